@@ -1,0 +1,302 @@
+"""The audit as data: frozen dataclasses that the report, the gates and the Python caller read.
+
+Nothing here computes or draws. What was not measured is a `Skipped` with its reason, never a gap.
+Every number is a plain Python float, int or str, so that an audit survives a round trip through JSON
+unchanged. Shares are in [0, 1], cosines in [-1, 1], losses in nats, times in seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import pandas as pd
+
+SCHEMA_VERSION = "1.0"
+
+Level = Literal["low", "moderate", "high", "severe"]
+"""Risk levels, in rising order."""
+
+LEVELS: tuple[Level, ...] = ("low", "moderate", "high", "severe")
+
+SAMPLE_COLUMNS: tuple[str, ...] = (
+    "id",
+    "label",
+    "predicted",
+    "suggested",
+    "suspicion",
+    "suspect",
+    "loss",
+    "margin",
+    "gradient_norm",
+    "support",
+    "support_count",
+    "loo_margin",
+)
+"""Columns of the table of samples, in order; see docs/measures.md for each one's definition."""
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A measurement that was not made."""
+
+    name: str
+    """What was skipped: a layer, a parameter, a section of the audit."""
+    reason: str
+    """Why, in words a user can act on."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its confidence interval."""
+
+    value: float
+    """The point estimate."""
+    low: float
+    """Lower end of the interval."""
+    high: float
+    """Upper end of the interval."""
+
+
+@dataclass(frozen=True)
+class Coherence:
+    """How much a set of per-sample gradients has in common (Chatterjee & Zielinski, arXiv 2203.10036)."""
+
+    samples: int
+    """Samples in the set, m."""
+    alpha: Estimate
+    """α = ‖μ‖² / mean‖g_i‖², in [0, 1]: the share of a gradient that is common."""
+    m_coherence: Estimate
+    """m·α: how many samples, itself included, one sample's step helps on average."""
+    pairwise: Estimate
+    """α_u, α without its own-sample bias: 0 when gradients are orthogonal, whatever m is."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One module that owns parameters."""
+
+    name: str
+    """Qualified name in the model; the root module is '(model)'."""
+    kind: str
+    """Class name of the module."""
+    parameters: int
+    """Trainable parameters it owns (a shared one counts where it is first named)."""
+    path: Literal["closed form", "vmap", "loop"]
+    """How its per-sample gradients were computed."""
+    energy: float
+    """f_l, its share of Σ‖g_i‖² over the model."""
+    gradient_norm: float
+    """Root mean square of ‖g_i^l‖ over the samples."""
+    coherence: Coherence | Skipped
+    """Over all samples, on this layer's part of the gradient."""
+
+
+@dataclass(frozen=True)
+class ClassResult:
+    """One class of the dataset."""
+
+    name: str
+    """Class name."""
+    samples: int
+    """Samples labelled with it."""
+    accuracy: float
+    """Share of them that the model predicts as labelled."""
+    mean_loss: float
+    """Mean loss over them, in nats."""
+    suspects: int
+    """How many of them are flagged as likely mislabelled."""
+    coherence: Coherence | Skipped
+    """Over the samples of the class, on the whole gradient."""
+
+
+@dataclass(frozen=True)
+class ClassCosines:
+    """Cosines between the mean gradients of the classes; negative: the two pull the weights apart."""
+
+    matrix: tuple[tuple[float, ...], ...]
+    """[class, class], in the order of the classes; the diagonal is 1. A class without gradient has 0."""
+    error: float
+    """Standard error of one cosine: 0 when computed from whole gradients, above 0 when from sketches."""
+
+
+@dataclass(frozen=True)
+class Neighbor:
+    """A sample seen from another one."""
+
+    id: str
+    """Its id."""
+    label: str
+    """Its label as given."""
+    cosine: float
+    """Cosine of the two loss gradients (from sketches)."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Why a sample is suspected: who agrees with it and who fights it."""
+
+    id: str
+    """The suspect."""
+    supporters: tuple[Neighbor, ...]
+    """Samples with the largest positive cosine, strongest first."""
+    opponents: tuple[Neighbor, ...]
+    """Samples with the most negative cosine, strongest first."""
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a person is shown of a sample."""
+
+    kind: Literal["image", "row", "text", "none"]
+    """How to show it."""
+    image: str = ""
+    """kind image: a data URI of a PNG."""
+    row: Mapping[str, str] = field(default_factory=dict)
+    """kind row: column → value as written in the file."""
+    text: str = ""
+    """kind text: the text, cut to a readable length."""
+
+
+@dataclass(frozen=True)
+class RiskTerm:
+    """One reason for the risk figure."""
+
+    name: str
+    """Short name."""
+    measured: float
+    """The measurement behind it, in its own unit."""
+    value: float
+    """Its contribution's scale: 0 nothing to worry about, 1 as bad as it gets."""
+    weight: float
+    """Its share in the figure; the weights sum to 1."""
+    reason: str
+    """One sentence in plain words, with the number in it."""
+
+
+@dataclass(frozen=True)
+class Risk:
+    """How at risk the model is of overfitting: the weighted mean of its terms."""
+
+    value: float
+    """In [0, 1]."""
+    level: Level
+    """The value put into words."""
+    terms: tuple[RiskTerm, ...]
+    """Largest contribution first."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that the certificate held against an independent computation."""
+
+    name: str
+    """What was compared."""
+    layer: str
+    """The layer with the largest error."""
+    error: float
+    """The largest relative error found."""
+    tolerance: float
+    """The error above which the run would have stopped."""
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What the run did to show that its numbers can be trusted."""
+
+    samples: int
+    """Samples that were computed again, one at a time, by plain autograd."""
+    checks: tuple[Check, ...]
+    """Each comparison with its largest error; all are within tolerance, or the run would have stopped."""
+    parameter_coverage: float
+    """Share of the model's trainable parameters whose gradients were measured."""
+
+
+@dataclass(frozen=True)
+class Sanity:
+    """Whether the model and the data belong together at all."""
+
+    auditable: bool
+    """False when the model does not predict its own training labels better than chance."""
+    accuracy: float
+    """Share of the training samples predicted as labelled."""
+    balanced_accuracy: float
+    """Mean over the classes of each class's accuracy."""
+    chance: float
+    """1 / number of classes."""
+    mean_loss: float
+    """Mean training loss, in nats."""
+    reason: str
+    """In words; what to check when not auditable."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What was audited."""
+
+    checkpoint: str
+    """Path as given, or '(in memory)'."""
+    checkpoint_sha256: str
+    """Hash of the checkpoint file's content; empty in memory."""
+    checkpoint_format: str
+    """Format of the file, and which of its state dicts was used."""
+    model: str
+    """Factory as given, or the class name."""
+    parameters: int
+    """Trainable parameters."""
+    data: str
+    """Path or factory as given."""
+    data_fingerprint: str
+    """Hash of the dataset; equal for equal data."""
+    samples: int
+    """Samples audited."""
+    samples_total: int
+    """Samples in the dataset; more than `samples` when --limit took a subsample."""
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """One `--fail-on` condition and what came of it."""
+
+    expression: str
+    """As the user wrote it."""
+    measured: str
+    """The value it was compared with, unrounded."""
+    failed: bool
+    """True when the condition holds, or when the model is not auditable."""
+    reason: str
+    """In words."""
+
+
+@dataclass(frozen=True)
+class Audit:
+    """The result of a scan, whole: everything that the report shows is in here."""
+
+    version: str
+    """Version of cohaudit that measured."""
+    subject: Subject
+    settings: Mapping[str, object]
+    """Configuration that shaped the numbers: key → value."""
+    sanity: Sanity
+    coherence: Coherence | Skipped
+    """Over all samples, on the whole gradient."""
+    layers: tuple[Layer, ...]
+    """In the model's order, input side first."""
+    classes: tuple[ClassResult, ...]
+    class_cosines: ClassCosines | Skipped
+    samples: pd.DataFrame
+    """One row a sample, in dataset order; columns SAMPLE_COLUMNS."""
+    evidence: tuple[Evidence, ...]
+    """For the suspects, most suspicious first."""
+    previews: Mapping[str, Preview]
+    """Sample id → what to show, for every sample that `evidence` names."""
+    risk: Risk | Skipped
+    """Skipped when the model is not auditable: no verdict."""
+    certificate: Certificate
+    skipped: tuple[Skipped, ...]
+    """Everything that was left out, with the reason."""
+    gates: tuple[GateResult, ...]
+    timings: Mapping[str, float]
+    """Seconds per stage: the only part that differs between two equal runs."""
+    schema_version: str = SCHEMA_VERSION
