@@ -1,0 +1,355 @@
+"""The pass over the data: every sample once, class by class, with one batch of gradients in memory.
+
+What is kept: per sample and layer the squared norm, per class and layer the squared norm of the class's
+gradient sum, the cosines between the classes' sums, and a short sketch per sample. Sums are accumulated
+in float64; a class's sum leaves memory when its last sample has been seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from cohaudit.errors import EngineError, ModelError
+from cohaudit.gradients.certificate import certify
+from cohaudit.gradients.engine import Engine
+from cohaudit.gradients.per_sample import PerSample
+from cohaudit.gradients.plan import Path, Plan, call, make_plan
+from cohaudit.gradients.residuals import class_logits, logits_of
+from cohaudit.gradients.sketch import make_projections
+from cohaudit.gradients.sums import ClassSums
+from cohaudit.gradients.trial import refuse_unstable, settle
+from cohaudit.results import Certificate, Skipped
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Source:
+    """The samples to measure.
+
+    Attributes:
+        load: Indices → a batch of inputs on the CPU.
+        labels: int64 [samples].
+        ids: One per sample, for messages.
+        class_names: One per class, in the order of the model's outputs.
+    """
+
+    load: Callable[[Sequence[int]], Any]
+    labels: NDArray[np.int64]
+    ids: Sequence[str]
+    class_names: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to measure; see `Config` for units and reasons."""
+
+    batch_size: int
+    temperature: float
+    sketch_size: int
+    feature_size: int
+    class_memory: int
+    certificate_samples: int
+    certificate_tolerance: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class MeasuredLayer:
+    """One layer: name, type, trainable parameters, how it was measured, its columns in the sketches."""
+
+    name: str
+    kind: str
+    parameters: int
+    path: Path
+    columns: slice
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What the pass measured; N samples, L layers, C classes.
+
+    Attributes:
+        layers: The layers, input side first.
+        squared_norms: ‖g_i^l‖², [N, L].
+        class_squares: ‖Σ_{i in c} g_i^l‖², [C, L].
+        total_squares: ‖Σ_i g_i^l‖², [L].
+        class_gram: ⟨Σ_{i in c} g_i, Σ_{i in d} g_i⟩, [C, C].
+        class_gram_error: Standard error of a cosine in it; 0 when whole gradients were used.
+        sketches: Sketch of g_i / scale_i, float32 [N, columns].
+        scale: Norm of the residual, [N].
+        features: The network's own early representation of each sample, float32 [N, any].
+        feature_layer: The layer whose input it is; empty when there is none.
+        loss: [N], nats.
+        margin: Logit of the label minus the largest other one, [N].
+        predicted: int64 [N].
+        certificate: What was checked.
+        skipped: What was not measured.
+    """
+
+    layers: tuple[MeasuredLayer, ...]
+    squared_norms: Array
+    class_squares: Array
+    total_squares: Array
+    class_gram: Array
+    class_gram_error: float
+    sketches: NDArray[np.float32]
+    scale: Array
+    features: NDArray[np.float32]
+    feature_layer: str
+    loss: Array
+    margin: Array
+    predicted: NDArray[np.int64]
+    certificate: Certificate
+    skipped: tuple[Skipped, ...]
+
+
+def to_model(inputs: Any, model: nn.Module, device: torch.device) -> Any:
+    """Return a batch of inputs on the model's device; float inputs in the dtype of its parameters."""
+    dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
+
+    def move(leaf: Any) -> Any:
+        if not isinstance(leaf, Tensor):
+            return leaf
+        return leaf.to(device, dtype) if leaf.is_floating_point() else leaf.to(device)
+
+    return pytree.tree_map(move, inputs)
+
+
+class Probe:
+    """A few samples, loaded, for planning and for the certificate.
+
+    Args:
+        source: All samples.
+        indices: Which ones.
+        model: The model that they are for.
+        device: The model's.
+    """
+
+    def __init__(
+        self, source: Source, indices: Sequence[int], model: nn.Module, device: torch.device
+    ) -> None:
+        self.indices = list(indices)
+        self.inputs = to_model(source.load(self.indices), model, device)
+        self.labels = torch.from_numpy(source.labels[self.indices])
+        self.ids: Sequence[str] = [source.ids[i] for i in self.indices]
+
+
+def prepare(model: nn.Module, source: Source, device: torch.device) -> Plan:
+    """Plan the measurement and try the plan on three samples.
+
+    Raises:
+        ModelError: If the model cannot be called on the data, or its outputs do not match the classes.
+        EngineError: If its samples mix, its output is random, or nothing can be measured.
+    """
+    sizes = (3, 2) if len(source.labels) >= 3 else (2, 1)
+    spread = np.linspace(0, len(source.labels) - 1, sizes[0]).astype(int).tolist()
+    probe, smaller = (Probe(source, spread[:size], model, device) for size in sizes)
+    _check_outputs(model, probe, source)
+    refuse_unstable(model, probe.inputs, sizes[0])
+    plan = make_plan(model, (probe.inputs, smaller.inputs), sizes)
+    return settle(model, plan, probe.inputs, probe.labels)
+
+
+def _check_outputs(model: nn.Module, probe: Probe, source: Source) -> None:
+    shapes = [list(leaf.shape) for leaf in pytree.tree_leaves(probe.inputs) if isinstance(leaf, Tensor)]
+    try:
+        with torch.no_grad():
+            logits = class_logits(logits_of(call(model, probe.inputs)))
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        raise ModelError(
+            "model",
+            f"it fails on a batch of inputs of shape {shapes}: {type(error).__name__}: {error}",
+            "check that the data, or its transform, gives what the model's forward takes",
+        ) from error
+    if len(logits) != len(probe.labels):
+        raise ModelError(
+            "model",
+            f"it gives {len(logits)} outputs for {len(probe.labels)} samples",
+            "return one row of logits per sample",
+        )
+    if logits.shape[1] != len(source.class_names):
+        raise ModelError(
+            "model",
+            f"it distinguishes {logits.shape[1]} classes, the data has {len(source.class_names)}: "
+            + ", ".join(source.class_names[:12]),
+            "give the model's own classes, in order, as class_names, or build it with as many (model_args)",
+        )
+
+
+def measure(
+    model: nn.Module,
+    source: Source,
+    options: Options,
+    device: torch.device,
+    advance: Callable[[int], None],
+) -> Measurement:
+    """Measure every sample's gradient.
+
+    Args:
+        model: On `device`, in eval mode; left as it was.
+        source: The samples.
+        options: How.
+        device: Where.
+        advance: Called with the number of samples done.
+
+    Raises:
+        ModelError: If model and data do not fit.
+        EngineError: If gradients cannot be measured, a loss is not finite, or the certificate fails.
+    """
+    plan = prepare(model, source, device)
+    run = _Pass(model, plan, source, options, device)
+    order = np.argsort(source.labels, kind="stable")
+    for start in range(0, len(order), options.batch_size):
+        indices = order[start : start + options.batch_size]
+        run.batch(indices)
+        advance(len(indices))
+    generator = np.random.default_rng(options.seed)
+    chosen = np.sort(generator.permutation(len(order))[: options.certificate_samples])
+    probe = Probe(source, chosen.tolist(), model, device)
+    recorded = run.squared_norms[chosen]
+    layers = [layer.name for layer in run.layers]
+    certificate = certify(
+        model, plan, probe, recorded, layers, options.temperature, options.certificate_tolerance
+    )
+    return run.result(certificate)
+
+
+class _Pass:
+    """The arrays of the pass and how a batch fills them."""
+
+    def __init__(
+        self, model: nn.Module, plan: Plan, source: Source, options: Options, device: torch.device
+    ) -> None:
+        self.engine, self.plan, self.source, self.options, self.device = (
+            Engine(model, plan),
+            plan,
+            source,
+            options,
+            device,
+        )
+        self.projections = make_projections(plan.parameters, options.sketch_size, options.seed)
+        self.columns = self._columns()
+        self.layers = self._layers(model)
+        self.index = {layer.name: k for k, layer in enumerate(self.layers)}
+        count, classes = len(source.labels), len(source.class_names)
+        self.squared_norms = np.zeros((count, len(self.layers)))
+        self.sketches = np.zeros((count, sum(p.size for p in self.projections.values())), dtype=np.float32)
+        self.scale, self.loss, self.margin = np.zeros(count), np.zeros(count), np.zeros(count)
+        self.predicted = np.zeros(count, dtype=np.int64)
+        self.features: NDArray[np.float32] | None = None
+        self.feature_projection: Tensor | None = None
+        layer_index = {name: self.index[owner] for name, owner in plan.layer_of.items()}
+        self.sums = ClassSums(plan.parameters, layer_index, classes, options.class_memory * 2**20)
+
+    def _columns(self) -> dict[str, slice]:
+        """Return where each parameter's sketch stands."""
+        columns, start = {}, 0
+        for name, projection in self.projections.items():
+            columns[name] = slice(start, start + projection.size)
+            start += projection.size
+        return columns
+
+    def _layers(self, model: nn.Module) -> tuple[MeasuredLayer, ...]:
+        modules = dict(model.named_modules())
+        owned: dict[str, list[str]] = {}
+        for name, owner in self.plan.layer_of.items():
+            owned.setdefault(owner, []).append(name)
+        return tuple(
+            MeasuredLayer(
+                name=owner,
+                kind=type(modules.get(owner, model)).__name__,
+                parameters=sum(self.plan.parameters[name].numel() for name in names),
+                path=self.plan.path(owner),
+                columns=slice(self.columns[names[0]].start, self.columns[names[-1]].stop),
+            )
+            for owner, names in owned.items()
+        )
+
+    def batch(self, indices: NDArray[np.int64]) -> None:
+        """Measure one batch; its labels are sorted."""
+        labels = torch.from_numpy(self.source.labels[indices])
+        forms: dict[str, PerSample] = {}
+        inputs = to_model(self.source.load(indices.tolist()), self.engine.model, self.device)
+
+        def consume(name: str, form: PerSample) -> None:
+            layer = self.index[self.plan.layer_of[name]]
+            self.squared_norms[indices, layer] += form.squared_norms().cpu().double().numpy()
+            sketch = form.sketch(self.projections[name])
+            self.sketches[indices, self.columns[name]] = sketch.float().cpu().numpy()
+            forms[name] = form
+
+        outcome, features = self.engine.run(inputs, labels, self.options.temperature, consume)
+        finite = torch.isfinite(outcome.loss) & torch.isfinite(outcome.scale)
+        norms = torch.from_numpy(self.squared_norms[indices].sum(1))
+        bad = (~(finite & torch.isfinite(norms))).nonzero().flatten().tolist()
+        if bad:
+            sample = self.source.ids[indices[bad[0]]]
+            raise EngineError(
+                f"sample {sample}",
+                f"loss {outcome.loss[bad[0]].item()}, squared norm of the gradient {norms[bad[0]].item()}",
+                "check the weights and this sample's input for overflow, or audit in float32",
+            )
+        self.squared_norms[indices] *= outcome.scale.square().numpy()[:, None]
+        self.scale[indices], self.loss[indices] = outcome.scale.numpy(), outcome.loss.numpy()
+        self.margin[indices], self.predicted[indices] = outcome.margin.numpy(), outcome.predicted.numpy()
+        self.sums.add(labels, outcome.scale, forms)
+        self._keep_features(indices, features)
+
+    def _keep_features(self, indices: NDArray[np.int64], features: Tensor | None) -> None:
+        """Keep the features, projected to at most `feature_size` numbers by random signs."""
+        if features is None:
+            return
+        if features.shape[1] > self.options.feature_size:
+            if self.feature_projection is None:
+                generator = torch.Generator().manual_seed(self.options.seed)
+                signs = torch.randint(
+                    0, 2, (features.shape[1], self.options.feature_size), generator=generator
+                )
+                self.feature_projection = (signs * 2 - 1).to(features) / self.options.feature_size**0.5
+            features = features @ self.feature_projection
+        if self.features is None:
+            self.features = np.zeros((len(self.scale), features.shape[1]), dtype=np.float32)
+        self.features[indices] = features.float().cpu().numpy()
+
+    def result(self, certificate: Certificate) -> Measurement:
+        """Return the finished measurement."""
+        sketched = self._sketched_class_sums
+        gram, error = self.sums.gram(sketched)
+        features = (
+            self.features if self.features is not None else np.zeros((len(self.scale), 0), dtype=np.float32)
+        )
+        source = self.plan.features
+        return Measurement(
+            layers=self.layers,
+            squared_norms=self.squared_norms,
+            class_squares=self.sums.class_squares,
+            total_squares=self.sums.total_squares(),
+            class_gram=gram,
+            class_gram_error=error,
+            sketches=self.sketches,
+            scale=self.scale,
+            features=features,
+            feature_layer=source.name if source is not None and features.shape[1] else "",
+            loss=self.loss,
+            margin=self.margin,
+            predicted=self.predicted,
+            certificate=certificate,
+            skipped=self.plan.skipped,
+        )
+
+    def _sketched_class_sums(self) -> Array:
+        """Return the sketch of each class's gradient sum, [C, columns]: the map is linear."""
+        sums = np.zeros((len(self.source.class_names), self.sketches.shape[1]))
+        for c in range(len(sums)):
+            rows = self.source.labels == c
+            sums[c] = self.scale[rows] @ self.sketches[rows]
+        return sums

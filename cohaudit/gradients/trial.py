@@ -1,0 +1,91 @@
+"""The plan put to the test on a few samples, before anything expensive: each one alone, by plain autograd."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cohaudit.errors import EngineError
+from cohaudit.gradients.engine import Engine, UnsupportedModuleError, sample, single_gradients
+from cohaudit.gradients.per_sample import PerSample
+from cohaudit.gradients.plan import Plan, call
+from cohaudit.gradients.residuals import class_logits, logits_of
+
+STRUCTURAL_ERROR = 1e-2
+"""A relative error above this is no rounding: the module is used in a way that its hooks do not see."""
+LOGIT_ERROR = 1e-3
+"""Logits that move by more than this share of their size did not come from the sample alone."""
+
+
+def refuse_unstable(model: nn.Module, inputs: Any, samples: int) -> None:
+    """Check that the model's output is a function of the sample: the same twice, and the same alone.
+
+    Raises:
+        EngineError: If a second forward pass differs, or a sample's logits depend on its batch; names the
+            layer where its type tells.
+    """
+    for name, module in model.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None:
+            raise EngineError(
+                f"layer {name}",
+                "BatchNorm without running statistics mixes the samples of a batch",
+                "build the model with track_running_stats=True, or with GroupNorm or LayerNorm",
+            )
+    with torch.no_grad():
+        first, second = (class_logits(logits_of(call(model, inputs))) for _ in range(2))
+        alone = torch.cat([class_logits(logits_of(call(model, sample(inputs, i)))) for i in range(samples)])
+    bound = LOGIT_ERROR * max(1.0, first.abs().max().item())
+    if (first - second).abs().max().item() > bound:
+        raise EngineError(
+            "model",
+            "two forward passes over the same samples differ",
+            "turn off what is random in eval mode (functional dropout needs training=self.training)",
+        )
+    if (first - alone).abs().max().item() > bound:
+        raise EngineError(
+            "model",
+            "a sample's logits depend on the other samples of its batch",
+            "normalize with running statistics or within the sample, so that samples do not mix",
+        )
+
+
+def settle(model: nn.Module, plan: Plan, inputs: Any, labels: Tensor) -> Plan:
+    """Return the plan with whatever its hooks cannot measure moved to the loop.
+
+    Args:
+        model: In eval mode.
+        plan: From `make_plan`.
+        inputs: A few samples on the model's device.
+        labels: Their labels, int64, on the CPU.
+    """
+    while True:
+        try:
+            wrong = _wrong(model, plan, inputs, labels)
+        except UnsupportedModuleError as unsupported:
+            plan = plan.with_loop(unsupported.parameters)
+        else:
+            return plan.with_loop(wrong) if wrong else plan
+
+
+def _wrong(model: nn.Module, plan: Plan, inputs: Any, labels: Tensor) -> set[str]:
+    """Return the parameters whose gradients differ from plain autograd by more than rounding."""
+    found: dict[str, Tensor] = {}
+
+    def keep(name: str, form: PerSample) -> None:
+        found[name] = form.dense().gradients
+
+    outcome, _ = Engine(model, plan).run(inputs, labels, 1.0, keep)
+    wrong = set()
+    parameters = dict(plan.parameters)
+    singles = [
+        single_gradients(model, parameters, sample(inputs, i), outcome.direction[i : i + 1])
+        for i in range(len(labels))
+    ]
+    for name in plan.parameters:
+        expected = torch.stack([single[name] for single in singles])
+        difference = expected - found[name] if name in found else expected
+        if difference.norm() > STRUCTURAL_ERROR * expected.norm():
+            wrong.add(name)
+    return wrong

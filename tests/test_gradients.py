@@ -1,0 +1,417 @@
+"""The batched engine against plain autograd, one sample at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from networks import CASES, CLASSES, SAMPLES, Apply, make
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils import _pytree as pytree
+
+from cohaudit.errors import EngineError, ModelError
+from cohaudit.gradients import Measurement, Options, Source, closed_forms, measure
+from cohaudit.gradients.engine import Engine
+from cohaudit.gradients.measure import prepare
+from cohaudit.gradients.per_sample import Dense, PerSample
+from cohaudit.gradients.sketch import make_projections
+
+CPU = torch.device("cpu")
+LABELS = np.array([2, 0, 1, 1, 0, 2, 2, 1, 0])
+
+
+def options(**changed: Any) -> Options:
+    settings: dict[str, Any] = {
+        "batch_size": 4,
+        "temperature": 1.0,
+        "sketch_size": 60,
+        "feature_size": 1024,
+        "class_memory": 64,
+        "certificate_samples": 3,
+        "certificate_tolerance": 1e-3,
+        "seed": 0,
+    }
+    return Options(**(settings | changed))
+
+
+def source(inputs: Any, labels: Any = LABELS, classes: int = CLASSES) -> Source:
+    return Source(
+        lambda indices: pytree.tree_map(lambda t: t[list(indices)], inputs),
+        np.asarray(labels),
+        [f"s{i}" for i in range(len(labels))],
+        [f"c{i}" for i in range(classes)],
+    )
+
+
+def run(model: nn.Module, inputs: Any, **changed: Any) -> Measurement:
+    return measure(model, source(inputs), options(**changed), CPU, lambda count: None)
+
+
+def oracle(model: nn.Module, inputs: Any, temperature: float = 1.0) -> dict[str, Tensor]:
+    """Return name → [samples, *shape], each sample's loss gradient alone, by plain autograd."""
+    named = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    rows = []
+    for i, label in enumerate(LABELS):
+        one = pytree.tree_map(lambda t, i=i: t[i : i + 1], inputs)
+        logits = model(*one) if isinstance(one, tuple) else model(one)
+        loss = F.cross_entropy(logits / temperature, torch.tensor([label]))
+        rows.append(torch.autograd.grad(loss, list(named.values()), allow_unused=True))
+    return {
+        name: torch.stack([torch.zeros_like(p) if row[k] is None else row[k] for row in rows])
+        for k, (name, p) in enumerate(named.items())
+    }
+
+
+def layer_squares(
+    measured: Measurement, grads: dict[str, Tensor], reduce: Callable[[Tensor], Tensor]
+) -> np.ndarray:
+    """Return reduce(gradients), squared and summed over each layer's parameters, [..., layers]."""
+    totals = []
+    for layer in measured.layers:
+        own = [g for n, g in grads.items() if owner(n) == layer.name]
+        totals.append(sum(reduce(g).flatten(1).square().sum(1) for g in own).numpy())
+    return np.stack(totals, -1)
+
+
+def owner(name: str) -> str:
+    return name.replace(".parametrizations.weight", "").rpartition(".")[0] or "(model)"
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-4)])
+def test_norms_and_sums_are_those_of_autograd(name: str, dtype: torch.dtype, tolerance: float) -> None:
+    model, inputs = make(name, dtype)
+    measured = run(model, inputs)
+    grads = {n: g.double() for n, g in oracle(model, inputs).items()}
+    expected = layer_squares(measured, grads, lambda g: g)
+    np.testing.assert_allclose(
+        measured.squared_norms, expected, rtol=tolerance, atol=tolerance * expected.max()
+    )
+    per_class = layer_squares(
+        measured, grads, lambda g: torch.stack([g[c == LABELS].sum(0) for c in range(CLASSES)])
+    )
+    np.testing.assert_allclose(
+        measured.class_squares, per_class, rtol=tolerance, atol=tolerance * per_class.max()
+    )
+    total = layer_squares(measured, grads, lambda g: g.sum(0, keepdim=True))[0]
+    np.testing.assert_allclose(measured.total_squares, total, rtol=tolerance, atol=tolerance * total.max())
+    flat = torch.cat([g.flatten(1) for g in grads.values()], 1)
+    sums = torch.stack([flat[c == LABELS].sum(0) for c in range(CLASSES)])
+    # the classes' sums are kept in float32
+    np.testing.assert_allclose(
+        measured.class_gram, sums @ sums.T, rtol=1e-4, atol=1e-5 * float((sums @ sums.T).max())
+    )
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_sketches_and_dots_are_those_of_autograd(name: str) -> None:
+    model, inputs = make(name)
+    plan = prepare(model, source(inputs), CPU)
+    grads = oracle(model, inputs)
+    projections = make_projections(plan.parameters, 40, seed=3)
+    forms: dict[str, PerSample] = {}
+    scale = max(g.abs().max().item() for g in grads.values())
+    outcome, _ = Engine(model, plan).run(inputs, torch.from_numpy(LABELS), 1.0, forms.__setitem__)
+    for parameter, form in forms.items():
+        expected = Dense(grads[parameter] / outcome.scale.reshape(-1, *[1] * (grads[parameter].ndim - 1)))
+        direction = torch.randn(grads[parameter].shape[1:], dtype=torch.float64)
+        torch.testing.assert_close(
+            form.sketch(projections[parameter]),
+            expected.sketch(projections[parameter]),
+            rtol=1e-9,
+            atol=1e-10 * scale,
+        )
+        torch.testing.assert_close(form.dot(direction), expected.dot(direction), rtol=1e-8, atol=1e-9 * scale)
+        part = form.rows(2, 5)
+        torch.testing.assert_close(part.squared_norms(), expected.squared_norms()[2:5], rtol=1e-9, atol=1e-20)
+    assert set(forms) == set(plan.parameters)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_each_layer_takes_its_path(name: str) -> None:
+    model, inputs = make(name)
+    paths = {layer.name: layer.path for layer in run(model, inputs).layers}
+    assert paths == {layer: CASES[name].paths.get(layer, "closed form") for layer in paths}
+    assert set(CASES[name].paths) <= set(paths)
+
+
+@pytest.mark.parametrize("name", ["residual with in-place addition", "LSTM", "class token and positions"])
+def test_batch_size_changes_nothing(name: str) -> None:
+    model, inputs = make(name)
+    whole, single = run(model, inputs, batch_size=SAMPLES), run(model, inputs, batch_size=1)
+    np.testing.assert_allclose(whole.squared_norms, single.squared_norms, rtol=1e-9)
+    np.testing.assert_allclose(whole.class_squares, single.class_squares, rtol=1e-9)
+    np.testing.assert_allclose(whole.sketches, single.sketches, rtol=1e-4, atol=1e-6)
+
+
+def test_temperature_scales_the_logits() -> None:
+    model, inputs = make("perceptron")
+    expected = sum(g.flatten(1).square().sum(1) for g in oracle(model, inputs, temperature=7.0).values())
+    np.testing.assert_allclose(run(model, inputs, temperature=7.0).squared_norms.sum(1), expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("gain", [30.0, 200.0, 3000.0])
+def test_a_fitted_sample_keeps_its_gradient_direction(gain: float) -> None:
+    """Where 1 − p_y is far below float32's resolution, direction and loss stay right."""
+    model, inputs = make("perceptron", torch.float32)
+    with torch.no_grad():
+        model[-1].bias.copy_(torch.tensor([0.0, gain, 0.0]))
+    labels = np.ones(SAMPLES, dtype=np.int64)
+    labels[:2] = [0, 2]
+    measured = measure(model, source(inputs, labels), options(), CPU, lambda count: None)
+    norms = np.linalg.norm(measured.sketches.astype(np.float64), axis=1)
+    assert (norms > 0.1).all()
+    logits = model.double()(inputs.double()).detach()
+    wrong = torch.logsumexp(logits[2:, [0, 2]], 1) - torch.logsumexp(logits[2:], 1)
+    np.testing.assert_allclose(
+        measured.loss[2:], np.maximum(np.exp(wrong.numpy()), 1e-300), rtol=1e-3, atol=1e-15
+    )
+
+
+def test_binary_logit_is_a_two_class_softmax() -> None:
+    torch.manual_seed(0)
+    model, inputs = (
+        nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 1)).double(),
+        torch.randn(6, 5).double(),
+    )
+    labels = np.array([0, 1, 1, 0, 1, 0])
+    measured = measure(model, source(inputs, labels, 2), options(), CPU, lambda count: None)
+    for i, label in enumerate(labels):
+        loss = F.binary_cross_entropy_with_logits(
+            model(inputs[i : i + 1])[0, 0], torch.tensor(float(label)).double()
+        )
+        grads = torch.autograd.grad(loss, list(model.parameters()))
+        assert measured.loss[i] == pytest.approx(loss.item(), rel=1e-10)
+        assert measured.squared_norms[i].sum() == pytest.approx(
+            sum(g.square().sum().item() for g in grads), rel=1e-9
+        )
+
+
+def test_chunks_of_a_convolution_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, inputs = make("conv2d grouped")
+    whole = run(model, inputs)
+    monkeypatch.setattr(closed_forms, "PATCH_BYTES", 1)
+    np.testing.assert_allclose(run(model, inputs).squared_norms, whole.squared_norms, rtol=1e-12)
+
+
+def cosines(gram: np.ndarray) -> np.ndarray:
+    return gram / np.sqrt(np.outer(np.diag(gram), np.diag(gram)))
+
+
+def test_class_cosines_from_sketches_say_how_sure_they_are() -> None:
+    model, inputs = make("perceptron")
+    exact, sketched = run(model, inputs), run(model, inputs, class_memory=0, sketch_size=10_000)
+    np.testing.assert_allclose(sketched.class_gram, exact.class_gram, rtol=1e-4, atol=1e-8)
+    assert exact.class_gram_error == 0
+    coarse = run(model, inputs, class_memory=0, sketch_size=20)
+    error = np.abs(cosines(coarse.class_gram) - cosines(exact.class_gram)).max()
+    assert coarse.class_gram_error > 0
+    assert error < 6 * coarse.class_gram_error + 0.05
+
+
+def test_sketches_are_unbiased() -> None:
+    """Averaged over seeds, inner products of sketches are those of the gradients."""
+    model, inputs = make("perceptron")
+    truth = torch.cat([g.flatten(1) for g in oracle(model, inputs).values()], 1)
+    exact = (truth @ truth.T).numpy()
+    found = []
+    for seed in range(200):
+        measured = run(model, inputs, sketch_size=30, seed=seed, certificate_samples=1)
+        rows = measured.sketches * measured.scale[:, None]
+        found.append(rows @ rows.T)
+    error = np.std(found, axis=0) / np.sqrt(len(found))
+    assert (np.abs(np.mean(found, axis=0) - exact) < 5 * error + 1e-6 * exact.max()).all()
+    assert error.max() > 0  # the sketch is shorter than the gradient
+
+
+def state(model: nn.Module) -> Any:
+    tensors = {
+        n: (t.clone(), t.requires_grad, t.grad)
+        for n, t in [*model.named_parameters(), *model.named_buffers()]
+    }
+    hooks = [
+        len(m._forward_hooks) + len(m._forward_pre_hooks) + len(m._backward_hooks) for m in model.modules()
+    ]
+    return tensors, hooks, [m.training for m in model.modules()], torch.get_rng_state()
+
+
+def assert_same_state(before: Any, after: Any) -> None:
+    for (name, (tensor, flag, grad)), (other, flag_after, grad_after) in zip(
+        before[0].items(), list(after[0].values()), strict=True
+    ):
+        assert torch.equal(tensor, other), name
+        assert flag == flag_after
+        assert grad is None
+        assert grad_after is None
+    assert before[1:3] == after[1:3]
+    assert torch.equal(before[3], after[3])
+
+
+@pytest.mark.parametrize(
+    "name", ["residual with in-place addition", "frozen first layer", "parametrized weight", "LSTM"]
+)
+def test_the_model_is_left_as_it_was(name: str) -> None:
+    model, inputs = make(name)
+    before = state(model)
+    run(model, inputs)
+    assert_same_state(before, state(model))
+
+
+def test_the_model_is_left_as_it_was_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, inputs = make("perceptron")
+    before = state(model)
+    monkeypatch.setattr(Dense, "squared_norms", lambda self: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run(model, inputs)
+    monkeypatch.undo()
+    assert_same_state(before, state(model))
+
+
+def test_frozen_and_unused_parameters_are_named() -> None:
+    model, inputs = make("frozen first layer")
+    model.add_module("spare", nn.Linear(2, 2).double())
+    model.spare.forward = lambda x: x  # type: ignore[method-assign]  # takes no part: the input passes through
+    measured = run(model, inputs)
+    reasons = {skip.name: skip.reason for skip in measured.skipped}
+    assert set(reasons) == {
+        "parameter 0.weight",
+        "parameter 0.bias",
+        "parameter spare.weight",
+        "parameter spare.bias",
+    }
+    assert "frozen" in reasons["parameter 0.weight"]
+    assert "no part" in reasons["parameter spare.bias"]
+    trainable = [p.numel() for n, p in model.named_parameters() if p.requires_grad]
+    assert measured.certificate.parameter_coverage == pytest.approx(1 - 6 / sum(trainable))
+
+
+def test_a_wrong_closed_form_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A layer whose formula is off by more than rounding is measured by the loop instead."""
+    model, inputs = make("perceptron")
+    monkeypatch.setitem(
+        closed_forms.CLOSED_FORMS,
+        nn.Linear,
+        lambda m, x, g: {"weight": Dense(torch.zeros(len(x), *m.weight.shape).double()), "bias": Dense(g)},
+    )
+    measured = run(model, inputs)
+    assert {layer.path for layer in measured.layers} == {"loop"}
+    expected = sum(g.flatten(1).square().sum(1) for g in oracle(model, inputs).values())
+    np.testing.assert_allclose(measured.squared_norms.sum(1), expected, rtol=1e-10)
+
+
+def test_the_certificate_stops_a_run_whose_norms_are_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, inputs = make("perceptron")
+    monkeypatch.setattr(
+        closed_forms.Outer,
+        "squared_norms",
+        lambda self: 1.01 * self.b.square().sum((1, 2)) * self.a.square().sum((1, 2)),
+    )
+    with pytest.raises(EngineError, match=r"layer \d: certificate failed: per-sample norms"):
+        run(model, inputs)
+
+
+def test_the_certificate_stops_a_run_whose_sums_are_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, inputs = make("perceptron")
+    right = Dense.weighted_sum
+    monkeypatch.setattr(Dense, "weighted_sum", lambda self, weights: 1.01 * right(self, weights))
+    with pytest.raises(EngineError, match="certificate failed: gradient sum"):
+        run(model, inputs)
+
+
+def test_the_certificate_stops_a_run_whose_dots_are_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, inputs = make("perceptron")
+    right = closed_forms.Outer.dot
+    monkeypatch.setattr(closed_forms.Outer, "dot", lambda self, direction: 1.01 * right(self, direction))
+    with pytest.raises(EngineError, match="certificate failed: identity"):
+        run(model, inputs)
+
+
+def refusal(model: nn.Module, inputs: Any, kind: type[Exception] = EngineError) -> str:
+    with pytest.raises(kind) as caught:
+        run(model.double().eval(), inputs)
+    return str(caught.value)
+
+
+def test_samples_that_mix_are_refused() -> None:
+    inputs = torch.randn(SAMPLES, 5).double()
+    net = nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4, track_running_stats=False), nn.Linear(4, CLASSES))
+    assert "layer 1: BatchNorm without running statistics" in refusal(net, inputs)
+    centered = Apply(lambda n, x: n.head(x - x.mean(0)), head=nn.Linear(5, CLASSES))
+    assert "other samples of its batch" in refusal(centered, inputs)
+
+
+def test_random_forward_is_refused() -> None:
+    net = Apply(lambda n, x: n.head(F.dropout(x, 0.5, training=True)), head=nn.Linear(5, CLASSES))
+    assert "two forward passes" in refusal(net, torch.randn(SAMPLES, 5).double())
+
+
+def test_wrong_number_of_classes_is_refused() -> None:
+    net = nn.Linear(5, 7)
+    message = refusal(net, torch.randn(SAMPLES, 5).double(), ModelError)
+    assert "7 classes, the data has 3: c0, c1, c2" in message
+
+
+def test_inputs_that_do_not_fit_are_refused() -> None:
+    message = refusal(nn.Linear(4, CLASSES), torch.randn(SAMPLES, 5).double(), ModelError)
+    assert "inputs of shape [[3, 5]]" in message
+
+
+def test_outputs_that_are_no_logits_are_refused() -> None:
+    net = Apply(lambda n, x: n.head(x)[:, :, None], head=nn.Linear(5, CLASSES))
+    assert "not logits [batch, classes]" in refusal(net, torch.randn(SAMPLES, 5).double())
+
+
+def test_all_frozen_is_refused() -> None:
+    assert "trainable" in refusal(
+        nn.Linear(5, CLASSES).requires_grad_(False), torch.randn(SAMPLES, 5).double()
+    )
+
+
+def test_overflow_names_the_sample() -> None:
+    inputs = torch.randn(SAMPLES, 5).double()
+    inputs[4] = 1e300
+    assert refusal(nn.Sequential(nn.Linear(5, 5), nn.Linear(5, CLASSES)), inputs).startswith("sample s4: ")
+
+
+@pytest.mark.parametrize("form", ["dict", "attribute", "tuple"])
+def test_logits_are_found_in_structured_outputs(form: str) -> None:
+    class Output(dict):
+        logits: Tensor
+
+    def forward(net: Any, x: Tensor) -> Any:
+        logits = net.head(x)
+        if form == "attribute":
+            found = Output()
+            found.logits = logits
+            return found
+        return {"logits": logits, "extra": x} if form == "dict" else (logits, x)
+
+    net, inputs = Apply(forward, head=nn.Linear(5, CLASSES)).double(), torch.randn(SAMPLES, 5).double()
+    plain = run(net.head, inputs)
+    np.testing.assert_allclose(run(net, inputs).squared_norms, plain.squared_norms)
+
+
+def test_long_features_are_projected() -> None:
+    model, inputs = make("conv2d")
+    measured = run(model, inputs, feature_size=8)
+    assert measured.features.shape == (SAMPLES, 8)
+    assert measured.feature_layer == "3"
+    assert run(model, inputs).features.shape[1] == model[3].in_features
+
+
+def test_measuring_is_deterministic() -> None:
+    model, inputs = make("residual with in-place addition", torch.float32)
+    first, second = run(model, inputs), run(model, inputs)
+    assert first.sketches.tobytes() == second.sketches.tobytes()
+    assert first.squared_norms.tobytes() == second.squared_norms.tobytes()
+
+
+def test_measure_reports_every_sample_once() -> None:
+    model, inputs = make("perceptron")
+    seen: list[int] = []
+    measure(model, source(inputs), options(), CPU, seen.append)
+    assert seen == [4, 4, 1]
