@@ -1,0 +1,131 @@
+"""Files of named arrays: .npz and .safetensors. Opening one never runs code from it."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors import SafetensorError, safe_open
+
+from cohaudit.errors import DataError
+
+Array = npt.NDArray[Any]
+
+_REMEDY = "check that the file is complete; write it again with the program that made it"
+
+
+class ArrayFile(Protocol):
+    """An open file of named arrays."""
+
+    def names(self) -> list[str]:
+        """Return the arrays' names, in a fixed order."""
+
+    def describe(self, name: str) -> str:
+        """Return an array's name with its shape and type, for messages."""
+
+    def read(self, name: str) -> Array:
+        """Return one array.
+
+        Raises:
+            DataError: If it cannot be read without running code.
+        """
+
+
+class _Npz:
+    def __init__(self, path: Path, archive: np.lib.npyio.NpzFile) -> None:
+        self._path, self._archive = path, archive
+
+    def names(self) -> list[str]:
+        return self._archive.files
+
+    def describe(self, name: str) -> str:
+        try:
+            array = self.read(name)
+        except DataError:
+            return f"{name!r} (cannot be read)"
+        return f"{name!r} {list(array.shape)} {array.dtype}"
+
+    def read(self, name: str) -> Array:
+        where = f"{self._path}, array {name!r}"
+        with _reading(where):
+            array = self._archive[name]
+        if not isinstance(array, np.ndarray):  # numpy hands out other files in the archive as bytes
+            raise DataError(where, "is not an array", _REMEDY)
+        return array
+
+
+class _Safetensors:
+    def __init__(self, path: Path, file: Any) -> None:
+        self._path, self._file = path, file
+
+    def names(self) -> list[str]:
+        return sorted(self._file.keys())
+
+    def describe(self, name: str) -> str:
+        part = self._file.get_slice(name)
+        return f"{name!r} {part.get_shape()} {part.get_dtype()}"
+
+    def read(self, name: str) -> Array:
+        with _reading(f"{self._path}, array {name!r}"):
+            tensor: torch.Tensor = self._file.get_tensor(name)
+        # numpy has no bfloat16 and no float8
+        return (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+
+
+@contextmanager
+def open_array_file(path: Path) -> Iterator[ArrayFile]:
+    """Open a .npz or .safetensors file to read arrays from.
+
+    Raises:
+        DataError: If it is damaged, or something else under that name.
+    """
+    if path.suffix.lower() == ".npz":
+        with _open_npz(path) as archive:
+            yield _Npz(path, archive)
+        return
+    with _reading(str(path)):
+        file = safe_open(path, framework="pt")
+    with file as entered:
+        yield _Safetensors(path, entered)
+
+
+def _open_npz(path: Path) -> np.lib.npyio.NpzFile:
+    """Open a .npz archive with pickle off."""
+    with _reading(str(path)):
+        if not zipfile.is_zipfile(path):
+            raise DataError(str(path), "not a .npz archive, or a truncated one", _REMEDY)
+        archive = np.load(path, allow_pickle=False)
+    assert isinstance(archive, np.lib.npyio.NpzFile)  # what numpy makes of every zip file
+    return archive
+
+
+@contextmanager
+def _reading(where: str) -> Iterator[None]:
+    """Turn whatever numpy, zipfile and safetensors raise on a damaged file into a DataError."""
+    try:
+        yield
+    except ValueError as error:
+        if "allow_pickle" not in str(error):
+            raise DataError(where, f"cannot be read: {error}", _REMEDY) from error
+        raise DataError(
+            where,
+            "holds pickled Python objects, whose opening could run code: refused",
+            "store it with a plain type, e.g. array.astype(str) for text, or array.astype('float32')",
+        ) from error
+    except (
+        OSError,
+        EOFError,
+        KeyError,
+        MemoryError,
+        SafetensorError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
+        raise DataError(where, f"cannot be read: {error or type(error).__name__}", _REMEDY) from error

@@ -1,0 +1,23 @@
+"""Hashes that tell whether two audits saw the same data."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from cohaudit.errors import DataError
+
+
+def hash_file(path: Path) -> str:
+    """Return the SHA-256 of a file's content, in hex.
+
+    Raises:
+        DataError: If it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(
+            str(path), f"cannot be read: {error.strerror}", "check the file and its permissions"
+        ) from error

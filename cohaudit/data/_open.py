@@ -1,0 +1,103 @@
+"""From what the user names to a dataset: which kind is it?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from cohaudit.config import Config
+from cohaudit.data._arrays import open_arrays
+from cohaudit.data._dataset import LabeledDataset, check_repeatable
+from cohaudit.data._images import open_images
+from cohaudit.data._table import open_table
+from cohaudit.data._torch_dataset import from_torch, open_factory
+from cohaudit.errors import ConfigError, DataError
+from cohaudit.nearest import did_you_mean
+
+_BY_SUFFIX: dict[str, Callable[[Path, Config], LabeledDataset]] = {
+    ".npz": open_arrays,
+    ".safetensors": open_arrays,
+    ".csv": open_table,
+    ".parquet": open_table,
+}
+
+
+def open_dataset(config: Config) -> LabeledDataset:
+    """Open the dataset that the configuration's key `data` names.
+
+    Raises:
+        ConfigError: If the key is not set, or another key means nothing for this kind of data.
+        DataError: If it cannot be read, or holds samples or labels that cannot be audited.
+        MissingExtraError: If a package needed to read it is not installed.
+    """
+    if not config.data:
+        raise ConfigError("data", "not set", "name the training data with the key data, or the option --data")
+    path = config.base / config.data
+    if not path.exists() and _is_factory(config.data):
+        _refuse_keys(config, "a dataset's factory", "inputs", "labels", "ids")
+        dataset = open_factory(config)
+    elif path.is_dir():
+        _refuse_keys(config, "an image folder", "inputs", "labels", "ids", "data_args")
+        dataset = open_images(path, config)
+    else:
+        _refuse_keys(config, "a data file", "data_args")
+        dataset = _opener(path)(path, config)
+    check_repeatable(dataset)
+    return dataset
+
+
+def as_dataset(data: Any, config: Config) -> LabeledDataset:
+    """Open whatever a Python caller gives as training data.
+
+    Args:
+        data: A `LabeledDataset`; a path or factory as in the configuration; or what `from_torch` takes.
+        config: Settings; `class_names` also counts for objects in memory.
+
+    Raises:
+        ConfigError: If a key means nothing for this kind of data.
+        DataError: If it cannot be read, or holds samples or labels that cannot be audited.
+        MissingExtraError: If a package needed to read it is not installed.
+    """
+    if isinstance(data, LabeledDataset):
+        return data
+    if isinstance(data, str | Path):
+        return open_dataset(replace(config, data=str(data)))
+    _refuse_keys(config, "data in memory", "inputs", "labels", "ids", "data_args", "transform")
+    return from_torch(data, config.class_names)
+
+
+def _is_factory(spec: str) -> bool:
+    """Tell 'file.py:function' and 'package.module:function' from a path."""
+    _, colon, name = spec.rpartition(":")
+    return bool(colon) and name.isidentifier()
+
+
+def _opener(path: Path) -> Callable[[Path, Config], LabeledDataset]:
+    """Return the function that opens a file of this extension."""
+    if not path.exists():
+        siblings = sorted(entry.name for entry in path.parent.iterdir()) if path.parent.is_dir() else []
+        hint = (
+            did_you_mean(path.name, siblings) if siblings else f"check the path: {path.parent} holds no file"
+        )
+        raise DataError(str(path), "no such file or folder", hint)
+    try:
+        return _BY_SUFFIX[path.suffix.lower()]
+    except KeyError:
+        raise DataError(
+            str(path),
+            f"the extension {path.suffix!r} is unknown" if path.suffix else "a file without extension",
+            f"give {', '.join(_BY_SUFFIX)}, a folder of class folders, or a factory as file.py:function",
+        ) from None
+
+
+def _refuse_keys(config: Config, kind: str, *keys: str) -> None:
+    """Raise an error when a key is set that means nothing for this kind of data."""
+    for key in keys:
+        if getattr(config, key):
+            raise ConfigError(
+                key,
+                f"is set, but means nothing for {kind} ({config.data or 'given as an object'})",
+                f"leave {key} out",
+            )

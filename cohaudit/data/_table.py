@@ -1,0 +1,197 @@
+"""Samples as rows of a table: .csv and .parquet."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from pandas.api.types import is_numeric_dtype, is_scalar
+
+from cohaudit.config import Config
+from cohaudit.data._dataset import LabeledDataset
+from cohaudit.data._fingerprint import hash_file
+from cohaudit.data._ids import as_ids, name_sample, row_numbers
+from cohaudit.data._inputs import Inputs
+from cohaudit.data._names import Names
+from cohaudit.data._preview import text_preview
+from cohaudit.data._table_files import read_table
+from cohaudit.data._transform import Transform, load_transform
+from cohaudit.errors import DataError
+from cohaudit.results import Preview
+
+LABEL_COLUMNS = ("label", "labels", "target", "class", "y")
+ID_COLUMNS = ("id", "ids")
+
+MISSING = frozenset({"", "NA", "N/A", "n/a", "#N/A", "<NA>", "nan", "NaN", "null", "NULL", "None"})
+"""Cells of a .csv that mean 'no value', as pandas reads them."""
+
+
+class TableDataset(LabeledDataset):
+    """Samples as rows of a table.
+
+    Without a transform every input column must be numeric, and a sample is the float32 vector of its columns,
+    in their order; True and False count as 1 and 0. A transform gets one row as a dict: column → number,
+    where the whole column is numbers, or text. The fingerprint covers the file's content.
+
+    Args:
+        source: Path as given.
+        fingerprint: SHA-256 of the file, hex.
+        inputs: The input columns, one row a sample.
+        labels: [N], see `LabeledDataset`.
+        ids: One id a sample.
+        class_names: In the order of the model's outputs; may be empty.
+        transform: Applied to one row.
+
+    Raises:
+        DataError: If a column is not numeric, a value is missing, or the labels cannot be audited.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        fingerprint: str,
+        inputs: pd.DataFrame,
+        labels: npt.NDArray[Any],
+        ids: Sequence[str],
+        class_names: Sequence[str] = (),
+        transform: Transform | None = None,
+    ) -> None:
+        super().__init__(source, fingerprint, ids, labels, class_names)
+        self._written, self._transform = inputs, transform
+        if transform is None:
+            columns = [self._numeric(str(name)) for name in inputs.columns]
+            self._values = torch.from_numpy(np.stack(columns, axis=1))
+        else:
+            self._rows = inputs.apply(_typed).astype(object)
+
+    def _numeric(self, name: str) -> npt.NDArray[np.float32]:
+        """Return a column's finite numbers, float32 [N]."""
+        column = self._written[name]
+        numbers = _as_numbers(column)
+        # a number beyond float32's range becomes infinite here and is refused with its row
+        with np.errstate(over="ignore"):
+            values = numbers.astype(np.float32)
+        wrong = np.flatnonzero(~np.isfinite(values))
+        if wrong.size:
+            row = int(wrong[0])
+            found, remedy = _describe(column.iloc[row], float(numbers[row]))
+            raise DataError(f"{self.where(row)}, column {name!r}", found, remedy)
+        return values
+
+    def sample(self, index: int) -> Inputs:
+        """Return one row's numbers, or what the transform makes of the row.
+
+        Raises:
+            DataError: If the transform fails.
+        """
+        if self._transform is None:
+            return self._values[index]
+        row = {str(name): value for name, value in self._rows.iloc[index].items()}
+        return self._transform(row, self.where(index))
+
+    def preview(self, index: int) -> Preview:
+        """Show the row's inputs as written; one column of text is shown as a text."""
+        row = {str(name): str(value) for name, value in self._written.iloc[index].items()}
+        if len(row) == 1 and self._transform is not None:
+            return text_preview(next(iter(row.values())))
+        return Preview("row", row=row)
+
+
+def open_table(path: Path, config: Config) -> TableDataset:
+    """Open a .csv or .parquet file.
+
+    Raises:
+        DataError: If the file cannot be read, a column is not found, or its content cannot be audited.
+    """
+    table, source = read_table(path), str(path)
+    columns = [str(name) for name in table.columns]
+    names = Names(source, columns)
+    label = names.require("labels", config.labels, LABEL_COLUMNS)
+    id_column = names.find("ids", config.ids, ID_COLUMNS)
+    inputs = [names.require("inputs", name) for name in config.inputs]
+    inputs = inputs or [name for name in columns if name not in {label, id_column}]
+    if label in inputs or not inputs:
+        found = (
+            "the label column is among the inputs" if inputs else f"no column besides {label!r} and the ids"
+        )
+        raise DataError(f"{source}, inputs", found, "name the feature columns with the key inputs")
+    ids = _ids(table, id_column, source)
+    labels = _labels(table[label], config.class_names, config.data, ids)
+    return TableDataset(
+        config.data, hash_file(path), table[inputs], labels, ids, config.class_names, load_transform(config)
+    )
+
+
+def _ids(table: pd.DataFrame, column: str | None, source: str) -> list[str]:
+    """Return the ids in a column as written, or row numbers."""
+    if column is None:
+        return row_numbers(len(table))
+    values = table[column].astype(object).where(table[column].notna(), "").to_numpy()
+    return as_ids(values, len(table), f"{source}, column {column!r}")
+
+
+def _labels(
+    column: pd.Series[Any], class_names: Sequence[str], source: str, ids: Sequence[str]
+) -> npt.NDArray[Any]:
+    """Return labels as numbers when all of them are, else as text; a class name is never 'missing'."""
+    written = column if is_numeric_dtype(column) else column.astype(str)
+    blank = column.isna() | (written.isin(MISSING) & ~written.isin(class_names))
+    if blank.any():
+        row = int(np.flatnonzero(blank)[0])
+        raise DataError(
+            f"{name_sample(source, ids, row)}, column {column.name!r}",
+            f"the label is missing ({_shown(column.iloc[row])})",
+            "label the sample or drop its row; a class of that name must be listed in class_names",
+        )
+    if is_numeric_dtype(column) or written.isin(class_names).all():
+        return written.to_numpy()
+    numbers = pd.to_numeric(written, errors="coerce")
+    return (written if numbers.isna().any() else numbers).to_numpy()
+
+
+def _as_numbers(column: pd.Series[Any]) -> npt.NDArray[np.float64]:
+    """Return a column's numbers, float64 [N]; NaN for what is none."""
+    if is_numeric_dtype(column):
+        return column.to_numpy(dtype=np.float64, na_value=np.nan)
+    written = column.astype(str).replace({"True": "1", "true": "1", "False": "0", "false": "0"})
+    return pd.to_numeric(written, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def _describe(cell: Any, number: float) -> tuple[str, str]:
+    """Say what is wrong with a cell that is no finite float32, and what to do about it."""
+    if np.isfinite(number):
+        return f"{cell} is too large for float32", "rescale the column"
+    if np.isinf(number):
+        return f"the value is infinite ({cell})", "correct the value or drop the row"
+    if _is_missing(cell):
+        return (
+            f"the value is missing ({_shown(cell)})",
+            "fill it in, drop the row, or leave the column out with the key inputs",
+        )
+    return (
+        f"{textwrap.shorten(repr(cell), 60)} is not a number",
+        "list the numeric columns with the key inputs, or encode the row with the key transform",
+    )
+
+
+def _is_missing(cell: Any) -> bool:
+    return cell in MISSING if isinstance(cell, str) else bool(is_scalar(cell) and pd.isna(cell))
+
+
+def _shown(cell: Any) -> str:
+    return str(cell) or "empty"
+
+
+def _typed(column: pd.Series[Any]) -> pd.Series[Any]:
+    """Return a column of text as numbers when each cell is a number or missing; any other as it is."""
+    if is_numeric_dtype(column):
+        return column
+    numbers = pd.to_numeric(column.astype(str), errors="coerce")
+    numeric = numbers.notna() | column.map(_is_missing)
+    return numbers if bool(numeric.all()) and bool(numbers.notna().any()) else column

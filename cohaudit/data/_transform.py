@@ -1,0 +1,47 @@
+"""The user's own function from one raw input to what the model takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from cohaudit.config import Config
+from cohaudit.data._inputs import Inputs, as_inputs
+from cohaudit.errors import DataError
+from cohaudit.factories import load_object
+
+
+class Transform:
+    """A function of one raw input, whose failures name the sample.
+
+    Args:
+        spec: The function, as the user named it.
+        function: Takes one raw input: an array, a row as a dict, a PIL image, or what a torch dataset gives.
+    """
+
+    def __init__(self, spec: str, function: Callable[[Any], Any]) -> None:
+        self.spec = spec
+        self.function = function
+
+    def __call__(self, raw: Any, where: str) -> Inputs:
+        """Return what the model takes for a raw input.
+
+        Raises:
+            DataError: If the function fails, or returns anything but tensors.
+        """
+        try:
+            value = self.function(raw)
+        except Exception as error:
+            raise DataError(
+                f"transform {self.spec}",
+                f"failed on {where}: {type(error).__name__}: {error}",
+                f"make it accept this input, a {type(raw).__qualname__}",
+            ) from error
+        return as_inputs(value, f"transform {self.spec} on {where}")
+
+
+def load_transform(config: Config) -> Transform | None:
+    """Import the function that the key `transform` names; None when the key is not set."""
+    if not config.transform:
+        return None
+    return Transform(config.transform, load_object(config.transform, config.base, "transform"))
