@@ -1,0 +1,8 @@
+"""Turns an `Audit` into files, and audit.json back into an `Audit`: without model, data or torch."""
+
+from cohaudit.report._encode import audit_to_json
+from cohaudit.report._read import read_audit
+from cohaudit.report.html import render_html
+from cohaudit.report.output import check_folder, write_html, write_report
+
+__all__ = ["audit_to_json", "check_folder", "read_audit", "render_html", "write_html", "write_report"]

@@ -1,0 +1,125 @@
+"""Numbers and names as a person reads them. What is rounded here is only shown: nothing is decided on it."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from dataclasses import dataclass
+
+from cohaudit.results import Estimate
+
+_REORDERING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""Characters whose only use is to change the order in which others are shown."""
+
+_LONGEST = 240
+"""Most characters of a long form: enough to tell two names apart, hundreds of times on a page."""
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text from outside, made fit to be shown."""
+
+    short: str
+    """Cut to a length that no layout minds."""
+    full: str
+    """A longer cut to show on demand; empty when `short` is already whole."""
+
+
+def text(raw: str, limit: int = 48) -> Text:
+    """Make a name from a file fit to be shown: visible, in its own order, cut in the middle.
+
+    Args:
+        raw: As it stands in the audit.
+        limit: Most characters of the short form.
+    """
+    longest = max(limit, _LONGEST)
+    visible = "".join(_visible(c) for c in raw[:longest])
+    if len(raw) <= limit:
+        return Text(visible, "")
+    tail = "".join(_visible(c) for c in raw[-(limit // 2) :])
+    full = visible + ("…" if len(raw) > longest else "")
+    return Text(f"{visible[: limit - limit // 2 - 1]}…{tail}", full)
+
+
+def _visible(character: str) -> str:
+    if character < " ":
+        return chr(0x2400 + ord(character))
+    hidden = character in _REORDERING or unicodedata.category(character) in {"Cc", "Cs"}
+    return "\ufffd" if hidden else character
+
+
+def count(value: int) -> str:
+    """Write a whole number: 38,000."""
+    return f"{value:,}"
+
+
+def number(value: float) -> str:
+    """Write a number with three significant digits: 0.0123; a dash for one that is missing."""
+    if math.isnan(value):
+        return "–"
+    if value == 0:
+        return "0"
+    if not 1e-4 <= abs(value) < 1e6:
+        mantissa, exponent = f"{value:.1e}".split("e")
+        return _minus(f"{mantissa} × 10{str(int(exponent)).translate(_RAISED)}")
+    decimals = max(0, 2 - math.floor(math.log10(abs(value))))
+    return _minus(f"{value:,.{decimals}f}")
+
+
+def signed(value: float) -> str:
+    """Write a cosine: +0.83, −0.20."""
+    return _minus(f"{value:+.2f}")
+
+
+def fixed(value: float) -> str:
+    """Write a number in [0, 1] with two decimals. Only a number that is whole is written as 0.00 or 1.00."""
+    if 0 < value < 0.005:
+        return "<0.01"
+    if 0.995 <= value < 1:
+        return ">0.99"
+    return "–" if math.isnan(value) else f"{value:.2f}"
+
+
+def percent(share: float) -> str:
+    """Write a share: 10.1%. Only a share that is whole is written as 0% or 100%."""
+    if math.isnan(share):
+        return "–"
+    if share in {0.0, 1.0}:
+        return f"{share:.0%}"
+    if 0 < share < 0.0005:
+        return "<0.1%"
+    if 0.9995 <= share < 1:
+        return ">99.9%"
+    return f"{share:.1%}"
+
+
+def interval(estimate: Estimate) -> str:
+    """Write the confidence interval of an estimate: 0.0101 to 0.0142."""
+    return f"{number(estimate.low)} to {number(estimate.high)}"
+
+
+def seconds(value: float) -> str:
+    """Write a duration: 0.04 s, 12.3 s, 4 min 05 s."""
+    if value < 10:
+        return f"{value:.2f} s"
+    if value < 60:
+        return f"{value:.1f} s"
+    minutes, rest = divmod(round(value), 60)
+    return f"{minutes} min {rest:02d} s"
+
+
+def plural(quantity: int, noun: str) -> str:
+    """Write a count with its noun: 1 sample, 1,300 samples, 2 classes."""
+    if quantity == 1:
+        return f"1 {noun}"
+    return f"{count(quantity)} {noun}{'es' if noun.endswith('s') else 's'}"
+
+
+def prose(raw: str) -> str:
+    """Make a sentence from outside fit to be shown: at most 400 characters."""
+    return text(raw, 400).short
+
+
+def _minus(digits: str) -> str:
+    return digits.replace("-", "\u2212")

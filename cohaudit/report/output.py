@@ -1,0 +1,100 @@
+"""Files, whole or not at all: written aside, then renamed into place."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from cohaudit.errors import ReportError
+from cohaudit.report._encode import audit_to_json
+from cohaudit.report.html import render_html
+from cohaudit.results import Audit
+
+
+def write_report(audit: Audit, out: Path) -> list[Path]:
+    """Write report.html, audit.json and samples.csv into a folder, replacing those of an earlier scan.
+
+    Other files in the folder stay. All three are rendered and written aside first: what goes wrong before the
+    last step leaves the folder as it was. A folder that cannot be written to raises a `ReportError`.
+
+    Args:
+        audit: The result of a scan.
+        out: The folder; made when there is none.
+
+    Returns:
+        The files, in the order above.
+    """
+    contents = {
+        "report.html": render_html(audit),
+        "audit.json": audit_to_json(audit),
+        "samples.csv": audit.samples.to_csv(index=False, lineterminator="\n"),
+    }
+    return _write(out, contents)
+
+
+def write_html(audit: Audit, path: Path) -> Path:
+    """Write the report alone, as from an audit read back; a `ReportError` when it cannot be written.
+
+    Args:
+        audit: The result of a scan.
+        path: The file; an existing one is replaced.
+
+    Returns:
+        The file.
+    """
+    (written,) = _write(path.parent, {path.name: render_html(audit)})
+    return written
+
+
+def check_folder(out: Path) -> None:
+    """Refuse, before anything expensive happens, a folder that cannot take the report.
+
+    Args:
+        out: The folder; it may not exist yet.
+
+    Raises:
+        ReportError: It, or what should be a folder above it, is a file.
+    """
+    nearest = next(path for path in (out, *out.absolute().parents) if _exists(path))
+    if not nearest.is_dir():
+        raise ReportError(f"--out {out}", f"{nearest} is a file, not a folder", "name another folder")
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists() or path.is_symlink()
+    except OSError:  # a name that the file system refuses
+        return False
+
+
+def _write(folder: Path, contents: Mapping[str, str]) -> list[Path]:
+    check_folder(folder)
+    targets = [folder / name for name in contents]
+    for target in targets:
+        if target.is_dir():
+            raise ReportError(f"--out {target}", "is a folder, where a file is to be written", "move it away")
+    try:
+        _write_aside(folder, contents)
+    except OSError as error:
+        remedy = "name a folder that you may write to, on a disk with space left"
+        raise ReportError(f"--out {folder}", f"cannot be written: {error.strerror}", remedy) from None
+    return targets
+
+
+def _write_aside(folder: Path, contents: Mapping[str, str]) -> None:
+    missing = [path for path in (folder, *folder.absolute().parents) if not _exists(path)]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".cohaudit-") as name:
+            aside = Path(name)
+            for file, content in contents.items():
+                (aside / file).write_bytes(content.encode("utf-8", "backslashreplace"))
+            for file in contents:
+                (aside / file).replace(folder / file)
+    except BaseException:
+        for made in missing:
+            with contextlib.suppress(OSError):
+                made.rmdir()
+        raise

@@ -1,0 +1,178 @@
+"""The suspects: each with what it looks like, what its label is and should be, and who agrees."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from cohaudit.report._words import Text, count, fixed, number, percent, prose, signed, text
+from cohaudit.report.figures import suspicion_histogram
+from cohaudit.report.thumbnails import Thumbnail, thumbnail
+from cohaudit.report.view._settings import setting
+from cohaudit.results import Audit, Evidence, Neighbor, Preview
+
+_SIDE = 96
+_NEIGHBOR_SIDE = 56
+_COLUMNS = 40
+"""Most columns of a row that are shown."""
+
+
+@dataclass(frozen=True)
+class NeighborView:
+    """A supporter or opponent."""
+
+    id: Text
+    label: Text
+    cosine: str
+    picture: Thumbnail | None
+    words: Text
+    """What stands in the place of a picture: its text, or its id."""
+
+
+@dataclass(frozen=True)
+class RowLine:
+    """A sample's row in the table that compares rows."""
+
+    role: str
+    """'suspect', 'opponent' or 'supporter'."""
+    label: Text
+    cosine: str
+    cells: tuple[Text, ...]
+
+
+@dataclass(frozen=True)
+class RowTable:
+    """A suspect's row beside those of its opponents and supporters."""
+
+    columns: tuple[Text, ...]
+    lines: tuple[RowLine, ...]
+    note: str
+    """How many columns are left out; empty when none."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """One suspect."""
+
+    rank: int
+    id: Text
+    given: Text
+    suggested: Text | None
+    """The label that fits better; None when none does."""
+    suspicion: str
+    bar: str
+    """The suspicion as a CSS percentage."""
+    numbers: tuple[tuple[str, str], ...]
+    predicted: Text
+    kind: str
+    """How to show it: image, row, text or none."""
+    picture: Thumbnail | None
+    text: str
+    table: RowTable | None
+    opponents: tuple[NeighborView, ...]
+    supporters: tuple[NeighborView, ...]
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """The section."""
+
+    total: int
+    summary: str
+    histogram: Markup | None
+    cards: tuple[Card, ...]
+    more: str
+    """Where the suspects are that are not shown; empty when all are."""
+
+
+def build_gallery(audit: Audit) -> Gallery:
+    """Put the suspects into words, the most suspicious first."""
+    threshold, most = setting(audit, "suspicion_threshold"), setting(audit, "gallery")
+    shown = audit.evidence[:most]
+    suspicion = audit.samples["suspicion"].dropna()
+    total = int(audit.samples["suspect"].sum())
+    return Gallery(
+        total=total,
+        summary=_summary(audit, total, threshold),
+        histogram=suspicion_histogram(suspicion, threshold) if len(suspicion) else None,
+        cards=tuple(_cards(audit, shown)),
+        more=_more(total, len(shown)),
+    )
+
+
+def _summary(audit: Audit, total: int, threshold: float) -> str:
+    if not audit.sanity.auditable:
+        return "No sample is judged: the model is not auditable."
+    if total == 0:
+        return f"No sample reaches a suspicion of {threshold:g}: no label looks wrong."
+    share = percent(total / max(len(audit.samples), 1))
+    verb = "sample reaches" if total == 1 else "samples reach"
+    return f"{count(total)} {verb} a suspicion of {threshold:g}: {share} of the samples audited."
+
+
+def _more(total: int, shown: int) -> str:
+    if total <= shown:
+        return ""
+    return f"{count(total - shown)} more suspects are in samples.csv, where the column suspect is True."
+
+
+def _cards(audit: Audit, shown: Sequence[Evidence]) -> Iterator[Card]:
+    position = {sample_id: i for i, sample_id in enumerate(audit.samples["id"])}
+    for rank, evidence in enumerate(shown, 1):
+        row = audit.samples.iloc[position[evidence.id]].to_dict()
+        yield _card(rank, evidence, row, audit.previews)
+
+
+def _card(rank: int, evidence: Evidence, row: Mapping[Any, Any], previews: Mapping[str, Preview]) -> Card:
+    own = previews[evidence.id]
+    return Card(
+        rank=rank,
+        id=text(evidence.id, 56),
+        given=text(row["label"], 28),
+        suggested=text(row["suggested"], 28) if row["suggested"] != row["label"] else None,
+        suspicion=fixed(row["suspicion"]),
+        bar=f"{row['suspicion']:.1%}",
+        numbers=(
+            ("loss", number(row["loss"])),
+            ("support", signed(row["support"])),
+            ("support count", count(row["support_count"])),
+            ("leave-one-out margin", signed(row["loo_margin"])),
+        ),
+        predicted=text(row["predicted"], 28),
+        kind=own.kind,
+        picture=thumbnail(own.image, _SIDE) if own.image else None,
+        text=prose(own.text),
+        table=_row_table(evidence, row["label"], previews) if own.kind == "row" else None,
+        opponents=tuple(_neighbor(n, previews[n.id]) for n in evidence.opponents),
+        supporters=tuple(_neighbor(n, previews[n.id]) for n in evidence.supporters),
+    )
+
+
+def _neighbor(neighbor: Neighbor, preview: Preview) -> NeighborView:
+    return NeighborView(
+        id=text(neighbor.id, 40),
+        label=text(neighbor.label, 20),
+        cosine=signed(neighbor.cosine),
+        picture=thumbnail(preview.image, _NEIGHBOR_SIDE) if preview.image else None,
+        words=text(preview.text or neighbor.id, 120),
+    )
+
+
+def _row_table(evidence: Evidence, label: str, previews: Mapping[str, Preview]) -> RowTable:
+    own = previews[evidence.id].row
+    columns = list(own)[:_COLUMNS]
+    lines = [RowLine("suspect", text(label, 20), "", _cells(own, columns))]
+    for role, neighbors in (("opponent", evidence.opponents), ("supporter", evidence.supporters)):
+        for n in neighbors:
+            cells = _cells(previews[n.id].row, columns)
+            lines.append(RowLine(role, text(n.label, 20), signed(n.cosine), cells))
+    left_out = len(own) - len(columns)
+    note = f"{count(left_out)} more columns are in the data." if left_out else ""
+    return RowTable(tuple(text(column, 24) for column in columns), tuple(lines), note)
+
+
+def _cells(row: Mapping[str, str], columns: Sequence[str]) -> tuple[Text, ...]:
+    return tuple(text(row.get(column, ""), 24) for column in columns)

@@ -1,0 +1,19 @@
+"""The settings that an audit was made with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cohaudit.config import KEYS
+from cohaudit.results import Audit
+
+
+def setting(audit: Audit, name: str) -> Any:
+    """Return a setting of the audit, or the default of one that it does not hold.
+
+    Args:
+        audit: The audit.
+        name: A key of the configuration.
+    """
+    key = KEYS[name]
+    return key.checked(audit.settings.get(name, key.default), f"settings.{name} of the audit")

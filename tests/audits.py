@@ -1,0 +1,269 @@
+"""Audits built by hand, for tests of everything that reads one: no model, no data, no measuring."""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from cohaudit import results
+
+HOSTILE = (
+    "<script>alert('name')</script>",
+    '"><img src=x onerror="alert(1)">&amp;\'',
+    "\u202egnp.exe\u2066 \u0007\n\t\x00",
+    "x" * 10_000,
+    "🦊👩‍👩‍👧‍👦 $\\frac{1}{0}$ 猫 قطة {{ 7 * 7 }} {% raw %}",
+)
+"""Names that try to run, to leave an attribute, to reorder text, to stretch the page, to be typeset."""
+
+PreviewKind = Literal["image", "row", "text", "none"]
+
+
+def make_audit(
+    *,
+    classes: int = 10,
+    layers: int = 5,
+    samples: int = 240,
+    suspects: int = 12,
+    evidence: int = 5,
+    kind: PreviewKind = "image",
+    image_side: int = 8,
+    auditable: bool = True,
+    sketched: bool = False,
+    hostile: bool = False,
+    gates: tuple[results.GateResult, ...] = (),
+    seed: int = 0,
+) -> results.Audit:
+    """Return an audit whose numbers hang together as those of a real scan do."""
+    rng = np.random.default_rng(seed)
+    class_names = _names(classes, "class {}", hostile)
+    ids = _names(samples, "train/{:04d}.png", hostile)
+    table = _samples(rng, ids, class_names, suspects if auditable else 0, auditable)
+    found = _evidence(rng, table, evidence)
+    coherence = _coherence(rng, samples)
+    nothing = results.Skipped("coherence", "the model is not auditable")
+    return results.Audit(
+        version="0.1.0",
+        subject=_subject(samples, hostile),
+        settings=_settings(),
+        sanity=_sanity(classes, auditable),
+        coherence=coherence if auditable else nothing,
+        layers=tuple(
+            _layer(rng, i, layers, samples, name)
+            for i, name in enumerate(_names(layers, "body.{}.fc", hostile))
+        ),
+        classes=tuple(_class(rng, name, table) for name in class_names),
+        class_cosines=_cosines(rng, classes, sketched) if auditable else nothing,
+        samples=table,
+        evidence=found,
+        previews=_previews(rng, found, kind, image_side, hostile),
+        risk=_risk() if auditable else results.Skipped("risk", "the model is not auditable"),
+        certificate=_certificate(),
+        skipped=(results.Skipped("layer embed", "its weights are frozen"),) if layers > 2 else (),
+        gates=gates,
+        timings={"gradients": 3.25, "checkpoint": 0.0125, "judgment": 0.5},
+    )
+
+
+def gate(*, failed: bool) -> results.GateResult:
+    """Return a gate on the risk that has failed or passed."""
+    limit = "high" if failed else "severe"
+    reason = f"the risk is high, {'at or above' if failed else 'below'} {limit}"
+    return results.GateResult(f"risk>={limit}", "high (0.5625)", failed, reason)
+
+
+def _names(count: int, pattern: str, hostile: bool) -> list[str]:
+    names = [pattern.format(i) for i in range(count)]
+    if hostile:
+        names[: len(HOSTILE)] = HOSTILE[:count]
+    return names
+
+
+def _samples(
+    rng: np.random.Generator, ids: list[str], names: list[str], suspects: int, auditable: bool
+) -> pd.DataFrame:
+    n = len(ids)
+    label = np.arange(n) % len(names)
+    suspicion = np.clip(rng.beta(1, 12, n), 0, 0.49)
+    flagged = rng.permutation(n)[:suspects]
+    suspicion[flagged] = rng.uniform(0.5, 1.0, len(flagged))
+    suggested = label.copy()
+    suggested[flagged] = (label[flagged] + 1) % len(names)
+    support = 0.8 - 1.4 * suspicion
+    return pd.DataFrame(
+        {
+            "id": ids,
+            "label": [names[i] for i in label],
+            "predicted": [names[i] for i in label],
+            "suggested": [names[i] for i in suggested],
+            "suspicion": suspicion,
+            "suspect": suspicion >= 0.5,
+            "loss": rng.gamma(1.0, 0.02, n),
+            "margin": rng.normal(9.0, 2.0, n),
+            "gradient_norm": rng.gamma(1.0, 0.3, n),
+            "support": support if auditable else np.full(n, np.nan),
+            "support_count": rng.integers(0, n, n),
+            "loo_margin": 1.0 - 2.0 * suspicion,
+        }
+    )
+
+
+def _evidence(rng: np.random.Generator, table: pd.DataFrame, per_side: int) -> tuple[results.Evidence, ...]:
+    suspects = table[table["suspect"]].sort_values("suspicion", ascending=False)
+    per_side = min(per_side, (len(table) - 1) // 2)
+    found = []
+    for sample_id in suspects["id"]:
+        others = table[table["id"] != sample_id].sample(2 * per_side, random_state=rng)
+        cosines = np.sort(rng.uniform(0.2, 0.95, 2 * per_side))[::-1]
+        pairs = list(zip(others["id"], others["label"], cosines.tolist(), strict=True))
+        supporters = tuple(results.Neighbor(i, name, c) for i, name, c in pairs[:per_side])
+        opponents = tuple(results.Neighbor(i, name, -c) for i, name, c in pairs[per_side:])
+        found.append(results.Evidence(sample_id, supporters, opponents))
+    return tuple(found)
+
+
+def _previews(
+    rng: np.random.Generator, found: tuple[results.Evidence, ...], kind: PreviewKind, side: int, hostile: bool
+) -> dict[str, results.Preview]:
+    named = [e.id for e in found] + [n.id for e in found for n in (*e.supporters, *e.opponents)]
+    columns = _names(14, "mean_column_{}", hostile)
+    make = {
+        "image": lambda: results.Preview("image", image=png(rng, side)),
+        "row": lambda: results.Preview("row", row={c: f"{rng.normal():.4g}" for c in columns}),
+        "text": lambda: results.Preview(
+            "text", text=HOSTILE[0] if hostile else "the service was slow but the soup was good"
+        ),
+        "none": lambda: results.Preview("none"),
+    }[kind]
+    return {sample_id: make() for sample_id in dict.fromkeys(named)}
+
+
+def png(rng: np.random.Generator, side: int) -> str:
+    """Return a data URI of noise: the least compressible picture of that size."""
+    pixels = rng.integers(0, 256, (side, side, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, format="PNG")
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")
+
+
+def _estimate(value: float, half: float) -> results.Estimate:
+    return results.Estimate(float(value), float(value - half), float(value + half))
+
+
+def _coherence(rng: np.random.Generator, samples: int) -> results.Coherence:
+    pairwise = rng.uniform(-0.01, 0.2)
+    alpha = (1 + (samples - 1) * pairwise) / samples
+    half = 0.1 * abs(pairwise) + 0.002
+    return results.Coherence(
+        samples, _estimate(alpha, half), _estimate(samples * alpha, samples * half), _estimate(pairwise, half)
+    )
+
+
+def _layer(rng: np.random.Generator, i: int, layers: int, samples: int, name: str) -> results.Layer:
+    skipped = i == 1 and layers > 2
+    coherence = (
+        results.Skipped(f"layer {name}", "no gradient reaches it") if skipped else _coherence(rng, samples)
+    )
+    path: Literal["closed form", "vmap", "loop"] = "vmap" if i % 4 == 3 else "closed form"
+    energy = 2 * (i + 1) / (layers * (layers + 1))
+    return results.Layer(name, "Linear", 1000 * (i + 1), path, energy, float(rng.uniform(0.01, 1)), coherence)
+
+
+def _class(rng: np.random.Generator, name: str, table: pd.DataFrame) -> results.ClassResult:
+    own = table[table["label"] == name]
+    coherence: results.Coherence | results.Skipped = _coherence(rng, len(own))
+    if len(own) < 2:
+        coherence = results.Skipped(f"class {name}", "it has one sample; a coherence needs two")
+    right = float((own["label"] == own["predicted"]).mean())
+    return results.ClassResult(
+        name, len(own), right, float(own["loss"].mean()), int(own["suspect"].sum()), coherence
+    )
+
+
+def _cosines(rng: np.random.Generator, classes: int, sketched: bool) -> results.ClassCosines:
+    half = np.triu(rng.uniform(-0.8, 0.4, (classes, classes)), 1)
+    matrix = half + half.T + np.eye(classes)
+    return results.ClassCosines(tuple(tuple(row) for row in matrix.tolist()), 0.03125 if sketched else 0.0)
+
+
+def _risk() -> results.Risk:
+    terms = (
+        results.RiskTerm(
+            "neighbors disagree",
+            0.125,
+            0.75,
+            0.5,
+            "Mean neighborhood support is 0.13: most samples stand alone.",
+        ),
+        results.RiskTerm(
+            "fits what the rest would not",
+            0.21,
+            0.5,
+            0.25,
+            "The model fits 21% more labels than the rest of the data predicts.",
+        ),
+        results.RiskTerm(
+            "suspects", 0.05, 0.25, 0.25, "5.0% of the samples look mislabeled, and the model fits them."
+        ),
+    )
+    return results.Risk(0.5625, "high", terms)
+
+
+def _sanity(classes: int, auditable: bool) -> results.Sanity:
+    chance = 1 / classes
+    if auditable:
+        return results.Sanity(
+            True,
+            0.9996,
+            0.9995,
+            chance,
+            0.021,
+            "the model predicts its training labels far better than chance",
+        )
+    reason = (
+        "no better than chance on its own training labels: check the weights and the order of the classes"
+    )
+    return results.Sanity(False, chance, chance, chance, 2.31, reason)
+
+
+def _subject(samples: int, hostile: bool) -> results.Subject:
+    return results.Subject(
+        checkpoint=HOSTILE[0] if hostile else "fixtures/digits/model.safetensors",
+        checkpoint_sha256="9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+        checkpoint_format="safetensors",
+        model="net.py:build",
+        parameters=38_000,
+        data=HOSTILE[3] if hostile else "fixtures/digits/train.npz",
+        data_fingerprint="2c26b46b68ffc68ff99b453c1d304134",
+        samples=samples,
+        samples_total=2 * samples,
+    )
+
+
+def _settings() -> dict[str, object]:
+    return {
+        "seed": 0,
+        "temperature": 1.0,
+        "neighbors": 20,
+        "confidence": 0.9,
+        "bootstrap": 200,
+        "suspicion_threshold": 0.5,
+        "risk_levels": (0.25, 0.5, 0.75),
+        "gallery": 60,
+        "class_names": (),
+        "limit": 0,
+        "fail_on": ("risk>=high",),
+    }
+
+
+def _certificate() -> results.Certificate:
+    checks = (
+        results.Check("squared norms against autograd", "body.0.fc", 3.1e-7, 1e-3),
+        results.Check("mean of ⟨g_i, μ⟩ against ‖μ‖²", "body.2.fc", 8.4e-6, 1e-3),
+    )
+    return results.Certificate(8, checks, 0.9987)

@@ -1,0 +1,287 @@
+"""The report: what each kind of audit shows, that names stay text, that nothing leaves the page."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from functools import cache
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import pytest
+from audits import HOSTILE, gate, make_audit
+
+from cohaudit.errors import CohauditError
+from cohaudit.report import audit_to_json, read_audit, render_html
+from cohaudit.report._words import signed
+from cohaudit.results import Preview, Risk, Skipped
+
+SECTIONS = ("verdict", "depth", "classes", "suspects", "method", "certificate", "skipped")
+VARIANTS: dict[str, dict[str, Any]] = {
+    "images": {"gates": (gate(failed=True), gate(failed=False))},
+    "hostile images": {"hostile": True, "classes": 6},
+    "hostile rows": {"hostile": True, "classes": 6, "kind": "row"},
+    "hostile texts": {"hostile": True, "classes": 5, "kind": "text"},
+    "two classes": {"classes": 2, "kind": "row", "sketched": True},
+    "no previews": {"kind": "none"},
+    "not auditable": {"auditable": False},
+    "no suspects": {"suspects": 0},
+    "one layer": {"layers": 1},
+    "a class of one sample": {"classes": 9, "samples": 10, "suspects": 2},
+    "40 classes, 120 layers": {"classes": 40, "layers": 120, "samples": 400},
+    "100 classes": {"classes": 100, "samples": 400},
+}
+each_variant = pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS.keys())
+
+
+class Page(HTMLParser):
+    """A page taken apart: its text, its tags with their attributes, and whether they nest."""
+
+    VOID = frozenset({"meta", "img", "br", "link", "input"})
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.text: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+    @property
+    def words(self) -> str:
+        return " ".join(" ".join(self.text).split())
+
+
+@cache
+def html_of(**variant: Any) -> str:
+    return render_html(make_audit(**variant))
+
+
+@cache
+def page_of(**variant: Any) -> Page:
+    return Page(html_of(**variant))
+
+
+# the page as a whole
+
+
+@each_variant
+def test_a_page_is_whole_and_asks_nothing_of_the_network(variant: dict[str, Any]) -> None:
+    page = page_of(**variant)
+    assert page.open == []
+    ids = [attrs["id"] for _, attrs in page.tags if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    assert set(SECTIONS) <= set(ids)
+    names = {name for name, _ in page.tags}
+    assert names.isdisjoint({"script", "link", "iframe", "object", "base", "form"})
+    for _, attrs in page.tags:
+        assert not any(name.startswith("on") for name in attrs)
+        for name in ("src", "href", "xlink:href"):
+            assert (attrs.get(name) or "#").startswith(("#", "data:image/"))
+
+
+def test_the_page_forbids_what_it_does_not_need() -> None:
+    policies = [a["content"] for tag, a in page_of().tags if a.get("http-equiv") == "Content-Security-Policy"]
+    assert policies == ["default-src 'none'; style-src 'unsafe-inline'; img-src data:"]
+
+
+def test_every_section_says_how_to_read_it() -> None:
+    html = html_of()
+    sections = re.findall(r'<section id="(\w+)".*?</section>', html, flags=re.DOTALL)
+    assert tuple(sections) == SECTIONS
+    for section in re.findall(r"<section .*?</section>", html, flags=re.DOTALL):
+        assert section.count("How to read it.") == 1
+
+
+def test_equal_audits_give_equal_pages_whatever_matplotlib_is_set_to() -> None:
+    with mpl.rc_context({"font.size": 40, "axes.facecolor": "red", "svg.fonttype": "path"}):
+        assert render_html(make_audit()) == html_of()
+        assert mpl.rcParams["font.size"] == 40
+
+
+def test_a_page_read_back_is_the_same_page(tmp_path: Path) -> None:
+    audit = make_audit(kind="row", hostile=True, classes=6)
+    (tmp_path / "audit.json").write_bytes(audit_to_json(audit).encode())
+    assert render_html(read_audit(tmp_path / "audit.json")) == render_html(audit)
+
+
+@pytest.mark.parametrize("kind", ["image", "row", "text"])
+def test_hostile_names_stay_text(kind: Any) -> None:
+    html = html_of(hostile=True, classes=6, kind=kind, suspects=60)
+    page = Page(html)
+    assert HOSTILE[0] in page.words
+    assert "7 }} {% raw %}" in page.words
+    assert not any(tag == "script" or "onerror" in attrs for tag, attrs in page.tags)
+    assert not set("\u202e\u202d\u2066\u0007\x00") & set(html)
+    assert "x" * 300 not in html
+    assert any(tag == "bdi" for tag, _ in page.tags)
+
+
+def test_names_in_figures_are_isolated_and_never_typeset() -> None:
+    html = html_of(classes=2, layers=2)
+    audit = make_audit(classes=2, layers=2)
+    layers = tuple(replace(layer, name=f"$\\frac{{{i}}}{{0}}$ <b>") for i, layer in enumerate(audit.layers))
+    named = render_html(replace(audit, layers=layers))
+    assert "\u2068$\\frac{0}{0}$ &lt;b&gt;\u2069" in named
+    assert named.count("<path") == html.count("<path")
+
+
+def test_sixty_suspects_with_ten_neighbors_stay_under_three_megabytes() -> None:
+    html = render_html(make_audit(samples=1000, suspects=60, image_side=64))
+    assert html.count('<li class="card') == 60
+    assert html.count("<img ") == 60 * 11
+    assert len(html.encode()) < 3_000_000
+
+
+# what each audit shows
+
+
+def test_the_first_screen_gives_the_verdict_and_its_reasons() -> None:
+    words = page_of().words
+    assert "High risk of overfitting" in words
+    assert "0.56 risk, from 0 to 1" in words
+    assert "Training accuracy >99.9% chance is 10.0%" in words
+    assert "Suspects 12 5.0% of the samples" in words
+    assert "A subsample was audited: 240 of 480 samples" in words
+    assert "neighbors disagree Mean neighborhood support is 0.13" in words
+    assert "0.125 0.75 50% 0.38" in words
+    assert "Gates" not in words
+
+
+@pytest.mark.parametrize("level", ["low", "moderate", "high", "severe"])
+def test_every_level_has_its_words(level: Any) -> None:
+    audit = make_audit()
+    assert isinstance(audit.risk, Risk)
+    html = render_html(replace(audit, risk=replace(audit.risk, level=level)))
+    assert f"{level.capitalize()} risk of overfitting" in html
+    assert f'class="verdict {level}"' in html
+
+
+def test_a_model_that_is_not_auditable_gets_no_verdict() -> None:
+    words = page_of(auditable=False, gates=(gate(failed=True),)).words
+    assert "Not auditable No verdict is given: no better than chance" in words
+    assert "risk, from 0 to 1" not in words
+    assert "1 of 1 gate failed." in words
+    assert "No sample is judged" in words
+    assert "Not measured: the model is not auditable" in words
+
+
+def test_a_risk_that_was_skipped_says_why() -> None:
+    words = Page(render_html(replace(make_audit(), risk=Skipped("risk", "two samples are too few")))).words
+    assert "Risk not estimated two samples are too few" in words
+
+
+def test_gates_are_listed_with_their_outcome() -> None:
+    words = page_of(gates=(gate(failed=True), gate(failed=False))).words
+    assert "1 of 2 gates failed." in words
+    assert "risk>=high failed high (0.5625) the risk is high, at or above high" in words
+    assert "risk>=severe passed" in words
+
+
+def test_a_temperature_is_said_first() -> None:
+    audit = make_audit()
+    words = Page(render_html(replace(audit, settings={**audit.settings, "temperature": 10.0}))).words
+    assert "Gradients are those of the loss on logits / 10" in words
+
+
+def test_layers_show_their_numbers_or_why_there_are_none() -> None:
+    words = page_of().words
+    assert "2 body.1.fc Linear 2,000 13.3% no gradient reaches it" in words
+    assert "body.4.fc carries 33.3% of the gradient energy." in words.replace("\u2068", "").replace(
+        "\u2069", ""
+    )
+
+
+def test_cosines_are_numbers_in_the_map_up_to_twelve_classes() -> None:
+    def numbers(classes: int) -> int:
+        return len(re.findall(r"<text[^>]*>[+\u2212]0\.\d\d</text>", html_of(classes=classes)))
+
+    assert numbers(12) == 12 * 11
+    assert numbers(13) == 0
+
+
+def test_the_error_of_sketched_cosines_is_said() -> None:
+    assert "the standard error of a cosine is 0.0312" in page_of(sketched=True).words
+    assert "no sampling error" in page_of().words
+
+
+def test_classes_beyond_the_chart_are_counted() -> None:
+    assert "The 40 least coherent classes; the table has 60 more." in page_of(classes=100, samples=400).words
+
+
+def test_a_suspect_shows_labels_numbers_and_neighbors() -> None:
+    audit = make_audit()
+    row = audit.samples.set_index("id").loc[audit.evidence[0].id]
+    words = Page(render_html(audit)).words
+    assert f"1 sample {audit.evidence[0].id} labeled {row['label']} looks like {row['suggested']}" in words
+    assert f"{row['suspicion']:.2f} suspicion predicted {row['predicted']}" in words
+    opponent = audit.evidence[0].opponents[0]
+    assert f"{signed(opponent.cosine)} {opponent.label}" in words
+
+
+def test_rows_of_a_suspect_stand_beside_those_of_its_neighbors() -> None:
+    page = page_of(kind="row", suspects=1)
+    roles = [attrs.get("class") for tag, attrs in page.tags if tag == "tr" and attrs.get("class")]
+    assert roles == ["suspect", "suspect", *["opponent"] * 5, *["supporter"] * 5]
+    assert "mean_column_13" in page.words
+
+
+def test_wide_rows_are_cut_and_say_so() -> None:
+    audit = make_audit(kind="row", suspects=1)
+    wide = {i: Preview("row", row={f"c{n}": str(n) for n in range(45)}) for i in audit.previews}
+    assert "5 more columns are in the data." in Page(render_html(replace(audit, previews=wide))).words
+
+
+def test_texts_are_shown_whole() -> None:
+    assert "the service was slow but the soup was good" in page_of(kind="text", suspects=1).words
+
+
+def test_suspects_beyond_the_gallery_are_counted() -> None:
+    audit = make_audit(suspects=12)
+    words = Page(render_html(replace(audit, settings={**audit.settings, "gallery": 5}))).words
+    assert "7 more suspects are in samples.csv" in words
+    assert "more suspects" not in page_of().words
+
+
+def test_a_dataset_without_suspects_says_so() -> None:
+    assert "No sample reaches a suspicion of 0.5: no label looks wrong." in page_of(suspects=0).words
+
+
+def test_what_was_skipped_is_named() -> None:
+    assert "layer embed its weights are frozen" in page_of().words
+    assert "Nothing was skipped." in page_of(layers=2).words
+
+
+def test_the_certificate_is_shown() -> None:
+    words = page_of().words
+    assert "8 samples computed again, one at a time, by plain autograd" in words
+    assert "99.9% of the trainable parameters" in words
+    assert "3.1 × 10⁻⁷ 0.001 <0.1% body.0.fc" in words
+
+
+def test_settings_of_the_wrong_type_are_refused() -> None:
+    audit = make_audit()
+    with pytest.raises(CohauditError, match="gallery of the audit"):
+        render_html(replace(audit, settings={"gallery": "many"}))
+
+
+def test_a_preview_that_is_no_picture_is_left_out() -> None:
+    audit = make_audit(suspects=1)
+    broken = {i: Preview("image", image="data:image/png;base64,AAAA") for i in audit.previews}
+    assert not any(tag == "img" for tag, _ in Page(render_html(replace(audit, previews=broken))).tags)
