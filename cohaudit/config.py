@@ -2,65 +2,187 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
-KEY_HELP = "help"
+from cohaudit.config_values import Interval, Key
+from cohaudit.errors import ConfigError
+from cohaudit.nearest import did_you_mean
+
+_SHARE = Interval(0, 1)
+_POSITIVE = Interval(0, math.inf, open=True)
 
 
-def _key(default: Any, help: str) -> Any:
-    """Declare a configuration key: its default and the line that --help and `cohaudit init` print."""
+def _key(
+    default: Any, help: str, interval: Interval | None = None, *, section: str, path: bool = False
+) -> Any:
+    """Declare a configuration key; see `Key` for the arguments."""
+    about = {"help": help, "interval": interval, "section": section, "path": path}
     if isinstance(default, dict):
-        return field(default_factory=dict, metadata={KEY_HELP: help})
-    return field(default=default, metadata={KEY_HELP: help})
+        return field(default_factory=dict, metadata=about)
+    return field(default=default, metadata=about)
+
+
+_subject = partial(_key, section="Model and data")
+_run = partial(_key, section="Run")
+_measure = partial(_key, section="Measurement")
+_judge = partial(_key, section="Judgment")
+_output = partial(_key, section="Output")
 
 
 @dataclass(frozen=True)
 class Config:
-    """Settings of a scan: each field is a key of cohaudit.toml and, with dashes, an option of `cohaudit scan`.
+    """Settings of a scan: each field is a key of cohaudit.toml and an option of `cohaudit scan`.
 
     Relative paths are resolved against `base`, the folder of the configuration file (paths given on the
     command line are made absolute first).
+
+    Raises:
+        ConfigError: When a value has the wrong type or lies out of range.
     """
 
-    model: str = _key("", "The model's factory: file.py:function or package.module:function.")
-    model_args: Mapping[str, Any] = _key({}, "Keyword arguments for the model's factory.")
-    data: str = _key("", "The training data: .npz, .safetensors, .csv, .parquet, an image folder, or file.py:function.")
-    data_args: Mapping[str, Any] = _key({}, "Keyword arguments for the dataset's factory.")
-    inputs: tuple[str, ...] = _key((), "Input array's key, or feature columns of a table (default: found by name; all other columns).")
-    labels: str = _key("", "Key or column that holds the labels (default: found by name).")
-    ids: str = _key("", "Key or column that holds the sample ids (default: found by name, else the row number from 0).")
-    class_names: tuple[str, ...] = _key((), "Class names in the order of the model's outputs.")
-    transform: str = _key("", "file.py:function that turns one raw input into the tensor the model takes.")
-    weights: str = _key("", "Which state dict of a checkpoint with several, e.g. ema (default: the one trained on).")
-    trust_checkpoint: bool = _key(False, "Allow checkpoint formats whose opening can run code from the file.")
+    model: str = _subject("", "The model's factory: file.py:function or package.module:function.", path=True)
+    model_args: Mapping[str, Any] = _subject({}, "Keyword arguments for the model's factory.")
+    data: str = _subject(
+        "",
+        "The training data: .npz, .safetensors, .csv, .parquet, an image folder, or file.py:function.",
+        path=True,
+    )
+    data_args: Mapping[str, Any] = _subject({}, "Keyword arguments for the dataset's factory.")
+    inputs: tuple[str, ...] = _subject(
+        (), "Input array's key, or feature columns of a table (default: found by name; all other columns)."
+    )
+    labels: str = _subject("", "Key or column that holds the labels (default: found by name).")
+    ids: str = _subject(
+        "", "Key or column that holds the sample ids (default: found by name, else the row number from 0)."
+    )
+    class_names: tuple[str, ...] = _subject((), "Class names in the order of the model's outputs.")
+    transform: str = _subject(
+        "", "file.py:function that turns one raw input into the tensor the model takes.", path=True
+    )
+    weights: str = _subject(
+        "", "Which state dict of a checkpoint with several, e.g. ema (default: the one trained on)."
+    )
+    trust_checkpoint: bool = _subject(
+        False, "Allow checkpoint formats whose opening can run code from the file."
+    )
 
-    device: str = _key("auto", "auto, cpu, cuda, cuda:N or mps.")
-    batch_size: int = _key(128, "Samples per forward pass: trades memory for speed, never changes a number beyond rounding.")
-    limit: int = _key(0, "Audit at most this many samples, drawn evenly from the classes (0: all).")
-    seed: int = _key(0, "Seed of the sketches, the subsample and the bootstrap.")
-    temperature: float = _key(1.0, "Gradients are those of the loss on logits / temperature; above 1 shows a fitted model before it memorised.")
+    device: str = _run("auto", "auto, cpu, cuda, cuda:N or mps.")
+    batch_size: int = _run(
+        128,
+        "Samples per forward pass: trades memory for speed, never changes a number beyond rounding.",
+        Interval(1),
+    )
+    limit: int = _run(
+        0, "Audit at most this many samples, each class keeping its share (0: all).", Interval(0)
+    )
+    seed: int = _run(0, "Seed of the sketches, the subsample and the bootstrap.", Interval(0, 2**32 - 1))
 
-    sketch_size: int = _key(32, "Side of each parameter's sketch; a weight keeps at most its square in numbers per sample.")
-    neighbors: int = _key(20, "Gradient neighbors per sample that vote in its support; 10 to 50 measured alike.")
-    ridge: float = _key(1.0, "Regularization of the leave-one-out prediction, in units of one sample's squared feature norm.")
-    bootstrap: int = _key(200, "Resamples behind each confidence interval.")
-    confidence: float = _key(0.9, "Coverage of the confidence intervals.")
+    temperature: float = _measure(
+        1.0,
+        "Gradients are those of the loss on logits / temperature; "
+        "above 1 shows a fitted model before it memorized.",
+        _POSITIVE,
+    )
+    sketch_size: int = _measure(
+        4096,
+        "Numbers kept of each sample's gradient, shared by all parameters: more are closer to exact cosines.",
+        Interval(1),
+    )
+    feature_size: int = _measure(
+        1024, "Numbers kept of each sample's features; fewer features are kept whole.", Interval(1)
+    )
+    class_memory: int = _measure(
+        1024,
+        "Megabytes for the gradients of all classes; beyond it class × class cosines come from sketches.",
+        Interval(0),
+    )
+    neighbors: int = _measure(
+        20, "Gradient neighbors per sample that vote in its support; 10 to 50 measured alike.", Interval(1)
+    )
+    ridge: float = _measure(
+        1.0,
+        "Regularization of the leave-one-out prediction, in units of one sample's squared feature norm.",
+        _POSITIVE,
+    )
+    rounds: int = _measure(
+        3, "Rounds of leave-one-out prediction; after each, a likely wrong label loses its vote.", Interval(1)
+    )
+    bootstrap: int = _measure(200, "Resamples behind each confidence interval.", Interval(20))
+    confidence: float = _measure(0.9, "Coverage of the confidence intervals.", Interval(0, 1, open=True))
+    certificate_samples: int = _measure(
+        8, "Samples computed again, one at a time, by plain autograd.", Interval(1)
+    )
+    certificate_tolerance: float = _measure(
+        1e-3,
+        "Largest relative error the certificate accepts; float32 rounding stays under 1e-4.",
+        _POSITIVE,
+    )
 
-    suspicion_threshold: float = _key(0.5, "A sample is a suspect from this suspicion on: more likely wrong than right.")
-    risk_levels: tuple[float, float, float] = _key((0.25, 0.5, 0.75), "Risk values from which the level is moderate, high, severe: quarters of its range.")
-    evidence: int = _key(5, "Supporters and opponents kept per suspect.")
-    gallery: int = _key(60, "Suspects shown with their pictures and evidence in the report, most suspicious first.")
+    suspicion_threshold: float = _judge(
+        0.5, "A sample is a suspect from this suspicion on: more likely wrong than right.", _SHARE
+    )
+    risk_levels: tuple[float, float, float] = _judge(
+        (0.25, 0.5, 0.75),
+        "Risk values from which the level is moderate, high, severe: quarters of its range.",
+        _SHARE,
+    )
+    fail_on: tuple[str, ...] = _judge(
+        (), "Gate: fail (exit code 1) when this holds, e.g. 'risk>=high' or 'suspects>2%'."
+    )
 
-    certificate_samples: int = _key(8, "Samples computed again, one at a time, by plain autograd.")
-    certificate_tolerance: float = _key(1e-3, "Largest relative error the certificate accepts; float32 rounding stays under 1e-4.")
-
-    fail_on: tuple[str, ...] = _key((), "Gate: fail (exit code 1) when this holds, e.g. 'risk>=high' or 'suspects>2%'.")
-    out: str = _key("cohaudit-report", "Folder for report.html, audit.json and samples.csv.")
+    evidence: int = _output(5, "Supporters and opponents kept per suspect.", Interval(0))
+    gallery: int = _output(
+        60,
+        "Suspects shown with their pictures and evidence in the report, most suspicious first.",
+        Interval(0),
+    )
+    out: str = _output("cohaudit-report", "Folder for report.html, audit.json and samples.csv.", path=True)
 
     base: Path = field(default_factory=Path.cwd)
     """Folder that relative paths are resolved against; not a key."""
     source: str = ""
     """The configuration file read, empty when there was none; not a key."""
+
+    def __post_init__(self) -> None:
+        for name, key in KEYS.items():
+            object.__setattr__(self, name, key.checked(getattr(self, name), name))
+
+    def updated(self, settings: Mapping[str, Any], called: Callable[[str], str] = str) -> Config:
+        """Return a copy with `settings` in place of its own values.
+
+        Args:
+            settings: Key → value, as found in a file, on the command line or in a Python call.
+            called: How the user knows a key, for messages: `batch_size` → `--batch-size`.
+
+        Raises:
+            ConfigError: When a key is unknown, or a value has the wrong type or lies out of range.
+        """
+        for name in settings:
+            if name not in KEYS:
+                raise ConfigError(called(name), "there is no such key", did_you_mean(name, KEYS))
+        return replace(
+            self, **{name: KEYS[name].checked(value, called(name)) for name, value in settings.items()}
+        )
+
+
+def _keys() -> dict[str, Key]:
+    """Return every key in its order; the type comes from the field's annotation."""
+    types = get_type_hints(Config)
+    return {
+        key.name: Key(key.name, type=types[key.name], default=_default(key), **key.metadata)
+        for key in fields(Config)
+        if key.metadata
+    }
+
+
+def _default(key: Any) -> Any:
+    return {} if key.default_factory is dict else key.default
+
+
+KEYS: Mapping[str, Key] = _keys()
+"""Every key of the configuration, in the order of help and of `cohaudit init`."""

@@ -1,0 +1,136 @@
+"""Where settings come from: the configuration file, found and read, and options, which win over it."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cohaudit.config import KEYS, Config
+from cohaudit.errors import ConfigError
+
+FILE_NAME = "cohaudit.toml"
+PYPROJECT = "pyproject.toml"
+
+
+def load_config(checkpoint: Path, options: Mapping[str, Any], file: Path | None = None) -> Config:
+    """Read the one configuration file that applies, and put the options of the command line over it.
+
+    Paths in the file are relative to its folder, those among the options, and the default of `out`, to the
+    working directory.
+
+    Args:
+        checkpoint: The checkpoint to audit; a cohaudit.toml beside it comes first.
+        options: Key → value, for the options given.
+        file: The file to read instead of searching for one.
+
+    Returns:
+        The validated configuration.
+
+    Raises:
+        ConfigError: When the file cannot be read, a key is unknown, or a value is wrong.
+    """
+    found = file or find_config(checkpoint)
+    settings = _read_settings(found) if found else {}
+    base = found.absolute().parent if found else Path.cwd()
+    config = Config(base=base, source=str(found or "")).updated(settings, lambda key: f"{found}: {key}")
+    if "out" not in settings:
+        options = {"out": config.out, **options}
+    return config.updated({key: _given_here(config, key, options[key]) for key in options}, option_name)
+
+
+def find_config(checkpoint: Path) -> Path | None:
+    """Return the configuration file that applies when none is named, or None.
+
+    In order: cohaudit.toml beside the checkpoint, cohaudit.toml in the working directory, a pyproject.toml
+    there that has a table [tool.cohaudit].
+
+    Raises:
+        ConfigError: When that pyproject.toml cannot be read.
+    """
+    for candidate in (checkpoint.parent / FILE_NAME, Path(FILE_NAME)):
+        if _is_file(candidate):
+            return candidate
+    pyproject = Path(PYPROJECT)
+    if _is_file(pyproject) and _pyproject_table(_read_toml(pyproject)) is not None:
+        return pyproject
+    return None
+
+
+def require_subject(config: Config) -> None:
+    """Make sure that the configuration names what a scan cannot do without.
+
+    Raises:
+        ConfigError: When it names no model, or no data.
+    """
+    examples = {"model": ("a model factory", "net.py:build"), "data": ("training data", "train.npz")}
+    for key, (what, example) in examples.items():
+        if not getattr(config, key):
+            raise ConfigError(
+                config.source or "configuration",
+                f"{what} is not named",
+                f'write {key} = "{example}" in {config.source or FILE_NAME}, or pass --{key} {example}; '
+                "`cohaudit init` writes that file from what it finds in a folder",
+            )
+
+
+def option_name(key: str) -> str:
+    """Return the command-line option of a key; one that takes KEY=VALUE is in the singular."""
+    return "--" + key.replace("_", "-").replace("-args", "-arg")
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name or folder that the system refuses; whoever opens the checkpoint says it better
+        return False
+
+
+def _read_settings(path: Path) -> dict[str, Any]:
+    content = _read_toml(path)
+    if path.name != PYPROJECT:
+        return content
+    table = _pyproject_table(content)
+    if table is None:
+        raise ConfigError(str(path), "has no table [tool.cohaudit]", "add one, or name another file")
+    return table
+
+
+def _pyproject_table(content: dict[str, Any]) -> dict[str, Any] | None:
+    tool = content.get("tool")
+    table = tool.get("cohaudit") if isinstance(tool, dict) else None
+    return table if isinstance(table, dict) else None
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise ConfigError(
+            str(path), f"cannot be read ({error.strerror})", "name a file that can be read"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(str(path), f"is not UTF-8 (byte {error.start})", "save it as UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(str(path), f"is not valid TOML: {error}", "correct that line") from None
+
+
+def _given_here(config: Config, key: str, value: Any) -> Any:
+    """Fit an option to a configuration read from another folder.
+
+    A path becomes absolute unless it already is relative to the configuration's base; keyword arguments
+    are added to those in the file.
+    """
+    if isinstance(value, Mapping):
+        return {**getattr(config, key), **value}
+    if KEYS[key].path and value and not _names_module(value) and config.base != Path.cwd():
+        return str(Path.cwd() / value)
+    return value
+
+
+def _names_module(value: str) -> bool:
+    """Tell package.module:name, which Python imports, from a path and from file.py:name."""
+    module, _, name = value.partition(":")
+    parts = [*module.split("."), name]
+    return all(part.isidentifier() for part in parts) and not module.endswith(".py")
