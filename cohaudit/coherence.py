@@ -1,0 +1,151 @@
+"""Coherence of per-sample gradients: point values from exact sums, intervals from resampled sketches.
+
+Definitions (Chatterjee & Zielinski, arXiv 2203.10036): for m gradients g_i with mean μ,
+α = ‖μ‖² / mean‖g_i‖², m-coherence = m·α, and without each sample's own share
+α_u = (‖Σg_i‖² − Σ‖g_i‖²) / ((m − 1) Σ‖g_i‖²). Each is a rising function of each other one at fixed m.
+
+Arrays: N samples, L layers, C classes. Nothing here knows a model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cohaudit.results import ClassCosines, Coherence, Estimate, Skipped
+
+Array = NDArray[np.float64]
+Sketches = NDArray[np.float32]
+
+FEWEST_RESAMPLED = 5
+"""Below this a resample repeats the few pairs there are (two samples: always the same one), and its spread
+says nothing: the interval is then the whole range."""
+
+
+@dataclass(frozen=True)
+class Resampling:
+    """How the intervals are made.
+
+    Attributes:
+        resamples: Bootstrap resamples.
+        confidence: Coverage of the interval.
+        seed: Seed of the draws.
+    """
+
+    resamples: int
+    confidence: float
+    seed: int
+
+
+def pairwise_coherence(square_of_sum: float, sum_of_squares: float, samples: int) -> float:
+    """Return α_u, the mean cosine-like agreement of two different samples, energy-weighted.
+
+    Args:
+        square_of_sum: ‖Σ g_i‖².
+        sum_of_squares: Σ ‖g_i‖², above 0.
+        samples: m, at least 2.
+    """
+    return (square_of_sum / sum_of_squares - 1) / (samples - 1)
+
+
+def coherence(
+    name: str, square_of_sum: float, sum_of_squares: float, samples: int, deviations: Array
+) -> Coherence | Skipped:
+    """Return the three coherences of a set of gradients, with their intervals.
+
+    Args:
+        name: What the set is, for the reason when it is skipped.
+        square_of_sum: ‖Σ g_i‖².
+        sum_of_squares: Σ ‖g_i‖².
+        samples: m.
+        deviations: Lower and upper end of the interval of α_u, relative to its value, [2].
+
+    Returns:
+        The coherence, or why there is none: a single sample, or no gradient at all.
+    """
+    if samples < 2:
+        return Skipped(f"coherence of {name}", f"it takes two samples to agree, there is {samples}")
+    if not sum_of_squares > 0:
+        return Skipped(f"coherence of {name}", "every gradient is zero")
+    value = pairwise_coherence(square_of_sum, sum_of_squares, samples)
+    low, high = np.clip(value + deviations, -1 / (samples - 1), 1)
+    pairwise = Estimate(value, float(min(low, value)), float(max(high, value)))
+    m_coherence = _map(pairwise, 1, samples - 1)
+    return Coherence(samples, _map(m_coherence, 0, 1 / samples), m_coherence, pairwise)
+
+
+def _map(estimate: Estimate, offset: float, factor: float) -> Estimate:
+    """Return offset + factor · estimate, for a factor above 0."""
+    return Estimate(*(offset + factor * end for end in (estimate.value, estimate.low, estimate.high)))
+
+
+def interval_deviations(sketches: Sketches, columns: Sequence[slice], resampling: Resampling) -> Array:
+    """Return the bootstrap interval of α_u on several parts of the gradient, relative to the point value.
+
+    A resample draws m samples with replacement; sample i comes w_i times. Pairs of a sample with its own
+    copies would count as perfect agreement and are left out:
+    α_u* = (‖Σ w_i g_i‖² − Σ w_i² ‖g_i‖²) / (m² − Σ w_i²) / mean(w_i ‖g_i‖²).
+
+    Args:
+        sketches: Of the gradients, [m, columns], on any common scale.
+        columns: Where each part stands; the last row of the result is the whole.
+        resampling: How.
+
+    Returns:
+        [parts + 1, 2]; zeros where a part has no gradient, ±∞ when m is below `FEWEST_RESAMPLED`.
+    """
+    m = len(sketches)
+    if m < FEWEST_RESAMPLED:
+        return np.tile([-np.inf, np.inf], (len(columns) + 1, 1))
+    generator = np.random.default_rng(resampling.seed)
+    weights = generator.multinomial(m, np.full(m, 1 / m), size=resampling.resamples).astype(np.float32)
+    weights = np.concatenate([np.ones((1, m), np.float32), weights])
+    sums = _part_squares(weights @ sketches, columns)
+    squares = _part_squares(sketches, columns)
+    repeated = np.square(weights).astype(np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        pairs = (sums - repeated @ squares) / (m**2 - repeated.sum(1))[:, None]
+        values = pairs / (weights.astype(np.float64) @ squares / m)
+    tail = (1 - resampling.confidence) / 2
+    # a resample of one sample, or of gradients that are all zero, says nothing about the interval
+    values = np.where(np.isfinite(values), values, values[0])
+    ends: Array = np.quantile(values[1:], [tail, 1 - tail], axis=0) - values[0]
+    return np.nan_to_num(ends.T)
+
+
+def _part_squares(rows: NDArray[np.float32], columns: Sequence[slice]) -> Array:
+    """Return the squared norm of each row's parts, then of the whole row, [rows, parts + 1]."""
+    parts = [np.einsum("ij,ij->i", rows[:, part], rows[:, part], dtype=np.float64) for part in columns]
+    whole = np.sum(parts, axis=0) if parts else np.zeros(len(rows))
+    return np.stack([*parts, whole], 1)
+
+
+def scaled_sketches(sketches: Sketches, scale: Array) -> Sketches:
+    """Return the sketches of the gradients themselves, on a common scale that float32 can square.
+
+    Args:
+        sketches: Of the unit residuals' gradients, [N, columns].
+        scale: Norm of each residual, [N].
+    """
+    largest = scale.max(initial=0)
+    relative = (scale / largest if largest > 0 else scale).astype(np.float32)
+    return sketches * relative[:, None]
+
+
+def class_cosines(gram: Array, error: float) -> ClassCosines | Skipped:
+    """Return the cosines between the classes' mean gradients.
+
+    Args:
+        gram: Inner products of the classes' gradient sums, [C, C].
+        error: Standard error of one cosine.
+    """
+    norms = np.sqrt(np.diag(gram))
+    if not (norms > 0).any():
+        return Skipped("class × class cosines", "every gradient is zero")
+    safe = np.where(norms > 0, norms, 1)
+    cosines = np.clip(gram / np.outer(safe, safe), -1, 1)
+    np.fill_diagonal(cosines, 1.0)
+    return ClassCosines(tuple(tuple(float(c) for c in row) for row in cosines), error)
