@@ -1,0 +1,264 @@
+"""The story of an audit, in order: open, measure, judge, and put the evidence together.
+
+Start reading here. Measuring (gradients) and judging (coherence, memorization, risk) are apart: the first
+sees the model and no threshold, the second sees arrays and no model.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from cohaudit._version import __version__
+from cohaudit.checkpoint import load_checkpoint
+from cohaudit.coherence import Resampling
+from cohaudit.config import Config
+from cohaudit.data import LabeledDataset, as_dataset, open_dataset
+from cohaudit.gradients import Measurement, Options, Source, measure
+from cohaudit.judgment import judge
+from cohaudit.model import build_model, check_ready, load_weights, resolve_device
+from cohaudit.progress import Progress, SilentProgress
+from cohaudit.results import Audit, Evidence, Neighbor, Preview, Subject
+
+Integers = NDArray[np.int64]
+
+MEASUREMENT_KEYS = (
+    "batch_size",
+    "limit",
+    "seed",
+    "temperature",
+    "sketch_size",
+    "feature_size",
+    "class_memory",
+    "neighbors",
+    "ridge",
+    "rounds",
+    "bootstrap",
+    "confidence",
+    "suspicion_threshold",
+    "risk_levels",
+    "evidence",
+    "gallery",
+    "certificate_samples",
+    "certificate_tolerance",
+)
+"""Configuration keys that shape the numbers; the report lists them."""
+
+
+def scan_checkpoint(config: Config, checkpoint: Path, progress: Progress) -> Audit:
+    """Audit a checkpoint file with the model and data that the configuration names.
+
+    Args:
+        config: Settings; names the model and the data.
+        checkpoint: The file.
+        progress: Told about each stage.
+
+    Returns:
+        The audit; nothing is written or printed.
+
+    Raises:
+        CohauditError: If checkpoint, model or data cannot be used, or the certificate fails.
+    """
+    device = resolve_device(config.device)
+    stages = _Stages(progress)
+    with stages("open the checkpoint"):
+        loaded = load_checkpoint(checkpoint, weights=config.weights, trust=config.trust_checkpoint)
+        model = build_model(config.model, config.model_args, config.base)
+        load_weights(model, loaded)
+        model = model.to(device)
+    with stages("open the data"):
+        dataset = open_dataset(config)
+    about = _About(loaded.path, loaded.sha256, loaded.format, config.model)
+    return _audit(model, dataset, config, device, about, stages)
+
+
+def scan(
+    model: nn.Module,
+    dataset: Any,
+    *,
+    class_names: Sequence[str] | None = None,
+    config: Config | None = None,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> Audit:
+    """Audit a model in memory: the same as `cohaudit scan`, from Python.
+
+    Args:
+        model: The trained network, on any device; left as it was found.
+        dataset: Its training data: a map-style torch Dataset of (input, label) pairs, a pair of arrays
+            (inputs, labels), or anything that the configuration key `data` takes.
+        class_names: In the order of the model's outputs.
+        config: Settings; the defaults when left out.
+        progress: Told about each stage; silent when left out.
+        **settings: Single settings by name, over those of `config`.
+
+    Returns:
+        The audit; its `samples` is a pandas DataFrame.
+
+    Raises:
+        CohauditError: If a setting is unknown or wrong, model and data do not fit, or the certificate fails.
+    """
+    config = (config or Config()).updated(settings)
+    if class_names is not None:
+        config = config.updated({"class_names": tuple(class_names)})
+    stages = _Stages(progress or SilentProgress())
+    with stages("open the data"):
+        opened = as_dataset(dataset, config)
+    check_ready(model, "model")
+    parameter = next(model.parameters(), None)
+    device = torch.device("cpu") if parameter is None else parameter.device
+    about = _About("(in memory)", "", "(in memory)", type(model).__qualname__)
+    return _audit(model, opened, config, device, about, stages)
+
+
+class _About:
+    """Where the model came from, in words for the report."""
+
+    def __init__(self, checkpoint: str, sha256: str, file_format: str, model: str) -> None:
+        self.checkpoint, self.sha256, self.file_format, self.model = checkpoint, sha256, file_format, model
+
+
+class _Stages:
+    """Announces the stages of an audit and keeps the time each one took."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self.timings: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, name: str, total: int | None = None) -> Iterator[Any]:
+        start = time.perf_counter()
+        with self._progress.stage(name, total) as advance:
+            yield advance
+        self.timings[name] = time.perf_counter() - start
+
+
+def _audit(
+    model: nn.Module,
+    dataset: LabeledDataset,
+    config: Config,
+    device: torch.device,
+    about: _About,
+    stages: _Stages,
+) -> Audit:
+    chosen = choose_samples(dataset.labels, config.limit, config.seed)
+    source = Source(
+        load=lambda indices: dataset.batch(chosen[list(indices)].tolist()),
+        labels=dataset.labels[chosen],
+        ids=[dataset.ids[i] for i in chosen],
+        class_names=dataset.class_names,
+    )
+    with stages("measure the gradients", len(chosen)) as advance, eval_mode(model):
+        measured = measure(model, source, _options(config), device, advance)
+    with stages("judge"):
+        resampling = Resampling(config.bootstrap, config.confidence, config.seed)
+        judged = judge(measured, source, config, resampling)
+    with stages("gather the evidence"):
+        evidence = _evidence(judged.neighbors, source)
+        previews = _previews(evidence, source, dataset, chosen)
+    return Audit(
+        version=__version__,
+        subject=_subject(dataset, len(chosen), measured, about),
+        settings={key: getattr(config, key) for key in MEASUREMENT_KEYS} | {"device": device.type},
+        sanity=judged.sanity,
+        coherence=judged.coherence,
+        layers=judged.layers,
+        classes=judged.classes,
+        class_cosines=judged.class_cosines,
+        samples=judged.samples,
+        evidence=evidence,
+        previews=previews,
+        risk=judged.risk,
+        certificate=measured.certificate,
+        skipped=(*measured.skipped, *judged.skipped),
+        gates=(),
+        timings=stages.timings,
+    )
+
+
+def _options(config: Config) -> Options:
+    return Options(
+        batch_size=config.batch_size,
+        temperature=config.temperature,
+        sketch_size=config.sketch_size,
+        feature_size=config.feature_size,
+        class_memory=config.class_memory,
+        certificate_samples=config.certificate_samples,
+        certificate_tolerance=config.certificate_tolerance,
+        seed=config.seed,
+    )
+
+
+@contextmanager
+def eval_mode(model: nn.Module) -> Iterator[None]:
+    """Put a model in eval mode, and every module back into its own mode in the end."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def choose_samples(labels: Integers, limit: int, seed: int) -> Integers:
+    """Return the indices of a stratified subsample, in dataset order.
+
+    Every class keeps its share, rounded, but at least two samples (or all it has).
+
+    Args:
+        labels: [N].
+        limit: Samples wanted; 0 for all.
+        seed: Of the draw.
+    """
+    if not limit or limit >= len(labels):
+        return np.arange(len(labels))
+    generator = np.random.default_rng(seed)
+    chosen = []
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        count = min(len(members), max(2, round(limit * len(members) / len(labels))))
+        chosen.append(generator.permutation(members)[:count])
+    return np.sort(np.concatenate(chosen))
+
+
+def _subject(dataset: LabeledDataset, samples: int, measured: Measurement, about: _About) -> Subject:
+    return Subject(
+        checkpoint=about.checkpoint,
+        checkpoint_sha256=about.sha256,
+        checkpoint_format=about.file_format,
+        model=about.model,
+        parameters=sum(layer.parameters for layer in measured.layers),
+        data=dataset.source,
+        data_fingerprint=dataset.fingerprint,
+        samples=samples,
+        samples_total=len(dataset),
+    )
+
+
+def _evidence(neighbors: dict[int, Any], source: Source) -> tuple[Evidence, ...]:
+    def named(pairs: list[tuple[int, float]]) -> tuple[Neighbor, ...]:
+        return tuple(
+            Neighbor(source.ids[j], source.class_names[source.labels[j]], cosine) for j, cosine in pairs
+        )
+
+    return tuple(
+        Evidence(source.ids[i], named(found.supporters), named(found.opponents))
+        for i, found in neighbors.items()
+    )
+
+
+def _previews(
+    evidence: Sequence[Evidence], source: Source, dataset: LabeledDataset, chosen: Integers
+) -> dict[str, Preview]:
+    position = {sample: int(chosen[i]) for i, sample in enumerate(source.ids)}
+    named = {e.id for e in evidence} | {n.id for e in evidence for n in (*e.supporters, *e.opponents)}
+    return {sample: dataset.preview(position[sample]) for sample in sorted(named, key=position.__getitem__)}

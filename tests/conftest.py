@@ -1,0 +1,31 @@
+"""What every test gets: fixed seeds, and the folders of the fixtures."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+FIXTURES = Path(__file__).parent.parent / "fixtures"
+
+
+@pytest.fixture(autouse=True)
+def _fixed_seeds() -> None:
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def digits() -> Path:
+    """Return the folder of the digits fixture: images as train.npz, a CNN."""
+    return FIXTURES / "digits"
+
+
+@pytest.fixture
+def tumors() -> Path:
+    """Return the folder of the tumors fixture: rows as train.csv, a perceptron."""
+    return FIXTURES / "tumors"
