@@ -1,0 +1,111 @@
+"""The commands, and the one place where errors end."""
+
+from __future__ import annotations
+
+import signal
+import traceback
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cohaudit.cli._output import accept_any_text, drop_output, write_out
+from cohaudit.cli._scan import scan
+from cohaudit.errors import BUG, CohauditError
+from cohaudit.terminal import printable
+
+INTERRUPTED = 128 + signal.SIGINT
+PIPE_CLOSED = 128 + 13
+"""Exit codes of a program ended by SIGINT and SIGPIPE (which Windows does not name), as shells count them."""
+
+BUG_REPORT = "this is a bug in cohaudit: please report it with the lines above and `cohaudit --version`"
+
+
+class _Commands(click.Group):
+    """A group that turns what goes wrong into a message and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command.
+
+        Raises:
+            ClickException: Wrong usage: click prints it.
+            Exit: The command is done.
+            Abort: The user ended a prompt.
+        """
+        accept_any_text()
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except CohauditError as error:
+            message = "\n".join(printable(line) for line in str(error).split("\n"))
+            click.echo(f"error: {message}", err=True)
+            ctx.exit(error.exit_code)
+        except KeyboardInterrupt:
+            click.echo("interrupted", err=True)
+            ctx.exit(INTERRUPTED)
+        except BrokenPipeError:
+            drop_output()
+            ctx.exit(PIPE_CLOSED)
+        except Exception:
+            click.echo(f"{traceback.format_exc()}\n{BUG_REPORT}", err=True)
+            ctx.exit(BUG)
+
+
+def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        from cohaudit import __version__
+
+        click.echo(f"cohaudit {__version__}")
+        ctx.exit()
+
+
+@click.group(cls=_Commands, context_settings={"max_content_width": 100})
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Print the version.",
+)
+def main() -> None:
+    """Audit a trained network from its checkpoint and its training data.
+
+    Says what it learned, what it merely memorized, which labels look wrong, and how much it is at risk of
+    overfitting.
+    """
+
+
+main.add_command(scan)
+
+
+@main.command()
+@click.argument("audit", type=click.Path(path_type=Path), metavar="AUDIT.JSON")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="File to write [default: report.html beside AUDIT.JSON].",
+)
+def report(audit: Path, out: Path | None) -> None:
+    """Render the report of an earlier scan again, from AUDIT.JSON alone."""
+    from cohaudit.report import read_audit, write_html
+
+    written = write_html(read_audit(audit), out or audit.parent / "report.html")
+    write_out(f"Report: {printable(str(written))}\n")
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path), default=".", metavar="[DIR]")
+@click.option("--force", is_flag=True, help="Replace a cohaudit.toml that is already there.")
+def init(folder: Path, force: bool) -> None:
+    """Write a commented cohaudit.toml for what is in DIR.
+
+    DIR is the working directory unless named. Looks for a checkpoint, for training data and for the code of
+    the model. Nothing is imported or run.
+    """
+    from cohaudit.starter import write_starter
+
+    for line in write_starter(folder, force=force):
+        write_out(f"{printable(line)}\n")

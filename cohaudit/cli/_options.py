@@ -1,0 +1,89 @@
+"""Options of `cohaudit scan`, one for each key of the configuration, made from its declaration."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import click
+
+from cohaudit.config import KEYS
+from cohaudit.config_file import option_name
+from cohaudit.config_values import Key, Table, Texts, Thresholds, toml_value
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class SectionedCommand(click.Command):
+    """A command whose help lists the options of each section of the configuration under its heading."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, those that are no configuration keys last."""
+        sections: dict[str, list[tuple[str, str]]] = {key.section: [] for key in KEYS.values()}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx) if isinstance(parameter, click.Option) else None
+            if record is not None:
+                section = KEYS[parameter.name].section if parameter.name in KEYS else "This command"
+                sections.setdefault(section, []).append(record)
+        for heading, records in sections.items():
+            with formatter.section(heading):
+                formatter.write_dl(records, col_max=32)
+
+
+def config_options(command: Command) -> Command:
+    """Add every key of the configuration to a command, as an option that is None when not given."""
+    for key in reversed(list(KEYS.values())):
+        command = click.option(_declaration(key), key.name, help=_help(key), **_kind(key))(command)
+    return command
+
+
+def given_options(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return key → value for those of the configuration's options that were given."""
+    return {name: value for name, value in values.items() if value is not None and value != ()}
+
+
+def _declaration(key: Key) -> str:
+    option = option_name(key.name)
+    return f"{option}/--no-{option.removeprefix('--')}" if key.type is bool else option
+
+
+def _kind(key: Key) -> dict[str, Any]:
+    """Return what click needs to know of a key's type."""
+    kinds: dict[Any, dict[str, Any]] = {
+        Texts: {"multiple": True, "metavar": "TEXT"},
+        Thresholds: {"nargs": 3, "type": float, "metavar": "LOW MIDDLE HIGH"},
+        Table: {"multiple": True, "metavar": "NAME=VALUE", "callback": _named_values},
+        bool: {"is_flag": True, "default": None},
+    }
+    return kinds.get(key.type, {"type": key.type})
+
+
+def _help(key: Key) -> str:
+    several = " May be repeated." if key.type in {Texts, Table} else ""
+    shown = " ".join(map(str, key.default)) if key.type == Thresholds else toml_value(key.default).strip('"')
+    default = f" [default: {shown}]" if key.default or key.type in {int, float} else ""
+    return key.help + several + default
+
+
+def _named_values(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> dict[str, Any] | None:
+    """Split each NAME=VALUE; the value is one of TOML, or else a text.
+
+    Raises:
+        BadParameter: When one is not NAME=VALUE.
+    """
+    values = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            raise click.BadParameter(f"{text!r} is not NAME=VALUE, for example width=64")
+        values[name.strip()] = _toml_or_text(value.strip())
+    return values or None
+
+
+def _toml_or_text(text: str) -> Any:
+    try:
+        values = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError:
+        return text
+    return values["value"] if len(values) == 1 else text

@@ -1,0 +1,44 @@
+"""Writing to standard output, whatever it is."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from cohaudit.errors import ReportError
+
+
+def write_out(content: str | bytes) -> None:
+    """Write to standard output.
+
+    A reader that stops early, as in `| head`, is no error and no failed gate.
+
+    Raises:
+        ReportError: When the output cannot be written for another reason, such as a full disk.
+    """
+    if sys.stdout is None:  # closed by whoever started the program
+        return
+    try:
+        click.echo(content, nl=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        drop_output()
+    except OSError as error:
+        drop_output()
+        found = f"cannot be written: {error.strerror}"
+        raise ReportError("standard output", found, "send it elsewhere") from None
+
+
+def drop_output() -> None:
+    """Send what is still to be written nowhere, so that closing the stream does not complain again."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+
+
+def accept_any_text() -> None:
+    """Let a terminal or log that lacks a character show a ? instead of ending the program."""
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="replace")

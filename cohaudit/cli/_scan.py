@@ -1,0 +1,106 @@
+"""`cohaudit scan`: measure, judge, write, say."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cohaudit.cli._options import SectionedCommand, config_options, given_options
+from cohaudit.cli._output import write_out
+from cohaudit.config_file import load_config, require_subject
+from cohaudit.errors import GATE_FAILED, OK
+from cohaudit.terminal import printable
+
+if TYPE_CHECKING:
+    from cohaudit.config import Config
+    from cohaudit.progress import Progress
+    from cohaudit.results import Audit
+
+
+@click.command(cls=SectionedCommand)
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@config_options
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Configuration file to use instead of searching for one.",
+)
+@click.option("--quiet", "-q", is_flag=True, help="No progress and no summary; errors are still printed.")
+@click.option("--json", "as_json", is_flag=True, help="Print audit.json instead of the summary.")
+@click.pass_context
+def scan(
+    ctx: click.Context,
+    /,
+    checkpoint: Path,
+    config_file: Path | None,
+    quiet: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Audit the network in CHECKPOINT against its training data.
+
+    Prints a summary and writes report.html, audit.json and samples.csv. Settings come from these options,
+    then from the first of: the file given with --config, cohaudit.toml beside the checkpoint, cohaudit.toml
+    here, the table [tool.cohaudit] in pyproject.toml here. `cohaudit init` writes one.
+
+    Exit code: 0 passed, 1 a gate failed, 2 bad usage or input, 70 a bug in cohaudit.
+    """
+    config = load_config(checkpoint, given_options(options), config_file)
+    if config.source and not quiet:
+        click.echo(f"settings from {printable(config.source)}", err=True)
+    audit, files = _run(checkpoint, config, _progress(quiet))
+    if as_json:
+        from cohaudit.report import audit_to_json
+
+        write_out(audit_to_json(audit).encode())
+    elif not quiet:
+        from cohaudit.summary import render_summary
+
+        write_out(render_summary(audit, files, sys.stdout))
+    ctx.exit(GATE_FAILED if any(gate.failed for gate in audit.gates) else OK)
+
+
+def _run(checkpoint: Path, config: Config, progress: Progress) -> tuple[Audit, list[Path]]:
+    """Scan, hold the gates against the audit, and write the report.
+
+    What can be refused without the model is refused before anything expensive happens.
+
+    Returns:
+        The audit with its gates, and the files written.
+    """
+    from cohaudit.gates import evaluate_gate, parse_gate
+    from cohaudit.report import check_folder, write_report
+
+    gates = [parse_gate(text) for text in config.fail_on]
+    out = _seen_from_here(config.base / config.out)
+    check_folder(out)
+    if checkpoint.exists():  # otherwise that comes first, and whoever opens the checkpoint says it best
+        require_subject(config)
+
+    from cohaudit.audit import scan_checkpoint
+
+    audit = scan_checkpoint(config, checkpoint, progress)
+    try:
+        audit = replace(audit, gates=tuple(evaluate_gate(gate, audit) for gate in gates))
+    finally:  # a gate on a layer that the model does not have must not cost the measurement
+        files = write_report(audit, out)
+    return audit, files
+
+
+def _progress(quiet: bool) -> Progress:
+    from rich.console import Console
+
+    from cohaudit.progress import SilentProgress, progress_on
+
+    return SilentProgress() if quiet else progress_on(Console(stderr=True))
+
+
+def _seen_from_here(path: Path) -> Path:
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path

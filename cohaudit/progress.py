@@ -1,0 +1,97 @@
+"""Progress, injected into the audit from outside: the audit advances it and never prints."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import IO, Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
+
+Advance = Callable[[int], None]
+"""Called with the number of samples done since the last call."""
+
+
+class Progress(Protocol):
+    """Whoever wants to know how far a scan is."""
+
+    def stage(self, name: str, total: int | None = None) -> AbstractContextManager[Advance]:
+        """Announce a stage of the work; it lasts as long as the returned context.
+
+        Args:
+            name: What is done, in a few words.
+            total: Samples to go through, when known.
+        """
+
+
+class SilentProgress:
+    """Says nothing: the default from Python, and under --quiet."""
+
+    @contextmanager
+    def stage(self, name: str, total: int | None = None) -> Iterator[Advance]:
+        """See `Progress.stage`."""
+        yield lambda samples: None
+
+
+class LineProgress:
+    """One line when a stage starts and one when it is finished: for logs.
+
+    Args:
+        stream: Where to write.
+    """
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    @contextmanager
+    def stage(self, name: str, total: int | None = None) -> Iterator[Advance]:
+        """See `Progress.stage`."""
+        self._say(f"{name}: started" if total is None else f"{name}: {total:,} samples")
+        start = time.perf_counter()
+        yield lambda samples: None
+        self._say(f"{name}: done in {time.perf_counter() - start:.1f} s")
+
+    def _say(self, line: str) -> None:
+        self._stream.write(f"{line}\n")
+        self._stream.flush()
+
+
+class BarProgress:
+    """A bar per running stage, gone when it is finished: for terminals.
+
+    Args:
+        console: Where to draw.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._bars = Bars(
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+        )
+
+    @contextmanager
+    def stage(self, name: str, total: int | None = None) -> Iterator[Advance]:
+        """See `Progress.stage`."""
+        task = self._bars.add_task(name, total=total)
+        self._bars.start()
+        try:
+            yield lambda samples: self._bars.advance(task, samples)
+        finally:
+            self._bars.remove_task(task)
+            if not self._bars.tasks:
+                self._bars.stop()
+
+
+def progress_on(console: Console) -> Progress:
+    """Return the progress that suits `console`: bars on a terminal, lines in a log."""
+    if console.is_terminal and not console.is_dumb_terminal:
+        return BarProgress(console)
+    return LineProgress(console.file)

@@ -1,0 +1,197 @@
+"""A first cohaudit.toml: every key with its meaning, filled in from the files of a folder.
+
+The files are only listed, and Python code only parsed: nothing is imported or run.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import tempfile
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from cohaudit.config import KEYS
+from cohaudit.config_file import FILE_NAME
+from cohaudit.config_values import Key, toml_value
+from cohaudit.errors import ConfigError
+from cohaudit.model_source import find_factories
+
+CHECKPOINTS = frozenset({".safetensors", ".pt", ".pth", ".bin", ".ckpt"})
+DATA_FILES = frozenset({".npz", ".csv", ".parquet", ".safetensors"})
+IMAGES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"})
+
+TRAINING = frozenset({"train", "training"})
+NOT_TRAINING = frozenset({"test", "val", "valid", "validation", "holdout", "eval", "dev", "truth"})
+DATA = TRAINING | NOT_TRAINING | {"data", "dataset"}
+NOT_WEIGHTS = frozenset({"optimizer", "optim", "scheduler", "args"})
+"""Words in a file's name that say what it is for."""
+
+SHARD = re.compile(r".*-\d{5}-of-\d{5}\..*")
+NOT_SEARCHED = frozenset({"tests", "test", "venv", "node_modules", "__pycache__", KEYS["out"].default})
+HEADER = """\
+# Settings of `cohaudit scan`. A line like #key = value shows a default: remove the # to change it.
+# Paths are relative to this file. A scan runs the code that is named here.
+"""
+MOST_FILES = 10_000
+"""Entries of one folder that are looked at."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found for one purpose."""
+
+    candidates: tuple[str, ...]
+    """Relative to the folder, the likeliest first."""
+    note: str = ""
+    """What is left to do for the first one."""
+
+
+def write_starter(folder: Path, *, force: bool) -> list[str]:
+    """Write a commented cohaudit.toml, with the model and data that are found filled in.
+
+    Args:
+        folder: Where to look, and to write.
+        force: Replace a file that is already there.
+
+    Returns:
+        What was found and what is left to do, as lines.
+
+    Raises:
+        ConfigError: When there is no such folder, or already such a file, or it cannot be written.
+    """
+    if not folder.is_dir():
+        raise ConfigError(str(folder), "is not a folder", "name the folder of the checkpoint and its data")
+    target = folder / FILE_NAME
+    if target.exists() and not force:
+        raise ConfigError(str(target), "is already there", "edit it, or replace it with --force")
+    findings = {"model": _find_models(folder), "data": _find_data(folder)}
+    try:
+        _write_whole(target, starter_text(findings))
+    except OSError as error:
+        raise ConfigError(str(target), f"cannot be written ({error.strerror})", "check the folder") from None
+    return _account(target, findings, _find_checkpoints(folder))
+
+
+def starter_text(findings: dict[str, Finding]) -> str:
+    """Return the file's text.
+
+    Args:
+        findings: Key → what was found for it.
+    """
+    blocks = [HEADER]
+    for section, keys in itertools.groupby(KEYS.values(), key=lambda key: key.section):
+        blocks.append(f"# ---- {section} ----\n")
+        blocks.extend(_key_text(key, findings.get(key.name, Finding(()))) for key in keys)
+    return "\n".join(blocks)
+
+
+def _key_text(key: Key, found: Finding) -> str:
+    remarks = [key.help]
+    if found.candidates[1:]:
+        remarks.append(f"Also found: {', '.join(map(toml_value, found.candidates[1:]))}.")
+    if found.note:
+        remarks.append(found.note)
+    comment = "\n".join(line for text in remarks for line in textwrap.wrap(text, 98))
+    value = toml_value(found.candidates[0] if found.candidates else key.default)
+    return f"{textwrap.indent(comment, '# ')}\n{'' if found.candidates else '#'}{key.name} = {value}\n"
+
+
+def _account(target: Path, findings: dict[str, Finding], checkpoints: list[str]) -> list[str]:
+    lines = [f"Wrote {target}"]
+    for name, found in findings.items():
+        also = f" (also found: {', '.join(found.candidates[1:])})" if found.candidates[1:] else ""
+        shown = f"{found.candidates[0]}{also}" if found.candidates else f"not found: fill in the key {name}"
+        lines.append(f"  {name}: {shown}{f'. {found.note}' if found.note else ''}")
+    shown = str(target.parent / checkpoints[0]) if checkpoints else "CHECKPOINT"
+    lines.append(f"  checkpoint: {', '.join(checkpoints) or 'not found: name yours when you scan'}")
+    return [*lines, f"Next: cohaudit scan {shown}"]
+
+
+def _find_models(folder: Path) -> Finding:
+    found = []
+    for path in _listed(folder, depth=2):
+        words = _words(path.name)
+        if path.suffix == ".py" and not words & {"test", "conftest", "setup"}:
+            for factory in find_factories(_source(path)):
+                spec = f"{path.relative_to(folder).as_posix()}:{factory.name}"
+                found.append((bool(factory.required), spec, factory.required))
+    found.sort(key=lambda item: item[0])
+    needed = ", ".join(found[0][2]) if found else ""
+    note = f"It needs arguments: give {needed} in model_args." if needed else ""
+    return Finding(tuple(spec for _, spec, _ in found), note)
+
+
+def _find_data(folder: Path) -> Finding:
+    found = [
+        path.relative_to(folder)
+        for path in _listed(folder, depth=2)
+        if _is_data_file(path) or _is_image_folder(path)
+    ]
+    words = {path: _words(path.as_posix()) for path in found}
+    fit = [path for path in found if not words[path] & NOT_TRAINING or words[path] & TRAINING]
+    fit.sort(key=lambda path: not words[path] & TRAINING)
+    return Finding(tuple(path.as_posix() for path in fit))
+
+
+def _find_checkpoints(folder: Path) -> list[str]:
+    found = [path.relative_to(folder) for path in _listed(folder, depth=2) if _is_checkpoint(path)]
+    return [path.as_posix() for path in found]
+
+
+def _is_checkpoint(path: Path) -> bool:
+    if _words(path.name) & (DATA | NOT_WEIGHTS) or SHARD.match(path.name):
+        return False
+    return path.name.endswith(".index.json") or (path.suffix.lower() in CHECKPOINTS and path.is_file())
+
+
+def _is_data_file(path: Path) -> bool:
+    suffix = path.suffix.lower()
+    named_data = suffix != ".safetensors" or bool(_words(path.name) & DATA)
+    return suffix in DATA_FILES and named_data and path.is_file()
+
+
+def _is_image_folder(path: Path) -> bool:
+    """Tell whether at least two folders in `path` hold images."""
+    classes = (
+        inner for inner in _entries(path) if any(file.suffix.lower() in IMAGES for file in _entries(inner))
+    )
+    return len(list(itertools.islice(classes, 2))) == 2
+
+
+def _listed(folder: Path, depth: int) -> Iterator[Path]:
+    """Yield what is in a folder, then what is in the folders in it, each in the order of the names."""
+    entries = sorted(path for path in _entries(folder) if not path.name.startswith("."))
+    yield from entries
+    if depth > 1:
+        for path in entries:
+            if path.name not in NOT_SEARCHED:
+                yield from _listed(path, depth - 1)
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return list(itertools.islice(folder.iterdir(), MOST_FILES))
+    except OSError:  # a file, or a folder that may not be read: nothing to find in it
+        return []
+
+
+def _source(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:  # a folder of that name, or a file that may not be read
+        return ""
+
+
+def _words(name: str) -> set[str]:
+    return set(re.split(r"[^a-z]+", name.lower()))
+
+
+def _write_whole(target: Path, text: str) -> None:
+    """Write a file aside and rename it into place."""
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".cohaudit-") as aside:
+        whole = Path(aside, target.name)
+        whole.write_text(text, encoding="utf-8", newline="\n")
+        whole.replace(target)

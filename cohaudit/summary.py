@@ -1,0 +1,229 @@
+"""The audit on one screen of a terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import IO
+
+from rich.columns import Columns
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from cohaudit.results import Audit, Coherence, Layer, Skipped
+from cohaudit.terminal import printable
+
+MOST_LAYERS = 8
+MOST_CLASSES = 12
+MOST_SUSPECTS = 5
+MOST_REASONS = 3
+MOST_SKIPPED = 3
+LONGEST_SENTENCE = 240
+"""Characters of a reason shown before it is cut; the report has it whole."""
+
+LEVEL_STYLES = {
+    "low": "bold green",
+    "moderate": "bold yellow",
+    "high": "bold red",
+    "severe": "bold white on red",
+}
+
+
+def render_summary(audit: Audit, files: Sequence[Path], stream: IO[str]) -> str:
+    """Lay out what matters most about `audit`, and where the rest is.
+
+    Args:
+        audit: The audit.
+        files: What was written, the most readable first.
+        stream: Where the text will go: a terminal gets colors (unless NO_COLOR is set) and its own width.
+
+    Returns:
+        The text to write.
+    """
+    console = Console(file=stream)
+    with console.capture() as captured:
+        console.print(summary(audit, files), highlight=False)
+    return captured.get()
+
+
+def summary(audit: Audit, files: Sequence[Path]) -> Group:
+    """Return the summary for rich to lay out; see `render_summary` for the arguments."""
+    parts: list[RenderableType] = [
+        _heading(audit),
+        "",
+        _verdict(audit),
+        *_reasons(audit),
+        _sanity(audit),
+        "",
+        *(_findings(audit) if audit.sanity.auditable else []),
+        _certificate(audit),
+        *_skipped(audit),
+        *_gates(audit),
+        *_written(files),
+    ]
+    return Group(*parts)
+
+
+def _heading(audit: Audit) -> Text:
+    subject = audit.subject
+    total = "" if subject.samples == subject.samples_total else f" of {subject.samples_total:,}"
+    return Text.assemble(
+        (printable(subject.checkpoint, 60), "bold"),
+        f" on {subject.samples:,}{total} samples of {printable(subject.data, 60)} (cohaudit {audit.version})",
+    )
+
+
+def _verdict(audit: Audit) -> Text:
+    if not audit.sanity.auditable:
+        return Text.assemble(("NOT AUDITABLE", "bold white on red"), f": {_sentence(audit.sanity.reason)}")
+    if isinstance(audit.risk, Skipped):
+        return Text.assemble(("No verdict", "bold"), f": {_sentence(audit.risk.reason)}")
+    return Text.assemble(
+        ("Overfitting risk: ", "bold"),
+        (audit.risk.level.upper(), LEVEL_STYLES[audit.risk.level]),
+        f" ({audit.risk.value:.2f} on a scale from 0 to 1)",
+    )
+
+
+def _reasons(audit: Audit) -> list[Table]:
+    if isinstance(audit.risk, Skipped):
+        return []
+    grid = Table.grid(padding=(0, 1))
+    for term in audit.risk.terms[:MOST_REASONS]:
+        grid.add_row("  -", Text(_sentence(term.reason)))
+    return [grid]
+
+
+def _sanity(audit: Audit) -> Text:
+    sanity = audit.sanity
+    parts = [
+        f"accuracy {_share(sanity.accuracy)}",
+        f"balanced {_share(sanity.balanced_accuracy)}",
+        f"chance {_share(sanity.chance)}",
+        f"loss {_number(sanity.mean_loss, 4)}",
+    ]
+    return _line("Training data", parts)
+
+
+def _findings(audit: Audit) -> list[RenderableType]:
+    tables = Columns([_layers(audit.layers), *_classes(audit)], padding=(0, 3))
+    return [tables, "", *_suspects(audit), ""]
+
+
+def _layers(layers: Sequence[Layer]) -> Table:
+    """Return the table of the layers with the largest gradients, in the model's order."""
+    shown = sorted(range(len(layers)), key=lambda i: layers[i].energy, reverse=True)[:MOST_LAYERS]
+    table = _table("Layer", "m-coherence", "α_u")
+    for i in sorted(shown):
+        table.add_row(_cell(layers[i].name), *_coherence(layers[i].coherence))
+    return _with_rest(table, len(layers) - len(shown))
+
+
+def _classes(audit: Audit) -> list[Table]:
+    """Return the table of classes, unless they are too many for a screen."""
+    if len(audit.classes) > MOST_CLASSES:
+        return []
+    table = _table("Class", "samples", "suspects", "α_u")
+    for one in audit.classes:
+        table.add_row(_cell(one.name), f"{one.samples:,}", f"{one.suspects:,}", _coherence(one.coherence)[1])
+    return [table]
+
+
+def _suspects(audit: Audit) -> list[RenderableType]:
+    suspects = audit.samples[audit.samples["suspect"]]
+    share = len(suspects) / len(audit.samples)
+    head = _line("Suspects", [f"{len(suspects):,} samples look mislabeled ({_share(share)})"])
+    if suspects.empty:
+        return [head]
+    top = suspects.sort_values("suspicion", ascending=False, kind="stable").head(MOST_SUSPECTS)
+    table = _table("Sample", "given", "suggested", "suspicion")
+    for row in top.to_dict("records"):
+        names = (_cell(str(row[column])) for column in ("id", "label", "suggested"))
+        table.add_row(*names, f"{row['suspicion']:.2f}")
+    return [head, _with_rest(table, len(suspects) - len(top))]
+
+
+def _certificate(audit: Audit) -> Text:
+    certificate = audit.certificate
+    error = max((check.error for check in certificate.checks), default=math.nan)
+    parts = [
+        f"{certificate.samples} samples computed again by plain autograd",
+        f"largest relative error {error:.1e}",
+        f"{_share(certificate.parameter_coverage)} of the parameters measured",
+    ]
+    return _line("Certificate", parts)
+
+
+def _skipped(audit: Audit) -> list[Text]:
+    lines = [
+        _line("Skipped", [_sentence(f"{item.name}: {item.reason}")]) for item in audit.skipped[:MOST_SKIPPED]
+    ]
+    rest = len(audit.skipped) - len(lines)
+    return [*lines, *([_line("Skipped", [f"{rest} more, in the report"])] if rest else [])]
+
+
+def _gates(audit: Audit) -> list[RenderableType]:
+    if not audit.gates:
+        return []
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("Gate", "", "measured"):
+        table.add_column(name, overflow="fold")
+    for gate in audit.gates:
+        word = Text("FAILED", "bold red") if gate.failed else Text("passed", "green")
+        table.add_row(_cell(gate.expression), word, Text(_sentence(gate.reason)))
+    return ["", table, ""]
+
+
+def _written(files: Sequence[Path]) -> list[Text]:
+    if not files:
+        return []
+    beside = f" (beside it: {', '.join(path.name for path in files[1:])})" if files[1:] else ""
+    return [_line("Report", [f"{files[0]}{beside}"])]
+
+
+def _table(name: str, *numbers: str) -> Table:
+    """Return a table without rules: a name that is cut where it must, then figures, which never are."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column(name, no_wrap=True, overflow="ellipsis", max_width=24)
+    for number in numbers:
+        table.add_column(number, justify="right", no_wrap=True, overflow="ellipsis", max_width=20)
+    return table
+
+
+def _with_rest(table: Table, rest: int) -> Table:
+    if rest:
+        table.add_row(Text(f"and {rest:,} more", "dim"))
+    return table
+
+
+def _coherence(coherence: Coherence | Skipped) -> tuple[str, str]:
+    if isinstance(coherence, Skipped):
+        return "–", "–"
+    return _number(coherence.m_coherence.value, 1), _number(coherence.pairwise.value, 4)
+
+
+def _line(name: str, parts: Iterable[str]) -> Text:
+    return Text.assemble((f"{name}: ", "bold"), ", ".join(printable(part) for part in parts))
+
+
+def _cell(text: str) -> Text:
+    return Text(printable(text, 60))
+
+
+def _sentence(text: str) -> str:
+    return printable(text, LONGEST_SENTENCE)
+
+
+def _share(value: float) -> str:
+    """Write a share in per cent; only one that is whole is written as 0% or 100%."""
+    if math.isnan(value):
+        return "–"
+    if value in {0, 1}:
+        return f"{value:.0%}"
+    return f"{min(max(value, 0.0001), 0.9999):.2%}"
+
+
+def _number(value: float, digits: int) -> str:
+    return f"{value:,.{digits}f}" if math.isfinite(value) else "–"

@@ -1,0 +1,15 @@
+"""Text from files, made safe to print: nothing in a name can move the cursor, recolor or reorder a line."""
+
+from __future__ import annotations
+
+
+def printable(text: str, limit: int | None = None) -> str:
+    r"""Write control, bidirectional and unassigned characters as escapes such as \x1b.
+
+    Args:
+        text: Any text, with whatever a hostile file put into it.
+        limit: Characters to keep; a longer text ends in an ellipsis.
+    """
+    if limit is not None and len(text) > limit:
+        text = text[: limit - 1] + "…"
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

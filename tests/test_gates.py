@@ -1,0 +1,235 @@
+"""Gates: what is accepted, what holds, and that none passes by absence."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from audits import HOSTILE, make_audit
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cohaudit.errors import ConfigError
+from cohaudit.gates import METRICS, OPERATORS, evaluate_gate, parse_gate
+from cohaudit.results import LEVELS, Audit, Coherence, Estimate, Layer, Risk, Skipped
+
+AUDIT = make_audit(samples=200, suspects=10)
+
+
+def fails(expression: str, audit: Audit = AUDIT) -> bool:
+    return evaluate_gate(parse_gate(expression), audit).failed
+
+
+def coherence(pairwise: float) -> Coherence:
+    none = Estimate(0.0, 0.0, 0.0)
+    return Coherence(100, none, none, Estimate(pairwise, pairwise, pairwise))
+
+
+def layer(name: str, pairwise: float | Skipped) -> Layer:
+    found = pairwise if isinstance(pairwise, Skipped) else coherence(pairwise)
+    return Layer(name, "Linear", 10, "closed form", 0.5, 1.0, found)
+
+
+def with_layers(*layers: Layer) -> Audit:
+    return replace(AUDIT, layers=layers)
+
+
+def with_risk(value: float, level: Any = "low") -> Audit:
+    return replace(AUDIT, risk=Risk(value, level, ()))
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("bound", LEVELS)
+def test_risk_levels_are_ordered(level: Any, bound: str) -> None:
+    audit, at, limit = with_risk(0.5, level), LEVELS.index(level), LEVELS.index(bound)
+    assert fails(f"risk>={bound}", audit) == (at >= limit)
+    assert fails(f"risk<{bound}", audit) == (at < limit)
+    assert fails(f"risk=={bound}", audit) == (at == limit)
+
+
+def test_unrounded_values_are_compared() -> None:
+    audit = with_risk(0.4999999999)
+    assert not fails("risk>=0.5", audit)
+    assert fails("risk>0.4999999998", audit)
+    assert not fails("risk>0.4999999999", audit)
+
+
+@pytest.mark.parametrize(
+    ("expression", "failed"),
+    [
+        ("suspects>9", True),
+        ("suspects>10", False),
+        ("suspects>=10", True),
+        ("suspects>5%", False),
+        ("suspects>=5%", True),
+        ("suspects>4.99%", True),
+        ("accuracy<0.9996", False),
+        ("accuracy<=0.9996", True),
+        ("accuracy<99.97%", True),
+        ("loss>0.02", True),
+        ("loss>0.03", False),
+        ("  suspects  >=  10 ", True),
+    ],
+)
+def test_plain_metrics(expression: str, failed: bool) -> None:
+    assert fails(expression) == failed
+
+
+@given(st.integers(1, 300), st.data())
+def test_a_share_equal_to_the_bound_is_not_above_it(suspects: int, data: st.DataObject) -> None:
+    audit = make_audit(samples=300, suspects=0)
+    audit.samples.loc[: suspects - 1, "suspect"] = True
+    tenths = data.draw(st.integers(0, 1000))
+    assert fails(f"suspects>{tenths / 10}%", audit) == (suspects * 1000 > tenths * 300)
+
+
+@pytest.mark.parametrize(
+    ("metric", "field"),
+    [("coherence.alpha", "alpha"), ("coherence.m", "m_coherence"), ("coherence.pairwise", "pairwise")],
+)
+def test_whole_model_coherence(metric: str, field: str) -> None:
+    assert isinstance(AUDIT.coherence, Coherence)
+    value = getattr(AUDIT.coherence, field).value
+    assert fails(f"{metric}<={value!r}")
+    assert not fails(f"{metric}<{value!r}")
+
+
+def test_a_layer_by_name_and_by_pattern() -> None:
+    audit = with_layers(layer("conv1", 0.1), layer("conv2", 0.3), layer("fc", 0.5))
+    assert fails("coherence.layer.conv1<0.2", audit)
+    assert not fails("coherence.layer.conv2<0.2", audit)
+    assert fails("coherence.layer.conv*<0.2", audit)
+    assert not fails("coherence.layer.conv*<0.05", audit)
+    assert fails("coherence.layer.*>=0.5", audit)
+
+
+def test_a_pattern_reports_the_worst_and_how_many() -> None:
+    audit = with_layers(layer("conv1", 0.125), layer("conv2", 0.0625), layer("fc", 0.5))
+    result = evaluate_gate(parse_gate("coherence.layer.*<0.25"), audit)
+    assert result.measured == "0.0625"
+    assert result.reason == "coherence.layer.conv2: 0.0625 is below 0.25; 2 of 3 are"
+    passed = evaluate_gate(parse_gate("coherence.layer.*<0.01"), audit)
+    assert passed.reason == "coherence.layer.conv2: 0.0625 is not below 0.01"
+
+
+def test_a_name_is_taken_literally_but_for_the_asterisk() -> None:
+    audit = with_layers(layer("a[0].b", 0.1), layer("aX0].b", 0.1), layer("*", 0.9))
+    assert fails("coherence.layer.a[0].b<0.2", audit)
+    assert not fails("coherence.layer.*<0.2", audit), "an exact name comes before the pattern"
+    with pytest.raises(ConfigError):
+        fails("coherence.layer.a?0].b<0.2", audit)
+
+
+@pytest.mark.parametrize("name", [name for name in HOSTILE if "*" not in name])
+def test_any_name_can_be_gated(name: str) -> None:
+    assert fails(f"coherence.layer.{name}<0.2", with_layers(layer(name, 0.1)))
+
+
+def test_classes_are_gated_by_name() -> None:
+    one = replace(AUDIT.classes[0], name="cat > dog", coherence=coherence(0.1))
+    audit = replace(AUDIT, classes=(one,))
+    assert fails("coherence.class.cat > dog<0.2", audit)
+    assert not fails("coherence.class.cat*>=0.2", audit)
+
+
+@pytest.mark.parametrize(("kind", "near"), [("layer", "body.0.fc"), ("class", "class 0")])
+def test_a_layer_or_class_that_is_not_there_suggests_the_nearest(kind: str, near: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        fails(f"coherence.{kind}.{near}x<0.1")
+    assert f"no {kind} '{near}x'" in caught.value.found
+    assert near in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    "expression", ["risk>=severe", "suspects>100%", "accuracy<0", "loss>100", "coherence.m<0"]
+)
+def test_every_gate_fails_when_the_model_is_not_auditable(expression: str) -> None:
+    result = evaluate_gate(parse_gate(expression), make_audit(auditable=False))
+    assert result.failed
+    assert result.measured == "not auditable"
+    assert "chance" in result.reason
+
+
+@pytest.mark.parametrize("op", OPERATORS)
+def test_no_gate_passes_by_absence(op: str) -> None:
+    absent = Skipped("it", "there was no time")
+    audit = replace(with_layers(layer("fc", absent), layer("fc2", 0.1)), risk=absent, coherence=absent)
+    for metric in ("risk", "coherence.m", "coherence.layer.fc", "coherence.layer.*"):
+        result = evaluate_gate(parse_gate(f"{metric}{op}0.5"), audit)
+        assert result.failed
+        assert result.reason.endswith("not measured: there was no time")
+
+
+@pytest.mark.parametrize("op", OPERATORS)
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_no_gate_passes_on_what_is_no_number(op: str, value: float) -> None:
+    assert fails(f"risk{op}0.5", with_risk(value))
+    assert fails(f"coherence.layer.fc{op}0.5", with_layers(layer("fc", value)))
+
+
+def test_no_gate_passes_on_samples_without_a_score() -> None:
+    samples = AUDIT.samples.assign(suspicion=AUDIT.samples["suspicion"].where(AUDIT.samples.index > 2))
+    result = evaluate_gate(parse_gate("suspects>100"), replace(AUDIT, samples=samples))
+    assert result.failed
+    assert "3 samples have no suspicion score" in result.reason
+
+
+def test_the_result_says_what_was_compared_with_what() -> None:
+    result = evaluate_gate(parse_gate("risk>=high"), with_risk(0.5625, "high"))
+    assert (result.expression, result.measured) == ("risk>=high", "high (0.5625)")
+    assert result.reason == "risk: high (0.5625) is at or above high"
+
+
+REFUSED = [
+    ("", "is not METRIC OPERATOR VALUE", "risk>=high"),
+    ("risk", "is not METRIC OPERATOR VALUE", "risk>=high"),
+    ("risk>=", "is not METRIC OPERATOR VALUE", "risk>=high"),
+    ("risk=high", "is not METRIC OPERATOR VALUE", "risk>=high"),
+    ("risk>=very high", "is not METRIC OPERATOR VALUE", "risk>=high"),
+    ("riks>=high", "there is no metric 'riks'", "did you mean risk?"),
+    ("Risk>=high", "there is no metric 'Risk'", "did you mean risk?"),
+    ("coherence.layers.fc<1", "there is no metric", "coherence.layer.NAME"),
+    ("coherence.layer.<0.1", "there is no metric", "coherence.layer.NAME"),
+    ("risk>=hihg", "'hihg' is not a value of risk", "low, moderate, high, severe"),
+    ("loss>high", "'high' is not a value of loss", "give a number"),
+    ("loss>nan", "'nan' is not a value of loss", "give a number"),
+    ("loss>snan", "'snan' is not a value of loss", "give a number"),
+    ("loss>1e999999", "'1e999999' is not a value of loss", "give a number"),
+    ("suspects>0.02", "0.02 is not a number of samples", "like 2%"),
+    ("suspects>101%", "suspects is never 101%", "give a number"),
+    ("accuracy<95", "accuracy is never 95", "from 0 to 1"),
+    ("risk>1.5", "risk is never 1.5", "or one of low"),
+    ("loss<-1", "loss is never -1", "give a number"),
+    ("coherence.m<5%", "coherence.m is not a share", "without %"),
+    ("loss>%", "'%' is not a value of loss", "give a number"),
+]
+
+
+@pytest.mark.parametrize(("expression", "found", "remedy"), REFUSED, ids=[case[0] for case in REFUSED])
+def test_what_cannot_be_a_gate_is_refused(expression: str, found: str, remedy: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_gate(expression)
+    assert caught.value.where == f"gate {expression!r}"
+    assert found in caught.value.found
+    assert remedy in caught.value.remedy
+
+
+@given(st.text())
+def test_any_text_is_a_gate_or_refused(text: str) -> None:
+    try:
+        gate = parse_gate(text)
+    except ConfigError:
+        return
+    assert gate.metric in METRICS
+
+
+@given(st.sampled_from(sorted(METRICS)), st.sampled_from(sorted(OPERATORS)), st.text(min_size=1))
+def test_any_value_makes_a_gate_or_is_refused(metric: str, op: str, value: str) -> None:
+    name = "fc" if metric.endswith(".") else ""
+    try:
+        gate = parse_gate(f"{metric}{name}{op}{value}")
+    except ConfigError:
+        return
+    assert math.isfinite(gate.number)

@@ -1,0 +1,70 @@
+"""Progress: lines for logs, bars for terminals, nothing when nobody looks."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import pytest
+from rich.console import Console
+
+from cohaudit.progress import BarProgress, LineProgress, SilentProgress, progress_on
+
+
+def test_a_log_gets_one_line_when_a_stage_starts_and_one_when_it_ends() -> None:
+    stream = io.StringIO()
+    progress = LineProgress(stream)
+    with progress.stage("measure the gradients", 1300) as advance:
+        for _ in range(13):
+            advance(100)
+    with progress.stage("judge"):
+        pass
+    lines = re.sub(r"\d+\.\d s", "0.1 s", stream.getvalue()).splitlines()
+    assert lines == [
+        "measure the gradients: 1,300 samples",
+        "measure the gradients: done in 0.1 s",
+        "judge: started",
+        "judge: done in 0.1 s",
+    ]
+
+
+def test_a_failed_stage_is_not_said_to_be_done() -> None:
+    stream = io.StringIO()
+    with pytest.raises(ZeroDivisionError), LineProgress(stream).stage("judge"):
+        _ = 1 / 0
+    assert stream.getvalue() == "judge: started\n"
+
+
+def test_a_terminal_gets_a_bar_that_leaves_nothing_behind() -> None:
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=True, width=100)
+    progress = BarProgress(console)
+    with progress.stage("outer [bold]", 10) as advance:
+        advance(10)
+        with progress.stage("inner"):
+            pass
+    assert "outer [bold]" in stream.getvalue()
+    assert "10/10" in stream.getvalue()
+    left = stream.getvalue().rpartition("\x1b[2K")[2]
+    assert "outer" not in left
+    assert "inner" not in left
+    assert "\x1b[?25h" in stream.getvalue(), "the cursor is visible again"
+
+
+def test_a_bar_is_removed_when_its_stage_fails() -> None:
+    stream = io.StringIO()
+    progress = BarProgress(Console(file=stream, force_terminal=True))
+    with pytest.raises(ZeroDivisionError), progress.stage("judge"):
+        _ = 1 / 0
+    assert "\x1b[?25h" in stream.getvalue()
+
+
+def test_the_console_decides() -> None:
+    assert isinstance(progress_on(Console(file=io.StringIO(), force_terminal=True)), BarProgress)
+    assert isinstance(progress_on(Console(file=io.StringIO())), LineProgress)
+
+
+def test_silence(capsys: pytest.CaptureFixture[str]) -> None:
+    with SilentProgress().stage("judge", 3) as advance:
+        advance(3)
+    assert capsys.readouterr() == ("", "")
