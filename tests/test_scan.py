@@ -130,7 +130,7 @@ def test_report_is_rendered_again_without_model_or_data(
     digits_audit: tuple[Audit, Path], tmp_path: Path
 ) -> None:
     shutil.copy(digits_audit[1] / "audit.json", tmp_path)
-    cohaudit.write_report(cohaudit.read_audit(tmp_path / "audit.json"), tmp_path / "again")
+    cohaudit.write_report(cohaudit.read_audit(str(tmp_path / "audit.json")), str(tmp_path / "again"))
     assert (tmp_path / "again/report.html").read_bytes() == (digits_audit[1] / "report.html").read_bytes()
 
 

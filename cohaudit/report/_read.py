@@ -13,7 +13,7 @@ from cohaudit.results import SCHEMA_VERSION, Audit, Preview, Skipped
 _PNG = "data:image/png;base64,"
 
 
-def read_audit(path: Path) -> Audit:
+def read_audit(path: str | Path) -> Audit:
     """Read an audit.json.
 
     Args:
@@ -25,6 +25,7 @@ def read_audit(path: Path) -> Audit:
     Raises:
         ReportError: The file is missing, cut short, no JSON, of another schema version, or no whole audit.
     """
+    path = Path(path)
     content = _parse(path, _read(path))
     try:
         _check_version(path, content)

@@ -13,7 +13,7 @@ from cohaudit.report.html import render_html
 from cohaudit.results import Audit
 
 
-def write_report(audit: Audit, out: Path) -> list[Path]:
+def write_report(audit: Audit, out: str | Path) -> list[Path]:
     """Write report.html, audit.json and samples.csv into a folder, replacing those of an earlier scan.
 
     Other files in the folder stay. All three are rendered and written aside first: what goes wrong before the
@@ -31,10 +31,10 @@ def write_report(audit: Audit, out: Path) -> list[Path]:
         "audit.json": audit_to_json(audit),
         "samples.csv": audit.samples.to_csv(index=False, lineterminator="\n"),
     }
-    return _write(out, contents)
+    return _write(Path(out), contents)
 
 
-def write_html(audit: Audit, path: Path) -> Path:
+def write_html(audit: Audit, path: str | Path) -> Path:
     """Write the report alone, as from an audit read back; a `ReportError` when it cannot be written.
 
     Args:
@@ -44,6 +44,7 @@ def write_html(audit: Audit, path: Path) -> Path:
     Returns:
         The file.
     """
+    path = Path(path)
     (written,) = _write(path.parent, {path.name: render_html(audit)})
     return written
 
