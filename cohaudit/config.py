@@ -107,7 +107,7 @@ class Config:
     ridge: float = _measure(
         1.0,
         "Regularization of the leave-one-out prediction, in units of one sample's squared feature norm.",
-        _POSITIVE,
+        Interval(1e-6),
     )
     rounds: int = _measure(
         3, "Rounds of leave-one-out prediction; after each, a likely wrong label loses its vote.", Interval(1)
