@@ -50,10 +50,10 @@ def find_config(checkpoint: Path) -> Path | None:
         ConfigError: When that pyproject.toml cannot be read.
     """
     for candidate in (checkpoint.parent / FILE_NAME, Path(FILE_NAME)):
-        if _is_file(candidate):
+        if is_file(candidate):
             return candidate
     pyproject = Path(PYPROJECT)
-    if _is_file(pyproject) and _pyproject_table(_read_toml(pyproject)) is not None:
+    if is_file(pyproject) and _pyproject_table(_read_toml(pyproject)) is not None:
         return pyproject
     return None
 
@@ -80,10 +80,11 @@ def option_name(key: str) -> str:
     return "--" + key.replace("_", "-").replace("-args", "-arg")
 
 
-def _is_file(path: Path) -> bool:
+def is_file(path: Path) -> bool:
+    """Tell whether there is such a file; a name or folder that the system refuses leads to none."""
     try:
         return path.is_file()
-    except OSError:  # a name or folder that the system refuses; whoever opens the checkpoint says it better
+    except OSError:
         return False
 
 

@@ -7,6 +7,7 @@ A bug is none of these and keeps its traceback.
 
 from __future__ import annotations
 
+import textwrap
 from typing import ClassVar
 
 OK = 0
@@ -66,3 +67,8 @@ class MissingExtraError(CohauditError):
 
     def __init__(self, where: str, package: str, extra: str) -> None:
         super().__init__(where, f"reading it needs the package {package}", f"pip install 'cohaudit[{extra}]'")
+
+
+def told(error: BaseException) -> str:
+    """Return type and text of an exception from other people's code, on one line and not at any length."""
+    return f"{type(error).__name__}: {textwrap.shorten(str(error), 300, placeholder=' …')}"

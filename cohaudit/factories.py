@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from cohaudit.errors import CohauditError, ConfigError
+from cohaudit.errors import CohauditError, ConfigError, told
 from cohaudit.nearest import did_you_mean
 
 
@@ -39,7 +39,9 @@ def load_object(spec: str, base: Path, option: str) -> Any:
     source, _, name = spec.rpartition(":")
     if not source or not name:
         raise ConfigError(
-            f"{option} {spec!r}", "no file or module, a colon and a name", "write it like net.py:build"
+            f"{option} {spec!r}",
+            "names no function: a file or module, a colon and a name are needed",
+            "write it like net.py:build",
         )
     if source.endswith(".py") or "/" in source or "\\" in source:
         module = _import_file((base / source).absolute(), where)
@@ -105,7 +107,13 @@ def importable(*folders: Path) -> Iterator[None]:
 
 def _import_file(path: Path, where: str) -> ModuleType:
     """Import a file under a name that belongs to this state of it alone."""
-    if not path.is_file():
+    try:
+        found = path.is_file()
+    except OSError as error:  # a name that the file system refuses, or a folder that may not be entered
+        raise ConfigError(
+            where, f"cannot be opened: {error.strerror}", "check the path and the permissions"
+        ) from error
+    if not found:
         what = "is a folder" if path.is_dir() else "does not exist"
         raise ConfigError(where, f"the file {path} {what}", _files_hint(path))
     identity = f"{path.resolve()} {path.stat().st_mtime_ns}"
@@ -164,7 +172,7 @@ def _told(error: BaseException, file: Path | None) -> str:
     ]
     frames = [frame for frame in frames if frame[0] == file] or frames
     place = f" ({frames[-1][0].name}, line {frames[-1][1]})" if frames else ""
-    return f"{type(error).__name__}: {error}{place}"
+    return f"{told(error)}{place}"
 
 
 def _check_arguments(factory: Callable[..., Any], args: Mapping[str, Any], where: str) -> None:

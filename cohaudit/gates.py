@@ -97,7 +97,7 @@ def parse_gate(text: str) -> Gate:
     Raises:
         ConfigError: When it is not such a condition, or its value is not one that the metric can have.
     """
-    where = f"gate {text!r}"
+    where = f"--fail-on {text!r}"
     match = re.fullmatch(r"\s*(.+?)\s*(>=|<=|==|!=|>|<)\s*([^<>=!\s]+)\s*", text, re.DOTALL)
     if not match:
         raise ConfigError(
@@ -226,7 +226,7 @@ def _matching(gate: Gate, names: Iterable[str]) -> set[str]:
     if not matching:
         kind = "layer" if gate.metric == LAYER else "class"
         raise ConfigError(
-            f"gate {gate.expression!r}",
+            f"--fail-on {gate.expression!r}",
             f"the model has no {kind} {gate.name!r}",
             did_you_mean(gate.name, sorted(known)),
         )

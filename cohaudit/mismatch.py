@@ -8,7 +8,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-_SHOWN = 10
+from cohaudit.terminal import printable
+
+_SHOWN = 3
+_LONGEST_NAME = 100
 _COMPARED = 100
 
 
@@ -36,28 +39,34 @@ def describe(mismatch: Mismatch, model: str) -> tuple[str, str]:
         model: Class name of the model.
 
     Returns:
-        What was found, names with a near match on the other side first; and what to do.
+        What was found, one line each, names with a near match on the other side first; and what to do.
     """
     nearest = _nearest(mismatch.missing, mismatch.unexpected)
-    back = {near: name for name, near in nearest.items()}
-    found = [f"does not fit the model ({model})"]
-    found += _block("missing, only in the model", mismatch.missing, nearest)
-    found += _block("unexpected, only in the checkpoint", mismatch.unexpected, back)
-    shapes = {name: _sides(*pair) for name, pair in mismatch.wrong.items()}
-    found += _block("of another shape", list(shapes), shapes, link=": ")
+    likes = {name: f"like {near}" for pair in nearest.items() for name, near in (pair, pair[::-1])}
+    shapes = {name: _shapes(*pair) for name, pair in mismatch.wrong.items() if _differ_in_shape(*pair)}
+    types = {name: _types(*pair) for name, pair in mismatch.wrong.items() if name not in shapes}
+    found = [
+        f"does not fit the model ({model})",
+        *_line("missing, only in the model", mismatch.missing, likes),
+        *_line("unexpected, only in the checkpoint", mismatch.unexpected, likes),
+        *_line("of another shape", list(shapes), shapes),
+        *_line("of another type", list(types), types),
+    ]
     return "\n".join(found), _remedy(mismatch)
 
 
-def _block(title: str, names: Sequence[str], notes: Mapping[str, str], link: str = "  ~ ") -> list[str]:
-    """List names under a title, those with a note first."""
+def _line(title: str, names: Sequence[str], notes: Mapping[str, str]) -> list[str]:
+    """List the first names after a title, those with a note before the others; nothing when there is none."""
     if not names:
         return []
-    ordered = sorted(names, key=lambda name: name not in notes)
-    lines = [
-        f"    {name}{link}{notes[name]}" if name in notes else f"    {name}" for name in ordered[:_SHOWN]
-    ]
-    more = [f"    and {len(names) - _SHOWN} more"] if len(names) > _SHOWN else []
-    return [f"  {len(names)} {title}:", *lines, *more]
+    ordered = sorted(names, key=lambda name: name not in notes)[:_SHOWN]
+    shown = [_short(name) + (f" ({_short(notes[name])})" if name in notes else "") for name in ordered]
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return [f"  {len(names)} {title}: {', '.join(shown)}{more}"]
+
+
+def _short(text: str) -> str:
+    return printable(text, _LONGEST_NAME)
 
 
 def _nearest(missing: Sequence[str], unexpected: Sequence[str]) -> dict[str, str]:
@@ -73,9 +82,15 @@ def _nearest(missing: Sequence[str], unexpected: Sequence[str]) -> dict[str, str
     return nearest
 
 
-def _sides(given: Tensor, own: Tensor) -> str:
-    if given.shape != own.shape:
-        return f"checkpoint {list(given.shape)}, model {list(own.shape)}"
+def _differ_in_shape(given: Tensor, own: Tensor) -> bool:
+    return given.shape != own.shape
+
+
+def _shapes(given: Tensor, own: Tensor) -> str:
+    return f"checkpoint {list(given.shape)}, model {list(own.shape)}"
+
+
+def _types(given: Tensor, own: Tensor) -> str:
     return f"checkpoint {given.dtype}, model {own.dtype}".replace("torch.", "")
 
 
@@ -91,6 +106,8 @@ def _remedy(mismatch: Mismatch) -> str:
         return "check model_args, or save model.state_dict() alone: the checkpoint has more than the model"
     if mismatch.missing or mismatch.unexpected:
         return "build the model as it was trained: check the factory and model_args"
+    if not any(_differ_in_shape(*pair) for pair in mismatch.wrong.values()):
+        return "save the weights as the model has them: not quantized, nor converted to another type"
     if outputs := _outputs(mismatch):
         return f"set the number of classes in model_args: only the last layer differs, {outputs}"
     return "check model_args: the layers are the same but their sizes are not"

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from cohaudit.checkpoint import Checkpoint, check_finite
-from cohaudit.errors import ConfigError, ModelError
+from cohaudit.errors import ConfigError, ModelError, told
 from cohaudit.factories import call_factory, load_object
 from cohaudit.mismatch import Mismatch, describe
 
@@ -214,7 +214,7 @@ def _copy(model: nn.Module, tensors: dict[str, Tensor], where: str) -> tuple[lis
     except RuntimeError as error:
         raise ModelError(
             where,
-            f"{type(model).__name__} refuses it: {error}",
+            f"{type(model).__name__} refuses it: {told(error)}",
             "use the code that the model was trained with",
         ) from error
     return list(result.missing_keys), list(result.unexpected_keys)

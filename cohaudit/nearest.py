@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
 
 MOST = 8
 """Names listed at most when none is near."""
@@ -18,3 +20,14 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     if len(names) > MOST:
         return f"use one of {', '.join(names[:MOST])} and {len(names) - MOST} more"
     return f"use one of {', '.join(names)}"
+
+
+def missing(path: Path) -> tuple[str, str]:
+    """Return what to say of a path that leads nowhere, and what to do about it."""
+    if path.is_symlink():
+        return f"a link to {path.readlink()}, which does not exist", "bring that file there, or name another"
+    names: list[str] = []
+    with suppress(OSError):  # no such folder, or none that may be listed
+        names = sorted(entry.name for entry in path.parent.iterdir() if not entry.name.startswith("."))
+    remedy = did_you_mean(path.name, names) if names else f"check the path: {path.parent} is empty or missing"
+    return "no such file or folder", remedy

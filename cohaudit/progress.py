@@ -85,6 +85,7 @@ class BarProgress:
         try:
             yield lambda samples: self._bars.advance(task, samples)
         finally:
+            self._bars.refresh()  # bars are drawn ten times a second: show the last count too
             self._bars.remove_task(task)
             if not self._bars.tasks:
                 self._bars.stop()

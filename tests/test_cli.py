@@ -202,7 +202,7 @@ def test_a_gate_on_an_unknown_layer_costs_not_the_measurement(fake: FakeScan) ->
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--fail-on", "riks>=high"], "error: gate 'riks>=high': there is no metric 'riks'"),
+        (["--fail-on", "riks>=high"], "error: --fail-on 'riks>=high': there is no metric 'riks'"),
         (["--out", "model.pt"], "is a file, not a folder"),
         (["--out", "model.pt/below"], "is a file, not a folder"),
         (["--batch-size", "0"], "error: --batch-size: found 0"),

@@ -211,7 +211,7 @@ REFUSED = [
 def test_what_cannot_be_a_gate_is_refused(expression: str, found: str, remedy: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse_gate(expression)
-    assert caught.value.where == f"gate {expression!r}"
+    assert caught.value.where == f"--fail-on {expression!r}"
     assert found in caught.value.found
     assert remedy in caught.value.remedy
 

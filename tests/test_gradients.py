@@ -357,7 +357,7 @@ def test_wrong_number_of_classes_is_refused() -> None:
 
 def test_inputs_that_do_not_fit_are_refused() -> None:
     message = refusal(nn.Linear(4, CLASSES), torch.randn(SAMPLES, 5).double(), ModelError)
-    assert "inputs of shape [[3, 5]]" in message
+    assert "inputs of shape [3, 5]:" in message
 
 
 def test_outputs_that_are_no_logits_are_refused() -> None:

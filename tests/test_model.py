@@ -295,8 +295,8 @@ def test_a_scalar_may_have_one_dimension_as_in_old_files() -> None:
 
 def test_another_number_of_classes_is_recognized() -> None:
     error = mismatch(net(classes=7), weights_of(net(classes=3)))
-    assert "fc.weight: checkpoint [3, 16], model [7, 16]" in error.found
-    assert "fc.bias: checkpoint [3], model [7]" in error.found
+    assert "fc.weight (checkpoint [3, 16], model [7, 16])" in error.found
+    assert "fc.bias (checkpoint [3], model [7])" in error.found
     assert "2 of another shape" in error.found
     assert "missing" not in error.found
     assert "number of classes in model_args" in error.remedy
@@ -305,7 +305,7 @@ def test_another_number_of_classes_is_recognized() -> None:
 
 def test_other_sizes_throughout_are_not_taken_for_classes() -> None:
     error = mismatch(net(width=6), weights_of(net(width=4)))
-    assert "conv.weight: checkpoint [4, 1, 3, 3], model [6, 1, 3, 3]" in error.found
+    assert "conv.weight (checkpoint [4, 1, 3, 3], model [6, 1, 3, 3])" in error.found
     assert error.remedy == "check model_args: the layers are the same but their sizes are not"
     inputs_only = mismatch(
         nn.Sequential(nn.Linear(2, 3)), {"0.weight": torch.ones(3, 4), "0.bias": torch.ones(3)}
@@ -318,19 +318,18 @@ def test_renamed_layers_are_listed_beside_each_other() -> None:
     error = mismatch(net(), tensors)
     lines = [line.strip() for line in error.found.splitlines()]
     assert lines[0] == "does not fit the model (Sequential)"
-    assert lines[1] == "2 missing, only in the model:"
-    assert set(lines[2:4]) == {"fc.weight  ~ fc1.weight", "fc.bias  ~ fc1.bias"}
-    assert lines[4] == "3 unexpected, only in the checkpoint:"
-    assert lines[-1] == "zebra", "names without a near one come last"
+    assert lines[1] == "2 missing, only in the model: fc.weight (like fc1.weight), fc.bias (like fc1.bias)"
+    assert lines[2].startswith("3 unexpected, only in the checkpoint: fc1.")
+    assert lines[2].endswith(", zebra"), "names without a near one come last"
 
 
 def test_long_lists_are_cut() -> None:
     model = nn.ModuleList(nn.Linear(1, 1, bias=False) for _ in range(500))
     error = mismatch(model, {f"{i}.{name}": torch.ones(1) for i in range(500) for name in "ab"})
     assert "500 missing" in error.found
-    assert "and 490 more" in error.found
+    assert "and 497 more" in error.found
     assert "1000 unexpected" in error.found
-    assert len(error.found.splitlines()) < 30
+    assert len(error.found.splitlines()) == 3
 
 
 def test_a_checkpoint_of_something_else() -> None:
@@ -365,14 +364,17 @@ def test_a_model_inside_a_wrapper_of_its_own() -> None:
 
 def test_wrong_prefixed_names_are_shown_as_the_model_names_them() -> None:
     error = mismatch(net(classes=7), {f"module.{n}": v for n, v in weights_of(net()).items()})
-    assert "    fc.weight: checkpoint [3, 16], model [7, 16]" in error.found
+    assert "fc.weight (checkpoint [3, 16], model [7, 16])" in error.found
 
 
 @pytest.mark.parametrize("dtype", [torch.int8, torch.complex64, torch.bool])
 def test_other_kinds_of_numbers_are_not_rounded_into_weights(dtype: torch.dtype) -> None:
     tensors = weights_of(net())
     error = mismatch(net(), tensors | {"fc.weight": tensors["fc.weight"].to(dtype)})
-    assert f"fc.weight: checkpoint {dtype}, model float32".replace("torch.", "") in error.found
+    assert (
+        f"1 of another type: fc.weight (checkpoint {dtype}, model float32)".replace("torch.", "")
+        in error.found
+    )
 
 
 def test_a_layer_that_refuses_its_weights_speaks_for_itself() -> None:

@@ -51,6 +51,16 @@ def test_a_terminal_gets_a_bar_that_leaves_nothing_behind() -> None:
     assert "\x1b[?25h" in stream.getvalue(), "the cursor is visible again"
 
 
+def test_a_bar_ends_at_its_full_count_however_fast_it_was() -> None:
+    stream = io.StringIO()
+    with BarProgress(Console(file=stream, force_terminal=True)).stage(
+        "measure the gradients", 450
+    ) as advance:
+        for _ in range(3):
+            advance(150)
+    assert re.findall(r"\d+/450", stream.getvalue())[-1] == "450/450"
+
+
 def test_a_bar_is_removed_when_its_stage_fails() -> None:
     stream = io.StringIO()
     progress = BarProgress(Console(file=stream, force_terminal=True))

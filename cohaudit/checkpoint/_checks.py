@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cohaudit.errors import CheckpointError
 
-_SHOWN = 10
+_SHOWN = 3
 
 
 def check_finite(tensors: Mapping[str, Tensor], where: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from cohaudit.errors import CheckpointError
-from cohaudit.nearest import did_you_mean
+from cohaudit.nearest import missing
 
 Kind = Literal["safetensors", "index", "torch", "torch legacy", "torchscript", "export"]
 
@@ -67,7 +67,7 @@ def _first_bytes(path: Path) -> tuple[bytes, int]:
         with path.open("rb") as stream:
             head = stream.read(512)
     except FileNotFoundError as error:
-        raise CheckpointError(str(path), "no such file", _nearest(path)) from error
+        raise CheckpointError(str(path), *missing(path)) from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise CheckpointError(
@@ -149,9 +149,3 @@ def _distributed(folder: Path) -> CheckpointError:
         "where you trust it, convert it first: python -m torch.distributed.checkpoint.format_utils"
         f" dcp_to_torch {folder} weights.pt",
     )
-
-
-def _nearest(path: Path) -> str:
-    """Suggest files with a similar name in the same folder."""
-    names = sorted(entry.name for entry in path.parent.iterdir()) if path.parent.is_dir() else []
-    return did_you_mean(path.name, names) if names else f"check the path: {path.parent} is empty or missing"

@@ -18,6 +18,9 @@ INTERRUPTED = 128 + signal.SIGINT
 PIPE_CLOSED = 128 + 13
 """Exit codes of a program ended by SIGINT and SIGPIPE (which Windows does not name), as shells count them."""
 
+LONGEST_LINE = 500
+"""Characters of a line of an error message; a hostile file can put a name of any length into one."""
+
 BUG_REPORT = "this is a bug in cohaudit: please report it with the lines above and `cohaudit --version`"
 
 
@@ -38,7 +41,7 @@ class _Commands(click.Group):
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except CohauditError as error:
-            message = "\n".join(printable(line) for line in str(error).split("\n"))
+            message = "\n".join(printable(line, LONGEST_LINE) for line in str(error).split("\n"))
             click.echo(f"error: {message}", err=True)
             ctx.exit(error.exit_code)
         except KeyboardInterrupt:

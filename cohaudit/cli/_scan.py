@@ -11,7 +11,7 @@ import click
 
 from cohaudit.cli._options import SectionedCommand, config_options, given_options
 from cohaudit.cli._output import write_out
-from cohaudit.config_file import load_config, require_subject
+from cohaudit.config_file import is_file, load_config, require_subject
 from cohaudit.errors import GATE_FAILED, OK
 from cohaudit.terminal import printable
 
@@ -80,7 +80,7 @@ def _run(checkpoint: Path, config: Config, progress: Progress) -> tuple[Audit, l
     gates = [parse_gate(text) for text in config.fail_on]
     out = _seen_from_here(config.base / config.out)
     check_folder(out)
-    if checkpoint.exists():  # otherwise that comes first, and whoever opens the checkpoint says it best
+    if is_file(checkpoint):  # otherwise that comes first, and whoever opens the checkpoint says it best
         require_subject(config)
 
     from cohaudit.audit import scan_checkpoint

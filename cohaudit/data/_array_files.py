@@ -99,7 +99,9 @@ def open_array_file(path: Path) -> Iterator[ArrayFile]:
 def _open_npz(path: Path) -> np.lib.npyio.NpzFile:
     """Open a .npz archive with pickle off."""
     with _reading(str(path)):
-        if not zipfile.is_zipfile(path):
+        with path.open("rb") as file:  # is_zipfile would take a file that may not be read for no archive
+            is_archive = zipfile.is_zipfile(file)
+        if not is_archive:
             raise DataError(str(path), "not a .npz archive, or a truncated one", _REMEDY)
         archive = np.load(path, allow_pickle=False)
     assert isinstance(archive, np.lib.npyio.NpzFile)  # what numpy makes of every zip file
@@ -119,6 +121,8 @@ def _reading(where: str) -> Iterator[None]:
             "holds pickled Python objects, whose opening could run code: refused",
             "store it with a plain type, e.g. array.astype(str) for text, or array.astype('float32')",
         ) from error
+    except PermissionError as error:
+        raise DataError(where, f"cannot be read: {error.strerror}", "check the file's permissions") from error
     except (
         OSError,
         EOFError,

@@ -105,7 +105,7 @@ def _by_name(
     raise DataError(
         name_sample(source, ids, index),
         f"the label {label!r} is not among class_names ({_some(names)})",
-        f"{did_you_mean(label, names)} Correct the label, or add it to class_names where the model has it",
+        f"correct it ({did_you_mean(label, names)}), or add it to class_names where the model has that class",
     )
 
 

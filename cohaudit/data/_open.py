@@ -14,7 +14,7 @@ from cohaudit.data._images import open_images
 from cohaudit.data._table import open_table
 from cohaudit.data._torch_dataset import from_torch, open_factory
 from cohaudit.errors import ConfigError, DataError
-from cohaudit.nearest import did_you_mean
+from cohaudit.nearest import missing
 
 _BY_SUFFIX: dict[str, Callable[[Path, Config], LabeledDataset]] = {
     ".npz": open_arrays,
@@ -35,7 +35,7 @@ def open_dataset(config: Config) -> LabeledDataset:
     if not config.data:
         raise ConfigError("data", "not set", "name the training data with the key data, or the option --data")
     path = config.base / config.data
-    if not path.exists() and _is_factory(config.data):
+    if not _exists(path) and _is_factory(config.data):
         _refuse_keys(config, "a dataset's factory", "inputs", "labels", "ids")
         dataset = open_factory(config)
     elif path.is_dir():
@@ -68,6 +68,15 @@ def as_dataset(data: Any, config: Config) -> LabeledDataset:
     return from_torch(data, config.class_names)
 
 
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:  # a name that the file system refuses, or a folder that may not be entered
+        raise DataError(
+            str(path), f"cannot be opened: {error.strerror}", "check the path and the permissions"
+        ) from error
+
+
 def _is_factory(spec: str) -> bool:
     """Tell 'file.py:function' and 'package.module:function' from a path."""
     _, colon, name = spec.rpartition(":")
@@ -77,11 +86,7 @@ def _is_factory(spec: str) -> bool:
 def _opener(path: Path) -> Callable[[Path, Config], LabeledDataset]:
     """Return the function that opens a file of this extension."""
     if not path.exists():
-        siblings = sorted(entry.name for entry in path.parent.iterdir()) if path.parent.is_dir() else []
-        hint = (
-            did_you_mean(path.name, siblings) if siblings else f"check the path: {path.parent} holds no file"
-        )
-        raise DataError(str(path), "no such file or folder", hint)
+        raise DataError(str(path), *missing(path))
     try:
         return _BY_SUFFIX[path.suffix.lower()]
     except KeyError:

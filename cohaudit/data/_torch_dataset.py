@@ -19,7 +19,7 @@ from cohaudit.data._ids import as_ids, name_sample, row_numbers
 from cohaudit.data._inputs import Inputs, as_inputs, content, stack
 from cohaudit.data._preview import array_preview, image_preview, text_preview
 from cohaudit.data._transform import Transform, load_transform
-from cohaudit.errors import DataError
+from cohaudit.errors import DataError, told
 from cohaudit.factories import call_factory, load_object
 from cohaudit.results import Preview
 
@@ -73,7 +73,7 @@ class TorchDataset(LabeledDataset):
             pair = self._dataset[index]
         except Exception as error:
             raise DataError(
-                where, f"the dataset failed on it: {type(error).__name__}: {error}", "correct the dataset"
+                where, f"the dataset failed on it: {told(error)}", "correct the dataset"
             ) from error
         if not isinstance(pair, tuple | list) or len(pair) != 2:
             found = (

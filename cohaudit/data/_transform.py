@@ -7,7 +7,7 @@ from typing import Any
 
 from cohaudit.config import Config
 from cohaudit.data._inputs import Inputs, as_inputs
-from cohaudit.errors import DataError
+from cohaudit.errors import DataError, told
 from cohaudit.factories import load_object
 
 
@@ -34,7 +34,7 @@ class Transform:
         except Exception as error:
             raise DataError(
                 f"transform {self.spec}",
-                f"failed on {where}: {type(error).__name__}: {error}",
+                f"failed on {where}: {told(error)}",
                 f"make it accept this input, a {type(raw).__qualname__}",
             ) from error
         return as_inputs(value, f"transform {self.spec} on {where}")

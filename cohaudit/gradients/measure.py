@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from cohaudit.errors import EngineError, ModelError
+from cohaudit.errors import CohauditError, EngineError, ModelError, told
 from cohaudit.gradients.certificate import certify
 from cohaudit.gradients.engine import Engine
 from cohaudit.gradients.per_sample import PerSample
@@ -25,7 +25,7 @@ from cohaudit.gradients.plan import Path, Plan, call, make_plan
 from cohaudit.gradients.residuals import class_logits, logits_of
 from cohaudit.gradients.sketch import make_projections
 from cohaudit.gradients.sums import ClassSums
-from cohaudit.gradients.trial import refuse_unstable, settle
+from cohaudit.gradients.trial import refuse_failing, refuse_unstable, settle
 from cohaudit.results import Certificate, Skipped
 
 Array = NDArray[np.float64]
@@ -160,29 +160,37 @@ def prepare(model: nn.Module, source: Source, device: torch.device) -> Plan:
 
 
 def _check_outputs(model: nn.Module, probe: Probe, source: Source) -> None:
-    shapes = [list(leaf.shape) for leaf in pytree.tree_leaves(probe.inputs) if isinstance(leaf, Tensor)]
+    leaves = pytree.tree_leaves(probe.inputs)
+    shapes = ", ".join(str(list(leaf.shape)) for leaf in leaves if isinstance(leaf, Tensor))
     try:
         with torch.no_grad():
-            logits = class_logits(logits_of(call(model, probe.inputs)))
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+            output = call(model, probe.inputs)
+    except Exception as error:  # the user's code can raise anything
         raise ModelError(
             "model",
-            f"it fails on a batch of inputs of shape {shapes}: {type(error).__name__}: {error}",
+            f"it fails on a batch of inputs of shape {shapes}: {told(error)}",
             "check that the data, or its transform, gives what the model's forward takes",
         ) from error
+    logits = class_logits(logits_of(output))
     if len(logits) != len(probe.labels):
         raise ModelError(
             "model",
             f"it gives {len(logits)} outputs for {len(probe.labels)} samples",
             "return one row of logits per sample",
         )
-    if logits.shape[1] != len(source.class_names):
-        raise ModelError(
-            "model",
-            f"it distinguishes {logits.shape[1]} classes, the data has {len(source.class_names)}: "
-            + ", ".join(source.class_names[:12]),
-            "give the model's own classes, in order, as class_names, or build it with as many (model_args)",
-        )
+    outputs, names = logits.shape[1], source.class_names
+    if outputs == len(names):
+        return
+    beyond = np.flatnonzero(source.labels >= outputs)
+    example = ""
+    if len(beyond):
+        example = f"; sample {source.ids[beyond[0]]} has the label {names[source.labels[beyond[0]]]}"
+    raise ModelError(
+        "model",
+        f"it distinguishes {outputs} classes, the data has {len(names)}: {', '.join(names[:12])}{example}",
+        "correct the labels, give the model's own classes, in order, as class_names,"
+        " or build it with as many (model_args)",
+    )
 
 
 def measure(
@@ -275,7 +283,28 @@ class _Pass:
         )
 
     def batch(self, indices: NDArray[np.int64]) -> None:
-        """Measure one batch; its labels are sorted."""
+        """Measure one batch; its labels are sorted.
+
+        Raises:
+            ModelError: If the model itself fails on one of the samples.
+            EngineError: If a loss or gradient is not finite, or memory does not suffice.
+        """
+        try:
+            self._measure(indices)
+        except torch.OutOfMemoryError as error:
+            raise EngineError(
+                f"--batch-size {self.options.batch_size}",
+                f"{self.device} has too little memory for a batch",
+                "lower it, or use --device cpu",
+            ) from error
+        except Exception as error:
+            # a GPU that has failed once fails on every sample
+            if not isinstance(error, CohauditError) and self.device.type == "cpu":
+                batch = Probe(self.source, indices.tolist(), self.engine.model, self.device)
+                refuse_failing(self.engine.model, batch.inputs, batch.ids)
+            raise
+
+    def _measure(self, indices: NDArray[np.int64]) -> None:
         labels = torch.from_numpy(self.source.labels[indices])
         forms: dict[str, PerSample] = {}
         inputs = to_model(self.source.load(indices.tolist()), self.engine.model, self.device)
@@ -296,7 +325,7 @@ class _Pass:
             raise EngineError(
                 f"sample {sample}",
                 f"loss {outcome.loss[bad[0]].item()}, squared norm of the gradient {norms[bad[0]].item()}",
-                "check the weights and this sample's input for overflow, or audit in float32",
+                "check the weights and this sample's input for overflow, or build the model in float32",
             )
         self.squared_norms[indices] *= outcome.scale.square().numpy()[:, None]
         self.scale[indices], self.loss[indices] = outcome.scale.numpy(), outcome.loss.numpy()

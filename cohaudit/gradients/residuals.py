@@ -50,12 +50,12 @@ def logits_of(output: Any) -> Tensor:
     elif isinstance(found, tuple | list) and found:
         found = found[0]
     if not isinstance(found, Tensor) or found.ndim not in {1, 2} or not found.is_floating_point():
-        shape = (
-            f"a tensor of shape {list(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
-        )
+        what = type(found).__name__
+        if isinstance(found, Tensor):
+            what = f"{str(found.dtype).removeprefix('torch.')} numbers of shape {list(found.shape)}"
         raise EngineError(
             "model output",
-            f"found {shape}, not logits [batch, classes]",
+            f"found {what}, not logits [batch, classes]",
             "wrap the model so that it returns its logits",
         )
     return found

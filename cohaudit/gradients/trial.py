@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from cohaudit.errors import EngineError
+from cohaudit.errors import EngineError, ModelError, told
 from cohaudit.gradients.engine import Engine, UnsupportedModuleError, sample, single_gradients
 from cohaudit.gradients.per_sample import PerSample
 from cohaudit.gradients.plan import Plan, call
@@ -23,6 +24,7 @@ def refuse_unstable(model: nn.Module, inputs: Any, samples: int) -> None:
     """Check that the model's output is a function of the sample: the same twice, and the same alone.
 
     Raises:
+        ModelError: If it cannot be called on a sample alone.
         EngineError: If a second forward pass differs, or a sample's logits depend on its batch; names the
             layer where its type tells.
     """
@@ -35,7 +37,7 @@ def refuse_unstable(model: nn.Module, inputs: Any, samples: int) -> None:
             )
     with torch.no_grad():
         first, second = (class_logits(logits_of(call(model, inputs))) for _ in range(2))
-        alone = torch.cat([class_logits(logits_of(call(model, sample(inputs, i)))) for i in range(samples)])
+        alone = torch.cat([_alone(model, inputs, i, first.shape[1]) for i in range(samples)])
     bound = LOGIT_ERROR * max(1.0, first.abs().max().item())
     if (first - second).abs().max().item() > bound:
         raise EngineError(
@@ -49,6 +51,42 @@ def refuse_unstable(model: nn.Module, inputs: Any, samples: int) -> None:
             "a sample's logits depend on the other samples of its batch",
             "normalize with running statistics or within the sample, so that samples do not mix",
         )
+
+
+def _alone(model: nn.Module, inputs: Any, index: int, classes: int) -> Tensor:
+    """Return the logits of one sample as a batch of its own, [1, classes]."""
+    try:
+        output = call(model, sample(inputs, index))
+    except Exception as error:
+        found = told(error)
+    else:
+        logits = logits_of(output)
+        if class_logits(logits).shape == (1, classes):
+            return class_logits(logits)
+        found = f"its output has the shape {list(logits.shape)}"
+    raise ModelError(
+        "model",
+        f"it takes several samples, but not one alone: {found}",
+        "keep the batch dimension throughout: squeeze(-1), not squeeze()",
+    )
+
+
+def refuse_failing(model: nn.Module, inputs: Any, ids: Sequence[str]) -> None:
+    """Find the sample that the model itself fails on, if there is one.
+
+    Raises:
+        ModelError: If there is; names the sample.
+    """
+    for index, name in enumerate(ids):
+        try:
+            with torch.no_grad():
+                call(model, sample(inputs, index))
+        except Exception as error:
+            raise ModelError(
+                f"sample {name}",
+                f"the model fails on it: {told(error)}",
+                "correct or drop the sample, e.g. one with a token id beyond the model's vocabulary",
+            ) from error
 
 
 def settle(model: nn.Module, plan: Plan, inputs: Any, labels: Tensor) -> Plan:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,8 @@ from cohaudit.errors import ReportError
 from cohaudit.report._encode import audit_to_json
 from cohaudit.report.html import render_html
 from cohaudit.results import Audit
+
+_ELSEWHERE = "name a folder that you may write to, on a disk with space left"
 
 
 def write_report(audit: Audit, out: str | Path) -> list[Path]:
@@ -56,11 +59,13 @@ def check_folder(out: Path) -> None:
         out: The folder; it may not exist yet.
 
     Raises:
-        ReportError: It, or what should be a folder above it, is a file.
+        ReportError: It, or what should be a folder above it, is a file or may not be written to.
     """
     nearest = next(path for path in (out, *out.absolute().parents) if _exists(path))
     if not nearest.is_dir():
         raise ReportError(f"--out {out}", f"{nearest} is a file, not a folder", "name another folder")
+    if not os.access(nearest, os.W_OK):
+        raise ReportError(f"--out {out}", f"{nearest} may not be written to", _ELSEWHERE)
 
 
 def _exists(path: Path) -> bool:
@@ -79,8 +84,7 @@ def _write(folder: Path, contents: Mapping[str, str]) -> list[Path]:
     try:
         _write_aside(folder, contents)
     except OSError as error:
-        remedy = "name a folder that you may write to, on a disk with space left"
-        raise ReportError(f"--out {folder}", f"cannot be written: {error.strerror}", remedy) from None
+        raise ReportError(f"--out {folder}", f"cannot be written: {error.strerror}", _ELSEWHERE) from None
     return targets
 
 
