@@ -68,7 +68,9 @@ class Config:
         "", "Which state dict of a checkpoint with several, e.g. ema (default: the one trained on)."
     )
     trust_checkpoint: bool = _subject(
-        False, "Allow checkpoint formats whose opening can run code from the file."
+        False,
+        "Allow checkpoint formats whose opening can run code from the file; counts as an option, from Python, "
+        "or in a file named with --config, never in one that was found.",
     )
 
     device: str = _run("auto", "auto, cpu, cuda, cuda:N or mps.")

@@ -29,12 +29,21 @@ def load_config(checkpoint: Path, options: Mapping[str, Any], file: Path | None 
         The validated configuration.
 
     Raises:
-        ConfigError: When the file cannot be read, a key is unknown, or a value is wrong.
+        ConfigError: When the file cannot be read, a key is unknown, a value is wrong, or a file that was found
+            and not named asks to trust the checkpoint.
     """
     found = file or find_config(checkpoint)
     settings = _read_settings(found) if found else {}
     base = found.absolute().parent if found else Path.cwd()
     config = Config(base=base, source=str(found or "")).updated(settings, lambda key: f"{found}: {key}")
+    if config.trust_checkpoint and file is None and "trust_checkpoint" not in options:
+        # such a file can come with the checkpoint: whoever made both would be trusting themselves
+        raise ConfigError(
+            f"{found}: trust_checkpoint",
+            "true, in a file that was found and not named",
+            "take it out; if you trust whoever made the checkpoint, pass --trust-checkpoint, or name the file "
+            f"with --config {found}",
+        )
     if "out" not in settings:
         options = {"out": config.out, **options}
     return config.updated({key: _given_here(config, key, options[key]) for key in options}, option_name)

@@ -62,8 +62,7 @@ def test_every_key_can_be_set_in_a_file(key: Any) -> None:
     text = (
         f"[{key.name}]\nwidth = 64\nbias = true" if key.type == Table else f"{key.name} = {toml_value(value)}"
     )
-    write("cohaudit.toml", text)
-    found = getattr(load_config(CHECKPOINT, {}), key.name)
+    found = getattr(load_config(CHECKPOINT, {}, write("cohaudit.toml", text)), key.name)
     assert found == (tuple(value) if isinstance(value, list) else value)
     assert type(found) is type(key.default)
 
@@ -89,6 +88,20 @@ def test_the_file_beside_the_checkpoint_comes_first_and_is_used_alone() -> None:
 def test_a_pyproject_without_the_table_is_not_the_configuration(text: str) -> None:
     write("pyproject.toml", text)
     assert find_config(CHECKPOINT) is None
+
+
+@pytest.mark.parametrize("place", ["run/cohaudit.toml", "cohaudit.toml", "pyproject.toml"])
+def test_a_file_that_was_found_cannot_trust_the_checkpoint(place: str) -> None:
+    table = "[tool.cohaudit]\n" if place == "pyproject.toml" else ""
+    file = write(place, f"{table}trust_checkpoint = true")
+    with pytest.raises(ConfigError) as caught:
+        load_config(Path("run/model.pt"), {})
+    assert caught.value.where == f"{file}: trust_checkpoint"
+    assert "--trust-checkpoint" in caught.value.remedy
+    assert f"--config {file}" in caught.value.remedy
+    assert load_config(Path("run/model.pt"), {}, file).trust_checkpoint, "a file that was named can"
+    assert load_config(Path("run/model.pt"), {"trust_checkpoint": True}).trust_checkpoint
+    assert not load_config(Path("run/model.pt"), {"trust_checkpoint": False}).trust_checkpoint
 
 
 def test_options_win_over_the_file() -> None:
