@@ -7,7 +7,9 @@ import os
 import pickle
 import zipfile
 from collections import OrderedDict
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from safetensors.torch import save_file, save_model
 from torch import nn
 
 from cohaudit.checkpoint import Checkpoint, check_finite, load_checkpoint
+from cohaudit.checkpoint._stand_ins import STAND_INS
 from cohaudit.errors import BAD_INPUT, CheckpointError
 
 WEIGHTS = {"fc.weight": torch.arange(6.0).reshape(2, 3), "fc.bias": torch.ones(2)}
@@ -429,7 +432,7 @@ class Net(nn.Module):
     [
         (nn.Sequential(nn.Linear(3, 2)), "torch.nn.modules.container.Sequential"),
         (Net(), f"{__name__}.Net"),
-        ({"state_dict": WEIGHTS, "args": argparse.Namespace(lr=0.1)}, "argparse.Namespace"),
+        ({"state_dict": WEIGHTS, "config": Path("run")}, "pathlib.PosixPath"),
     ],
 )
 def test_a_pickle_of_objects_names_the_class_and_the_way_out(content, refused: str, tmp_path: Path) -> None:
@@ -437,6 +440,111 @@ def test_a_pickle_of_objects_names_the_class_and_the_way_out(content, refused: s
     assert refused in error.found
     assert "torch.save(model.state_dict(), 'weights.pt')" in error.remedy
     assert "--trust-checkpoint" in error.remedy
+
+
+BESIDE = {
+    "epoch": np.int64(12),
+    "best": np.float64(0.875),
+    "big-endian": np.dtype(">f4").type(0.5),
+    "done": np.True_,
+    "phase": np.complex64(1 + 2j),
+    "args": argparse.Namespace(lr=0.1, sizes=[1, 2], nested=argparse.Namespace(x=np.float32(1))),
+    "random": np.random.default_rng(0).integers(0, 9, (2, 3)),
+    "numpy": np.random.RandomState(0).get_state(),
+    "name": np.str_("run"),
+    "when": np.datetime64("2024-02-29"),
+}
+"""What scripts store beside the weights."""
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_training_checkpoint_opens_with_what_scripts_store_beside_the_weights(
+    zipped: bool, tmp_path: Path
+) -> None:
+    content = {"model": WEIGHTS, "optimizer": SGD} | BESIDE
+    path = saved(tmp_path / "last.ckpt", content, _use_new_zipfile_serialization=zipped)
+    assert_holds(load_checkpoint(path), WEIGHTS)
+
+
+def test_numpy_scalars_keep_their_values(tmp_path: Path) -> None:
+    groups = [{"lr": np.float64(0.25), "steps": np.uint16(7), "params": [0], "amsgrad": np.False_}]
+    optimizer = {"state": {}, "param_groups": groups}
+    found = load_checkpoint(saved(tmp_path / "a.ckpt", {"model": WEIGHTS, "optimizer": optimizer})).optimizer
+    assert found == optimizer
+    assert [type(found["param_groups"][0][key]) for key in ("lr", "steps", "amsgrad")] == [float, int, bool]
+
+
+def test_files_of_older_numpy_open_too(tmp_path: Path) -> None:
+    path = saved(tmp_path / "model.pt", {"model": WEIGHTS, "best": np.float64(1)})
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, part in parts.items():
+            archive.writestr(name, part.replace(b"numpy._core.multiarray", b"numpy.core.multiarray"))
+    assert_holds(load_checkpoint(path), WEIGHTS)
+
+
+def test_what_may_stand_beside_the_weights_is_forgotten_by_torch_again(tmp_path: Path) -> None:
+    before = torch.serialization.get_safe_globals()
+    load_checkpoint(saved(tmp_path / "model.pt", WEIGHTS))
+    with pytest.raises(CheckpointError):
+        load_checkpoint(saved(tmp_path / "model.pt", RunsCommand("true")))
+    assert torch.serialization.get_safe_globals() == before
+
+
+class Crafted:
+    """Pickles as a call of what a training checkpoint may hold, with arguments that no honest file has."""
+
+    def __init__(self, function: Any, *arguments: Any, state: Any = None) -> None:
+        self.reduced = (function, arguments) if state is None else (function, arguments, state)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self.reduced
+
+
+SCALAR = np.float64(1).__reduce__()[0]
+RECONSTRUCT = np.ones(1).__reduce__()[0]
+POINTER = (3, "|", None, ("a",), {"a": (np.dtype("O"), 0)}, 8, 1, 0)
+"""State of a dtype that calls eight bytes an address of a Python object, and says that it has no objects."""
+CRAFTED = {
+    "object scalar": lambda evil: Crafted(SCALAR, np.dtype("O"), pickle.dumps(evil)),
+    "object scalar of an object": lambda evil: Crafted(SCALAR, np.dtype("O"), evil),
+    "object array": lambda evil: np.array([evil, evil], dtype=object),
+    "address as scalar": lambda evil: Crafted(SCALAR, Crafted(np.dtype, "V8", state=POINTER), b"\x41" * 8),
+    "address as array": lambda evil: Crafted(
+        RECONSTRUCT,
+        np.ndarray,
+        (0,),
+        b"b",
+        state=(1, (1,), Crafted(np.dtype, "V8", state=POINTER), False, b"\x41" * 8),
+    ),
+    "scalar of too few bytes": lambda evil: Crafted(SCALAR, np.dtype("f8"), b"\x41"),
+    "scalar of no type": lambda evil: Crafted(SCALAR, torch.ones(1), evil),
+    "namespace of a class": lambda evil: Crafted(
+        argparse.Namespace, state=(None, {"__class__": OrderedDict, "__setstate__": evil})
+    ),
+    "namespace called with a command": lambda evil: Crafted(argparse.Namespace, evil),
+}
+
+
+@pytest.mark.parametrize("crafted", CRAFTED)
+@pytest.mark.parametrize("armed", [True, False])
+def test_crafted_scalars_and_namespaces_run_nothing(crafted: str, armed: bool, tmp_path: Path) -> None:
+    mark = tmp_path / "ran"
+    evil = RunsCommand(f"touch {mark}") if armed else b"harmless"
+    path = saved(tmp_path / "model.pt", {"model": WEIGHTS, "beside": CRAFTED[crafted](evil)})
+    with suppress(CheckpointError):
+        assert_holds(load_checkpoint(path), WEIGHTS)
+    assert not mark.exists()
+
+
+def test_only_stand_ins_see_what_a_file_says_of_numpy(tmp_path: Path) -> None:
+    path = saved(tmp_path / "model.pt", {"model": WEIGHTS} | BESIDE)
+    with torch.serialization.safe_globals(STAND_INS):
+        content = torch.load(path, weights_only=True)
+    kinds = {type(value).__module__ for value in content.values()} - {"builtins"}
+    assert kinds == {"cohaudit.checkpoint._stand_ins"}
+    assert {type(value).__module__ for value in content["numpy"]} <= {"builtins", *kinds}
 
 
 def test_a_trusted_pickled_model_gives_its_state_dict(tmp_path: Path) -> None:

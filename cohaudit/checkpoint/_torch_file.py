@@ -11,6 +11,7 @@ import torch
 
 from cohaudit.checkpoint._checkpoint import Checkpoint, sha256_of
 from cohaudit.checkpoint._checks import printable
+from cohaudit.checkpoint._stand_ins import STAND_INS
 from cohaudit.checkpoint._state_dicts import choose, find_optimizer, find_state_dicts
 from cohaudit.errors import CheckpointError
 from cohaudit.factories import importable
@@ -103,7 +104,8 @@ def _unpickle(path: Path, *, trust: bool, mmap: bool) -> Any:
     with warnings.catch_warnings(), importable(*([path.absolute().parent, Path.cwd()] if trust else [])):
         warnings.simplefilter("ignore")  # on how the file was written, which its reader cannot change
         try:
-            return torch.load(path, map_location="cpu", mmap=mmap, weights_only=not trust)
+            with torch.serialization.safe_globals(STAND_INS):
+                return torch.load(path, map_location="cpu", mmap=mmap, weights_only=not trust)
         except Exception as error:  # a damaged pickle can raise anything
             raise _refusal(path, error) from error
 
