@@ -6,16 +6,23 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import stat
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from cohaudit.errors import CohauditError, ConfigError, told
+from cohaudit.import_work import find_work
 from cohaudit.nearest import did_you_mean
+
+_guarded: ContextVar[tuple[Path, ...]] = ContextVar("_guarded", default=())
+
+_MAIN = "put what the script runs under `if __name__ == '__main__':`"
 
 
 def load_object(spec: str, base: Path, option: str) -> Any:
@@ -23,6 +30,7 @@ def load_object(spec: str, base: Path, option: str) -> Any:
 
     A file is imported under a private name, so that its own name can shadow nothing, and again after it
     has changed. The folder of the code is importable while this runs, so its neighbors can be imported.
+    A file that trains or saves a model on import is refused before it does.
 
     Args:
         spec: `net.py:build`, relative to `base`, or `package.module:build`.
@@ -43,10 +51,11 @@ def load_object(spec: str, base: Path, option: str) -> Any:
             "names no function: a file or module, a colon and a name are needed",
             "write it like net.py:build",
         )
-    if source.endswith(".py") or "/" in source or "\\" in source:
-        module = _import_file((base / source).absolute(), where)
-    else:
-        module = _import_module(source, base, where)
+    with _unchanged(where, "importing"):
+        if source.endswith(".py") or "/" in source or "\\" in source:
+            module = _import_file((base / source).absolute(), where)
+        else:
+            module = _import_module(source, base, where)
     if not hasattr(module, name):
         raise ConfigError(where, f"{source} has no {name!r}", _names_hint(name, module))
     found = getattr(module, name)
@@ -82,13 +91,27 @@ def call_factory(
     """
     _check_arguments(factory, args, where)
     file = _file_of(factory)
-    with importable(*([file.parent] if file else []), base, Path.cwd()):
+    with _unchanged(where, "calling"), importable(*([file.parent] if file else []), base, Path.cwd()):
         try:
             return factory(**args)
         except (Exception, SystemExit) as error:
             raise failure(
                 where, f"calling it raised {_told(error, file)}", "correct the factory, or its arguments"
             ) from error
+
+
+@contextmanager
+def guarding(*files: Path) -> Iterator[None]:
+    """Make it an error when the user's code changes one of some files while the block runs.
+
+    Args:
+        files: What the user's code has no reason to write, such as the checkpoint that is audited.
+    """
+    token = _guarded.set(files)
+    try:
+        yield
+    finally:
+        _guarded.reset(token)
 
 
 @contextmanager
@@ -103,6 +126,45 @@ def importable(*folders: Path) -> Iterator[None]:
         for folder in added:
             with suppress(ValueError):
                 sys.path.remove(folder)
+
+
+@contextmanager
+def _unchanged(where: str, doing: str) -> Iterator[None]:
+    """Raise a ConfigError when a guarded file changes in the block, whatever else the block raises."""
+    before = {path: _state(path) for path in _guarded.get()}
+    try:
+        yield
+    finally:
+        changed = [str(path) for path, state in before.items() if state and _state(path) != state]
+        if changed:
+            raise ConfigError(
+                where,
+                f"{doing} it changed {' and '.join(changed)}: it trains the model, or makes its data, again",
+                f"{_MAIN}, or move what is named here into a file of its own. Then make sure that"
+                f" {' and '.join(changed)} is still what you want to audit",
+            )
+
+
+def _state(path: Path) -> tuple[int, int] | None:
+    """Return what changes when a file is written; None when there is no such file."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return None
+    return (status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None
+
+
+def _refuse_training(path: Path, where: str) -> None:
+    """Stop before a file is imported that would train or save a model in passing."""
+    with suppress(OSError):
+        work = find_work(path.read_text(encoding="utf-8", errors="replace"))[:1]
+        if work and work[0].certain:
+            raise ConfigError(
+                where,
+                f"importing {path.name} would train or save a model: line {work[0].line} runs"
+                f" {work[0].what} outside of any function. Nothing was run",
+                f"{_MAIN}, or move what is named here into a file of its own",
+            )
 
 
 def _import_file(path: Path, where: str) -> ModuleType:
@@ -123,6 +185,7 @@ def _import_file(path: Path, where: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ConfigError(where, f"{path.name} is not a Python file", "name a file that ends in .py")
+    _refuse_training(path, where)
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses and pickle look a class's module up here
     with importable(path.parent):
@@ -157,7 +220,7 @@ def _import_failed(where: str, error: BaseException, file: Path | None) -> Confi
     if isinstance(error, ModuleNotFoundError):
         remedy = f"install {error.name} in the environment that cohaudit runs in"
     elif isinstance(error, SystemExit):
-        remedy = "put what the script runs under: if __name__ == '__main__':"
+        remedy = _MAIN
     return ConfigError(where, f"importing it raised {_told(error, file)}", remedy)
 
 

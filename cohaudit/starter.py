@@ -17,7 +17,8 @@ from cohaudit.config import KEYS
 from cohaudit.config_file import FILE_NAME
 from cohaudit.config_values import Key, toml_value
 from cohaudit.errors import ConfigError
-from cohaudit.model_source import find_factories
+from cohaudit.import_work import Work, find_work
+from cohaudit.model_source import Factory, find_factories
 
 CHECKPOINTS = frozenset({".safetensors", ".pt", ".pth", ".bin", ".ckpt"})
 DATA_FILES = frozenset({".npz", ".csv", ".parquet", ".safetensors"})
@@ -28,6 +29,9 @@ NOT_TRAINING = frozenset({"test", "val", "valid", "validation", "holdout", "eval
 DATA = TRAINING | NOT_TRAINING | {"data", "dataset"}
 NOT_WEIGHTS = frozenset({"optimizer", "optim", "scheduler", "args"})
 """Words in a file's name that say what it is for."""
+
+OWN_TABLE = b"id,label,predicted,suggested,suspicion,"
+"""How the samples.csv of a report begins."""
 
 SHARD = re.compile(r".*-\d{5}-of-\d{5}\..*")
 NOT_SEARCHED = frozenset({"tests", "test", "venv", "node_modules", "__pycache__", KEYS["out"].default})
@@ -47,6 +51,18 @@ class Finding:
     """Relative to the folder, the likeliest first."""
     note: str = ""
     """What is left to do for the first one."""
+    to_fill_in: str = ""
+    """Without candidates: the value, with gaps for the user to fill."""
+    first: str = ""
+    """What has to be done before a scan, if anything has; the imperative."""
+
+
+@dataclass(frozen=True)
+class _Model:
+    path: Path
+    factory: Factory
+    work: Work | None
+    """The first thing that importing the file does."""
 
 
 def write_starter(folder: Path, *, force: bool) -> list[str]:
@@ -67,7 +83,7 @@ def write_starter(folder: Path, *, force: bool) -> list[str]:
     target = folder / FILE_NAME
     if target.exists() and not force:
         raise ConfigError(str(target), "is already there", "edit it, or replace it with --force")
-    findings = {"model": _find_models(folder), "data": _find_data(folder)}
+    findings = {**_find_models(folder), "data": _find_data(folder)}
     try:
         _write_whole(target, starter_text(findings))
     except OSError as error:
@@ -96,6 +112,8 @@ def _key_text(key: Key, found: Finding) -> str:
         remarks.append(found.note)
     comment = "\n".join(line for text in remarks for line in textwrap.wrap(text, 98))
     value = toml_value(found.candidates[0] if found.candidates else key.default)
+    if not found.candidates:
+        value = found.to_fill_in or value
     return f"{textwrap.indent(comment, '# ')}\n{'' if found.candidates else '#'}{key.name} = {value}\n"
 
 
@@ -104,24 +122,53 @@ def _account(target: Path, findings: dict[str, Finding], checkpoints: list[str])
     for name, found in findings.items():
         also = f" (also found: {', '.join(found.candidates[1:])})" if found.candidates[1:] else ""
         shown = f"{found.candidates[0]}{also}" if found.candidates else f"not found: fill in the key {name}"
-        lines.append(f"  {name}: {shown}{f'. {found.note}' if found.note else ''}")
+        if not found.to_fill_in:
+            lines.append(f"  {name}: {shown}{f'. {found.note}' if found.note else ''}")
     shown = str(target.parent / checkpoints[0]) if checkpoints else "CHECKPOINT"
     lines.append(f"  checkpoint: {', '.join(checkpoints) or 'not found: name yours when you scan'}")
-    return [*lines, f"Next: cohaudit scan {shown}"]
+    scan = f"cohaudit scan {shown}"
+    first = _first(target, findings)
+    return [*lines, f"Next: {first}, then: {scan}" if first else f"Next: {scan}"]
 
 
-def _find_models(folder: Path) -> Finding:
-    found = []
+def _first(target: Path, findings: dict[str, Finding]) -> str:
+    """Return what has to be done before a scan; empty when nothing has."""
+    gaps = [name for name, found in findings.items() if not found.candidates]
+    fill_in = [f"fill in {' and '.join(gaps)} in {target}"] if gaps else []
+    return " and ".join([*(found.first for found in findings.values() if found.first), *fill_in])
+
+
+def _find_models(folder: Path) -> dict[str, Finding]:
+    """Return what was found for `model`, and for `model_args` if it needs some.
+
+    A scan imports the file, so one that only defines things goes before one that trains.
+    """
+    models: list[_Model] = []
     for path in _listed(folder, depth=2):
-        words = _words(path.name)
-        if path.suffix == ".py" and not words & {"test", "conftest", "setup"}:
-            for factory in find_factories(_source(path)):
-                spec = f"{path.relative_to(folder).as_posix()}:{factory.name}"
-                found.append((bool(factory.required), spec, factory.required))
-    found.sort(key=lambda item: item[0])
-    needed = ", ".join(found[0][2]) if found else ""
-    note = f"It needs arguments: give {needed} in model_args." if needed else ""
-    return Finding(tuple(spec for _, spec, _ in found), note)
+        if path.suffix == ".py" and not _words(path.name) & {"test", "conftest", "setup"}:
+            source = _source(path)
+            work = next(iter(find_work(source)), None)
+            models += [_Model(path, factory, work) for factory in find_factories(source)]
+    models.sort(key=lambda model: (bool(model.work), bool(model.factory.required)))
+    specs = tuple(f"{m.path.relative_to(folder).as_posix()}:{m.factory.name}" for m in models)
+    if not models:
+        return {"model": Finding(())}
+    best, required = models[0], models[0].factory.required
+    notes, first = [], ""
+    if best.work:
+        notes.append(
+            f"A scan imports {best.path.name}, whose line {best.work.line} runs {best.work.what}: put that"
+            " under `if __name__ == '__main__':`, or move the model into a file of its own."
+        )
+        first = f"see to what {best.path.name} does on import"
+    if not required:
+        return {"model": Finding(specs, " ".join(notes), first=first)}
+    notes.append(f"It needs arguments: give {', '.join(required)} in model_args.")
+    gaps = ", ".join(f"{name if name.isascii() else toml_value(name)} = …" for name in required)
+    return {
+        "model": Finding(specs, " ".join(notes), first=first),
+        "model_args": Finding((), f"{specs[0]} needs these: fill them in.", f"{{ {gaps} }}"),
+    }
 
 
 def _find_data(folder: Path) -> Finding:
@@ -150,7 +197,18 @@ def _is_checkpoint(path: Path) -> bool:
 def _is_data_file(path: Path) -> bool:
     suffix = path.suffix.lower()
     named_data = suffix != ".safetensors" or bool(_words(path.name) & DATA)
-    return suffix in DATA_FILES and named_data and path.is_file()
+    return suffix in DATA_FILES and named_data and path.is_file() and not _is_own(path)
+
+
+def _is_own(path: Path) -> bool:
+    """Tell whether a file is the table of an earlier report, under whatever name."""
+    if path.name == "samples.csv" and path.with_name("audit.json").exists():
+        return True
+    try:
+        with path.open("rb") as file:
+            return path.suffix.lower() == ".csv" and file.read(len(OWN_TABLE)) == OWN_TABLE
+    except OSError:
+        return False
 
 
 def _is_image_folder(path: Path) -> bool:

@@ -326,6 +326,10 @@ CASES: dict[str, tuple[Make, list[str]]] = {
         net("def build(:\n"),
         ["model net.py:build", "SyntaxError", "(net.py, line", "correct it"],
     ),
+    "model file that trains on import": (
+        net("for _ in range(9):\n    loss.backward()\n"),
+        ["model net.py:build", " runs loss.backward()", "Nothing was run", "__main__"],
+    ),
     "factory that fails": (
         net("def build():\n    raise RuntimeError('no\\nwider\\nthan\\nthis\\nor\\nthat')\n"),
         ["model net.py:build", "RuntimeError: no", "(net.py, line", "correct the factory"],
@@ -539,6 +543,19 @@ def test_bad_input_is_one_message_and_nothing_written(
         assert [line.startswith("error: ") for line in message] == [True] + [False] * (len(message) - 1)
         assert message[-1].startswith("  → ")
     assert left_behind(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", [CHECKPOINT, "train.npz"])
+def test_a_model_whose_code_changes_what_is_audited_is_refused(
+    name: str, digits: Path, tmp_path: Path
+) -> None:
+    code = f"import os, pathlib\nos.utime(pathlib.Path(__file__).with_name({name!r}), (0, 0))\n"
+    checkpoint, *_ = net(code)(digits)
+    result = scan(checkpoint, "--out", tmp_path / "report")
+    assert result.exit_code == 2
+    assert f"importing it changed {digits / name}" in result.stderr
+    assert "`if __name__ == '__main__':`" in result.stderr
+    assert not (tmp_path / "report").exists()
 
 
 def test_markup_in_names_is_fine_and_escaped(digits: Path, tmp_path: Path) -> None:

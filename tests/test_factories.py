@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cohaudit.errors import ConfigError, ModelError
-from cohaudit.factories import call_factory, importable, load_object
+from cohaudit.factories import call_factory, guarding, importable, load_object
 
 
 def write(path: Path, text: str) -> Path:
@@ -221,3 +221,53 @@ def test_a_factory_without_a_signature_is_called_all_the_same(tmp_path: Path) ->
     assert call_factory(dict, {"a": 1}, tmp_path, where="data", failure=ModelError) == {"a": 1}
     with pytest.raises(ModelError, match="TypeError"):
         call_factory(int, {"nonsense": 1}, tmp_path, where="data", failure=ModelError)
+
+
+@pytest.mark.parametrize("line", ["loss.backward()", "torch.save({}, 'model.pt')"])
+def test_a_file_that_trains_on_import_is_refused_before_it_does(line: str, tmp_path: Path) -> None:
+    write(tmp_path / "train.py", f"open('ran', 'w')\ndef build(): ...\n{line}\n")
+    told = failure_of("train.py:build", tmp_path)
+    assert "line 3 runs " + line.partition("(")[0] in told
+    assert "Nothing was run" in told
+    assert "`if __name__ == '__main__':`" in told
+    assert not Path("ran").exists()
+
+
+WRITES = "import pathlib\npath = pathlib.Path({!r})\n"
+
+
+@pytest.mark.parametrize("ending", ["", "raise RuntimeError('out of memory')\n", "raise SystemExit(0)\n"])
+def test_an_import_that_changes_a_guarded_file_is_an_error(ending: str, tmp_path: Path) -> None:
+    model = write(tmp_path / "model.pt", "weights")
+    code = WRITES.format(str(model)) + "path.write_text('others')\n" + ending + "def build(): ...\n"
+    write(tmp_path / "train.py", code)
+    with guarding(model, tmp_path / "missing.npz", tmp_path):
+        told = failure_of("train.py:build", tmp_path)
+    assert f"importing it changed {model}: it trains the model" in told
+    assert "is still what you want to audit" in told
+
+
+def test_a_module_that_changes_a_guarded_file_is_an_error(tmp_path: Path) -> None:
+    data = write(tmp_path / "train.npz", "data")
+    write(tmp_path / "writes_data.py", WRITES.format(str(data)) + "path.write_text('more data')\n")
+    with guarding(data):
+        assert "importing it changed" in failure_of("writes_data:build", tmp_path)
+
+
+def test_a_factory_that_changes_a_guarded_file_is_an_error(tmp_path: Path) -> None:
+    model = write(tmp_path / "model.pt", "weights")
+    code = WRITES.format(str(model)) + "def build():\n    path.write_text('others')\n"
+    write(tmp_path / "net.py", code)
+    with guarding(model):
+        factory = load_object("net.py:build", tmp_path, "model")
+        with pytest.raises(ConfigError, match="calling it changed"):
+            call_factory(factory, {}, tmp_path, where="model net.py:build", failure=ModelError)
+    assert call_factory(factory, {}, tmp_path, where="model", failure=ModelError) is None, "guarded no more"
+
+
+def test_what_is_only_read_may_be_guarded(tmp_path: Path) -> None:
+    model = write(tmp_path / "model.pt", "weights")
+    write(tmp_path / "net.py", WRITES.format(str(model)) + "def build():\n    return path.read_text()\n")
+    with guarding(model):
+        factory = load_object("net.py:build", tmp_path, "model")
+        assert call_factory(factory, {}, tmp_path, where="model", failure=ModelError) == "weights"

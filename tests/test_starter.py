@@ -12,8 +12,10 @@ import pytest
 from cohaudit.config import KEYS, Config
 from cohaudit.config_file import load_config, require_subject
 from cohaudit.errors import ConfigError
+from cohaudit.import_work import find_work
 from cohaudit.model_source import find_factories
-from cohaudit.starter import write_starter
+from cohaudit.results import SAMPLE_COLUMNS
+from cohaudit.starter import OWN_TABLE, write_starter
 
 
 def make(folder: Path, *files: str) -> None:
@@ -136,8 +138,60 @@ def test_required_arguments_are_pointed_out(tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text(
         "from torch import nn\nclass Net(nn.Module):\n    def __init__(self, width, *, depth): ..."
     )
+    make(tmp_path, "model.pt", "train.npz")
     lines = write_starter(tmp_path, force=False)
     assert "  model: net.py:Net. It needs arguments: give width, depth in model_args." in lines
+    target = tmp_path / "cohaudit.toml"
+    assert "#model_args = { width = …, depth = … }" in target.read_text(encoding="utf-8").splitlines()
+    scan = f"cohaudit scan {tmp_path / 'model.pt'}"
+    assert lines[-1] == f"Next: fill in model_args in {target}, then: {scan}"
+    assert starter(tmp_path) == {"model": "net.py:Net", "data": "train.npz"}
+
+
+def test_what_is_missing_comes_before_the_scan(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text("class Net(nn.Module): ...")
+    target = tmp_path / "cohaudit.toml"
+    assert (
+        write_starter(tmp_path, force=False)[-1]
+        == f"Next: fill in data in {target}, then: cohaudit scan CHECKPOINT"
+    )
+    (tmp_path / "net.py").unlink()
+    assert "fill in model and data in" in write_starter(tmp_path, force=True)[-1]
+
+
+NET = "from torch import nn\nclass Net(nn.Module): ...\n"
+
+
+def test_a_file_that_only_defines_the_model_goes_before_one_that_trains_it(tmp_path: Path) -> None:
+    (tmp_path / "a_train.py").write_text(NET + "for _ in range(3):\n    loss.backward()\n")
+    (tmp_path / "b_net.py").write_text("class Other(nn.Module):\n    def __init__(self, width): ...\n")
+    lines = write_starter(tmp_path, force=False)
+    assert "  model: b_net.py:Other (also found: a_train.py:Net)." in lines[1]
+    assert "a_train" not in lines[-1]
+
+
+def test_a_file_that_trains_on_import_is_pointed_out(tmp_path: Path) -> None:
+    make(tmp_path, "model.pt", "train.npz")
+    (tmp_path / "train.py").write_text(NET + "for _ in range(3):\n    loss.backward()\n")
+    lines = write_starter(tmp_path, force=False)
+    assert "line 4 runs loss.backward(): put that under `if __name__ == '__main__':`" in lines[1]
+    assert lines[-1].startswith("Next: see to what train.py does on import, then: cohaudit scan")
+    assert "line 4 runs loss.backward()" in (tmp_path / "cohaudit.toml").read_text().replace("\n# ", " ")
+    (tmp_path / "train.py").write_text(NET + "if __name__ == '__main__':\n    loss.backward()\n")
+    assert "import" not in "".join(write_starter(tmp_path, force=True))
+
+
+def test_an_earlier_report_is_no_training_data(tmp_path: Path) -> None:
+    make(tmp_path, "run1/audit.json", "run1/samples.csv")
+    assert "data" not in starter(tmp_path)
+    (tmp_path / "suspects.csv").write_text(",".join(SAMPLE_COLUMNS) + "\n7,1,1,2,0.9,True\n")
+    assert "data" not in starter(tmp_path)
+    make(tmp_path, "other/samples.csv")
+    assert starter(tmp_path)["data"] == "other/samples.csv"
+
+
+def test_the_columns_of_a_report_are_still_those_that_init_knows() -> None:
+    assert ",".join(SAMPLE_COLUMNS).encode().startswith(OWN_TABLE)
 
 
 def test_code_is_not_run(tmp_path: Path) -> None:
@@ -203,3 +257,36 @@ class TestFactories:
     )
     def test_know_what_they_need(self, source: str, required: tuple[str, ...]) -> None:
         assert find_factories(source)[0].required == required
+
+
+class TestWork:
+    """What importing a file does."""
+
+    @pytest.mark.parametrize(
+        ("source", "found"),
+        [
+            ("loss.backward()", ["loss.backward()"]),
+            ("torch.save(net.state_dict(), 'm.pt')", ["torch.save(…)"]),
+            ("with torch.enable_grad():\n    loss.backward()", ["loss.backward()"]),
+            ("try:\n    save_file(x, 'm')\nexcept OSError: ...", ["save_file(…)"]),
+            ("def main():\n    train()\ndef train():\n    loss.backward()\nmain()", ["main()"]),
+            ("def main():\n    main()\nmain()", []),
+            ("for i in range(3):\n    optimizer.step()", ["a loop", "optimizer.step()"]),
+            ("while True:\n    loss.backward()", ["loss.backward()", "a loop"]),
+            ("trainer.fit(model)", ["trainer.fit(…)"]),
+            ("def f():\n    loss.backward()", []),
+            ("class A:\n    def f(self): self.loss.backward()", []),
+            ("later = lambda: loss.backward()", []),
+            ("if __name__ == '__main__':\n    loss.backward()", []),
+            ("if __name__ != 'net': ...\nelse:\n    loss.backward()", ["loss.backward()"]),
+            ("x = torch.ones(3)\nnp.savez('a.npz', x=x)\nstep = 3", []),
+            ("broken(:", []),
+            ("x = " + "(" * 500 + ")" * 500, []),
+        ],
+    )
+    def test_is_found_the_certain_first(self, source: str, found: list[str]) -> None:
+        assert [work.what for work in find_work(source)] == found
+
+    def test_of_many_calls_is_found_in_time(self) -> None:
+        functions = "".join(f"def f{i}():\n    f{i + 1}()\n    f{i + 1}()\n" for i in range(60))
+        assert find_work(functions + "f0()") == []

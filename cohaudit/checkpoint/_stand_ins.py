@@ -1,9 +1,9 @@
 """What training scripts store beside the weights, and what stands in for it when a file is opened.
 
 A training checkpoint often holds an epoch that is a NumPy scalar, the arguments of the script, or the state
-of NumPy's random numbers. The true classes are never let near a file: numpy.dtype alone would let one describe
-Python objects at addresses of its choice. The harmless ones below answer to their names instead: they read a
-plain number from its bytes, and take anything else without keeping it.
+of random numbers. The true classes are never let near a file: numpy.dtype alone would let one describe Python
+objects at addresses of its choice. The harmless ones below answer to their names instead: they read a plain
+number from its bytes, and take anything else without keeping it.
 """
 
 from __future__ import annotations

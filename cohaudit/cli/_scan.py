@@ -84,8 +84,10 @@ def _run(checkpoint: Path, config: Config, progress: Progress) -> tuple[Audit, l
         require_subject(config)
 
     from cohaudit.audit import scan_checkpoint
+    from cohaudit.factories import guarding
 
-    audit = scan_checkpoint(config, checkpoint, progress)
+    with guarding(checkpoint, config.base / config.data):
+        audit = scan_checkpoint(config, checkpoint, progress)
     try:
         audit = replace(audit, gates=tuple(evaluate_gate(gate, audit) for gate in gates))
     finally:  # a gate on a layer that the model does not have must not cost the measurement
