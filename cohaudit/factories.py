@@ -141,7 +141,7 @@ def _unchanged(where: str, doing: str) -> Iterator[None]:
                 where,
                 f"{doing} it changed {' and '.join(changed)}: it trains the model, or makes its data, again",
                 f"{_MAIN}, or move what is named here into a file of its own. Then make sure that"
-                f" {' and '.join(changed)} is still what you want to audit",
+                f" {' and '.join(changed)} is still what you want to audit.",
             )
 
 
@@ -162,7 +162,7 @@ def _refuse_training(path: Path, where: str) -> None:
             raise ConfigError(
                 where,
                 f"importing {path.name} would train or save a model: line {work[0].line} runs"
-                f" {work[0].what} outside of any function. Nothing was run",
+                f" {work[0].what} outside of any function. Nothing was run.",
                 f"{_MAIN}, or move what is named here into a file of its own",
             )
 

@@ -679,7 +679,15 @@ def test_a_missing_file_suggests_the_nearest(tmp_path: Path) -> None:
     error = refusal(tmp_path / "modle.safetensors")
     assert error.found == "no such file or folder"
     assert error.remedy == "did you mean model.safetensors?"
-    assert "empty or missing" in refusal(tmp_path / "nowhere" / "model.pt").remedy
+    assert refusal(tmp_path / "nowhere" / "model.pt").remedy.endswith("nowhere is no folder")
+
+
+def test_a_missing_file_suggests_checkpoints_alone(tmp_path: Path) -> None:
+    for name in ("cohaudit.toml", "my_data.py", "modle.txt"):
+        (tmp_path / name).touch()
+    assert refusal(tmp_path / "model.pt").remedy == f"check the path: {tmp_path} has no checkpoint"
+    (tmp_path / "last.ckpt").touch()
+    assert refusal(tmp_path / "model.pt").remedy == "use one of last.ckpt"
 
 
 def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch, good: bytes) -> None:

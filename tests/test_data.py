@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,18 @@ def test_arrays_are_found_by_configured_names(tmp_path: Path) -> None:
     assert dataset.ids == ["k7", "k9"]
     assert dataset.labels.tolist() == [1, 0]
     assert torch.equal(dataset.batch([0]), torch.ones(1, 3))
+
+
+def test_classes_beside_the_arrays_are_class_names_where_they_can_be(tmp_path: Path) -> None:
+    x, named = np.zeros((2, 3)), ["ant", "bee"]
+    assert open_dataset(write_arrays(tmp_path, x=x, y=[1, 0], classes=named)).class_names == named
+    both = write_arrays(tmp_path, x=x, y=[1, 0], class_names=["cat", "dog"], classes=named)
+    assert open_dataset(both).class_names == ["cat", "dog"]
+    objects = np.array([None, {}])
+    for other in ([7, 8], objects):
+        assert open_dataset(write_arrays(tmp_path, x=x, y=[1, 0], classes=other)).class_names == ["0", "1"]
+    config = replace(write_arrays(tmp_path, x=x, classes=["bee", "ant"]), labels="classes")
+    assert open_dataset(config).class_names == ["ant", "bee"]
 
 
 def test_class_names_may_lie_beside_the_arrays(tmp_path: Path) -> None:

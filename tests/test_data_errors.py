@@ -33,6 +33,7 @@ def nothing(): return None
 def noisy(x): return torch.from_numpy(x) + random.random()
 def broken(x): return x["missing"]
 def text(x): return "text"
+def forgets(x): torch.from_numpy(x)
 def nan(x): return torch.tensor([float("nan")])
 """
 
@@ -157,7 +158,11 @@ OPENING: dict[str, tuple[Make, list[str]]] = {
     ),
     "missing folder": (
         lambda folder: Config(data="no/train.npz", base=folder),
-        ["no such file", "check the path"],
+        ["no such file", "check the path", "no is no folder"],
+    ),
+    "missing file beside others": (
+        lambda folder: (file("notes.txt")(folder), Config(data="train.npz", base=folder))[1],
+        ["no such file", "has no training data"],
     ),
     "unknown extension": (file("data.tsv"), ["data.tsv", "'.tsv'", ".csv"]),
     "no extension": (file("data"), ["without extension", ".npz"]),
@@ -173,9 +178,12 @@ OPENING: dict[str, tuple[Make, list[str]]] = {
     "empty safetensors": (file("data.safetensors"), ["data.safetensors", "cannot be read"]),
     "no array of inputs": (
         lambda folder: (np.savez(folder / "d.npz", a=X, y=Y), Config(data="d.npz", base=folder))[1],
-        ["no inputs", "'a' [4, 2] float64", "'y' [4] int64", "key inputs"],
+        ["no inputs", "'a' [4, 2] float64", "'y' [4] int64", "with inputs (--inputs)"],
     ),
-    "two arrays of inputs": (npz(images=X), ["several candidates for inputs: x, images", "key inputs"]),
+    "two arrays of inputs": (
+        npz(images=X),
+        ["several candidates for inputs: x, images", "(--inputs)"],
+    ),
     "unknown array": (npz(labels="yy"), ["labels = 'yy'", "'y' [4] int64", "did you mean y"]),
     "several arrays as inputs": (npz(inputs=("x", "y")), ["inputs", "2 arrays"]),
     "flat uint8": (npz(x=np.zeros((4, 9), np.uint8)), ["uint8", "[4, 9]", "float32"]),
@@ -198,7 +206,11 @@ OPENING: dict[str, tuple[Make, list[str]]] = {
     "label far out of range": (npz(y=[0, 1, 10**12, 1]), ["sample '2'", "only 4 samples"]),
     "unknown label": (
         npz(y=["ant", "bee", "cat", "bat"], class_names=("ant", "bee", "cat")),
-        ["sample '3'", "'bat'", "did you mean cat"],
+        ["sample '3'", "'bat'", "did you mean cat or ant? Where the model", "(--class-names)."],
+    ),
+    "unknown label, like no other": (
+        npz(y=["ant", "bee", "cat", "xyz"], class_names=("ant", "bee", "cat")),
+        ["sample '3'", "use one of ant, bee, cat. Where the model"],
     ),
     "empty class in the middle": (npz(y=[0, 2, 2, 0]), ["no sample has the label 1", "up to 2"]),
     "labels from 1": (npz(y=[1, 2, 2, 1]), ["no sample has the label 0", "subtract 1"]),
@@ -215,7 +227,7 @@ OPENING: dict[str, tuple[Make, list[str]]] = {
     "csv with a short row": (csv("a,b,label\n1,2,0\n3\n"), ["sample '1'", "'label'", "missing (empty)"]),
     "column without name": (csv(",a,label\n0,1,0\n1,2,1\n"), ["column 0", "no name"]),
     "column twice": (csv("a,a,label\n0,1,0\n"), ["'a'", "occurs twice"]),
-    "no label column": (csv("a,b\n1,2\n"), ["no labels", "'a', 'b'", "key labels"]),
+    "no label column": (csv("a,b\n1,2\n"), ["no labels", "'a', 'b'", "with labels (--labels)"]),
     "two label columns": (csv("y,label\n1,2\n"), ["several candidates for labels: y, label"]),
     "unknown input column": (csv("a,label\n1,0\n", inputs=("b",)), ["inputs = 'b'", "use one of a, label"]),
     "label among the inputs": (
@@ -273,7 +285,11 @@ OPENING: dict[str, tuple[Make, list[str]]] = {
     # transforms
     "random transform": (transformed("noisy"), ["sample '0'", "differs each time", "augmentation"]),
     "failing transform": (transformed("broken"), ["code.py:broken", "sample '0'", "IndexError"]),
-    "transform to text": (transformed("text"), ["code.py:text", "str", "tensor"]),
+    "transform to text": (transformed("text"), ["code.py:text", "str", "return a tensor from text"]),
+    "transform without a return": (
+        transformed("forgets"),
+        ["code.py:forgets", "None", "return a tensor from forgets: a `return` seems to be missing in it"],
+    ),
 }
 
 

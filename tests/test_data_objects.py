@@ -48,6 +48,22 @@ def test_a_torch_dataset_may_bring_ids_and_classes(tmp_path: Path) -> None:
     assert batch["b"].tolist() == [4]
 
 
+@pytest.mark.parametrize(
+    ("brought", "names"),
+    [
+        ({"classes": ["ant", "bee"]}, ["ant", "bee"]),
+        ({"class_names": ("ant", "bee")}, ["ant", "bee"]),
+        ({"class_names": np.array(["ant", "bee"]), "classes": ["x", "y"]}, ["ant", "bee"]),
+        ({"class_names": None, "classes": 2}, ["0", "1"]),
+    ],
+)
+def test_class_names_of_a_dataset_have_either_name(brought: dict[str, Any], names: list[str]) -> None:
+    dataset = TensorDataset(torch.zeros(2, 3), torch.tensor([0, 1]))
+    vars(dataset).update(brought)
+    assert from_torch(dataset).class_names == names
+    assert from_torch(dataset, ["p", "q"]).class_names == ["p", "q"]
+
+
 def test_a_torch_dataset_of_text_takes_a_transform_and_shows_the_text(tmp_path: Path) -> None:
     (tmp_path / "d.py").write_text("def make(): return [('hello', 'greeting'), ('see you', 'farewell')]\n")
     write_code(tmp_path)

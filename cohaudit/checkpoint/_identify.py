@@ -67,7 +67,7 @@ def _first_bytes(path: Path) -> tuple[bytes, int]:
         with path.open("rb") as stream:
             head = stream.read(512)
     except FileNotFoundError as error:
-        raise CheckpointError(str(path), *missing(path)) from error
+        raise CheckpointError(str(path), *missing(path, _may_be_checkpoint, "checkpoint")) from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise CheckpointError(
@@ -126,12 +126,17 @@ def _what_instead(path: Path, head: bytes) -> tuple[str, str]:
     return "neither a safetensors nor a torch file: its first bytes are of neither", remedy
 
 
+def _may_be_checkpoint(path: Path) -> bool:
+    """Tell from a name whether a file may be a checkpoint."""
+    return path.suffix in _FAMILY or path.name.endswith(".index.json")
+
+
 def _directory(path: Path) -> CheckpointError:
     """Explain why a folder is no checkpoint, naming the checkpoints in it."""
     names = sorted(entry.name for entry in path.iterdir())
     if ".metadata" in names:
         return _distributed(path)
-    found = [name for name in names if Path(name).suffix in _FAMILY or name.endswith(".index.json")]
+    found = [name for name in names if _may_be_checkpoint(path / name)]
     found.sort(key=lambda name: not name.endswith(".index.json"))
     more = f" and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
     listed = f"name one of its files: {', '.join(found[:_LISTED])}{more}"

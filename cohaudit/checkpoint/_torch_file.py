@@ -122,13 +122,13 @@ def _refusal(path: Path, error: Exception) -> CheckpointError:
     if _ATTACKS & set(shown.split(".")):
         return CheckpointError(
             str(path),
-            f"opening it would run code from the file: it calls {shown}. Nothing was run",
+            f"opening it would run code from the file: it calls {shown}. Nothing was run.",
             "do not use this file, weights have no use for that: get them from a source you trust",
         )
     whole = "a whole pickled model, " if shown.startswith("torch.nn.modules.") else ""
     return CheckpointError(
         str(path),
-        f"{whole}not tensors alone: opening it would run the code of {shown}. Nothing was run",
+        f"{whole}not tensors alone: opening it would run the code of {shown}. Nothing was run.",
         f"{_SAVE}, {_TRUST}",
     )
 

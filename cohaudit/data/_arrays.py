@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
 from cohaudit.config import Config
-from cohaudit.data._array_files import Array, open_array_file
+from cohaudit.data._array_files import Array, ArrayFile, open_array_file
 from cohaudit.data._dataset import LabeledDataset
 from cohaudit.data._fingerprint import hash_file
 from cohaudit.data._ids import as_ids, row_numbers, text
 from cohaudit.data._inputs import Inputs, as_inputs
-from cohaudit.data._names import Names
+from cohaudit.data._names import Names, setting
 from cohaudit.data._preview import array_preview
 from cohaudit.data._transform import Transform, load_transform
 from cohaudit.errors import ConfigError, DataError
@@ -23,7 +24,6 @@ from cohaudit.results import Preview
 INPUT_KEYS = ("inputs", "images", "data", "features", "x", "x_train", "train_images")
 LABEL_KEYS = ("labels", "targets", "y", "y_train", "train_labels")
 ID_KEYS = ("ids", "id")
-CLASS_KEYS = ("class_names",)
 
 _CHANNELS = (1, 3, 4)
 
@@ -91,25 +91,41 @@ def open_arrays(path: Path, config: Config) -> ArrayDataset:
     """
     if len(config.inputs) > 1:
         raise ConfigError(
-            "inputs", f"names {len(config.inputs)} arrays", "name one array; the samples are its rows"
+            setting("inputs"),
+            f"names {len(config.inputs)} arrays",
+            "name one array; the samples are its rows",
         )
     with open_array_file(path) as file:
         names = Names(str(path), file.names(), file.describe)
         inputs = file.read(names.require("inputs", "".join(config.inputs), INPUT_KEYS))
-        labels = file.read(names.require("labels", config.labels, LABEL_KEYS))
+        labels_key = names.require("labels", config.labels, LABEL_KEYS)
+        labels = file.read(labels_key)
         ids_key = names.find("ids", config.ids, ID_KEYS)
-        classes_key = names.find("class_names", "", CLASS_KEYS)
         ids = None if ids_key is None else file.read(ids_key)
-        classes = [] if classes_key is None else file.read(classes_key).reshape(-1).tolist()
+        classes = _class_names(file, labels_key)
     return ArrayDataset(
         config.data,
         hash_file(path),
         inputs,
         labels,
         ids,
-        config.class_names or [text(value) for value in classes],
+        config.class_names or classes,
         load_transform(config),
     )
+
+
+def _class_names(file: ArrayFile, labels: str) -> list[str]:
+    """Return the names in the array `class_names` or, if they are text, `classes`; none without either.
+
+    `classes` that are no text, or the labels themselves, are something else that goes by that name.
+    """
+    names = {name.lower(): name for name in file.names()}
+    values = file.read(names["class_names"]) if "class_names" in names else np.zeros(0)
+    if not values.size and names.get("classes", labels) != labels:
+        with suppress(DataError):  # Python objects, which are not read
+            found = file.read(names["classes"])
+            values = found if found.dtype.kind in "US" else values
+    return [text(value) for value in values.reshape(-1).tolist()]
 
 
 def from_arrays(
@@ -142,19 +158,19 @@ def _check_type(inputs: Array, transformed: bool, source: str) -> None:
         raise DataError(
             f"{source}, inputs",
             f"uint8 of shape {list(inputs.shape)}, neither [N, H, W] nor [N, H, W, C] nor [N, C, H, W]",
-            "store numbers as float32, token ids as int64, or name a function with the key transform",
+            f"store numbers as float32, token ids as int64, or name a function with {setting('transform')}",
         )
     if inputs.dtype == np.uint8 and inputs.ndim == 4 and _may_be_channels(inputs.shape[1], inputs.shape[3]):
         raise DataError(
             f"{source}, inputs",
             f"uint8 of shape {list(inputs.shape)} can be channels first or channels last",
-            "store the images as float32, channels first, or name a function with the key transform",
+            f"store the images as float32, channels first, or name a function with {setting('transform')}",
         )
     if inputs.dtype.kind not in "biuf":
         raise DataError(
             f"{source}, inputs",
             f"the type {inputs.dtype} cannot go into a model",
-            "name a function with the key transform that turns one sample into a tensor",
+            f"name a function with {setting('transform')} that turns one sample into a tensor",
         )
 
 

@@ -64,7 +64,7 @@ def check_ids(ids: Sequence[str], source: str) -> list[str]:
             raise DataError(
                 f"{source}, sample {name!r}",
                 f"rows {seen[name]} and {row} have the same id (rows count from 0)",
-                "make the ids unique, or name another column or array with the key ids",
+                "make the ids unique, or name another column or array with ids (--ids)",
             )
         seen[name] = row
     return list(ids)

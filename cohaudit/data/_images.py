@@ -18,6 +18,7 @@ from cohaudit.config import Config
 from cohaudit.data._dataset import LabeledDataset
 from cohaudit.data._fingerprint import hash_file
 from cohaudit.data._inputs import Inputs, as_inputs
+from cohaudit.data._names import setting
 from cohaudit.data._preview import image_preview
 from cohaudit.data._transform import Transform, load_transform
 from cohaudit.errors import DataError
@@ -183,7 +184,7 @@ def _check_sizes(source: str, files: Sequence[Path], sizes: Sequence[tuple[int, 
             raise DataError(
                 f"{source}, sample {file.as_posix()!r}",
                 f"is {width}×{height} pixels, while {files[0].as_posix()!r} is {first_width}×{first_height}",
-                "name a function with the key transform that resizes or crops each image",
+                f"name a function with {setting('transform')} that resizes or crops each image",
             )
 
 
@@ -207,5 +208,5 @@ def _check_range(values: npt.NDArray[np.float32], mode: str, where: str) -> None
         raise DataError(
             where,
             f"its pixels (Pillow's mode {mode}) have no fixed white level",
-            "name a function with the key transform that scales the image",
+            f"name a function with {setting('transform')} that scales the image",
         )

@@ -12,48 +12,48 @@ from typing import Any
 import numpy as np
 import torch
 
+from cohaudit.data._names import setting
 from cohaudit.errors import DataError
 
 Inputs = torch.Tensor | tuple[torch.Tensor, ...] | dict[str, torch.Tensor]
 """What the model is called with: model(x), model(*x) or model(**x)."""
 
 
-def as_inputs(value: Any, where: str) -> Inputs:
+def as_inputs(value: Any, where: str, remedy: str = "") -> Inputs:
     """Turn what a dataset or a transform gave for one sample into tensors on the CPU.
 
     Args:
         value: A tensor, array or number; or a tuple, list or mapping of such.
         where: The sample, for messages.
+        remedy: What to do when it is anything else; naming a transform, unless given.
 
     Raises:
         DataError: If it is anything else.
     """
+    remedy = remedy or f"name a function with {setting('transform')} that turns one raw input into a tensor"
     if isinstance(value, Mapping):
-        return {str(key): _as_tensor(part, where) for key, part in value.items()}
+        return {str(key): _as_tensor(part, where, remedy) for key, part in value.items()}
     if isinstance(value, tuple | list):
-        return tuple(_as_tensor(part, where) for part in value)
-    return _as_tensor(value, where)
+        return tuple(_as_tensor(part, where, remedy) for part in value)
+    return _as_tensor(value, where, remedy)
 
 
-def _as_tensor(value: Any, where: str) -> torch.Tensor:
+def _as_tensor(value: Any, where: str, remedy: str) -> torch.Tensor:
     """Return a tensor, array or number as a tensor on the CPU, floating-point ones as float32."""
     if isinstance(value, np.ndarray | np.generic | bool | int | float):
         try:
             value = torch.from_numpy(np.array(value, order="C"))
         except (TypeError, ValueError) as error:
-            raise _not_a_tensor(f"an array of type {np.asarray(value).dtype}", where) from error
+            raise _not_a_tensor(f"an array of type {np.asarray(value).dtype}", where, remedy) from error
     if not isinstance(value, torch.Tensor):
-        raise _not_a_tensor(f"a {type(value).__module__}.{type(value).__qualname__}", where)
+        found = "None" if value is None else f"a {type(value).__module__}.{type(value).__qualname__}"
+        raise _not_a_tensor(found, where, remedy)
     tensor: torch.Tensor = value.detach().cpu()
     return tensor.float() if tensor.is_floating_point() else tensor
 
 
-def _not_a_tensor(found: str, where: str) -> DataError:
-    return DataError(
-        where,
-        f"the input is {found}, not a tensor",
-        "name a function with the key transform that turns one raw input into a tensor",
-    )
+def _not_a_tensor(found: str, where: str, remedy: str) -> DataError:
+    return DataError(where, f"the input is {found}, not a tensor", remedy)
 
 
 def parts(value: Inputs) -> list[tuple[str, torch.Tensor]]:

@@ -102,10 +102,12 @@ def _by_name(
     known = np.array([text(value) in names for value in seen])
     index = int(np.flatnonzero(~known[codes])[0])
     label = text(seen[codes[index]])
+    hint = did_you_mean(label, names)
     raise DataError(
         name_sample(source, ids, index),
         f"the label {label!r} is not among class_names ({_some(names)})",
-        f"correct it ({did_you_mean(label, names)}), or add it to class_names where the model has that class",
+        f"{hint if hint.endswith('?') else f'{hint}.'} Where the model does have that class, add it to"
+        " class_names (--class-names).",
     )
 
 

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from cohaudit.config_file import option_name
 from cohaudit.errors import DataError
 from cohaudit.nearest import did_you_mean
 
 _MOST = 16
 """Names listed at most in a message."""
+
+
+def setting(key: str) -> str:
+    """Return what to call a setting, whether the user knows it from a file or from the command line."""
+    return f"{key} ({option_name(key)})"
 
 
 class Names:
@@ -47,7 +53,7 @@ class Names:
             raise DataError(
                 self._source,
                 f"several candidates for {option}: {', '.join(found)}",
-                f"name the one to use with the key {option}",
+                f"name the one to use with {setting(option)}",
             )
         return found[0] if found else None
 
@@ -62,7 +68,7 @@ class Names:
             raise DataError(
                 self._source,
                 f"no {option} found by a well-known name ({', '.join(known)}) among {self._listing()}",
-                f"name the one to use with the key {option}",
+                f"name the one to use with {setting(option)}",
             )
         return name
 

@@ -11,6 +11,7 @@ from cohaudit.config import Config
 from cohaudit.data._arrays import open_arrays
 from cohaudit.data._dataset import LabeledDataset, check_repeatable
 from cohaudit.data._images import open_images
+from cohaudit.data._names import setting
 from cohaudit.data._table import open_table
 from cohaudit.data._torch_dataset import from_torch, open_factory
 from cohaudit.errors import ConfigError, DataError
@@ -33,7 +34,7 @@ def open_dataset(config: Config) -> LabeledDataset:
         MissingExtraError: If a package needed to read it is not installed.
     """
     if not config.data:
-        raise ConfigError("data", "not set", "name the training data with the key data, or the option --data")
+        raise ConfigError(setting("data"), "not set", "name the training data")
     path = config.base / config.data
     if not _exists(path) and _is_factory(config.data):
         _refuse_keys(config, "a dataset's factory", "inputs", "labels", "ids")
@@ -83,10 +84,14 @@ def _is_factory(spec: str) -> bool:
     return bool(colon) and name.isidentifier()
 
 
+def _may_be_data(path: Path) -> bool:
+    return path.suffix.lower() in _BY_SUFFIX or path.is_dir()
+
+
 def _opener(path: Path) -> Callable[[Path, Config], LabeledDataset]:
     """Return the function that opens a file of this extension."""
     if not path.exists():
-        raise DataError(str(path), *missing(path))
+        raise DataError(str(path), *missing(path, _may_be_data, "training data"))
     try:
         return _BY_SUFFIX[path.suffix.lower()]
     except KeyError:
@@ -102,7 +107,7 @@ def _refuse_keys(config: Config, kind: str, *keys: str) -> None:
     for key in keys:
         if getattr(config, key):
             raise ConfigError(
-                key,
+                setting(key) if config.data else key,
                 f"is set, but means nothing for {kind} ({config.data or 'given as an object'})",
                 f"leave {key} out",
             )

@@ -18,7 +18,7 @@ from cohaudit.data._dataset import LabeledDataset
 from cohaudit.data._fingerprint import hash_file
 from cohaudit.data._ids import as_ids, name_sample, row_numbers
 from cohaudit.data._inputs import Inputs
-from cohaudit.data._names import Names
+from cohaudit.data._names import Names, setting
 from cohaudit.data._preview import text_preview
 from cohaudit.data._table_files import read_table
 from cohaudit.data._transform import Transform, load_transform
@@ -120,7 +120,7 @@ def open_table(path: Path, config: Config) -> TableDataset:
         found = (
             "the label column is among the inputs" if inputs else f"no column besides {label!r} and the ids"
         )
-        raise DataError(f"{source}, inputs", found, "name the feature columns with the key inputs")
+        raise DataError(f"{source}, inputs", found, f"name the feature columns with {setting('inputs')}")
     ids = _ids(table, id_column, source)
     labels = _labels(table[label], config.class_names, config.data, ids)
     return TableDataset(
@@ -147,7 +147,7 @@ def _labels(
         raise DataError(
             f"{name_sample(source, ids, row)}, column {column.name!r}",
             f"the label is missing ({_shown(column.iloc[row])})",
-            "label the sample or drop its row; a class of that name must be listed in class_names",
+            "label the sample or drop its row; list a class of that name in class_names (--class-names)",
         )
     if is_numeric_dtype(column) or written.isin(class_names).all():
         return written.to_numpy()
@@ -172,11 +172,11 @@ def _describe(cell: Any, number: float) -> tuple[str, str]:
     if _is_missing(cell):
         return (
             f"the value is missing ({_shown(cell)})",
-            "fill it in, drop the row, or leave the column out with the key inputs",
+            f"fill it in, drop the row, or leave the column out: name the others with {setting('inputs')}",
         )
     return (
         f"{textwrap.shorten(repr(cell), 60)} is not a number",
-        "list the numeric columns with the key inputs, or encode the row with the key transform",
+        f"list the numeric columns with {setting('inputs')}, or encode the row with {setting('transform')}",
     )
 
 

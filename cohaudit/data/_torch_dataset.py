@@ -32,7 +32,7 @@ class TorchDataset(LabeledDataset):
     Every sample is read once when the dataset is opened: for its label, to refuse NaN early, and for the
     fingerprint, which covers type, shape and bytes of every input, as the model gets it, and every label.
     Ids are the dataset's `ids` attribute if it has one, else positions; class names likewise come from
-    `classes` when none are given, as in torchvision.
+    `class_names`, or `classes` as in torchvision, when none are given.
 
     Args:
         dataset: Has a length and gives (input, label) by position.
@@ -63,7 +63,7 @@ class TorchDataset(LabeledDataset):
             stack([inputs], [self.where(index)])
             digest.update(content(inputs) + repr(label).encode())
             labels.append(label)
-        names = class_names or [str(name) for name in getattr(dataset, "classes", ())]
+        names = class_names or _class_names(dataset)
         super().__init__(source, digest.hexdigest(), self.ids, _as_array(labels, source), names)
 
     def _pair(self, index: int) -> tuple[Any, int | float | str]:
@@ -163,6 +163,15 @@ def _from_object(
         return TorchDataset(dataset, class_names, source, transform)
     inputs, labels = (_as_numpy(part) for part in dataset)
     return from_arrays(inputs, labels, class_names, source, transform)
+
+
+def _class_names(dataset: Any) -> list[str]:
+    """Return the class names that a dataset brings, under either name; none when it brings no list."""
+    for name in ("class_names", "classes"):
+        found = getattr(dataset, name, None)
+        if isinstance(found, list | tuple | np.ndarray) and len(found):
+            return [str(value) for value in found]
+    return []
 
 
 def _check_map_style(dataset: Any, source: str) -> None:

@@ -37,7 +37,11 @@ class Transform:
                 f"failed on {where}: {told(error)}",
                 f"make it accept this input, a {type(raw).__qualname__}",
             ) from error
-        return as_inputs(value, f"transform {self.spec} on {where}")
+        function = self.spec.rpartition(":")[2]
+        remedy = f"return a tensor from {function}"
+        if value is None:
+            remedy += ": a `return` seems to be missing in it"
+        return as_inputs(value, f"transform {self.spec} on {where}", remedy)
 
 
 def load_transform(config: Config) -> Transform | None:
