@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,8 @@ from cohaudit.checkpoint import Checkpoint, check_finite
 from cohaudit.errors import ConfigError, ModelError, told
 from cohaudit.factories import call_factory, load_object
 from cohaudit.mismatch import Mismatch, describe
+
+_log = logging.getLogger(__name__)
 
 _PREFIXES = ("module.", "_orig_mod.", "model.")
 """What DataParallel, torch.compile and Lightning put before every name."""
@@ -93,6 +96,8 @@ def load_weights(model: nn.Module, checkpoint: Checkpoint) -> str:
             mismatch = Mismatch(missing, unexpected, wrong, tuple(own), tuple(tensors))
             raise ModelError(checkpoint.path, *describe(mismatch, type(model).__name__))
     model.eval()
+    if checkpoint.name or prefix:
+        _log.info("Weights: %s%s", checkpoint.origin, f"; prefix {prefix} taken off" if prefix else "")
     return prefix
 
 

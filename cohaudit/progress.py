@@ -36,8 +36,12 @@ class SilentProgress:
         yield lambda samples: None
 
 
+WORTH_A_LINE = 1.0
+"""Seconds that a stage takes before a log says that it is done."""
+
+
 class LineProgress:
-    """One line when a stage starts and one when it is finished: for logs.
+    """A line when a stage that counts samples starts, and one when a stage ends that took a while: for logs.
 
     Args:
         stream: Where to write.
@@ -49,10 +53,13 @@ class LineProgress:
     @contextmanager
     def stage(self, name: str, total: int | None = None) -> Iterator[Advance]:
         """See `Progress.stage`."""
-        self._say(f"{name}: started" if total is None else f"{name}: {total:,} samples")
+        if total is not None:
+            self._say(f"{name}: {total:,} samples")
         start = time.perf_counter()
         yield lambda samples: None
-        self._say(f"{name}: done in {time.perf_counter() - start:.1f} s")
+        seconds = time.perf_counter() - start
+        if seconds >= WORTH_A_LINE:
+            self._say(f"{name}: done in {seconds:.1f} s")
 
     def _say(self, line: str) -> None:
         self._stream.write(f"{line}\n")

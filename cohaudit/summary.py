@@ -31,27 +31,29 @@ LEVEL_STYLES = {
 }
 
 
-def render_summary(audit: Audit, files: Sequence[Path], stream: IO[str]) -> str:
+def render_summary(audit: Audit, files: Sequence[Path], stream: IO[str], notes: Sequence[str] = ()) -> str:
     """Lay out what matters most about `audit`, and where the rest is.
 
     Args:
         audit: The audit.
         files: What was written, the most readable first.
         stream: Where the text will go: a terminal gets colors (unless NO_COLOR is set) and its own width.
+        notes: What was said on the way of what was found, each 'Word: …'.
 
     Returns:
         The text to write.
     """
     console = Console(file=stream)
     with console.capture() as captured:
-        console.print(summary(audit, files), highlight=False)
+        console.print(summary(audit, files, notes), highlight=False)
     return captured.get()
 
 
-def summary(audit: Audit, files: Sequence[Path]) -> Group:
+def summary(audit: Audit, files: Sequence[Path], notes: Sequence[str] = ()) -> Group:
     """Return the summary for rich to lay out; see `render_summary` for the arguments."""
     parts: list[RenderableType] = [
         _heading(audit),
+        *(_note(note) for note in notes),
         "",
         _verdict(audit),
         *_reasons(audit),
@@ -73,6 +75,11 @@ def _heading(audit: Audit) -> Text:
         (printable(subject.checkpoint, 60), "bold"),
         f" on {subject.samples:,}{total} samples of {printable(subject.data, 60)} (cohaudit {audit.version})",
     )
+
+
+def _note(note: str) -> Text:
+    word, _, rest = note.partition(": ")
+    return _line(word, [_sentence(rest)])
 
 
 def _verdict(audit: Audit) -> Text:

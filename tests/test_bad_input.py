@@ -576,15 +576,15 @@ def test_markup_in_names_is_fine_and_escaped(digits: Path, tmp_path: Path) -> No
 
 WAIT = "import sys, time\n\n\ndef wait():\n    print('waiting', file=sys.stderr)\n    time.sleep(60)\n\n\n"
 INTERRUPTED_IN = {
-    "open the checkpoint": net(WAIT + "wait()\n"),
+    "settings from ": net(WAIT + "wait()\n"),
     "measure the gradients": lambda folder: (net(WAIT)(folder), forward("wait()")(folder))[1],
 }
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends no SIGINT to one process")
-@pytest.mark.parametrize("stage", INTERRUPTED_IN)
-def test_an_interrupt_is_one_line_and_nothing_written(stage: str, digits: Path, tmp_path: Path) -> None:
-    checkpoint, *_ = INTERRUPTED_IN[stage](digits)
+@pytest.mark.parametrize("said_before", INTERRUPTED_IN)
+def test_an_interrupt_is_one_line_and_nothing_written(said_before: str, digits: Path, tmp_path: Path) -> None:
+    checkpoint, *_ = INTERRUPTED_IN[said_before](digits)
     before = left_behind(tmp_path)
     with subprocess.Popen(
         [sys.executable, "-m", "cohaudit", "scan", checkpoint, "--out", tmp_path / "report"],
@@ -596,7 +596,7 @@ def test_an_interrupt_is_one_line_and_nothing_written(stage: str, digits: Path, 
         said = process.stderr
         progress = list(iter(said.__next__, "waiting\n"))
         process.send_signal(signal.SIGINT)
-        assert progress[-1].startswith(stage)
+        assert progress[-1].startswith(said_before)
         assert list(said) == ["interrupted\n"]
         assert process.stdout.read() == ""
     assert process.returncode == 130

@@ -328,6 +328,20 @@ def test_the_state_dict_asked_for(tmp_path: Path) -> None:
     assert checkpoint.nested == ("model", "ema.module")
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (WEIGHTS, "last.ckpt"),
+        ({"model_state_dict": WEIGHTS, "epoch": 12}, "model_state_dict of last.ckpt, epoch 12"),
+        ({"model": WEIGHTS, "epoch": np.int64(3)}, "model of last.ckpt, epoch 3"),
+        ({"model": WEIGHTS, "epoch": "3\x1b"}, "model of last.ckpt"),
+        ({"model": WEIGHTS, "ema": OTHER}, "model of last.ckpt (also in it: ema)"),
+    ],
+)
+def test_the_origin_of_the_weights_in_words(content: dict, said: str, tmp_path: Path) -> None:
+    assert load_checkpoint(saved(tmp_path / "last.ckpt", content)).origin == said
+
+
 def test_a_state_dict_that_is_not_there_lists_those_that_are(tmp_path: Path) -> None:
     path = saved(tmp_path / "model.pt", {"model": WEIGHTS, "model_ema": OTHER})
     error = refusal(path, weights="ema")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -43,6 +44,7 @@ class FakeScan:
 
     def __call__(self, config: Config, checkpoint: Path, progress: Progress) -> Audit:
         self.config, self.checkpoint, self.progress = config, checkpoint, progress
+        logging.getLogger("cohaudit.model").info("Weights: %s", "model of last.ckpt, epoch 12")
         with progress.stage("measure the gradients", 240) as advance:
             advance(240)
         if isinstance(self.result, BaseException):
@@ -147,6 +149,7 @@ def test_a_scan_writes_the_report_and_prints_a_summary(fake: FakeScan) -> None:
     result = scan()
     assert result.exit_code == 0
     assert "Overfitting risk: HIGH" in result.stdout
+    assert "Weights: model of last.ckpt, epoch 12\n" in result.stdout
     assert str(Path("cohaudit-report", "report.html")) in result.stdout
     assert sorted(path.name for path in Path("cohaudit-report").iterdir()) == REPORT_FILES
     assert result.stderr.splitlines()[:2] == [
@@ -183,6 +186,19 @@ def test_a_failed_gate_is_exit_code_1_after_the_report(gate: str, code: int, wor
     (kept,) = json.loads(Path("cohaudit-report/audit.json").read_text())["gates"]
     assert (kept["expression"], kept["failed"]) == (gate, bool(code))
     assert (f"{gate}  {word}" in result.stdout) == (not form)
+    said = [line for line in result.stderr.splitlines() if line.startswith("gate failed: ")]
+    assert len(said) == (1 if code and form else 0), "the summary says it, or else a line on standard error"
+    assert not said or said[0] == f"gate failed: {gate}: {kept['reason']}"
+    assert form != "--quiet" or result.stderr.splitlines() == said
+
+
+def test_listening_to_the_scan_ends_with_it(fake: FakeScan) -> None:
+    logger = logging.getLogger("cohaudit")
+    before = (logger.level, logger.handlers[:])
+    scan()
+    fake.result = ENDED
+    scan()
+    assert (logger.level, logger.handlers) == before
 
 
 @pytest.mark.usefixtures("fake")

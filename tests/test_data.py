@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from hypothesis import strategies as st
 from small_datasets import KINDS, write_arrays, write_csv
 
 from cohaudit.config import Config
-from cohaudit.data import LabeledDataset, from_torch, open_dataset
+from cohaudit.data import LabeledDataset, as_dataset, from_torch, open_dataset
+from cohaudit.data._describe import describe_inputs
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 
@@ -58,6 +60,41 @@ def test_opening_twice_gives_the_same_dataset(tmp_path: Path, kind: str) -> None
     assert first.labels.dtype == np.int64
     assert len(first.fingerprint) == 64
     assert first.source == config.data
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (
+            "npz of images",
+            "1×4×5 float32 from 0 to 0.4667 (in 6 samples); uint8 images scaled by 1/255, no transform",
+        ),
+        ("npz with a transform", "2 float32 from 0 to 5.5 (in 6 samples); transform code.py:halve"),
+        ("csv", "2 float32 from -5 to 5.5 (in 6 samples); columns a … b, no transform"),
+        ("csv with a transform", "2 int64 from 0 to 5 (in 6 samples); transform code.py:row"),
+        (
+            "torch dataset of dicts",
+            "a: 2 float32 from 0 to 5, b: one int64 from 0 to 5 (in 6 samples);"
+            " as the dataset gives them, no transform",
+        ),
+    ],
+)
+def test_what_the_model_is_fed_in_words(opened: dict[str, LabeledDataset], kind: str, said: str) -> None:
+    assert describe_inputs(opened[kind]) == said
+
+
+def test_what_the_model_is_fed_of_an_image_folder(opened: dict[str, LabeledDataset]) -> None:
+    said = r"1×5×4 float32 from 0\S* to \S+ \(in 4 samples\); grey images scaled to \[0, 1\], no transform"
+    assert re.fullmatch(said, describe_inputs(opened["image folder"]))
+
+
+def test_what_the_model_is_fed_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "cohaudit")
+    config = write_csv(tmp_path, "a,label\n1,0\n2,1\n")
+    for data in (str(tmp_path / "data.csv"), (np.ones((2, 1)), np.array([0, 1]))):
+        caplog.clear()
+        as_dataset(data, config)
+        assert [message.partition(" float32")[0] for message in caplog.messages] == ["Inputs: 1"]
 
 
 def test_digits_fixture() -> None:

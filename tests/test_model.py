@@ -1,6 +1,7 @@
 """Factory + tensors → a model in eval mode, or a message that says what does not fit."""
 
 from collections import OrderedDict
+from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
 
@@ -148,6 +149,25 @@ def test_prefixes_of_wrappers_come_off(prefix: str) -> None:
     model, tensors = net(), weights_of(net())
     assert len(load_weights(model, held({prefix + n: v for n, v in tensors.items()}))) == len(prefix)
     assert_has(model, tensors)
+
+
+@pytest.mark.parametrize(
+    ("name", "prefix", "said"),
+    [
+        ("", "", []),
+        ("", "module.", ["Weights: model.pt; prefix module. taken off"]),
+        ("ema", "module.", ["Weights: ema of model.pt; prefix module. taken off"]),
+        ("ema", "", ["Weights: ema of model.pt"]),
+    ],
+)
+def test_which_weights_they_are_is_logged_where_it_is_not_plain(
+    name: str, prefix: str, said: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "cohaudit")
+    model = nn.Linear(2, 2)
+    tensors = {prefix + key: value for key, value in model.state_dict().items()}
+    load_weights(model, replace(held(tensors), name=name))
+    assert caplog.messages == said
 
 
 def test_prefixes_stay_on_where_they_match() -> None:

@@ -26,6 +26,16 @@ def rendered(audit: Audit, width: int = 80) -> str:
     return captured.get()
 
 
+def test_notes_come_under_the_heading() -> None:
+    notes = ["Weights: ema of last.ckpt, epoch 3", "Inputs: 4 float32 \x1b[2J: [red]"]
+    lines = render_summary(make_audit(), FILES, io.StringIO(), notes).splitlines()
+    assert [line for line in lines if line.startswith(("Weights: ", "Inputs: "))] == [
+        "Weights: ema of last.ckpt, epoch 3",
+        r"Inputs: 4 float32 \x1b[2J: [red]",
+    ]
+    assert "Weights" not in rendered(make_audit())
+
+
 def flat(text: str) -> str:
     return " ".join(text.split())
 

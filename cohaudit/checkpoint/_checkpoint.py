@@ -31,6 +31,18 @@ class Checkpoint:
     """State of the optimizer, when the file holds that of exactly one."""
     nested: tuple[str, ...] = ()
     """Dotted names of all state dicts inside a torch file, '' for the outermost; empty for safetensors."""
+    name: str = ""
+    """Which of them this is."""
+    epoch: int | None = None
+    """The epoch that the file says it is of."""
+
+    @property
+    def origin(self) -> str:
+        """Where the weights come from, in words for the terminal."""
+        inside = f"{self.name} of " if self.name else ""
+        epoch = "" if self.epoch is None else f", epoch {self.epoch}"
+        others = ", ".join(other for other in self.nested if other not in {self.name, ""})
+        return f"{inside}{Path(self.path).name}{epoch}{f' (also in it: {others})' if others else ''}"
 
     @property
     def tied(self) -> dict[str, str]:

@@ -70,6 +70,16 @@ def find_optimizer(content: Any) -> dict[str, Any] | None:
     return found[0] if len(found) == 1 else None
 
 
+def find_epoch(content: Any) -> int | None:
+    """Return the epoch that a training checkpoint says it is of; None when it says none.
+
+    Args:
+        content: What torch.load returned.
+    """
+    epoch = dict.get(content, "epoch") if isinstance(content, dict) else None
+    return epoch if type(epoch) is int else None
+
+
 def _is_optimizer(content: Any) -> bool:
     return isinstance(content, dict) and {"state", "param_groups"} <= dict.keys(content)
 

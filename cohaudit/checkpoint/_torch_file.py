@@ -12,7 +12,7 @@ import torch
 from cohaudit.checkpoint._checkpoint import Checkpoint, sha256_of
 from cohaudit.checkpoint._checks import printable
 from cohaudit.checkpoint._stand_ins import STAND_INS
-from cohaudit.checkpoint._state_dicts import choose, find_optimizer, find_state_dicts
+from cohaudit.checkpoint._state_dicts import choose, find_epoch, find_optimizer, find_state_dicts
 from cohaudit.errors import CheckpointError
 from cohaudit.factories import importable
 
@@ -52,6 +52,8 @@ def read_torch(path: Path, *, weights: str, trust: bool, legacy: bool) -> Checkp
         found[name],
         optimizer=find_optimizer(content),
         nested=tuple(found),
+        name=name,
+        epoch=find_epoch(content),
     )
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,7 +57,8 @@ def scan(
     config = load_config(checkpoint, given_options(options), config_file)
     if config.source and not quiet:
         click.echo(f"settings from {printable(config.source)}", err=True)
-    audit, files = _run(checkpoint, config, _progress(quiet))
+    with _noted() as notes:
+        audit, files = _run(checkpoint, config, _progress(quiet))
     if as_json:
         from cohaudit.report import audit_to_json
 
@@ -62,7 +66,11 @@ def scan(
     elif not quiet:
         from cohaudit.summary import render_summary
 
-        write_out(render_summary(audit, files, sys.stdout))
+        write_out(render_summary(audit, files, sys.stdout, notes))
+    if quiet or as_json:  # the summary would have said it
+        for gate in audit.gates:
+            if gate.failed:
+                click.echo(f"gate failed: {printable(f'{gate.expression}: {gate.reason}')}", err=True)
     ctx.exit(GATE_FAILED if any(gate.failed for gate in audit.gates) else OK)
 
 
@@ -93,6 +101,31 @@ def _run(checkpoint: Path, config: Config, progress: Progress) -> tuple[Audit, l
     finally:  # a gate on a layer that the model does not have must not cost the measurement
         files = write_report(audit, out)
     return audit, files
+
+
+class _Collector(logging.Handler):
+    def __init__(self, notes: list[str]) -> None:
+        super().__init__(logging.INFO)
+        self._notes = notes
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._notes.append(record.getMessage())
+
+
+@contextmanager
+def _noted() -> Iterator[list[str]]:
+    """Collect what the parts of a scan log of what they found: which weights, what the model is fed."""
+    notes: list[str] = []
+    handler = _Collector(notes)
+    logger = logging.getLogger("cohaudit")
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield notes
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)
 
 
 def _progress(quiet: bool) -> Progress:

@@ -17,7 +17,7 @@ from cohaudit.data._ids import as_ids, row_numbers, text
 from cohaudit.data._inputs import Inputs, as_inputs
 from cohaudit.data._names import Names, setting
 from cohaudit.data._preview import array_preview
-from cohaudit.data._transform import Transform, load_transform
+from cohaudit.data._transform import Transform, in_words, load_transform
 from cohaudit.errors import ConfigError, DataError
 from cohaudit.results import Preview
 
@@ -65,6 +65,12 @@ class ArrayDataset(LabeledDataset):
         names = row_numbers(len(inputs)) if ids is None else as_ids(ids, len(inputs), f"{source}, ids")
         super().__init__(source, fingerprint, names, labels, class_names)
         self._inputs, self._transform = inputs, transform
+
+    @property
+    def preparation(self) -> str:
+        """What is done to a stored array, see the class."""
+        is_image = self._inputs.dtype == np.uint8
+        return in_words(self._transform, "uint8 images scaled by 1/255" if is_image else "")
 
     def sample(self, index: int) -> Inputs:
         """Return one sample's input, see the class.

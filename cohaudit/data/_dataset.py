@@ -56,6 +56,11 @@ class LabeledDataset(ABC):
         self.ids = check_ids(ids, source)
         self.labels, self.class_names = encode_labels(labels, class_names, source, self.ids)
 
+    @property
+    @abstractmethod
+    def preparation(self) -> str:
+        """What is done to a stored input before the model gets it, in words."""
+
     def __len__(self) -> int:
         return len(self.ids)
 

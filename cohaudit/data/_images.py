@@ -20,7 +20,7 @@ from cohaudit.data._fingerprint import hash_file
 from cohaudit.data._inputs import Inputs, as_inputs
 from cohaudit.data._names import setting
 from cohaudit.data._preview import image_preview
-from cohaudit.data._transform import Transform, load_transform
+from cohaudit.data._transform import Transform, in_words, load_transform
 from cohaudit.errors import DataError
 from cohaudit.results import Preview
 
@@ -80,6 +80,11 @@ class ImageFolder(LabeledDataset):
         self._grey = modes <= _GREY | _SCALED_GREY
         ids = [file.as_posix() for file in files]
         super().__init__(source, digest.hexdigest(), ids, [file.parts[0] for file in files], class_names)
+
+    @property
+    def preparation(self) -> str:
+        """What is done to an image, see the class."""
+        return in_words(self._transform, f"{'grey' if self._grey else 'RGB'} images scaled to [0, 1]")
 
     def sample(self, index: int) -> Inputs:
         """Read one image.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +11,15 @@ from typing import Any
 from cohaudit.config import Config
 from cohaudit.data._arrays import open_arrays
 from cohaudit.data._dataset import LabeledDataset, check_repeatable
+from cohaudit.data._describe import describe_inputs
 from cohaudit.data._images import open_images
 from cohaudit.data._names import setting
 from cohaudit.data._table import open_table
 from cohaudit.data._torch_dataset import from_torch, open_factory
 from cohaudit.errors import ConfigError, DataError
 from cohaudit.nearest import missing
+
+_log = logging.getLogger(__name__)
 
 _BY_SUFFIX: dict[str, Callable[[Path, Config], LabeledDataset]] = {
     ".npz": open_arrays,
@@ -46,7 +50,7 @@ def open_dataset(config: Config) -> LabeledDataset:
         _refuse_keys(config, "a data file", "data_args")
         dataset = _opener(path)(path, config)
     check_repeatable(dataset)
-    return dataset
+    return _announced(dataset)
 
 
 def as_dataset(data: Any, config: Config) -> LabeledDataset:
@@ -62,11 +66,18 @@ def as_dataset(data: Any, config: Config) -> LabeledDataset:
         MissingExtraError: If a package needed to read it is not installed.
     """
     if isinstance(data, LabeledDataset):
-        return data
+        return _announced(data)
     if isinstance(data, str | Path):
         return open_dataset(replace(config, data=str(data)))
     _refuse_keys(config, "data in memory", "inputs", "labels", "ids", "data_args", "transform")
-    return from_torch(data, config.class_names)
+    return _announced(from_torch(data, config.class_names))
+
+
+def _announced(dataset: LabeledDataset) -> LabeledDataset:
+    """Log what the model will be fed, for whoever listens, and return the dataset."""
+    if _log.isEnabledFor(logging.INFO):
+        _log.info("Inputs: %s", describe_inputs(dataset))
+    return dataset
 
 
 def _exists(path: Path) -> bool:

@@ -21,7 +21,7 @@ from cohaudit.data._inputs import Inputs
 from cohaudit.data._names import Names, setting
 from cohaudit.data._preview import text_preview
 from cohaudit.data._table_files import read_table
-from cohaudit.data._transform import Transform, load_transform
+from cohaudit.data._transform import Transform, in_words, load_transform
 from cohaudit.errors import DataError
 from cohaudit.results import Preview
 
@@ -83,6 +83,12 @@ class TableDataset(LabeledDataset):
             found, remedy = _describe(column.iloc[row], float(numbers[row]))
             raise DataError(f"{self.where(row)}, column {name!r}", found, remedy)
         return values
+
+    @property
+    def preparation(self) -> str:
+        """What is done to a row, see the class."""
+        columns = [str(name) for name in self._written.columns]
+        return in_words(self._transform, f"columns {columns[0]} … {columns[-1]}" if columns[1:] else "")
 
     def sample(self, index: int) -> Inputs:
         """Return one row's numbers, or what the transform makes of the row.

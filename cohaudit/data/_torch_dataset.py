@@ -18,7 +18,7 @@ from cohaudit.data._dataset import LabeledDataset, check_repeatable
 from cohaudit.data._ids import as_ids, name_sample, row_numbers
 from cohaudit.data._inputs import Inputs, as_inputs, content, stack
 from cohaudit.data._preview import array_preview, image_preview, text_preview
-from cohaudit.data._transform import Transform, load_transform
+from cohaudit.data._transform import Transform, in_words, load_transform
 from cohaudit.errors import DataError, told
 from cohaudit.factories import call_factory, load_object
 from cohaudit.results import Preview
@@ -65,6 +65,11 @@ class TorchDataset(LabeledDataset):
             labels.append(label)
         names = class_names or _class_names(dataset)
         super().__init__(source, digest.hexdigest(), self.ids, _as_array(labels, source), names)
+
+    @property
+    def preparation(self) -> str:
+        """What is done to what the dataset gives."""
+        return in_words(self._transform, "as the dataset gives them")
 
     def _pair(self, index: int) -> tuple[Any, int | float | str]:
         """Return one sample's raw input and label."""

@@ -44,6 +44,13 @@ class Transform:
         return as_inputs(value, f"transform {self.spec} on {where}", remedy)
 
 
+def in_words(transform: Transform | None, otherwise: str = "") -> str:
+    """Say what is done to an input: the transform, or else what a kind of dataset does by itself."""
+    if transform is not None:
+        return f"transform {transform.spec}"
+    return f"{otherwise}, no transform" if otherwise else "no transform"
+
+
 def load_transform(config: Config) -> Transform | None:
     """Import the function that the key `transform` names; None when the key is not set."""
     if not config.transform:
