@@ -28,6 +28,9 @@ OPERATORS: Mapping[str, tuple[Callable[[float, float], bool], str]] = {
 }
 """Operator → its comparison, and how to say it."""
 
+FEWEST_DIGITS = 4
+"""Significant digits of a value in a gate's reason; more where it lies that close to the bound."""
+
 LAYER, CLASS = "coherence.layer.", "coherence.class."
 
 METRICS: Mapping[str, tuple[float, float]] = {
@@ -65,6 +68,11 @@ class Gate:
         return self.metric == "risk" and self.bound in LEVELS
 
     @property
+    def kind(self) -> str:
+        """What it names, 'layer' or 'class'; empty for a metric of the whole model."""
+        return {LAYER: "layer", CLASS: "class"}.get(self.metric, "")
+
+    @property
     def is_share(self) -> bool:
         """Whether the bound is in per cent."""
         return self.bound.endswith("%")
@@ -85,7 +93,17 @@ class _Measured(NamedTuple):
     """Whose value: the metric with the layer's or class's name."""
     value: float
     shown: str
-    """The value as the user reads it, unrounded."""
+    """The value, unrounded."""
+    words: str = "{}"
+    """How to say it; {} stands for the value as a person reads it."""
+    percent: bool = False
+    """Whether a person reads it in per cent."""
+
+    def told(self, digits: int) -> str:
+        """Return the value in words, to so many significant digits."""
+        return self.words.format(
+            f"{100 * self.value:.{digits}g}%" if self.percent else f"{self.value:.{digits}g}"
+        )
 
 
 def parse_gate(text: str) -> Gate:
@@ -98,12 +116,14 @@ def parse_gate(text: str) -> Gate:
         ConfigError: When it is not such a condition, or its value is not one that the metric can have.
     """
     where = f"--fail-on {text!r}"
-    match = re.fullmatch(r"\s*(.+?)\s*(>=|<=|==|!=|>|<)\s*([^<>=!\s]+)\s*", text, re.DOTALL)
+    match = re.fullmatch(r"\s*(.+?)\s*(>=|<=|==|!=|>|<)\s*([^<>=!\s]+(?:\s+%)?)\s*", text, re.DOTALL)
     if not match:
         raise ConfigError(
             where, "is not METRIC OPERATOR VALUE", "write it like 'risk>=high' or 'suspects>2%'"
         )
     left, op, bound = match.groups()
+    bound = "".join(bound.split())
+    bound = bound.lower() if bound.lower() in LEVELS else bound
     metric = next((prefix for prefix in (LAYER, CLASS) if left.startswith(prefix)), left)
     name = left.removeprefix(metric)
     if metric not in METRICS or metric.endswith(".") != bool(name):
@@ -133,8 +153,26 @@ def _bound_problem(gate: Gate) -> tuple[str, str] | None:
     if gate.is_share and gate.metric not in {"suspects", "accuracy", "risk"}:
         return f"{gate.metric} is not a share", "give a number without %"
     if not low <= number <= (1 if gate.is_share else high):
-        return f"{gate.metric} is never {gate.bound}", f"give a number from {low} to {high}{levels}"
+        span = "0% to 100%" if gate.is_share else f"{low} to {high}" if math.isfinite(high) else f"{low} up"
+        return f"{gate.metric} is never {gate.bound}", f"give a number from {span}{levels}"
     return None
+
+
+def refuse_unknown_names(gates: Iterable[Gate], layers: Iterable[str], classes: Iterable[str]) -> None:
+    """Refuse, before anything is measured, a gate on a layer or class that does not exist.
+
+    Args:
+        gates: The conditions.
+        layers: Every name that a layer can have.
+        classes: Names of the classes.
+
+    Raises:
+        ConfigError: When a gate's name, or pattern, fits none of them.
+    """
+    known = {LAYER: list(layers), CLASS: list(classes)}
+    for gate in gates:
+        if gate.kind and not _matching(gate, known[gate.metric]):
+            raise ConfigError(f"--fail-on {gate.expression!r}", *_no_such_name(gate, known[gate.metric]))
 
 
 def evaluate_gate(gate: Gate, audit: Audit) -> GateResult:
@@ -146,9 +184,6 @@ def evaluate_gate(gate: Gate, audit: Audit) -> GateResult:
 
     Returns:
         Whether the gate fails, and why.
-
-    Raises:
-        ConfigError: When the gate is on a layer or class that the audit does not have.
     """
     if not audit.sanity.auditable:
         return GateResult(gate.expression, "not auditable", True, f"not auditable: {audit.sanity.reason}")
@@ -171,13 +206,17 @@ def _measure(gate: Gate, audit: Audit) -> list[_Measured | Skipped]:
         case "suspects":
             return [_suspects(gate, audit)]
         case "accuracy":
-            return [_plain("accuracy", audit.sanity.accuracy)]
+            accuracy = audit.sanity.accuracy
+            return [_Measured("accuracy", accuracy, repr(accuracy), percent=gate.is_share)]
         case "loss":
             return [_plain("loss", audit.sanity.mean_loss)]
         case "coherence.alpha" | "coherence.m" | "coherence.pairwise":
             return [_coherence(gate.metric, audit.coherence, gate.metric)]
     named = audit.layers if gate.metric == LAYER else audit.classes
-    wanted = _matching(gate, [item.name for item in named])
+    names = [item.name for item in named]
+    wanted = _matching(gate, names)
+    if not wanted:
+        return [Skipped(gate.metric + gate.name, "; ".join(_no_such_name(gate, names)))]
     return [_coherence(gate.metric + item.name, item.coherence) for item in named if item.name in wanted]
 
 
@@ -189,7 +228,10 @@ def _risk(gate: Gate, audit: Audit) -> _Measured | Skipped:
     if isinstance(audit.risk, Skipped):
         return Skipped("risk", audit.risk.reason)
     value = LEVELS.index(audit.risk.level) if gate.is_level else audit.risk.value
-    return _Measured("risk", value, f"{audit.risk.level} ({audit.risk.value!r})")
+    shown = f"{audit.risk.level} ({audit.risk.value!r})"
+    if gate.is_level:
+        return _Measured("risk", value, shown, f"{audit.risk.level} ({audit.risk.value:.4g})")
+    return _Measured("risk", value, shown, f"{audit.risk.level} ({{}})")
 
 
 def _suspects(gate: Gate, audit: Audit) -> _Measured | Skipped:
@@ -198,7 +240,10 @@ def _suspects(gate: Gate, audit: Audit) -> _Measured | Skipped:
         return Skipped("suspects", f"{unscored} samples have no suspicion score")
     count, samples = int(audit.samples["suspect"].sum()), len(audit.samples)
     share = count / samples
-    return _Measured("suspects", share if gate.is_share else count, f"{count} of {samples} ({share!r})")
+    shown = f"{count} of {samples} ({share!r})"
+    if gate.is_share:
+        return _Measured("suspects", share, shown, f"{count} of {samples} ({{}})", percent=True)
+    return _Measured("suspects", count, shown, f"{count} of {samples}")
 
 
 def _coherence(
@@ -215,22 +260,15 @@ def _coherence(
 
 
 def _matching(gate: Gate, names: Iterable[str]) -> set[str]:
-    """Return the names that the gate is on: the very one, else those that its pattern fits.
-
-    Raises:
-        ConfigError: When there is none.
-    """
+    """Return the names that the gate is on: the very one, else those that its pattern fits; maybe none."""
     known = set(names)
     pattern = ".*".join(re.escape(part) for part in gate.name.split("*"))
-    matching = {gate.name} & known or {name for name in known if re.fullmatch(pattern, name, re.DOTALL)}
-    if not matching:
-        kind = "layer" if gate.metric == LAYER else "class"
-        raise ConfigError(
-            f"--fail-on {gate.expression!r}",
-            f"the model has no {kind} {gate.name!r}",
-            did_you_mean(gate.name, sorted(known)),
-        )
-    return matching
+    return {gate.name} & known or {name for name in known if re.fullmatch(pattern, name, re.DOTALL)}
+
+
+def _no_such_name(gate: Gate, names: Iterable[str]) -> tuple[str, str]:
+    """Return what to say of a name that fits none of `names`, and what to do about it."""
+    return f"there is no {gate.kind} {gate.name!r}", did_you_mean(gate.name, sorted(set(names)))
 
 
 def _judge(gate: Gate, values: list[_Measured]) -> GateResult:
@@ -240,5 +278,15 @@ def _judge(gate: Gate, values: list[_Measured]) -> GateResult:
     worst = (max if gate.op in {">", ">="} else min)(failing or values, key=lambda value: value.value)
     others = f"; {len(failing)} of {len(values)} are" if len(failing) > 1 else ""
     nots = "" if failing else "not "
-    reason = f"{worst.metric}: {worst.shown} is {nots}{words} {gate.bound}{others}"
+    reason = f"{worst.metric}: {_told(gate, worst)} is {nots}{words} {gate.bound}{others}"
     return GateResult(gate.expression, worst.shown, bool(failing), reason)
+
+
+def _told(gate: Gate, measured: _Measured) -> str:
+    """Write a value in words, with as many digits as it takes to see on which side of the bound it lies."""
+    compare = OPERATORS[gate.op][0]
+    outcome = compare(measured.value, gate.number)
+    for digits in range(FEWEST_DIGITS, 17):
+        if compare(float(f"{measured.value:.{digits}g}"), gate.number) == outcome:
+            return measured.told(digits)
+    return measured.told(17)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cohaudit.errors import ConfigError
-from cohaudit.gates import METRICS, OPERATORS, evaluate_gate, parse_gate
+from cohaudit.gates import METRICS, OPERATORS, evaluate_gate, parse_gate, refuse_unknown_names
 from cohaudit.results import LEVELS, Audit, Coherence, Estimate, Layer, Risk, Skipped
 
 AUDIT = make_audit(samples=200, suspects=10)
@@ -119,7 +119,7 @@ def test_a_name_is_taken_literally_but_for_the_asterisk() -> None:
     assert fails("coherence.layer.a[0].b<0.2", audit)
     assert not fails("coherence.layer.*<0.2", audit), "an exact name comes before the pattern"
     with pytest.raises(ConfigError):
-        fails("coherence.layer.a?0].b<0.2", audit)
+        refuse_unknown_names([parse_gate("coherence.layer.a?0].b<0.2")], ["a[0].b", "aX0].b", "*"], [])
 
 
 @pytest.mark.parametrize("name", [name for name in HOSTILE if "*" not in name])
@@ -136,10 +136,17 @@ def test_classes_are_gated_by_name() -> None:
 
 @pytest.mark.parametrize(("kind", "near"), [("layer", "body.0.fc"), ("class", "class 0")])
 def test_a_layer_or_class_that_is_not_there_suggests_the_nearest(kind: str, near: str) -> None:
+    gate = parse_gate(f"coherence.{kind}.{near}x<0.1")
+    layers, classes = [layer.name for layer in AUDIT.layers], [c.name for c in AUDIT.classes]
     with pytest.raises(ConfigError) as caught:
-        fails(f"coherence.{kind}.{near}x<0.1")
+        refuse_unknown_names([gate], layers, classes)
     assert f"no {kind} '{near}x'" in caught.value.found
     assert near in caught.value.remedy
+    refuse_unknown_names([parse_gate(f"coherence.{kind}.{near}<0.1"), parse_gate("risk>0")], layers, classes)
+    result = evaluate_gate(gate, AUDIT)
+    assert result.failed, "a model can have a layer that was not measured"
+    assert f"no {kind} '{near}x'" in result.reason
+    assert near in result.reason
 
 
 @pytest.mark.parametrize(
@@ -182,6 +189,39 @@ def test_the_result_says_what_was_compared_with_what() -> None:
     assert result.reason == "risk: high (0.5625) is at or above high"
 
 
+@pytest.mark.parametrize(
+    ("expression", "value", "reason"),
+    [
+        ("risk>0.3", 0.3152105948097024, "risk: low (0.3152) is above 0.3"),
+        ("risk>=low", 0.3152105948097024, "risk: low (0.3152) is at or above low"),
+        ("risk>=0.5", 0.49999, "risk: low (0.49999) is not at or above 0.5"),
+        ("risk>0.5", 0.500000001, "risk: low (0.500000001) is above 0.5"),
+        ("risk>50%", 0.500000001, "risk: low (0.500000001) is above 50%"),
+    ],
+)
+def test_words_have_as_many_digits_as_the_outcome_takes(expression: str, value: float, reason: str) -> None:
+    result = evaluate_gate(parse_gate(expression), with_risk(value))
+    assert result.reason == reason
+    assert repr(value) in result.measured
+
+
+def test_shares_are_told_in_the_unit_of_the_gate() -> None:
+    assert evaluate_gate(parse_gate("suspects>2%"), AUDIT).reason == "suspects: 10 of 200 (5%) is above 2%"
+    assert evaluate_gate(parse_gate("suspects>2"), AUDIT).reason == "suspects: 10 of 200 is above 2"
+    assert evaluate_gate(parse_gate("accuracy<100%"), AUDIT).reason == "accuracy: 99.96% is below 100%"
+    assert evaluate_gate(parse_gate("accuracy<1"), AUDIT).reason == "accuracy: 0.9996 is below 1"
+
+
+@pytest.mark.parametrize("expression", ["suspects > 2 %", "suspects>2%", " suspects>2 %"])
+def test_spaces_do_not_matter(expression: str) -> None:
+    assert fails(expression)
+    assert parse_gate(expression).bound == "2%"
+
+
+def test_levels_are_known_in_any_case() -> None:
+    assert parse_gate("risk>=High").bound == parse_gate("risk >= HIGH").bound == "high"
+
+
 REFUSED = [
     ("", "is not METRIC OPERATOR VALUE", "risk>=high"),
     ("risk", "is not METRIC OPERATOR VALUE", "risk>=high"),
@@ -198,7 +238,9 @@ REFUSED = [
     ("loss>snan", "'snan' is not a value of loss", "give a number"),
     ("loss>1e999999", "'1e999999' is not a value of loss", "give a number"),
     ("suspects>0.02", "0.02 is not a number of samples", "like 2%"),
-    ("suspects>101%", "suspects is never 101%", "give a number"),
+    ("suspects>101%", "suspects is never 101%", "give a number from 0% to 100%"),
+    ("suspects>-1", "suspects is never -1", "give a number from 0 up"),
+    ("suspects>2 3%", "is not METRIC OPERATOR VALUE", "suspects>2%"),
     ("accuracy<95", "accuracy is never 95", "from 0 to 1"),
     ("risk>1.5", "risk is never 1.5", "or one of low"),
     ("loss<-1", "loss is never -1", "give a number"),
