@@ -37,10 +37,32 @@ class Support:
     Attributes:
         support: Mean signed cosine over the k neighbors with the largest absolute cosine, [N].
         count: Other samples with a cosine of at least `LEAF_COSINE`: the size of the sample's leaf, [N].
+        supporters: The neighbors with the largest positive cosine.
+        opponents: The neighbors with the most negative cosine.
     """
 
     support: Array
     count: Integers
+    supporters: Side
+    opponents: Side
+
+
+@dataclass(frozen=True)
+class Side:
+    """Each sample's neighbors on one side, strongest first.
+
+    Attributes:
+        indices: [N, n]; -1 where there are no more.
+        cosines: [N, n].
+    """
+
+    indices: Integers
+    cosines: Array
+
+    def of(self, sample: int, count: int) -> list[tuple[int, float]]:
+        """Return at most `count` neighbors of a sample as (index, cosine)."""
+        pairs = zip(self.indices[sample, :count].tolist(), self.cosines[sample, :count].tolist(), strict=True)
+        return [(j, cosine) for j, cosine in pairs if j >= 0]
 
 
 def unit_rows(sketches: Sketches) -> torch.Tensor:
@@ -59,55 +81,53 @@ def _cosines(rows: torch.Tensor, block: torch.Tensor) -> torch.Tensor:
     return cosines
 
 
-def neighborhood_support(sketches: Sketches, neighbors: int) -> Support:
+def neighborhood_support(sketches: Sketches, neighbors: int, strongest: int) -> Support:
     """Ask each sample's gradient neighbors whether they agree with it.
 
     s_i = mean of cos(g_i, g_j) over the k samples j ≠ i with the largest |cos(g_i, g_j)|, in [−1, 1].
+    Every pair is compared, once, in blocks.
 
     Args:
         sketches: Of the loss gradients, at any scale per sample, [N, D]; N ≥ 2.
         neighbors: k; at most N − 1 are used.
+        strongest: Supporters and opponents kept per sample, at most.
     """
     rows = unit_rows(sketches)
-    k = min(neighbors, len(rows) - 1)
+    k, n = min(neighbors, len(rows) - 1), min(strongest, len(rows) - 1)
     support, count = np.zeros(len(rows)), np.zeros(len(rows), dtype=np.int64)
+    supporters, opponents = (
+        Side(np.full((len(rows), n), -1, dtype=np.int64), np.zeros((len(rows), n))) for _ in range(2)
+    )
     for block in torch.arange(len(rows)).split(BLOCK):
-        cosines = _cosines(rows, block)
+        cosines, at = _cosines(rows, block), block.numpy()
         nearest = cosines.abs().topk(k, dim=1).indices
-        support[block.numpy()] = cosines.gather(1, nearest).double().mean(1).numpy()
-        count[block.numpy()] = (cosines >= LEAF_COSINE).sum(1).numpy()
-    return Support(support, count)
+        support[at] = cosines.gather(1, nearest).double().mean(1).numpy()
+        count[at] = (cosines >= LEAF_COSINE).sum(1).numpy()
+        for side, sign in ((supporters, 1), (opponents, -1)):
+            values, indices = cosines.topk(n, dim=1, largest=sign > 0)
+            there = values * sign > 0
+            side.indices[at] = indices.where(there, -1).numpy()
+            side.cosines[at] = values.where(there, 0).double().numpy()
+    return Support(support, count, supporters, opponents)
 
 
-@dataclass(frozen=True)
-class Neighborhood:
-    """A sample's strongest neighbors as (index, cosine), strongest first."""
+def sketched_cosine_error(sketches: Sketches, squared_norms: Array) -> float:
+    """Estimate the standard error of a cosine between two sketches, from squared norms known exactly.
 
-    supporters: list[tuple[int, float]]
-    opponents: list[tuple[int, float]]
-
-
-def strongest_neighbors(sketches: Sketches, wanted: Integers, count: int) -> list[Neighborhood]:
-    """Return who supports and who opposes each wanted sample.
+    A sketch of D numbers by independent signs gives a squared norm with variance 2 ‖g‖⁴ / D, and an inner
+    product with variance (‖g‖² ‖h‖² + ⟨g, h⟩²) / D: of unit vectors at a right angle, half as much. So the
+    root mean square of (sketched / exact squared norm − 1), divided by √2, is the error of a cosine near 0.
+    Toward ±1 it shrinks, as (1 − cosine²) / √D. With two-sided sketches it is an upper estimate: a squared
+    norm has there the errors of both sides, an inner product at most as much.
 
     Args:
-        sketches: Of the loss gradients, [N, D].
-        wanted: Indices of the samples.
-        count: At most this many of each.
+        sketches: [N, D].
+        squared_norms: Of the same gradients at the same scale, [N].
     """
-    rows = unit_rows(sketches)
-    count = min(count, len(rows) - 1)
-    found = []
-    for block in torch.from_numpy(wanted).split(BLOCK):
-        for row in _cosines(rows, block):
-            best, worst = row.topk(count), row.topk(count, largest=False)
-            found.append(
-                Neighborhood(
-                    [(int(j), float(c)) for c, j in zip(*best, strict=True) if c > 0],
-                    [(int(j), float(c)) for c, j in zip(*worst, strict=True) if c < 0],
-                )
-            )
-    return found
+    there = squared_norms > 0
+    squares = np.einsum("ij,ij->i", sketches[there], sketches[there], dtype=np.float64)
+    ratios = squares / squared_norms[there] - 1
+    return float(np.sqrt(np.square(ratios).mean() / 2)) if len(ratios) else 0.0
 
 
 def leave_one_out_scores(
@@ -233,7 +253,7 @@ class Suspicion:
     Attributes:
         probability: Of carrying a wrong label, [N].
         margin: Leave-one-out score of the given label minus the best other one, [N].
-        suggested: The best other label, [N].
+        suggested: The label with the highest leave-one-out score; the given one where that is best, [N].
         accuracy: Share of the given labels that leave-one-out prediction finds, with every sample voting.
         noise: The fitted noise model.
     """
@@ -273,4 +293,6 @@ def suspect_labels(
     given = scores[rows, labels]
     others = scores.copy()
     others[rows, labels] = -np.inf
-    return Suspicion(probability, given - others.max(1), others.argmax(1), accuracy, noise)
+    margin = given - others.max(1)
+    suggested = np.where(margin >= 0, labels, others.argmax(1))
+    return Suspicion(probability, margin, suggested, accuracy, noise)

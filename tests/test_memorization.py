@@ -18,7 +18,7 @@ from cohaudit.memorization import (
     fit_label_noise,
     leave_one_out_scores,
     neighborhood_support,
-    strongest_neighbors,
+    sketched_cosine_error,
     suspect_labels,
     unit_rows,
     wrong_label_probability,
@@ -61,7 +61,7 @@ def test_support_is_the_mean_cosine_of_the_k_strongest_others(
     sketches = gradients(seed, samples)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(memorization, "BLOCK", rows_at_once)
-        found = neighborhood_support(sketches, neighbors)
+        found = neighborhood_support(sketches, neighbors, 0)
     k = min(neighbors, samples - 1)
     for i, row in enumerate(cosines(sketches)):
         others = sorted(np.delete(row, i), key=abs, reverse=True)
@@ -81,27 +81,27 @@ def test_support_knows_neither_a_samples_own_scale_nor_its_place(
     order = generator.permutation(samples)
     own_scale = (generator.uniform(0.5, 2, size=(samples, 1)) * scale).astype(np.float32)
     # all others vote: which one is k-th may hang on the last digit
-    plain = neighborhood_support(sketches, samples)
-    changed = neighborhood_support((sketches * own_scale)[order], samples)
+    plain = neighborhood_support(sketches, samples, 0)
+    changed = neighborhood_support((sketches * own_scale)[order], samples, 0)
     assert changed.support == pytest.approx(plain.support[order], abs=2e-6)
 
 
 def test_support_is_one_among_equals_and_never_more() -> None:
     # some of these pairs round to a cosine of 1.0000001
-    found = neighborhood_support(np.repeat(gradients(0, 64, 50), 2, axis=0), 1)
+    found = neighborhood_support(np.repeat(gradients(0, 64, 50), 2, axis=0), 1, 0)
     assert found.support == pytest.approx(np.ones(128))
     assert found.support.max() <= 1
 
 
 def test_support_is_minus_one_between_two_opposites() -> None:
     row = gradients(0, 1, 50)
-    assert neighborhood_support(np.concatenate([row, -row]), 5).support == pytest.approx([-1, -1])
+    assert neighborhood_support(np.concatenate([row, -row]), 5, 0).support == pytest.approx([-1, -1])
 
 
 def test_a_sample_without_gradient_has_no_support_and_no_leaf() -> None:
     sketches = gradients(0, 10)
     sketches[3] = 0
-    found = neighborhood_support(sketches, 4)
+    found = neighborhood_support(sketches, 4, 0)
     assert found.support[3] == 0
     assert found.count[3] == 0
     assert np.isfinite(found.support).all()
@@ -111,7 +111,7 @@ def test_a_wrong_label_is_fought_by_its_neighbors() -> None:
     # a sample that pulls against the nine others of its leaf, at a thousandth of their strength
     leaf = np.tile(gradients(0, 1), (10, 1)) + 0.01 * gradients(1, 10)
     leaf[4] *= -0.001
-    support = neighborhood_support(leaf, 5).support
+    support = neighborhood_support(leaf, 5, 0).support
     assert support[4] < -0.95
     assert np.delete(support, 4).min() > 0.5
 
@@ -122,26 +122,25 @@ def test_rows_of_any_scale_become_unit_rows(scale: float) -> None:
     assert rows.numpy() == pytest.approx(np.array([[0.6, -0.8]]), rel=0.1 if scale == 1e-44 else 1e-6)
 
 
-# Strongest neighbors
+# Supporters and opponents
 
 
 @quick
-@given(seeds, st.integers(2, 20), st.integers(0, 25), st.integers(1, 4), st.data())
-def test_strongest_neighbors_are_the_brute_force_ones(
-    seed: int, samples: int, count: int, rows_at_once: int, choice: st.DataObject
+@given(seeds, st.integers(2, 20), st.integers(0, 25), st.integers(1, 4))
+def test_supporters_and_opponents_are_the_brute_force_ones(
+    seed: int, samples: int, count: int, rows_at_once: int
 ) -> None:
     sketches = gradients(seed, samples)
-    wanted = choice.draw(st.lists(st.integers(0, samples - 1), unique=True))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(memorization, "BLOCK", rows_at_once)
-        found = strongest_neighbors(sketches, np.array(wanted, dtype=np.int64), count)
-    assert len(found) == len(wanted)
-    for i, neighborhood in zip(wanted, found, strict=True):
-        row = cosines(sketches)[i]
-        for pairs, sign in ((neighborhood.supporters, 1), (neighborhood.opponents, -1)):
+        found = neighborhood_support(sketches, 3, count)
+    for i, row in enumerate(cosines(sketches)):
+        for side, sign in ((found.supporters, 1), (found.opponents, -1)):
+            pairs = side.of(i, count)
             expected = sorted((sign * c for c in np.delete(row, i) if sign * c > 1e-6), reverse=True)[:count]
             assert [sign * c for _, c in pairs[: len(expected)]] == pytest.approx(expected, abs=1e-6)
             assert len(pairs) <= count
+            assert side.of(i, 1) == pairs[:1]
             for j, cosine in pairs:
                 assert j != i
                 assert sign * cosine > 0
@@ -149,16 +148,37 @@ def test_strongest_neighbors_are_the_brute_force_ones(
 
 
 def test_the_cosine_of_a_duplicate_is_one_and_not_more() -> None:
-    sketches = np.repeat(gradients(0, 64, 50), 2, axis=0)
-    found = strongest_neighbors(sketches, np.arange(128), 1)
-    assert [neighborhood.supporters[0][0] for neighborhood in found] == [i ^ 1 for i in range(128)]
-    assert all(1 - 1e-6 < neighborhood.supporters[0][1] <= 1 for neighborhood in found)
+    found = neighborhood_support(np.repeat(gradients(0, 64, 50), 2, axis=0), 1, 1).supporters
+    assert found.indices[:, 0].tolist() == [i ^ 1 for i in range(128)]
+    assert ((1 - 1e-6 < found.cosines) & (found.cosines <= 1)).all()
 
 
 def test_equal_gradients_have_no_opponents() -> None:
-    (found,) = strongest_neighbors(np.tile(gradients(5, 1), (3, 1)), np.array([1]), 5)
-    assert sorted(j for j, _ in found.supporters) == [0, 2]
-    assert found.opponents == []
+    found = neighborhood_support(np.tile(gradients(5, 1), (3, 1)), 2, 5)
+    assert sorted(j for j, _ in found.supporters.of(1, 5)) == [0, 2]
+    assert found.opponents.of(1, 5) == []
+
+
+# The error of sketched cosines
+
+
+@pytest.mark.parametrize("kept", [64, 512])
+def test_the_error_of_a_sketched_cosine_is_estimated_from_norms(kept: int) -> None:
+    generator = np.random.default_rng(0)
+    rows = generator.normal(size=(300, 5000))
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    signs = generator.choice([-1.0, 1.0], size=(5000, kept)) / np.sqrt(kept)
+    sketches = (rows @ signs).astype(np.float32)
+    errors = (cosines(sketches) - cosines(rows.astype(np.float32)))[np.triu_indices(300, 1)]
+    estimated = sketched_cosine_error(3 * sketches, np.full(300, 9.0))
+    assert estimated == pytest.approx(np.sqrt(np.square(errors).mean()), rel=0.1)
+    assert estimated == pytest.approx(1 / np.sqrt(kept), rel=0.1)
+
+
+def test_sketches_that_keep_everything_have_no_error() -> None:
+    rows = gradients(0, 20)
+    assert sketched_cosine_error(rows, np.square(rows.astype(np.float64)).sum(1)) < 1e-7
+    assert sketched_cosine_error(np.zeros((4, 3), np.float32), np.zeros(4)) == 0
 
 
 # Leave-one-out prediction
@@ -440,7 +460,7 @@ def test_margin_and_suggestion_are_those_of_the_scores() -> None:
     scores = leave_one_out_scores(features, labels, 3, 1.0, np.ones(60))
     for i, label in enumerate(labels):
         others = {c: scores[i, c] for c in range(3) if c != label}
-        assert found.suggested[i] == max(others, key=others.__getitem__)
+        assert found.suggested[i] == scores[i].argmax()
         assert found.margin[i] == pytest.approx(scores[i, label] - max(others.values()))
     assert found.accuracy == pytest.approx((found.margin > 0).mean())
 
@@ -450,7 +470,10 @@ def test_in_later_rounds_a_likely_wrong_label_has_lost_its_vote_but_not_in_the_a
     first, second = (suspect_labels(features, labels, 3, 1.0, rounds) for rounds in (1, 2))
     scores = leave_one_out_scores(features, labels, 3, 1.0, 1 - first.probability)
     rows = np.arange(120)
-    assert second.margin == pytest.approx(scores[rows, labels] - scores[rows, second.suggested])
+    assert (second.suggested == scores.argmax(1)).all()
+    assert second.margin[second.margin < 0] == pytest.approx(
+        (scores[rows, labels] - scores.max(1))[second.margin < 0]
+    )
     assert second.accuracy == first.accuracy
     assert (second.margin > 0).mean() != first.accuracy
 
@@ -487,7 +510,6 @@ def test_the_arguments_are_left_as_they_were() -> None:
     given = blobs(5, (20, 20))
     before = [array.copy() for array in given]
     suspect_labels(given.features, given.labels, 2, 1.0, 2)
-    neighborhood_support(given.features, 5)
-    strongest_neighbors(given.features, np.array([1, 2]), 3)
+    neighborhood_support(given.features, 5, 3)
     assert all((a == b).all() for a, b in zip(before, given, strict=True))
     assert torch.is_grad_enabled()
