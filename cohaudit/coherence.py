@@ -95,11 +95,12 @@ def interval_deviations(sketches: Sketches, columns: Sequence[slice], resampling
         resampling: How.
 
     Returns:
-        [parts + 1, 2]; zeros where a part has no gradient, ±∞ when m is below `FEWEST_RESAMPLED`.
+        [parts + 1, 2]; ±∞ where m is below `FEWEST_RESAMPLED`, or the sketches of a part hold no gradient.
     """
     m = len(sketches)
+    unknown: Array = np.tile([-np.inf, np.inf], (len(columns) + 1, 1))
     if m < FEWEST_RESAMPLED:
-        return np.tile([-np.inf, np.inf], (len(columns) + 1, 1))
+        return unknown
     generator = np.random.default_rng(resampling.seed)
     weights = generator.multinomial(m, np.full(m, 1 / m), size=resampling.resamples).astype(np.float32)
     weights = np.concatenate([np.ones((1, m), np.float32), weights])
@@ -110,10 +111,12 @@ def interval_deviations(sketches: Sketches, columns: Sequence[slice], resampling
         pairs = (sums - repeated @ squares) / (m**2 - repeated.sum(1))[:, None]
         values = pairs / (weights.astype(np.float64) @ squares / m)
     tail = (1 - resampling.confidence) / 2
+    finite = np.isfinite(values)
+    known = finite[0] & finite[1:].any(0)
     # a resample of one sample, or of gradients that are all zero, says nothing about the interval
-    values = np.where(np.isfinite(values), values, values[0])
+    values = np.where(finite, values, np.where(known, values[0], 0))
     ends: Array = np.quantile(values[1:], [tail, 1 - tail], axis=0) - values[0]
-    return np.nan_to_num(ends.T)
+    return np.where(known[:, None], ends.T, unknown)
 
 
 def _part_squares(rows: NDArray[np.float32], columns: Sequence[slice]) -> Array:

@@ -255,12 +255,20 @@ def test_each_part_has_the_interval_that_it_has_alone_and_the_last_is_the_whole(
     assert found == pytest.approx(np.stack([*alone, whole]), abs=1e-6)
 
 
-def test_a_part_without_gradient_has_no_spread() -> None:
+def test_a_part_without_gradient_has_an_unknown_spread() -> None:
     gradients = shared_and_own(0, 30, 6, 0.3).astype(np.float32)
     gradients[:, :2] = 0
     found = interval_deviations(gradients, [slice(0, 2), slice(2, 6)], Resampling(100, 0.9, 0))
-    assert found[0].tolist() == [0, 0]
-    assert np.all(found[1] != 0)
+    assert found[0].tolist() == [-np.inf, np.inf]
+    assert np.isfinite(found[1]).all()
+
+
+def test_gradients_that_vanish_in_the_sketches_have_the_widest_interval() -> None:
+    # energy from whole gradients, in float64, beside sketches that float32 has rounded to zero
+    gradients = shared_and_own(0, 30, 6, 0.3)
+    found = measured(gradients, interval(np.zeros((30, 6))))
+    assert found.pairwise.low == pytest.approx(-1 / 29)
+    assert found.pairwise.high == 1
 
 
 @pytest.mark.parametrize("m", [2, FEWEST_RESAMPLED - 1])
