@@ -1,4 +1,7 @@
-"""Every setting of an audit, with its default, unit and reason: thresholds live here and nowhere else."""
+"""Every setting of an audit, with its default, unit and reason.
+
+What no user sets, such as the constants of a formula, stands named and with its reason beside the formula.
+"""
 
 from __future__ import annotations
 
@@ -69,8 +72,8 @@ class Config:
     )
     trust_checkpoint: bool = _subject(
         False,
-        "Allow checkpoint formats whose opening can run code from the file; counts as an option, from Python, "
-        "or in a file named with --config, never in one that was found.",
+        "Allow checkpoint formats whose opening can run code from the file; counts as an option, "
+        "from Python, or in a file named with --config, never in one that was found.",
     )
 
     device: str = _run("auto", "auto, cpu, cuda, cuda:N or mps.")
@@ -80,7 +83,9 @@ class Config:
         Interval(1),
     )
     limit: int = _run(
-        0, "Audit at most this many samples, each class keeping its share (0: all).", Interval(0)
+        0,
+        "Audit at most this many samples, each class keeping its share, but at least two samples (0: all).",
+        Interval(0),
     )
     seed: int = _run(0, "Seed of the sketches, the subsample and the bootstrap.", Interval(0, 2**32 - 1))
 
@@ -104,7 +109,10 @@ class Config:
         Interval(0),
     )
     neighbors: int = _measure(
-        20, "Gradient neighbors per sample that vote in its support; 10 to 50 measured alike.", Interval(1)
+        20,
+        "Gradient neighbors per sample that vote in its support; 10 to 50 measured alike. With limit, fewer, "
+        "in proportion.",
+        Interval(1),
     )
     ridge: float = _measure(
         1.0,

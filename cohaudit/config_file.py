@@ -29,8 +29,8 @@ def load_config(checkpoint: Path, options: Mapping[str, Any], file: Path | None 
         The validated configuration.
 
     Raises:
-        ConfigError: When the file cannot be read, a key is unknown, a value is wrong, or a file that was found
-            and not named asks to trust the checkpoint.
+        ConfigError: When the file cannot be read, a key is unknown, a value is wrong, or a file that was
+            found, not named, asks to trust the checkpoint.
     """
     found = file or find_config(checkpoint)
     settings = _read_settings(found) if found else {}
@@ -41,8 +41,8 @@ def load_config(checkpoint: Path, options: Mapping[str, Any], file: Path | None 
         raise ConfigError(
             f"{found}: trust_checkpoint",
             "true, in a file that was found and not named",
-            "take it out; if you trust whoever made the checkpoint, pass --trust-checkpoint, or name the file "
-            f"with --config {found}",
+            "take it out; if you trust whoever made the checkpoint, pass --trust-checkpoint, "
+            f"or name the file with --config {found}",
         )
     if "out" not in settings:
         options = {"out": config.out, **options}
