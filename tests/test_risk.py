@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cohaudit.results import LEVELS, Risk
-from cohaudit.risk import estimate_risk, risk_level
+from cohaudit.risk import estimate_risk, preprocessing_warning, risk_level
 
 QUARTERS = (0.25, 0.5, 0.75)
 shares = st.floats(0, 1)
@@ -19,6 +19,7 @@ reasons = st.fixed_dictionaries(
         "mean_support": st.floats(-1, 1),
         "accuracy": shares,
         "leave_one_out_accuracy": shares,
+        "representation": st.just("the input of layer fc1"),
         "memorized_share": shares,
         "classes": st.integers(2, 1000),
     }
@@ -31,6 +32,7 @@ def risk(**changes: Any) -> Risk:
         "mean_support": 1.0,
         "accuracy": 1.0,
         "leave_one_out_accuracy": 1.0,
+        "representation": "the input of layer fc1",
         "memorized_share": 0.0,
         "classes": 10,
         "levels": QUARTERS,
@@ -90,6 +92,28 @@ def test_each_reason_adds_its_weight_at_its_worst(changes: dict[str, Any], expec
 def test_a_model_that_fits_less_than_its_surroundings_predict_has_no_gap() -> None:
     found = risk(accuracy=0.6, leave_one_out_accuracy=0.9)
     assert {term.name: term.measured for term in found.terms}["leave-one-out gap"] == 0
+
+
+def test_the_gap_is_put_into_words_as_it_is() -> None:
+    def reason(**changes: Any) -> str:
+        return {term.name: term.reason for term in risk(**changes).terms}["leave-one-out gap"]
+
+    fitted = reason(accuracy=1.0, leave_one_out_accuracy=0.9)
+    assert "from the input of layer fc1, the other samples alone predict 90.0%" in fitted
+    assert fitted.endswith("The rest was fitted one by one.")
+    little = reason(accuracy=0.88, leave_one_out_accuracy=0.92)
+    assert "fitted one by one" not in little
+    assert "preprocessing" not in little
+    less = reason(accuracy=0.67, leave_one_out_accuracy=0.92)
+    assert "fitted one by one" not in less
+    assert less.endswith("the preprocessing or the transform differs from training.")
+
+
+def test_a_model_far_below_what_its_neighbors_predict_is_warned_about() -> None:
+    assert preprocessing_warning(0.95, 0.92) == preprocessing_warning(0.83, 0.92) == ""
+    warning = preprocessing_warning(0.67, 0.92)
+    assert "67% of its own training labels, less than its neighbors alone predict (92%)" in warning
+    assert "preprocessing" in warning
 
 
 def test_every_reason_is_told_with_its_number() -> None:
