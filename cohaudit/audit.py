@@ -7,8 +7,9 @@ sees the model and no threshold, the second sees arrays and no model.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,35 +23,19 @@ from cohaudit.checkpoint import load_checkpoint
 from cohaudit.coherence import Resampling
 from cohaudit.config import Config
 from cohaudit.data import LabeledDataset, as_dataset, open_dataset
+from cohaudit.errors import ModelError
+from cohaudit.gates import evaluate_gate, parse_gate, refuse_unknown_names
 from cohaudit.gradients import Measurement, Options, Source, measure
-from cohaudit.judgment import judge
+from cohaudit.judgment import Pairs, Scope, judge
 from cohaudit.model import build_model, check_ready, load_weights, resolve_device
 from cohaudit.progress import Progress, SilentProgress
-from cohaudit.results import Audit, Evidence, Neighbor, Preview, Subject
+from cohaudit.results import Audit, Evidence, Neighbor, Preview, Skipped, Subject
+from cohaudit.settings_used import refuse_meaningless, used_settings
+from cohaudit.subsample import choose_samples
 
 Integers = NDArray[np.int64]
-
-MEASUREMENT_KEYS = (
-    "batch_size",
-    "limit",
-    "seed",
-    "temperature",
-    "sketch_size",
-    "feature_size",
-    "class_memory",
-    "neighbors",
-    "ridge",
-    "rounds",
-    "bootstrap",
-    "confidence",
-    "suspicion_threshold",
-    "risk_levels",
-    "evidence",
-    "gallery",
-    "certificate_samples",
-    "certificate_tolerance",
-)
-"""Configuration keys that shape the numbers; the report lists them."""
+ROOT = "(model)"
+"""What the model itself is called as a layer."""
 
 
 def scan_checkpoint(config: Config, checkpoint: Path, progress: Progress) -> Audit:
@@ -98,15 +83,24 @@ def scan(
         class_names: In the order of the model's outputs.
         config: Settings; the defaults when left out.
         progress: Told about each stage; silent when left out.
-        **settings: Single settings by name, over those of `config`.
+        **settings: Single settings by name, over those of `config`. `fail_on` fills the audit's `gates`.
 
     Returns:
         The audit; its `samples` is a pandas DataFrame.
 
     Raises:
-        CohauditError: If a setting is unknown or wrong, model and data do not fit, or the certificate fails.
+        ConfigError: If a setting is unknown, wrong, or means nothing for a model in memory.
+        ModelError: If `model` is no torch.nn.Module.
+        CohauditError: If model and data do not fit, or the certificate fails.
     """
     config = (config or Config()).updated(settings)
+    refuse_meaningless(config, settings)
+    if not isinstance(model, nn.Module):
+        raise ModelError(
+            "model",
+            f"found {repr(model)[:80]}, a {type(model).__name__}, not a torch.nn.Module",
+            "build the model and load its weights first, or scan the file: cohaudit scan CHECKPOINT",
+        )
     if class_names is not None:
         config = config.updated({"class_names": tuple(class_names)})
     stages = _Stages(progress or SilentProgress())
@@ -149,6 +143,8 @@ def _audit(
     about: _About,
     stages: _Stages,
 ) -> Audit:
+    gates = [parse_gate(text) for text in config.fail_on]
+    refuse_unknown_names(gates, _layer_names(model), dataset.class_names)
     chosen = choose_samples(dataset.labels, config.limit, config.seed)
     source = Source(
         load=lambda indices: dataset.batch(chosen[list(indices)].tolist()),
@@ -160,28 +156,57 @@ def _audit(
         measured = measure(model, source, _options(config), device, advance)
     with stages("judge"):
         resampling = Resampling(config.bootstrap, config.confidence, config.seed)
-        judged = judge(measured, source, config, resampling)
+        scope = Scope(_representation(model, measured), len(dataset))
+        judged = judge(measured, source, config, resampling, scope)
     with stages("gather the evidence"):
         evidence = _evidence(judged.neighbors, source)
         previews = _previews(evidence, source, dataset, chosen)
-    return Audit(
+    audit = Audit(
         version=__version__,
         subject=_subject(dataset, len(chosen), measured, about),
-        settings={key: getattr(config, key) for key in MEASUREMENT_KEYS} | {"device": device.type},
+        settings=used_settings(config, device.type),
         sanity=judged.sanity,
+        notices=judged.notices,
         coherence=judged.coherence,
         layers=judged.layers,
         classes=judged.classes,
         class_cosines=judged.class_cosines,
         samples=judged.samples,
+        cosine_error=judged.cosine_error,
+        representation=scope.representation,
         evidence=evidence,
         previews=previews,
         risk=judged.risk,
         certificate=measured.certificate,
-        skipped=(*measured.skipped, *judged.skipped),
+        skipped=(*_left_out(chosen, dataset), *measured.skipped, *judged.skipped),
         gates=(),
         timings=stages.timings,
     )
+    return replace(audit, gates=tuple(evaluate_gate(gate, audit) for gate in gates))
+
+
+def _left_out(chosen: Integers, dataset: LabeledDataset) -> tuple[Skipped, ...]:
+    rest = len(dataset) - len(chosen)
+    if not rest:
+        return ()
+    reason = "limit; the risk of a subsample is an estimate of that of all samples, see docs/measures.md"
+    return (Skipped(f"{rest:,} of {len(dataset):,} samples", reason),)
+
+
+def _layer_names(model: nn.Module) -> list[str]:
+    """Return every name that a layer of the model can have; which of them are measured shows later."""
+    return [name or ROOT for name, _ in model.named_modules()]
+
+
+def _representation(model: nn.Module, measured: Measurement) -> str:
+    """Return in words what the features are."""
+    layer = measured.feature_layer
+    if not layer:
+        return ""
+    first = next(name for name, _ in model.named_parameters())
+    if layer == ROOT or first.startswith(f"{layer}."):
+        return f"the model's own input, as layer {layer} gets it"
+    return f"the input of layer {layer}"
 
 
 def _options(config: Config) -> Options:
@@ -209,27 +234,6 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def choose_samples(labels: Integers, limit: int, seed: int) -> Integers:
-    """Return the indices of a stratified subsample, in dataset order.
-
-    Every class keeps its share, rounded, but at least two samples (or all it has).
-
-    Args:
-        labels: [N].
-        limit: Samples wanted; 0 for all.
-        seed: Of the draw.
-    """
-    if not limit or limit >= len(labels):
-        return np.arange(len(labels))
-    generator = np.random.default_rng(seed)
-    chosen = []
-    for label in np.unique(labels):
-        members = np.flatnonzero(labels == label)
-        count = min(len(members), max(2, round(limit * len(members) / len(labels))))
-        chosen.append(generator.permutation(members)[:count])
-    return np.sort(np.concatenate(chosen))
-
-
 def _subject(dataset: LabeledDataset, samples: int, measured: Measurement, about: _About) -> Subject:
     return Subject(
         checkpoint=about.checkpoint,
@@ -244,15 +248,15 @@ def _subject(dataset: LabeledDataset, samples: int, measured: Measurement, about
     )
 
 
-def _evidence(neighbors: dict[int, Any], source: Source) -> tuple[Evidence, ...]:
+def _evidence(neighbors: Mapping[int, tuple[Pairs, Pairs]], source: Source) -> tuple[Evidence, ...]:
     def named(pairs: list[tuple[int, float]]) -> tuple[Neighbor, ...]:
         return tuple(
             Neighbor(source.ids[j], source.class_names[source.labels[j]], cosine) for j, cosine in pairs
         )
 
     return tuple(
-        Evidence(source.ids[i], named(found.supporters), named(found.opponents))
-        for i, found in neighbors.items()
+        Evidence(source.ids[i], named(supporters), named(opponents))
+        for i, (supporters, opponents) in neighbors.items()
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,10 +19,11 @@ from cohaudit.coherence import (
 from cohaudit.config import Config
 from cohaudit.gradients import Measurement, Source
 from cohaudit.memorization import (
-    Neighborhood,
+    Side,
+    Support,
     Suspicion,
     neighborhood_support,
-    strongest_neighbors,
+    sketched_cosine_error,
     suspect_labels,
 )
 from cohaudit.results import (
@@ -34,29 +36,52 @@ from cohaudit.results import (
     Sanity,
     Skipped,
 )
-from cohaudit.risk import estimate_risk
+from cohaudit.risk import estimate_risk, preprocessing_warning
 from cohaudit.sanity import check_sanity
 
 Array = NDArray[np.float64]
+Pairs = list[tuple[int, float]]
 NO_VERDICT = "the model is not auditable, see the sanity check"
+NO_REPRESENTATION = "no layer gives a representation of the samples to predict labels from"
+NAMED_NEIGHBORS = 3
+"""Supporters and opponents named for every sample: enough to look at, few enough for a table."""
+SMALLEST_SQUARE = 1e-290
+"""Squared norms below this have lost digits, even in float64."""
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What stands behind the arrays.
+
+    Attributes:
+        representation: What the features are, in words; empty when there are none.
+        total: Samples in the whole dataset, of which those measured may be a subsample.
+    """
+
+    representation: str
+    total: int
 
 
 @dataclass(frozen=True)
 class Judgment:
-    """The findings; fields as in `results.Audit`, and each suspect's neighbors by sample index."""
+    """The findings; fields as in `results.Audit`, and each suspect's supporters and opponents by index."""
 
     sanity: Sanity
+    notices: tuple[str, ...]
     coherence: Coherence | Skipped
     layers: tuple[Layer, ...]
     classes: tuple[ClassResult, ...]
     class_cosines: ClassCosines | Skipped
     samples: pd.DataFrame
-    neighbors: dict[int, Neighborhood]
+    cosine_error: float
+    neighbors: dict[int, tuple[Pairs, Pairs]]
     risk: Risk | Skipped
     skipped: tuple[Skipped, ...]
 
 
-def judge(measured: Measurement, source: Source, config: Config, resampling: Resampling) -> Judgment:
+def judge(
+    measured: Measurement, source: Source, config: Config, resampling: Resampling, scope: Scope
+) -> Judgment:
     """Turn measurements into findings.
 
     Args:
@@ -64,6 +89,7 @@ def judge(measured: Measurement, source: Source, config: Config, resampling: Res
         source: The samples measured; only labels, ids and class names are used.
         config: Thresholds and sizes.
         resampling: How intervals are made.
+        scope: What stands behind the arrays.
     """
     classes = len(source.class_names)
     sanity = check_sanity(measured.predicted, source.labels, classes, float(measured.loss.mean()))
@@ -71,21 +97,28 @@ def judge(measured: Measurement, source: Source, config: Config, resampling: Res
     suspect = np.zeros(len(source.labels), dtype=bool)
     if sanity.auditable and found is not None:
         suspect = found.probability >= config.suspicion_threshold
-    samples = _table(measured, source, config, found, suspect)
+    # of fewer samples the k nearest are further away: k as a share of them keeps the risk where it is
+    neighbors = max(1, round(config.neighbors * len(source.labels) / scope.total))
+    support = neighborhood_support(measured.sketches, neighbors, max(NAMED_NEIGHBORS, config.evidence))
+    samples = _table(measured, source, found, suspect, support)
     whole, layers = _layers(measured, resampling)
     ranked = np.argsort(-samples["suspicion"].to_numpy(), kind="stable")
     wanted = ranked[suspect[ranked]]
-    neighborhoods = strongest_neighbors(measured.sketches, wanted, config.evidence)
-    risk = _risk(sanity, found, samples, classes, config)
+    risk = _risk(sanity, found, samples, classes, config, scope)
     class_results = _classes(measured, source, suspect, resampling)
     return Judgment(
         sanity=sanity,
+        notices=_notices(sanity, found, scope, len(samples), neighbors),
         coherence=whole,
         layers=layers,
         classes=class_results,
         class_cosines=class_cosines(measured.class_gram, measured.class_gram_error),
         samples=samples,
-        neighbors=dict(zip(wanted.tolist(), neighborhoods, strict=True)),
+        cosine_error=_cosine_error(measured),
+        neighbors={
+            i: (support.supporters.of(i, config.evidence), support.opponents.of(i, config.evidence))
+            for i in wanted.tolist()
+        },
         risk=risk,
         skipped=_skipped(
             found, whole, risk, *(p.coherence for p in layers), *(p.coherence for p in class_results)
@@ -101,33 +134,60 @@ def _suspicion(measured: Measurement, source: Source, config: Config) -> Suspici
     )
 
 
+def _notices(
+    sanity: Sanity, found: Suspicion | None, scope: Scope, samples: int, neighbors: int
+) -> tuple[str, ...]:
+    notices = []
+    if samples < scope.total:
+        notices.append(
+            f"Measured on {samples:,} of {scope.total:,} samples, drawn at random, each class keeping its "
+            f"share. Support asks {neighbors} neighbors, as large a share; "
+            "the risk is an estimate of that of all samples."
+        )
+    if sanity.auditable and found is not None:
+        notices.append(preprocessing_warning(sanity.accuracy, found.accuracy))
+    return tuple(filter(None, notices))
+
+
+def _cosine_error(measured: Measurement) -> float:
+    squares = measured.squared_norms.sum(1)
+    told = squares > SMALLEST_SQUARE
+    return sketched_cosine_error(measured.sketches[told], squares[told] / np.square(measured.scale[told]))
+
+
 def _table(
     measured: Measurement,
     source: Source,
-    config: Config,
     found: Suspicion | None,
     suspect: NDArray[np.bool_],
+    support: Support,
 ) -> pd.DataFrame:
-    """Return the table of samples, columns SAMPLE_COLUMNS."""
-    support = neighborhood_support(measured.sketches, config.neighbors)
+    """Return the table of samples, columns SAMPLE_COLUMNS; what was not measured is NaN, or an empty text."""
     names = np.array(source.class_names, dtype=object)
-    suggested = source.labels if found is None else np.where(suspect, found.suggested, source.labels)
-    empty = np.zeros(len(source.labels))
+    missing = np.full(len(source.labels), np.nan)
     columns = {
         "id": list(source.ids),
         "label": names[source.labels],
         "predicted": names[measured.predicted],
-        "suggested": names[suggested],
-        "suspicion": empty if found is None else found.probability,
+        "suggested": "" if found is None else names[found.suggested],
+        "suspicion": missing if found is None else found.probability,
         "suspect": suspect,
         "loss": measured.loss,
         "margin": measured.margin,
         "gradient_norm": np.sqrt(measured.squared_norms.sum(1)),
         "support": support.support,
         "support_count": support.count,
-        "loo_margin": empty if found is None else found.margin,
+        "loo_margin": missing if found is None else found.margin,
+        "supporters": _named(support.supporters, source.ids),
+        "opponents": _named(support.opponents, source.ids),
     }
     return pd.DataFrame(columns, columns=list(SAMPLE_COLUMNS))
+
+
+def _named(side: Side, ids: Sequence[str]) -> list[str]:
+    """Return the ids of each sample's strongest neighbors on a side, in one text."""
+    rows = side.indices[:, :NAMED_NEIGHBORS].tolist()
+    return [";".join(ids[j] for j in row if j >= 0) for row in rows]
 
 
 def _layers(measured: Measurement, resampling: Resampling) -> tuple[Coherence | Skipped, tuple[Layer, ...]]:
@@ -163,10 +223,11 @@ def _classes(
     measured: Measurement, source: Source, suspect: NDArray[np.bool_], resampling: Resampling
 ) -> tuple[ClassResult, ...]:
     results = []
-    sketches = scaled_sketches(measured.sketches, measured.scale)
     for c, name in enumerate(source.class_names):
         members = np.flatnonzero(source.labels == c)
-        deviations = interval_deviations(sketches[members], [slice(None)], resampling)[-1]
+        # scaled within the class: beside a badly fitted one, a well fitted one would vanish in float32
+        sketches = scaled_sketches(measured.sketches[members], measured.scale[members])
+        deviations = interval_deviations(sketches, [slice(None)], resampling)[-1]
         energy = float(measured.squared_norms[members].sum())
         results.append(
             ClassResult(
@@ -184,17 +245,23 @@ def _classes(
 
 
 def _risk(
-    sanity: Sanity, found: Suspicion | None, samples: pd.DataFrame, classes: int, config: Config
+    sanity: Sanity,
+    found: Suspicion | None,
+    samples: pd.DataFrame,
+    classes: int,
+    config: Config,
+    scope: Scope,
 ) -> Risk | Skipped:
     if not sanity.auditable:
         return Skipped("risk", NO_VERDICT)
     if found is None:
-        return Skipped("risk", "no layer gives a representation of the samples to predict labels from")
+        return Skipped("risk", NO_REPRESENTATION)
     fitted = (samples["label"] == samples["predicted"]).to_numpy()
     return estimate_risk(
         mean_support=float(samples["support"].mean()),
         accuracy=sanity.accuracy,
         leave_one_out_accuracy=found.accuracy,
+        representation=scope.representation,
         memorized_share=float(np.mean(found.probability * fitted)),
         classes=classes,
         levels=config.risk_levels,
@@ -204,7 +271,5 @@ def _risk(
 def _skipped(found: Suspicion | None, *parts: object) -> tuple[Skipped, ...]:
     missing = [part for part in parts if isinstance(part, Skipped)]
     if found is None:
-        missing.append(
-            Skipped("suspicion", "no layer gives a representation of the samples to predict labels from")
-        )
+        missing.append(Skipped("suspicion", NO_REPRESENTATION))
     return tuple(missing)

@@ -33,6 +33,8 @@ SAMPLE_COLUMNS: tuple[str, ...] = (
     "support",
     "support_count",
     "loo_margin",
+    "supporters",
+    "opponents",
 )
 """Columns of the table of samples, in order; see docs/measures.md for each one's definition."""
 
@@ -100,13 +102,13 @@ class ClassResult:
     name: str
     """Class name."""
     samples: int
-    """Samples labelled with it."""
+    """Samples labeled with it."""
     accuracy: float
-    """Share of them that the model predicts as labelled."""
+    """Share of them that the model predicts as labeled."""
     mean_loss: float
     """Mean loss over them, in nats."""
     suspects: int
-    """How many of them are flagged as likely mislabelled."""
+    """How many of them are flagged as likely mislabeled."""
     coherence: Coherence | Skipped
     """Over the samples of the class, on the whole gradient."""
 
@@ -220,7 +222,7 @@ class Sanity:
     auditable: bool
     """False when the model does not predict its own training labels better than chance."""
     accuracy: float
-    """Share of the training samples predicted as labelled."""
+    """Share of the training samples predicted as labeled."""
     balanced_accuracy: float
     """Mean over the classes of each class's accuracy."""
     chance: float
@@ -279,6 +281,8 @@ class Audit:
     settings: Mapping[str, object]
     """Configuration that shaped the numbers: key → value."""
     sanity: Sanity
+    notices: tuple[str, ...]
+    """What a reader must know before the numbers, in sentences."""
     coherence: Coherence | Skipped
     """Over all samples, on the whole gradient."""
     layers: tuple[Layer, ...]
@@ -287,6 +291,11 @@ class Audit:
     class_cosines: ClassCosines | Skipped
     samples: pd.DataFrame
     """One row a sample, in dataset order; columns SAMPLE_COLUMNS."""
+    cosine_error: float
+    """Upper estimate of the standard error of a cosine between two samples' gradients (support, supporters,
+    opponents), which come from sketches: for a cosine near 0; toward ±1 it shrinks."""
+    representation: str
+    """What leave-one-out prediction sees of a sample, such as 'the input of layer fc1'; empty without any."""
     evidence: tuple[Evidence, ...]
     """For the suspects, most suspicious first."""
     previews: Mapping[str, Preview]
@@ -300,3 +309,24 @@ class Audit:
     timings: Mapping[str, float]
     """Seconds per stage: the only part that differs between two equal runs."""
     schema_version: str = SCHEMA_VERSION
+
+    def __str__(self) -> str:
+        """Return a summary of a few lines."""
+        subject, sanity = self.subject, self.sanity
+        lines = [f"cohaudit audit of {subject.checkpoint} ({subject.model}), {subject.samples:,} samples"]
+        if not sanity.auditable:
+            lines.append(f"not auditable: {sanity.reason}")
+        elif isinstance(self.risk, Skipped):
+            lines.append(f"risk of overfitting: not estimated: {self.risk.reason}")
+        else:
+            lines.append(f"risk of overfitting: {self.risk.level} ({self.risk.value:.2f} of 1)")
+        lines.append(f"training accuracy: {sanity.accuracy:.2%}, mean loss {sanity.mean_loss:.4g}")
+        if sanity.auditable and self.samples["suspicion"].notna().any():
+            lines.append(f"suspects: {int(self.samples['suspect'].sum()):,} (.samples has one row a sample)")
+        lines += [f"gate {gate.expression}: {'FAILED' if gate.failed else 'passed'}" for gate in self.gates]
+        return "\n".join([*lines, *(f"note: {notice}" for notice in self.notices)])
+
+    def __repr__(self) -> str:
+        """Return one line; the fields are too many to print."""
+        risk = "none" if isinstance(self.risk, Skipped) else f"{self.risk.level} ({self.risk.value:.2f})"
+        return f"<Audit of {self.subject.checkpoint}: risk {risk}, {self.subject.samples:,} samples>"

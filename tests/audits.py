@@ -52,6 +52,7 @@ def make_audit(
         subject=_subject(samples, hostile),
         settings=_settings(),
         sanity=_sanity(classes, auditable),
+        notices=(f"Measured on {samples} of {2 * samples} samples.",),
         coherence=coherence if auditable else nothing,
         layers=tuple(
             _layer(rng, i, layers, samples, name)
@@ -60,6 +61,8 @@ def make_audit(
         classes=tuple(_class(rng, name, table) for name in class_names),
         class_cosines=_cosines(rng, classes, sketched) if auditable else nothing,
         samples=table,
+        cosine_error=0.015625,
+        representation="the input of layer body.1.fc",
         evidence=found,
         previews=_previews(rng, found, kind, image_side, hostile),
         risk=_risk() if auditable else results.Skipped("risk", "the model is not auditable"),
@@ -109,6 +112,8 @@ def _samples(
             "support": support if auditable else np.full(n, np.nan),
             "support_count": rng.integers(0, n, n),
             "loo_margin": 1.0 - 2.0 * suspicion,
+            "supporters": [f"{ids[i - 1]};{ids[i - 2]}" for i in range(n)],
+            "opponents": [ids[i - 3] for i in range(n)],
         }
     )
 

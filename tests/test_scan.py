@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.torch import load_file
 from scanning import scan
 from sklearn.metrics import roc_auc_score
@@ -18,9 +21,10 @@ from torch import nn
 from torch.utils.data import Dataset, TensorDataset
 
 import cohaudit
-from cohaudit.audit import choose_samples
+from cohaudit.errors import ConfigError, ModelError
 from cohaudit.factories import load_object
-from cohaudit.results import SAMPLE_COLUMNS, Audit, Coherence, Skipped
+from cohaudit.results import SAMPLE_COLUMNS, Audit, Coherence, Risk, Skipped
+from cohaudit.subsample import choose_samples
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +71,52 @@ def test_samples_csv_has_one_row_a_sample(digits_audit: tuple[Audit, Path]) -> N
     table = pd.read_csv(digits_audit[1] / "samples.csv")
     assert tuple(table.columns) == SAMPLE_COLUMNS
     assert len(table) == 1300
+
+
+def test_every_sample_names_its_neighbors_and_its_best_label(digits_audit: tuple[Audit, Path]) -> None:
+    audit = digits_audit[0]
+    table = audit.samples.set_index("id")
+    for evidence in audit.evidence:
+        row = table.loc[evidence.id]
+        assert row["supporters"] == ";".join(n.id for n in evidence.supporters[:3])
+        assert row["opponents"] == ";".join(n.id for n in evidence.opponents[:3])
+    assert table["supporters"].str.split(";").map(len).max() == 3
+    assert (table["supporters"] != "").mean() > 0.99
+    best = table["loo_margin"] >= 0
+    assert ((table["suggested"] == table["label"]) == best).all()
+    assert (table["suspect"] | best).mean() < 1, "a sample may lean elsewhere without being a suspect"
+
+
+def test_the_error_of_sketched_cosines_is_told(digits_audit: tuple[Audit, Path]) -> None:
+    # true root mean square, against explicit gradients of this fixture: 0.045
+    assert 0.045 <= digits_audit[0].cosine_error <= 0.1
+
+
+def test_the_representation_is_named(digits_audit: tuple[Audit, Path]) -> None:
+    audit = digits_audit[0]
+    assert audit.representation == "the input of layer fc1"
+    assert isinstance(audit.risk, Risk)
+    assert any("from the input of layer fc1" in term.reason for term in audit.risk.terms)
+    tumors = cohaudit.scan(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), digits_in_memory()[1:])
+    assert tumors.representation == "the model's own input, as layer 1 gets it"
+
+
+def test_what_shaped_the_numbers_is_recorded(digits_audit: tuple[Audit, Path], tmp_path: Path) -> None:
+    assert {"weights", "model_args", "data_args", "transform", "class_names"} <= digits_audit[
+        0
+    ].settings.keys()
+    (tmp_path / "net.py").write_text(
+        "import torch, fixtures.digits.net\n"
+        "def build(since, rate): return fixtures.digits.net.build()\n"
+        "def scale(image): return torch.tensor(image).float()[None] / 255\n"
+    )
+    options = ["--model", tmp_path / "net.py:build", "--transform", tmp_path / "net.py:scale"]
+    options += ["--model-arg", "since=2026-01-02", "--model-arg", "rate=nan", "--out", tmp_path / "out"]
+    result = scan(Path("fixtures/digits/model.safetensors"), *options, "--limit", 100)
+    assert result.exit_code == 0, result.output
+    settings = cohaudit.read_audit(tmp_path / "out/audit.json").settings
+    assert settings["model_args"] == {"since": "2026-01-02", "rate": "nan"}
+    assert settings["transform"] == str(tmp_path / "net.py:scale")
 
 
 def test_model_coherence_is_the_energy_weighted_mean_of_the_layers(digits_audit: tuple[Audit, Path]) -> None:
@@ -162,21 +212,147 @@ def test_scan_from_python_takes_settings() -> None:
         cohaudit.scan(model, (inputs, labels), neighbours=5)
 
 
+def test_scan_from_python_evaluates_gates() -> None:
+    model, inputs, labels = digits_in_memory()
+    data = (inputs[:200], labels[:200])
+    audit = cohaudit.scan(model, data, fail_on=["risk>=low", "coherence.layer.fc1<-0.9"])
+    assert [gate.failed for gate in audit.gates] == [True, False]
+    with pytest.raises(ConfigError, match="there is no metric 'riks'"):
+        cohaudit.scan(model, data, fail_on=["riks>=low"])
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"device": "cuda"},
+        {"out": "cohaudit-report"},
+        {"weights": "ema"},
+        {"trust_checkpoint": True},
+        {"model_args": {"width": 3}},
+        {"data": "train.npz"},
+        {"config": cohaudit.Config(model="net.py:build")},
+    ],
+    ids=str,
+)
+def test_scan_from_python_ignores_no_setting(settings: dict[str, Any]) -> None:
+    model, inputs, labels = digits_in_memory()
+    with pytest.raises(ConfigError, match="means nothing for a model in memory"):
+        cohaudit.scan(model, (inputs, labels), **settings)
+
+
+def test_scan_from_python_wants_a_model() -> None:
+    _, inputs, labels = digits_in_memory()
+    with pytest.raises(ModelError, match=r"found 'model\.pth', a str, not a torch\.nn\.Module"):
+        cohaudit.scan("model.pth", (inputs, labels))  # type: ignore[arg-type]  # that is what is tested
+
+
+def test_an_audit_prints_as_a_summary(digits_audit: tuple[Audit, Path]) -> None:
+    audit = digits_audit[0]
+    lines = str(audit).splitlines()
+    assert len(lines) <= 5
+    assert "risk of overfitting: moderate (0.3" in lines[1]
+    assert "suspects: 119" in str(audit)
+    assert "\n" not in repr(audit)
+    assert len(repr(audit)) < 200
+
+
+def test_a_gate_on_a_name_that_is_not_there_is_refused_before_anything_is_measured(tmp_path: Path) -> None:
+    for gate, near in (("coherence.layer.conv9<0.1", "conv"), ("coherence.class.77<0.1", "7")):
+        ended = scan(Path("fixtures/digits/model.safetensors"), "--fail-on", gate, "--out", tmp_path / "out")
+        assert ended.exit_code == 2
+        assert f"--fail-on '{gate}': there is no" in ended.stderr
+        assert f"did you mean {near}" in ended.stderr
+        assert "measure the gradients" not in ended.stderr
+        assert not (tmp_path / "out").exists()
+
+
+def test_a_gate_on_a_module_without_gradients_fails() -> None:
+    model, inputs, labels = digits_in_memory()
+    model = nn.Sequential(model, nn.Identity())
+    audit = cohaudit.scan(model, (inputs[:200], labels[:200]), fail_on=["coherence.layer.1<0.1"])
+    assert audit.gates[0].failed
+    assert "there is no layer '1'" in audit.gates[0].reason
+
+
+def test_a_far_lower_accuracy_than_the_neighbors_reach_is_a_notice(digits_audit: tuple[Audit, Path]) -> None:
+    model, inputs, labels = digits_in_memory()
+    audit = cohaudit.scan(model, (inputs / 4, labels))
+    assert audit.sanity.auditable
+    assert len(audit.notices) == 1
+    assert "the preprocessing or the transform differs from training" in audit.notices[0]
+    assert audit.notices[0] in str(audit)
+    assert digits_audit[0].notices == ()
+
+
+def test_a_class_that_is_fitted_far_better_keeps_its_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a scale common to all classes, its sketches would be zeros in float32."""
+    model, inputs, labels = digits_in_memory()
+    expected = cohaudit.scan(model, (inputs, labels)).classes[0].coherence
+    measure, shrunk = cohaudit.audit.measure, labels == 0
+
+    def fitted_far_better(*args: Any) -> Any:
+        found = measure(*args)
+        factor, squares = np.where(shrunk, 1e-60, 1), np.where(shrunk, 1e-120, 1)
+        class_squares = found.class_squares.copy()
+        class_squares[0] *= 1e-120
+        return replace(
+            found,
+            scale=found.scale * factor,
+            squared_norms=found.squared_norms * squares[:, None],
+            class_squares=class_squares,
+        )
+
+    monkeypatch.setattr("cohaudit.audit.measure", fitted_far_better)
+    found = cohaudit.scan(model, (inputs, labels)).classes[0].coherence
+    assert isinstance(found, Coherence)
+    assert isinstance(expected, Coherence)
+    assert found.pairwise.low < found.pairwise.value < found.pairwise.high
+    assert found.pairwise.low == pytest.approx(expected.pairwise.low, rel=1e-3)
+
+
 def test_limit_takes_a_stratified_subsample_and_says_so(tmp_path: Path) -> None:
     assert scan(Path("fixtures/digits/model.safetensors"), "--limit", 200, "--out", tmp_path).exit_code == 0
     audit = cohaudit.read_audit(tmp_path / "audit.json")
-    assert audit.subject.samples == len(audit.samples)
-    assert abs(audit.subject.samples - 200) <= 5
+    assert audit.subject.samples == len(audit.samples) == 200
     assert audit.subject.samples_total == 1300
     given = truth("digits").set_index("id")["given"]
     assert list(audit.samples["label"]) == list(given[audit.samples["id"]])
-    assert "1,300" in (tmp_path / "report.html").read_text()
+    (notice,) = audit.notices
+    assert notice.startswith("Measured on 200 of 1,300 samples")
+    assert "Support asks 3 neighbors" in notice
+    assert notice in (tmp_path / "report.html").read_text()
+    assert audit.skipped[0].name == "1,100 of 1,300 samples"
+
+
+def test_the_risk_of_a_subsample_is_close_to_that_of_all(digits_audit: tuple[Audit, Path]) -> None:
+    # with as many neighbors as for all samples it would be 0.39 in place of 0.32
+    model, inputs, labels = digits_in_memory()
+    whole, part = digits_audit[0].risk, cohaudit.scan(model, (inputs, labels), limit=325).risk
+    assert isinstance(whole, Risk)
+    assert isinstance(part, Risk)
+    assert part.value == pytest.approx(whole.value, abs=0.05)
+
+
+@given(st.lists(st.integers(1, 60), min_size=2, max_size=12), st.integers(1, 400))
+def test_a_subsample_is_as_large_as_the_limit_says(sizes: list[int], limit: int) -> None:
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    needed = sum(min(size, 2) for size in sizes)
+    if limit < min(needed, len(labels)):
+        with pytest.raises(ConfigError, match=rf"are {needed}\n.*give at least {needed}"):
+            choose_samples(labels, limit, seed=0)
+        return
+    taken = np.bincount(labels[choose_samples(labels, limit, seed=0)])
+    assert taken.sum() == min(limit, len(labels))
+    assert (taken >= np.minimum(sizes, 2)).all()
+    assert (taken <= sizes).all()
+    shares = limit * np.array(sizes) / len(labels)
+    assert (taken <= np.maximum(np.ceil(shares), 2)).all()
 
 
 def test_stratified_choice_keeps_every_class() -> None:
     labels = np.array([0] * 900 + [1] * 90 + [2] * 9 + [3])
     chosen = choose_samples(labels, 100, seed=0)
-    assert np.bincount(labels[chosen]).tolist() == [90, 9, 2, 1]
+    assert np.bincount(labels[chosen]).tolist() == [88, 9, 2, 1]
     assert (np.diff(chosen) > 0).all()
     assert (choose_samples(labels, 100, seed=0) == chosen).all()
     assert (choose_samples(labels, 100, seed=1) != chosen).any()
@@ -227,14 +403,22 @@ def test_inputs_may_be_keywords() -> None:
     pd.testing.assert_frame_equal(audit.samples, plain.samples)
 
 
-def test_a_model_without_any_representation_is_still_measured() -> None:
+def test_a_model_without_any_representation_is_still_measured(tmp_path: Path) -> None:
     """Where no layer has a float input per sample there is coherence, and the rest says why it is missing."""
     torch.manual_seed(0)
     model = nn.EmbeddingBag(20, 3)
     inputs = torch.randint(0, 20, (30, 4))
-    labels = (inputs[:, 0] % 3).numpy()
-    labels[:3] = [0, 1, 2]
-    audit = cohaudit.scan(model, (inputs, labels))
+    labels = model(inputs).argmax(1).numpy()
+    audit = cohaudit.scan(model, (inputs, labels), fail_on=["suspects>0", "suspects>50%", "risk<low"])
     assert isinstance(audit.coherence, Coherence)
     assert isinstance(audit.risk, Skipped)
     assert "suspicion" in {skip.name for skip in audit.skipped}
+    assert audit.samples[["suspicion", "loo_margin"]].isna().all(axis=None)
+    assert set(audit.samples["suggested"]) == {""}
+    assert audit.representation == ""
+    for gate in audit.gates:
+        assert gate.failed, "nothing passes by absence"
+        assert "not measured" in gate.reason
+    _, content, rows = cohaudit.write_report(audit, tmp_path)
+    assert set(json.loads(content.read_text())["samples"]["suspicion"]) == {None}
+    assert pd.read_csv(rows)["suspicion"].isna().all()

@@ -18,7 +18,7 @@ from cohaudit.results import SAMPLE_COLUMNS, Skipped
 
 _COLUMN_TYPES: Mapping[str, type] = {
     **dict.fromkeys(SAMPLE_COLUMNS, float),
-    **dict.fromkeys(("id", "label", "predicted", "suggested"), str),
+    **dict.fromkeys(("id", "label", "predicted", "suggested", "supporters", "opponents"), str),
     "suspect": bool,
     "support_count": int,
 }
