@@ -16,7 +16,7 @@ from audits import HOSTILE, gate, make_audit
 from cohaudit.errors import CohauditError
 from cohaudit.report import audit_to_json, read_audit, render_html
 from cohaudit.report._words import signed
-from cohaudit.results import Preview, Risk, Skipped
+from cohaudit.results import Coherence, Estimate, Preview, Risk, Skipped
 
 SECTIONS = ("verdict", "depth", "classes", "suspects", "method", "certificate", "skipped")
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -158,7 +158,7 @@ def test_the_first_screen_gives_the_verdict_and_its_reasons() -> None:
     assert "0.56 risk, from 0 to 1" in words
     assert "Training accuracy >99.9% chance is 10.0%" in words
     assert "Suspects 12 5.0% of the samples" in words
-    assert "A subsample was audited: 240 of 480 samples" in words
+    assert "Measured on 240 of 480 samples." in words
     assert "neighbors disagree Mean neighborhood support is 0.13" in words
     assert "0.125 0.75 50% 0.38" in words
     assert "Gates" not in words
@@ -179,7 +179,51 @@ def test_a_model_that_is_not_auditable_gets_no_verdict() -> None:
     assert "risk, from 0 to 1" not in words
     assert "1 of 1 gate failed." in words
     assert "No sample is judged" in words
+    assert "Suspects Share" not in words
+    assert "Samples by suspicion" not in words
+    assert "share of suspects" not in words
     assert "Not measured: the model is not auditable" in words
+
+
+def test_samples_without_a_suspicion_are_not_shown_as_judged() -> None:
+    audit = make_audit(suspects=0)
+    words = Page(render_html(replace(audit, samples=audit.samples.assign(suspicion=float("nan"))))).words
+    assert "No sample is judged: the suspicion was not measured" in words
+    assert "Suspects 0" not in words
+    assert "Samples by suspicion" not in words
+
+
+def test_suspicions_near_one_can_be_ranked() -> None:
+    audit = make_audit(suspects=2)
+    rank = {evidence.id: value for evidence, value in zip(audit.evidence, (0.99983, 0.9971), strict=True)}
+    samples = audit.samples.assign(suspicion=audit.samples["id"].map(rank).fillna(audit.samples["suspicion"]))
+    words = Page(render_html(replace(audit, samples=samples))).words
+    assert "0.9998 suspicion" in words
+    assert "0.997 suspicion" in words
+
+
+def test_neighbors_show_their_ids_and_whether_they_are_suspects() -> None:
+    audit = make_audit(suspects=2, evidence=1)
+    first, second = audit.evidence
+    neighbor = replace(first.supporters[0], id=second.id)
+    words = Page(render_html(replace(audit, evidence=(replace(first, supporters=(neighbor,)), second)))).words
+    assert f"{signed(neighbor.cosine)} {neighbor.label} suspect {second.id[:6]}" in words
+    opponent = first.opponents[0]
+    assert f"{signed(opponent.cosine)} {opponent.label} {opponent.id[:6]}" in words
+
+
+def test_a_coherence_below_one_is_put_into_perspective() -> None:
+    audit = make_audit()
+    assert isinstance(audit.coherence, Coherence)
+    low = replace(audit.coherence, m_coherence=Estimate(0.05, 0.04, 0.06))
+    assert "gradients cancel, as near convergence" in Page(render_html(replace(audit, coherence=low))).words
+    assert "what it still learns is memorized" not in page_of().words
+
+
+def test_the_method_names_the_representation_and_the_error_of_cosines() -> None:
+    words = page_of().words
+    assert "ridge regression on the input of layer body.1.fc" in words
+    assert "a cosine near 0 is at most about 0.0156" in words
 
 
 def test_a_risk_that_was_skipped_says_why() -> None:
@@ -190,8 +234,15 @@ def test_a_risk_that_was_skipped_says_why() -> None:
 def test_gates_are_listed_with_their_outcome() -> None:
     words = page_of(gates=(gate(failed=True), gate(failed=False))).words
     assert "1 of 2 gates failed." in words
-    assert "risk>=high failed high (0.5625) the risk is high, at or above high" in words
-    assert "risk>=severe passed" in words
+    assert "failed risk>=high the risk is high, at or above high" in words
+    assert "passed risk>=severe" in words
+    assert words.index("failed risk>=high") < words.index("Why Reason"), "before the reasons of the risk"
+    notices = [
+        attrs["class"]
+        for tag, attrs in page_of(gates=(gate(failed=True),)).tags
+        if tag == "p" and "notice" in str(attrs.get("class"))
+    ]
+    assert notices[0] == "notice failed"
 
 
 def test_a_temperature_is_said_first() -> None:
@@ -270,8 +321,7 @@ def test_what_was_skipped_is_named() -> None:
 
 def test_the_certificate_is_shown() -> None:
     words = page_of().words
-    assert "8 samples computed again, one at a time, by plain autograd" in words
-    assert "99.9% of the trainable parameters" in words
+    assert "8 samples computed again by plain autograd, one at a time; 99.9% of the trainable" in words
     assert "3.1 × 10⁻⁷ 0.001 <0.1% body.0.fc" in words
 
 

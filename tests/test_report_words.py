@@ -7,7 +7,18 @@ from audits import make_audit
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cohaudit.report._words import count, fixed, interval, number, percent, plural, seconds, signed, text
+from cohaudit.report._words import (
+    count,
+    fixed,
+    interval,
+    number,
+    percent,
+    plural,
+    probability,
+    seconds,
+    signed,
+    text,
+)
 from cohaudit.report.thumbnails import thumbnail
 from cohaudit.results import Estimate
 
@@ -27,6 +38,13 @@ from cohaudit.results import Estimate
         (fixed(0.9981), ">0.99"),
         (fixed(0.001), "<0.01"),
         (fixed(1.0), "1.00"),
+        (probability(0.834), "0.83"),
+        (probability(0.001), "<0.01"),
+        (probability(0.9971), "0.997"),
+        (probability(0.99983), "0.9998"),
+        (probability(0.999999), "0.999999"),
+        (probability(1 - 1e-15), ">0.99999999"),
+        (probability(1.0), "1.00"),
         (percent(0.1014), "10.1%"),
         (percent(1.0), "100%"),
         (percent(0.9999), ">99.9%"),

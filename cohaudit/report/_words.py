@@ -13,6 +13,8 @@ _REORDERING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 _LONGEST = 240
 """Most characters of a long form: enough to tell two names apart, hundreds of times on a page."""
+_MOST_NINES = 8
+"""Decimals of a probability near 1 beyond which two are shown alike."""
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -79,6 +81,15 @@ def fixed(value: float) -> str:
     if 0.995 <= value < 1:
         return ">0.99"
     return "–" if math.isnan(value) else f"{value:.2f}"
+
+
+def probability(value: float) -> str:
+    """Write a probability: 0.83; near 1 with as many decimals as it takes to rank it: 0.9998."""
+    if math.isnan(value) or not 0.995 <= value < 1:
+        return fixed(value)
+    decimals = min(_MOST_NINES, math.ceil(-math.log10(1 - value)))
+    cut = math.floor(value * 10**decimals) / 10**decimals  # rounded, it could be written as 1
+    return f"{cut:.{decimals}f}" if decimals < _MOST_NINES else f">{cut:.{decimals}f}"
 
 
 def percent(share: float) -> str:

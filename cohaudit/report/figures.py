@@ -99,12 +99,13 @@ def _add_m_coherence(axes: Axes, samples: int) -> None:
     axes.secondary_yaxis("right", functions=(m_coherence, pairwise)).set_ylabel("m-coherence")
 
 
-def class_bars(classes: Sequence[ClassResult]) -> Markup:
-    """Draw the coherence of each class with its interval, its accuracy and its share of suspects."""
+def class_bars(classes: Sequence[ClassResult], *, suspects: bool) -> Markup:
+    """Draw the coherence of each class with its interval, its accuracy and, if any, its share of suspects."""
     height = 62 + 24 * len(classes)
 
     def draw(figure: Figure, names: Names) -> None:
-        coherence, accuracy, suspects = figure.subplots(1, 3, sharey=True, width_ratios=[5, 2, 2])
+        widths = [5, 2, 2] if suspects else [5, 2]
+        coherence, accuracy, *rest = figure.subplots(1, len(widths), sharey=True, width_ratios=widths)
         left = (16 + _widest(c.name for c in classes)) / _WIDTH
         figure.subplots_adjust(left=left, right=0.97, top=1 - 30 / height, bottom=30 / height, wspace=0.18)
         rows = np.arange(len(classes))
@@ -113,19 +114,20 @@ def class_bars(classes: Sequence[ClassResult]) -> Markup:
         coherence.set_ylim(len(classes) - 0.4, -0.6)
         accuracy.set_title("Accuracy")
         accuracy.barh(rows, [c.accuracy for c in classes], color=MUTED, height=0.6)
-        suspects.set_title("Suspects")
-        suspects.barh(rows, [c.suspects / max(c.samples, 1) for c in classes], color=ORANGE, height=0.6)
-        for axes in (accuracy, suspects):
+        for axes in rest:
+            axes.set_title("Suspects")
+            axes.barh(rows, [c.suspects / max(c.samples, 1) for c in classes], color=ORANGE, height=0.6)
+        for axes in (accuracy, *rest):
             axes.xaxis.set_major_formatter(_PERCENT)
             axes.xaxis.set_major_locator(MaxNLocator(2))
             axes.set_xlim(left=0)
         accuracy.set_xlim(0, 1)
-        for axes in (coherence, accuracy, suspects):
+        for axes in (coherence, accuracy, *rest):
             axes.grid(axis="x")
             axes.tick_params(axis="y", length=0)
             axes.spines["left"].set_visible(axes is not coherence)
 
-    title = "Classes: coherence, accuracy and share of suspects"
+    title = f"Classes: coherence, accuracy{' and share of suspects' if suspects else ''}"
     description = f"{len(classes)} classes; the numbers are in the table that follows."
     return draw_svg("classes", (_WIDTH, height), title, description, draw)
 

@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from cohaudit.report._words import Text, count, interval, number, percent, prose, signed, text
 from cohaudit.report.figures import class_bars, cosine_map
+from cohaudit.report.view._settings import judged
 from cohaudit.results import Audit, ClassCosines, ClassResult, Coherence, Skipped
 
 _DRAWN = 40
@@ -47,6 +48,8 @@ class Pair:
 class Classes:
     """The section."""
 
+    judged: bool
+    """Whether there are suspects to count."""
     bars: Markup
     bars_note: str
     """Which classes the bars leave out; empty when none."""
@@ -65,7 +68,8 @@ def build_classes(audit: Audit) -> Classes:
     cosines = audit.class_cosines
     measured = cosines if isinstance(cosines, ClassCosines) and len(audit.classes) > 1 else None
     return Classes(
-        bars=class_bars(drawn),
+        judged=judged(audit),
+        bars=class_bars(drawn, suspects=judged(audit)),
         bars_note=f"The {_DRAWN} least coherent classes; the table has {left_out} more." if left_out else "",
         rows=tuple(_row(result) for result in audit.classes),
         heat_map=cosine_map([c.name for c in audit.classes], measured.matrix) if measured else None,

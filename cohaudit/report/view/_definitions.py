@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cohaudit.report._words import number, prose
 from cohaudit.report.view._settings import setting
 from cohaudit.results import Audit
 
@@ -34,8 +35,10 @@ def _of_sets(audit: Audit) -> tuple[Definition, ...]:
         Definition(
             "m-coherence",
             "m · α",
-            "How many of the m samples, itself included, a step on one sample helps on average: 1 when every "
-            "sample stands alone, m when all agree, below 1 when they fight.",
+            "How many of the m samples, itself included, a step on one sample helps on average: m when all "
+            "agree, 1 when every sample stands alone, below 1 when they cancel. Near convergence they do "
+            "cancel, whatever was learned: the mean gradient vanishes, so that α and m-coherence say little "
+            "there. Read them at a temperature above 1, or on an earlier checkpoint.",
         ),
         Definition(
             "Pairwise coherence αᵤ",
@@ -53,21 +56,30 @@ def _of_sets(audit: Audit) -> tuple[Definition, ...]:
 
 
 def _of_samples(audit: Audit) -> tuple[Definition, ...]:
+    neighbors = f"{setting(audit, 'neighbors')} samples with the largest |cosine|"
+    if audit.subject.samples < audit.subject.samples_total:
+        neighbors += " (of a subsample fewer, in proportion)"
     return (
         Definition(
             "Neighborhood support",
             "sᵢ = mean of cos(gᵢ, gⱼ) over the neighbors j",
-            f"The neighbors are the {setting(audit, 'neighbors')} samples with the largest |cosine|: those "
-            "that pull at the same weights. Supporters have a positive cosine, opponents a negative one. "
-            "The support count is the number of samples that want mostly the same change: with few, it is "
-            "memorized.",
+            f"The neighbors are the {neighbors}: those that pull at the same weights. Supporters have a "
+            "positive cosine, opponents a negative one. The support count is the number of samples with a "
+            "cosine of at least 0.5, which want mostly the same change: with few, it is memorized.",
+        ),
+        Definition(
+            "Error of a cosine",
+            "√(mean (sketched ‖gᵢ‖² / exact ‖gᵢ‖² − 1)² / 2)",
+            "Cosines between samples come from sketches, short random projections of their gradients. The "
+            f"standard error of a cosine near 0 is at most about {number(audit.cosine_error)}; toward ±1 it "
+            "shrinks. Norms, α and m-coherence are exact.",
         ),
         Definition(
             "Leave-one-out margin",
             "ŷᵢ(given label) − largest ŷᵢ(other label)",
-            "ŷᵢ predicts the label of sample i from all other samples, in the network's own early "
-            "representation. Below 0, the rest of the data would have given it another label: the "
-            "suggested one.",
+            "ŷᵢ predicts the label of sample i from all other samples, by ridge regression on "
+            f"{prose(audit.representation) or 'a representation, which this model lacks'}. Below 0, the rest "
+            "of the data would have given it another label: the suggested one.",
         ),
         Definition(
             "Suspicion",
@@ -82,5 +94,7 @@ def _of_samples(audit: Audit) -> tuple[Definition, ...]:
 _RISK = Definition(
     "Risk",
     "Σ weight · value over the reasons",
-    "The weighted mean of the reasons on the first screen. It ranks models; it is no measured test error.",
+    "The weighted mean of the reasons on the first screen. It ranks models; it is no measured test error. "
+    "Two of the weights follow how well each reason alone ranked 96 models by their true gap between "
+    "training and test; that of the memorized labels is a judgment.",
 )

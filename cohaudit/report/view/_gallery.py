@@ -8,10 +8,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from cohaudit.report._words import Text, count, fixed, number, percent, prose, signed, text
+from cohaudit.report._words import Text, count, number, percent, probability, prose, signed, text
 from cohaudit.report.figures import suspicion_histogram
 from cohaudit.report.thumbnails import Thumbnail, thumbnail
-from cohaudit.report.view._settings import setting
+from cohaudit.report.view._settings import judged, setting
 from cohaudit.results import Audit, Evidence, Neighbor, Preview
 
 _SIDE = 96
@@ -29,7 +29,9 @@ class NeighborView:
     cosine: str
     picture: Thumbnail | None
     words: Text
-    """What stands in the place of a picture: its text, or its id."""
+    """What stands in the place of a picture: its text, or nothing."""
+    suspect: bool
+    """Whether it is a suspect itself."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class Card:
     id: Text
     given: Text
     suggested: Text | None
-    """The label that fits better; None when none does."""
+    """The label that leave-one-out prediction prefers; None when that is the given one."""
     suspicion: str
     bar: str
     """The suspicion as a CSS percentage."""
@@ -97,7 +99,7 @@ def build_gallery(audit: Audit) -> Gallery:
     return Gallery(
         total=total,
         summary=_summary(audit, total, threshold),
-        histogram=suspicion_histogram(suspicion, threshold) if len(suspicion) else None,
+        histogram=suspicion_histogram(suspicion, threshold) if judged(audit) else None,
         cards=tuple(_cards(audit, shown)),
         more=_more(total, len(shown)),
     )
@@ -106,6 +108,8 @@ def build_gallery(audit: Audit) -> Gallery:
 def _summary(audit: Audit, total: int, threshold: float) -> str:
     if not audit.sanity.auditable:
         return "No sample is judged: the model is not auditable."
+    if not judged(audit):
+        return "No sample is judged: the suspicion was not measured, see what was skipped."
     if total == 0:
         return f"No sample reaches a suspicion of {threshold:g}: no label looks wrong."
     share = percent(total / max(len(audit.samples), 1))
@@ -121,19 +125,26 @@ def _more(total: int, shown: int) -> str:
 
 def _cards(audit: Audit, shown: Sequence[Evidence]) -> Iterator[Card]:
     position = {sample_id: i for i, sample_id in enumerate(audit.samples["id"])}
+    suspects = frozenset(audit.samples["id"][audit.samples["suspect"]])
     for rank, evidence in enumerate(shown, 1):
         row = audit.samples.iloc[position[evidence.id]].to_dict()
-        yield _card(rank, evidence, row, audit.previews)
+        yield _card(rank, evidence, row, audit.previews, suspects)
 
 
-def _card(rank: int, evidence: Evidence, row: Mapping[Any, Any], previews: Mapping[str, Preview]) -> Card:
+def _card(
+    rank: int,
+    evidence: Evidence,
+    row: Mapping[Any, Any],
+    previews: Mapping[str, Preview],
+    suspects: frozenset[str],
+) -> Card:
     own = previews[evidence.id]
     return Card(
         rank=rank,
         id=text(evidence.id, 56),
         given=text(row["label"], 28),
         suggested=text(row["suggested"], 28) if row["suggested"] != row["label"] else None,
-        suspicion=fixed(row["suspicion"]),
+        suspicion=probability(row["suspicion"]),
         bar=f"{row['suspicion']:.1%}",
         numbers=(
             ("loss", number(row["loss"])),
@@ -146,18 +157,19 @@ def _card(rank: int, evidence: Evidence, row: Mapping[Any, Any], previews: Mappi
         picture=thumbnail(own.image, _SIDE) if own.image else None,
         text=prose(own.text),
         table=_row_table(evidence, row["label"], previews) if own.kind == "row" else None,
-        opponents=tuple(_neighbor(n, previews[n.id]) for n in evidence.opponents),
-        supporters=tuple(_neighbor(n, previews[n.id]) for n in evidence.supporters),
+        opponents=tuple(_neighbor(n, previews[n.id], n.id in suspects) for n in evidence.opponents),
+        supporters=tuple(_neighbor(n, previews[n.id], n.id in suspects) for n in evidence.supporters),
     )
 
 
-def _neighbor(neighbor: Neighbor, preview: Preview) -> NeighborView:
+def _neighbor(neighbor: Neighbor, preview: Preview, suspect: bool) -> NeighborView:
     return NeighborView(
-        id=text(neighbor.id, 40),
+        id=text(neighbor.id, 14 if preview.image else 40),
         label=text(neighbor.label, 20),
         cosine=signed(neighbor.cosine),
         picture=thumbnail(preview.image, _NEIGHBOR_SIDE) if preview.image else None,
-        words=text(preview.text or neighbor.id, 120),
+        words=text(preview.text, 120),
+        suspect=suspect,
     )
 
 

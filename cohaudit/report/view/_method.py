@@ -62,7 +62,7 @@ def build_certificate(audit: Audit) -> Certificate:
     """Put the certificate into words."""
     certificate = audit.certificate
     return Certificate(
-        summary=f"{plural(certificate.samples, 'sample')} computed again, one at a time, by plain autograd",
+        summary=f"{plural(certificate.samples, 'sample')} computed again by plain autograd, one at a time",
         coverage=percent(certificate.parameter_coverage),
         checks=tuple(_check(check) for check in certificate.checks),
     )

@@ -1,4 +1,4 @@
-"""The settings that an audit was made with."""
+"""The settings that an audit was made with, and whether it judges samples at all."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ from typing import Any
 
 from cohaudit.config import KEYS
 from cohaudit.results import Audit
+
+
+def judged(audit: Audit) -> bool:
+    """Return whether the samples were judged: a model can be not auditable, or lack a representation."""
+    return audit.sanity.auditable and bool(audit.samples["suspicion"].notna().any())
 
 
 def setting(audit: Audit, name: str) -> Any:

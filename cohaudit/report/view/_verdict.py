@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cohaudit.report._words import Text, count, fixed, interval, number, percent, plural, prose, text
-from cohaudit.report.view._settings import setting
+from cohaudit.report.view._settings import judged, setting
 from cohaudit.results import LEVELS, Audit, Coherence, Level, Risk, Skipped
 
 _SENTENCES: dict[Level, str] = {
@@ -15,6 +15,15 @@ _SENTENCES: dict[Level, str] = {
     "high": "Much of what the model fits is shared by few samples: it may do clearly worse on new data.",
     "severe": "Most of what the model fits belongs to single samples: expect much worse on new data.",
 }
+
+
+@dataclass(frozen=True)
+class Notice:
+    """What a reader must know before the numbers."""
+
+    words: str
+    kind: str
+    """How urgent: 'plain', 'warning' or 'failed'."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +65,6 @@ class Gate:
     """One condition of the build and what came of it."""
 
     expression: Text
-    measured: Text
     outcome: str
     """'failed' or 'passed'."""
     reason: str
@@ -75,8 +83,7 @@ class Verdict:
     position: str
     """The risk as a CSS percentage."""
     bands: tuple[Band, ...]
-    notices: tuple[str, ...]
-    """What a reader must know before the numbers."""
+    notices: tuple[Notice, ...]
     tiles: tuple[Tile, ...]
     facts: tuple[tuple[str, Text], ...]
     """What was audited: name and value."""
@@ -100,8 +107,7 @@ def build_verdict(audit: Audit) -> Verdict:
         facts=tuple(_facts(audit)),
         terms=() if risk is None else tuple(_terms(risk)),
         gates=tuple(
-            Gate(text(g.expression), text(g.measured), "failed" if g.failed else "passed", prose(g.reason))
-            for g in audit.gates
+            Gate(text(g.expression), "failed" if g.failed else "passed", prose(g.reason)) for g in audit.gates
         ),
     )
 
@@ -124,18 +130,17 @@ def _bands(audit: Audit) -> Iterator[Band]:
         yield Band(level, f"{high - low:.1%}", f"{high:g}")
 
 
-def _notices(audit: Audit) -> Iterator[str]:
-    subject, temperature = audit.subject, setting(audit, "temperature")
-    if subject.samples < subject.samples_total:
-        yield (
-            f"A subsample was audited: {count(subject.samples)} of {count(subject.samples_total)} samples, "
-            "drawn evenly from the classes."
-        )
-    if temperature != 1:
-        yield f"Gradients are those of the loss on logits / {temperature:g}: no longer those of the training."
-    failed = sum(gate.failed for gate in audit.gates)
+def _notices(audit: Audit) -> Iterator[Notice]:
+    failed, temperature = sum(gate.failed for gate in audit.gates), setting(audit, "temperature")
     if failed:
-        yield f"{failed} of {plural(len(audit.gates), 'gate')} failed."
+        yield Notice(f"{failed} of {plural(len(audit.gates), 'gate')} failed.", "failed")
+    for notice in audit.notices:
+        yield Notice(prose(notice), "warning")
+    if temperature != 1:
+        words = (
+            f"Gradients are those of the loss on logits / {temperature:g}: no longer those of the training."
+        )
+        yield Notice(words, "plain")
 
 
 def _tiles(audit: Audit) -> Iterator[Tile]:
@@ -143,11 +148,13 @@ def _tiles(audit: Audit) -> Iterator[Tile]:
     yield Tile("Training accuracy", percent(sanity.accuracy), f"chance is {percent(sanity.chance)}")
     yield Tile("Samples", count(samples), f"in {plural(len(audit.classes), 'class')}")
     suspects = int(audit.samples["suspect"].sum())
-    if sanity.auditable:
+    if judged(audit):
         yield Tile("Suspects", count(suspects), f"{percent(suspects / max(samples, 1))} of the samples")
     if isinstance(audit.coherence, Coherence):
         m_coherence = audit.coherence.m_coherence
-        yield Tile("m-coherence", number(m_coherence.value), f"of {count(samples)}; {interval(m_coherence)}")
+        low = "; below 1 gradients cancel, as near convergence" if m_coherence.value < 1 else ""
+        note = f"of {count(samples)}; {interval(m_coherence)}{low}"
+        yield Tile("m-coherence", number(m_coherence.value), note)
     yield Tile("Parameters", count(audit.subject.parameters), f"in {plural(len(audit.layers), 'layer')}")
 
 
