@@ -198,8 +198,8 @@ def test_suspicions_near_one_can_be_ranked() -> None:
     rank = {evidence.id: value for evidence, value in zip(audit.evidence, (0.99983, 0.9971), strict=True)}
     samples = audit.samples.assign(suspicion=audit.samples["id"].map(rank).fillna(audit.samples["suspicion"]))
     words = Page(render_html(replace(audit, samples=samples))).words
-    assert "0.9998 suspicion" in words
-    assert "0.997 suspicion" in words
+    assert "0.99983 suspicion" in words
+    assert "0.9971 suspicion" in words
 
 
 def test_neighbors_show_their_ids_and_whether_they_are_suspects() -> None:

@@ -84,10 +84,10 @@ def fixed(value: float) -> str:
 
 
 def probability(value: float) -> str:
-    """Write a probability: 0.83; near 1 with as many decimals as it takes to rank it: 0.9998."""
+    """Write a probability: 0.83; near 1 with as many decimals as it takes to rank it: 0.99983."""
     if math.isnan(value) or not 0.995 <= value < 1:
         return fixed(value)
-    decimals = min(_MOST_NINES, math.ceil(-math.log10(1 - value)))
+    decimals = min(_MOST_NINES, math.ceil(-math.log10(1 - value)) + 1)
     cut = math.floor(value * 10**decimals) / 10**decimals  # rounded, it could be written as 1
     return f"{cut:.{decimals}f}" if decimals < _MOST_NINES else f">{cut:.{decimals}f}"
 
