@@ -312,14 +312,12 @@ class Audit:
 
     def __str__(self) -> str:
         """Return a summary of a few lines."""
-        subject, sanity = self.subject, self.sanity
+        subject, sanity, risk = self.subject, self.sanity, self.risk
         lines = [f"cohaudit audit of {subject.checkpoint} ({subject.model}), {subject.samples:,} samples"]
-        if not sanity.auditable:
-            lines.append(f"not auditable: {sanity.reason}")
-        elif isinstance(self.risk, Skipped):
-            lines.append(f"risk of overfitting: not estimated: {self.risk.reason}")
+        if isinstance(risk, Skipped):
+            lines.append(f"no verdict: {risk.reason if sanity.auditable else sanity.reason}")
         else:
-            lines.append(f"risk of overfitting: {self.risk.level} ({self.risk.value:.2f} of 1)")
+            lines.append(f"risk of overfitting: {risk.level} ({risk.value:.2f} of 1)")
         lines.append(f"training accuracy: {sanity.accuracy:.2%}, mean loss {sanity.mean_loss:.4g}")
         if sanity.auditable and self.samples["suspicion"].notna().any():
             lines.append(f"suspects: {int(self.samples['suspect'].sum()):,} (.samples has one row a sample)")
