@@ -15,7 +15,9 @@ import pytest
 import cohaudit
 
 PACKAGE = Path(cohaudit.__file__).parent
-LONGEST_FILE = 400
+LONGEST_FILE = 330
+LONGEST_OF_GRADIENTS = 400
+"""The pass over the data and the plan for it are each one subject, and not short."""
 
 MEASURING = {"cohaudit.checkpoint", "cohaudit.model", "cohaudit.data", "cohaudit.gradients", "cohaudit.audit"}
 READS_RESULTS_ONLY = (
@@ -183,6 +185,9 @@ def test_the_command_line_starts_without_heavy_imports() -> None:
 
 
 def test_files_are_of_one_subject_and_readable_in_one_sitting() -> None:
-    lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in MODULES.values()}
-    assert [path for path, count in lines.items() if count > LONGEST_FILE] == []
-    assert [path for path in lines if path.stem.strip("_") in {"utils", "util", "helpers", "misc"}] == []
+    lines = {name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in MODULES.items()}
+    longest = {True: LONGEST_OF_GRADIENTS, False: LONGEST_FILE}
+    assert [name for name, n in lines.items() if n > longest[within(name, "cohaudit.gradients")]] == []
+    assert [
+        path for path in MODULES.values() if path.stem.strip("_") in {"utils", "util", "helpers", "misc"}
+    ] == []
