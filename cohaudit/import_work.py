@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import textwrap
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -52,8 +51,14 @@ def _work(body: list[ast.stmt]) -> Iterator[Work]:
         elif isinstance(node, ast.Call):
             signs = set(_signs(node, functions))
             if signs:
-                called = f"{ast.unparse(node.func)}({'…' if node.args or node.keywords else ''})"
-                yield Work(node.lineno, textwrap.shorten(called, 60), bool(signs & CERTAIN))
+                yield Work(node.lineno, _shown(node), bool(signs & CERTAIN))
+
+
+def _shown(call: ast.Call) -> str:
+    """Return a call as written, but for its arguments and for what it is called on if that is no name."""
+    name = ast.unparse(call.func)
+    short = name if name.replace(".", "").isidentifier() else f"….{name.rpartition('.')[2]}"
+    return f"{short}({'…' if call.args or call.keywords else ''})"
 
 
 def _signs(call: ast.Call, functions: dict[str, _Function]) -> Iterator[str]:

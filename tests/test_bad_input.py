@@ -442,7 +442,7 @@ CASES: dict[str, tuple[Make, list[str]]] = {
     ),
     "table without the label column": (
         table(lambda rows: rows.drop(columns="diagnosis")),
-        ["train.csv", "labels = 'diagnosis'", "'id'", "mean_radius"],
+        ["train.csv", "labels (--labels) = 'diagnosis'", "'id'", "mean_radius"],
     ),
     "label of an unknown class": (
         table(lambda rows: rows.assign(diagnosis=["bening", *rows["diagnosis"][1:]])),

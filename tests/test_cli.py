@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from cohaudit.config import KEYS, Config
 from cohaudit.config_file import option_name
 from cohaudit.config_values import Table, Texts, Thresholds
 from cohaudit.errors import CheckpointError
+from cohaudit.gates import evaluate_gate, parse_gate
 from cohaudit.progress import Progress, SilentProgress
 from cohaudit.results import Audit
 
@@ -49,7 +50,8 @@ class FakeScan:
             advance(240)
         if isinstance(self.result, BaseException):
             raise self.result
-        return self.result
+        gates = (evaluate_gate(parse_gate(text), self.result) for text in config.fail_on)
+        return replace(self.result, gates=tuple(gates))
 
 
 @pytest.fixture
@@ -355,8 +357,9 @@ class TestProcess:
         (tmp_path / "cohaudit.toml").write_text(COMPLETE)
         (tmp_path / "model.pt").touch()
         script = (
-            "import sys, types; from audits import make_audit; from cohaudit.cli import main;"
-            "sys.modules['cohaudit.audit'] = types.SimpleNamespace(scan_checkpoint=lambda *_: make_audit());"
+            "import sys, types; from audits import gate, make_audit; from cohaudit.cli import main;"
+            f"audit = make_audit(gates=(gate(failed={bool(code)}),));"
+            "sys.modules['cohaudit.audit'] = types.SimpleNamespace(scan_checkpoint=lambda *_: audit);"
             f"main(['scan', 'model.pt', '--fail-on', {gate!r}, {form!r}])"
         )
         reader, writer = os.pipe()

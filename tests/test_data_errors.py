@@ -184,7 +184,7 @@ OPENING: dict[str, tuple[Make, list[str]]] = {
         npz(images=X),
         ["several candidates for inputs: x, images", "(--inputs)"],
     ),
-    "unknown array": (npz(labels="yy"), ["labels = 'yy'", "'y' [4] int64", "did you mean y"]),
+    "unknown array": (npz(labels="yy"), ["labels (--labels) = 'yy'", "'y' [4] int64", "did you mean y"]),
     "several arrays as inputs": (npz(inputs=("x", "y")), ["inputs", "2 arrays"]),
     "flat uint8": (npz(x=np.zeros((4, 9), np.uint8)), ["uint8", "[4, 9]", "float32"]),
     "ambiguous channels": (npz(x=np.zeros((4, 3, 5, 3), np.uint8)), ["channels first or channels last"]),
@@ -229,7 +229,10 @@ OPENING: dict[str, tuple[Make, list[str]]] = {
     "column twice": (csv("a,a,label\n0,1,0\n"), ["'a'", "occurs twice"]),
     "no label column": (csv("a,b\n1,2\n"), ["no labels", "'a', 'b'", "with labels (--labels)"]),
     "two label columns": (csv("y,label\n1,2\n"), ["several candidates for labels: y, label"]),
-    "unknown input column": (csv("a,label\n1,0\n", inputs=("b",)), ["inputs = 'b'", "use one of a, label"]),
+    "unknown input column": (
+        csv("a,label\n1,0\n", inputs=("b",)),
+        ["inputs (--inputs) = 'b'", "use one of a, label"],
+    ),
     "label among the inputs": (
         csv("a,label\n1,0\n", inputs=("a", "label")),
         ["label column is among the inputs"],

@@ -266,6 +266,7 @@ class TestWork:
         ("source", "found"),
         [
             ("loss.backward()", ["loss.backward()"]),
+            ("criterion(net(x), y).backward()", ["….backward()"]),
             ("torch.save(net.state_dict(), 'm.pt')", ["torch.save(…)"]),
             ("with torch.enable_grad():\n    loss.backward()", ["loss.backward()"]),
             ("try:\n    save_file(x, 'm')\nexcept OSError: ...", ["save_file(…)"]),

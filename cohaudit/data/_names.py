@@ -42,7 +42,7 @@ class Names:
         """
         if wanted and wanted not in self._available:
             raise DataError(
-                f"{self._source}, {option} = {wanted!r}",
+                f"{self._source}, {setting(option)} = {wanted!r}",
                 f"not found among {self._listing()}",
                 did_you_mean(wanted, self._available),
             )
