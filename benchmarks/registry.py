@@ -1,0 +1,41 @@
+"""The methods by name, in the order of the table, and how their failures are told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import methods
+import peers
+from peers import PeerNotInstalledError
+
+METHODS: Mapping[str, methods.Method] = {
+    "plain": methods.plain,
+    "cohaudit": methods.cohaudit,
+    "vmap(grad)": methods.vmap_grad,
+    "opacus ghost": peers.opacus_ghost,
+    "opacus gradients": peers.opacus_gradients,
+    "backpack l2": peers.backpack_l2,
+    "backpack gradients": peers.backpack_gradients,
+    "loop": methods.loop,
+}
+"""`plain` is what the others are measured in."""
+
+LOOP_SAMPLES = 64
+"""The loop's time is the same for every sample: it runs on this many, and the rest is extrapolated."""
+
+NOT_INSTALLED = "not installed"
+
+
+def usual_samples(method: str, samples: int) -> int:
+    """Return how many of the samples a method is run on."""
+    return min(samples, LOOP_SAMPLES) if method == "loop" else samples
+
+
+def short(error: Exception) -> str:
+    """Return an error in one line that fits a table."""
+    if isinstance(error, PeerNotInstalledError):
+        return NOT_INSTALLED
+    while error.args and isinstance(error.args[0], list) and isinstance(error.args[0][0], Exception):
+        error = error.args[0][0]  # Opacus lists what it refuses: the first is enough
+    line = f"{type(error).__name__}: {error}".partition("\n")[0]
+    return line if len(line) <= 120 else f"{line[:119]}…"
