@@ -160,12 +160,46 @@ def folded() -> nn.Module:
     return Apply(forward, body=nn.Linear(5, 6), head=nn.Linear(6, CLASSES))
 
 
-def lstm() -> nn.Module:
-    return Apply(
-        lambda net, x: net.head(net.rnn(x)[0][:, -1]),
-        rnn=nn.LSTM(5, 4, batch_first=True),
-        head=nn.Linear(4, CLASSES),
-    )
+def folded_last() -> nn.Module:
+    def forward(net: Any, x: Tensor) -> Tensor:
+        hidden = torch.tanh(net.body(x.transpose(0, 1).reshape(-1, 5)))
+        return net.head(hidden.reshape(-1, len(x), 6).mean(0))
+
+    return Apply(forward, body=nn.Linear(5, 6), head=nn.Linear(6, CLASSES))
+
+
+def sequences() -> Tensor:
+    return torch.randn(SAMPLES, 4, 5)
+
+
+def recurrent_layer(kind: type[nn.RNNBase], **options: Any) -> Callable[[], nn.Module]:
+    options = {"batch_first": True, "hidden_size": 4} | options
+
+    def forward(net: Any, x: Tensor) -> Tensor:
+        if options["batch_first"]:
+            return net.head(net.rnn(x)[0][:, -2:].mean(1))
+        return net.head(net.rnn(x.transpose(0, 1))[0][-2:].mean(0))
+
+    wide = 8 if options.get("bidirectional") else 4
+    return lambda: Apply(forward, rnn=kind(5, **options), head=nn.Linear(wide, CLASSES))
+
+
+def last_state() -> nn.Module:
+    def forward(net: Any, x: Tensor) -> Tensor:
+        _, (h, c) = net.rnn(x)
+        return net.head(h[-1] + c[0])
+
+    rnn = nn.LSTM(5, 4, num_layers=2, batch_first=True)
+    return Apply(forward, rnn=rnn, head=nn.Linear(4, CLASSES))
+
+
+def packed() -> nn.Module:
+    def forward(net: Any, x: Tensor) -> Tensor:
+        lengths = torch.full((len(x),), 3)
+        rows = nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True)
+        return net.head(net.rnn(rows)[1][0][-1])
+
+    return Apply(forward, rnn=nn.LSTM(5, 4, batch_first=True), head=nn.Linear(4, CLASSES))
 
 
 def attention() -> nn.Module:
@@ -173,6 +207,29 @@ def attention() -> nn.Module:
         return net.head(net.attend(x, x, x, need_weights=False)[0].mean(1))
 
     return Apply(forward, attend=nn.MultiheadAttention(8, 2, batch_first=True), head=nn.Linear(8, CLASSES))
+
+
+def attention_batch_second() -> nn.Module:
+    def forward(net: Any, x: Tensor) -> Tensor:
+        x = x.transpose(0, 1)
+        return net.head(net.attend(x, x, x)[0].mean(0))
+
+    attend = nn.MultiheadAttention(8, 2, add_bias_kv=True)
+    return Apply(forward, attend=attend, head=nn.Linear(8, CLASSES))
+
+
+def cross_attention() -> nn.Module:
+    def forward(net: Any, x: Tensor, y: Tensor) -> Tensor:
+        y = net.widen(y)
+        return net.head(net.attend(x, y, y, need_weights=False)[0].mean(1) + net.other(x, y, y)[0].mean(1))
+
+    return Apply(
+        forward,
+        widen=nn.Linear(6, 8),
+        attend=nn.MultiheadAttention(8, 2, batch_first=True),
+        other=nn.MultiheadAttention(8, 2, batch_first=True, kdim=8, vdim=8, bias=False),
+        head=nn.Linear(8, CLASSES),
+    )
 
 
 def weight_norm() -> nn.Module:
@@ -209,9 +266,8 @@ CASES: dict[str, Case] = {
         {},
     ),
     "linear, batch in the second dimension": Case(batch_second, lambda: torch.randn(SAMPLES, 4, 5), {}),
-    "linear, positions folded into the batch": Case(
-        folded, lambda: torch.randn(SAMPLES, 4, 5), {"body": "loop"}
-    ),
+    "linear, positions folded into the batch": Case(folded, lambda: torch.randn(SAMPLES, 4, 5), {}),
+    "linear, the batch folded into positions": Case(folded_last, lambda: torch.randn(SAMPLES, 4, 5), {}),
     "conv1d": Case(conv_net(1, stride=2, padding=2, dilation=2), images(4, 11), {}),
     "conv2d": Case(conv_net(2, stride=(2, 1), padding=(1, 0)), images(4, 6, 5), {}),
     "conv2d grouped": Case(conv_net(2, groups=2, padding="same", dilation=2), images(4, 6, 5), {}),
@@ -239,33 +295,54 @@ CASES: dict[str, Case] = {
     "residual with in-place addition": Case(residual, images(3, 4, 4), {}),
     "embedding with a padding row": Case(text_cnn, tokens, {}),
     "embedding tied to the head": Case(tied, tokens, {}),
-    "embedding used again by a function": Case(tied_by_function, tokens, {"embed": "loop"}),
+    "embedding used again by a function": Case(tied_by_function, tokens, {}),
     "one layer called three times": Case(recurrent, vectors(5), {}),
     "transposed convolution": Case(
         lambda: nn.Sequential(
             nn.ConvTranspose2d(2, 3, 3, stride=2), nn.Tanh(), nn.Flatten(), nn.LazyLinear(CLASSES)
         ),
         images(2, 3, 3),
-        {"0": "vmap"},
+        {},
     ),
     "root mean square norm": Case(
         lambda: nn.Sequential(nn.Linear(5, 6), nn.RMSNorm(6), nn.Linear(6, CLASSES)),
         vectors(5),
-        {"1": "vmap"},
+        {},
     ),
     "raw parameters": Case(
         lambda: nn.Sequential(nn.Linear(5, 6), Scale(6), nn.Linear(6, CLASSES)), vectors(5), {"1": "vmap"}
     ),
-    "attention": Case(
-        attention, lambda: torch.randn(SAMPLES, 4, 8), {"attend": "vmap", "attend.out_proj": "vmap"}
+    "attention": Case(attention, lambda: torch.randn(SAMPLES, 4, 8), {}),
+    "attention, batch second": Case(
+        attention_batch_second, lambda: torch.randn(SAMPLES, 4, 8), {"attend": "vmap"}
+    ),
+    "attention of one sequence to another": Case(
+        cross_attention,
+        lambda: (torch.randn(SAMPLES, 4, 8), torch.randn(SAMPLES, 3, 6)),
+        {"attend": "vmap", "other": "vmap"},
     ),
     "class token and positions": Case(
         ClassToken,
         lambda: torch.randn(SAMPLES, 5, 8),
-        {"(model)": "vmap", "block.self_attn": "vmap", "block.self_attn.out_proj": "vmap"},
+        {"(model)": "vmap"},
     ),
     "parametrized weight": Case(weight_norm, vectors(5), {"0": "vmap"}),
-    "LSTM": Case(lstm, lambda: torch.randn(SAMPLES, 4, 5), {"rnn": "loop"}),
+    "LSTM": Case(recurrent_layer(nn.LSTM), sequences, {}),
+    "LSTM, two layers, both ways, batch second": Case(
+        recurrent_layer(nn.LSTM, num_layers=2, bidirectional=True, batch_first=False), sequences, {}
+    ),
+    "LSTM without bias": Case(recurrent_layer(nn.LSTM, bias=False), sequences, {}),
+    "LSTM with projections": Case(
+        recurrent_layer(nn.LSTM, proj_size=4, hidden_size=6), sequences, {"rnn": "vmap"}
+    ),
+    "LSTM, its last state": Case(last_state, sequences, {}),
+    "LSTM on packed sequences": Case(packed, sequences, {"rnn": "loop"}),
+    "GRU": Case(recurrent_layer(nn.GRU), sequences, {}),
+    "GRU, two layers, both ways, batch second": Case(
+        recurrent_layer(nn.GRU, num_layers=2, bidirectional=True, batch_first=False), sequences, {}
+    ),
+    "recurrent layer, tanh": Case(recurrent_layer(nn.RNN, bidirectional=True), sequences, {}),
+    "recurrent layer, ReLU": Case(recurrent_layer(nn.RNN, nonlinearity="relu"), sequences, {}),
     "frozen first layer": Case(partly_frozen, vectors(5), {}),
     "two inputs": Case(two_inputs, lambda: (torch.randn(SAMPLES, 5), torch.randn(SAMPLES, 4)), {}),
 }

@@ -20,11 +20,11 @@ from torch.utils import _pytree as pytree
 from cohaudit.errors import CohauditError, EngineError, ModelError, told
 from cohaudit.gradients.certificate import certify
 from cohaudit.gradients.engine import Engine
-from cohaudit.gradients.per_sample import PerSample
+from cohaudit.gradients.per_sample import PerSample, pieces
 from cohaudit.gradients.plan import Path, Plan, call, make_plan
-from cohaudit.gradients.residuals import class_logits, logits_of
+from cohaudit.gradients.residuals import Residuals, class_logits, logits_of
 from cohaudit.gradients.sketch import make_projections
-from cohaudit.gradients.sums import ClassSums
+from cohaudit.gradients.sums import TINY, ClassSums
 from cohaudit.gradients.trial import refuse_failing, refuse_unstable, settle
 from cohaudit.results import Certificate, Skipped
 
@@ -225,8 +225,16 @@ def measure(
     probe = Probe(source, chosen.tolist(), model, device)
     recorded = run.squared_norms[chosen]
     layers = [layer.name for layer in run.layers]
+    run.sums.finish()
     certificate = certify(
-        model, plan, probe, recorded, layers, options.temperature, options.certificate_tolerance
+        model,
+        plan,
+        probe,
+        recorded,
+        layers,
+        run.sum_errors(),
+        options.temperature,
+        options.certificate_tolerance,
     )
     return run.result(certificate)
 
@@ -256,7 +264,9 @@ class _Pass:
         self.features: NDArray[np.float32] | None = None
         self.feature_projection: Tensor | None = None
         layer_index = {name: self.index[owner] for name, owner in plan.layer_of.items()}
-        self.sums = ClassSums(plan.parameters, layer_index, classes, options.class_memory * 2**20)
+        self.sums = ClassSums(
+            plan.parameters, self.projections, layer_index, classes, options.class_memory * 2**20
+        )
 
     def _columns(self) -> dict[str, slice]:
         """Return where each parameter's sketch stands."""
@@ -306,20 +316,30 @@ class _Pass:
 
     def _measure(self, indices: NDArray[np.int64]) -> None:
         labels = torch.from_numpy(self.source.labels[indices])
-        forms: dict[str, PerSample] = {}
         inputs = to_model(self.source.load(indices.tolist()), self.engine.model, self.device)
+        norms = torch.zeros(len(indices), len(self.layers), dtype=torch.float64)
+        sketches = np.zeros((len(indices), self.sketches.shape[1]), dtype=np.float32)
 
-        def consume(name: str, form: PerSample) -> None:
-            layer = self.index[self.plan.layer_of[name]]
-            self.squared_norms[indices, layer] += form.squared_norms().cpu().double().numpy()
-            sketch = form.sketch(self.projections[name])
-            self.sketches[indices, self.columns[name]] = sketch.float().cpu().numpy()
-            forms[name] = form
+        def consume(name: str, form: PerSample, outcome: Residuals) -> None:
+            parameter, layer = self.plan.parameters[name], self.index[self.plan.layer_of[name]]
+            sample_bytes = parameter.numel() * parameter.element_size()
+            for rows, part in pieces(form, len(indices), sample_bytes):
+                norms[rows, layer] += part.squared_norms().cpu().double()
+                sketch = part.sketch(self.projections[name])
+                sketches[rows, self.columns[name]] = sketch.float().cpu().numpy()
+                self.sums.add(name, part, labels[rows], outcome.scale[rows])
 
         outcome, features = self.engine.run(inputs, labels, self.options.temperature, consume)
-        finite = torch.isfinite(outcome.loss) & torch.isfinite(outcome.scale)
-        norms = torch.from_numpy(self.squared_norms[indices].sum(1))
-        bad = (~(finite & torch.isfinite(norms))).nonzero().flatten().tolist()
+        self._refuse_overflow(indices, outcome, norms.sum(1))
+        self.squared_norms[indices] = (norms * outcome.scale.square()[:, None]).numpy()
+        self.sketches[indices] = sketches
+        self.scale[indices], self.loss[indices] = outcome.scale.numpy(), outcome.loss.numpy()
+        self.margin[indices], self.predicted[indices] = outcome.margin.numpy(), outcome.predicted.numpy()
+        self._keep_features(indices, features)
+
+    def _refuse_overflow(self, indices: NDArray[np.int64], outcome: Residuals, norms: Tensor) -> None:
+        finite = torch.isfinite(outcome.loss) & torch.isfinite(outcome.scale) & torch.isfinite(norms)
+        bad = (~finite).nonzero().flatten().tolist()
         if bad:
             sample = self.source.ids[indices[bad[0]]]
             raise EngineError(
@@ -327,11 +347,6 @@ class _Pass:
                 f"loss {outcome.loss[bad[0]].item()}, squared norm of the gradient {norms[bad[0]].item()}",
                 "check the weights and this sample's input for overflow, or build the model in float32",
             )
-        self.squared_norms[indices] *= outcome.scale.square().numpy()[:, None]
-        self.scale[indices], self.loss[indices] = outcome.scale.numpy(), outcome.loss.numpy()
-        self.margin[indices], self.predicted[indices] = outcome.margin.numpy(), outcome.predicted.numpy()
-        self.sums.add(labels, outcome.scale, forms)
-        self._keep_features(indices, features)
 
     def _keep_features(self, indices: NDArray[np.int64], features: Tensor | None) -> None:
         """Keep the features, projected to at most `feature_size` numbers by random signs."""
@@ -351,12 +366,10 @@ class _Pass:
 
     def result(self, certificate: Certificate) -> Measurement:
         """Return the finished measurement."""
-        sketched = self._sketched_class_sums
-        gram, error = self.sums.gram(sketched)
+        gram, error = self.sums.gram()
         features = (
             self.features if self.features is not None else np.zeros((len(self.scale), 0), dtype=np.float32)
         )
-        source = self.plan.features
         return Measurement(
             layers=self.layers,
             squared_norms=self.squared_norms,
@@ -367,7 +380,7 @@ class _Pass:
             sketches=self.sketches,
             scale=self.scale,
             features=features,
-            feature_layer=source.name if source is not None and features.shape[1] else "",
+            feature_layer=self.plan.feature_layer if features.shape[1] else "",
             loss=self.loss,
             margin=self.margin,
             predicted=self.predicted,
@@ -375,10 +388,19 @@ class _Pass:
             skipped=self.plan.skipped,
         )
 
-    def _sketched_class_sums(self) -> Array:
-        """Return the sketch of each class's gradient sum, [C, columns]: the map is linear."""
-        sums = np.zeros((len(self.source.class_names), self.sketches.shape[1]))
-        for c in range(len(sums)):
-            rows = self.source.labels == c
-            sums[c] = self.scale[rows] @ self.sketches[rows]
-        return sums
+    def sum_errors(self) -> Array:
+        """Return how far the sums are from the samples' sketches, per layer.
+
+        A sketch is linear: the sketch of a class's sum is the sum of its samples' sketches, so that ten
+        thousand samples added wrongly cannot pass unseen. ‖sketch(Σ g_i) − Σ sketch(g_i)‖ / Σ‖sketch(g_i)‖,
+        the largest over the classes.
+        """
+        errors = np.zeros((len(self.source.class_names), len(self.layers)))
+        for c in range(len(errors)):
+            rows = np.flatnonzero(self.source.labels == c)
+            own, scale = self.sketches[rows], self.scale[rows] / max(self.scale[rows].max(initial=0), TINY)
+            difference = self.sums.sketches[c] / max(self.scale[rows].max(initial=0), TINY) - scale @ own
+            for k, layer in enumerate(self.layers):
+                lengths = np.linalg.norm(own[:, layer.columns], axis=1) @ scale
+                errors[c, k] = np.linalg.norm(difference[layer.columns]) / max(lengths, TINY)
+        return np.asarray(errors.max(0))

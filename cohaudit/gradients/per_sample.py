@@ -2,60 +2,27 @@
 
 Layout everywhere: `[batch, positions, features]`. G_i is the gradient of sample i, shaped like the
 parameter; a "position" is a token, a pixel or one of several calls, and G_i sums over them. Each form
-answers the same five questions (squared norms, weighted sum, dot products, sketch, the gradients
-themselves) in the cheapest way its structure allows.
+answers the same questions (squared norms, weighted sum, dot products, sketch, the gradients themselves) as
+cheaply as its structure allows; where it is not `sparse`, whole gradients formed once serve all of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import add as plus
 from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
+from cohaudit.gradients.convolved import Convolved
+from cohaudit.gradients.dense import Dense, gram_is_cheaper
 from cohaudit.gradients.sketch import Projection
 
-
-@dataclass(frozen=True)
-class Dense:
-    """The gradients themselves.
-
-    Attributes:
-        gradients: G, [batch, *parameter shape].
-    """
-
-    gradients: Tensor
-
-    def rows(self, start: int, stop: int) -> Dense:
-        """Return the samples start..stop-1."""
-        return Dense(self.gradients[start:stop])
-
-    def squared_norms(self) -> Tensor:
-        """Return ‖G_i‖², [batch]."""
-        squares: Tensor = self.gradients.flatten(1).square()
-        return squares.sum(1)
-
-    def weighted_sum(self, weights: Tensor) -> Tensor:
-        """Return Σ_i w_i G_i for weights [batch], shaped like the parameter."""
-        total: Tensor = torch.tensordot(weights.to(self.gradients.dtype), self.gradients, dims=1)
-        return total
-
-    def dot(self, direction: Tensor) -> Tensor:
-        """Return ⟨G_i, direction⟩, [batch], for a direction shaped like the parameter."""
-        return self.gradients.flatten(1) @ direction.flatten()
-
-    def sketch(self, projection: Projection) -> Tensor:
-        """Return the sketch of each G_i, [batch, projection.size]."""
-        if self.gradients.ndim <= 2:
-            return projection.left(self.gradients.flatten(1))
-        matrices = self.gradients.flatten(2)
-        return projection.left(projection.right(matrices).mT).mT.flatten(1)
-
-    def dense(self) -> Dense:
-        """Return itself."""
-        return self
+PIECE_BYTES = 32 * 2**20
+"""Whole gradients of a batch are formed in pieces of this size, about what a processor's cache holds."""
 
 
 @dataclass(frozen=True)
@@ -75,13 +42,10 @@ class Outer:
         return Outer(self.b[start:stop], self.a[start:stop])
 
     def squared_norms(self) -> Tensor:
-        """Return ‖G_i‖² = Σ_tu ⟨a_t, a_u⟩⟨b_t, b_u⟩, [batch]; by Gram matrices or G_i, the smaller."""
-        _, positions, out = self.b.shape
-        if positions == 1:
+        """Return ‖G_i‖² = Σ_tu ⟨a_t, a_u⟩⟨b_t, b_u⟩, [batch]."""
+        if self.b.shape[1] == 1:
             return self.b.square().sum((1, 2)) * self.a.square().sum((1, 2))
-        if positions * (out + self.a.shape[2]) <= out * self.a.shape[2]:
-            return ((self.a @ self.a.mT) * (self.b @ self.b.mT)).sum((1, 2))
-        return self.dense().squared_norms()
+        return ((self.a @ self.a.mT) * (self.b @ self.b.mT)).sum((1, 2))
 
     def weighted_sum(self, weights: Tensor) -> Tensor:
         """Return Σ_i w_i G_i for weights [batch], [out, in]."""
@@ -99,6 +63,12 @@ class Outer:
     def dense(self) -> Dense:
         """Return the gradients themselves, [batch, out, in]."""
         return Dense(self.b.mT @ self.a)
+
+    @property
+    def sparse(self) -> bool:
+        """Whether the form costs less than whole gradients."""
+        _, positions, out = self.b.shape
+        return positions == 1 or gram_is_cheaper(positions, out * self.a.shape[2])
 
 
 @dataclass(frozen=True)
@@ -134,6 +104,11 @@ class Lookup:
         """Return ⟨G_i, direction⟩, [batch], for a direction [rows, dim]."""
         return (direction[self.index] * self.b).sum((1, 2))
 
+    def dot_outer(self, outer: Outer) -> Tensor:
+        """Return ⟨G_i, H_i⟩, [batch], for H_i = Σ_u c_u a_uᵀ: the sum over t, u of c_u[index_t]⟨b_t, a_u⟩."""
+        rows = self.index[:, None, :].expand(-1, outer.b.shape[1], -1)
+        return (outer.b.gather(2, rows).mT * (self.b @ outer.a.mT)).sum((1, 2))
+
     def sketch(self, projection: Projection) -> Tensor:
         """Return Σ_t (P_out e_t)(P_in b_t)ᵀ, flattened to [batch, projection.size]."""
         return (projection.left_rows(self.index, self.b.dtype).mT @ projection.right(self.b)).flatten(1)
@@ -144,19 +119,127 @@ class Lookup:
         index = self.index[:, :, None].expand_as(self.b)
         return Dense(table.scatter_add_(1, index, self.b))
 
+    sparse = True
+    """Whether the form costs less than whole gradients."""
 
-PerSample: TypeAlias = Dense | Outer | Lookup
+
+@dataclass(frozen=True)
+class Lazy:
+    """Gradients that are formed when they are asked for, a few samples at a time.
+
+    Attributes:
+        form: (start, stop) → the gradients of these samples, [stop − start, *parameter shape].
+        start: First sample.
+        stop: Behind the last one.
+    """
+
+    form: Callable[[int, int], Tensor]
+    start: int
+    stop: int
+
+    def rows(self, start: int, stop: int) -> Lazy:
+        """Return the samples start..stop-1."""
+        return Lazy(self.form, self.start + start, min(self.start + stop, self.stop))
+
+    def dense(self) -> Dense:
+        """Return the gradients themselves."""
+        return Dense(self.form(self.start, self.stop))
+
+    def squared_norms(self) -> Tensor:
+        """Return ‖G_i‖², [batch]."""
+        return self.dense().squared_norms()
+
+    def weighted_sum(self, weights: Tensor) -> Tensor:
+        """Return Σ_i w_i G_i for weights [batch], shaped like the parameter."""
+        return self.dense().weighted_sum(weights)
+
+    def dot(self, direction: Tensor) -> Tensor:
+        """Return ⟨G_i, direction⟩, [batch], for a direction shaped like the parameter."""
+        return self.dense().dot(direction)
+
+    def sketch(self, projection: Projection) -> Tensor:
+        """Return the sketch of each G_i, [batch, projection.size]."""
+        return self.dense().sketch(projection)
+
+    sparse = False
+    """Whether the form costs less than whole gradients."""
+
+
+@dataclass(frozen=True)
+class Sum:
+    """The gradients of a parameter that is used several times, in uses of different form.
+
+    Attributes:
+        parts: One per form; a `Lookup` and an `Outer`, as of an embedding tied to the head, stay sparse.
+    """
+
+    parts: tuple[PerSample, ...]
+
+    def rows(self, start: int, stop: int) -> Sum:
+        """Return the samples start..stop-1."""
+        return Sum(tuple(part.rows(start, stop) for part in self.parts))
+
+    def squared_norms(self) -> Tensor:
+        """Return ‖Σ_use G_i‖², cross terms included, [batch]."""
+        match self.parts:
+            case (Lookup() as lookup, Outer() as outer):
+                return lookup.squared_norms() + 2 * lookup.dot_outer(outer) + outer.squared_norms()
+            case _:
+                return self.dense().squared_norms()
+
+    def weighted_sum(self, weights: Tensor) -> Tensor:
+        """Return Σ_i w_i G_i for weights [batch], shaped like the parameter."""
+        return reduce(plus, [part.weighted_sum(weights) for part in self.parts])
+
+    def dot(self, direction: Tensor) -> Tensor:
+        """Return ⟨G_i, direction⟩, [batch], for a direction shaped like the parameter."""
+        return reduce(plus, [part.dot(direction) for part in self.parts])
+
+    def sketch(self, projection: Projection) -> Tensor:
+        """Return the sketch of each G_i, [batch, projection.size]."""
+        return reduce(plus, [part.sketch(projection) for part in self.parts])
+
+    def dense(self) -> Dense:
+        """Return the gradients themselves."""
+        return Dense(reduce(plus, [part.dense().gradients for part in self.parts]))
+
+    @property
+    def sparse(self) -> bool:
+        """Whether the form costs less than whole gradients."""
+        return [type(part) for part in self.parts] == [Lookup, Outer]
+
+
+PerSample: TypeAlias = Dense | Outer | Lookup | Convolved | Lazy | Sum
 
 
 def add(forms: Sequence[PerSample]) -> PerSample:
     """Return the per-sample gradients of a parameter used several times: the sum over its uses.
 
-    Cross terms between the uses are kept: outer products are joined along the positions, anything else
-    is added as whole gradients.
+    Cross terms between the uses are kept: outer products and lookups are joined along the positions.
     """
-    if len(forms) == 1:
-        return forms[0]
+    lookups = [form for form in forms if isinstance(form, Lookup)]
     outers = [form for form in forms if isinstance(form, Outer)]
-    if len(outers) == len(forms):
-        return Outer(torch.cat([form.b for form in outers], 1), torch.cat([form.a for form in outers], 1))
-    return Dense(torch.stack([form.dense().gradients for form in forms]).sum(0))
+    parts: list[PerSample] = []
+    if lookups:
+        index, b = torch.cat([f.index for f in lookups], 1), torch.cat([f.b for f in lookups], 1)
+        parts.append(Lookup(index, b, lookups[0].count))
+    if outers:
+        parts.append(Outer(torch.cat([f.b for f in outers], 1), torch.cat([f.a for f in outers], 1)))
+    parts += [form for form in forms if not isinstance(form, Lookup | Outer)]
+    return parts[0] if len(parts) == 1 else Sum(tuple(parts))
+
+
+def pieces(form: PerSample, samples: int, sample_bytes: int) -> Iterator[tuple[slice, PerSample]]:
+    """Yield the samples of a form, piece by piece, whole gradients formed where that costs less.
+
+    Args:
+        form: Of a batch.
+        samples: The batch's size.
+        sample_bytes: Size of one whole gradient.
+    """
+    ready = form.sparse or isinstance(form, Dense)
+    size = samples if ready else max(1, PIECE_BYTES // max(1, sample_bytes))
+    for start in range(0, samples, size):
+        stop = min(start + size, samples)
+        part = form.rows(start, stop) if size < samples else form
+        yield slice(start, stop), part if ready else part.dense()

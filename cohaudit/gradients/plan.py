@@ -1,66 +1,85 @@
-"""Which module gives which parameter's per-sample gradients, and how: found out by running the model.
+"""Which calls of the forward pass use which parameters, and how: found out by running the model.
 
-Two small batches of different size go through the model. A module that owns parameters and has a closed
-form uses it; any other goes through a vmap of its own vjp; what neither can express is left to a loop of
-single samples. A parameter whose module is never called itself (an attention's output projection) is taken
-by the nearest module around it that is. Nothing is left out without a `Skipped`.
+Two batches of different size go through the model, every call that takes weights is noted, and where the
+two differ stands the batch. A call of a function with a closed form uses it; any other goes through a vmap of
+its own vjp; what neither can express is left to a loop of single samples. Nothing is left out without a
+`Skipped`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 from torch.utils import _pytree as pytree
 
-from cohaudit.errors import EngineError
-from cohaudit.gradients.closed_forms import POSITION_WISE, ClosedForm, closed_form
+from cohaudit.errors import EngineError, told
+from cohaudit.gradients import recurrent
+from cohaudit.gradients.functions import CLOSED_FORMS, ClosedForm
+from cohaudit.gradients.intercept import Call, Interceptor
 from cohaudit.gradients.residuals import logits_of
 from cohaudit.results import Skipped
 
 Path = Literal["closed form", "vmap", "loop"]
 ROOT = "(model)"
 
-
-@dataclass(frozen=True)
-class Call:
-    """The shapes of one call of a module, in a probe.
-
-    Attributes:
-        inputs: Shape of each leaf of the arguments, None for what is not a tensor.
-        outputs: Shape of each leaf of the output, likewise.
-    """
-
-    inputs: tuple[torch.Size | None, ...]
-    outputs: tuple[torch.Size | None, ...]
+MOST_TRACES = 20
+"""Each trace settles what the calls before it return; a network needs two or three."""
 
 
 @dataclass(frozen=True)
-class Capture:
-    """How one module's calls are turned into per-sample gradients.
+class Batch:
+    """Where the samples stand in a tensor.
 
     Attributes:
-        name: The module's name; ROOT for the model itself.
-        module: The module.
-        form: Its closed form; None for the vmap path.
-        parameters: Name within the module → name in the model, of the parameters taken from it.
-        input_dims: Batch dimension of each leaf of its arguments, None for what all samples share.
-        output_dims: Batch dimension of each leaf of its output.
-        calls: Calls per forward pass.
+        dim: Dimension.
+        fold: Entries per sample there: 1, or more where other positions are folded into the batch.
+        inner: Whether the samples of a fold follow one another, rather than the positions of a sample.
     """
 
-    name: str
-    module: nn.Module
+    dim: int
+    fold: int
+    inner: bool = False
+
+    def split(self, tensor: Tensor, samples: int) -> Tensor:
+        """Return the tensor as [samples, ...], each sample as in a batch of its own."""
+        sizes, place = (self.fold, samples), self.dim + 1
+        if not self.inner:
+            sizes, place = (samples, self.fold), self.dim
+        split: Tensor = tensor.unflatten(self.dim, sizes)
+        return split.movedim(place, 0)
+
+    def samples_first(self, tensor: Tensor, samples: int) -> Tensor:
+        """Return the tensor as [samples, ...]; only a fold stays where the batch was."""
+        return self.split(tensor, samples) if self.fold > 1 else tensor.movedim(self.dim, 0)
+
+
+@dataclass(frozen=True)
+class Use:
+    """How one call's weights get their per-sample gradients.
+
+    Attributes:
+        layer: Name of the layer that owns the first of its parameters.
+        form: The closed form; None for the vmap path and for recurrent layers.
+        recurrent: Whether it is a recurrent layer that is unrolled.
+        weights: Label → names of the parameters behind it.
+        inputs: Where the samples stand in each leaf of the arguments, None for what all share.
+        outputs: Likewise for the output.
+        numbers: Position of an integer among the arguments that follows the batch size → its value for one
+            sample.
+    """
+
+    layer: str
     form: ClosedForm | None
-    parameters: Mapping[str, str]
-    input_dims: tuple[int | None, ...]
-    output_dims: tuple[int | None, ...]
-    calls: int
+    recurrent: bool
+    weights: Mapping[str, tuple[str, ...]]
+    inputs: tuple[Batch | None, ...]
+    outputs: tuple[Batch | None, ...]
+    numbers: Mapping[int, int]
 
 
 @dataclass(frozen=True)
@@ -70,38 +89,59 @@ class Plan:
     Attributes:
         parameters: Name → parameter, for each one measured; layer by layer, input side first.
         layer_of: Parameter name → name of the layer that owns it.
-        captures: One per module that is watched.
+        uses: Key of a call → how it is measured.
+        derived: Keys of calls whose output follows from parameters alone.
+        behind: Label of a weight → names of the parameters that it follows from.
         looped: Names of the parameters measured by a loop over samples.
-        features: The capture whose input represents a sample: the first dense layer, else the last module
-            with a float input; None when there is none.
+        features: Key of the use whose input represents a sample: the first dense map, else the last use with
+            a float input; empty when there is none.
         skipped: Parameters that are not measured, and why.
         coverage: Share of the trainable parameters that is measured.
     """
 
     parameters: Mapping[str, nn.Parameter]
     layer_of: Mapping[str, str]
-    captures: tuple[Capture, ...]
+    uses: Mapping[str, Use]
+    derived: frozenset[str]
+    behind: Mapping[str, tuple[str, ...]]
     looped: frozenset[str]
-    features: Capture | None
+    features: str
     skipped: tuple[Skipped, ...]
     coverage: float
 
     def with_loop(self, names: Iterable[str]) -> Plan:
         """Return the plan with these parameters measured by the loop."""
-        looped = self.looped | frozenset(names)
-        kept = [
-            replace(c, parameters={local: full for local, full in c.parameters.items() if full not in looped})
-            for c in self.captures
-        ]
-        return replace(self, captures=tuple(kept), looped=looped)
+        return replace(self, looped=self.looped | frozenset(names))
+
+    def with_inner(self, names: Iterable[str]) -> Plan:
+        """Return the plan with the folds of these parameters' uses read the other way around."""
+
+        def turned(batch: Batch | None) -> Batch | None:
+            return batch if batch is None or batch.fold == 1 else replace(batch, inner=True)
+
+        wanted, uses = set(names), dict(self.uses)
+        for key, use in self.uses.items():
+            if wanted & {name for behind in use.weights.values() for name in behind}:
+                inputs, outputs = map(turned, use.inputs), map(turned, use.outputs)
+                uses[key] = replace(use, inputs=tuple(inputs), outputs=tuple(outputs))
+        return replace(self, uses=uses)
 
     def path(self, layer: str) -> Path:
         """Return the slowest path among a layer's parameters."""
         names = {name for name, owner in self.layer_of.items() if owner == layer}
         if names & self.looped:
             return "loop"
-        generic = {full for c in self.captures if c.form is None for full in c.parameters.values()}
-        return "vmap" if names & generic else "closed form"
+        for use in self.uses.values():
+            generic = use.form is None and not use.recurrent
+            for label, behind in use.weights.items():
+                if names & set(behind) and (generic or label not in self.parameters):
+                    return "vmap"
+        return "closed form"
+
+    @property
+    def feature_layer(self) -> str:
+        """The layer whose input represents a sample; empty when there is none."""
+        return self.uses[self.features].layer if self.features else ""
 
 
 def call(model: nn.Module, inputs: Any) -> Any:
@@ -113,7 +153,7 @@ def call(model: nn.Module, inputs: Any) -> Any:
 
 @contextmanager
 def every_module_called() -> Iterator[None]:
-    """Keep torch from fusing a transformer layer into one operation that calls none of its modules."""
+    """Keep torch from fusing a transformer layer into one operation that shows none of its parts."""
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
@@ -122,117 +162,158 @@ def every_module_called() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(fused)
 
 
-def _shapes(tree: Any) -> tuple[torch.Size | None, ...]:
-    return tuple(leaf.shape if isinstance(leaf, Tensor) else None for leaf in pytree.tree_leaves(tree))
+def is_closed(function: Any) -> bool:
+    """Return whether calls of a function are taken as a whole."""
+    return function in CLOSED_FORMS
 
 
-def _trace(model: nn.Module, inputs: Any) -> dict[nn.Module, list[Call]]:
-    """Run the model once; return each module's calls, the modules in the order in which they were entered."""
-    calls: dict[nn.Module, list[Call]] = {}
+@dataclass
+class _Note:
+    """What a trace notes of one call: sizes of its leaves, integers as they are, and of its outputs."""
 
-    def enter(module: nn.Module, args: Any) -> None:
-        calls.setdefault(module, [])
+    call: Call
+    inputs: list[Any]
+    outputs: list[Any]
+    changes_in_place: bool
 
-    def leave(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-        calls[module].append(Call(_shapes((args, kwargs)), _shapes(output)))
 
-    handles = []
-    try:
-        for module in model.modules():
-            handles.append(module.register_forward_pre_hook(enter))
-            handles.append(module.register_forward_hook(leave, with_kwargs=True))
-        with torch.no_grad(), every_module_called():
+@dataclass
+class _Trace:
+    """One forward pass; `decided` says which calls give derived weights, where that is known."""
+
+    decided: Mapping[str, bool]
+    notes: dict[str, _Note] = field(default_factory=dict)
+    derived: set[str] = field(default_factory=set)
+    behind: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def run(self, model: nn.Module, parameters: Mapping[str, nn.Parameter], inputs: Any) -> None:
+        self.behind = {name: (name,) for name in parameters}
+        with torch.enable_grad(), every_module_called(), Interceptor(parameters, self._visit, is_closed):
             logits_of(call(model, inputs))
-    finally:
-        for handle in handles:
-            handle.remove()
-    return calls
+
+    def _visit(self, interceptor: Interceptor, call: Call) -> Any:
+        tensors = [i for i, leaf in enumerate(call.leaves) if isinstance(leaf, Tensor)]
+        alone = self.decided.get(call.key, set(tensors) == set(call.weights))
+        sizes = [leaf.shape if isinstance(leaf, Tensor) else leaf for leaf in call.leaves]
+        output = interceptor.derive(call) if alone else interceptor.plain(call).run()
+        leaves = pytree.tree_leaves(output)
+        changes = output is None and call.function is Tensor.__setitem__
+        if not changes and not any(isinstance(leaf, Tensor) for leaf in leaves):
+            return output  # a question about the weight, as for its shape
+        shapes = [leaf.shape if isinstance(leaf, Tensor) else None for leaf in leaves]
+        self.notes[call.key] = _Note(call, sizes, shapes, changes)
+        if alone:
+            self.derived.add(call.key)
+            names = tuple(dict.fromkeys(n for label in call.weights.values() for n in self.behind[label]))
+            self.behind |= {f"{call.key}[{i}]": names for i in range(len(leaves))}
+        return output
 
 
-def _batch_dims(
-    small: Sequence[torch.Size | None], large: Sequence[torch.Size | None], sizes: tuple[int, int]
-) -> tuple[int | None, ...] | None:
-    """Return which dimension of each leaf follows the batch size; None if some shape follows it otherwise."""
-    if len(small) != len(large):
+def _batch(first: Any, second: Any, sizes: tuple[int, int]) -> Batch | None:
+    """Return where the batch stands, from a tensor's shapes at both batch sizes.
+
+    Raises:
+        ValueError: If the shapes differ in another way than by samples.
+    """
+    if first == second:
         return None
-    dims: list[int | None] = []
-    for first, second in zip(small, large, strict=True):
-        if first is None or second is None or first == second:
-            dims.append(None)
+    moved = [d for d in range(len(first)) if len(first) == len(second) and first[d] != second[d]]
+    if len(moved) != 1:
+        raise ValueError("shapes differ in more than the batch")
+    large, small = first[moved[0]], second[moved[0]]
+    if large % sizes[0] or large * sizes[1] != small * sizes[0]:
+        raise ValueError("a size does not follow the batch")
+    return Batch(moved[0], large // sizes[0])
+
+
+def _batches(
+    first: Sequence[Any], second: Sequence[Any], sizes: tuple[int, int]
+) -> tuple[tuple[Batch | None, ...], dict[int, int]]:
+    """Return where the samples stand in each tensor, and the integers that follow the batch size."""
+    dims: list[Batch | None] = []
+    numbers = {}
+    for position, (a, b) in enumerate(zip(first, second, strict=True)):
+        if isinstance(a, torch.Size) and isinstance(b, torch.Size):
+            dims.append(_batch(a, b, sizes))
             continue
-        moved = [d for d in range(len(first)) if len(first) == len(second) and first[d] != second[d]]
-        if len(moved) != 1 or (first[moved[0]], second[moved[0]]) != sizes:
-            return None
-        dims.append(moved[0])
-    return tuple(dims)
+        dims.append(None)
+        if type(a) is int and a != b:
+            numbers[position] = _batch((a,), (b,), sizes).fold  # type: ignore[union-attr]
+    return tuple(dims), numbers
 
 
-def _usable_form(
-    module: nn.Module, own: Sequence[str], dims: Sequence[int | None], rank: int
-) -> ClosedForm | None:
-    """Return the module's closed form if it applies to how the module is built and called."""
-    form = closed_form(module)
-    if form is None or parametrize.is_parametrized(module) or not set(own) <= {"weight", "bias"}:
-        return None
-    batch_first = dims[0] == 0
-    position_wise = isinstance(module, POSITION_WISE) and dims[0] is not None and dims[0] < rank - 1
-    return form if batch_first or position_wise else None
+def _trace_both(
+    model: nn.Module, parameters: Mapping[str, nn.Parameter], probes: tuple[Any, Any]
+) -> tuple[_Trace, _Trace]:
+    """Trace both probes, again and again until it is settled which outputs follow from weights alone.
+
+    At first a call of nothing but weights is taken to give a weight, any other not. A "weight" whose shape
+    follows the batch (a class token, expanded) is none; a call that no batch touches (a weight times a
+    constant mask) does give one.
+    """
+    decided: dict[str, bool] = {}
+    for _ in range(MOST_TRACES):
+        first, second = _Trace(decided), _Trace(decided)
+        first.run(model, parameters, probes[0])
+        second.run(model, parameters, probes[1])
+        changed = {}
+        for key in first.notes.keys() & second.notes.keys():
+            a, b = first.notes[key], second.notes[key]
+            if key in first.derived and a.outputs != b.outputs:
+                changed[key] = False
+            elif key not in first.derived and (a.inputs, a.outputs) == (b.inputs, b.outputs):
+                changed[key] = not a.changes_in_place
+        if all(decided.get(key) == value for key, value in changed.items()):
+            break
+        decided |= changed
+    return first, second
 
 
-def _owner_name(parameter: str) -> str:
-    """Return which module owns a parameter; a parametrization belongs to the module that it serves."""
+def _use(a: _Note, b: _Note, behind: Mapping[str, tuple[str, ...]], sizes: tuple[int, int]) -> Use:
+    """Return how a call is measured.
+
+    Raises:
+        ValueError: If only the loop can.
+    """
+    if a.changes_in_place or len(a.inputs) != len(b.inputs) or len(a.outputs) != len(b.outputs):
+        raise ValueError("no output to watch")
+    inputs, numbers = _batches(a.inputs, b.inputs, sizes)
+    outputs, _ = _batches(a.outputs, b.outputs, sizes)
+    if not any(outputs):
+        raise ValueError("the output does not follow the batch")
+    weights = {label: behind[label] for label in a.call.weights.values()}
+    first = next(name for names in weights.values() for name in names)
+    form, unrolled = CLOSED_FORMS.get(a.call.function), False
+    args, kwargs = a.call.arguments()
+    batched = [i for i, batch in enumerate(inputs) if batch is not None]
+    if form is not None:
+        batch = inputs[form.input]
+        placed = batch is not None and (form.position_wise or (batch.dim, batch.fold) == (0, 1))
+        if not placed or batched != [form.input] or not form.usable(*args, **kwargs):
+            form = None
+    elif a.call.function in recurrent.CELLS and not kwargs and recurrent.usable(a.call.function, args):
+        unrolled = inputs[0] == Batch(0 if args[-1] else 1, 1)
+    return Use(owner_name(first), form, unrolled, weights, inputs, outputs, numbers)
+
+
+def owner_name(parameter: str) -> str:
+    """Return which layer owns a parameter; a parametrization belongs to the module that it serves."""
     module = parameter.rpartition(".")[0]
     head, found, _ = f".{module}".partition(".parametrizations.")
-    return head[1:] if found else module
+    return (head[1:] if found else module) or ROOT
 
 
-def _holder(name: str, modules: Mapping[str, nn.Module], called: Mapping[nn.Module, Any]) -> str:
-    """Return the name of the nearest module, from `name` outwards, that the forward pass calls."""
-    while modules.get(name) not in called:
-        name = name.rpartition(".")[0]
-    return name
-
-
-def _captures(
-    model: nn.Module,
-    names: Mapping[int, str],
-    traces: tuple[dict[nn.Module, list[Call]], ...],
-    sizes: tuple[int, int],
-) -> tuple[list[Capture], set[str]]:
-    """Return the captures, and the names of the parameters that no capture can serve."""
-    small, large = traces
-    modules = dict(model.named_modules())
-    wanted: dict[str, dict[str, str]] = {}
-    for local, parameter in model.named_parameters(remove_duplicate=False):
-        if id(parameter) in names:
-            holder = _holder(_owner_name(local), modules, small)
-            wanted.setdefault(holder, {})[local.removeprefix(f"{holder}." if holder else "")] = names[
-                id(parameter)
-            ]
-    captures, left = [], set()
-    for holder, own in wanted.items():
-        module, first, second = modules[holder], small[modules[holder]], large.get(modules[holder], [])
-        dims = {
-            (_batch_dims(a.inputs, b.inputs, sizes), _batch_dims(a.outputs, b.outputs, sizes))
-            for a, b in zip(first, second, strict=False)
-        }
-        inputs, outputs = dims.pop() if len(dims) == 1 else (None, None)
-        if not inputs or not outputs or len(first) != len(second) or set(inputs) == {None}:
-            left |= set(own.values())
-            continue
-        rank = len(first[0].inputs[0] or ())
-        form = _usable_form(module, list(own), inputs, rank)
-        captures.append(Capture(holder or ROOT, module, form, own, inputs, outputs, len(first)))
-    return captures, left
-
-
-def _features(captures: Sequence[Capture], calls: Mapping[nn.Module, list[Call]]) -> Capture | None:
-    """Return the capture that represents a sample by its input."""
-    order = list(calls)
-    entered = sorted(captures, key=lambda capture: order.index(capture.module))
-    dense = [c for c in entered if isinstance(c.module, nn.Linear)]
-    other = [c for c in entered if not isinstance(c.module, nn.Embedding)]
-    return dense[0] if dense else (other[-1] if other else None)
+def _features(uses: Mapping[str, Use], notes: Mapping[str, _Note]) -> str:
+    """Return the key of the use whose input represents a sample; empty if there is none."""
+    lookup = torch.nn.functional.embedding
+    known = {key: notes[key].call for key in uses}
+    dense = [key for key, made in known.items() if made.function is torch.nn.functional.linear]
+    for key in [*dense[:1], *reversed(known)]:
+        leaf = known[key].leaves[0]
+        batched = uses[key].inputs[0] is not None
+        if batched and leaf.is_floating_point() and known[key].function is not lookup:
+            return key
+    return ""
 
 
 def make_plan(model: nn.Module, probes: tuple[Any, Any], sizes: tuple[int, int]) -> Plan:
@@ -251,14 +332,59 @@ def make_plan(model: nn.Module, probes: tuple[Any, Any], sizes: tuple[int, int])
         raise EngineError(
             "model", "none of its parameters is trainable", "leave requires_grad on in the factory"
         )
-    traces = (_trace(model, probes[0]), _trace(model, probes[1]))
-    with torch.enable_grad():
-        total = logits_of(call(model, probes[0])).sum()
-        grads = (
-            torch.autograd.grad(total, list(trainable.values()), allow_unused=True)
-            if total.requires_grad
-            else ()
-        )
+    used = _reaching(model, trainable, probes[0])
+    first, second = _trace_both(model, used, probes)
+    uses, left = {}, set(used)
+    for key, note in first.notes.items():
+        if key not in first.derived:
+            names = {name for label in note.call.weights.values() for name in first.behind[label]}
+            left -= names
+    for key in first.notes.keys() | second.notes.keys():
+        trace = first if key in first.notes else second
+        if key in trace.derived:
+            continue
+        try:
+            uses[key] = _use(first.notes[key], second.notes[key], first.behind, sizes)
+        except (KeyError, ValueError):  # KeyError: the call is made at one of the batch sizes only
+            note = trace.notes[key]
+            left |= {name for label in note.call.weights.values() for name in trace.behind[label]}
+    uses = {key: uses[key] for key in first.notes if key in uses}  # in the order of the calls
+    entered = [name for use in uses.values() for names in use.weights.values() for name in names]
+    layers = list(dict.fromkeys(owner_name(name) for name in [*entered, *used]))
+    order = sorted(used, key=lambda name: layers.index(owner_name(name)))
+    return Plan(
+        parameters={name: used[name] for name in order},
+        layer_of={name: owner_name(name) for name in order},
+        uses=uses,
+        derived=frozenset(first.derived),
+        behind=first.behind,
+        looped=frozenset(left),
+        features=_features(uses, first.notes),
+        skipped=_skipped(model, used),
+        coverage=sum(p.numel() for p in used.values()) / sum(p.numel() for p in trainable.values()),
+    )
+
+
+def _reaching(
+    model: nn.Module, trainable: Mapping[str, nn.Parameter], inputs: Any
+) -> dict[str, nn.Parameter]:
+    """Return the parameters that take part in the output.
+
+    Raises:
+        EngineError: If none does, or autograd cannot tell.
+    """
+    with torch.enable_grad(), every_module_called():
+        total = logits_of(call(model, inputs)).sum()
+    grads: tuple[Tensor | None, ...] = ()
+    if total.requires_grad:
+        try:
+            grads = torch.autograd.grad(total, list(trainable.values()), allow_unused=True)
+        except RuntimeError as error:
+            raise EngineError(
+                "model",
+                f"its gradients cannot be formed: {told(error)}",
+                "check the forward pass; checkpointed activations need use_reentrant=False",
+            ) from error
     used = {name: p for (name, p), g in zip(trainable.items(), grads, strict=False) if g is not None}
     if not used:
         raise EngineError(
@@ -266,19 +392,7 @@ def make_plan(model: nn.Module, probes: tuple[Any, Any], sizes: tuple[int, int])
             "its output depends on none of its parameters",
             "check the forward pass for no_grad or detach",
         )
-    captures, left = _captures(model, {id(p): name for name, p in used.items()}, traces, sizes)
-    modules = dict(model.named_modules())
-    entered = {module: position for position, module in enumerate(traces[0])}
-    order = sorted(used, key=lambda name: entered[modules[_holder(_owner_name(name), modules, entered)]])
-    return Plan(
-        parameters={name: used[name] for name in order},
-        layer_of={name: _owner_name(name) or ROOT for name in order},
-        captures=tuple(captures),
-        looped=frozenset(left),
-        features=_features(captures, traces[0]),
-        skipped=_skipped(model, used),
-        coverage=sum(p.numel() for p in used.values()) / sum(p.numel() for p in trainable.values()),
-    )
+    return used
 
 
 def _skipped(model: nn.Module, used: Mapping[str, nn.Parameter]) -> tuple[Skipped, ...]:

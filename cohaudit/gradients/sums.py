@@ -1,119 +1,147 @@
-"""Exact gradient sums per class, with two gradients in memory at once: the class's and the total."""
+"""Exact gradient sums per class, with two gradients per parameter in memory: the class's and the total."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cohaudit.gradients.dense import Dense
 from cohaudit.gradients.per_sample import PerSample
+from cohaudit.gradients.sketch import Projection
 
 Array = NDArray[np.float64]
+TINY = float(np.finfo(float).tiny)
 
 
 class ClassSums:
-    """Sums of gradients over samples that arrive class by class.
+    """Sums of gradients over samples that arrive class by class, in float64.
 
     Args:
         parameters: Name → parameter.
-        layer_index: Parameter name → position of its layer.
+        projections: Name → its sketch.
+        layer_index: Name → position of its layer.
         classes: Number of classes.
-        memory: Bytes that the classes' sums may take together; beyond it their inner products come from
-            sketches.
+        memory: Bytes that unit vectors along all classes' sums may take together. They give exact inner
+            products of the sums; beyond it, sketches do.
 
     Attributes:
-        class_squares: ‖Σ_{i in c} g_i^l‖², [classes, layers]; complete after the last sample of each class.
+        class_squares: ‖Σ_{i in c} g_i^l‖², [classes, layers]; complete after `finish`.
+        sketches: Sketch of each class's sum, [classes, columns]; likewise.
     """
 
     def __init__(
-        self, parameters: Mapping[str, Tensor], layer_index: Mapping[str, int], classes: int, memory: int
+        self,
+        parameters: Mapping[str, Tensor],
+        projections: Mapping[str, Projection],
+        layer_index: Mapping[str, int],
+        classes: int,
+        memory: int,
     ) -> None:
-        self._parameters, self._layer_index = parameters, layer_index
-        self._layers = max(layer_index.values()) + 1
+        self._layer_index, self._layers = layer_index, max(layer_index.values()) + 1
         self.class_squares = np.zeros((classes, self._layers))
-        self._current, self._total = self._zeros(), self._zeros()
-        self._class = -1
+        self.sketches = np.zeros((classes, sum(p.size for p in projections.values())))
         size = sum(parameter.numel() for parameter in parameters.values())
-        self._kept: NDArray[np.float32] | None = None
-        if size * classes * 4 <= memory:
-            self._kept = np.zeros((classes, size), dtype=np.float32)
+        keep, column = size * classes * 4 <= memory, 0
+        self._sums: dict[str, _Running] = {}
+        for name, parameter in parameters.items():
+            columns = slice(column, column := column + projections[name].size)
+            own = self.class_squares[:, layer_index[name]], self.sketches[:, columns]
+            self._sums[name] = _Running(parameter, projections[name], *own, keep)
 
-    def _zeros(self) -> dict[str, Tensor]:
-        # Apple's GPUs have no float64: there the sums live on the CPU
-        return {
-            name: torch.zeros_like(
-                p, dtype=torch.float64, device="cpu" if p.device.type == "mps" else p.device
-            )
-            for name, p in self._parameters.items()
-        }
-
-    def add(self, labels: Tensor, scale: Tensor, forms: Mapping[str, PerSample]) -> None:
-        """Add a batch.
+    def add(self, name: str, form: PerSample, labels: Tensor, scale: Tensor) -> None:
+        """Add some samples' gradients of one parameter.
 
         Args:
-            labels: int64 [batch], sorted, none below those added before.
-            scale: float64 [batch], what each sample's gradient is multiplied by.
-            forms: Parameter name → per-sample gradients.
+            name: Of the parameter.
+            form: Per-sample gradients.
+            labels: int64 [samples], sorted, none below those added before for this parameter.
+            scale: float64 [samples], what each sample's gradient is multiplied by.
         """
         values, counts = torch.unique_consecutive(labels, return_counts=True)
         stop = 0
         for label, count in zip(values.tolist(), counts.tolist(), strict=True):
             start, stop = stop, stop + count
-            if label != self._class:
-                self._close()
-                self._class = label
-            # fitted samples have tiny gradients: float32 holds them relative to the largest
-            peak = max(scale[start:stop].max().item(), torch.finfo(scale.dtype).tiny)
-            relative = scale[start:stop] / peak
-            for name, form in forms.items():
-                current = self._current[name]
-                part = form.rows(start, stop).weighted_sum(relative.to(self._parameters[name]))
-                current += peak * part.to(current.device).double()
+            part = form if count == len(labels) else form.rows(start, stop)
+            self._sums[name].add(label, part, scale[start:stop])
 
-    def _close(self) -> None:
-        """Finish the current class: its squares, its place in the total, an empty sum for the next."""
-        if self._class < 0:
-            return
-        self.class_squares[self._class] = self._squares(self._current)
-        if self._kept is not None:
-            flat = torch.cat([tensor.flatten() for tensor in self._current.values()])
-            self._kept[self._class] = (
-                (flat / (flat.norm() + torch.finfo(flat.dtype).tiny)).float().cpu().numpy()
-            )
-        for name, tensor in self._current.items():
-            self._total[name] += tensor
-            tensor.zero_()
-        self._class = -1
-
-    def _squares(self, sums: Mapping[str, Tensor]) -> Array:
-        squares = np.zeros(self._layers)
-        for name, tensor in sums.items():
-            squares[self._layer_index[name]] += tensor.square().sum().item()
-        return squares
+    def finish(self) -> None:
+        """Close the last class of each parameter."""
+        for running in self._sums.values():
+            running.close()
 
     def total_squares(self) -> Array:
-        """Return ‖Σ_i g_i^l‖², [layers]; closes the last class."""
-        self._close()
-        return self._squares(self._total)
+        """Return ‖Σ_i g_i^l‖², [layers]."""
+        squares = np.zeros(self._layers)
+        for name, running in self._sums.items():
+            squares[self._layer_index[name]] += running.total.square().sum().item()
+        return squares
 
-    def gram(self, sketched: Callable[[], Array]) -> tuple[Array, float]:
+    def gram(self) -> tuple[Array, float]:
         """Return the inner products of the classes' sums, and the standard error of a cosine among them.
 
-        Args:
-            sketched: Gives the sketches of the sums, [classes, columns]; asked only when the sums
-                themselves were too large to keep. Their error is read off the squared norms, which are
-                known exactly: a sketched cosine errs like a sketched squared norm, by a factor of √2 less.
+        Where the sums were too large to keep, their sketches are used. Their error is read off the squared
+        norms, which are known exactly: a sketched cosine errs like a sketched squared norm, by √2 less.
         """
-        self._close()
-        norms = np.sqrt(self.class_squares.sum(1))
-        if self._kept is not None:
-            unit = self._kept.astype(np.float64)
-            return unit @ unit.T * np.outer(norms, norms), 0.0
-        sums = sketched()
-        gram = sums @ sums.T
-        live = norms > 0
-        relative = np.diag(gram)[live] / norms[live] ** 2 - 1
+        if all(running.units is not None for running in self._sums.values()):
+            return np.sum([running.gram() for running in self._sums.values()], axis=0), 0.0
+        gram, exact = self.sketches @ self.sketches.T, self.class_squares.sum(1)
+        live = exact > 0
+        relative = np.diag(gram)[live] / exact[live] - 1
         return gram, float(np.sqrt(np.mean(relative**2) / 2)) if live.any() else 0.0
+
+
+class _Running:
+    """The sums of one parameter. `squares` [classes] and `sketches` [classes, columns] are filled in."""
+
+    def __init__(
+        self, parameter: Tensor, projection: Projection, squares: Array, sketches: Array, keep: bool
+    ) -> None:
+        # Apple's GPUs have no float64: there the sums live on the CPU
+        device = torch.device("cpu") if parameter.device.type == "mps" else parameter.device
+        self.total = torch.zeros_like(parameter, dtype=torch.float64, device=device)
+        self._current = torch.zeros_like(self.total)
+        self._parameter, self._projection, self._squares, self._sketches = (
+            parameter,
+            projection,
+            squares,
+            sketches,
+        )
+        self._norms = np.zeros(len(squares))
+        self.units = np.zeros((len(squares), parameter.numel()), dtype=np.float32) if keep else None
+        self._class = -1
+
+    def add(self, label: int, form: PerSample, scale: Tensor) -> None:
+        if label != self._class:
+            self.close()
+            self._class = label
+        # fitted samples have tiny gradients: float32 holds them relative to the largest
+        peak = max(scale.max().item(), TINY)
+        part = form.weighted_sum((scale / peak).to(self._parameter))
+        self._current.add_(part.to(self._current.device), alpha=peak)
+
+    def close(self) -> None:
+        """Finish the current class: its square, its sketch, its place in the total; then start from zero."""
+        if self._class < 0:
+            return
+        norm = self._current.norm().item()
+        unit = (self._current / max(norm, TINY)).to(self._parameter)
+        self._norms[self._class] = norm
+        self._squares[self._class] += norm**2
+        sketch = Dense(unit[None]).sketch(self._projection)[0]
+        self._sketches[self._class] = norm * sketch.cpu().double().numpy()
+        if self.units is not None:
+            self.units[self._class] = unit.flatten().float().cpu().numpy()
+        self.total += self._current
+        self._current.zero_()
+        self._class = -1
+
+    def gram(self) -> Array:
+        """Return the inner products of the classes' sums, [classes, classes]."""
+        assert self.units is not None
+        cosines = (self.units @ self.units.T).astype(np.float64)
+        gram: Array = cosines * np.outer(self._norms, self._norms)
+        return gram

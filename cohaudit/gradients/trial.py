@@ -7,12 +7,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import CheckpointError
 
 from cohaudit.errors import EngineError, ModelError, told
-from cohaudit.gradients.engine import Engine, UnsupportedModuleError, sample, single_gradients
+from cohaudit.gradients.engine import Engine, UnsupportedCallError, sample, single_gradients
 from cohaudit.gradients.per_sample import PerSample
 from cohaudit.gradients.plan import Plan, call
-from cohaudit.gradients.residuals import class_logits, logits_of
+from cohaudit.gradients.residuals import Residuals, class_logits, logits_of
 
 STRUCTURAL_ERROR = 1e-2
 """A relative error above this is no rounding: the module is used in a way that its hooks do not see."""
@@ -98,20 +99,27 @@ def settle(model: nn.Module, plan: Plan, inputs: Any, labels: Tensor) -> Plan:
         inputs: A few samples on the model's device.
         labels: Their labels, int64, on the CPU.
     """
+    turned = False
     while True:
         try:
             wrong = _wrong(model, plan, inputs, labels)
-        except UnsupportedModuleError as unsupported:
+        except UnsupportedCallError as unsupported:
             plan = plan.with_loop(unsupported.parameters)
-        else:
+            continue
+        except CheckpointError:  # what is computed again in the backward pass was not watched then
+            plan = plan.with_loop(plan.parameters)
+            continue
+        if not wrong or turned:
             return plan.with_loop(wrong) if wrong else plan
+        # positions may be folded into the batch in either order, which shapes do not tell
+        plan, turned = plan.with_inner(wrong), True
 
 
 def _wrong(model: nn.Module, plan: Plan, inputs: Any, labels: Tensor) -> set[str]:
     """Return the parameters whose gradients differ from plain autograd by more than rounding."""
     found: dict[str, Tensor] = {}
 
-    def keep(name: str, form: PerSample) -> None:
+    def keep(name: str, form: PerSample, outcome: Residuals) -> None:
         found[name] = form.dense().gradients
 
     outcome, _ = Engine(model, plan).run(inputs, labels, 1.0, keep)
@@ -121,9 +129,11 @@ def _wrong(model: nn.Module, plan: Plan, inputs: Any, labels: Tensor) -> set[str
         single_gradients(model, parameters, sample(inputs, i), outcome.direction[i : i + 1])
         for i in range(len(labels))
     ]
-    for name in plan.parameters:
-        expected = torch.stack([single[name] for single in singles])
-        difference = expected - found[name] if name in found else expected
-        if difference.norm() > STRUCTURAL_ERROR * expected.norm():
+    expected = {name: torch.stack([single[name] for single in singles]) for name in plan.parameters}
+    size = sum(float(gradient.norm()) for gradient in expected.values())
+    for name, gradient in expected.items():
+        difference = gradient - found[name] if name in found else gradient
+        rounding = 10 * torch.finfo(gradient.dtype).eps * size  # all that a gradient of zero consists of
+        if difference.norm() > STRUCTURAL_ERROR * gradient.norm() + rounding:
             wrong.add(name)
     return wrong

@@ -1,0 +1,63 @@
+"""Per-sample gradients formed whole, and when that costs less than to work without forming them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cohaudit.gradients.sketch import Projection
+
+GRAM_FACTOR = 8
+"""Reading an entry of a whole gradient three times from memory costs about as much as this many products."""
+
+
+def gram_is_cheaper(positions: int, size: int) -> bool:
+    """Return whether Gram matrices over the positions cost less than whole gradients of this size."""
+    return GRAM_FACTOR * positions**2 <= size
+
+
+@dataclass(frozen=True)
+class Dense:
+    """The gradients themselves.
+
+    Attributes:
+        gradients: G, [batch, *parameter shape].
+    """
+
+    gradients: Tensor
+
+    def rows(self, start: int, stop: int) -> Dense:
+        """Return the samples start..stop-1."""
+        return Dense(self.gradients[start:stop])
+
+    def squared_norms(self) -> Tensor:
+        """Return ‖G_i‖², [batch]."""
+        flat = self.gradients.flatten(1)
+        return torch.bmm(flat[:, None], flat[:, :, None])[
+            :, 0, 0
+        ]  # reads each entry once, and adds in blocks
+
+    def weighted_sum(self, weights: Tensor) -> Tensor:
+        """Return Σ_i w_i G_i for weights [batch], shaped like the parameter."""
+        total: Tensor = torch.tensordot(weights.to(self.gradients.dtype), self.gradients, dims=1)
+        return total
+
+    def dot(self, direction: Tensor) -> Tensor:
+        """Return ⟨G_i, direction⟩, [batch], for a direction shaped like the parameter."""
+        return self.gradients.flatten(1) @ direction.flatten()
+
+    def sketch(self, projection: Projection) -> Tensor:
+        """Return the sketch of each G_i, [batch, projection.size]."""
+        if self.gradients.ndim <= 2:
+            return projection.left(self.gradients.flatten(1))
+        matrices = self.gradients.flatten(2)
+        return projection.left(projection.right(matrices).mT).mT.flatten(1)
+
+    def dense(self) -> Dense:
+        """Return itself."""
+        return self
+
+    sparse = False
+    """Whether the form costs less than whole gradients."""

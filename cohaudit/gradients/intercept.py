@@ -1,0 +1,136 @@
+"""Every call of a torch function that takes one of the model's parameters, seen while it happens.
+
+What is computed from parameters alone (a slice, a normalized weight) is a *derived weight* and watched in
+turn. A function of `torch.nn.functional` that is written in Python is entered, so that an attention layer
+shows its linear maps.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from types import FunctionType
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils import _pytree as pytree
+
+_CHECKS = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call that takes parameters or derived weights.
+
+    Attributes:
+        key: The function, the weights it takes and how often it took them before, as text.
+        function: What is called.
+        leaves: Its arguments, flattened.
+        spec: Their structure, as (args, kwargs).
+        weights: Position among the leaves → label of the weight there.
+    """
+
+    key: str
+    function: Callable[..., Any]
+    leaves: list[Any]
+    spec: pytree.TreeSpec
+    weights: Mapping[int, str]
+
+    def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return (args, kwargs)."""
+        args, kwargs = pytree.tree_unflatten(self.leaves, self.spec)
+        return args, kwargs
+
+    def run(self) -> Any:
+        """Call the function."""
+        args, kwargs = self.arguments()
+        return self.function(*args, **kwargs)
+
+    def with_leaves(self, changed: Mapping[int, Any]) -> Call:
+        """Return the call with other arguments at these positions."""
+        return replace(self, leaves=[changed.get(i, leaf) for i, leaf in enumerate(self.leaves)])
+
+
+class Interceptor(TorchFunctionMode):
+    """While it is active, `visit` decides what a call that takes weights returns.
+
+    Args:
+        parameters: Name → parameter; the names are the labels.
+        visit: Takes the interceptor and a call, whose weights are the objects that the model holds; returns
+            the output.
+        closed: Which functions are not entered even if they are written in Python.
+    """
+
+    def __init__(
+        self,
+        parameters: Mapping[str, Tensor],
+        visit: Callable[[Interceptor, Call], Any],
+        closed: Callable[[Any], bool],
+    ) -> None:
+        super().__init__()
+        self._visit, self._closed = visit, closed
+        self._counts: Counter[str] = Counter()
+        self._labels: dict[int, str] = {}
+        self._seen: list[Tensor] = []  # kept alive, so that no other object takes over an id
+        self.sources: dict[str, Tensor] = {}
+        """Label → the weight in autograd's graph: a leaf for a parameter, what follows for a derived one."""
+        for name, parameter in parameters.items():
+            self._name(parameter, name, parameter.detach().requires_grad_())
+
+    def _name(self, seen: Tensor, label: str, source: Tensor) -> None:
+        self._labels[id(seen)] = label
+        self._seen.append(seen)
+        self.sources[label] = source
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        if not torch.is_grad_enabled():  # what is computed there takes no part in the gradient
+            return func(*args, **kwargs)
+        args = tuple(tuple(a) if isinstance(a, torch.Size) else a for a in args)  # its entries, as leaves
+        leaves, spec = pytree.tree_flatten((args, kwargs))
+        weights = {i: self._labels[id(leaf)] for i, leaf in enumerate(leaves) if id(leaf) in self._labels}
+        if not weights:
+            return func(*args, **kwargs)
+        if not self._closed(func) and (entered := _without_checks(func)) is not None:
+            with self:
+                return entered(*args, **kwargs)
+        about = f"{getattr(func, '__name__', func)}({', '.join(weights.values())})"
+        self._counts[about] += 1
+        return self._visit(self, Call(f"{about} #{self._counts[about]}", func, leaves, spec, weights))
+
+    def plain(self, call: Call) -> Call:
+        """Return the call on weights that autograd does not follow."""
+        return call.with_leaves({i: self.sources[label].detach() for i, label in call.weights.items()})
+
+    def derive(self, call: Call) -> Any:
+        """Run a call of weights alone; what it returns is watched from now on."""
+        output = call.with_leaves({i: self.sources[label] for i, label in call.weights.items()}).run()
+        leaves, spec = pytree.tree_flatten(output)
+        for position, leaf in enumerate(leaves):
+            if isinstance(leaf, Tensor) and leaf.requires_grad:
+                seen = leaves[position] = leaf.detach()
+                self._name(seen, f"{call.key}[{position}]", leaf)
+        return pytree.tree_unflatten(leaves, spec)
+
+
+@cache
+def _without_checks(function: Any) -> Callable[..., Any] | None:
+    """Return a Python function of torch such that its inner calls are seen; None for what has none.
+
+    Such a function asks first whether somebody overrides it as a whole, and would ask us again without end:
+    this is the same code with that question answered by no.
+    """
+    if not isinstance(function, FunctionType) or not any(name in function.__globals__ for name in _CHECKS):
+        return None
+    answered = function.__globals__ | dict.fromkeys(_CHECKS, lambda *arguments: False)
+    copy = FunctionType(
+        function.__code__, answered, function.__name__, function.__defaults__, function.__closure__
+    )
+    copy.__kwdefaults__ = function.__kwdefaults__
+    return copy
