@@ -152,7 +152,9 @@ def _notices(
 def _cosine_error(measured: Measurement) -> float:
     squares = measured.squared_norms.sum(1)
     told = squares > SMALLEST_SQUARE
-    return sketched_cosine_error(measured.sketches[told], squares[told] / np.square(measured.scale[told]))
+    # divided before it is squared again: the square of a tiny scale is 0
+    unit = np.square(np.sqrt(squares[told]) / measured.scale[told])
+    return sketched_cosine_error(measured.sketches[told], unit)
 
 
 def _table(

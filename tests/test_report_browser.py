@@ -47,6 +47,10 @@ const measured = frame => {{
     ids: new Set([...page.querySelectorAll("[id]")].map(element => element.id)).size,
     elements: page.querySelectorAll("[id]").length,
     background: getComputedStyle(page.body).backgroundColor,
+    hidden: [...page.querySelectorAll(".figure, .scroll")].filter(
+      part => part.scrollWidth > part.clientWidth && getComputedStyle(part).backgroundImage == "none"
+    ).length,
+    cut: [...page.querySelectorAll(".figure")].filter(part => part.scrollWidth > part.clientWidth).length,
   }};
 }};
 onload = () => {{ document.title = JSON.stringify([...document.querySelectorAll("iframe")].map(measured)); }};
@@ -113,6 +117,8 @@ def test_no_page_scrolls_sideways(variant: dict[str, Any], tmp_path: Path) -> No
         assert found["scripts"] == 0
         assert found["decoded"] == found["images"]
         assert found["ids"] == found["elements"]
+        assert found["hidden"] == 0, "what scrolls sideways shows that there is more"
+        assert (found["cut"] > 0) == (width == 360)
 
 
 def test_dark_is_dark(tmp_path: Path) -> None:
