@@ -58,6 +58,7 @@ def summary(audit: Audit, files: Sequence[Path], notes: Sequence[str] = ()) -> G
         _verdict(audit),
         *_reasons(audit),
         _sanity(audit),
+        *(_notice(notice) for notice in audit.notices),
         "",
         *(_findings(audit) if audit.sanity.auditable else []),
         _certificate(audit),
@@ -112,6 +113,10 @@ def _sanity(audit: Audit) -> Text:
         f"loss {_number(sanity.mean_loss, 4)}",
     ]
     return _line("Training data", parts)
+
+
+def _notice(notice: str) -> Text:
+    return Text.assemble(("Note: ", "bold yellow"), printable(notice))
 
 
 def _findings(audit: Audit) -> list[RenderableType]:

@@ -108,6 +108,13 @@ def test_a_model_that_cannot_be_audited_gets_no_verdict() -> None:
     assert "mislabeled" not in text
 
 
+def test_what_must_be_known_before_the_numbers_is_said_whole() -> None:
+    notices = ("The preprocessing may differ. " + "Look at it. " * 40, "The sample \x1b[2J is odd.")
+    text = flat(rendered(replace(make_audit(), notices=notices)))
+    assert f"Note: {notices[0]}Note: The sample \\x1b[2J is odd." in text
+    assert text.index("Note: ") < text.index("m-coherence")
+
+
 def test_a_risk_that_was_not_estimated_says_why() -> None:
     audit = replace(make_audit(), risk=Skipped("risk", "there was no time"))
     assert "No verdict: there was no time" in flat(rendered(audit))
