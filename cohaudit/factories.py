@@ -29,7 +29,7 @@ def load_object(spec: str, base: Path, option: str) -> Any:
     """Import the function or class that a setting names.
 
     A file is imported under a private name, so that its own name can shadow nothing, and again after it
-    has changed. The folder of the code is importable while this runs, so its neighbors can be imported.
+    has changed. It can import its neighbors, and what lies in `base` and in the working directory.
     A file that trains or saves a model on import is refused before it does.
 
     Args:
@@ -53,7 +53,7 @@ def load_object(spec: str, base: Path, option: str) -> Any:
         )
     with _unchanged(where, "importing"):
         if source.endswith(".py") or "/" in source or "\\" in source:
-            module = _import_file((base / source).absolute(), where)
+            module = _import_file((base / source).absolute(), base, where)
         else:
             module = _import_module(source, base, where)
     if not hasattr(module, name):
@@ -167,7 +167,7 @@ def _refuse_training(path: Path, where: str) -> None:
             )
 
 
-def _import_file(path: Path, where: str) -> ModuleType:
+def _import_file(path: Path, base: Path, where: str) -> ModuleType:
     """Import a file under a name that belongs to this state of it alone."""
     try:
         found = path.is_file()
@@ -188,7 +188,7 @@ def _import_file(path: Path, where: str) -> ModuleType:
     _refuse_training(path, where)
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses and pickle look a class's module up here
-    with importable(path.parent):
+    with importable(path.parent, base, Path.cwd()):
         try:
             spec.loader.exec_module(module)
         except (Exception, SystemExit) as error:

@@ -583,9 +583,14 @@ INTERRUPTED_IN = {
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends no SIGINT to one process")
 @pytest.mark.parametrize("said_before", INTERRUPTED_IN)
-def test_an_interrupt_is_one_line_and_nothing_written(said_before: str, digits: Path, tmp_path: Path) -> None:
+def test_an_interrupt_is_one_line_and_nothing_written(
+    said_before: str, digits: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     checkpoint, *_ = INTERRUPTED_IN[said_before](digits)
     before = left_behind(tmp_path)
+    # a shell that starts the tests in the background has them ignore SIGINT, and so would the scan
+    ours = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, ours))
     with subprocess.Popen(
         [sys.executable, "-m", "cohaudit", "scan", checkpoint, "--out", tmp_path / "report"],
         stdout=subprocess.PIPE,

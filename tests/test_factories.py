@@ -54,6 +54,15 @@ def test_a_file_can_import_its_neighbors_and_the_import_path_is_as_before(tmp_pa
     assert sys.path == before
 
 
+def test_a_file_can_import_from_the_working_directory(tmp_path: Path, monkeypatch) -> None:
+    write(tmp_path / "root/parts_in_root/blocks.py", "SIZE = 5\n")
+    code = "from parts_in_root.blocks import SIZE\ndef build():\n    return SIZE\n"
+    write(tmp_path / "root/nets/net.py", code)
+    monkeypatch.chdir(tmp_path / "root")
+    monkeypatch.setattr(sys, "path", [folder for folder in sys.path if folder])
+    assert load_object("net.py:build", tmp_path / "root/nets", "model")() == 5
+
+
 def test_what_the_users_code_adds_to_the_import_path_stays(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(sys, "path", list(sys.path))
     with importable(tmp_path):
