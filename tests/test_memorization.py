@@ -150,7 +150,7 @@ def test_supporters_and_opponents_are_the_brute_force_ones(
 def test_the_cosine_of_a_duplicate_is_one_and_not_more() -> None:
     found = neighborhood_support(np.repeat(gradients(0, 64, 50), 2, axis=0), 1, 1).supporters
     assert found.indices[:, 0].tolist() == [i ^ 1 for i in range(128)]
-    assert ((1 - 1e-6 < found.cosines) & (found.cosines <= 1)).all()
+    assert ((found.cosines > 1 - 1e-6) & (found.cosines <= 1)).all()
 
 
 def test_equal_gradients_have_no_opponents() -> None:
