@@ -18,8 +18,8 @@ from cohaudit.errors import EngineError, ModelError
 from cohaudit.gradients import Measurement, Options, Source, functions, measure, per_sample
 from cohaudit.gradients.dense import Dense
 from cohaudit.gradients.engine import Engine
-from cohaudit.gradients.measure import prepare
 from cohaudit.gradients.per_sample import Outer, PerSample
+from cohaudit.gradients.prepare import prepare
 from cohaudit.gradients.residuals import logits_of
 from cohaudit.gradients.sketch import make_projections
 from cohaudit.gradients.sums import ClassSums
@@ -207,7 +207,7 @@ def test_binary_logit_is_a_two_class_softmax() -> None:
 def test_pieces_of_a_batch_change_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model, inputs = make(name)
     whole = run(model, inputs)
-    monkeypatch.setattr(per_sample, "PIECE_BYTES", 1)
+    monkeypatch.setattr(per_sample, "PIECE_BYTES", 8)
     pieces = run(model, inputs)
     np.testing.assert_allclose(pieces.squared_norms, whole.squared_norms, rtol=1e-12)
     np.testing.assert_allclose(pieces.class_squares, whole.class_squares, rtol=1e-12)

@@ -20,8 +20,9 @@ from torch.nn import functional as F
 from cohaudit.errors import EngineError
 from cohaudit.gradients.engine import Engine, sample
 from cohaudit.gradients.per_sample import PerSample
-from cohaudit.gradients.plan import Plan, call
+from cohaudit.gradients.plan import Plan
 from cohaudit.gradients.residuals import Residuals, logits_of
+from cohaudit.gradients.trace import call
 from cohaudit.results import Certificate, Check
 
 Array = NDArray[np.float64]
@@ -176,7 +177,7 @@ class _Rerun:
         """Return a gradient's squared norm per layer, [layers]."""
         totals = np.zeros(self.layers)
         for name, tensor in gradient.items():
-            totals[self.layer_index[name]] += tensor.cpu().double().square().sum().item()
+            totals[self.layer_index[name]] += torch.dot(flat := tensor.flatten(), flat).item()
         return totals
 
     def norm_errors(self, squares: Array, units: Array) -> Array:

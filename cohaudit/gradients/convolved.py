@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn import grad as nn_grad
 
-from cohaudit.gradients.dense import Dense, gram_is_cheaper
+from cohaudit.gradients.dense import Dense
 from cohaudit.gradients.sketch import Projection
 
 _FORWARD = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
@@ -20,6 +20,10 @@ _WEIGHT_GRADIENT = {1: nn_grad.conv1d_weight, 2: nn_grad.conv2d_weight, 3: nn_gr
 
 LOOP_PRODUCTS = 2_000_000
 """From so many products per sample on, a processor's own kernel, called for each sample, beats unfolding."""
+
+GRAM_FACTOR = 8
+"""Gram matrices are used for the norms up to this many times positions² to an entry of the weight: beyond,
+the gradient of each sample costs less. Measured on ResNet-18 of width 32 and 64."""
 
 
 @dataclass(frozen=True)
@@ -125,18 +129,20 @@ class Convolved:
         """Return Σ_t (P_out b_t)(P_in patch_t)ᵀ, [batch, projection.size]; P_in as random filters."""
         if self.groups > 1 or projection.into is None:
             return self.dense().sketch(projection)
-        seen = self._convolve(projection.into.mT.reshape(-1, *self.shape[1:])).flatten(2)
+        seen = self._convolve(projection.into.reshape(-1, *self.shape[1:])).flatten(2)
         return (projection.left(self.b.flatten(2).mT).mT @ seen.mT).flatten(1)
 
-    def dense(self) -> Dense:
-        """Return the gradients themselves, [batch, *weight shape]."""
+    def dense(self, buffer: Tensor | None = None) -> Dense:
+        """Return the gradients themselves, [batch, *weight shape], in a flat buffer where one is given."""
+        shape = len(self.b), *self.shape
+        out = None if buffer is None else buffer[: prod(shape)].view(shape)
         products = self.b.shape[2:].numel() * self.shape.numel()
         if self.b.device.type == "cpu" and self.b.dtype == torch.float32 and products >= LOOP_PRODUCTS:
             each = zip(self.b.split(1), self.x.split(1), strict=True)
-            return Dense(torch.stack([self._weight_gradient(b, x) for b, x in each]))
-        return Dense((self._grouped() @ self._patches().mT).reshape(len(self.b), *self.shape))
+            return Dense(torch.stack([self._weight_gradient(b, x) for b, x in each], out=out))
+        return Dense((self._grouped() @ self._patches().mT).reshape(shape))
 
     @property
     def sparse(self) -> bool:
         """Whether the form costs less than whole gradients."""
-        return gram_is_cheaper(self.b.shape[2:].numel(), self.shape.numel())
+        return GRAM_FACTOR * self.b.shape[2:].numel() ** 2 <= self.shape.numel()

@@ -1,4 +1,4 @@
-"""Per-sample gradients formed whole, and when that costs less than to work without forming them."""
+"""Per-sample gradients formed whole."""
 
 from __future__ import annotations
 
@@ -9,13 +9,8 @@ from torch import Tensor
 
 from cohaudit.gradients.sketch import Projection
 
-GRAM_FACTOR = 8
-"""Reading an entry of a whole gradient three times from memory costs about as much as this many products."""
-
-
-def gram_is_cheaper(positions: int, size: int) -> bool:
-    """Return whether Gram matrices over the positions cost less than whole gradients of this size."""
-    return GRAM_FACTOR * positions**2 <= size
+LONG_ROW = 16384
+"""A gradient of so many entries is worth a call of its own on a processor."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +30,9 @@ class Dense:
     def squared_norms(self) -> Tensor:
         """Return ‖G_i‖², [batch]."""
         flat = self.gradients.flatten(1)
-        return torch.bmm(flat[:, None], flat[:, :, None])[
-            :, 0, 0
-        ]  # reads each entry once, and adds in blocks
+        if flat.device.type == "cpu" and flat.shape[1] >= LONG_ROW:
+            return torch.stack([torch.dot(row, row) for row in flat])  # no square of it all in memory
+        return flat.square().sum(1)
 
     def weighted_sum(self, weights: Tensor) -> Tensor:
         """Return Σ_i w_i G_i for weights [batch], shaped like the parameter."""

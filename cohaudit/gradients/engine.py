@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import Function
 from torch.func import vjp, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import _pytree as pytree
@@ -24,8 +25,9 @@ from cohaudit.gradients import recurrent
 from cohaudit.gradients.dense import Dense
 from cohaudit.gradients.intercept import Call, Interceptor
 from cohaudit.gradients.per_sample import Lazy, PerSample, add
-from cohaudit.gradients.plan import Batch, Plan, Use, call, every_module_called, is_closed
+from cohaudit.gradients.plan import Batch, Plan, Use
 from cohaudit.gradients.residuals import Residuals, logits_of, residuals
+from cohaudit.gradients.trace import call, every_module_called, is_closed
 from cohaudit.gradients.views import through_view
 
 Consumer: TypeAlias = Callable[[str, PerSample, Residuals], None]
@@ -89,8 +91,8 @@ class Engine:
                 logits = logits_of(call(self.model, inputs))
             batch.outcome = outcome = residuals(logits, labels, temperature)
             batch.sources = interceptor.sources
-            if batch.leaves and logits.requires_grad:
-                torch.autograd.grad(logits, batch.leaves, outcome.direction, allow_unused=True)
+            if logits.requires_grad and not self.plan.looped.issuperset(self.plan.parameters):
+                torch.autograd.grad(logits, batch.anchor, outcome.direction, allow_unused=True)
             batch.finish()
         self._loop(inputs, outcome, consume)
         return outcome, batch.features
@@ -109,6 +111,22 @@ class Engine:
             consume(name, Dense(torch.stack([row[name] for row in rows])), outcome)
 
 
+class _Watched(Function):
+    """Puts a tensor into autograd's graph, without a copy: the anchor requires grad, and gets none."""
+
+    @staticmethod
+    def forward(ctx: Any, anchor: Tensor, x: Tensor) -> Tensor:
+        ctx.mark_dirty(x)
+        return x
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        return None, None
+
+
+_watched: Callable[[Tensor, Tensor], Tensor] = _Watched.apply
+
+
 class _Batch:
     """One batch on its way through the model and back."""
 
@@ -119,7 +137,7 @@ class _Batch:
         self._plan, self._expected, self._samples, self._consume = plan, expected, samples, consume
         self._generic: list[_Pull] = []
         self._pending: dict[str, list[PerSample]] = {}
-        self.leaves: list[Tensor] = []
+        self.anchor = torch.zeros((), requires_grad=True)
         self.features: Tensor | None = None
 
     def visit(self, interceptor: Interceptor, made: Call) -> Any:
@@ -138,10 +156,8 @@ class _Batch:
         plain = interceptor.plain(made)
         labels = {id(plain.leaves[i]): label for i, label in made.weights.items()}
         if use.recurrent:
-            anchor = torch.zeros((), requires_grad=True)
-            self.leaves.append(anchor)
             report = lambda weight, form: self._arrive(labels[id(weight)], form)  # noqa: E731
-            return recurrent.unroll(made.function, plain.arguments()[0], anchor, report)
+            return recurrent.unroll(made.function, plain.arguments()[0], self.anchor, report)
         inputs = [i for i, t in enumerate(plain.leaves) if _is_float(t) and i not in made.weights]
         kept = plain.with_leaves({i: plain.leaves[i].detach() for i in inputs})
         if use.form is not None:
@@ -182,12 +198,10 @@ class _Batch:
 
     def _tap(self, output: Tensor, receive: Callable[[Tensor], None]) -> Tensor:
         """Return the output, in autograd's graph, with `receive` called on the gradient that reaches it."""
+        if output._is_view():
+            output = output.clone()  # its hook would not be called rightly if it is modified in place
         if not output.requires_grad:
-            leaf = output.detach().requires_grad_()
-            self.leaves.append(leaf)
-            output = leaf.clone()  # a leaf may not be modified in place, and an in-place ReLU may follow
-        elif output._is_view():
-            output = output.clone()  # nor is the hook of a view called rightly after that
+            output = _watched(self.anchor, output)
         output.register_hook(receive)
         return output
 

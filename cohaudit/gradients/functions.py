@@ -153,7 +153,7 @@ def _batch_norm(
 ) -> Gradients:
     """With running statistics x̂ = (x − mean) / √(var + eps) is a function of the sample alone."""
     shape = (1, -1, *[1] * (input.ndim - 2))
-    scaled = _per_channel(g * (input - running_mean.reshape(shape))) * (running_var + eps).rsqrt()
+    scaled = _per_channel((input - running_mean.reshape(shape)).mul_(g)) * (running_var + eps).rsqrt()
     return [(weight, Dense(scaled)), (bias, Dense(_per_channel(g)))]
 
 

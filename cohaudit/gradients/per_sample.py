@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
+from math import prod
 from operator import add as plus
 from typing import TypeAlias
 
@@ -18,11 +19,18 @@ import torch
 from torch import Tensor
 
 from cohaudit.gradients.convolved import Convolved
-from cohaudit.gradients.dense import Dense, gram_is_cheaper
+from cohaudit.gradients.dense import Dense
 from cohaudit.gradients.sketch import Projection
 
-PIECE_BYTES = 32 * 2**20
-"""Whole gradients of a batch are formed in pieces of this size, about what a processor's cache holds."""
+PIECE_BYTES = 4 * 2**20
+"""Whole gradients of a batch are formed in pieces of this size, so that they stay in a processor's cache."""
+
+READ_PRODUCTS = 6
+"""Reading an entry of a whole gradient in cache, for its square and its class's sum, costs as much as so many
+products of a matrix multiplication."""
+
+UNCACHED = 5
+"""Where one gradient alone exceeds the cache, its entries cost so many times more to read."""
 
 
 @dataclass(frozen=True)
@@ -60,15 +68,19 @@ class Outer:
         """Return Σ_t (P_out b_t)(P_in a_t)ᵀ, flattened to [batch, projection.size]."""
         return (projection.left(self.b).mT @ projection.right(self.a)).flatten(1)
 
-    def dense(self) -> Dense:
-        """Return the gradients themselves, [batch, out, in]."""
-        return Dense(self.b.mT @ self.a)
+    def dense(self, buffer: Tensor | None = None) -> Dense:
+        """Return the gradients themselves, [batch, out, in], in a flat buffer where one is given."""
+        shape = len(self.b), self.b.shape[2], self.a.shape[2]
+        out = None if buffer is None else buffer[: prod(shape)].view(shape)
+        return Dense(torch.bmm(self.b.mT, self.a, out=out))
 
     @property
     def sparse(self) -> bool:
         """Whether the form costs less than whole gradients."""
         _, positions, out = self.b.shape
-        return positions == 1 or gram_is_cheaper(positions, out * self.a.shape[2])
+        size = out * self.a.shape[2]
+        products = READ_PRODUCTS * (1 if size * self.b.element_size() <= PIECE_BYTES else UNCACHED)
+        return positions == 1 or positions**2 * (out + self.a.shape[2]) <= products * size
 
 
 @dataclass(frozen=True)
@@ -217,6 +229,8 @@ def add(forms: Sequence[PerSample]) -> PerSample:
 
     Cross terms between the uses are kept: outer products and lookups are joined along the positions.
     """
+    if len(forms) == 1:
+        return forms[0]
     lookups = [form for form in forms if isinstance(form, Lookup)]
     outers = [form for form in forms if isinstance(form, Outer)]
     parts: list[PerSample] = []
@@ -229,17 +243,37 @@ def add(forms: Sequence[PerSample]) -> PerSample:
     return parts[0] if len(parts) == 1 else Sum(tuple(parts))
 
 
-def pieces(form: PerSample, samples: int, sample_bytes: int) -> Iterator[tuple[slice, PerSample]]:
-    """Yield the samples of a form, piece by piece, whole gradients formed where that costs less.
+class Workspace:
+    """Cuts a batch into pieces whose whole gradients, formed one after another, fit a processor's cache.
+
+    They are formed in one buffer: touching fresh memory costs more than what is computed in it.
 
     Args:
-        form: Of a batch.
-        samples: The batch's size.
-        sample_bytes: Size of one whole gradient.
+        like: A parameter, for type and device.
     """
-    ready = form.sparse or isinstance(form, Dense)
-    size = samples if ready else max(1, PIECE_BYTES // max(1, sample_bytes))
-    for start in range(0, samples, size):
-        stop = min(start + size, samples)
-        part = form.rows(start, stop) if size < samples else form
-        yield slice(start, stop), part if ready else part.dense()
+
+    def __init__(self, like: Tensor) -> None:
+        self._buffer = like.new_empty(PIECE_BYTES // like.element_size())
+
+    def pieces(
+        self, form: PerSample, samples: int, size: int
+    ) -> Iterator[tuple[slice, PerSample, PerSample]]:
+        """Yield piece by piece: which samples, their form for norms and sums, and the one for sketches.
+
+        A piece is valid until the next one is asked for.
+
+        Args:
+            form: Of a batch.
+            samples: The batch's size.
+            size: Entries of one whole gradient.
+        """
+        ready = form.sparse or isinstance(form, Dense)
+        step = samples if ready else max(1, len(self._buffer) // max(1, size))
+        buffer = self._buffer if step * size <= len(self._buffer) else None
+        for start in range(0, samples, step):
+            part = form.rows(start, start + step) if step < samples else form
+            formed: PerSample = part
+            if not ready:
+                formed = part.dense(buffer) if isinstance(part, Outer | Convolved) else part.dense()
+            stop = min(start + step, samples)
+            yield slice(start, stop), formed, part if isinstance(part, Outer) else formed

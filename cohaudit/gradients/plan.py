@@ -8,27 +8,22 @@ its own vjp; what neither can express is left to a loop of single samples. Nothi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from cohaudit.errors import EngineError, told
 from cohaudit.gradients import recurrent
 from cohaudit.gradients.functions import CLOSED_FORMS, ClosedForm
-from cohaudit.gradients.intercept import Call, Interceptor
 from cohaudit.gradients.residuals import logits_of
+from cohaudit.gradients.trace import Note, call, every_module_called, trace_both
 from cohaudit.results import Skipped
 
 Path = Literal["closed form", "vmap", "loop"]
 ROOT = "(model)"
-
-MOST_TRACES = 20
-"""Each trace settles what the calls before it return; a network needs two or three."""
 
 
 @dataclass(frozen=True)
@@ -144,71 +139,6 @@ class Plan:
         return self.uses[self.features].layer if self.features else ""
 
 
-def call(model: nn.Module, inputs: Any) -> Any:
-    """Call a model on a batch: a tensor as it is, a tuple as arguments, a dict as keyword arguments."""
-    if isinstance(inputs, dict):
-        return model(**inputs)
-    return model(*inputs) if isinstance(inputs, tuple | list) else model(inputs)
-
-
-@contextmanager
-def every_module_called() -> Iterator[None]:
-    """Keep torch from fusing a transformer layer into one operation that shows none of its parts."""
-    fused = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fused)
-
-
-def is_closed(function: Any) -> bool:
-    """Return whether calls of a function are taken as a whole."""
-    return function in CLOSED_FORMS
-
-
-@dataclass
-class _Note:
-    """What a trace notes of one call: sizes of its leaves, integers as they are, and of its outputs."""
-
-    call: Call
-    inputs: list[Any]
-    outputs: list[Any]
-    changes_in_place: bool
-
-
-@dataclass
-class _Trace:
-    """One forward pass; `decided` says which calls give derived weights, where that is known."""
-
-    decided: Mapping[str, bool]
-    notes: dict[str, _Note] = field(default_factory=dict)
-    derived: set[str] = field(default_factory=set)
-    behind: dict[str, tuple[str, ...]] = field(default_factory=dict)
-
-    def run(self, model: nn.Module, parameters: Mapping[str, nn.Parameter], inputs: Any) -> None:
-        self.behind = {name: (name,) for name in parameters}
-        with torch.enable_grad(), every_module_called(), Interceptor(parameters, self._visit, is_closed):
-            logits_of(call(model, inputs))
-
-    def _visit(self, interceptor: Interceptor, call: Call) -> Any:
-        tensors = [i for i, leaf in enumerate(call.leaves) if isinstance(leaf, Tensor)]
-        alone = self.decided.get(call.key, set(tensors) == set(call.weights))
-        sizes = [leaf.shape if isinstance(leaf, Tensor) else leaf for leaf in call.leaves]
-        output = interceptor.derive(call) if alone else interceptor.plain(call).run()
-        leaves = pytree.tree_leaves(output)
-        changes = output is None and call.function is Tensor.__setitem__
-        if not changes and not any(isinstance(leaf, Tensor) for leaf in leaves):
-            return output  # a question about the weight, as for its shape
-        shapes = [leaf.shape if isinstance(leaf, Tensor) else None for leaf in leaves]
-        self.notes[call.key] = _Note(call, sizes, shapes, changes)
-        if alone:
-            self.derived.add(call.key)
-            names = tuple(dict.fromkeys(n for label in call.weights.values() for n in self.behind[label]))
-            self.behind |= {f"{call.key}[{i}]": names for i in range(len(leaves))}
-        return output
-
-
 def _batch(first: Any, second: Any, sizes: tuple[int, int]) -> Batch | None:
     """Return where the batch stands, from a tensor's shapes at both batch sizes.
 
@@ -242,34 +172,7 @@ def _batches(
     return tuple(dims), numbers
 
 
-def _trace_both(
-    model: nn.Module, parameters: Mapping[str, nn.Parameter], probes: tuple[Any, Any]
-) -> tuple[_Trace, _Trace]:
-    """Trace both probes, again and again until it is settled which outputs follow from weights alone.
-
-    At first a call of nothing but weights is taken to give a weight, any other not. A "weight" whose shape
-    follows the batch (a class token, expanded) is none; a call that no batch touches (a weight times a
-    constant mask) does give one.
-    """
-    decided: dict[str, bool] = {}
-    for _ in range(MOST_TRACES):
-        first, second = _Trace(decided), _Trace(decided)
-        first.run(model, parameters, probes[0])
-        second.run(model, parameters, probes[1])
-        changed = {}
-        for key in first.notes.keys() & second.notes.keys():
-            a, b = first.notes[key], second.notes[key]
-            if key in first.derived and a.outputs != b.outputs:
-                changed[key] = False
-            elif key not in first.derived and (a.inputs, a.outputs) == (b.inputs, b.outputs):
-                changed[key] = not a.changes_in_place
-        if all(decided.get(key) == value for key, value in changed.items()):
-            break
-        decided |= changed
-    return first, second
-
-
-def _use(a: _Note, b: _Note, behind: Mapping[str, tuple[str, ...]], sizes: tuple[int, int]) -> Use:
+def _use(a: Note, b: Note, behind: Mapping[str, tuple[str, ...]], sizes: tuple[int, int]) -> Use:
     """Return how a call is measured.
 
     Raises:
@@ -303,7 +206,7 @@ def owner_name(parameter: str) -> str:
     return (head[1:] if found else module) or ROOT
 
 
-def _features(uses: Mapping[str, Use], notes: Mapping[str, _Note]) -> str:
+def _features(uses: Mapping[str, Use], notes: Mapping[str, Note]) -> str:
     """Return the key of the use whose input represents a sample; empty if there is none."""
     lookup = torch.nn.functional.embedding
     known = {key: notes[key].call for key in uses}
@@ -333,7 +236,7 @@ def make_plan(model: nn.Module, probes: tuple[Any, Any], sizes: tuple[int, int])
             "model", "none of its parameters is trainable", "leave requires_grad on in the factory"
         )
     used = _reaching(model, trainable, probes[0])
-    first, second = _trace_both(model, used, probes)
+    first, second = trace_both(model, used, probes)
     uses, left = {}, set(used)
     for key, note in first.notes.items():
         if key not in first.derived:

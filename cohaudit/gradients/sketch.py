@@ -24,8 +24,8 @@ class Projection:
     """The random map of one parameter.
 
     Attributes:
-        out: [rows, kept rows], or None where the rows are kept whole.
-        into: [columns, kept columns], or None where the columns are kept whole.
+        out: [kept rows, rows], or None where the rows are kept whole.
+        into: [kept columns, columns], or None where the columns are kept whole.
         size: Numbers kept per sample.
         rows: Rows of the parameter seen as a matrix.
     """
@@ -37,27 +37,33 @@ class Projection:
 
     def left(self, x: Tensor) -> Tensor:
         """Project the last dimension of x, [..., rows] → [..., kept rows]."""
-        return x if self.out is None else x @ self.out
+        return x if self.out is None else _project(x, self.out)
 
     def right(self, x: Tensor) -> Tensor:
         """Project the last dimension of x, [..., columns] → [..., kept columns]."""
-        return x if self.into is None else x @ self.into
+        return x if self.into is None else _project(x, self.into)
 
     def left_rows(self, index: Tensor, dtype: torch.dtype) -> Tensor:
         """Project one-hot rows given by their index, [...] → [..., kept rows]."""
         if self.out is not None:
-            return self.out[index]
+            return self.out.mT[index]
         return torch.nn.functional.one_hot(index, self.rows).to(dtype)
 
 
+def _project(x: Tensor, signs: Tensor) -> Tensor:
+    """Return x @ signsᵀ, in the order that is twice as fast where there are few signs to a row."""
+    thin = (signs @ x.reshape(-1, x.shape[-1]).mT).mT
+    return thin.reshape(*x.shape[:-1], len(signs))
+
+
 def _signs(rows: int, kept: int, seed: str, like: Tensor) -> Tensor | None:
-    """Return random signs / √kept, [rows, kept], equal on every device; None if rows ≤ kept."""
+    """Return random signs / √kept, [kept, rows], equal on every device; None if rows ≤ kept."""
     if rows <= kept:
         return None
     generator = torch.Generator().manual_seed(zlib.crc32(seed.encode()))
     signs: Tensor = torch.randint(0, 2, (rows, kept), generator=generator, dtype=torch.int8) * 2 - 1
     scaled: Tensor = signs.to(like) / kept**0.5
-    return scaled
+    return scaled.mT.contiguous()
 
 
 def _sides(shape: torch.Size, side: int) -> tuple[int, int]:

@@ -14,6 +14,9 @@ from cohaudit.gradients.per_sample import PerSample
 from cohaudit.gradients.sketch import Projection
 
 Array = NDArray[np.float64]
+GRAM_COLUMNS = 16384
+"""Inner products are formed in float32 over so many columns, and those added in float64."""
+
 TINY = float(np.finfo(float).tiny)
 
 
@@ -111,7 +114,10 @@ class _Running:
             sketches,
         )
         self._norms = np.zeros(len(squares))
-        self.units = np.zeros((len(squares), parameter.numel()), dtype=np.float32) if keep else None
+        exact = torch.promote_types(parameter.dtype, torch.float32)
+        size, rows = parameter.numel(), len(squares)
+        self._unit = torch.zeros(size, dtype=exact, device=device) if not keep else None
+        self.units = torch.zeros(rows, size, dtype=exact, device=device) if keep else None
         self._class = -1
 
     def add(self, label: int, form: PerSample, scale: Tensor) -> None:
@@ -128,13 +134,14 @@ class _Running:
         if self._class < 0:
             return
         norm = self._current.norm().item()
-        unit = (self._current / max(norm, TINY)).to(self._parameter)
+        unit = self._unit if self.units is None else self.units[self._class]
+        assert unit is not None
+        torch.mul(self._current.flatten(), 1 / max(norm, TINY), out=unit)
         self._norms[self._class] = norm
         self._squares[self._class] += norm**2
-        sketch = Dense(unit[None]).sketch(self._projection)[0]
+        shaped = unit.view(1, *self._current.shape).to(self._parameter)
+        sketch = Dense(shaped).sketch(self._projection)[0]
         self._sketches[self._class] = norm * sketch.cpu().double().numpy()
-        if self.units is not None:
-            self.units[self._class] = unit.flatten().float().cpu().numpy()
         self.total += self._current
         self._current.zero_()
         self._class = -1
@@ -142,6 +149,8 @@ class _Running:
     def gram(self) -> Array:
         """Return the inner products of the classes' sums, [classes, classes]."""
         assert self.units is not None
-        cosines = (self.units @ self.units.T).astype(np.float64)
-        gram: Array = cosines * np.outer(self._norms, self._norms)
+        cosines = torch.zeros(len(self.units), len(self.units), dtype=torch.float64)
+        for block in self.units.split(GRAM_COLUMNS, 1):
+            cosines += (block @ block.mT).cpu()
+        gram: Array = cosines.numpy() * np.outer(self._norms, self._norms)
         return gram

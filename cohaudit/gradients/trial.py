@@ -12,8 +12,9 @@ from torch.utils.checkpoint import CheckpointError
 from cohaudit.errors import EngineError, ModelError, told
 from cohaudit.gradients.engine import Engine, UnsupportedCallError, sample, single_gradients
 from cohaudit.gradients.per_sample import PerSample
-from cohaudit.gradients.plan import Plan, call
+from cohaudit.gradients.plan import Plan
 from cohaudit.gradients.residuals import Residuals, class_logits, logits_of
+from cohaudit.gradients.trace import call
 
 STRUCTURAL_ERROR = 1e-2
 """A relative error above this is no rounding: the module is used in a way that its hooks do not see."""

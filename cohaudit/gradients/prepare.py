@@ -1,0 +1,117 @@
+"""From a model and its samples to a plan that has been tried; what does not fit is said here, first of all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from cohaudit.errors import ModelError, told
+from cohaudit.gradients.plan import Plan, make_plan
+from cohaudit.gradients.residuals import class_logits, logits_of
+from cohaudit.gradients.trace import call
+from cohaudit.gradients.trial import refuse_unstable, settle
+
+
+@dataclass(frozen=True)
+class Source:
+    """The samples to measure.
+
+    Attributes:
+        load: Indices → a batch of inputs on the CPU.
+        labels: int64 [samples].
+        ids: One per sample, for messages.
+        class_names: One per class, in the order of the model's outputs.
+    """
+
+    load: Callable[[Sequence[int]], Any]
+    labels: NDArray[np.int64]
+    ids: Sequence[str]
+    class_names: Sequence[str]
+
+
+def to_model(inputs: Any, model: nn.Module, device: torch.device) -> Any:
+    """Return a batch of inputs on the model's device; float inputs in the dtype of its parameters."""
+    dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
+
+    def move(leaf: Any) -> Any:
+        if not isinstance(leaf, Tensor):
+            return leaf
+        return leaf.to(device, dtype) if leaf.is_floating_point() else leaf.to(device)
+
+    return pytree.tree_map(move, inputs)
+
+
+class Probe:
+    """A few samples, loaded, for planning and for the certificate.
+
+    Args:
+        source: All samples.
+        indices: Which ones.
+        model: The model that they are for.
+        device: The model's.
+    """
+
+    def __init__(
+        self, source: Source, indices: Sequence[int], model: nn.Module, device: torch.device
+    ) -> None:
+        self.indices = list(indices)
+        self.inputs = to_model(source.load(self.indices), model, device)
+        self.labels = torch.from_numpy(source.labels[self.indices])
+        self.ids: Sequence[str] = [source.ids[i] for i in self.indices]
+
+
+def prepare(model: nn.Module, source: Source, device: torch.device) -> Plan:
+    """Plan the measurement and try the plan on three samples.
+
+    Raises:
+        ModelError: If the model cannot be called on the data, or its outputs do not match the classes.
+        EngineError: If its samples mix, its output is random, or nothing can be measured.
+    """
+    sizes = (3, 2) if len(source.labels) >= 3 else (2, 1)
+    spread = np.linspace(0, len(source.labels) - 1, sizes[0]).astype(int).tolist()
+    probe, smaller = (Probe(source, spread[:size], model, device) for size in sizes)
+    _check_outputs(model, probe, source)
+    refuse_unstable(model, probe.inputs, sizes[0])
+    plan = make_plan(model, (probe.inputs, smaller.inputs), sizes)
+    return settle(model, plan, probe.inputs, probe.labels)
+
+
+def _check_outputs(model: nn.Module, probe: Probe, source: Source) -> None:
+    leaves = pytree.tree_leaves(probe.inputs)
+    shapes = ", ".join(str(list(leaf.shape)) for leaf in leaves if isinstance(leaf, Tensor))
+    try:
+        with torch.no_grad():
+            output = call(model, probe.inputs)
+    except Exception as error:  # the user's code can raise anything
+        raise ModelError(
+            "model",
+            f"it fails on a batch of inputs of shape {shapes}: {told(error)}",
+            "check that the data, or its transform, gives what the model's forward takes",
+        ) from error
+    logits = class_logits(logits_of(output))
+    if len(logits) != len(probe.labels):
+        raise ModelError(
+            "model",
+            f"it gives {len(logits)} outputs for {len(probe.labels)} samples",
+            "return one row of logits per sample",
+        )
+    outputs, names = logits.shape[1], source.class_names
+    if outputs == len(names):
+        return
+    beyond = np.flatnonzero(source.labels >= outputs)
+    example = ""
+    if len(beyond):
+        example = f"; sample {source.ids[beyond[0]]} has the label {names[source.labels[beyond[0]]]}"
+    raise ModelError(
+        "model",
+        f"it distinguishes {outputs} classes, the data has {len(names)}: {', '.join(names[:12])}{example}",
+        "correct the labels, give the model's own classes, in order, as class_names,"
+        " or build it with as many (model_args)",
+    )
