@@ -1,4 +1,4 @@
-"""From a model and its samples to a plan that has been tried; what does not fit is said here, first of all."""
+"""From a model and its samples to a plan that has been tried; what does not fit is said here, before all."""
 
 from __future__ import annotations
 
