@@ -144,6 +144,8 @@ def _classes(audit: Audit) -> list[Table]:
 
 
 def _suspects(audit: Audit) -> list[RenderableType]:
+    if audit.samples["suspicion"].isna().all():
+        return [_line("Suspects", ["not measured"])]
     suspects = audit.samples[audit.samples["suspect"]]
     share = len(suspects) / len(audit.samples)
     head = _line("Suspects", [f"{len(suspects):,} samples look mislabeled ({_share(share)})"])

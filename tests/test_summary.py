@@ -115,6 +115,12 @@ def test_what_must_be_known_before_the_numbers_is_said_whole() -> None:
     assert text.index("Note: ") < text.index("m-coherence")
 
 
+def test_suspects_that_were_not_looked_for_are_not_none() -> None:
+    audit = make_audit()
+    samples = audit.samples.assign(suspicion=math.nan, suspect=False)
+    assert "Suspects: not measured" in flat(rendered(replace(audit, samples=samples)))
+
+
 def test_a_risk_that_was_not_estimated_says_why() -> None:
     audit = replace(make_audit(), risk=Skipped("risk", "there was no time"))
     assert "No verdict: there was no time" in flat(rendered(audit))
