@@ -302,6 +302,7 @@ class _Pass:
             own, scale = self.sketches[rows], self.scale[rows] / max(self.scale[rows].max(initial=0), TINY)
             difference = self.sums.sketches[c] / max(self.scale[rows].max(initial=0), TINY) - scale @ own
             for k, layer in enumerate(self.layers):
-                lengths = np.linalg.norm(own[:, layer.columns], axis=1) @ scale
+                columns = own[:, layer.columns]
+                lengths = np.sqrt(np.einsum("ij,ij->i", columns, columns)) @ scale
                 errors[c, k] = np.linalg.norm(difference[layer.columns]) / max(lengths, TINY)
         return np.asarray(errors.max(0))
