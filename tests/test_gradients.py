@@ -244,6 +244,64 @@ def test_sketches_are_unbiased() -> None:
     assert error.max() > 0  # the sketch is shorter than the gradient
 
 
+class Routed(nn.Module):
+    """Each sample goes through one of two experts; the first samples all take the same."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.experts = nn.ModuleList([nn.Linear(5, 6), nn.Linear(5, 6)])
+        self.head = nn.Linear(6, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = x.new_zeros(len(x), 6)
+        for expert, rows in zip(self.experts, (x[:, 0] > 0, x[:, 0] <= 0), strict=True):
+            if rows.any():
+                hidden = hidden.index_put((rows,), torch.tanh(expert(x[rows])))
+        return self.head(hidden)
+
+
+@pytest.mark.parametrize("first", [1.0, 0.0])
+def test_a_path_that_depends_on_the_data_is_measured_by_the_loop(first: float) -> None:
+    torch.manual_seed(3)
+    model, inputs = Routed().double().eval(), torch.randn(SAMPLES, 5).double()
+    if first:
+        inputs[[0, 4, 8], 0] = 1.0  # the samples that the plan is made with
+    measured = run(model, inputs)
+    grads = oracle(model, inputs)
+    np.testing.assert_allclose(
+        measured.squared_norms, layer_squares(measured, grads, lambda g: g), rtol=1e-10, atol=1e-25
+    )
+    paths = {layer.name: layer.path for layer in measured.layers}
+    assert paths["experts.0"] == "loop"
+    assert paths["head"] == "closed form"
+
+
+def test_sequences_of_another_length_than_the_first_are_measured() -> None:
+    """Batches may be padded to different lengths: what is folded into the batch follows."""
+    torch.manual_seed(0)
+    body = nn.Sequential(nn.Linear(5, 6), nn.Tanh()).double()
+    net = Apply(
+        lambda n, x: n.head(n.body(x.reshape(-1, 5)).reshape(len(x), -1, 6).sum(1)),
+        body=body,
+        head=nn.Linear(6, CLASSES),
+    ).double()
+    inputs = torch.randn(SAMPLES, 4, 5).double()
+    inputs[:, 2:] = 0
+    loads: list[int] = []
+
+    def load(indices: Any) -> Tensor:
+        loads.append(len(indices))
+        padded = inputs[list(indices)]
+        return torch.cat([padded, torch.zeros(len(padded), len(loads) % 3, 5).double()], 1)
+
+    net.body[0].bias.requires_grad_(False).zero_()  # so that padding adds nothing
+    expected = run(net, inputs).squared_norms
+    data = Source(load, LABELS, [str(i) for i in range(SAMPLES)], ["a", "b", "c"])
+    found = measure(net, data, options(), CPU, lambda count: None)
+    np.testing.assert_allclose(found.squared_norms, expected, rtol=1e-10)
+    assert {layer.path for layer in found.layers} == {"closed form"}
+
+
 def state(model: nn.Module) -> Any:
     tensors = {
         n: (t.clone(), t.requires_grad, t.grad)

@@ -62,6 +62,13 @@ def test_tumors_suspects_are_the_flipped_labels(tmp_path: Path) -> None:
     assert set(table["label"]) == {"malignant", "benign"}
 
 
+def test_the_readme_tells_what_is_found(digits_audit: tuple[Audit, Path]) -> None:
+    suspect, flipped = digits_audit[0].samples["suspect"], truth("digits")["flipped"] == 1
+    right = (suspect & flipped).sum()
+    claim = f"of the {suspect.sum()} suspects, all {right} carry a wrong label, out of {flipped.sum()} wrong"
+    assert claim in " ".join(Path("README.md").read_text(encoding="utf-8").split())
+
+
 def test_support_tells_flipped_labels_too(digits_audit: tuple[Audit, Path]) -> None:
     table, flipped = digits_audit[0].samples, truth("digits")["flipped"] == 1
     assert roc_auc_score(flipped, -table["support"]) >= 0.95

@@ -50,6 +50,19 @@ class UnsupportedCallError(EngineError):
         super().__init__(key, f"torch cannot vmap it: {first_line}", "measure its parameters by the loop")
 
 
+class UnplannedCallError(EngineError):
+    """A call that the samples of the plan did not make, or not in this way: the path depends on the data.
+
+    Args:
+        key: The call.
+        parameters: Names of the parameters behind it.
+    """
+
+    def __init__(self, key: str, parameters: frozenset[str]) -> None:
+        self.parameters = parameters
+        super().__init__(key, "not made like this by the first samples", "measure its parameters by the loop")
+
+
 class Engine:
     """Per-sample gradients of a model, batch by batch.
 
@@ -83,7 +96,7 @@ class Engine:
             The residuals, and the features [batch, any] (None where the plan has none).
 
         Raises:
-            EngineError: If the model's forward pass differs from the plan's.
+            UnplannedCallError: If the model's forward pass differs from the plan's; nothing was consumed.
         """
         batch = _Batch(self.plan, self._expected, len(labels), consume)
         with torch.enable_grad(), every_module_called():
@@ -145,7 +158,7 @@ class _Batch:
         if made.key in self._plan.derived:
             return interceptor.derive(made)
         use = self._plan.uses.get(made.key)
-        if use is None:
+        if use is None or not use.fits(made.leaves, self._samples):
             return self._unplanned(interceptor, made)
         if made.key == self._plan.features:
             batch = use.inputs[0]
@@ -183,17 +196,16 @@ class _Batch:
         return made if self._plan.looped.issuperset(self._plan.parameters) else interceptor.plain(made)
 
     def _unplanned(self, interceptor: Interceptor, made: Call) -> Any:
-        """Return the output of a call without weights to measure, or say that the plan does not hold."""
+        """Return the output of a call without weights to measure.
+
+        Raises:
+            UnplannedCallError: If the plan does not know how to measure them.
+        """
         output = self._unwatched(interceptor, made).run()
         names = {n for label in made.weights.values() for n in self._plan.behind.get(label, (label,))}
         watched = any(isinstance(leaf, Tensor) for leaf in pytree.tree_leaves(output)) or output is None
         if watched and not names <= self._plan.looped:
-            name = min(names - self._plan.looped)
-            raise EngineError(
-                f"parameter {name}",
-                f"the forward pass uses it in another way on these samples than on the first: {made.key}",
-                "audit a model whose path does not depend on the data, or freeze the parameter",
-            )
+            raise UnplannedCallError(made.key, frozenset(names))
         return output
 
     def _tap(self, output: Tensor, receive: Callable[[Tensor], None]) -> Tensor:
@@ -307,11 +319,12 @@ class _Pull:
         use, leaves = self._use, self._kept.leaves
         batched = [i for i, batch in enumerate(use.inputs) if batch is not None]
         own = {i: leaves[i] for i in self.weights}
+        numbers = {i: leaves[i] // self._samples for i in use.numbers}
 
         def one_sample(tensors: list[Tensor], cotangents: list[Tensor]) -> dict[int, Tensor]:
             def forward(weights: dict[int, Tensor]) -> list[Tensor]:
                 changed = dict(zip(batched, (t.clone() for t in tensors), strict=True))
-                made = self._kept.with_leaves(dict(use.numbers) | changed | weights)
+                made = self._kept.with_leaves(numbers | changed | weights)
                 out = pytree.tree_leaves(made.run())
                 return [out[k] for k in self._outputs]
 

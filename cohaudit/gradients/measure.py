@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from cohaudit.errors import CohauditError, EngineError
 from cohaudit.gradients.certificate import certify
-from cohaudit.gradients.engine import Engine
+from cohaudit.gradients.engine import Engine, UnplannedCallError
 from cohaudit.gradients.per_sample import PerSample, Workspace
 from cohaudit.gradients.plan import Path, Plan
 from cohaudit.gradients.prepare import Probe, Source, prepare, to_model
@@ -129,7 +129,7 @@ def measure(
     run.sums.finish()
     certificate = certify(
         model,
-        plan,
+        run.plan,
         probe,
         recorded,
         layers,
@@ -202,7 +202,7 @@ class _Pass:
             EngineError: If a loss or gradient is not finite, or memory does not suffice.
         """
         try:
-            self._measure(indices)
+            self._measure_as_planned(indices)
         except torch.OutOfMemoryError as error:
             raise EngineError(
                 f"--batch-size {self.options.batch_size}",
@@ -215,6 +215,17 @@ class _Pass:
                 batch = Probe(self.source, indices.tolist(), self.engine.model, self.device)
                 refuse_failing(self.engine.model, batch.inputs, batch.ids)
             raise
+
+    def _measure_as_planned(self, indices: NDArray[np.int64]) -> None:
+        """Measure one batch; where the model's path depends on the data, turn to the loop first."""
+        while True:
+            try:
+                self._measure(indices)
+            except UnplannedCallError as unplanned:
+                self.plan = self.plan.with_loop(unplanned.parameters)
+                self.engine = Engine(self.engine.model, self.plan)
+            else:
+                return
 
     def _measure(self, indices: NDArray[np.int64]) -> None:
         labels = torch.from_numpy(self.source.labels[indices])
@@ -272,7 +283,7 @@ class _Pass:
             self.features if self.features is not None else np.zeros((len(self.scale), 0), dtype=np.float32)
         )
         return Measurement(
-            layers=self.layers,
+            layers=self._layers(self.engine.model),
             squared_norms=self.squared_norms,
             class_squares=self.sums.class_squares,
             total_squares=self.sums.total_squares(),

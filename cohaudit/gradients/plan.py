@@ -42,9 +42,10 @@ class Batch:
 
     def split(self, tensor: Tensor, samples: int) -> Tensor:
         """Return the tensor as [samples, ...], each sample as in a batch of its own."""
-        sizes, place = (self.fold, samples), self.dim + 1
+        # how much is folded in may differ from batch to batch, as the length of padded sequences does
+        sizes, place = (-1, samples), self.dim + 1
         if not self.inner:
-            sizes, place = (samples, self.fold), self.dim
+            sizes, place = (samples, -1), self.dim
         split: Tensor = tensor.unflatten(self.dim, sizes)
         return split.movedim(place, 0)
 
@@ -64,8 +65,7 @@ class Use:
         weights: Label → names of the parameters behind it.
         inputs: Where the samples stand in each leaf of the arguments, None for what all share.
         outputs: Likewise for the output.
-        numbers: Position of an integer among the arguments that follows the batch size → its value for one
-            sample.
+        numbers: Positions of the integers among the arguments that follow the batch size.
     """
 
     layer: str
@@ -74,7 +74,17 @@ class Use:
     weights: Mapping[str, tuple[str, ...]]
     inputs: tuple[Batch | None, ...]
     outputs: tuple[Batch | None, ...]
-    numbers: Mapping[int, int]
+    numbers: frozenset[int]
+
+    def fits(self, leaves: Sequence[Any], samples: int) -> bool:
+        """Return whether the arguments of another batch hold its samples where the plan expects them."""
+        for leaf, batch in zip(leaves, self.inputs, strict=False):
+            if batch is None:
+                continue
+            size = leaf.shape[batch.dim]
+            if size % samples or (batch.fold == 1 and size != samples):
+                return False
+        return len(leaves) == len(self.inputs)
 
 
 @dataclass(frozen=True)
@@ -158,18 +168,19 @@ def _batch(first: Any, second: Any, sizes: tuple[int, int]) -> Batch | None:
 
 def _batches(
     first: Sequence[Any], second: Sequence[Any], sizes: tuple[int, int]
-) -> tuple[tuple[Batch | None, ...], dict[int, int]]:
+) -> tuple[tuple[Batch | None, ...], frozenset[int]]:
     """Return where the samples stand in each tensor, and the integers that follow the batch size."""
     dims: list[Batch | None] = []
-    numbers = {}
+    numbers = set()
     for position, (a, b) in enumerate(zip(first, second, strict=True)):
         if isinstance(a, torch.Size) and isinstance(b, torch.Size):
             dims.append(_batch(a, b, sizes))
             continue
         dims.append(None)
         if type(a) is int and a != b:
-            numbers[position] = _batch((a,), (b,), sizes).fold  # type: ignore[union-attr]
-    return tuple(dims), numbers
+            _batch((a,), (b,), sizes)
+            numbers.add(position)
+    return tuple(dims), frozenset(numbers)
 
 
 def _use(a: Note, b: Note, behind: Mapping[str, tuple[str, ...]], sizes: tuple[int, int]) -> Use:

@@ -76,10 +76,12 @@ def prepare(model: nn.Module, source: Source, device: torch.device) -> Plan:
     """
     sizes = (3, 2) if len(source.labels) >= 3 else (2, 1)
     spread = np.linspace(0, len(source.labels) - 1, sizes[0]).astype(int).tolist()
-    probe, smaller = (Probe(source, spread[:size], model, device) for size in sizes)
+    probe = Probe(source, spread, model, device)
+    # cut, not loaded again: batches of other samples may be padded to another length
+    smaller = pytree.tree_map(lambda t: t[: sizes[1]] if isinstance(t, Tensor) else t, probe.inputs)
     _check_outputs(model, probe, source)
     refuse_unstable(model, probe.inputs, sizes[0])
-    plan = make_plan(model, (probe.inputs, smaller.inputs), sizes)
+    plan = make_plan(model, (probe.inputs, smaller), sizes)
     return settle(model, plan, probe.inputs, probe.labels)
 
 
