@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -534,6 +537,30 @@ def test_measuring_is_deterministic() -> None:
     first, second = run(model, inputs), run(model, inputs)
     assert first.sketches.tobytes() == second.sketches.tobytes()
     assert first.squared_norms.tobytes() == second.squared_norms.tobytes()
+
+
+@pytest.mark.slow
+def test_measuring_does_not_depend_on_how_a_set_is_sorted() -> None:
+    script = """
+import sys, warnings
+sys.path.insert(0, "tests")
+from networks import make
+from test_gradients import run
+model, inputs = make("LSTM on packed sequences")
+measured = run(model, inputs)
+print(measured.squared_norms.tobytes().hex(), measured.sketches.tobytes().hex(), measured.layers)
+"""
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", script],
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("0", "1", "2")
+    }
+    assert len(found) == 1
 
 
 def test_measure_reports_every_sample_once() -> None:
