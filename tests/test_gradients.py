@@ -184,6 +184,19 @@ def test_a_fitted_sample_keeps_its_gradient_direction(gain: float) -> None:
     )
 
 
+def test_sums_of_gradients_whose_squares_vanish_keep_their_direction() -> None:
+    """A class fitted so well that its gradients are 1e-200: no warning, and a sketch that is a number."""
+    model, inputs = make("perceptron", torch.float32)
+    with torch.no_grad():
+        model[-1].bias.copy_(torch.tensor([0.0, 460.0, 0.0]))
+    labels = np.ones(SAMPLES, dtype=np.int64)
+    labels[:2] = [0, 2]
+    measured = measure(model, source(inputs, labels), options(), CPU, lambda count: None)
+    assert 0 < measured.scale[2:].max() < 1e-170
+    assert np.isfinite(measured.class_squares).all()
+    assert np.isfinite(measured.class_gram).all()
+
+
 def test_binary_logit_is_a_two_class_softmax() -> None:
     torch.manual_seed(0)
     model, inputs = (

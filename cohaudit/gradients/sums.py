@@ -133,10 +133,14 @@ class _Running:
         """Finish the current class: its square, its sketch, its place in the total; then start from zero."""
         if self._class < 0:
             return
-        norm = self._current.norm().item()
+        # by the largest entry first: the squares of a well fitted class's gradients are zero even in float64
+        largest = torch.linalg.vector_norm(self._current, torch.inf).item()
         unit = self._unit if self.units is None else self.units[self._class]
         assert unit is not None
-        torch.mul(self._current.flatten(), 1 / max(norm, TINY), out=unit)
+        torch.mul(self._current.flatten(), 1 / largest if largest > TINY else 0.0, out=unit)
+        length = unit.norm(dtype=torch.float64).item()
+        unit.div_(length or 1.0)
+        norm = largest * length
         self._norms[self._class] = norm
         self._squares[self._class] += norm**2
         shaped = unit.view(1, *self._current.shape).to(self._parameter)
