@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 
 from cohaudit.errors import EngineError, ModelError
-from cohaudit.gradients import Measurement, Options, Source, functions, measure, per_sample
+from cohaudit.gradients import Measurement, Options, Source, convolved, functions, measure, per_sample
 from cohaudit.gradients.dense import Dense
 from cohaudit.gradients.engine import Engine
 from cohaudit.gradients.per_sample import Outer, PerSample
@@ -228,6 +228,30 @@ def test_pieces_of_a_batch_change_nothing(name: str, monkeypatch: pytest.MonkeyP
     np.testing.assert_allclose(pieces.squared_norms, whole.squared_norms, rtol=1e-12)
     np.testing.assert_allclose(pieces.class_squares, whole.class_squares, rtol=1e-12)
     np.testing.assert_allclose(pieces.sketches, whole.sketches, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("most", [0, 512])
+@pytest.mark.parametrize(
+    "name", [name for name in CASES if "conv" in name or name in {"VGG", "ResNet", "U-Net"}]
+)
+def test_gradients_of_large_convolutions(name: str, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is done for each sample by the library's kernel, or for each row of the kernel, on small networks."""
+    monkeypatch.setattr(convolved, "LOOP_PRODUCTS", 0)
+    monkeypatch.setattr(convolved, "ROWS_POSITIONS", most)
+    monkeypatch.setattr(convolved, "GRAM_FACTOR", 1e9)
+    model, inputs = make(name, torch.float32)
+    measured = run(model, inputs)
+    expected = layer_squares(measured, oracle(*make(name)), lambda g: g)
+    np.testing.assert_allclose(measured.squared_norms, expected, rtol=1e-4, atol=1e-4 * expected.max())
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if "conv" in name])
+def test_gram_matrices_of_convolutions(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(convolved, "GRAM_FACTOR", 0)
+    model, inputs = make(name)
+    measured = run(model, inputs)
+    expected = layer_squares(measured, oracle(model, inputs), lambda g: g)
+    np.testing.assert_allclose(measured.squared_norms, expected, rtol=1e-9, atol=1e-12 * expected.max())
 
 
 def cosines(gram: np.ndarray) -> np.ndarray:
