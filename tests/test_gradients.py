@@ -235,7 +235,7 @@ def test_pieces_of_a_batch_change_nothing(name: str, monkeypatch: pytest.MonkeyP
     "name", [name for name in CASES if "conv" in name or name in {"VGG", "ResNet", "U-Net"}]
 )
 def test_gradients_of_large_convolutions(name: str, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is done for each sample by the library's kernel, or for each row of the kernel, on small networks."""
+    """What is done for each sample by the library's kernel, or for each row of the kernel."""
     monkeypatch.setattr(convolved, "LOOP_PRODUCTS", 0)
     monkeypatch.setattr(convolved, "ROWS_POSITIONS", most)
     monkeypatch.setattr(convolved, "GRAM_FACTOR", 1e9)
