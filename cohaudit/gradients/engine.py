@@ -104,7 +104,7 @@ class Engine:
                 logits = logits_of(call(self.model, inputs))
             batch.outcome = outcome = residuals(logits, labels, temperature)
             batch.sources = interceptor.sources
-            if logits.requires_grad and not self.plan.looped.issuperset(self.plan.parameters):
+            if logits.requires_grad and not self.plan.all_looped:
                 torch.autograd.grad(logits, batch.anchor, outcome.direction, allow_unused=True)
             batch.finish()
         self._loop(inputs, outcome, consume)
@@ -169,7 +169,7 @@ class _Batch:
         plain = interceptor.plain(made)
         labels = {id(plain.leaves[i]): label for i, label in made.weights.items()}
         if use.recurrent:
-            report = lambda weight, form: self._arrive(labels[id(weight)], form)  # noqa: E731
+            report = partial(self._arrive_at, labels)
             return recurrent.unroll(made.function, plain.arguments()[0], self.anchor, report)
         inputs = [i for i, t in enumerate(plain.leaves) if _is_float(t) and i not in made.weights]
         kept = plain.with_leaves({i: plain.leaves[i].detach() for i in inputs})
@@ -193,7 +193,7 @@ class _Batch:
 
         Then nothing is changed at all: a checkpointed block must find the same graph when it runs again.
         """
-        return made if self._plan.looped.issuperset(self._plan.parameters) else interceptor.plain(made)
+        return made if self._plan.all_looped else interceptor.plain(made)
 
     def _unplanned(self, interceptor: Interceptor, made: Call) -> Any:
         """Return the output of a call without weights to measure.
@@ -236,8 +236,7 @@ class _Batch:
         with torch.no_grad():
             found = use.form.gradients(out.samples_first(g, self._samples), *args, **kwargs)
         for weight, form in found:
-            if id(weight) in labels:  # else frozen, or left out
-                self._arrive(labels[id(weight)], form)
+            self._arrive_at(labels, weight, form)
 
     def finish(self) -> None:
         """Form what is left after the backward pass."""
@@ -246,6 +245,11 @@ class _Batch:
                 self._arrive(label, Lazy(partial(pull, position), 0, self._samples))
         for name in list(self._pending):
             self._release(name)
+
+    def _arrive_at(self, labels: Mapping[int, str], weight: Tensor | None, form: PerSample) -> None:
+        """Take in the gradients of a weight argument, unless it is frozen or was left out."""
+        if id(weight) in labels:
+            self._arrive(labels[id(weight)], form)
 
     def _arrive(self, label: str, form: PerSample) -> None:
         """Take in the gradients of a weight from one use, and pass them on to the parameters behind it."""

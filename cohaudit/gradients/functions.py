@@ -58,8 +58,7 @@ def _matmul(g: Tensor, input: Tensor, other: Tensor) -> Gradients:
 
 
 def _addmm(g: Tensor, input: Tensor, mat1: Tensor, mat2: Tensor) -> Gradients:
-    b = _positions(g)
-    return [(input, Dense(b.sum(1))), (mat2, Outer(_positions(mat1), b))]
+    return [(input, Dense(_positions(g).sum(1))), *_matmul(g, mat1, mat2)]
 
 
 def _embedding(

@@ -310,8 +310,9 @@ class _Pass:
         errors = np.zeros((len(self.source.class_names), len(self.layers)))
         for c in range(len(errors)):
             rows = np.flatnonzero(self.source.labels == c)
-            own, scale = self.sketches[rows], self.scale[rows] / max(self.scale[rows].max(initial=0), TINY)
-            difference = self.sums.sketches[c] / max(self.scale[rows].max(initial=0), TINY) - scale @ own
+            peak = max(self.scale[rows].max(initial=0), TINY)
+            own, scale = self.sketches[rows], self.scale[rows] / peak
+            difference = self.sums.sketches[c] / peak - scale @ own
             for k, layer in enumerate(self.layers):
                 columns = own[:, layer.columns]
                 lengths = np.sqrt(np.einsum("ij,ij->i", columns, columns)) @ scale

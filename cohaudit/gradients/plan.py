@@ -144,6 +144,11 @@ class Plan:
         return "closed form"
 
     @property
+    def all_looped(self) -> bool:
+        """Whether the loop measures everything."""
+        return self.looped.issuperset(self.parameters)
+
+    @property
     def feature_layer(self) -> str:
         """The layer whose input represents a sample; empty when there is none."""
         return self.uses[self.features].layer if self.features else ""
@@ -248,21 +253,19 @@ def make_plan(model: nn.Module, probes: tuple[Any, Any], sizes: tuple[int, int])
         )
     used = _reaching(model, trainable, probes[0])
     first, second = trace_both(model, used, probes)
-    uses, left = {}, set(used)
-    for key, note in first.notes.items():
-        if key not in first.derived:
-            names = {name for label in note.call.weights.values() for name in first.behind[label]}
-            left -= names
-    for key in first.notes.keys() | second.notes.keys():
+    uses: dict[str, Use] = {}
+    seen: set[str] = set()
+    failed: set[str] = set()
+    for key in dict.fromkeys([*first.notes, *second.notes]):  # in the order of the calls
         trace = first if key in first.notes else second
         if key in trace.derived:
             continue
+        names = trace.parameters_of(trace.notes[key].call)
+        seen.update(names)
         try:
             uses[key] = _use(first.notes[key], second.notes[key], first.behind, sizes)
         except (KeyError, ValueError):  # KeyError: the call is made at one of the batch sizes only
-            note = trace.notes[key]
-            left |= {name for label in note.call.weights.values() for name in trace.behind[label]}
-    uses = {key: uses[key] for key in first.notes if key in uses}  # in the order of the calls
+            failed.update(names)
     entered = [name for use in uses.values() for names in use.weights.values() for name in names]
     layers = list(dict.fromkeys(owner_name(name) for name in [*entered, *used]))
     order = sorted(used, key=lambda name: layers.index(owner_name(name)))
@@ -272,7 +275,7 @@ def make_plan(model: nn.Module, probes: tuple[Any, Any], sizes: tuple[int, int])
         uses=uses,
         derived=frozenset(first.derived),
         behind=first.behind,
-        looped=frozenset(left),
+        looped=frozenset((used.keys() - seen) | failed),
         features=_features(uses, first.notes),
         skipped=_skipped(model, used),
         coverage=sum(p.numel() for p in used.values()) / sum(p.numel() for p in trainable.values()),

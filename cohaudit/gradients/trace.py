@@ -80,9 +80,13 @@ class Trace:
         self.notes[call.key] = Note(call, sizes, shapes, changes)
         if alone:
             self.derived.add(call.key)
-            names = tuple(dict.fromkeys(n for label in call.weights.values() for n in self.behind[label]))
+            names = self.parameters_of(call)
             self.behind |= {f"{call.key}[{i}]": names for i in range(len(leaves))}
         return output
+
+    def parameters_of(self, call: Call) -> tuple[str, ...]:
+        """Return the names of the parameters behind a call's weights."""
+        return tuple(dict.fromkeys(n for label in call.weights.values() for n in self.behind[label]))
 
 
 def trace_both(
