@@ -96,7 +96,7 @@ class Config:
         _POSITIVE,
     )
     sketch_size: int = _measure(
-        4096,
+        1024,
         "Numbers kept of each sample's gradient, shared by all parameters: more are closer to exact cosines.",
         Interval(1),
     )
@@ -104,9 +104,10 @@ class Config:
         1024, "Numbers kept of each sample's features; fewer features are kept whole.", Interval(1)
     )
     class_memory: int = _measure(
-        1024,
-        "Megabytes for the gradients of all classes; beyond it class × class cosines come from sketches.",
-        Interval(0),
+        64,
+        "Megabytes for the directions of all classes' gradient sums: class × class cosines are exact where "
+        "they fit, else from sketches as long as fit.",
+        Interval(1),
     )
     neighbors: int = _measure(
         20,

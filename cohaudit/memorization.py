@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cohaudit.neighbors import strongest_cosines
+
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Sketches = NDArray[np.float32]
 
-BLOCK = 1024
-"""Rows of the cosine matrix in memory at once."""
 LEAF_COSINE = 0.5
 """Two gradients this close (60 degrees) want mostly the same change: one leaf of the decision tree."""
 LARGEST_SHARPNESS = 300.0
@@ -65,22 +65,6 @@ class Side:
         return [(j, cosine) for j, cosine in pairs if j >= 0]
 
 
-def unit_rows(sketches: Sketches) -> torch.Tensor:
-    """Return the sketches scaled to norm 1, [N, D]; a sample without gradient keeps a row of zeros."""
-    rows = torch.from_numpy(sketches)
-    # scaled by the largest entry first: a norm of tiny float32 numbers would underflow when squared
-    rows = rows / rows.abs().amax(1, keepdim=True).clamp_min(torch.finfo(rows.dtype).tiny)
-    return torch.nn.functional.normalize(rows, dim=1)
-
-
-def _cosines(rows: torch.Tensor, block: torch.Tensor) -> torch.Tensor:
-    """Return the cosines of the samples `block` with every sample, [block, N]; 0 with itself."""
-    # rounding would put two equal rows at 1.0000001
-    cosines = (rows[block] @ rows.T).clamp_(-1, 1)
-    cosines[torch.arange(len(block)), block] = 0
-    return cosines
-
-
 def neighborhood_support(sketches: Sketches, neighbors: int, strongest: int) -> Support:
     """Ask each sample's gradient neighbors whether they agree with it.
 
@@ -92,23 +76,21 @@ def neighborhood_support(sketches: Sketches, neighbors: int, strongest: int) -> 
         neighbors: k; at most N − 1 are used.
         strongest: Supporters and opponents kept per sample, at most.
     """
-    rows = unit_rows(sketches)
-    k, n = min(neighbors, len(rows) - 1), min(strongest, len(rows) - 1)
-    support, count = np.zeros(len(rows)), np.zeros(len(rows), dtype=np.int64)
-    supporters, opponents = (
-        Side(np.full((len(rows), n), -1, dtype=np.int64), np.zeros((len(rows), n))) for _ in range(2)
+    k, n = min(neighbors, len(sketches) - 1), min(strongest, len(sketches) - 1)
+    found = strongest_cosines(sketches, max(k, n), LEAF_COSINE)
+    # the strongest of all are among the strongest of either side
+    both = torch.cat([found.positive, found.negative], 1).double()
+    support = both.gather(1, both.abs().topk(k, dim=1).indices).mean(1)
+    return Support(
+        support.numpy(),
+        found.close.numpy(),
+        _side(found.supporters[:, :n], found.positive[:, :n]),
+        _side(found.opponents[:, :n], found.negative[:, :n]),
     )
-    for block in torch.arange(len(rows)).split(BLOCK):
-        cosines, at = _cosines(rows, block), block.numpy()
-        nearest = cosines.abs().topk(k, dim=1).indices
-        support[at] = cosines.gather(1, nearest).double().mean(1).numpy()
-        count[at] = (cosines >= LEAF_COSINE).sum(1).numpy()
-        for side, sign in ((supporters, 1), (opponents, -1)):
-            values, indices = cosines.topk(n, dim=1, largest=sign > 0)
-            there = values * sign > 0
-            side.indices[at] = indices.where(there, -1).numpy()
-            side.cosines[at] = values.where(there, 0).double().numpy()
-    return Support(support, count, supporters, opponents)
+
+
+def _side(indices: torch.Tensor, cosines: torch.Tensor) -> Side:
+    return Side(indices.where(cosines != 0, -1).numpy(), cosines.double().numpy())
 
 
 def sketched_cosine_error(sketches: Sketches, squared_norms: Array) -> float:
@@ -117,8 +99,7 @@ def sketched_cosine_error(sketches: Sketches, squared_norms: Array) -> float:
     A sketch of D numbers by independent signs gives a squared norm with variance 2 ‖g‖⁴ / D, and an inner
     product with variance (‖g‖² ‖h‖² + ⟨g, h⟩²) / D: of unit vectors at a right angle, half as much. So the
     root mean square of (sketched / exact squared norm − 1), divided by √2, is the error of a cosine near 0.
-    Toward ±1 it shrinks, as (1 − cosine²) / √D. With two-sided sketches it is an upper estimate: a squared
-    norm has there the errors of both sides, an inner product at most as much.
+    Toward ±1 it shrinks, as (1 − cosine²) / √D.
 
     Args:
         sketches: [N, D].

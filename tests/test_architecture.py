@@ -28,9 +28,12 @@ READS_RESULTS_ONLY = (
     "cohaudit.results",
     "cohaudit.summary",
 )
-PURE = ("cohaudit.coherence", "cohaudit.memorization", "cohaudit.risk", "cohaudit.sanity")
+PURE = (
+    *("cohaudit.coherence", "cohaudit.memorization", "cohaudit.neighbors", "cohaudit.risk"),
+    "cohaudit.sanity",
+)
 PURE_MAY_IMPORT = {
-    *("cohaudit.config", "cohaudit.errors", "cohaudit.results"),
+    *("cohaudit.config", "cohaudit.errors", "cohaudit.neighbors", "cohaudit.results"),
     *("numpy", "pandas", "torch"),
     *("__future__", "collections", "dataclasses", "functools", "itertools", "math", "typing"),
 }

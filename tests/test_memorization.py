@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from cohaudit import memorization
+from cohaudit import neighbors as neighboring
 from cohaudit.memorization import (
     LEAF_COSINE,
     LabelNoise,
@@ -20,9 +21,9 @@ from cohaudit.memorization import (
     neighborhood_support,
     sketched_cosine_error,
     suspect_labels,
-    unit_rows,
     wrong_label_probability,
 )
+from cohaudit.neighbors import unit_rows
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -60,7 +61,8 @@ def test_support_is_the_mean_cosine_of_the_k_strongest_others(
 ) -> None:
     sketches = gradients(seed, samples)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(memorization, "BLOCK", rows_at_once)
+        patch.setattr(neighboring, "BLOCK", rows_at_once)
+        patch.setattr(neighboring, "CHUNK", 2)
         found = neighborhood_support(sketches, neighbors, 0)
     k = min(neighbors, samples - 1)
     for i, row in enumerate(cosines(sketches)):
@@ -132,7 +134,8 @@ def test_supporters_and_opponents_are_the_brute_force_ones(
 ) -> None:
     sketches = gradients(seed, samples)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(memorization, "BLOCK", rows_at_once)
+        patch.setattr(neighboring, "BLOCK", rows_at_once)
+        patch.setattr(neighboring, "CHUNK", 2)
         found = neighborhood_support(sketches, 3, count)
     for i, row in enumerate(cosines(sketches)):
         for side, sign in ((found.supporters, 1), (found.opponents, -1)):

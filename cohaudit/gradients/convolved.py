@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from torch.nn import grad as nn_grad
 
 from cohaudit.gradients.dense import Dense
-from cohaudit.gradients.sketch import Projection
+from cohaudit.gradients.sketch import Projection, spectrum
 
 _FORWARD = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _WEIGHT_GRADIENT = {1: nn_grad.conv1d_weight, 2: nn_grad.conv2d_weight, 3: nn_grad.conv3d_weight}
@@ -129,11 +129,12 @@ class Convolved:
         return (self._convolve(direction) * self.b).flatten(1).sum(1)
 
     def sketch(self, projection: Projection) -> Tensor:
-        """Return Σ_t (P_out b_t)(P_in patch_t)ᵀ, [batch, projection.size]; P_in as random filters."""
-        if self.groups > 1 or projection.into is None:
+        """Return the sketch of each G_i, [batch, projection.size]; the columns' side by random filters."""
+        if self.groups > 1 or projection.keeps_all:
             return self.dense().sketch(projection)
-        seen = self._convolve(projection.into.reshape(-1, *self.shape[1:])).flatten(2)
-        return (projection.left(self.b.flatten(2).mT).mT @ seen.mT).flatten(1)
+        filters = projection.right.flatten(1).mT.reshape(-1, *self.shape[1:])
+        seen = self._convolve(filters.to(self.x)).flatten(2).mT
+        return projection.from_spectra(spectrum(self.b.flatten(2).mT, projection.left), seen.contiguous())
 
     def dense(self, buffer: Tensor | None = None) -> Dense:
         """Return the gradients themselves, [batch, *weight shape], in a flat buffer where one is given."""

@@ -39,16 +39,17 @@ class Dense:
         total: Tensor = torch.tensordot(weights.to(self.gradients.dtype), self.gradients, dims=1)
         return total
 
+    def add_to(self, total: Tensor, weights: Tensor) -> None:
+        """Add Σ_i w_i G_i to a tensor shaped like the parameter."""
+        total.view(-1).addmv_(self.gradients.flatten(1).mT, weights)
+
     def dot(self, direction: Tensor) -> Tensor:
         """Return ⟨G_i, direction⟩, [batch], for a direction shaped like the parameter."""
         return self.gradients.flatten(1) @ direction.flatten()
 
     def sketch(self, projection: Projection) -> Tensor:
         """Return the sketch of each G_i, [batch, projection.size]."""
-        if self.gradients.ndim <= 2:
-            return projection.left(self.gradients.flatten(1))
-        matrices = self.gradients.flatten(2)
-        return projection.left(projection.right(matrices).mT).mT.flatten(1)
+        return projection.finish(projection.add_rows(self.gradients))
 
     def dense(self) -> Dense:
         """Return itself."""

@@ -176,6 +176,8 @@ class _Batch:
         if use.form is not None:
             output: Tensor = plain.run()
             versions = kept.leaves[use.form.input]._version
+            if output._is_view() and _is_fresh(output, plain):
+                output = torch.ops.aten._unsafe_view(output, output.shape)  # as good as a clone, for nothing
             return self._tap(output, partial(self._finish_closed, use, kept, labels, versions))
         if _changes_its_input(made.function):
             kept = kept.with_leaves({i: kept.leaves[i].clone() for i in inputs})
@@ -352,6 +354,12 @@ def _known(batch: Batch | None) -> Batch:
 
 def _is_float(value: Any) -> bool:
     return isinstance(value, Tensor) and value.is_floating_point()
+
+
+def _is_fresh(output: Tensor, made: Call) -> bool:
+    """Return whether an output is in memory of its own, even if it is a view of it."""
+    given = {leaf.untyped_storage().data_ptr() for leaf in made.leaves if isinstance(leaf, Tensor)}
+    return output.untyped_storage().data_ptr() not in given
 
 
 def _changes_its_input(function: Any) -> bool:

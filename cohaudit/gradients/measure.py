@@ -18,12 +18,13 @@ from torch import Tensor, nn
 from cohaudit.errors import CohauditError, EngineError
 from cohaudit.gradients.certificate import certify
 from cohaudit.gradients.engine import Engine, UnplannedCallError
-from cohaudit.gradients.per_sample import PerSample, Workspace
+from cohaudit.gradients.per_sample import PerSample
 from cohaudit.gradients.plan import Path, Plan
 from cohaudit.gradients.prepare import Probe, Source, prepare, to_model
+from cohaudit.gradients.reading import TINY, Reader, Share, shares
 from cohaudit.gradients.residuals import Residuals
 from cohaudit.gradients.sketch import make_projections
-from cohaudit.gradients.sums import TINY, ClassSums
+from cohaudit.gradients.sums import ClassSums
 from cohaudit.gradients.trial import refuse_failing
 from cohaudit.results import Certificate, Skipped
 
@@ -154,7 +155,8 @@ class _Pass:
             device,
         )
         self.projections = make_projections(plan.parameters, options.sketch_size, options.seed)
-        self.workspace = Workspace(next(iter(plan.parameters.values())).detach())
+        self.like = next(iter(plan.parameters.values())).detach()
+        self.reader = Reader(self.like)
         self.columns = self._columns()
         self.layers = self._layers(model)
         self.index = {layer.name: k for k, layer in enumerate(self.layers)}
@@ -230,21 +232,27 @@ class _Pass:
     def _measure(self, indices: NDArray[np.int64]) -> None:
         labels = torch.from_numpy(self.source.labels[indices])
         inputs = to_model(self.source.load(indices.tolist()), self.engine.model, self.device)
-        norms = torch.zeros(len(indices), len(self.layers), dtype=torch.float64)
-        sketches = np.zeros((len(indices), self.sketches.shape[1]), dtype=np.float32)
+        # Apple's GPUs have no float64
+        double = torch.float32 if self.device.type == "mps" else torch.float64
+        norms = torch.zeros(len(indices), len(self.layers), dtype=double, device=self.device)
+        sketches = torch.zeros(len(indices), self.sketches.shape[1], device=self.device)
+        parts: list[Share] = []
 
         def consume(name: str, form: PerSample, outcome: Residuals) -> None:
-            parameter, layer = self.plan.parameters[name], self.index[self.plan.layer_of[name]]
-            for rows, part, thin in self.workspace.pieces(form, len(indices), parameter.numel()):
-                norms[rows, layer] += part.squared_norms().cpu().double()
-                sketch = thin.sketch(self.projections[name])
-                sketches[rows, self.columns[name]] = sketch.float().cpu().numpy()
-                self.sums.add(name, part, labels[rows], outcome.scale[rows])
+            if not parts:
+                parts.extend(shares(labels, outcome.scale, self.like))
+            shape, layer = self.plan.parameters[name].shape, self.index[self.plan.layer_of[name]]
+            reading = self.reader.read(form, shape, self.projections[name], parts)
+            norms[:, layer] += reading.squared_norms
+            sketches[:, self.columns[name]] = reading.sketches
+            for part, total in zip(parts, reading.sums, strict=True):
+                self.sums.add(name, part, total)
 
         outcome, features = self.engine.run(inputs, labels, self.options.temperature, consume)
-        self._refuse_overflow(indices, outcome, norms.sum(1))
-        self.squared_norms[indices] = (norms * outcome.scale.square()[:, None]).numpy()
-        self.sketches[indices] = sketches
+        squares = norms.cpu().double()
+        self._refuse_overflow(indices, outcome, squares.sum(1))
+        self.squared_norms[indices] = (squares * outcome.scale.square()[:, None]).numpy()
+        self.sketches[indices] = sketches.cpu().numpy()
         self.scale[indices], self.loss[indices] = outcome.scale.numpy(), outcome.loss.numpy()
         self.margin[indices], self.predicted[indices] = outcome.margin.numpy(), outcome.predicted.numpy()
         self._keep_features(indices, features)

@@ -8,7 +8,7 @@ cheaply as its structure allows; where it is not `sparse`, whole gradients forme
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from math import prod
@@ -20,10 +20,10 @@ from torch import Tensor
 
 from cohaudit.gradients.convolved import Convolved
 from cohaudit.gradients.dense import Dense
-from cohaudit.gradients.sketch import Projection
+from cohaudit.gradients.sketch import Projection, spectrum
 
-PIECE_BYTES = 4 * 2**20
-"""Whole gradients of a batch are formed in pieces of this size, so that they stay in a processor's cache."""
+CACHE_BYTES = 8 * 2**20
+"""Gradients up to this size stay in a processor's cache while they are read."""
 
 READ_PRODUCTS = 6
 """Reading an entry of a whole gradient in cache, for its square and its class's sum, costs as much as so many
@@ -65,8 +65,10 @@ class Outer:
         return ((self.b @ direction) * self.a).sum((1, 2))
 
     def sketch(self, projection: Projection) -> Tensor:
-        """Return Σ_t (P_out b_t)(P_in a_t)ᵀ, flattened to [batch, projection.size]."""
-        return (projection.left(self.b).mT @ projection.right(self.a)).flatten(1)
+        """Return the sketch of each G_i, [batch, projection.size]."""
+        if projection.keeps_all:
+            return self.dense().sketch(projection)
+        return projection.from_spectra(spectrum(self.b, projection.left), spectrum(self.a, projection.right))
 
     def dense(self, buffer: Tensor | None = None) -> Dense:
         """Return the gradients themselves, [batch, out, in], in a flat buffer where one is given."""
@@ -79,7 +81,7 @@ class Outer:
         """Whether the form costs less than whole gradients."""
         _, positions, out = self.b.shape
         size = out * self.a.shape[2]
-        products = READ_PRODUCTS * (1 if size * self.b.element_size() <= PIECE_BYTES else UNCACHED)
+        products = READ_PRODUCTS * (1 if size * self.b.element_size() <= CACHE_BYTES else UNCACHED)
         return positions == 1 or positions**2 * (out + self.a.shape[2]) <= products * size
 
 
@@ -122,8 +124,11 @@ class Lookup:
         return (outer.b.gather(2, rows).mT * (self.b @ outer.a.mT)).sum((1, 2))
 
     def sketch(self, projection: Projection) -> Tensor:
-        """Return Σ_t (P_out e_t)(P_in b_t)ᵀ, flattened to [batch, projection.size]."""
-        return (projection.left_rows(self.index, self.b.dtype).mT @ projection.right(self.b)).flatten(1)
+        """Return the sketch of each G_i, [batch, projection.size]."""
+        if projection.keeps_all:
+            return self.dense().sketch(projection)
+        rows = projection.left.flatten(1)[self.index]
+        return projection.from_spectra(rows, spectrum(self.b, projection.right))
 
     def dense(self) -> Dense:
         """Return the gradients themselves, [batch, rows, dim]."""
@@ -241,39 +246,3 @@ def add(forms: Sequence[PerSample]) -> PerSample:
         parts.append(Outer(torch.cat([f.b for f in outers], 1), torch.cat([f.a for f in outers], 1)))
     parts += [form for form in forms if not isinstance(form, Lookup | Outer)]
     return parts[0] if len(parts) == 1 else Sum(tuple(parts))
-
-
-class Workspace:
-    """Cuts a batch into pieces whose whole gradients, formed one after another, fit a processor's cache.
-
-    They are formed in one buffer: touching fresh memory costs more than what is computed in it.
-
-    Args:
-        like: A parameter, for type and device.
-    """
-
-    def __init__(self, like: Tensor) -> None:
-        self._buffer = like.new_empty(PIECE_BYTES // like.element_size())
-
-    def pieces(
-        self, form: PerSample, samples: int, size: int
-    ) -> Iterator[tuple[slice, PerSample, PerSample]]:
-        """Yield piece by piece: which samples, their form for norms and sums, and the one for sketches.
-
-        A piece is valid until the next one is asked for.
-
-        Args:
-            form: Of a batch.
-            samples: The batch's size.
-            size: Entries of one whole gradient.
-        """
-        ready = form.sparse or isinstance(form, Dense)
-        step = samples if ready else max(1, len(self._buffer) // max(1, size))
-        buffer = self._buffer if step * size <= len(self._buffer) else None
-        for start in range(0, samples, step):
-            part = form.rows(start, start + step) if step < samples else form
-            formed: PerSample = part
-            if not ready:
-                formed = part.dense(buffer) if isinstance(part, Outer | Convolved) else part.dense()
-            stop = min(start + step, samples)
-            yield slice(start, stop), formed, part if isinstance(part, Outer) else formed

@@ -1,9 +1,13 @@
 """Sketches: short random projections of per-sample gradients that keep cosines.
 
-A weight's gradient G [out, in] is kept as P_outᵀ G P_in with random signs in P (a Kronecker sketch): it
-costs two thin products, because G_i = Σ_t b_t a_tᵀ is never formed. A side that is short enough is kept
-whole, so that small parameters are not sketched at all. The map is linear: the sketch of a sum of
-gradients is the sum of their sketches.
+A weight's gradient G [rows, columns] is kept as m numbers: entry (r, c) is added, with a random sign, to the
+number (h(r) + c) mod m. Rows and columns have signs of their own, so that of an outer product b aᵀ the sketch
+is the circular convolution of two short vectors, one made of b and one of a (TensorSketch; Pham and Pagh, KDD
+2013), and G_i = Σ_t b_t a_tᵀ is never formed for it. A parameter with at most m entries is kept whole. The
+map is linear: the sketch of a sum of gradients is the sum of their sketches.
+
+The standard error of a cosine between two sketches is about 1/√m. Two-sided projections P_outᵀ G P_in of m
+numbers cost the same to make and err like 1/√√m where all samples share an activation: docs/sketches.md.
 """
 
 from __future__ import annotations
@@ -14,76 +18,167 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-VECTOR_FACTOR = 4
-"""A vector (bias, norm scale) keeps this many times a weight's side: it has one side, and is cheap."""
+VECTOR_SHARE = 8
+"""A weight is given so many times the numbers of a vector (bias, norm scale), which holds less."""
+
+SMALL, LARGEST_FACTOR = 63, 7
+"""Weights keep an odd number of numbers (with an even one, some collisions of entries come in pairs); above
+the first of these, one without a prime factor above the second, which is fast to Fourier transform."""
 
 
 @dataclass(frozen=True)
 class Projection:
-    """The random map of one parameter.
+    """The random map of one parameter, seen as a matrix [rows, columns].
+
+    Spectra are discrete Fourier transforms, [..., size // 2 + 1] complex: what is convolved is multiplied.
 
     Attributes:
-        out: [kept rows, rows], or None where the rows are kept whole.
-        into: [kept columns, columns], or None where the columns are kept whole.
-        size: Numbers kept per sample.
-        rows: Rows of the parameter seen as a matrix.
+        size: Numbers kept per sample; where they are the parameter's entries, it is kept whole.
+        row_signs: [rows].
+        column_signs: [columns].
+        group: Rows that follow each other and are added up first.
+        step: How many numbers a group is shifted against that before.
+        columns: Which number each column is added to, and with which sign, [columns, size].
+        left: Spectrum of each row, [rows, size // 2 + 1, 2], real and imaginary part.
+        right: Spectrum of each column, [columns, size // 2 + 1, 2].
     """
 
-    out: Tensor | None
-    into: Tensor | None
     size: int
-    rows: int
+    row_signs: Tensor
+    column_signs: Tensor
+    group: int
+    step: int
+    columns: Tensor
+    left: Tensor
+    right: Tensor
 
-    def left(self, x: Tensor) -> Tensor:
-        """Project the last dimension of x, [..., rows] → [..., kept rows]."""
-        return x if self.out is None else _project(x, self.out)
+    @property
+    def keeps_all(self) -> bool:
+        """Whether the parameter is kept whole."""
+        return self.size == len(self.row_signs) * len(self.columns)
 
-    def right(self, x: Tensor) -> Tensor:
-        """Project the last dimension of x, [..., columns] → [..., kept columns]."""
-        return x if self.into is None else _project(x, self.into)
+    def add_rows(self, gradients: Tensor) -> Tensor:
+        """Take the first step from whole gradients to sketches: add up each group's rows, with their signs.
 
-    def left_rows(self, index: Tensor, dtype: torch.dtype) -> Tensor:
-        """Project one-hot rows given by their index, [...] → [..., kept rows]."""
-        if self.out is not None:
-            return self.out.mT[index]
-        return torch.nn.functional.one_hot(index, self.rows).to(dtype)
+        They are read once, and nothing of their size is written, nor shared.
+
+        Args:
+            gradients: [batch, *shape].
+
+        Returns:
+            [batch, groups, columns] for `finish`.
+        """
+        matrices = _full(gradients).reshape(len(gradients), len(self.row_signs), -1)
+        if self.keeps_all:
+            return matrices.clone()
+        if self.group == 1:
+            return matrices * self.row_signs[:, None]
+        full = len(self.row_signs) // self.group * self.group
+        whole = matrices[:, :full].unflatten(1, (-1, self.group))
+        sums: Tensor = (self.row_signs[:full].view(-1, 1, self.group) @ whole).squeeze(2)
+        if full == len(self.row_signs):
+            return sums
+        rest: Tensor = self.row_signs[full:] @ matrices[:, full:]
+        return torch.cat([sums, rest[:, None]], 1)
+
+    def finish(self, rows: Tensor) -> Tensor:
+        """Return the sketches, [batch, size], from what `add_rows` gave."""
+        if self.keeps_all:
+            return rows.flatten(1)
+        if len(self.columns) == 1:
+            return rows.squeeze(2)
+        if len(self.columns) > self.size:
+            return _add_shifted(rows @ self.columns, self.step, self.size)
+        return _add_shifted(rows * self.column_signs, self.step, self.size)
+
+    def from_spectra(self, left: Tensor, right: Tensor) -> Tensor:
+        """Return the sketches of Σ_t b_t a_tᵀ, [batch, size].
+
+        Args:
+            left: b's, [batch, positions, size + 1]: `spectrum(b, self.left)`.
+            right: a's, likewise.
+        """
+        b, a = (torch.view_as_complex(x.unflatten(2, (-1, 2))) for x in (left, right))
+        sketches: Tensor = torch.fft.irfft((b * a).sum(1), self.size)
+        return sketches
 
 
-def _project(x: Tensor, signs: Tensor) -> Tensor:
-    """Return x @ signsᵀ, in the order that is twice as fast where there are few signs to a row."""
-    thin = (signs @ x.reshape(-1, x.shape[-1]).mT).mT
-    return thin.reshape(*x.shape[:-1], len(signs))
+def spectrum(x: Tensor, of_each: Tensor) -> Tensor:
+    """Return Σ_r x_r · (spectrum of r), [..., rows] → [..., size + 1], real and imaginary parts in turns."""
+    found: Tensor = _full(x) @ of_each.flatten(1)
+    return found
 
 
-def _signs(rows: int, kept: int, seed: str, like: Tensor) -> Tensor | None:
-    """Return random signs / √kept, [kept, rows], equal on every device; None if rows ≤ kept."""
-    if rows <= kept:
-        return None
+def _full(x: Tensor) -> Tensor:
+    """Return x in float32 where it is in 16 bits: there is no Fourier transform of these."""
+    return x.float() if x.itemsize < 4 else x
+
+
+def _add_shifted(x: Tensor, step: int, size: int) -> Tensor:
+    """Return z with z_k = Σ x[j, i] over all j, i with j · step + i = k modulo size.
+
+    Args:
+        x: [batch, groups, any].
+        step: How much further each group is shifted than the one before.
+        size: Length of z.
+
+    Returns:
+        [batch, size].
+    """
+    batch, groups, width = x.shape
+    length = width + (groups - 1) * step
+    padded = F.pad(x, (0, length - width))
+    # seen with rows that are shorter by a step, each row begins a step to the left of that before; what it
+    # shows of the end of that before are zeros
+    shifted = padded.as_strided((batch, groups, length), (groups * length, length - step, 1)).sum(1)
+    folded: Tensor = F.pad(shifted, (0, -length % size)).unflatten(1, (-1, size)).sum(1)
+    return folded
+
+
+def _signs(count: int, seed: str, like: Tensor) -> Tensor:
+    """Return random signs, [count], equal on every device."""
     generator = torch.Generator().manual_seed(zlib.crc32(seed.encode()))
-    signs: Tensor = torch.randint(0, 2, (rows, kept), generator=generator, dtype=torch.int8) * 2 - 1
-    scaled: Tensor = signs.to(like) / kept**0.5
-    return scaled.mT.contiguous()
+    signs: Tensor = torch.randint(0, 2, (count,), generator=generator, dtype=torch.int8) * 2 - 1
+    return signs.to(_full(like))
 
 
-def _sides(shape: torch.Size, side: int) -> tuple[int, int]:
-    """Return how many rows and columns are kept of a parameter of this shape."""
-    rows = shape[0] if shape else 1
-    columns = shape[1:].numel()
+def _transformable(size: int) -> int:
+    """Return the largest odd number up to `size` that is small or has only small prime factors."""
+    for candidate in range(size - 1 + size % 2, SMALL, -2):
+        rest = candidate
+        for factor in range(3, LARGEST_FACTOR + 1, 2):
+            while rest % factor == 0:
+                rest //= factor
+        if rest == 1:
+            return candidate
+    return min(size - 1 + size % 2, SMALL)
+
+
+def _group(rows: int, most: int) -> int:
+    """Return how many rows to add up for at most `most` groups: if near, so many that no row is left over."""
+    least = -(-rows // most)
+    return next((group for group in range(least, least * 3 // 2 + 1) if rows % group == 0), least)
+
+
+def _kept(shape: torch.Size, numbers: int) -> int:
+    """Return how many numbers are kept of a parameter, given how many a weight is worth."""
     if len(shape) <= 1:
-        return min(rows, VECTOR_FACTOR * side), 1
-    return min(rows, side), min(columns, side)
+        return -(-shape.numel() // _group(shape.numel(), max(1, numbers // VECTOR_SHARE)))
+    return shape.numel() if shape.numel() <= numbers else _transformable(numbers)
 
 
-def _largest_side(shapes: list[torch.Size], budget: int) -> int:
-    """Return the largest side at which all parameters together keep at most `budget` numbers."""
-    side = 1
-    while True:
-        sizes = [rows * columns for rows, columns in (_sides(shape, side + 1) for shape in shapes)]
-        smaller = [rows * columns for rows, columns in (_sides(shape, side) for shape in shapes)]
-        if sum(sizes) > budget or sizes == smaller:
-            return side
-        side += 1
+def _sizes(shapes: list[torch.Size], budget: int) -> list[int]:
+    """Return how many numbers each parameter keeps, at most `budget` together, but at least one each."""
+    low, high = 1, max(1, budget)
+    while low < high:
+        numbers = (low + high + 1) // 2
+        if sum(_kept(shape, numbers) for shape in shapes) > budget:
+            high = numbers - 1
+        else:
+            low = numbers
+    return [_kept(shape, low) for shape in shapes]
 
 
 def make_projections(parameters: Mapping[str, Tensor], budget: int, seed: int) -> dict[str, Projection]:
@@ -97,16 +192,25 @@ def make_projections(parameters: Mapping[str, Tensor], budget: int, seed: int) -
     Returns:
         Name → projection, in the order of `parameters`.
     """
-    side = _largest_side([parameter.shape for parameter in parameters.values()], budget)
-    projections = {}
-    for name, parameter in parameters.items():
-        kept_rows, kept_columns = _sides(parameter.shape, side)
-        rows = parameter.shape[0] if parameter.ndim else 1
-        columns = parameter.shape[1:].numel()
-        projections[name] = Projection(
-            _signs(rows, kept_rows, f"{seed}/out/{name}", parameter),
-            _signs(columns, kept_columns, f"{seed}/in/{name}", parameter) if parameter.ndim > 1 else None,
-            kept_rows * kept_columns,
-            rows,
+    sizes = _sizes([parameter.shape for parameter in parameters.values()], budget)
+    return {
+        name: _projection(name, parameter, size, seed)
+        for (name, parameter), size in zip(parameters.items(), sizes, strict=True)
+    }
+
+
+def _projection(name: str, parameter: Tensor, size: int, seed: int) -> Projection:
+    rows, columns = (parameter.shape[0], parameter.shape[1:].numel()) if parameter.ndim else (1, 1)
+    row_signs = _signs(rows, f"{seed}/rows/{name}", parameter)
+    column_signs = _signs(columns, f"{seed}/columns/{name}", parameter)
+    group = _group(rows, size)
+    step = max(1, size // -(-rows // group))
+    row_side, column_side = (
+        signs[:, None] * F.one_hot(places, size).to(signs)
+        for signs, places in (
+            (row_signs, torch.arange(rows, device=parameter.device) // group * step),
+            (column_signs, torch.arange(columns, device=parameter.device) % size),
         )
-    return projections
+    )
+    left, right = (torch.view_as_real(torch.fft.rfft(side)) for side in (row_side, column_side))
+    return Projection(size, row_signs, column_signs, group, step, column_side, left, right)
