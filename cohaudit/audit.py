@@ -214,6 +214,7 @@ def _options(config: Config) -> Options:
         batch_size=config.batch_size,
         temperature=config.temperature,
         sketch_size=config.sketch_size,
+        sketch_memory=config.sketch_memory,
         feature_size=config.feature_size,
         class_memory=config.class_memory,
         certificate_samples=config.certificate_samples,

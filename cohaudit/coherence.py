@@ -9,7 +9,7 @@ Arrays: N samples, L layers, C classes. Nothing here knows a model.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,12 @@ from cohaudit.results import ClassCosines, Coherence, Estimate, Skipped
 
 Array = NDArray[np.float64]
 Sketches = NDArray[np.float32]
+
+BLOCK = 4096
+"""Sketches in memory at once, where they lie in a file."""
+
+RESAMPLES = 25
+"""Resamples drawn at once: each takes a weight for every sample."""
 
 FEWEST_RESAMPLED = 5
 """Below this a resample repeats the few pairs there are (two samples: always the same one), and its spread
@@ -82,7 +88,33 @@ def _map(estimate: Estimate, offset: float, factor: float) -> Estimate:
     return Estimate(*(offset + factor * end for end in (estimate.value, estimate.low, estimate.high)))
 
 
-def interval_deviations(sketches: Sketches, columns: Sequence[slice], resampling: Resampling) -> Array:
+@dataclass(frozen=True)
+class Gradients:
+    """Sketches of some samples' gradients on a common scale that float32 can square, made block by block.
+
+    Attributes:
+        sketches: Of the unit residuals' gradients, [N, columns]; they may lie in a file.
+        scale: Norm of each residual, [N].
+        members: Which samples, [m].
+    """
+
+    sketches: Sketches
+    scale: Array
+    members: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    def blocks(self) -> Iterator[tuple[slice, Sketches]]:
+        """Yield the scaled sketches, some samples at a time, with their places among the members."""
+        largest = self.scale[self.members].max(initial=0)
+        for start in range(0, len(self.members), BLOCK):
+            own = self.members[start : start + BLOCK]
+            relative = (self.scale[own] / (largest or 1)).astype(np.float32)
+            yield slice(start, start + len(own)), np.asarray(self.sketches[own]) * relative[:, None]
+
+
+def interval_deviations(gradients: Gradients, columns: Sequence[slice], resampling: Resampling) -> Array:
     """Return the bootstrap interval of α_u on several parts of the gradient, relative to the point value.
 
     A resample draws m samples with replacement; sample i comes w_i times. Pairs of a sample with its own
@@ -90,27 +122,42 @@ def interval_deviations(sketches: Sketches, columns: Sequence[slice], resampling
     α_u* = (‖Σ w_i g_i‖² − Σ w_i² ‖g_i‖²) / (m² − Σ w_i²) / mean(w_i ‖g_i‖²).
 
     Args:
-        sketches: Of the gradients, [m, columns], on any common scale.
+        gradients: Of m samples.
         columns: Where each part stands; the last row of the result is the whole.
         resampling: How.
 
     Returns:
         [parts + 1, 2]; ±∞ where m is below `FEWEST_RESAMPLED`, or the sketches of a part hold no gradient.
     """
-    m = len(sketches)
+    m = len(gradients)
     unknown: Array = np.tile([-np.inf, np.inf], (len(columns) + 1, 1))
     if m < FEWEST_RESAMPLED:
         return unknown
     generator = np.random.default_rng(resampling.seed)
-    weights = generator.multinomial(m, np.full(m, 1 / m), size=resampling.resamples).astype(np.float32)
-    weights = np.concatenate([np.ones((1, m), np.float32), weights])
-    sums = _part_squares(weights @ sketches, columns)
-    squares = _part_squares(sketches, columns)
+    squares = np.concatenate([_part_squares(block, columns) for _, block in gradients.blocks()])
+    values = [_resampled(np.ones((1, m), np.float32), gradients, squares, columns)]
+    for start in range(0, resampling.resamples, RESAMPLES):
+        size = min(RESAMPLES, resampling.resamples - start)
+        weights = generator.multinomial(m, np.full(m, 1 / m), size=size).astype(np.float32)
+        values.append(_resampled(weights, gradients, squares, columns))
+    return _deviations(np.concatenate(values), resampling.confidence, unknown)
+
+
+def _resampled(weights: Sketches, gradients: Gradients, squares: Array, columns: Sequence[slice]) -> Array:
+    """Return α_u* of each part and of the whole, [resamples, parts + 1], from weights [resamples, m]."""
+    m = len(gradients)
+    together = sum(weights[:, rows] @ block for rows, block in gradients.blocks())
     repeated = np.square(weights).astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
-        pairs = (sums - repeated @ squares) / (m**2 - repeated.sum(1))[:, None]
-        values = pairs / (weights.astype(np.float64) @ squares / m)
-    tail = (1 - resampling.confidence) / 2
+        pairs = _part_squares(np.asarray(together), columns) - repeated @ squares
+        pairs /= (m**2 - repeated.sum(1))[:, None]
+        values: Array = pairs / (weights.astype(np.float64) @ squares / m)
+    return values
+
+
+def _deviations(values: Array, confidence: float, unknown: Array) -> Array:
+    """Return the interval's ends relative to the point value, which is the first of `values`."""
+    tail = (1 - confidence) / 2
     finite = np.isfinite(values)
     known = finite[0] & finite[1:].any(0)
     # a resample of one sample, or of gradients that are all zero, says nothing about the interval
@@ -124,18 +171,6 @@ def _part_squares(rows: NDArray[np.float32], columns: Sequence[slice]) -> Array:
     parts = [np.einsum("ij,ij->i", rows[:, part], rows[:, part], dtype=np.float64) for part in columns]
     whole = np.sum(parts, axis=0) if parts else np.zeros(len(rows))
     return np.stack([*parts, whole], 1)
-
-
-def scaled_sketches(sketches: Sketches, scale: Array) -> Sketches:
-    """Return the sketches of the gradients themselves, on a common scale that float32 can square.
-
-    Args:
-        sketches: Of the unit residuals' gradients, [N, columns].
-        scale: Norm of each residual, [N].
-    """
-    largest = scale.max(initial=0)
-    relative = (scale / largest if largest > 0 else scale).astype(np.float32)
-    return sketches * relative[:, None]
 
 
 def class_cosines(gram: Array, error: float) -> ClassCosines | Skipped:

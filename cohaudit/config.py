@@ -87,6 +87,11 @@ class Config:
         "Audit at most this many samples, each class keeping its share, but at least two samples (0: all).",
         Interval(0),
     )
+    sketch_memory: int = _run(
+        4096,
+        "Megabytes of sketches held in memory; larger ones lie in a temporary file that goes with the run.",
+        Interval(0),
+    )
     seed: int = _run(0, "Seed of the sketches, the subsample and the bootstrap.", Interval(0, 2**32 - 1))
 
     temperature: float = _measure(

@@ -10,11 +10,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cohaudit.coherence import (
+    Gradients,
     Resampling,
     class_cosines,
     coherence,
     interval_deviations,
-    scaled_sketches,
 )
 from cohaudit.config import Config
 from cohaudit.gradients import Measurement, Source
@@ -154,7 +154,7 @@ def _cosine_error(measured: Measurement) -> float:
     told = squares > SMALLEST_SQUARE
     # divided before it is squared again: the square of a tiny scale is 0
     unit = np.square(np.sqrt(squares[told]) / measured.scale[told])
-    return sketched_cosine_error(measured.sketches[told], unit)
+    return sketched_cosine_error(measured.sketches, np.flatnonzero(told), unit)
 
 
 def _table(
@@ -195,8 +195,8 @@ def _named(side: Side, ids: Sequence[str]) -> list[str]:
 def _layers(measured: Measurement, resampling: Resampling) -> tuple[Coherence | Skipped, tuple[Layer, ...]]:
     """Return the coherence of the whole gradient and of each layer's part."""
     count = len(measured.scale)
-    sketches = scaled_sketches(measured.sketches, measured.scale)
-    deviations = interval_deviations(sketches, [layer.columns for layer in measured.layers], resampling)
+    gradients = Gradients(measured.sketches, measured.scale, np.arange(count))
+    deviations = interval_deviations(gradients, [layer.columns for layer in measured.layers], resampling)
     energy = measured.squared_norms.sum(0)
     total = float(energy.sum())
     layers = tuple(
@@ -228,8 +228,8 @@ def _classes(
     for c, name in enumerate(source.class_names):
         members = np.flatnonzero(source.labels == c)
         # scaled within the class: beside a badly fitted one, a well fitted one would vanish in float32
-        sketches = scaled_sketches(measured.sketches[members], measured.scale[members])
-        deviations = interval_deviations(sketches, [slice(None)], resampling)[-1]
+        gradients = Gradients(measured.sketches, measured.scale, members)
+        deviations = interval_deviations(gradients, [slice(None)], resampling)[-1]
         energy = float(measured.squared_norms[members].sum())
         results.append(
             ClassResult(

@@ -22,6 +22,8 @@ Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Sketches = NDArray[np.float32]
 
+BLOCK = 4096
+"""Sketches in memory at once where they lie in a file."""
 LEAF_COSINE = 0.5
 """Two gradients this close (60 degrees) want mostly the same change: one leaf of the decision tree."""
 LARGEST_SHARPNESS = 300.0
@@ -93,7 +95,7 @@ def _side(indices: torch.Tensor, cosines: torch.Tensor) -> Side:
     return Side(indices.where(cosines != 0, -1).numpy(), cosines.double().numpy())
 
 
-def sketched_cosine_error(sketches: Sketches, squared_norms: Array) -> float:
+def sketched_cosine_error(sketches: Sketches, members: Integers, squared_norms: Array) -> float:
     """Estimate the standard error of a cosine between two sketches, from squared norms known exactly.
 
     A sketch of D numbers by independent signs gives a squared norm with variance 2 ‖g‖⁴ / D, and an inner
@@ -102,13 +104,15 @@ def sketched_cosine_error(sketches: Sketches, squared_norms: Array) -> float:
     Toward ±1 it shrinks, as (1 − cosine²) / √D.
 
     Args:
-        sketches: [N, D].
-        squared_norms: Of the same gradients at the same scale, [N].
+        sketches: [N, D]; they may lie in a file.
+        members: Which samples, [m].
+        squared_norms: Of their gradients at the sketches' scale, above 0, [m].
     """
-    there = squared_norms > 0
-    squares = np.einsum("ij,ij->i", sketches[there], sketches[there], dtype=np.float64)
-    ratios = squares / squared_norms[there] - 1
-    return float(np.sqrt(np.square(ratios).mean() / 2)) if len(ratios) else 0.0
+    if not len(members):
+        return 0.0
+    blocks = (np.asarray(sketches[members[start : start + BLOCK]]) for start in range(0, len(members), BLOCK))
+    squares = np.concatenate([np.einsum("ij,ij->i", rows, rows, dtype=np.float64) for rows in blocks])
+    return float(np.sqrt(np.square(squares / squared_norms - 1).mean() / 2))
 
 
 def leave_one_out_scores(

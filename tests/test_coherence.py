@@ -9,14 +9,15 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 from numpy.typing import NDArray
 
+from cohaudit import coherence as coherence_module
 from cohaudit.coherence import (
     FEWEST_RESAMPLED,
+    Gradients,
     Resampling,
     class_cosines,
     coherence,
     interval_deviations,
     pairwise_coherence,
-    scaled_sketches,
 )
 from cohaudit.results import ClassCosines, Coherence, Skipped
 
@@ -197,9 +198,13 @@ def test_the_three_intervals_say_the_same() -> None:
 # Intervals
 
 
+def whole_gradients(gradients: Array) -> Gradients:
+    return Gradients(gradients.astype(np.float32), np.ones(len(gradients)), np.arange(len(gradients)))
+
+
 def interval(gradients: Array, seed: int = 0, resamples: int = 200) -> Array:
     resampling = Resampling(resamples, 0.9, seed)
-    return interval_deviations(gradients.astype(np.float32), [slice(None)], resampling)[-1]
+    return interval_deviations(whole_gradients(gradients), [slice(None)], resampling)[-1]
 
 
 @pytest.mark.parametrize("pairwise", [0.05, 0.3, 0.7])
@@ -249,16 +254,20 @@ def test_each_part_has_the_interval_that_it_has_alone_and_the_last_is_the_whole(
     gradients = shared_and_own(0, 30, 6, 0.3).astype(np.float32)
     parts = [slice(0, 2), slice(2, 6)]
     resampling = Resampling(100, 0.9, 0)
-    found = interval_deviations(gradients, parts, resampling)
-    alone = [interval_deviations(gradients[:, p], [slice(None)], resampling)[-1] for p in parts]
-    whole = interval_deviations(gradients, [slice(None)], resampling)[-1]
+    found = interval_deviations(whole_gradients(gradients), parts, resampling)
+    alone = [
+        interval_deviations(whole_gradients(gradients[:, p]), [slice(None)], resampling)[-1] for p in parts
+    ]
+    whole = interval_deviations(whole_gradients(gradients), [slice(None)], resampling)[-1]
     assert found == pytest.approx(np.stack([*alone, whole]), abs=1e-6)
 
 
 def test_a_part_without_gradient_has_an_unknown_spread() -> None:
     gradients = shared_and_own(0, 30, 6, 0.3).astype(np.float32)
     gradients[:, :2] = 0
-    found = interval_deviations(gradients, [slice(0, 2), slice(2, 6)], Resampling(100, 0.9, 0))
+    found = interval_deviations(
+        whole_gradients(gradients), [slice(0, 2), slice(2, 6)], Resampling(100, 0.9, 0)
+    )
     assert found[0].tolist() == [-np.inf, np.inf]
     assert np.isfinite(found[1]).all()
 
@@ -298,13 +307,19 @@ def test_sketches_keep_their_proportions_at_any_scale(seed: int, scale: float) -
     generator = np.random.default_rng(seed)
     units = generator.normal(size=(8, 5)).astype(np.float32)
     norms = generator.uniform(0.1, 1, size=8)
-    found = scaled_sketches(units, norms * scale)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(coherence_module, "BLOCK", 3)
+        blocks = [block for _, block in Gradients(units, norms * scale, np.arange(8)).blocks()]
+    assert [len(block) for block in blocks] == [3, 3, 2]
+    found = np.concatenate(blocks)
     assert found.dtype == np.float32
     assert found == pytest.approx(units * (norms / norms.max())[:, None], rel=1e-6)
 
 
 def test_sketches_of_samples_without_gradient_are_zero() -> None:
-    assert not scaled_sketches(np.ones((3, 2), np.float32), np.zeros(3)).any()
+    (_, block), *rest = Gradients(np.ones((3, 2), np.float32), np.zeros(3), np.arange(3)).blocks()
+    assert not block.any()
+    assert not rest
 
 
 @quick

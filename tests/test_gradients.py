@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,7 +27,7 @@ from cohaudit.gradients.dense import Dense
 from cohaudit.gradients.engine import Engine
 from cohaudit.gradients.per_sample import Outer, PerSample
 from cohaudit.gradients.prepare import prepare
-from cohaudit.gradients.residuals import logits_of
+from cohaudit.gradients.residuals import logits_of, random_combination
 from cohaudit.gradients.sketch import make_projections
 from cohaudit.gradients.sums import ClassSums
 
@@ -39,6 +43,7 @@ def options(**changed: Any) -> Options:
         "batch_size": 4,
         "temperature": 1.0,
         "sketch_size": 60,
+        "sketch_memory": 64,
         "feature_size": 1024,
         "class_memory": 64,
         "certificate_samples": 3,
@@ -126,9 +131,8 @@ def test_sketches_and_dots_are_those_of_autograd(name: str, size: int) -> None:
     projections = make_projections(plan.parameters, size, seed=3)
     forms: dict[str, PerSample] = {}
     scale = max(g.abs().max().item() for g in grads.values())
-    outcome, _ = Engine(model, plan).run(
-        inputs, torch.from_numpy(LABELS), 1.0, lambda name, form, _: forms.__setitem__(name, form)
-    )
+    keep = lambda name, form, _: forms.__setitem__(name, form)  # noqa: E731
+    outcome = Engine(model, plan).run(inputs, torch.from_numpy(LABELS), 1.0, keep).residuals
     for parameter, form in forms.items():
         expected = Dense(grads[parameter] / outcome.scale.reshape(-1, *[1] * (grads[parameter].ndim - 1)))
         direction = torch.randn(grads[parameter].shape[1:], dtype=torch.float64)
@@ -142,6 +146,47 @@ def test_sketches_and_dots_are_those_of_autograd(name: str, size: int) -> None:
         part = form.rows(2, 5)
         torch.testing.assert_close(part.squared_norms(), expected.squared_norms()[2:5], rtol=1e-9, atol=1e-20)
     assert set(forms) == set(plan.parameters)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_label_free_sketches_are_those_of_a_combination_of_the_logits(name: str) -> None:
+    model, inputs = make(name)
+    plain, measured = run(model, inputs), run(model, inputs, label_free=True)
+    np.testing.assert_allclose(measured.sketches, plain.sketches, rtol=1e-6, atol=1e-12)
+    plan = prepare(model, source(inputs), CPU)
+    projections = make_projections(plan.parameters, 60, 0)
+    expected = []
+    for i in range(SAMPLES):
+        one = pytree.tree_map(lambda t, i=i: t[i : i + 1], inputs)
+        logits = logits_of(model(*one) if isinstance(one, tuple) else model(one))
+        direction = random_combination(logits, 0)
+        grads = torch.autograd.grad(logits, list(plan.parameters.values()), direction, allow_unused=True)
+        whole = [
+            torch.zeros_like(p) if g is None else g
+            for p, g in zip(plan.parameters.values(), grads, strict=True)
+        ]
+        expected.append(
+            torch.cat([Dense(g[None]).sketch(p)[0] for g, p in zip(whole, projections.values(), strict=True)])
+        )
+    rows = torch.stack(expected).numpy()
+    assert measured.jacobian_sketches is not None
+    np.testing.assert_allclose(measured.jacobian_sketches, rows, rtol=1e-5, atol=1e-6 * np.abs(rows).max())
+
+
+def test_activations_are_the_layers_inputs() -> None:
+    model, inputs = make("conv2d")
+    assert run(model, inputs).activations == {}
+    measured = run(model, inputs, label_free=True)
+    seen: dict[str, Tensor] = {}
+    for name, module in model.named_modules():
+        module.register_forward_hook(
+            lambda m, given, out, name=name: seen.__setitem__(name, given[0].detach())
+        )
+    model(inputs)
+    assert set(measured.activations) == {layer.name for layer in measured.layers}
+    for name, rows in measured.activations.items():
+        expected = seen[name].flatten(2).mean(2) if seen[name].ndim > 2 else seen[name]
+        np.testing.assert_allclose(rows, expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -588,6 +633,36 @@ def test_long_features_are_projected() -> None:
     assert measured.features.shape == (SAMPLES, 8)
     assert measured.feature_layer == "3"
     assert run(model, inputs).features.shape[1] == model[3].in_features
+
+
+def test_sketches_beyond_their_memory_lie_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    model, inputs = make("residual with in-place addition", torch.float32)
+    inside, outside = run(model, inputs), run(model, inputs, sketch_memory=0)
+    assert isinstance(outside.sketches, np.memmap)
+    assert outside.sketches.tobytes() == inside.sketches.tobytes()
+    assert outside.certificate == inside.certificate
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_told_before_anything_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=1000))
+    with pytest.raises(EngineError, match=r"temporary folder .* 0 MB free, the sketches of 9 samples"):
+        run(*make("perceptron"), sketch_memory=0)
+
+
+def test_products_are_not_rounded_on_a_gpu_while_measuring() -> None:
+    convolutions, products = torch.backends.cudnn, torch.backends.cuda.matmul
+    seen = []
+
+    def forward(net: Any, x: Tensor) -> Tensor:
+        seen.append((convolutions.allow_tf32, products.allow_tf32))
+        return net.head(x)
+
+    before = convolutions.allow_tf32, products.allow_tf32
+    run(Apply(forward, head=nn.Linear(5, CLASSES)).double(), torch.randn(SAMPLES, 5).double())
+    assert set(seen) == {(False, False)}
+    assert (convolutions.allow_tf32, products.allow_tf32) == before
 
 
 def test_measuring_is_deterministic() -> None:

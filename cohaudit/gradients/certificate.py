@@ -131,7 +131,7 @@ class _Rerun:
         for i in range(len(samples.labels)):
             self._forms.append({})
             one = sample(samples.inputs, i), samples.labels[i : i + 1]
-            outcome, _ = engine.run(*one, temperature, keep)
+            outcome = engine.run(*one, temperature, keep).residuals
             self._directions.append(outcome.direction)
             scales.append(outcome.scale.item())
         self.scale = np.maximum(scales, TINY)

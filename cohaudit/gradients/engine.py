@@ -10,14 +10,13 @@ from __future__ import annotations
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.autograd import Function
-from torch.func import vjp, vmap
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import _pytree as pytree
 
 from cohaudit.errors import EngineError
@@ -25,8 +24,9 @@ from cohaudit.gradients import recurrent
 from cohaudit.gradients.dense import Dense
 from cohaudit.gradients.intercept import Call, Interceptor
 from cohaudit.gradients.per_sample import Lazy, PerSample, add
-from cohaudit.gradients.plan import Batch, Plan, Use
-from cohaudit.gradients.residuals import Residuals, logits_of, residuals
+from cohaudit.gradients.plan import Plan, Use
+from cohaudit.gradients.pull import Pull, is_float
+from cohaudit.gradients.residuals import Residuals, logits_of, random_combination, residuals
 from cohaudit.gradients.trace import call, every_module_called, is_closed
 from cohaudit.gradients.views import through_view
 
@@ -35,19 +35,32 @@ Consumer: TypeAlias = Callable[[str, PerSample, Residuals], None]
 batch's residuals."""
 
 
-class UnsupportedCallError(EngineError):
-    """A call that the vmap path cannot express.
+@dataclass(frozen=True)
+class LabelFree:
+    """What to measure beside the loss gradients, without a look at the labels.
 
-    Args:
-        key: The call.
-        parameters: Names of the parameters behind it.
-        error: What torch said.
+    Attributes:
+        seed: Of the combination of logits; see `random_combination`.
+        consume: Called like the consumer of the loss gradients, with those of the combination.
     """
 
-    def __init__(self, key: str, parameters: frozenset[str], error: Exception) -> None:
-        self.parameters = parameters
-        first_line = str(error).strip().partition("\n")[0]
-        super().__init__(key, f"torch cannot vmap it: {first_line}", "measure its parameters by the loop")
+    seed: int
+    consume: Consumer
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a batch gives beside its gradients.
+
+    Attributes:
+        residuals: Of the loss.
+        features: The input of the layer that represents a sample, [batch, any]; None where there is none.
+        activations: Layer → its input, averaged over positions, [batch, any]; empty unless asked for.
+    """
+
+    residuals: Residuals
+    features: Tensor | None
+    activations: Mapping[str, Tensor]
 
 
 class UnplannedCallError(EngineError):
@@ -80,8 +93,13 @@ class Engine:
                     self._expected[name] += 1
 
     def run(
-        self, inputs: Any, labels: Tensor, temperature: float, consume: Consumer
-    ) -> tuple[Residuals, Tensor | None]:
+        self,
+        inputs: Any,
+        labels: Tensor,
+        temperature: float,
+        consume: Consumer,
+        label_free: LabelFree | None = None,
+    ) -> Outcome:
         """Measure one batch.
 
         Args:
@@ -91,34 +109,39 @@ class Engine:
             consume: Called once for each parameter with the gradients of ⟨residual direction, output⟩; a
                 sample's loss gradient is that times its `scale`. A parameter that the batch does not reach
                 is not reported: its gradients are zero.
-
-        Returns:
-            The residuals, and the features [batch, any] (None where the plan has none).
+            label_free: What to measure beside it, with one more backward pass.
 
         Raises:
             UnplannedCallError: If the model's forward pass differs from the plan's; nothing was consumed.
         """
-        batch = _Batch(self.plan, self._expected, len(labels), consume)
+        batch = _Batch(self.plan, self._expected, len(labels), label_free is not None)
         with torch.enable_grad(), every_module_called():
             with Interceptor(self.plan.parameters, batch.visit, is_closed) as interceptor:
                 logits = logits_of(call(self.model, inputs))
             batch.outcome = outcome = residuals(logits, labels, temperature)
             batch.sources = interceptor.sources
-            if logits.requires_grad and not self.plan.all_looped:
-                torch.autograd.grad(logits, batch.anchor, outcome.direction, allow_unused=True)
-            batch.finish()
-        self._loop(inputs, outcome, consume)
-        return outcome, batch.features
+            passes = [(outcome.direction, consume)]
+            if label_free is not None:
+                passes.append((random_combination(logits, label_free.seed), label_free.consume))
+            for k, (direction, receiver) in enumerate(passes, 1):
+                batch.begin(receiver)
+                if logits.requires_grad and not self.plan.all_looped:
+                    more = k < len(passes)
+                    torch.autograd.grad(logits, batch.anchor, direction, allow_unused=True, retain_graph=more)
+                batch.finish()
+        for direction, receiver in passes:
+            self._loop(inputs, direction, outcome, receiver)
+        return Outcome(outcome, batch.features, batch.activations)
 
-    def _loop(self, inputs: Any, outcome: Residuals, consume: Consumer) -> None:
+    def _loop(self, inputs: Any, direction: Tensor, outcome: Residuals, consume: Consumer) -> None:
         """Measure what no call serves: one sample at a time, by autograd through the whole model."""
         # in the plan's order: sums must not depend on how a set happens to be sorted
         wanted = {name: p for name, p in self.plan.parameters.items() if name in self.plan.looped}
         if not wanted:
             return
         rows = [
-            single_gradients(self.model, wanted, sample(inputs, i), outcome.direction[i : i + 1])
-            for i in range(len(outcome.direction))
+            single_gradients(self.model, wanted, sample(inputs, i), direction[i : i + 1])
+            for i in range(len(direction))
         ]
         for name in wanted:
             consume(name, Dense(torch.stack([row[name] for row in rows])), outcome)
@@ -145,13 +168,21 @@ class _Batch:
 
     outcome: Residuals
     sources: Mapping[str, Tensor]
+    consume: Consumer
 
-    def __init__(self, plan: Plan, expected: Mapping[str, int], samples: int, consume: Consumer) -> None:
-        self._plan, self._expected, self._samples, self._consume = plan, expected, samples, consume
-        self._generic: list[_Pull] = []
+    def __init__(self, plan: Plan, expected: Mapping[str, int], samples: int, keep_inputs: bool) -> None:
+        self._plan, self._expected, self._samples, self._keep_inputs = plan, expected, samples, keep_inputs
+        self._generic: list[Pull] = []
         self._pending: dict[str, list[PerSample]] = {}
         self.anchor = torch.zeros((), requires_grad=True)
         self.features: Tensor | None = None
+        self.activations: dict[str, Tensor] = {}
+
+    def begin(self, consume: Consumer) -> None:
+        """Begin a backward pass, whose gradients go to `consume`."""
+        self.consume = consume
+        for pull in self._generic:
+            pull.reset()
 
     def visit(self, interceptor: Interceptor, made: Call) -> Any:
         """Return what a call of the model gives, and watch the gradient that will reach it."""
@@ -160,10 +191,7 @@ class _Batch:
         use = self._plan.uses.get(made.key)
         if use is None or not use.fits(made.leaves, self._samples):
             return self._unplanned(interceptor, made)
-        if made.key == self._plan.features:
-            batch = use.inputs[0]
-            assert batch is not None
-            self.features = _features(batch.samples_first(made.leaves[0].detach(), self._samples), made)
+        self._keep_input(made, use)
         if all(name in self._plan.looped for names in use.weights.values() for name in names):
             return self._unwatched(interceptor, made).run()
         plain = interceptor.plain(made)
@@ -171,7 +199,7 @@ class _Batch:
         if use.recurrent:
             report = partial(self._arrive_at, labels)
             return recurrent.unroll(made.function, plain.arguments()[0], self.anchor, report)
-        inputs = [i for i, t in enumerate(plain.leaves) if _is_float(t) and i not in made.weights]
+        inputs = [i for i, t in enumerate(plain.leaves) if is_float(t) and i not in made.weights]
         kept = plain.with_leaves({i: plain.leaves[i].detach() for i in inputs})
         if use.form is not None:
             output: Tensor = plain.run()
@@ -182,13 +210,26 @@ class _Batch:
         if _changes_its_input(made.function):
             kept = kept.with_leaves({i: kept.leaves[i].clone() for i in inputs})
         leaves, spec = pytree.tree_flatten(plain.run())
-        pull = _Pull(use, kept, made.weights, leaves, self._samples)
+        pull = Pull(use, kept, made.weights, leaves, self._samples)
         self._generic.append(pull)
         tapped = [
-            self._tap(leaf, partial(pull.receive, i)) if _is_float(leaf) else leaf
+            self._tap(leaf, partial(pull.receive, i)) if is_float(leaf) else leaf
             for i, leaf in enumerate(leaves)
         ]
         return pytree.tree_unflatten(tapped, spec)
+
+    def _keep_input(self, made: Call, use: Use) -> None:
+        """Keep the first input of a call, where it represents the samples or all inputs are wanted."""
+        chosen = made.key == self._plan.features
+        wanted = self._keep_inputs and use.layer not in self.activations
+        batch = use.inputs[0] if use.inputs else None
+        if batch is None or not (chosen or wanted) or not is_float(made.leaves[0]):
+            return
+        kept = _features(batch.samples_first(made.leaves[0].detach(), self._samples), made)
+        if chosen:
+            self.features = kept
+        if wanted:
+            self.activations[use.layer] = kept
 
     def _unwatched(self, interceptor: Interceptor, made: Call) -> Call:
         """Return a call that is not measured: on weights outside autograd, unless the loop does everything.
@@ -283,77 +324,7 @@ class _Batch:
 
     def _release(self, name: str) -> None:
         with torch.no_grad():
-            self._consume(name, add(self._pending.pop(name)), self.outcome)
-
-
-class _Pull:
-    """One call on the vmap path: its arguments, the gradients that reach its outputs, and the way back."""
-
-    def __init__(
-        self, use: Use, kept: Call, weights: Mapping[int, str], outputs: list[Any], samples: int
-    ) -> None:
-        self.weights = weights
-        self._use, self._kept, self._samples = use, kept, samples
-        self._outputs = [k for k, leaf in enumerate(outputs) if _is_float(leaf) and use.outputs[k]]
-        self._gradients = {k: torch.zeros_like(outputs[k]) for k in self._outputs}
-        self._formed: tuple[int, int, dict[int, Tensor]] | None = None
-
-    def receive(self, position: int, gradient: Tensor) -> None:
-        """Take in the gradient at one output."""
-        if position in self._gradients:
-            self._gradients[position] = gradient
-
-    def __call__(self, position: int, start: int, stop: int) -> Tensor:
-        """Return the gradients of the weight at this position, for the samples start..stop-1.
-
-        Raises:
-            UnsupportedCallError: If torch cannot form them.
-        """
-        if self._formed is None or self._formed[:2] != (start, stop):
-            try:
-                self._formed = (start, stop, self._form(start, stop))
-            except (RuntimeError, ValueError, TypeError) as error:
-                behind = frozenset(name for names in self._use.weights.values() for name in names)
-                raise UnsupportedCallError(self._kept.key, behind, error) from error
-        return self._formed[2][position]
-
-    def _rows(self, tensor: Tensor, batch: Batch, start: int, stop: int) -> Tensor:
-        """Return the samples start..stop-1 of a tensor, [samples, as the call sees it for one sample]."""
-        return batch.split(tensor.detach(), self._samples)[start:stop]
-
-    def _form(self, start: int, stop: int) -> dict[int, Tensor]:
-        use, leaves = self._use, self._kept.leaves
-        batched = [i for i, batch in enumerate(use.inputs) if batch is not None]
-        own = {i: leaves[i] for i in self.weights}
-        numbers = {i: leaves[i] // self._samples for i in use.numbers}
-
-        def one_sample(tensors: list[Tensor], cotangents: list[Tensor]) -> dict[int, Tensor]:
-            def forward(weights: dict[int, Tensor]) -> list[Tensor]:
-                changed = dict(zip(batched, (t.clone() for t in tensors), strict=True))
-                made = self._kept.with_leaves(numbers | changed | weights)
-                out = pytree.tree_leaves(made.run())
-                return [out[k] for k in self._outputs]
-
-            pulled: dict[int, Tensor] = vjp(forward, own)[1](cotangents)[0]
-            return pulled
-
-        tensors = [self._rows(leaves[i], _known(use.inputs[i]), start, stop) for i in batched]
-        gradients = self._gradients.items()
-        cotangents = [self._rows(g, _known(use.outputs[k]), start, stop) for k, g in gradients]
-        # fused attention has no vmap rule, its plain form has; where others lack one, torch loops and says so
-        with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings(), torch.enable_grad():
-            warnings.filterwarnings("ignore", "There is a performance drop")
-            formed: dict[int, Tensor] = vmap(one_sample, randomness="error")(tensors, cotangents)
-        return {i: t.detach() for i, t in formed.items()}
-
-
-def _known(batch: Batch | None) -> Batch:
-    assert batch is not None
-    return batch
-
-
-def _is_float(value: Any) -> bool:
-    return isinstance(value, Tensor) and value.is_floating_point()
+            self.consume(name, add(self._pending.pop(name)), self.outcome)
 
 
 def _is_fresh(output: Tensor, made: Call) -> bool:

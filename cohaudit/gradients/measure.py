@@ -7,8 +7,10 @@ in float64; a class's sum leaves memory when its last sample has been seen.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -17,84 +19,41 @@ from torch import Tensor, nn
 
 from cohaudit.errors import CohauditError, EngineError
 from cohaudit.gradients.certificate import certify
-from cohaudit.gradients.engine import Engine, UnplannedCallError
+from cohaudit.gradients.engine import Engine, LabelFree, UnplannedCallError
+from cohaudit.gradients.features import Features
+from cohaudit.gradients.measurement import MeasuredLayer, Measurement, Options
 from cohaudit.gradients.per_sample import PerSample
-from cohaudit.gradients.plan import Path, Plan
+from cohaudit.gradients.plan import Plan
 from cohaudit.gradients.prepare import Probe, Source, prepare, to_model
 from cohaudit.gradients.reading import TINY, Reader, Share, shares
 from cohaudit.gradients.residuals import Residuals
 from cohaudit.gradients.sketch import make_projections
 from cohaudit.gradients.sums import ClassSums
 from cohaudit.gradients.trial import refuse_failing
-from cohaudit.results import Certificate, Skipped
+from cohaudit.results import Certificate
 
 Array = NDArray[np.float64]
 
-
-@dataclass(frozen=True)
-class Options:
-    """How to measure; see `Config` for units and reasons."""
-
-    batch_size: int
-    temperature: float
-    sketch_size: int
-    feature_size: int
-    class_memory: int
-    certificate_samples: int
-    certificate_tolerance: float
-    seed: int
+BLOCK = 4096
+"""Sketches in memory at once where they lie in a file."""
 
 
-@dataclass(frozen=True)
-class MeasuredLayer:
-    """One layer: name, type, trainable parameters, how it was measured, its columns in the sketches."""
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Let NVIDIA's GPUs multiply float32 numbers as such, not rounded to 10 bits (TensorFloat-32).
 
-    name: str
-    kind: str
-    parameters: int
-    path: Path
-    columns: slice
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """What the pass measured; N samples, L layers, C classes.
-
-    Attributes:
-        layers: The layers, input side first.
-        squared_norms: ‖g_i^l‖², [N, L].
-        class_squares: ‖Σ_{i in c} g_i^l‖², [C, L].
-        total_squares: ‖Σ_i g_i^l‖², [L].
-        class_gram: ⟨Σ_{i in c} g_i, Σ_{i in d} g_i⟩, [C, C].
-        class_gram_error: Standard error of a cosine in it; 0 when whole gradients were used.
-        sketches: Sketch of g_i / scale_i, float32 [N, columns].
-        scale: Norm of the residual, [N].
-        features: The network's own early representation of each sample, float32 [N, any].
-        feature_layer: The layer whose input it is; empty when there is none.
-        loss: [N], nats.
-        margin: Logit of the label minus the largest other one, [N].
-        predicted: int64 [N].
-        certificate: What was checked.
-        skipped: What was not measured.
+    For convolutions that rounding is torch's default: errors of 1e-3, where the certificate asks for less.
     """
-
-    layers: tuple[MeasuredLayer, ...]
-    squared_norms: Array
-    class_squares: Array
-    total_squares: Array
-    class_gram: Array
-    class_gram_error: float
-    sketches: NDArray[np.float32]
-    scale: Array
-    features: NDArray[np.float32]
-    feature_layer: str
-    loss: Array
-    margin: Array
-    predicted: NDArray[np.int64]
-    certificate: Certificate
-    skipped: tuple[Skipped, ...]
+    convolutions, products = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = convolutions.allow_tf32, products.allow_tf32
+    convolutions.allow_tf32, products.allow_tf32 = False, False
+    try:
+        yield
+    finally:
+        convolutions.allow_tf32, products.allow_tf32 = before
 
 
+@full_precision()
 def measure(
     model: nn.Module,
     source: Source,
@@ -162,11 +121,16 @@ class _Pass:
         self.index = {layer.name: k for k, layer in enumerate(self.layers)}
         count, classes = len(source.labels), len(source.class_names)
         self.squared_norms = np.zeros((count, len(self.layers)))
-        self.sketches = np.zeros((count, sum(p.size for p in self.projections.values())), dtype=np.float32)
+        columns = sum(projection.size for projection in self.projections.values())
+        memory = options.sketch_memory * 2**20 // (1 + options.label_free)
+        self.sketches = zeros(count, columns, memory)
         self.scale, self.loss, self.margin = np.zeros(count), np.zeros(count), np.zeros(count)
         self.predicted = np.zeros(count, dtype=np.int64)
-        self.features: NDArray[np.float32] | None = None
-        self.feature_projection: Tensor | None = None
+        self.features = Features(count, options.feature_size, options.seed)
+        self.activations = {
+            layer.name: Features(count, options.feature_size, options.seed) for layer in self.layers
+        }
+        self.jacobian_sketches = zeros(count, columns, memory) if options.label_free else None
         layer_index = {name: self.index[owner] for name, owner in plan.layer_of.items()}
         self.sums = ClassSums(
             plan.parameters, self.projections, layer_index, classes, options.class_memory * 2**20
@@ -248,14 +212,18 @@ class _Pass:
             for part, total in zip(parts, reading.sums, strict=True):
                 self.sums.add(name, part, total)
 
-        outcome, features = self.engine.run(inputs, labels, self.options.temperature, consume)
+        found = self.engine.run(inputs, labels, self.options.temperature, consume, self._label_free(indices))
+        outcome = found.residuals
         squares = norms.cpu().double()
         self._refuse_overflow(indices, outcome, squares.sum(1))
         self.squared_norms[indices] = (squares * outcome.scale.square()[:, None]).numpy()
         self.sketches[indices] = sketches.cpu().numpy()
         self.scale[indices], self.loss[indices] = outcome.scale.numpy(), outcome.loss.numpy()
         self.margin[indices], self.predicted[indices] = outcome.margin.numpy(), outcome.predicted.numpy()
-        self._keep_features(indices, features)
+        if found.features is not None:
+            self.features.keep(indices, found.features)
+        for layer, inputs_of_layer in found.activations.items():
+            self.activations[layer].keep(indices, inputs_of_layer)
 
     def _refuse_overflow(self, indices: NDArray[np.int64], outcome: Residuals, norms: Tensor) -> None:
         finite = torch.isfinite(outcome.loss) & torch.isfinite(outcome.scale) & torch.isfinite(norms)
@@ -268,28 +236,27 @@ class _Pass:
                 "check the weights and this sample's input for overflow, or build the model in float32",
             )
 
-    def _keep_features(self, indices: NDArray[np.int64], features: Tensor | None) -> None:
-        """Keep the features, projected to at most `feature_size` numbers by random signs."""
-        if features is None:
-            return
-        if features.shape[1] > self.options.feature_size:
-            if self.feature_projection is None:
-                generator = torch.Generator().manual_seed(self.options.seed)
-                signs = torch.randint(
-                    0, 2, (features.shape[1], self.options.feature_size), generator=generator
-                )
-                self.feature_projection = (signs * 2 - 1).to(features) / self.options.feature_size**0.5
-            features = features @ self.feature_projection
-        if self.features is None:
-            self.features = np.zeros((len(self.scale), features.shape[1]), dtype=np.float32)
-        self.features[indices] = features.float().cpu().numpy()
+    def _label_free(self, indices: NDArray[np.int64]) -> LabelFree | None:
+        """Return what to measure beside the loss gradients of a batch, which fills `jacobian_sketches`."""
+        if self.jacobian_sketches is None:
+            return None
+        rows = self.jacobian_sketches
+        # a parameter that this batch does not reach has no gradient
+        rows[indices] = 0
+
+        def consume(name: str, form: PerSample, outcome: Residuals) -> None:
+            shape = self.plan.parameters[name].shape
+            sketches = self.reader.sketch(form, shape, self.projections[name], len(indices))
+            rows[indices, self.columns[name]] = sketches.float().cpu().numpy()
+
+        return LabelFree(self.options.seed, consume)
 
     def result(self, certificate: Certificate) -> Measurement:
         """Return the finished measurement."""
         gram, error = self.sums.gram()
-        features = (
-            self.features if self.features is not None else np.zeros((len(self.scale), 0), dtype=np.float32)
-        )
+        features = self.features.rows
+        if features is None:
+            features = np.zeros((len(self.scale), 0), dtype=np.float32)
         return Measurement(
             layers=self._layers(self.engine.model),
             squared_norms=self.squared_norms,
@@ -306,6 +273,8 @@ class _Pass:
             predicted=self.predicted,
             certificate=certificate,
             skipped=self.plan.skipped,
+            jacobian_sketches=self.jacobian_sketches,
+            activations={name: kept.rows for name, kept in self.activations.items() if kept.rows is not None},
         )
 
     def sum_errors(self) -> Array:
@@ -319,10 +288,38 @@ class _Pass:
         for c in range(len(errors)):
             rows = np.flatnonzero(self.source.labels == c)
             peak = max(self.scale[rows].max(initial=0), TINY)
-            own, scale = self.sketches[rows], self.scale[rows] / peak
-            difference = self.sums.sketches[c] / peak - scale @ own
+            total, lengths = np.zeros(self.sketches.shape[1]), np.zeros(len(self.layers))
+            for start in range(0, len(rows), BLOCK):
+                some = rows[start : start + BLOCK]
+                own, scale = np.asarray(self.sketches[some]), self.scale[some] / peak
+                total += scale @ own
+                for k, layer in enumerate(self.layers):
+                    columns = own[:, layer.columns]
+                    lengths[k] += np.sqrt(np.einsum("ij,ij->i", columns, columns)) @ scale
+            difference = self.sums.sketches[c] / peak - total
             for k, layer in enumerate(self.layers):
-                columns = own[:, layer.columns]
-                lengths = np.sqrt(np.einsum("ij,ij->i", columns, columns)) @ scale
-                errors[c, k] = np.linalg.norm(difference[layer.columns]) / max(lengths, TINY)
+                errors[c, k] = np.linalg.norm(difference[layer.columns]) / max(lengths[k], TINY)
         return np.asarray(errors.max(0))
+
+
+def zeros(rows: int, columns: int, memory: int) -> NDArray[np.float32]:
+    """Return an array of zeros, [rows, columns], in a file where it takes more than `memory` bytes.
+
+    The file has no name where the system allows that: it is gone with the array, however the run ends.
+
+    Raises:
+        EngineError: If the disk has no room for it.
+    """
+    size = rows * columns * 4
+    if size <= memory:
+        return np.zeros((rows, columns), dtype=np.float32)
+    folder = tempfile.gettempdir()
+    free = shutil.disk_usage(folder).free
+    if size > free:
+        raise EngineError(
+            f"temporary folder {folder}",
+            f"it has {free / 1e6:,.0f} MB free, the sketches of {rows:,} samples take {size / 1e6:,.0f} MB",
+            "set TMPDIR to a folder with more room, lower --sketch-size, or raise --sketch-memory",
+        )
+    with tempfile.TemporaryFile(prefix="cohaudit-") as file:
+        return np.memmap(file, np.float32, "w+", shape=(rows, columns))

@@ -106,22 +106,29 @@ class Reader:
         norms, sketches = [], []
         sums = [self._buffer.new_zeros(shape) for _ in parts]
         for part, total in zip(parts, sums, strict=True):
-            for start, stop in self._pieces(part, shape.numel()):
+            for start, stop in self._pieces(part.start, part.stop, shape.numel()):
                 formed = self._formed(form.rows(start, stop), (stop - start) * shape.numel())
                 norms.append(formed.squared_norms())
                 sketches.append(formed.sketch(projection))
                 formed.add_to(total, part.weights[start - part.start : stop - part.start])
         return Reading(torch.cat(norms), torch.cat(sketches), sums)
 
+    def sketch(self, form: PerSample, shape: torch.Size, projection: Projection, samples: int) -> Tensor:
+        """Return the sketches alone, [samples, projection.size]; arguments as for `read`."""
+        if form.sparse or isinstance(form, Dense | Outer):
+            return form.sketch(projection)
+        pieces = self._pieces(0, samples, shape.numel())
+        return torch.cat([form.rows(start, stop).sketch(projection) for start, stop in pieces])
+
     @staticmethod
     def _rows(form: PerSample, part: Share, parts: Sequence[Share]) -> PerSample:
         return form if len(parts) == 1 else form.rows(part.start, part.stop)
 
-    def _pieces(self, part: Share, size: int) -> list[tuple[int, int]]:
-        """Cut a class's samples into pieces that fit the buffer, of even length: threads take half each."""
+    def _pieces(self, start: int, stop: int, size: int) -> list[tuple[int, int]]:
+        """Cut samples into pieces that fit the buffer, of even length: threads take half each."""
         step = max(1, len(self._buffer) // max(1, size))
         step -= step % 2 if step > 1 else 0
-        return [(start, min(start + step, part.stop)) for start in range(part.start, part.stop, step)]
+        return [(first, min(first + step, stop)) for first in range(start, stop, step)]
 
     def _formed(self, form: PerSample, entries: int) -> Dense:
         if isinstance(form, Outer | Convolved) and entries <= len(self._buffer):

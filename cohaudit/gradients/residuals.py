@@ -103,3 +103,18 @@ def residuals(logits: Tensor, labels: Tensor, temperature: float) -> Residuals:
         margin=label_logit - z.scatter(1, given, -torch.inf).amax(1),
         predicted=z.argmax(1),
     )
+
+
+def random_combination(logits: Tensor, seed: int) -> Tensor:
+    """Return a direction for the output that knows no label: normal numbers of norm 1, the same for all.
+
+    The gradients along it are rows of the network's Jacobian, mixed alike for every sample.
+
+    Args:
+        logits: The model's output, [batch, classes] or [batch].
+        seed: Of the numbers.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    direction = torch.randn(logits.shape[1:], generator=generator, dtype=torch.float64)
+    unit: Tensor = (direction / direction.norm()).to(logits)
+    return unit.expand_as(logits).contiguous()

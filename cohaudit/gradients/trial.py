@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import CheckpointError
 
 from cohaudit.errors import EngineError, ModelError, told
-from cohaudit.gradients.engine import Engine, UnsupportedCallError, sample, single_gradients
+from cohaudit.gradients.engine import Engine, sample, single_gradients
 from cohaudit.gradients.per_sample import PerSample
 from cohaudit.gradients.plan import Plan
+from cohaudit.gradients.pull import UnsupportedCallError
 from cohaudit.gradients.residuals import Residuals, class_logits, logits_of
 from cohaudit.gradients.trace import call
 
@@ -123,7 +124,7 @@ def _wrong(model: nn.Module, plan: Plan, inputs: Any, labels: Tensor) -> set[str
     def keep(name: str, form: PerSample, outcome: Residuals) -> None:
         found[name] = form.dense().gradients
 
-    outcome, _ = Engine(model, plan).run(inputs, labels, 1.0, keep)
+    outcome = Engine(model, plan).run(inputs, labels, 1.0, keep).residuals
     wrong = set()
     parameters = dict(plan.parameters)
     singles = [

@@ -1,0 +1,88 @@
+"""What the gradient pass is told, and what it gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cohaudit.gradients.plan import Path
+from cohaudit.results import Certificate, Skipped
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to measure; see `Config` for units and reasons.
+
+    With `label_free`, `Measurement.jacobian_sketches` and `activations` are measured too.
+    """
+
+    batch_size: int
+    temperature: float
+    sketch_size: int
+    sketch_memory: int
+    feature_size: int
+    class_memory: int
+    certificate_samples: int
+    certificate_tolerance: float
+    seed: int
+    label_free: bool = False
+
+
+@dataclass(frozen=True)
+class MeasuredLayer:
+    """One layer: name, type, trainable parameters, how it was measured, its columns in the sketches."""
+
+    name: str
+    kind: str
+    parameters: int
+    path: Path
+    columns: slice
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What the pass measured; N samples, L layers, C classes.
+
+    Attributes:
+        layers: The layers, input side first.
+        squared_norms: ‖g_i^l‖², [N, L].
+        class_squares: ‖Σ_{i in c} g_i^l‖², [C, L].
+        total_squares: ‖Σ_i g_i^l‖², [L].
+        class_gram: ⟨Σ_{i in c} g_i, Σ_{i in d} g_i⟩, [C, C].
+        class_gram_error: Standard error of a cosine in it; 0 when whole gradients were used.
+        sketches: Sketch of g_i / scale_i, float32 [N, columns].
+        scale: Norm of the residual, [N].
+        features: The network's own early representation of each sample, float32 [N, any].
+        feature_layer: The layer whose input it is; empty when there is none.
+        loss: [N], nats.
+        margin: Logit of the label minus the largest other one, [N].
+        predicted: int64 [N].
+        certificate: What was checked.
+        skipped: What was not measured.
+        jacobian_sketches: Sketch of each sample's gradient of one random combination of the logits, the same
+            for all, float32 [N, columns]; None unless asked for.
+        activations: Layer → its input, averaged over positions, float32 [N, any]; empty unless asked for.
+    """
+
+    layers: tuple[MeasuredLayer, ...]
+    squared_norms: Array
+    class_squares: Array
+    total_squares: Array
+    class_gram: Array
+    class_gram_error: float
+    sketches: NDArray[np.float32]
+    scale: Array
+    features: NDArray[np.float32]
+    feature_layer: str
+    loss: Array
+    margin: Array
+    predicted: NDArray[np.int64]
+    certificate: Certificate
+    skipped: tuple[Skipped, ...]
+    jacobian_sketches: NDArray[np.float32] | None
+    activations: Mapping[str, NDArray[np.float32]]
