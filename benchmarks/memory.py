@@ -58,8 +58,8 @@ def measure_here(model: str, method: str, device: torch.device, samples: int) ->
         if device.type == "cpu" and not STATUS.exists():
             return {}  # there is no such file outside Linux: the peak stays unknown
         peak = Peak(device)
-        run(workload.head(usual_samples(method, len(workload.labels))))
-        return {"peak_mb": peak.growth()}
+        found = run(workload.head(usual_samples(method, len(workload.labels))))
+        return {"peak_mb": peak.growth()} | dict(found.extras or {})
     except Exception as error:  # a peer may fail in any way, and the run goes on
         return {"error": short(error)}
 

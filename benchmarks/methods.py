@@ -98,7 +98,8 @@ def plain(workload: Workload) -> Pass:
 def cohaudit(workload: Workload) -> Pass:
     """Run the whole measuring pass with the default settings: norms, class sums, sketches, certificate."""
     model, config = workload.model, Config()
-    settings = {field.name: getattr(config, field.name) for field in fields(Options)}
+    names = [field.name for field in fields(Options) if hasattr(config, field.name)]
+    settings = {name: getattr(config, name) for name in names}
     options = Options(**(settings | {"batch_size": workload.batch_size}))
 
     def run(data: Workload) -> Found:

@@ -16,12 +16,14 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullLocator, StrMethodFormatter
+from memory import measure_apart
 from methods import cohaudit, plain
 from models import SPECS, Spec, make, mlp, resnet18
 from rich.console import Console
 from torch import nn
 
 AXES = ("samples", "parameters", "batch size", "classes")
+MEMORY_SAMPLES = (2000, 20_000, 60_000, 200_000)
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ FAMILIES: Mapping[str, Family] = {
         replace(SPECS["mlp"], samples=2048),
         mlp,
         512,
-        samples=(512, 1024, 2048, 4096, 8192, 16384),
+        samples=(2000, 6000, 20_000, 60_000, 200_000),
         widths=(64, 128, 256, 512, 1024, 2048),
         batch_sizes=(8, 16, 32, 64, 128, 256, 512),
         classes=(2, 10, 50, 200, 1000),
@@ -147,10 +149,60 @@ def _panel(panel: Axes, title: str, rows: Sequence[Mapping[str, Any]]) -> None:
     panel.margins(x=0.1, y=0.2)
 
 
+def measure_memory(device: torch.device, threads: int, console: Console) -> list[dict[str, Any]]:
+    """Return a row per number of samples with the peak memory of both passes on the perceptron, in MB.
+
+    Data and model are there before the pass begins and do not count; `result_mb` is what the pass gives.
+    """
+    rows = []
+    for samples in MEMORY_SAMPLES:
+        peaks = {
+            name: measure_apart("mlp", name, device.type, threads, samples) for name in ("plain", "cohaudit")
+        }
+        errors = [f"{name}: {peak['error']}" for name, peak in peaks.items() if "error" in peak]
+        if errors:
+            raise RuntimeError(f"{samples} samples: {'; '.join(errors)}")
+        if any("peak_mb" not in peak for peak in peaks.values()):
+            console.print("there is no measure of memory on this system")
+            return []
+        row = {name: peak["peak_mb"] for name, peak in peaks.items()}
+        # on a GPU what a pass gives is not in the GPU's memory
+        kept = peaks["cohaudit"]["result_mb"] if device.type == "cpu" else 0.0
+        console.print(f"perceptron, {samples:,} samples: peak {row}, of which {kept:,.0f} MB are its result")
+        rows.append({"samples": samples, "device": device.type, "result_mb": kept} | row)
+    return rows
+
+
+def draw_memory(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Draw peak memory against the number of samples, to path.svg and path.png."""
+    with mpl.rc_context({"svg.hashsalt": "cohaudit", "font.size": 9, "savefig.bbox": "tight"}):
+        figure = Figure(figsize=(4.6, 3.2), layout="constrained")
+        panel = figure.subplots()
+        sizes = [row["samples"] for row in rows]
+        beyond = [row["cohaudit"] - row["result_mb"] for row in rows]
+        lines = (
+            ("plain", [row["plain"] for row in rows], "tab:gray"),
+            ("cohaudit", [row["cohaudit"] for row in rows], "tab:blue"),
+            ("cohaudit, without its result", beyond, "tab:orange"),
+        )
+        for name, values, color in lines:
+            panel.plot(sizes, values, marker="o", markersize=3.5, color=color, label=name)
+        panel.set(xscale="log", title="perceptron: peak memory", xlabel="samples", ylabel="MB")
+        panel.set_xticks(sizes, [EngFormatter(places=0, sep="")(size) for size in sizes], minor=False)
+        panel.xaxis.set_minor_locator(NullLocator())
+        panel.legend(frameon=False)
+        figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
+        figure.savefig(path.with_suffix(".png"), dpi=110)
+
+
 def draw_scaling(out: Path, device: torch.device, repeats: int, console: Console) -> None:
-    """Measure, and write scaling.json, scaling.svg and scaling.png."""
-    rows = measure_scaling(device, repeats, console)
+    """Measure, and write scaling.json and memory.json, and both as .svg and .png."""
     out.mkdir(exist_ok=True)
+    memory = measure_memory(device, torch.get_num_threads(), console)
+    (out / "memory.json").write_text(json.dumps(memory, indent=1) + "\n", encoding="utf-8")
+    if memory:
+        draw_memory(memory, out / "memory")
+    rows = measure_scaling(device, repeats, console)
     (out / "scaling.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     draw(rows, out / "scaling")
-    console.print(f"Drawn: {out / 'scaling.svg'}")
+    console.print(f"Drawn: {out / 'scaling.svg'}, {out / 'memory.svg'}")

@@ -26,7 +26,7 @@ from cohaudit.data import LabeledDataset, as_dataset, open_dataset
 from cohaudit.errors import ModelError
 from cohaudit.gates import evaluate_gate, parse_gate, refuse_unknown_names
 from cohaudit.gradients import Measurement, Options, Source, measure
-from cohaudit.judgment import Pairs, Scope, judge
+from cohaudit.judgment import Pairs, Scope, compare, judge
 from cohaudit.model import build_model, check_ready, load_weights, resolve_device
 from cohaudit.progress import Progress, SilentProgress
 from cohaudit.results import Audit, Evidence, Neighbor, Preview, Skipped, Subject
@@ -154,10 +154,12 @@ def _audit(
     )
     with stages("measure the gradients", len(chosen)) as advance, eval_mode(model):
         measured = measure(model, source, _options(config), device, advance)
+    scope = Scope(_representation(model, measured), len(dataset))
+    with stages("compare the samples"):
+        support = compare(measured, config, scope)
     with stages("judge"):
         resampling = Resampling(config.bootstrap, config.confidence, config.seed)
-        scope = Scope(_representation(model, measured), len(dataset))
-        judged = judge(measured, source, config, resampling, scope)
+        judged = judge(measured, support, source, config, resampling, scope)
     with stages("gather the evidence"):
         evidence = _evidence(judged.neighbors, source)
         previews = _previews(evidence, source, dataset, chosen)

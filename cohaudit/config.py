@@ -101,7 +101,7 @@ class Config:
         _POSITIVE,
     )
     sketch_size: int = _measure(
-        1024,
+        2048,
         "Numbers kept of each sample's gradient, shared by all parameters: more are closer to exact cosines.",
         Interval(1),
     )

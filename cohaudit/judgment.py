@@ -79,13 +79,36 @@ class Judgment:
     skipped: tuple[Skipped, ...]
 
 
+def compare(measured: Measurement, config: Config, scope: Scope) -> Support:
+    """Compare the gradients of all pairs of samples.
+
+    Args:
+        measured: What the gradient pass gave.
+        config: How many neighbors to ask and to name.
+        scope: What stands behind the arrays.
+    """
+    neighbors = _neighbors(config, len(measured.scale), scope)
+    return neighborhood_support(measured.sketches, neighbors, max(NAMED_NEIGHBORS, config.evidence))
+
+
+def _neighbors(config: Config, samples: int, scope: Scope) -> int:
+    """Return k: of fewer samples the k nearest are further away, and k as a share keeps the risk in place."""
+    return max(1, round(config.neighbors * samples / scope.total))
+
+
 def judge(
-    measured: Measurement, source: Source, config: Config, resampling: Resampling, scope: Scope
+    measured: Measurement,
+    support: Support,
+    source: Source,
+    config: Config,
+    resampling: Resampling,
+    scope: Scope,
 ) -> Judgment:
     """Turn measurements into findings.
 
     Args:
         measured: What the gradient pass gave.
+        support: From `compare`.
         source: The samples measured; only labels, ids and class names are used.
         config: Thresholds and sizes.
         resampling: How intervals are made.
@@ -97,9 +120,6 @@ def judge(
     suspect = np.zeros(len(source.labels), dtype=bool)
     if sanity.auditable and found is not None:
         suspect = found.probability >= config.suspicion_threshold
-    # of fewer samples the k nearest are further away: k as a share of them keeps the risk where it is
-    neighbors = max(1, round(config.neighbors * len(source.labels) / scope.total))
-    support = neighborhood_support(measured.sketches, neighbors, max(NAMED_NEIGHBORS, config.evidence))
     samples = _table(measured, source, found, suspect, support)
     whole, layers = _layers(measured, resampling)
     ranked = np.argsort(-samples["suspicion"].to_numpy(), kind="stable")
@@ -108,7 +128,7 @@ def judge(
     class_results = _classes(measured, source, suspect, resampling)
     return Judgment(
         sanity=sanity,
-        notices=_notices(sanity, found, scope, len(samples), neighbors),
+        notices=_notices(sanity, found, scope, len(samples), _neighbors(config, len(samples), scope)),
         coherence=whole,
         layers=layers,
         classes=class_results,

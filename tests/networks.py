@@ -38,6 +38,18 @@ class Apply(nn.Module):
         return self.function(self, *args)
 
 
+class Temperature(nn.Module):
+    """Logits times a number that is learned, as in CLIP."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head, self.scale = nn.Linear(5, CLASSES), nn.Parameter(torch.tensor(0.3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(x) * self.scale.exp()
+        return logits
+
+
 class Scale(nn.Module):
     """A module with a raw parameter and raw torch operations."""
 
@@ -324,6 +336,26 @@ CASES: dict[str, Case] = {
     "class token and positions": Case(
         ClassToken,
         lambda: torch.randn(SAMPLES, 5, 8),
+        {"(model)": "vmap"},
+    ),
+    "parametrized wide weight": Case(
+        lambda: nn.Sequential(
+            nn.utils.parametrizations.weight_norm(nn.Linear(5, 64)), nn.Tanh(), nn.Linear(64, CLASSES)
+        ),
+        vectors(5),
+        {"0": "vmap"},
+    ),
+    "weights of one column": Case(
+        lambda: nn.Sequential(nn.Linear(1, 64), nn.Tanh(), nn.Linear(64, CLASSES)), vectors(1), {}
+    ),
+    "embedding of one column": Case(
+        lambda: nn.Sequential(nn.Embedding(61, 1), nn.Flatten(), nn.Linear(4, CLASSES)),
+        lambda: torch.randint(61, (SAMPLES, 4)),
+        {},
+    ),
+    "a number as parameter": Case(
+        Temperature,
+        vectors(5),
         {"(model)": "vmap"},
     ),
     "parametrized weight": Case(weight_norm, vectors(5), {"0": "vmap"}),

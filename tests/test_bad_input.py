@@ -31,7 +31,7 @@ CHECKPOINT = "model.safetensors"
 LONG = "x" * 10_000
 IS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 
-STAGES = ("settings from ", "open the ", "measure the ", "judge", "gather the ")
+STAGES = ("settings from ", "open the ", "measure the ", "compare the ", "judge", "gather the ")
 """What standard error may hold before the message: how far the scan came."""
 
 

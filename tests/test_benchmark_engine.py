@@ -150,6 +150,13 @@ def test_parts_are_the_time_of_the_functions_of_the_engine(monkeypatch: pytest.M
     assert all(seconds >= 0 for seconds in clock.seconds.values())
 
 
+def test_memory_is_drawn(tmp_path: Path) -> None:
+    sizes = scaling.MEMORY_SAMPLES
+    rows = [{"samples": n, "plain": 10.0, "cohaudit": 20.0 + n / 1e3, "result_mb": n / 1e3} for n in sizes]
+    scaling.draw_memory(rows, tmp_path / "memory")
+    assert "without its result" in (tmp_path / "memory.svg").read_text()
+
+
 def test_scaling_draws_every_axis(tmp_path: Path) -> None:
     rows = [
         {"family": family, "axis": axis, "size": size, "plain": size, "cohaudit": 2.0 * size}

@@ -223,7 +223,7 @@ def test_a_coherence_below_one_is_put_into_perspective() -> None:
 def test_the_method_names_the_representation_and_the_error_of_cosines() -> None:
     words = page_of().words
     assert "ridge regression on the input of layer body.1.fc" in words
-    assert "a cosine near 0 is at most about 0.0156" in words
+    assert "a cosine near 0 is about 0.0156" in words
 
 
 def test_a_risk_that_was_skipped_says_why() -> None:

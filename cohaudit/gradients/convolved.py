@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from torch.nn import grad as nn_grad
 
 from cohaudit.gradients.dense import Dense
-from cohaudit.gradients.sketch import Projection, spectrum
+from cohaudit.gradients.sketch import Projection, full
 
 _FORWARD = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _WEIGHT_GRADIENT = {1: nn_grad.conv1d_weight, 2: nn_grad.conv2d_weight, 3: nn_grad.conv3d_weight}
@@ -132,9 +132,10 @@ class Convolved:
         """Return the sketch of each G_i, [batch, projection.size]; the columns' side by random filters."""
         if self.groups > 1 or projection.keeps_all:
             return self.dense().sketch(projection)
-        filters = projection.right.flatten(1).mT.reshape(-1, *self.shape[1:])
-        seen = self._convolve(filters.to(self.x)).flatten(2).mT
-        return projection.from_spectra(spectrum(self.b.flatten(2).mT, projection.left), seen.contiguous())
+        filters = torch.view_as_real(projection.right_of_each()).flatten(1).mT
+        seen = full(self._convolve(filters.reshape(-1, *self.shape[1:]).to(self.x))).flatten(2).mT
+        right = torch.view_as_complex(seen.unflatten(2, (-1, 2)).contiguous())
+        return projection.from_spectra(projection.left(self.b.flatten(2).mT), right)
 
     def dense(self, buffer: Tensor | None = None) -> Dense:
         """Return the gradients themselves, [batch, *weight shape], in a flat buffer where one is given."""

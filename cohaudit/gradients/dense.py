@@ -23,13 +23,17 @@ class Dense:
 
     gradients: Tensor
 
+    @property
+    def _flat(self) -> Tensor:
+        return self.gradients.reshape(len(self.gradients), -1)
+
     def rows(self, start: int, stop: int) -> Dense:
         """Return the samples start..stop-1."""
         return Dense(self.gradients[start:stop])
 
     def squared_norms(self) -> Tensor:
         """Return ‖G_i‖², [batch]."""
-        flat = self.gradients.flatten(1)
+        flat = self._flat
         if flat.device.type == "cpu" and flat.shape[1] >= LONG_ROW:
             return torch.stack([torch.dot(row, row) for row in flat])  # no square of it all in memory
         return flat.square().sum(1)
@@ -41,15 +45,18 @@ class Dense:
 
     def add_to(self, total: Tensor, weights: Tensor) -> None:
         """Add Σ_i w_i G_i to a tensor shaped like the parameter."""
-        total.view(-1).addmv_(self.gradients.flatten(1).mT, weights)
+        if total.dtype == self.gradients.dtype:
+            total.view(-1).addmv_(self._flat.mT, weights.to(total.dtype))
+        else:
+            total.add_(self.weighted_sum(weights))
 
     def dot(self, direction: Tensor) -> Tensor:
         """Return ⟨G_i, direction⟩, [batch], for a direction shaped like the parameter."""
-        return self.gradients.flatten(1) @ direction.flatten()
+        return self._flat @ direction.flatten()
 
     def sketch(self, projection: Projection) -> Tensor:
         """Return the sketch of each G_i, [batch, projection.size]."""
-        return projection.finish(projection.add_rows(self.gradients))
+        return projection.of_whole(self.gradients)
 
     def dense(self) -> Dense:
         """Return itself."""

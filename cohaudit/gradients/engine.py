@@ -342,10 +342,14 @@ def _changes_its_input(function: Any) -> bool:
 def _features(x: Tensor, made: Call) -> Tensor:
     """Return the input of a call, [samples, ...], as one vector per sample.
 
-    Positions are averaged: they trail in a convolution's input and stand in the middle of any other.
+    Positions are averaged: they trail behind the channels of a convolution or a norm per channel, and
+    stand in the middle of any other input.
     """
-    if "conv" in getattr(made.function, "__name__", ""):
-        return x.flatten(2).mean(2)
+    name = getattr(made.function, "__name__", "")
+    if x.ndim == 1:
+        return x[:, None]
+    if "conv" in name or name in {"batch_norm", "group_norm", "instance_norm"}:
+        return x.flatten(2).mean(2) if x.ndim > 2 else x
     return x.reshape(len(x), -1, x.shape[-1]).mean(1)
 
 

@@ -7,10 +7,12 @@ in float64; a class's sum leaves memory when its last sample has been seen.
 
 from __future__ import annotations
 
-import shutil
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,13 +46,18 @@ def full_precision() -> Iterator[None]:
 
     For convolutions that rounding is torch's default: errors of 1e-3, where the certificate asks for less.
     """
-    convolutions, products = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = convolutions.allow_tf32, products.allow_tf32
-    convolutions.allow_tf32, products.allow_tf32 = False, False
+    cudnn, products = torch.backends.cudnn, torch.backends.cuda.matmul
+    settings: list[tuple[Any, str, Any]] = [(cudnn, "allow_tf32", False), (products, "allow_tf32", False)]
+    if hasattr(cudnn, "conv"):  # since torch 2.9
+        settings = [(part, "fp32_precision", "ieee") for part in (cudnn.conv, cudnn.rnn, products)]
+    before = [getattr(part, name) for part, name, _ in settings]
+    for part, name, value in settings:
+        setattr(part, name, value)
     try:
         yield
     finally:
-        convolutions.allow_tf32, products.allow_tf32 = before
+        for (part, name, _), value in zip(settings, before, strict=True):
+            setattr(part, name, value)
 
 
 @full_precision()
@@ -206,11 +213,10 @@ class _Pass:
             if not parts:
                 parts.extend(shares(labels, outcome.scale, self.like))
             shape, layer = self.plan.parameters[name].shape, self.index[self.plan.layer_of[name]]
-            reading = self.reader.read(form, shape, self.projections[name], parts)
-            norms[:, layer] += reading.squared_norms
-            sketches[:, self.columns[name]] = reading.sketches
-            for part, total in zip(parts, reading.sums, strict=True):
-                self.sums.add(name, part, total)
+            add = partial(self.sums.add, name)
+            squares, short = self.reader.read(form, shape, self.projections[name], parts, add)
+            norms[:, layer] += squares
+            sketches[:, self.columns[name]] = short
 
         found = self.engine.run(inputs, labels, self.options.temperature, consume, self._label_free(indices))
         outcome = found.residuals
@@ -313,13 +319,14 @@ def zeros(rows: int, columns: int, memory: int) -> NDArray[np.float32]:
     size = rows * columns * 4
     if size <= memory:
         return np.zeros((rows, columns), dtype=np.float32)
-    folder = tempfile.gettempdir()
-    free = shutil.disk_usage(folder).free
-    if size > free:
-        raise EngineError(
-            f"temporary folder {folder}",
-            f"it has {free / 1e6:,.0f} MB free, the sketches of {rows:,} samples take {size / 1e6:,.0f} MB",
-            "set TMPDIR to a folder with more room, lower --sketch-size, or raise --sketch-memory",
-        )
     with tempfile.TemporaryFile(prefix="cohaudit-") as file:
-        return np.memmap(file, np.float32, "w+", shape=(rows, columns))
+        try:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, size)  # a disk that fills up later would end the process
+        except OSError as error:
+            raise EngineError(
+                f"temporary folder {tempfile.gettempdir()}",
+                f"no room for the sketches of {rows:,} samples, {size / 1e6:,.0f} MB: {error.strerror}",
+                "set TMPDIR to a folder with more room, lower --sketch-size, or raise --sketch-memory",
+            ) from error
+        return np.memmap(file, np.float32, "r+", shape=(rows, columns))

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from cohaudit.gradients.convolved import Convolved
 from cohaudit.gradients.dense import Dense
-from cohaudit.gradients.sketch import Projection, spectrum
+from cohaudit.gradients.sketch import Projection
 
 CACHE_BYTES = 8 * 2**20
 """Gradients up to this size stay in a processor's cache while they are read."""
@@ -68,7 +68,7 @@ class Outer:
         """Return the sketch of each G_i, [batch, projection.size]."""
         if projection.keeps_all:
             return self.dense().sketch(projection)
-        return projection.from_spectra(spectrum(self.b, projection.left), spectrum(self.a, projection.right))
+        return projection.from_spectra(projection.left(self.b), projection.right(self.a))
 
     def dense(self, buffer: Tensor | None = None) -> Dense:
         """Return the gradients themselves, [batch, out, in], in a flat buffer where one is given."""
@@ -127,8 +127,12 @@ class Lookup:
         """Return the sketch of each G_i, [batch, projection.size]."""
         if projection.keeps_all:
             return self.dense().sketch(projection)
-        rows = projection.left.flatten(1)[self.index]
-        return projection.from_spectra(rows, spectrum(self.b, projection.right))
+        # in pieces: long texts with long sketches would take more memory than all else
+        step = max(1, CACHE_BYTES // (self.b.element_size() * self.index.shape[1] * projection.size))
+        pieces = (self.rows(start, start + step) for start in range(0, len(self.b), step))
+        return torch.cat(
+            [projection.from_spectra(projection.left_of(p.index), projection.right(p.b)) for p in pieces]
+        )
 
     def dense(self) -> Dense:
         """Return the gradients themselves, [batch, rows, dim]."""

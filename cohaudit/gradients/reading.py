@@ -7,7 +7,7 @@ computed in it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,21 +63,6 @@ def shares(labels: Tensor, scale: Tensor, like: Tensor) -> list[Share]:
     return found
 
 
-@dataclass(frozen=True)
-class Reading:
-    """What was read off.
-
-    Attributes:
-        squared_norms: ‖G_i‖², [batch].
-        sketches: [batch, projection.size].
-        sums: Per share Σ_i w_i G_i over its samples, shaped like the parameter.
-    """
-
-    squared_norms: Tensor
-    sketches: Tensor
-    sums: list[Tensor]
-
-
 class Reader:
     """Reads gradients, with one buffer for all that are formed whole.
 
@@ -88,10 +73,17 @@ class Reader:
     def __init__(self, like: Tensor) -> None:
         size = CACHE_BYTES * (1 if like.device.type == "cpu" else ACCELERATOR_FACTOR)
         self._buffer = like.new_empty(max(1, size // like.element_size()))
+        # sums of 16-bit numbers are not rounded to 16 bits after every piece
+        self._sum_dtype = torch.promote_types(like.dtype, torch.float32)
 
     def read(
-        self, form: PerSample, shape: torch.Size, projection: Projection, parts: Sequence[Share]
-    ) -> Reading:
+        self,
+        form: PerSample,
+        shape: torch.Size,
+        projection: Projection,
+        parts: Sequence[Share],
+        add: Callable[[Share, Tensor], None],
+    ) -> tuple[Tensor, Tensor]:
         """Read norms, sketches and sums.
 
         Args:
@@ -99,38 +91,46 @@ class Reader:
             shape: The parameter's.
             projection: The parameter's.
             parts: The batch, split by class.
+            add: Called for each part with Σ_i w_i G_i over its samples, shaped like the parameter.
+
+        Returns:
+            ‖G_i‖², [batch], and the sketches, [batch, projection.size].
         """
         if form.sparse or isinstance(form, Dense):
-            sums = [self._rows(form, part, parts).weighted_sum(part.weights) for part in parts]
-            return Reading(form.squared_norms(), form.sketch(projection), sums)
+            for part in parts:
+                own = form if len(parts) == 1 else form.rows(part.start, part.stop)
+                add(part, own.weighted_sum(part.weights))
+            return form.squared_norms(), form.sketch(projection)
         norms, sketches = [], []
-        sums = [self._buffer.new_zeros(shape) for _ in parts]
-        for part, total in zip(parts, sums, strict=True):
-            for start, stop in self._pieces(part.start, part.stop, shape.numel()):
+        for part in parts:
+            total = self._buffer.new_zeros(shape, dtype=self._sum_dtype)
+            for start, stop in self._pieces(form, shape, part.start, part.stop):
                 formed = self._formed(form.rows(start, stop), (stop - start) * shape.numel())
                 norms.append(formed.squared_norms())
                 sketches.append(formed.sketch(projection))
                 formed.add_to(total, part.weights[start - part.start : stop - part.start])
-        return Reading(torch.cat(norms), torch.cat(sketches), sums)
+            add(part, total)
+        return torch.cat(norms), torch.cat(sketches)
 
     def sketch(self, form: PerSample, shape: torch.Size, projection: Projection, samples: int) -> Tensor:
         """Return the sketches alone, [samples, projection.size]; arguments as for `read`."""
-        if form.sparse or isinstance(form, Dense | Outer):
+        if form.sparse or isinstance(form, Dense):
             return form.sketch(projection)
-        pieces = self._pieces(0, samples, shape.numel())
-        return torch.cat([form.rows(start, stop).sketch(projection) for start, stop in pieces])
+        pieces = self._pieces(form, shape, 0, samples)
+        formed = (self._formed(form.rows(a, b), (b - a) * shape.numel()) for a, b in pieces)
+        return torch.cat([piece.sketch(projection) for piece in formed])
 
-    @staticmethod
-    def _rows(form: PerSample, part: Share, parts: Sequence[Share]) -> PerSample:
-        return form if len(parts) == 1 else form.rows(part.start, part.stop)
-
-    def _pieces(self, start: int, stop: int, size: int) -> list[tuple[int, int]]:
+    def _pieces(self, form: PerSample, shape: torch.Size, start: int, stop: int) -> list[tuple[int, int]]:
         """Cut samples into pieces that fit the buffer, of even length: threads take half each."""
+        size = shape.numel()
+        if isinstance(form, Convolved) and form.b.device.type != "cpu":
+            # there the input is unfolded, which takes more than the gradients
+            size = max(size, shape[1:].numel() * form.groups * form.b.shape[2:].numel())
         step = max(1, len(self._buffer) // max(1, size))
         step -= step % 2 if step > 1 else 0
         return [(first, min(first + step, stop)) for first in range(start, stop, step)]
 
     def _formed(self, form: PerSample, entries: int) -> Dense:
-        if isinstance(form, Outer | Convolved) and entries <= len(self._buffer):
-            return form.dense(self._buffer)
+        if isinstance(form, Outer | Convolved) and form.b.dtype == self._buffer.dtype:
+            return form.dense(self._buffer if entries <= len(self._buffer) else None)
         return form.dense()

@@ -40,9 +40,6 @@ class Projection:
         column_signs: [columns].
         group: Rows that follow each other and are added up first.
         step: How many numbers a group is shifted against that before.
-        columns: Which number each column is added to, and with which sign, [columns, size].
-        left: Spectrum of each row, [rows, size // 2 + 1, 2], real and imaginary part.
-        right: Spectrum of each column, [columns, size // 2 + 1, 2].
     """
 
     size: int
@@ -50,70 +47,84 @@ class Projection:
     column_signs: Tensor
     group: int
     step: int
-    columns: Tensor
-    left: Tensor
-    right: Tensor
 
     @property
     def keeps_all(self) -> bool:
         """Whether the parameter is kept whole."""
-        return self.size == len(self.row_signs) * len(self.columns)
+        return self.size == len(self.row_signs) * len(self.column_signs)
 
-    def add_rows(self, gradients: Tensor) -> Tensor:
-        """Take the first step from whole gradients to sketches: add up each group's rows, with their signs.
+    def of_whole(self, gradients: Tensor) -> Tensor:
+        """Return the sketches of whole gradients, [batch, *shape] → [batch, size]; they share no memory.
 
-        They are read once, and nothing of their size is written, nor shared.
-
-        Args:
-            gradients: [batch, *shape].
-
-        Returns:
-            [batch, groups, columns] for `finish`.
+        The gradients are read once; what is written is smaller by the size of a group.
         """
-        matrices = _full(gradients).reshape(len(gradients), len(self.row_signs), -1)
+        matrices = full(gradients).reshape(len(gradients), len(self.row_signs), -1)
         if self.keeps_all:
-            return matrices.clone()
+            return matrices.flatten(1).clone()
+        rows = self._add_rows(matrices) * self.column_signs
+        if len(self.column_signs) == 1 and rows.shape[1] == self.size:
+            return rows.squeeze(2)
+        return _add_shifted(_fold(rows, self.size), self.step, self.size)
+
+    def _add_rows(self, matrices: Tensor) -> Tensor:
+        """Return the signed sum of each group's rows, [batch, rows, columns] → [batch, groups, columns]."""
         if self.group == 1:
             return matrices * self.row_signs[:, None]
-        full = len(self.row_signs) // self.group * self.group
-        whole = matrices[:, :full].unflatten(1, (-1, self.group))
-        sums: Tensor = (self.row_signs[:full].view(-1, 1, self.group) @ whole).squeeze(2)
-        if full == len(self.row_signs):
+        even = len(self.row_signs) // self.group * self.group
+        whole = matrices[:, :even].unflatten(1, (-1, self.group))
+        sums: Tensor = (self.row_signs[:even].view(-1, 1, self.group) @ whole).squeeze(2)
+        if even == len(self.row_signs):
             return sums
-        rest: Tensor = self.row_signs[full:] @ matrices[:, full:]
+        rest: Tensor = self.row_signs[even:] @ matrices[:, even:]
         return torch.cat([sums, rest[:, None]], 1)
 
-    def finish(self, rows: Tensor) -> Tensor:
-        """Return the sketches, [batch, size], from what `add_rows` gave."""
-        if self.keeps_all:
-            return rows.flatten(1)
-        if len(self.columns) == 1:
-            return rows.squeeze(2)
-        if len(self.columns) > self.size:
-            return _add_shifted(rows @ self.columns, self.step, self.size)
-        return _add_shifted(rows * self.column_signs, self.step, self.size)
+    def left(self, x: Tensor) -> Tensor:
+        """Return the spectrum of the row side of outer products, [..., rows] → [..., size // 2 + 1]."""
+        signed = full(x) * self.row_signs
+        sums = F.pad(signed, (0, -x.shape[-1] % self.group)).unflatten(-1, (-1, self.group)).sum(-1)
+        if self.step > 1:
+            sums = F.pad(sums[..., None], (0, self.step - 1)).flatten(-2)[..., : self.size]
+        spectrum: Tensor = torch.fft.rfft(sums, self.size)
+        return spectrum
+
+    def right(self, x: Tensor) -> Tensor:
+        """Return the spectrum of the column side, [..., columns] → [..., size // 2 + 1]."""
+        spectrum: Tensor = torch.fft.rfft(_fold(full(x) * self.column_signs, self.size), self.size)
+        return spectrum
+
+    def left_of(self, rows: Tensor) -> Tensor:
+        """Return `left` of one-hot vectors given by their index, [...] → [..., size // 2 + 1]."""
+        return self._units()[rows // self.group * self.step] * self.row_signs[rows, None]
+
+    def right_of_each(self) -> Tensor:
+        """Return `right` of every one-hot vector, [columns, size // 2 + 1]."""
+        places = torch.arange(len(self.column_signs), device=self.column_signs.device) % self.size
+        return self._units()[places] * self.column_signs[:, None]
+
+    def _units(self) -> Tensor:
+        """Return the spectra of one-hot vectors, [size, size // 2 + 1]."""
+        eye = torch.eye(self.size, dtype=self.row_signs.dtype, device=self.row_signs.device)
+        units: Tensor = torch.fft.rfft(eye)
+        return units
 
     def from_spectra(self, left: Tensor, right: Tensor) -> Tensor:
-        """Return the sketches of Σ_t b_t a_tᵀ, [batch, size].
-
-        Args:
-            left: b's, [batch, positions, size + 1]: `spectrum(b, self.left)`.
-            right: a's, likewise.
-        """
-        b, a = (torch.view_as_complex(x.unflatten(2, (-1, 2))) for x in (left, right))
-        sketches: Tensor = torch.fft.irfft((b * a).sum(1), self.size)
+        """Return the sketches of Σ_t b_t a_tᵀ from both sides' spectra, [batch, positions, ...] each."""
+        sketches: Tensor = torch.fft.irfft((left * right).sum(1), self.size)
         return sketches
 
 
-def spectrum(x: Tensor, of_each: Tensor) -> Tensor:
-    """Return Σ_r x_r · (spectrum of r), [..., rows] → [..., size + 1], real and imaginary parts in turns."""
-    found: Tensor = _full(x) @ of_each.flatten(1)
-    return found
-
-
-def _full(x: Tensor) -> Tensor:
+def full(x: Tensor) -> Tensor:
     """Return x in float32 where it is in 16 bits: there is no Fourier transform of these."""
     return x.float() if x.itemsize < 4 else x
+
+
+def _fold(x: Tensor, size: int) -> Tensor:
+    """Return x [..., any] with every entry added to that `size` places before, [..., size] or shorter."""
+    if x.shape[-1] <= size:
+        return x
+    padded = F.pad(x, (0, -x.shape[-1] % size))
+    folded: Tensor = padded.unflatten(-1, (-1, size)).sum(-2)
+    return folded
 
 
 def _add_shifted(x: Tensor, step: int, size: int) -> Tensor:
@@ -141,7 +152,7 @@ def _signs(count: int, seed: str, like: Tensor) -> Tensor:
     """Return random signs, [count], equal on every device."""
     generator = torch.Generator().manual_seed(zlib.crc32(seed.encode()))
     signs: Tensor = torch.randint(0, 2, (count,), generator=generator, dtype=torch.int8) * 2 - 1
-    return signs.to(_full(like))
+    return signs.to(full(like))
 
 
 def _transformable(size: int) -> int:
@@ -158,7 +169,7 @@ def _transformable(size: int) -> int:
 
 def _group(rows: int, most: int) -> int:
     """Return how many rows to add up for at most `most` groups: if near, so many that no row is left over."""
-    least = -(-rows // most)
+    least = max(1, -(-rows // max(1, most)))
     return next((group for group in range(least, least * 3 // 2 + 1) if rows % group == 0), least)
 
 
@@ -205,12 +216,4 @@ def _projection(name: str, parameter: Tensor, size: int, seed: int) -> Projectio
     column_signs = _signs(columns, f"{seed}/columns/{name}", parameter)
     group = _group(rows, size)
     step = max(1, size // -(-rows // group))
-    row_side, column_side = (
-        signs[:, None] * F.one_hot(places, size).to(signs)
-        for signs, places in (
-            (row_signs, torch.arange(rows, device=parameter.device) // group * step),
-            (column_signs, torch.arange(columns, device=parameter.device) % size),
-        )
-    )
-    left, right = (torch.view_as_real(torch.fft.rfft(side)) for side in (row_side, column_side))
-    return Projection(size, row_signs, column_signs, group, step, column_side, left, right)
+    return Projection(size, row_signs, column_signs, group, step)

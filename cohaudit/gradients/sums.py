@@ -87,7 +87,9 @@ class ClassSums:
         Where sketches were kept, their error is read off the squared norms, which are known exactly: a
         sketched cosine errs like a sketched squared norm, by √2 less.
         """
-        gram: Array = np.sum([running.gram() for running in self._sums.values()], axis=0)
+        gram: Array = np.zeros((len(self.class_squares), len(self.class_squares)))
+        for running in self._sums.values():
+            gram += running.gram()
         if self.exact:
             return gram, 0.0
         exact = self.class_squares.sum(1)
@@ -113,7 +115,7 @@ class _Running:
             sketches,
         )
         self._norms = np.zeros(len(squares))
-        columns = len(projection.columns)
+        columns = len(projection.column_signs)
         # else all rows whose entries collide would do so at the same column, where samples are alike
         while kept < parameter.numel() and gcd(kept, columns) > 1:
             kept -= 1

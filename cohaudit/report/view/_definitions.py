@@ -71,7 +71,7 @@ def _of_samples(audit: Audit) -> tuple[Definition, ...]:
             "Error of a cosine",
             "√(mean (sketched ‖gᵢ‖² / exact ‖gᵢ‖² − 1)² / 2)",
             "Cosines between samples come from sketches, short random projections of their gradients. The "
-            f"standard error of a cosine near 0 is at most about {number(audit.cosine_error)}; toward ±1 it "
+            f"standard error of a cosine near 0 is about {number(audit.cosine_error)}; toward ±1 it "
             "shrinks. Norms, α and m-coherence are exact.",
         ),
         Definition(
