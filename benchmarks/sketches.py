@@ -134,8 +134,11 @@ def _sketched(whole: Whole, size: int, seed: int) -> list[Tensor]:
 def _two_sided(whole: Whole, size: int, seed: int) -> list[Tensor]:
     """Return each layer's sketches by random signs on both sides, all sides of the same length."""
     shapes = {name: (len(g[0]) if g.ndim > 1 else 1, g[0][0].numel()) for name, g in whole.gradients.items()}
-    side = 1
-    while sum(min(side + 1, rows) * min(side + 1, columns) for rows, columns in shapes.values()) <= size:
+    side, longest = 1, max(max(shape) for shape in shapes.values())
+    while (
+        side < longest
+        and sum(min(side + 1, rows) * min(side + 1, columns) for rows, columns in shapes.values()) <= size
+    ):
         side += 1
     generator = torch.Generator().manual_seed(seed)
 
