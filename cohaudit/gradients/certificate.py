@@ -21,6 +21,7 @@ from cohaudit.errors import EngineError
 from cohaudit.gradients.engine import Engine, sample
 from cohaudit.gradients.per_sample import PerSample
 from cohaudit.gradients.plan import Plan
+from cohaudit.gradients.reading import TINY
 from cohaudit.gradients.residuals import Residuals, logits_of
 from cohaudit.gradients.trace import call
 from cohaudit.results import Certificate, Check
@@ -37,7 +38,6 @@ rounding, it may pass in one batch and not in another."""
 ROUNDINGS = 4
 """In 16-bit numbers, errors of so many units in the last place are accepted whatever the tolerance."""
 
-TINY = float(np.finfo(float).tiny)
 SQUARE_ROOT_OF_TINY = float(np.sqrt(TINY))
 
 

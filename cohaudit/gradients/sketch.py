@@ -15,6 +15,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -64,7 +65,7 @@ class Projection:
         rows = self._add_rows(matrices) * self.column_signs
         if len(self.column_signs) == 1 and rows.shape[1] == self.size:
             return rows.squeeze(2)
-        return _add_shifted(_fold(rows, self.size), self.step, self.size)
+        return _add_shifted(fold(rows, self.size), self.step, self.size)
 
     def _add_rows(self, matrices: Tensor) -> Tensor:
         """Return the signed sum of each group's rows, [batch, rows, columns] → [batch, groups, columns]."""
@@ -89,20 +90,21 @@ class Projection:
 
     def right(self, x: Tensor) -> Tensor:
         """Return the spectrum of the column side, [..., columns] → [..., size // 2 + 1]."""
-        spectrum: Tensor = torch.fft.rfft(_fold(full(x) * self.column_signs, self.size), self.size)
+        spectrum: Tensor = torch.fft.rfft(fold(full(x) * self.column_signs, self.size), self.size)
         return spectrum
 
     def left_of(self, rows: Tensor) -> Tensor:
         """Return `left` of one-hot vectors given by their index, [...] → [..., size // 2 + 1]."""
-        return self._units()[rows // self.group * self.step] * self.row_signs[rows, None]
+        return self._units[rows // self.group * self.step] * self.row_signs[rows, None]
 
     def right_of_each(self) -> Tensor:
         """Return `right` of every one-hot vector, [columns, size // 2 + 1]."""
         places = torch.arange(len(self.column_signs), device=self.column_signs.device) % self.size
-        return self._units()[places] * self.column_signs[:, None]
+        return self._units[places] * self.column_signs[:, None]
 
+    @cached_property
     def _units(self) -> Tensor:
-        """Return the spectra of one-hot vectors, [size, size // 2 + 1]."""
+        """The spectra of one-hot vectors, [size, size // 2 + 1]."""
         eye = torch.eye(self.size, dtype=self.row_signs.dtype, device=self.row_signs.device)
         units: Tensor = torch.fft.rfft(eye)
         return units
@@ -118,7 +120,7 @@ def full(x: Tensor) -> Tensor:
     return x.float() if x.itemsize < 4 else x
 
 
-def _fold(x: Tensor, size: int) -> Tensor:
+def fold(x: Tensor, size: int) -> Tensor:
     """Return x [..., any] with every entry added to that `size` places before, [..., size] or shorter."""
     if x.shape[-1] <= size:
         return x

@@ -9,11 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
 from cohaudit.gradients.dense import Dense
 from cohaudit.gradients.reading import TINY, Share
-from cohaudit.gradients.sketch import Projection
+from cohaudit.gradients.sketch import Projection, fold
 
 Array = NDArray[np.float64]
 GRAM_COLUMNS = 16384
@@ -151,8 +150,7 @@ class _Running:
             return direction.flatten()
         rows = direction.reshape(len(self._projection.row_signs), -1)
         signs = self._projection.row_signs[:, None] * self._projection.column_signs
-        flat = (rows * signs.to(rows)).flatten()
-        return F.pad(flat, (0, -len(flat) % kept)).view(-1, kept).sum(0)
+        return fold((rows * signs.to(rows)).flatten(), kept)
 
     def gram(self) -> Array:
         """Return the inner products of the classes' sums, [classes, classes]."""
