@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import CheckpointError
 
 from cohaudit.errors import EngineError, ModelError, told
+from cohaudit.gradients.culprit import mixing_module, random_module
 from cohaudit.gradients.engine import Engine, sample, single_gradients
 from cohaudit.gradients.per_sample import PerSample
 from cohaudit.gradients.plan import Plan
@@ -29,7 +30,7 @@ def refuse_unstable(model: nn.Module, inputs: Any, samples: int) -> None:
     Raises:
         ModelError: If it cannot be called on a sample alone.
         EngineError: If a second forward pass differs, or a sample's logits depend on its batch; names the
-            layer where its type tells.
+            module in which that begins.
     """
     for name, module in model.named_modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None:
@@ -44,16 +45,20 @@ def refuse_unstable(model: nn.Module, inputs: Any, samples: int) -> None:
     bound = LOGIT_ERROR * max(1.0, first.abs().max().item())
     if (first - second).abs().max().item() > bound:
         raise EngineError(
-            "model",
+            _place(random_module(model, inputs)),
             "two forward passes over the same samples differ",
             "turn off what is random in eval mode (functional dropout needs training=self.training)",
         )
     if (first - alone).abs().max().item() > bound:
         raise EngineError(
-            "model",
+            _place(mixing_module(model, inputs, samples)),
             "a sample's logits depend on the other samples of its batch",
             "normalize with running statistics or within the sample, so that samples do not mix",
         )
+
+
+def _place(module: str) -> str:
+    return f"layer {module}" if module else "model"
 
 
 def _alone(model: nn.Module, inputs: Any, index: int, classes: int) -> Tensor:
