@@ -6,7 +6,7 @@
 Networks are trained on data with 20 % of the labels flipped. Of every sample the whole gradient is formed,
 and from it the exact cosines and sketches of every size, by the code that a scan uses. Each sketch is
 judged by the root mean square of its cosines' errors, and by how well it tells the flipped labels (AUROC of
-the support; of the suspicion, for the features' size) beside what the exact cosines give. Both are done
+the support; of the suspicion, for the views' size) beside what the exact cosines give. Both are done
 again with every layer's part scaled to norm 1, so that no layer drowns the others; and, beside it, with
 the two-sided projections P_outᵀ G P_in of as many numbers, which are the usual way.
 """
@@ -17,6 +17,7 @@ import argparse
 import itertools
 import json
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -34,16 +35,20 @@ from trained import NETWORKS, Trained, trained
 from cohaudit.config import Config
 from cohaudit.gradients.dense import Dense
 from cohaudit.gradients.engine import Engine
+from cohaudit.gradients.features import Shortener
 from cohaudit.gradients.per_sample import PerSample
 from cohaudit.gradients.plan import Plan
 from cohaudit.gradients.prepare import Source, prepare
 from cohaudit.gradients.residuals import Residuals
 from cohaudit.gradients.sketch import make_projections
-from cohaudit.memorization import neighborhood_support, suspect_labels
+from cohaudit.leave_one_out import suspect_labels
+from cohaudit.memorization import neighborhood_support
 
 RESULTS = Path(__file__).parent / "results" / "sketches.json"
 SIZES = (128, 256, 512, 1024, 2048, 4096)
 FEATURE_SIZES = (64, 128, 256, 512, 1024, 2048)
+EXACT_FEATURES = 4096
+"""Numbers of a view taken for all of it: beyond, an eigendecomposition takes minutes."""
 SEEDS = (0, 1, 2)
 ALLOWED = 0.003
 """How much AUROC a sketch may lose."""
@@ -57,7 +62,7 @@ class Whole:
 
     Attributes:
         gradients: Parameter's name → [samples, *shape].
-        features: The network's early representation of each sample, [samples, any].
+        views: What layers see of the samples, whole and averaged over positions, [samples, any] each.
         plan: How they were measured.
     """
 
@@ -71,10 +76,10 @@ class Whole:
             names,
         )
         self.plan: Plan = prepare(subject.model, source, torch.device("cpu"))
-        engine = Engine(subject.model, self.plan)
+        engine = Engine(subject.model, self.plan, Shortener(sys.maxsize, 0))
         shapes = {name: p.shape for name, p in self.plan.parameters.items()}
         self.gradients = {name: torch.zeros(len(data.labels), *shape) for name, shape in shapes.items()}
-        features = []
+        seen: dict[tuple[str, int], list[Tensor]] = {}
         start = 0
         for x, y in zip(data.inputs.split(100), data.labels.split(100), strict=True):
             rows = slice(start, start := start + len(y))
@@ -82,8 +87,10 @@ class Whole:
             def consume(name: str, form: PerSample, outcome: Residuals, rows: slice = rows) -> None:
                 self.gradients[name][rows] = form.dense().gradients
 
-            features.append(engine.run(x, y, 1.0, consume).features)
-        self.features = torch.cat([f for f in features if f is not None]).detach()
+            for layer, parts in engine.run(x, y, 1.0, consume).features.items():
+                for k, part in enumerate(parts):
+                    seen.setdefault((layer, k), []).append(part)
+        self.views = [torch.cat(parts) for parts in seen.values()]
 
     def layers(self) -> dict[str, list[str]]:
         """Return the parameters of each layer."""
@@ -100,7 +107,7 @@ def _joined(parts: Sequence[Tensor], equal: bool) -> Tensor:
 
 def _exact(whole: Whole, equal: bool) -> Tensor:
     """Return rows whose cosines are those of the whole gradients, [samples, samples]."""
-    samples = len(whole.features)
+    samples = len(next(iter(whole.gradients.values())))
     gram = torch.zeros(samples, samples, dtype=torch.float64)
     for names in whole.layers().values():
         part = sum((flat @ flat.mT).double() for flat in (whole.gradients[name].flatten(1) for name in names))
@@ -185,33 +192,25 @@ def gradient_rows(name: str, subject: Trained, whole: Whole) -> list[Row]:
 
 
 def feature_rows(name: str, subject: Trained, whole: Whole) -> list[Row]:
-    """Return how well projections of the features do, a row per size; those that keep them whole but once."""
-    data, config, rows = subject.data, Config(), []
+    """Return how well shortened views of the layers do, a row per size."""
+    data, rows = subject.data, []
+    with torch.no_grad():
+        answer = torch.cat([subject.model(x) for x in data.inputs.split(256)]).softmax(1).numpy()
 
-    def auroc(features: Tensor) -> float:
-        found = suspect_labels(
-            features.numpy(), data.labels.numpy(), data.classes, config.ridge, config.rounds
-        )
-        return float(roc_auc_score(data.wrong.numpy(), found.probability))
+    def auroc(shorten: Shortener) -> float:
+        views = [shorten(view).numpy() for view in whole.views]
+        found = suspect_labels(views, data.labels.numpy(), answer)
+        return float(roc_auc_score(data.wrong.numpy(), -found.evidence))
 
-    about = {
-        "network": name,
-        "accuracy": subject.accuracy,
-        "kind": "features",
-        "equal_layers": False,
-        "method": "signs",
-    }
-    width = whole.features.shape[1]
-    rows.append(about | {"size": None, "numbers": width, "auroc": auroc(whole.features)})
-    for size in (size for size in FEATURE_SIZES if size < width):
-        scores = []
-        for seed in SEEDS:
-            generator = torch.Generator().manual_seed(seed)
-            signs = torch.randint(0, 2, (width, size), generator=generator) * 2 - 1
-            scores.append(auroc(whole.features @ (signs / size**0.5)))
+    about = {"network": name, "accuracy": subject.accuracy, "kind": "features", "equal_layers": False}
+    longest = max(view.shape[1] for view in whole.views)
+    exact = auroc(Shortener(min(longest, EXACT_FEATURES), 0))
+    rows.append(about | {"method": "signs", "size": None, "numbers": longest, "auroc": exact})
+    for size in (size for size in FEATURE_SIZES if size < longest):
+        scores = [auroc(Shortener(size, seed)) for seed in SEEDS]
         rows.append(
             about
-            | {"size": size, "numbers": size, "auroc": float(np.mean(scores))}
+            | {"method": "signs", "size": size, "numbers": size, "auroc": float(np.mean(scores))}
             | {"auroc_min": min(scores), "auroc_max": max(scores)}
         )
     return rows

@@ -154,7 +154,7 @@ def _audit(
     )
     with stages("measure the gradients", len(chosen)) as advance, eval_mode(model):
         measured = measure(model, source, _options(config), device, advance)
-    scope = Scope(_representation(model, measured), len(dataset))
+    scope = Scope(_representation(measured), len(dataset))
     with stages("compare the samples"):
         support = compare(measured, config, scope)
     with stages("judge"):
@@ -200,15 +200,12 @@ def _layer_names(model: nn.Module) -> list[str]:
     return [name or ROOT for name, _ in model.named_modules()]
 
 
-def _representation(model: nn.Module, measured: Measurement) -> str:
-    """Return in words what the features are."""
-    layer = measured.feature_layer
-    if not layer:
-        return ""
-    first = next(name for name, _ in model.named_parameters())
-    if layer == ROOT or first.startswith(f"{layer}."):
-        return f"the model's own input, as layer {layer} gets it"
-    return f"the input of layer {layer}"
+def _representation(measured: Measurement) -> str:
+    """Return in words what labels are predicted from."""
+    layers = list(dict.fromkeys(view.layer for view in measured.views))
+    if len(layers) < 2:
+        return f"the input of layer {layers[0]}" if layers else ""
+    return f"the inputs of {len(layers)} layers, {layers[0]} to {layers[-1]}"
 
 
 def _options(config: Config) -> Options:

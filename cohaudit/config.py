@@ -106,7 +106,7 @@ class Config:
         Interval(1),
     )
     feature_size: int = _measure(
-        1024, "Numbers kept of each sample's features; fewer features are kept whole.", Interval(1)
+        1024, "Numbers kept of what a layer sees of a sample; fewer are kept whole.", Interval(1)
     )
     class_memory: int = _measure(
         64,
@@ -119,14 +119,6 @@ class Config:
         "Gradient neighbors per sample that vote in its support; 10 to 50 measured alike. With limit, fewer, "
         "in proportion.",
         Interval(1),
-    )
-    ridge: float = _measure(
-        1.0,
-        "Regularization of the leave-one-out prediction, in units of one sample's squared feature norm.",
-        Interval(1e-6),
-    )
-    rounds: int = _measure(
-        3, "Rounds of leave-one-out prediction; after each, a likely wrong label loses its vote.", Interval(1)
     )
     bootstrap: int = _measure(200, "Resamples behind each confidence interval.", Interval(20))
     confidence: float = _measure(0.9, "Coverage of the confidence intervals.", Interval(0, 1, open=True))

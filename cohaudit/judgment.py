@@ -18,13 +18,12 @@ from cohaudit.coherence import (
 )
 from cohaudit.config import Config
 from cohaudit.gradients import Measurement, Source
+from cohaudit.leave_one_out import Suspicion, suspect_labels
 from cohaudit.memorization import (
     Side,
     Support,
-    Suspicion,
     neighborhood_support,
     sketched_cosine_error,
-    suspect_labels,
 )
 from cohaudit.results import (
     SAMPLE_COLUMNS,
@@ -54,7 +53,7 @@ class Scope:
     """What stands behind the arrays.
 
     Attributes:
-        representation: What the features are, in words; empty when there are none.
+        representation: What the layers' views are, in words; empty when there are none.
         total: Samples in the whole dataset, of which those measured may be a subsample.
     """
 
@@ -116,14 +115,13 @@ def judge(
     """
     classes = len(source.class_names)
     sanity = check_sanity(measured.predicted, source.labels, classes, float(measured.loss.mean()))
-    found = _suspicion(measured, source, config)
+    found = _suspicion(measured, source)
     suspect = np.zeros(len(source.labels), dtype=bool)
     if sanity.auditable and found is not None:
         suspect = found.probability >= config.suspicion_threshold
     samples = _table(measured, source, found, suspect, support)
     whole, layers = _layers(measured, resampling)
-    ranked = np.argsort(-samples["suspicion"].to_numpy(), kind="stable")
-    wanted = ranked[suspect[ranked]]
+    wanted = _most_suspicious(found)[: int(suspect.sum())] if found is not None else np.zeros(0, np.int64)
     risk = _risk(sanity, found, samples, classes, config, scope)
     class_results = _classes(measured, source, suspect, resampling)
     return Judgment(
@@ -146,12 +144,16 @@ def judge(
     )
 
 
-def _suspicion(measured: Measurement, source: Source, config: Config) -> Suspicion | None:
-    if not measured.features.shape[1]:
+def _suspicion(measured: Measurement, source: Source) -> Suspicion | None:
+    if not measured.views:
         return None
-    return suspect_labels(
-        measured.features, source.labels, len(source.class_names), config.ridge, config.rounds
-    )
+    views = [view.rows for view in measured.views]
+    return suspect_labels(views, source.labels, measured.probability)
+
+
+def _most_suspicious(found: Suspicion) -> NDArray[np.int64]:
+    """Return all samples, most suspicious first; where probabilities are equal, the evidence tells."""
+    return np.lexsort((found.evidence, -found.probability))
 
 
 def _notices(

@@ -25,8 +25,6 @@ MEASUREMENT_KEYS = (
     "feature_size",
     "class_memory",
     "neighbors",
-    "ridge",
-    "rounds",
     "bootstrap",
     "confidence",
     "suspicion_threshold",

@@ -29,11 +29,11 @@ READS_RESULTS_ONLY = (
     "cohaudit.summary",
 )
 PURE = (
-    *("cohaudit.coherence", "cohaudit.memorization", "cohaudit.neighbors", "cohaudit.risk"),
-    "cohaudit.sanity",
+    *("cohaudit.coherence", "cohaudit.label_noise", "cohaudit.leave_one_out", "cohaudit.memorization"),
+    *("cohaudit.neighbors", "cohaudit.risk", "cohaudit.sanity"),
 )
 PURE_MAY_IMPORT = {
-    *("cohaudit.config", "cohaudit.errors", "cohaudit.neighbors", "cohaudit.results"),
+    *("cohaudit.config", "cohaudit.errors", "cohaudit.label_noise", "cohaudit.neighbors", "cohaudit.results"),
     *("numpy", "pandas", "torch"),
     *("__future__", "collections", "dataclasses", "functools", "itertools", "math", "typing"),
 }

@@ -24,7 +24,9 @@ from cohaudit.errors import EngineError, ModelError
 from cohaudit.gradients import Measurement, Options, Source, convolved, functions, measure, reading
 from cohaudit.gradients.dense import Dense
 from cohaudit.gradients.engine import Engine
+from cohaudit.gradients.features import Shortener
 from cohaudit.gradients.per_sample import Outer, PerSample
+from cohaudit.gradients.plan import REPRESENTATIONS
 from cohaudit.gradients.prepare import prepare
 from cohaudit.gradients.residuals import logits_of, random_combination
 from cohaudit.gradients.sketch import make_projections
@@ -652,12 +654,58 @@ def test_logits_are_found_in_structured_outputs(form: str) -> None:
     np.testing.assert_allclose(run(net, inputs).squared_norms, plain.squared_norms)
 
 
-def test_long_features_are_projected() -> None:
-    model, inputs = make("conv2d")
-    measured = run(model, inputs, feature_size=8)
-    assert measured.features.shape == (SAMPLES, 8)
-    assert measured.feature_layer == "3"
-    assert run(model, inputs).features.shape[1] == model[3].in_features
+@pytest.mark.parametrize("name", ["conv2d", "ResNet", "VGG"])
+def test_views_are_the_inputs_of_a_few_layers(name: str) -> None:
+    model, inputs = make(name)
+    measured = run(model, inputs, feature_size=100_000)
+    seen: dict[str, Tensor] = {}
+    for layer, module in model.named_modules():
+        module.register_forward_hook(
+            lambda m, given, out, layer=layer: seen.__setitem__(layer, given[0].detach())
+        )
+    model(inputs)
+    layers = list(dict.fromkeys(view.layer for view in measured.views))
+    assert 1 < len(layers) <= REPRESENTATIONS
+    assert not any(isinstance(model.get_submodule(layer), nn.BatchNorm2d) for layer in layers)
+    for view in measured.views:
+        x = seen[view.layer]
+        expected = x.flatten(2).mean(2) if view.averaged else x.flatten(1)
+        np.testing.assert_allclose(view.rows, expected, rtol=1e-5, atol=1e-6)
+    assert [view.layer for view in measured.views if view.averaged] == [
+        layer for layer in layers if seen[layer].ndim > 2 and seen[layer][0, 0].numel() > 1
+    ]
+
+
+def test_long_views_are_shortened_and_keep_their_inner_products() -> None:
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randn(20, 5000, generator=generator, dtype=torch.float64)
+    short = torch.stack([Shortener(512, seed)(rows) for seed in range(60)])
+    assert short.shape == (60, 20, 509)
+    found, truth = (short @ short.mT).mean(0), rows @ rows.mT
+    # the error of one inner product is |x| |y| / sqrt(509); of the mean of sixty, an eighth of that
+    assert (found - truth).abs().max() < 5 * 5000 / (509 * 60) ** 0.5
+    assert Shortener(5000, 0)(rows).equal(rows)
+
+
+def test_views_that_are_as_long_as_their_batch_are_left_out() -> None:
+    class Padded(nn.Module):
+        """Takes sentences as long as the longest of the batch."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.word, self.head = nn.Linear(2, 4, bias=False), nn.Linear(4, CLASSES)
+
+        def forward(self, x: Tensor) -> Tensor:
+            longest = int((x[..., 0] != 0).sum(1).max())
+            out: Tensor = self.head(self.word(x[:, :longest]).sum(1))
+            return out
+
+    inputs = torch.randn(SAMPLES, 6, 2).double()
+    for i in range(SAMPLES):
+        inputs[i, 2 + i % 4 :] = 0
+    model = Padded().double().eval()
+    views = run(model, inputs, batch_size=2).views
+    assert [(view.layer, view.averaged) for view in views] == [("word", True), ("head", False)]
 
 
 def test_sketches_beyond_their_memory_lie_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

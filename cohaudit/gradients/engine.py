@@ -22,6 +22,7 @@ from torch.utils import _pytree as pytree
 from cohaudit.errors import EngineError
 from cohaudit.gradients import recurrent
 from cohaudit.gradients.dense import Dense
+from cohaudit.gradients.features import Shortener
 from cohaudit.gradients.intercept import Call, Interceptor
 from cohaudit.gradients.per_sample import Lazy, PerSample, add
 from cohaudit.gradients.plan import Plan, Use
@@ -54,12 +55,13 @@ class Outcome:
 
     Attributes:
         residuals: Of the loss.
-        features: The input of the layer that represents a sample, [batch, any]; None where there is none.
+        features: Layer of the plan's `features` → its input, shortened, [batch, any]: whole, and, where it
+            has positions and several channels, averaged over positions. Empty unless asked for.
         activations: Layer → its input, averaged over positions, [batch, any]; empty unless asked for.
     """
 
     residuals: Residuals
-    features: Tensor | None
+    features: Mapping[str, tuple[Tensor, ...]]
     activations: Mapping[str, Tensor]
 
 
@@ -82,10 +84,11 @@ class Engine:
     Args:
         model: In eval mode; it is not changed.
         plan: How to measure it.
+        shorten: What is kept of a representation of the samples; None keeps none.
     """
 
-    def __init__(self, model: nn.Module, plan: Plan) -> None:
-        self.model, self.plan = model, plan
+    def __init__(self, model: nn.Module, plan: Plan, shorten: Shortener | None = None) -> None:
+        self.model, self.plan, self._shorten = model, plan, shorten
         self._expected: dict[str, int] = defaultdict(int)
         for use in plan.uses.values():
             for names in use.weights.values():
@@ -114,7 +117,7 @@ class Engine:
         Raises:
             UnplannedCallError: If the model's forward pass differs from the plan's; nothing was consumed.
         """
-        batch = _Batch(self.plan, self._expected, len(labels), label_free is not None)
+        batch = _Batch(self.plan, self._expected, len(labels), label_free is not None, self._shorten)
         with torch.enable_grad(), every_module_called():
             with Interceptor(self.plan.parameters, batch.visit, is_closed) as interceptor:
                 logits = logits_of(call(self.model, inputs))
@@ -170,12 +173,20 @@ class _Batch:
     sources: Mapping[str, Tensor]
     consume: Consumer
 
-    def __init__(self, plan: Plan, expected: Mapping[str, int], samples: int, keep_inputs: bool) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        expected: Mapping[str, int],
+        samples: int,
+        keep_inputs: bool,
+        shorten: Shortener | None,
+    ) -> None:
         self._plan, self._expected, self._samples, self._keep_inputs = plan, expected, samples, keep_inputs
+        self._shorten = shorten
         self._generic: list[Pull] = []
         self._pending: dict[str, list[PerSample]] = {}
         self.anchor = torch.zeros((), requires_grad=True)
-        self.features: Tensor | None = None
+        self.features: dict[str, tuple[Tensor, ...]] = {}
         self.activations: dict[str, Tensor] = {}
 
     def begin(self, consume: Consumer) -> None:
@@ -220,16 +231,19 @@ class _Batch:
 
     def _keep_input(self, made: Call, use: Use) -> None:
         """Keep the first input of a call, where it represents the samples or all inputs are wanted."""
-        chosen = made.key == self._plan.features
+        shorten = self._shorten if made.key in self._plan.features else None
         wanted = self._keep_inputs and use.layer not in self.activations
         batch = use.inputs[0] if use.inputs else None
-        if batch is None or not (chosen or wanted) or not is_float(made.leaves[0]):
+        if batch is None or not (shorten or wanted) or not is_float(made.leaves[0]):
             return
-        kept = _features(batch.samples_first(made.leaves[0].detach(), self._samples), made)
-        if chosen:
-            self.features = kept
+        x = batch.samples_first(made.leaves[0].detach(), self._samples)
+        average = _averaged(x, made)
+        if shorten:  # at once: the model may change its tensors in place
+            whole = x.flatten(1) if x.ndim > 1 else x[:, None]
+            views = (whole, average) if 1 < average.shape[1] < whole.shape[1] else (whole,)
+            self.features[use.layer] = tuple(map(shorten, views))
         if wanted:
-            self.activations[use.layer] = kept
+            self.activations[use.layer] = average
 
     def _unwatched(self, interceptor: Interceptor, made: Call) -> Call:
         """Return a call that is not measured: on weights outside autograd, unless the loop does everything.
@@ -339,7 +353,7 @@ def _changes_its_input(function: Any) -> bool:
     return name.startswith("__i") if name.endswith("__") else name.endswith("_")
 
 
-def _features(x: Tensor, made: Call) -> Tensor:
+def _averaged(x: Tensor, made: Call) -> Tensor:
     """Return the input of a call, [samples, ...], as one vector per sample.
 
     Positions are averaged: they trail behind the channels of a convolution or a norm per channel, and

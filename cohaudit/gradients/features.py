@@ -1,6 +1,8 @@
-"""What a layer sees of each sample, kept in a few numbers."""
+"""What layers see of each sample, kept in a few numbers."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -8,31 +10,76 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 
-class Features:
-    """One vector per sample, projected by random signs where it is long.
+class Shortener:
+    """Makes vectors shorter, such that their inner products stay what they are on average.
+
+    A count sketch (Charikar, Chen & Farach-Colton, ICALP 2002): every number gets a random sign and is added
+    to one of a few others. Which one is its place modulo a prime, so that rows, columns and channels of an
+    image do not all meet their own kind.
+
+    Args:
+        size: Most numbers kept of a vector; shorter ones are kept whole.
+        seed: Of the signs.
+    """
+
+    def __init__(self, size: int, seed: int) -> None:
+        self._size, self._seed = size, seed
+        self._signs: dict[int, Tensor] = {}
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """Return rows [batch, any] as [batch, at most size], in memory of their own."""
+        width = rows.shape[1]
+        if width <= self._size:
+            return rows.clone()
+        buckets = next(n for n in range(self._size, 0, -1) if _is_prime(n) or n == 1)
+        if width not in self._signs:
+            generator = torch.Generator().manual_seed(self._seed)
+            self._signs[width] = (torch.randint(0, 2, (width,), generator=generator) * 2 - 1).to(rows)
+        signed = torch.nn.functional.pad(rows * self._signs[width], (0, -width % buckets))
+        return signed.view(len(rows), -1, buckets).sum(1)
+
+
+def _is_prime(n: int) -> bool:
+    return n > 1 and all(n % divisor for divisor in range(2, int(n**0.5) + 1))
+
+
+@dataclass(frozen=True)
+class View:
+    """How a layer sees the samples.
+
+    Attributes:
+        layer: Its name.
+        averaged: Whether positions (pixels, words) are averaged, rather than kept apart.
+        rows: float32 [samples, any].
+    """
+
+    layer: str
+    averaged: bool
+    rows: NDArray[np.float32]
+
+
+class Views:
+    """Collects views batch by batch.
 
     Args:
         samples: N.
-        size: Most numbers kept per sample.
-        seed: Of the signs.
-
-    Attributes:
-        rows: What was kept, [N, any]; None before anything was.
     """
 
-    def __init__(self, samples: int, size: int, seed: int) -> None:
-        self._samples, self._size, self._seed = samples, size, seed
-        self._projection: Tensor | None = None
-        self.rows: NDArray[np.float32] | None = None
+    def __init__(self, samples: int) -> None:
+        self._samples = samples
+        self._rows: dict[tuple[str, bool], NDArray[np.float32] | None] = {}
 
-    def keep(self, indices: NDArray[np.int64], features: Tensor) -> None:
-        """Keep the vectors of some samples, [batch, any]."""
-        if features.shape[1] > self._size:
-            if self._projection is None:
-                generator = torch.Generator().manual_seed(self._seed)
-                signs = torch.randint(0, 2, (features.shape[1], self._size), generator=generator)
-                self._projection = (signs * 2 - 1).to(features) / self._size**0.5
-            features = features @ self._projection
-        if self.rows is None:
-            self.rows = np.zeros((self._samples, features.shape[1]), dtype=np.float32)
-        self.rows[indices] = features.float().cpu().numpy()
+    def keep(self, indices: NDArray[np.int64], layer: str, found: tuple[Tensor, ...]) -> None:
+        """Keep what a layer sees of some samples: whole, and averaged over positions where it has some."""
+        for averaged, part in zip((False, True), found, strict=False):
+            rows = part.float().cpu().numpy()
+            key = layer, averaged
+            kept = self._rows.setdefault(key, np.zeros((self._samples, rows.shape[1]), dtype=np.float32))
+            if kept is None or kept.shape[1] != rows.shape[1]:
+                self._rows[key] = None  # as long as the sentences of its batch: not comparable
+            else:
+                kept[indices] = rows
+
+    def finished(self) -> tuple[View, ...]:
+        """Return the views, in the order of the layers."""
+        return tuple(View(*key, rows) for key, rows in self._rows.items() if rows is not None)

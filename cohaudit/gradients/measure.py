@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from cohaudit.errors import CohauditError, EngineError
 from cohaudit.gradients.certificate import certify
 from cohaudit.gradients.engine import Engine, LabelFree, UnplannedCallError
-from cohaudit.gradients.features import Features
+from cohaudit.gradients.features import Shortener, Views
 from cohaudit.gradients.measurement import MeasuredLayer, Measurement, Options
 from cohaudit.gradients.per_sample import PerSample
 from cohaudit.gradients.plan import Plan
@@ -113,8 +113,9 @@ class _Pass:
     def __init__(
         self, model: nn.Module, plan: Plan, source: Source, options: Options, device: torch.device
     ) -> None:
+        shorten = Shortener(options.feature_size, options.seed)
         self.engine, self.plan, self.source, self.options, self.device = (
-            Engine(model, plan),
+            Engine(model, plan, shorten),
             plan,
             source,
             options,
@@ -133,10 +134,9 @@ class _Pass:
         self.sketches = zeros(count, columns, memory)
         self.scale, self.loss, self.margin = np.zeros(count), np.zeros(count), np.zeros(count)
         self.predicted = np.zeros(count, dtype=np.int64)
-        self.features = Features(count, options.feature_size, options.seed)
-        self.activations = {
-            layer.name: Features(count, options.feature_size, options.seed) for layer in self.layers
-        }
+        self.probability = np.zeros((count, classes), dtype=np.float32)
+        self.features, self.activations = Views(count), Views(count)
+        self.shorten = shorten
         self.jacobian_sketches = zeros(count, columns, memory) if options.label_free else None
         layer_index = {name: self.index[owner] for name, owner in plan.layer_of.items()}
         self.sums = ClassSums(
@@ -226,10 +226,11 @@ class _Pass:
         self.sketches[indices] = sketches.cpu().numpy()
         self.scale[indices], self.loss[indices] = outcome.scale.numpy(), outcome.loss.numpy()
         self.margin[indices], self.predicted[indices] = outcome.margin.numpy(), outcome.predicted.numpy()
-        if found.features is not None:
-            self.features.keep(indices, found.features)
-        for layer, inputs_of_layer in found.activations.items():
-            self.activations[layer].keep(indices, inputs_of_layer)
+        self.probability[indices] = outcome.probability.float().numpy()
+        for layer, views in found.features.items():
+            self.features.keep(indices, layer, views)
+        for layer, average in found.activations.items():
+            self.activations.keep(indices, layer, (self.shorten(average),))
 
     def _refuse_overflow(self, indices: NDArray[np.int64], outcome: Residuals, norms: Tensor) -> None:
         finite = torch.isfinite(outcome.loss) & torch.isfinite(outcome.scale) & torch.isfinite(norms)
@@ -260,9 +261,6 @@ class _Pass:
     def result(self, certificate: Certificate) -> Measurement:
         """Return the finished measurement."""
         gram, error = self.sums.gram()
-        features = self.features.rows
-        if features is None:
-            features = np.zeros((len(self.scale), 0), dtype=np.float32)
         return Measurement(
             layers=self._layers(self.engine.model),
             squared_norms=self.squared_norms,
@@ -272,15 +270,15 @@ class _Pass:
             class_gram_error=error,
             sketches=self.sketches,
             scale=self.scale,
-            features=features,
-            feature_layer=self.plan.feature_layer if features.shape[1] else "",
+            views=self.features.finished(),
             loss=self.loss,
             margin=self.margin,
             predicted=self.predicted,
+            probability=self.probability,
             certificate=certificate,
             skipped=self.plan.skipped,
             jacobian_sketches=self.jacobian_sketches,
-            activations={name: kept.rows for name, kept in self.activations.items() if kept.rows is not None},
+            activations={view.layer: view.rows for view in self.activations.finished()},
         )
 
     def sum_errors(self) -> Array:

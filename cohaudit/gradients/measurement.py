@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cohaudit.gradients.features import View
 from cohaudit.gradients.plan import Path
 from cohaudit.results import Certificate, Skipped
 
@@ -57,11 +58,11 @@ class Measurement:
         class_gram_error: Standard error of a cosine in it; 0 when whole gradients were used.
         sketches: Sketch of g_i / scale_i, float32 [N, columns].
         scale: Norm of the residual, [N].
-        features: The network's own early representation of each sample, float32 [N, any].
-        feature_layer: The layer whose input it is; empty when there is none.
+        views: How a few layers see the samples, input side first; empty when no layer gets numbers.
         loss: [N], nats.
         margin: Logit of the label minus the largest other one, [N].
         predicted: int64 [N].
+        probability: Of each class at temperature 1, float32 [N, C].
         certificate: What was checked.
         skipped: What was not measured.
         jacobian_sketches: Sketch of each sample's gradient of one random combination of the logits, the same
@@ -77,11 +78,11 @@ class Measurement:
     class_gram_error: float
     sketches: NDArray[np.float32]
     scale: Array
-    features: NDArray[np.float32]
-    feature_layer: str
+    views: tuple[View, ...]
     loss: Array
     margin: Array
     predicted: NDArray[np.int64]
+    probability: NDArray[np.float32]
     certificate: Certificate
     skipped: tuple[Skipped, ...]
     jacobian_sketches: NDArray[np.float32] | None

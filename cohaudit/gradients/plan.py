@@ -24,6 +24,8 @@ from cohaudit.results import Skipped
 
 Path = Literal["closed form", "vmap", "loop"]
 ROOT = "(model)"
+REPRESENTATIONS = 6
+"""Layers whose inputs are kept of every sample: more measured no better, and each takes memory."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +100,8 @@ class Plan:
         derived: Keys of calls whose output follows from parameters alone.
         behind: Label of a weight → names of the parameters that it follows from.
         looped: Names of the parameters measured by a loop over samples.
-        features: Key of the use whose input represents a sample: the first dense map, else the last use with
-            a float input; empty when there is none.
+        features: Keys of the uses whose inputs represent a sample, input side first, of one layer each: at
+            most `REPRESENTATIONS`, evenly spaced, the first and the last among them.
         skipped: Parameters that are not measured, and why.
         coverage: Share of the trainable parameters that is measured.
     """
@@ -110,7 +112,7 @@ class Plan:
     derived: frozenset[str]
     behind: Mapping[str, tuple[str, ...]]
     looped: frozenset[str]
-    features: str
+    features: tuple[str, ...]
     skipped: tuple[Skipped, ...]
     coverage: float
 
@@ -147,11 +149,6 @@ class Plan:
     def all_looped(self) -> bool:
         """Whether the loop measures everything."""
         return self.looped.issuperset(self.parameters)
-
-    @property
-    def feature_layer(self) -> str:
-        """The layer whose input represents a sample; empty when there is none."""
-        return self.uses[self.features].layer if self.features else ""
 
 
 def _batch(first: Any, second: Any, sizes: tuple[int, int]) -> Batch | None:
@@ -222,17 +219,24 @@ def owner_name(parameter: str) -> str:
     return (head[1:] if found else module) or ROOT
 
 
-def _features(uses: Mapping[str, Use], notes: Mapping[str, Note]) -> str:
-    """Return the key of the use whose input represents a sample; empty if there is none."""
-    lookup = torch.nn.functional.embedding
-    known = {key: notes[key].call for key in uses}
-    dense = [key for key, made in known.items() if made.function is torch.nn.functional.linear]
-    for key in [*dense[:1], *reversed(known)]:
-        leaf = known[key].leaves[0]
-        batched = uses[key].inputs[0] is not None
-        if batched and leaf.is_floating_point() and known[key].function is not lookup:
-            return key
-    return ""
+def _features(uses: Mapping[str, Use], notes: Mapping[str, Note]) -> tuple[str, ...]:
+    """Return the keys of the uses whose inputs represent a sample, input side first."""
+    first: dict[str, str] = {}
+    for key, use in uses.items():
+        leaf = notes[key].call.leaves[0]
+        lookup = notes[key].call.function is torch.nn.functional.embedding
+        if use.inputs[0] is not None and leaf.is_floating_point() and not lookup:
+            first.setdefault(use.layer, key)
+    # norms see what the map before them gives, and a map sees it again behind the norm
+    maps = [key for key in first.values() if not _is_norm(notes[key].call.function)] or list(first.values())
+    if len(maps) <= REPRESENTATIONS:
+        return tuple(maps)
+    last = len(maps) - 1
+    return tuple(maps[round(k * last / (REPRESENTATIONS - 1))] for k in range(REPRESENTATIONS))
+
+
+def _is_norm(function: Any) -> bool:
+    return getattr(function, "__name__", "").endswith("_norm")
 
 
 def make_plan(model: nn.Module, probes: tuple[Any, Any], sizes: tuple[int, int]) -> Plan:

@@ -27,6 +27,7 @@ class Residuals:
         loss: Cross-entropy at temperature 1, in nats, [batch].
         margin: Logit of the label minus the largest other logit, [batch].
         predicted: Class with the largest logit, int64 [batch].
+        probability: Of each class at temperature 1, [batch, classes].
     """
 
     direction: Tensor
@@ -34,6 +35,7 @@ class Residuals:
     loss: Tensor
     margin: Tensor
     predicted: Tensor
+    probability: Tensor
 
 
 def logits_of(output: Any) -> Tensor:
@@ -102,6 +104,7 @@ def residuals(logits: Tensor, labels: Tensor, temperature: float) -> Residuals:
         loss=-torch.log_softmax(z, 1).gather(1, given)[:, 0],
         margin=label_logit - z.scatter(1, given, -torch.inf).amax(1),
         predicted=z.argmax(1),
+        probability=torch.softmax(z, 1),
     )
 
 

@@ -84,8 +84,8 @@ def _of_samples(audit: Audit) -> tuple[Definition, ...]:
         Definition(
             "Suspicion",
             "P(label is wrong | ŷᵢ)",
-            "The probability that the given label is wrong, from ŷᵢ and the share of wrong labels that "
-            "explains the whole dataset best. A suspect is a sample with a suspicion of at least "
+            "The probability that the given label is wrong: how often labels with as little support from ŷᵢ "
+            "are wrong, told by labels that are wrong by design. A suspect has a suspicion of at least "
             f"{setting(audit, 'suspicion_threshold'):g}.",
         ),
     )

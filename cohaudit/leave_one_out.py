@@ -1,0 +1,187 @@
+"""Would the rest of the data have given this label, judging by what the network's layers see of the sample?
+
+Each layer's view of the samples predicts every label from all other samples, by ridge regression in closed
+form; the network's own answer is one more prediction. Deep layers know more, and have bent to the labels that
+were memorized; all are heard together, and one that gives the labels which those before it dispute counts
+less.
+
+Arrays: N samples, C classes, F numbers of a view. Nothing here knows a model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cohaudit.label_noise import LabelNoise, fit_label_noise, label_evidence, wrong_labels
+
+Array = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+RIDGES = (0.3, 1.0, 3.0, 10.0, 30.0)
+"""Regularizations tried, in units of one sample's squared length."""
+BROAD, STRICT = 4, 10
+"""How steeply a layer loses its weight with the disputed labels that it gives. Which labels are suspect is
+told best by many layers; how many are wrong, by those alone that bent to none."""
+LEAST_EXPLAINED = 1e-3
+"""Share of the labels' variance that every prediction counts as explaining."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a view predicts for each sample from all others.
+
+    Attributes:
+        scores: About the share of the sample's surroundings that carries each label, [N, C].
+        ridge: The regularization with the smallest leave-one-out error.
+    """
+
+    scores: Array
+    ridge: float
+
+
+def leave_one_out(
+    view: NDArray[np.float32], labels: Integers, classes: int, ridges: Sequence[float] = RIDGES
+) -> Prediction:
+    """Predict each sample's label from all other samples, in closed form.
+
+    Kernel ridge regression of one-hot labels on centered, length-normalized features. With
+    K = XᵀX + λI and h_i = x_iᵀK⁻¹x_i, the prediction without sample i is (ŷ_i − h_i y_i) / (1 − h_i)
+    (PRESS; Allen, Technometrics 1974), so that no model is refitted; λ is that of `ridges` whose
+    predictions are closest to the labels. One eigendecomposition serves all.
+
+    Labels are taken relative to the class shares. These include the sample's own label, the only way by
+    which it reaches its scores (by at most 1 / N): shares without it would rank the own class last wherever
+    the features say nothing.
+
+    Args:
+        view: What a layer sees, [N, F].
+        labels: As given, [N].
+        classes: C.
+        ridges: Regularizations to try, above 0.
+    """
+    x = _unit_rows(view)
+    y = torch.nn.functional.one_hot(torch.from_numpy(labels), classes).double()
+    share = y.mean(0)
+    centered = y - share
+    values, vectors = torch.linalg.eigh(x.T @ x)
+    turned = x @ vectors
+    squares, target = turned.square(), turned.T @ centered
+    best: tuple[float, float, Tensor] | None = None
+    for ridge in ridges:
+        shrink = 1 / (values.clamp_min(0) + ridge)
+        leverage = (squares @ shrink)[:, None]
+        scores = (turned @ (shrink[:, None] * target) - leverage * centered) / (1 - leverage) + share
+        error = float((scores - y).square().sum())
+        if best is None or error < best[0]:
+            best = error, ridge, scores
+    assert best is not None
+    return Prediction(best[2].numpy(), best[1])
+
+
+def _unit_rows(view: NDArray[np.float32]) -> Tensor:
+    x = torch.from_numpy(view).double()
+    x = x - x.mean(0)
+    # on the scale of the largest number, so that what normalize takes for zero is rounding at any scale
+    return torch.nn.functional.normalize(x / x.abs().max().clamp_min(torch.finfo(x.dtype).tiny), dim=1)
+
+
+def heard_together(scores: Sequence[Array], labels: Integers, power: float) -> tuple[Array, Array]:
+    """Combine several predictions.
+
+    A layer that has bent to memorized labels gives exactly the labels that the others dispute. The weight of
+    a prediction is R² (1 − r)ᵖ: R² the share of the labels' variance that it explains, and r the share of the
+    labels disputed by those before it that it gives; 0 for the first one.
+
+    Args:
+        scores: Each [N, C], input side first; at least one.
+        labels: As given, [N].
+        power: p.
+
+    Returns:
+        The weighted mean, [N, C], and the weights, summing to 1.
+    """
+    weights: list[float] = []
+    total = np.zeros_like(scores[0])
+    for own in scores:
+        disputed = total.argmax(1) != labels if weights else np.zeros(len(labels), dtype=bool)
+        given = float(np.mean(own.argmax(1)[disputed] == labels[disputed])) if disputed.any() else 0.0
+        weights.append(_explained(own, labels) * (1 - given) ** power)
+        total += weights[-1] * own
+    return total / sum(weights), np.asarray(weights) / sum(weights)
+
+
+def _explained(scores: Array, labels: Integers) -> float:
+    """Return R² of a prediction: 1 − its squared error over that of the class shares."""
+    y = np.eye(scores.shape[1])[labels]
+    variance = np.square(y - y.mean(0)).sum()
+    if variance == 0:
+        return LEAST_EXPLAINED
+    return max(1 - float(np.square(y - scores).sum() / variance), LEAST_EXPLAINED)
+
+
+@dataclass(frozen=True)
+class Suspicion:
+    """The verdict on every label.
+
+    Attributes:
+        probability: Of carrying a wrong label, [N].
+        evidence: Log-odds of the given label by the other samples alone; the lower, the more suspect, [N].
+        margin: Leave-one-out score of the given label minus the best other one, [N].
+        suggested: The label with the highest leave-one-out score; the given one where that is best, [N].
+        accuracy: Share of the given labels that leave-one-out prediction finds.
+        share: Estimated share of wrong labels.
+        noise: The fitted noise model.
+        weights: Of the views and of the network's answer, [views + 1].
+    """
+
+    probability: Array
+    evidence: Array
+    margin: Array
+    suggested: Integers
+    accuracy: float
+    share: float
+    noise: LabelNoise
+    weights: Array
+
+
+def suspect_labels(
+    views: Sequence[NDArray[np.float32]], labels: Integers, answer: NDArray[np.floating]
+) -> Suspicion:
+    """Find the labels that the rest of the data would not have given.
+
+    Args:
+        views: What layers see of the samples, input side first, [N, any] each; at least one.
+        labels: As given, [N].
+        answer: The network's own probability of each class, [N, C]; C at least 2.
+    """
+    each = [leave_one_out(view, labels, answer.shape[1]).scores for view in views]
+    each.append(answer.astype(np.float64))
+    scores, weights = heard_together(each, labels, BROAD)
+    strict, _ = heard_together(each, labels, STRICT)
+    evidence = label_evidence(scores, labels, fit_label_noise(scores, labels).sharpness)
+    noise = fit_label_noise(strict, labels)
+    verdict = wrong_labels(strict, labels, noise)
+    # how many labels are how surely wrong, told strictly; which they are, told broadly
+    probability = np.empty(len(labels))
+    probability[np.argsort(evidence, kind="stable")] = np.sort(verdict.probability)[::-1]
+    rows = np.arange(len(labels))
+    given = scores[rows, labels]
+    others = scores.copy()
+    others[rows, labels] = -np.inf
+    margin = given - others.max(1)
+    return Suspicion(
+        probability=probability,
+        evidence=evidence,
+        margin=margin,
+        suggested=np.where(margin >= 0, labels, others.argmax(1)),
+        accuracy=float(np.mean(scores.argmax(1) == labels)),
+        share=verdict.share,
+        noise=noise,
+        weights=weights,
+    )
