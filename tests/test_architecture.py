@@ -23,6 +23,7 @@ MEASURING = {"cohaudit.checkpoint", "cohaudit.model", "cohaudit.data", "cohaudit
 READS_RESULTS_ONLY = (
     "cohaudit.config",
     "cohaudit.errors",
+    "cohaudit.export",
     "cohaudit.gates",
     "cohaudit.report",
     "cohaudit.results",

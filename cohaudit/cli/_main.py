@@ -100,6 +100,37 @@ def report(audit: Path, out: Path | None) -> None:
 
 
 @main.command()
+@click.argument("audit", type=click.Path(path_type=Path), metavar="AUDIT.JSON")
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["csv", "jsonl", "parquet", "keep", "label-studio", "cleanlab"]),
+    default="csv",
+    show_default=True,
+    help="csv, jsonl, parquet: the suspects as a table. label-studio: as tasks, with the suggested labels. "
+    "keep: the ids of all other samples. cleanlab: its columns, for every sample.",
+)
+@click.option("--all", "every", is_flag=True, help="List every sample, most suspicious first.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="File to write [default: beside AUDIT.JSON, named after the format].",
+)
+def export(audit: Path, kind: str, every: bool, out: Path | None) -> None:
+    """Write the suspects of an earlier scan as a list for cleaning, from AUDIT.JSON alone.
+
+    The dataset itself is neither read nor changed.
+    """
+    from cohaudit import export as exporting
+    from cohaudit.report import read_audit, write_file
+
+    content = exporting.export(read_audit(audit), kind, every)
+    written = write_file(out or audit.parent / exporting.NAMES[kind], content)
+    write_out(f"Written: {printable(str(written))}\n")
+
+
+@main.command()
 @click.argument("folder", type=click.Path(path_type=Path), default=".", metavar="[DIR]")
 @click.option("--force", is_flag=True, help="Replace a cohaudit.toml that is already there.")
 def init(folder: Path, force: bool) -> None:

@@ -29,7 +29,7 @@ def write_report(audit: Audit, out: str | Path) -> list[Path]:
     Returns:
         The files, in the order above.
     """
-    contents = {
+    contents: dict[str, str | bytes] = {
         "report.html": render_html(audit),
         "audit.json": audit_to_json(audit),
         "samples.csv": audit.samples.to_csv(index=False, lineterminator="\n"),
@@ -47,8 +47,21 @@ def write_html(audit: Audit, path: str | Path) -> Path:
     Returns:
         The file.
     """
+    return write_file(path, render_html(audit))
+
+
+def write_file(path: str | Path, content: str | bytes) -> Path:
+    """Write one file, whole or not at all; a `ReportError` when it cannot be written.
+
+    Args:
+        path: The file; an existing one is replaced.
+        content: What it is to hold.
+
+    Returns:
+        The file.
+    """
     path = Path(path)
-    (written,) = _write(path.parent, {path.name: render_html(audit)})
+    (written,) = _write(path.parent, {path.name: content})
     return written
 
 
@@ -75,7 +88,7 @@ def _exists(path: Path) -> bool:
         return False
 
 
-def _write(folder: Path, contents: Mapping[str, str]) -> list[Path]:
+def _write(folder: Path, contents: Mapping[str, str | bytes]) -> list[Path]:
     check_folder(folder)
     targets = [folder / name for name in contents]
     for target in targets:
@@ -88,14 +101,15 @@ def _write(folder: Path, contents: Mapping[str, str]) -> list[Path]:
     return targets
 
 
-def _write_aside(folder: Path, contents: Mapping[str, str]) -> None:
+def _write_aside(folder: Path, contents: Mapping[str, str | bytes]) -> None:
     missing = [path for path in (folder, *folder.absolute().parents) if not _exists(path)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".cohaudit-") as name:
             aside = Path(name)
             for file, content in contents.items():
-                (aside / file).write_bytes(content.encode("utf-8", "backslashreplace"))
+                data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
+                (aside / file).write_bytes(data)
             for file in contents:
                 (aside / file).replace(folder / file)
     except BaseException:

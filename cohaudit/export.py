@@ -1,0 +1,168 @@
+"""The samples of an audit, as a list for those who clean the data: people, scripts, labeling tools.
+
+The audit is read, never the data: nothing here changes a dataset.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+
+from cohaudit.errors import MissingExtraError, ReportError
+from cohaudit.results import Audit, Preview
+
+
+def export(audit: Audit, kind: str, every: bool = False) -> bytes:
+    """Return a list of samples as the content of a file.
+
+    Args:
+        audit: The result of a scan.
+        kind: One of `KINDS`.
+        every: Whether to list every sample, not the suspects alone; the list of samples to keep and
+            cleanlab's table are of every sample anyway.
+
+    Returns:
+        The content.
+
+    Raises:
+        ReportError: If the audit judged no sample.
+        MissingExtraError: If Parquet is wanted and cannot be written.
+    """
+    if not audit.samples["suspicion"].notna().any():
+        reasons = [part.reason for part in audit.skipped if part.name == "suspicion"]
+        found = f"no sample was judged: {reasons[0]}" if reasons else "no sample was judged"
+        raise ReportError("the audit", found, "audit a model that predicts labels from numbers")
+    if not audit.sanity.auditable:
+        raise ReportError(
+            "the audit",
+            f"no label was judged: {audit.sanity.reason}",
+            "correct that, and run cohaudit scan again",
+        )
+    return _FORMS[kind](audit, every)
+
+
+def ranked(audit: Audit, every: bool) -> pd.DataFrame:
+    """Return the suspects, most suspicious first; with `every`, the other samples after them."""
+    table = audit.samples
+    order = {evidence.id: place for place, evidence in enumerate(audit.evidence)}
+    places = table["id"].map(order).fillna(len(order))
+    keys = pd.DataFrame({"suspicion": -table["suspicion"], "place": places, "margin": table["loo_margin"]})
+    rows = keys.sort_values(["suspicion", "place", "margin"], kind="stable").index
+    listed: pd.DataFrame = table.loc[rows]
+    return listed if every else listed[listed["suspect"]]
+
+
+def _csv(audit: Audit, every: bool) -> bytes:
+    return _text(ranked(audit, every).to_csv(index=False, lineterminator="\n"))
+
+
+def _jsonl(audit: Audit, every: bool) -> bytes:
+    rows = ranked(audit, every).astype(object)
+    records = rows.where(rows.notna(), None).to_dict("records")
+    return _text("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
+
+
+def _parquet(audit: Audit, every: bool) -> bytes:
+    if importlib.util.find_spec("pyarrow") is None:
+        raise MissingExtraError("--format parquet", "pyarrow", "parquet")
+    buffer = io.BytesIO()
+    ranked(audit, every).to_parquet(buffer, engine="pyarrow", index=False)
+    return buffer.getvalue()
+
+
+def _keep(audit: Audit, every: bool) -> bytes:
+    """Return the ids of all samples but the suspects, a line each, in the dataset's order."""
+    kept = audit.samples.loc[~audit.samples["suspect"], "id"]
+    broken = [name for name in kept if len(name.splitlines()) > 1]
+    if broken:
+        raise ReportError(f"sample {broken[0]!r}", "its id has more than one line", "use --format csv")
+    return _text("".join(f"{name}\n" for name in kept))
+
+
+def _cleanlab(audit: Audit, every: bool) -> bytes:
+    """Return the columns that cleanlab's CleanLearning gives, for every sample in the dataset's order."""
+    table = audit.samples
+    columns = {
+        "id": table["id"],
+        "is_label_issue": table["suspect"],
+        "label_quality": 1 - table["suspicion"],
+        "given_label": table["label"],
+        "predicted_label": table["suggested"],
+    }
+    return _text(pd.DataFrame(columns).to_csv(index=False, lineterminator="\n"))
+
+
+def _label_studio(audit: Audit, every: bool) -> bytes:
+    """Return tasks for Label Studio, each with the suggested label as a prediction.
+
+    The labeling configuration they fit: <Choices name="label" toName="sample">, and an <Image>, <Text> or
+    <HyperText> named "sample" with value="$sample".
+    """
+    return _text(
+        json.dumps(
+            [_task(audit, row) for row in _records(ranked(audit, every))], ensure_ascii=False, indent=1
+        )
+    )
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
+
+
+def _task(audit: Audit, row: dict[str, Any]) -> dict[str, Any]:
+    choice = {
+        "from_name": "label",
+        "to_name": "sample",
+        "type": "choices",
+        "value": {"choices": [row["suggested"]]},
+    }
+    return {
+        "data": {
+            "sample": _shown(audit.previews.get(row["id"])) or row["id"],
+            "id": row["id"],
+            "given_label": row["label"],
+            "suspicion": row["suspicion"],
+        },
+        "predictions": [
+            {"model_version": f"cohaudit {audit.version}", "score": row["suspicion"], "result": [choice]}
+        ],
+    }
+
+
+def _shown(preview: Preview | None) -> str:
+    """Return what a person is shown of a sample, as one text: a picture as a data URI, a row as lines."""
+    if preview is None:
+        return ""
+    return (
+        preview.image or preview.text or "\n".join(f"{name}: {value}" for name, value in preview.row.items())
+    )
+
+
+def _text(content: str) -> bytes:
+    # ids and labels come from files, and may hold what UTF-8 cannot
+    return content.encode("utf-8", "backslashreplace")
+
+
+_FORMS: dict[str, Callable[[Audit, bool], bytes]] = {
+    "csv": _csv,
+    "jsonl": _jsonl,
+    "parquet": _parquet,
+    "keep": _keep,
+    "label-studio": _label_studio,
+    "cleanlab": _cleanlab,
+}
+
+KINDS = tuple(_FORMS)
+"""What can be written: the suspects as a table (csv, jsonl, parquet) or as tasks (label-studio), the ids of
+the other samples (keep), or cleanlab's columns (cleanlab)."""
+
+NAMES = {
+    **{kind: f"suspects.{kind}" for kind in ("csv", "jsonl", "parquet")},
+    **{"keep": "keep.txt", "label-studio": "tasks.json", "cleanlab": "cleanlab.csv"},
+}
+"""Kind → how its file is called unless the user names it."""
