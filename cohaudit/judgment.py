@@ -18,7 +18,7 @@ from cohaudit.coherence import (
 )
 from cohaudit.config import Config
 from cohaudit.gradients import Measurement, Source
-from cohaudit.leave_one_out import Suspicion, suspect_labels
+from cohaudit.leave_one_out import Suspicion, doubt, suspect_labels
 from cohaudit.memorization import (
     Side,
     Support,
@@ -168,6 +168,7 @@ def _notices(
         )
     if sanity.auditable and found is not None:
         notices.append(preprocessing_warning(sanity.accuracy, found.accuracy))
+        notices.append(doubt(found))
     return tuple(filter(None, notices))
 
 

@@ -124,12 +124,14 @@ class Verdict:
     Attributes:
         evidence: See `label_evidence`: the lower, the more suspect, [N].
         probability: Of carrying a wrong label, [N].
-        share: Estimated share of wrong labels that look like labels drawn at random.
+        share: ε, the estimated share of wrong labels.
+        upper: The same, with every doubtful label taken for wrong.
     """
 
     evidence: Array
     probability: Array
     share: float
+    upper: float
 
 
 def wrong_labels(scores: Array, labels: Integers, noise: LabelNoise) -> Verdict:
@@ -137,12 +139,13 @@ def wrong_labels(scores: Array, labels: Integers, noise: LabelNoise) -> Verdict:
 
     With F the share of the given labels, and W that of all labels that were not given, whose evidence is at
     most t: F(t) ≥ ε W(t), so that ε ≤ F(t) / W(t) for every t. The t is the one whose upper bound on this
-    ratio is smallest (best bin estimate). A label with evidence t is wrong with probability ε w(t) / f(t),
-    where the densities' ratio w / f falls with t (isotonic regression).
+    ratio is smallest (best bin estimate). That takes every doubtful label for wrong; the likeliest fit of
+    `LabelNoise` takes as many as it can for hard. ε is the geometric mean of the two. A label with evidence t
+    is wrong with probability ε w(t) / f(t), where the densities' ratio w / f falls with t (isotonic
+    regression).
 
-    The estimate takes the most suspect labels for wrong, and wrong labels for drawn at random: where the
-    scores say little it is too high, and where people take one class for another too low. Scores that tell
-    the labels no better than the class shares do accuse nobody.
+    Wrong labels are taken for drawn at random: where people take one class for another, they look hard, and
+    nobody is accused. Nor is anybody by scores that tell the labels no better than the class shares do.
 
     Args:
         scores: Leave-one-out scores, [N, C].
@@ -154,14 +157,15 @@ def wrong_labels(scores: Array, labels: Integers, noise: LabelNoise) -> Verdict:
     rows = np.arange(count)
     given = evidence[rows, labels]
     if not _say_anything(given, labels, noise.share, classes):
-        return Verdict(given, np.zeros(count), 0.0)
+        return Verdict(given, np.zeros(count), 0.0, 0.0)
     others = np.ones((count, classes), dtype=bool)
     others[rows, labels] = False
     made = np.sort(evidence[others])
     made = made[:: -(-len(made) // MOST_MADE)]
-    share = _mixture_share(np.sort(given), made)
+    upper = _mixture_share(np.sort(given), made)
+    share = float(np.sqrt(noise.share * upper))
     probability = np.minimum(SUREST, share * _density_ratio(given, made))
-    return Verdict(given, probability, share)
+    return Verdict(given, probability, share, upper)
 
 
 def _say_anything(given: Array, labels: Integers, share: float, classes: int) -> bool:

@@ -32,6 +32,12 @@ LEAST_EXPLAINED = 1e-3
 """Share of the labels' variance that every prediction counts as explaining."""
 
 
+DOUBTFUL = 0.25
+"""Lower estimate of the share of wrong labels over the upper one, from which on they agree."""
+WORTH_TELLING = 0.02
+"""Share of wrong labels below which their number is of no interest."""
+
+
 @dataclass(frozen=True)
 class Prediction:
     """What a view predicts for each sample from all others.
@@ -136,6 +142,7 @@ class Suspicion:
         suggested: The label with the highest leave-one-out score; the given one where that is best, [N].
         accuracy: Share of the given labels that leave-one-out prediction finds.
         share: Estimated share of wrong labels.
+        upper: The same, with every doubtful label taken for wrong.
         noise: The fitted noise model.
         weights: Of the views and of the network's answer, [views + 1].
     """
@@ -146,8 +153,20 @@ class Suspicion:
     suggested: Integers
     accuracy: float
     share: float
+    upper: float
     noise: LabelNoise
     weights: Array
+
+
+def doubt(found: Suspicion) -> str:
+    """Return a warning when wrong labels could as well be right ones of hard samples; empty when not."""
+    lower, upper = found.noise.share, found.upper
+    if upper < WORTH_TELLING or lower > DOUBTFUL * upper:
+        return ""
+    return (
+        f"Between {lower:.1%} and {upper:.1%} of the labels may be wrong: what looks wrong may as well be "
+        "right and hard. Look at some of the samples with the lowest loo_margin before acting on the list."
+    )
 
 
 def suspect_labels(
@@ -182,6 +201,7 @@ def suspect_labels(
         suggested=np.where(margin >= 0, labels, others.argmax(1)),
         accuracy=float(np.mean(scores.argmax(1) == labels)),
         share=verdict.share,
+        upper=verdict.upper,
         noise=noise,
         weights=weights,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from cohaudit.leave_one_out import Suspicion, heard_together, leave_one_out, suspect_labels
+from cohaudit.leave_one_out import Suspicion, doubt, heard_together, leave_one_out, suspect_labels
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -192,6 +193,16 @@ def test_flipped_labels_among_blobs_are_found(seed: int, sizes: tuple[int, ...])
     assert (found.suggested[wrong] == true[wrong]).all()
     assert found.share == pytest.approx(0.1, abs=0.03)
     assert found.accuracy == pytest.approx(0.9, abs=0.02)
+
+
+def test_a_warning_tells_wrong_labels_from_hard_samples() -> None:
+    features, labels, _ = blobs(0, (150, 150, 150), flipped=0.15)
+    found = suspects([features], labels, 3)
+    assert doubt(found) == ""
+    for lower, upper, told in [(0.001, 0.04, True), (0.03, 0.04, False), (0.0001, 0.01, False)]:
+        torn = replace(found, noise=replace(found.noise, share=lower), upper=upper)
+        assert ("may as well be right and hard" in doubt(torn)) == told
+        assert not told or f"Between {lower:.1%} and {upper:.1%}" in doubt(torn)
 
 
 def test_clean_labels_are_not_suspected() -> None:
