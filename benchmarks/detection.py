@@ -34,6 +34,7 @@ from detectors import (
     from_trajectory,
     weight_alignment,
 )
+from noisy import Noisy
 from ranking import OURS, show
 from rich.console import Console
 from runs import STAGES, Case, Run, cases, train
@@ -52,9 +53,9 @@ SUSPECT = Config().suspicion_threshold
 Row: TypeAlias = dict[str, Any]
 
 
-def measured(run: Run, model: nn.Module, temperature: float) -> Measurement:
+def scanned(data: Noisy, model: nn.Module, temperature: float) -> Measurement:
     """Return what a scan measures of a checkpoint."""
-    data, config = run.data, Config()
+    config = Config()
     names = [str(c) for c in range(data.classes)]
     ids = [str(i) for i in range(len(data.labels))]
     source = Source(lambda i: data.train[list(i)], data.labels.numpy(), ids, names)
@@ -82,26 +83,32 @@ def by_us(run: Run, stage: str, cold: Measurement) -> list[Row]:
 
 def by_peers(run: Run, stage: str, cold: Measurement, model: nn.Module) -> list[Row]:
     """Return a row per peer for a run at a stage."""
-    data, labels = run.data, run.data.labels.numpy()
-    with torch.no_grad():
-        logits = torch.cat([model(x) for x in data.train.split(500)])
-    head = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
-    features = torch.from_numpy(cold.views[-1].rows)
+    data = run.data
+    refit = cleanlab(run.out_of_fold, data.labels.numpy())
     families: dict[str, Scores] = {
-        "single": from_logits(logits, data.labels)
-        | from_gradients(cold, measured(run, model, HOT))
-        | {"GWA": weight_alignment(logits, head.bias.detach(), features, head.weight.detach(), data.labels)}
-        | from_features(cold.views, labels),
+        "single": peers_of(data, model, cold),
         "trajectory": from_trajectory(run.logits[: run.epochs[stage]], data.labels),
-        "refit": {
-            f"cleanlab, 5 folds, {name}": score for name, score in cleanlab(run.out_of_fold, labels).items()
-        },
+        "refit": {f"cleanlab, 5 folds, {name}": score for name, score in refit.items()},
     }
     return [
         about(run, stage) | {"method": name, "family": family} | ranked(score, data.wrong.numpy())
         for family, scores in families.items()
         for name, score in scores.items()
     ]
+
+
+def peers_of(data: Noisy, model: nn.Module, cold: Measurement) -> Scores:
+    """Return the scores of all who see one checkpoint, as cohaudit does."""
+    with torch.no_grad():
+        logits = torch.cat([model(x) for x in data.train.split(500)])
+    head = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
+    features = torch.from_numpy(cold.views[-1].rows)
+    return (
+        from_logits(logits, data.labels)
+        | from_gradients(cold, scanned(data, model, HOT))
+        | {"GWA": weight_alignment(logits, head.bias.detach(), features, head.weight.detach(), data.labels)}
+        | from_features(cold.views, data.labels.numpy())
+    )
 
 
 def about(run: Run, stage: str) -> Row:
@@ -137,7 +144,7 @@ def verdict(found: Suspicion, wrong: np.ndarray, truth: np.ndarray) -> Row:
     right = suspect & wrong
     return {
         "wrong": float(wrong.mean()),
-        "share": found.share,
+        "share": found.share.estimate,
         "suspects": float(suspect.mean()),
         "claim": float(found.probability[suspect].mean()) if suspect.any() else None,
         "precision": float(wrong[suspect].mean()) if suspect.any() else None,
@@ -164,7 +171,7 @@ def judge_case(case: Case, folder: Path, again: bool) -> list[Row]:
     run, found = Run(case, folder), []
     for stage in (stage for stage in STAGES if stage in run.epochs):
         model = run.checkpoint(run.epochs[stage])
-        cold = measured(run, model, 1.0)
+        cold = scanned(run.data, model, 1.0)
         found += by_us(run, stage, cold)
         found += [row for row in peers if row["stage"] == stage] or by_peers(run, stage, cold, model)
     kept.write_text(json.dumps(found), encoding="utf-8")

@@ -209,7 +209,7 @@ def train(case: Case, folder: Path) -> None:
         given = _logits(model, data.train)
         logits.append(given.half().numpy())
         fits.append((given.argmax(1) == data.labels).double().mean().item())
-        tests.append((_logits(model, data.test).argmax(1) == data.test_labels).double().mean().item())
+        tests.append(accuracy(model, data.test, data.test_labels))
         if fits[-1] >= bound and "interpolated" not in epochs:
             epochs["interpolated"] = len(states)
             epochs["over-trained"] = min(recipe.epochs, 2 * len(states))
@@ -248,6 +248,24 @@ def _out_of_fold(case: Case, data: Noisy, recipe: Recipe, epochs: int) -> NDArra
             _epoch(model, optimizer, data.train[rest], data.labels[rest], recipe.batch)
         found[held] = F.softmax(_logits(model, data.train[held]), 1)
     return found.numpy()
+
+
+def fit(model: nn.Module, recipe: Recipe, inputs: Tensor, labels: Tensor, share: float) -> int:
+    """Train a network until it gives this share of the labels, and return the epochs that took.
+
+    At most as many as the recipe's; the network is left in eval mode.
+    """
+    optimizer = recipe.optimizer(model)
+    for epoch in range(1, recipe.epochs + 1):
+        _epoch(model, optimizer, inputs, labels, recipe.batch)
+        if accuracy(model, inputs, labels) >= share:
+            return epoch
+    return recipe.epochs
+
+
+def accuracy(model: nn.Module, inputs: Tensor, labels: Tensor) -> float:
+    """Return the share of the labels that a network gives."""
+    return (_logits(model, inputs).argmax(1) == labels).double().mean().item()
 
 
 def _epoch(

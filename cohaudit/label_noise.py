@@ -33,6 +33,9 @@ CERTAIN = 3.0
 """Standard errors by which scores must beat the class shares to say anything about a label."""
 SUREST = 0.99
 """Largest probability given: the estimate itself is not surer."""
+FARTHEST_BENT, BENT_STEP = 64.0, 0.01
+"""Most evidence that scores which bent to the labels are taken to have gained, and how finely that is found,
+in nats: no honest evidence is as large, and no probability changes visibly by as little."""
 TINY = 1e-300
 
 
@@ -118,54 +121,79 @@ def label_evidence(scores: Array, labels: Integers, sharpness: float) -> Array:
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """How likely each label is wrong.
+class Share:
+    """How many labels are wrong.
 
     Attributes:
-        evidence: See `label_evidence`: the lower, the more suspect, [N].
-        probability: Of carrying a wrong label, [N].
-        share: ε, the estimated share of wrong labels.
-        upper: The same, with every doubtful label taken for wrong.
+        lower: With as many of the doubtful labels as possible taken for right and hard.
+        estimate: ε, the geometric mean of the other two.
+        upper: With every doubtful label taken for wrong.
     """
 
-    evidence: Array
-    probability: Array
-    share: float
+    lower: float
+    estimate: float
     upper: float
 
 
-def wrong_labels(scores: Array, labels: Integers, noise: LabelNoise) -> Verdict:
+def wrong_share(scores: Array, labels: Integers) -> Share:
     """Hold the given labels against labels that are wrong by design.
 
     With F the share of the given labels, and W that of all labels that were not given, whose evidence is at
     most t: F(t) ≥ ε W(t), so that ε ≤ F(t) / W(t) for every t. The t is the one whose upper bound on this
     ratio is smallest (best bin estimate). That takes every doubtful label for wrong; the likeliest fit of
-    `LabelNoise` takes as many as it can for hard. ε is the geometric mean of the two. A label with evidence t
-    is wrong with probability ε w(t) / f(t), where the densities' ratio w / f falls with t (isotonic
-    regression).
+    `LabelNoise` takes as many as it can for hard.
 
     Wrong labels are taken for drawn at random: where people take one class for another, they look hard, and
     nobody is accused. Nor is anybody by scores that tell the labels no better than the class shares do.
 
     Args:
-        scores: Leave-one-out scores, [N, C].
+        scores: Leave-one-out scores that have not bent to wrong labels, [N, C].
         labels: As given, [N].
-        noise: The fit of these scores.
     """
-    count, classes = scores.shape
-    evidence = _evidence(scores, noise.sharpness)
-    rows = np.arange(count)
-    given = evidence[rows, labels]
-    if not _say_anything(given, labels, noise.share, classes):
-        return Verdict(given, np.zeros(count), 0.0, 0.0)
-    others = np.ones((count, classes), dtype=bool)
+    noise = fit_label_noise(scores, labels)
+    given, made = _given_and_made(scores, labels, noise.sharpness)
+    if not _say_anything(given, labels, noise.share, scores.shape[1]):
+        return Share(0.0, 0.0, 0.0)
+    upper = _mixture_share(np.sort(given), made)
+    return Share(noise.share, float(np.sqrt(noise.share * upper)), upper)
+
+
+def wrong_probability(scores: Array, labels: Integers, sharpness: float, share: Share) -> Array:
+    """Return the probability that each label is wrong, falling with its evidence, [N].
+
+    A label with evidence t is wrong with probability ε w(t) / f(t): w and f the densities of the made and of
+    the given labels, their ratio by isotonic regression. Scores that bent to the labels give every given one
+    evidence that made ones lack. How much is told by the share: less is taken off until the given labels
+    bound it as `share` says.
+
+    Args:
+        scores: Leave-one-out scores; they may have bent a little, [N, C].
+        labels: As given, [N].
+        sharpness: β, see `LabelNoise`.
+        share: Of wrong labels, from scores that have not bent.
+    """
+    given, made = _given_and_made(scores, labels, sharpness)
+    if share.upper == 0:
+        return np.zeros(len(labels))
+    ordered = np.sort(given)
+    none, most = 0.0, FARTHEST_BENT
+    if _mixture_share(ordered, made) >= share.upper:
+        most = none
+    while most - none > BENT_STEP:
+        half = (none + most) / 2
+        none, most = (none, half) if _mixture_share(ordered - half, made) >= share.upper else (half, most)
+    probability: Array = np.minimum(SUREST, share.estimate * _density_ratio(given - most, made))
+    return probability
+
+
+def _given_and_made(scores: Array, labels: Integers, sharpness: float) -> tuple[Array, Array]:
+    """Return the evidence of each given label, [N], and of labels that were not given, sorted."""
+    evidence = _evidence(scores, sharpness)
+    rows = np.arange(len(labels))
+    others = np.ones(evidence.shape, dtype=bool)
     others[rows, labels] = False
     made = np.sort(evidence[others])
-    made = made[:: -(-len(made) // MOST_MADE)]
-    upper = _mixture_share(np.sort(given), made)
-    share = float(np.sqrt(noise.share * upper))
-    probability = np.minimum(SUREST, share * _density_ratio(given, made))
-    return Verdict(given, probability, share, upper)
+    return evidence[rows, labels], made[:: -(-len(made) // MOST_MADE)]
 
 
 def _say_anything(given: Array, labels: Integers, share: float, classes: int) -> bool:

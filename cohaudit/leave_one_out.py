@@ -18,14 +18,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cohaudit.label_noise import LabelNoise, fit_label_noise, label_evidence, wrong_labels
+from cohaudit.label_noise import Share, fit_label_noise, label_evidence, wrong_probability, wrong_share
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 RIDGES = (0.3, 1.0, 3.0, 10.0, 30.0)
 """Regularizations tried, in units of one sample's squared length."""
-BROAD, STRICT = 4, 10
+BROAD, STRICT = 4, 14
 """How steeply a layer loses its weight with the disputed labels that it gives. Which labels are suspect is
 told best by many layers; how many are wrong, by those alone that bent to none."""
 LEAST_EXPLAINED = 1e-3
@@ -141,9 +141,7 @@ class Suspicion:
         margin: Leave-one-out score of the given label minus the best other one, [N].
         suggested: The label with the highest leave-one-out score; the given one where that is best, [N].
         accuracy: Share of the given labels that leave-one-out prediction finds.
-        share: Estimated share of wrong labels.
-        upper: The same, with every doubtful label taken for wrong.
-        noise: The fitted noise model.
+        share: Of wrong labels, estimated.
         weights: Of the views and of the network's answer, [views + 1].
     """
 
@@ -152,15 +150,13 @@ class Suspicion:
     margin: Array
     suggested: Integers
     accuracy: float
-    share: float
-    upper: float
-    noise: LabelNoise
+    share: Share
     weights: Array
 
 
 def doubt(found: Suspicion) -> str:
     """Return a warning when wrong labels could as well be right ones of hard samples; empty when not."""
-    lower, upper = found.noise.share, found.upper
+    lower, upper = found.share.lower, found.share.upper
     if upper < WORTH_TELLING or lower > DOUBTFUL * upper:
         return ""
     return (
@@ -183,25 +179,21 @@ def suspect_labels(
     each.append(answer.astype(np.float64))
     scores, weights = heard_together(each, labels, BROAD)
     strict, _ = heard_together(each, labels, STRICT)
-    evidence = label_evidence(scores, labels, fit_label_noise(scores, labels).sharpness)
-    noise = fit_label_noise(strict, labels)
-    verdict = wrong_labels(strict, labels, noise)
-    # how many labels are how surely wrong, told strictly; which they are, told broadly
-    probability = np.empty(len(labels))
-    probability[np.argsort(evidence, kind="stable")] = np.sort(verdict.probability)[::-1]
+    # how many labels are wrong is told strictly; which they are, broadly
+    share = wrong_share(strict, labels)
+    sharpness = fit_label_noise(scores, labels).sharpness
+    evidence = label_evidence(scores, labels, sharpness)
     rows = np.arange(len(labels))
     given = scores[rows, labels]
     others = scores.copy()
     others[rows, labels] = -np.inf
     margin = given - others.max(1)
     return Suspicion(
-        probability=probability,
+        probability=wrong_probability(scores, labels, sharpness, share),
         evidence=evidence,
         margin=margin,
         suggested=np.where(margin >= 0, labels, others.argmax(1)),
         accuracy=float(np.mean(scores.argmax(1) == labels)),
-        share=verdict.share,
-        upper=verdict.upper,
-        noise=noise,
+        share=share,
         weights=weights,
     )

@@ -12,7 +12,13 @@ from numpy.typing import NDArray
 from sklearn.isotonic import IsotonicRegression
 
 from cohaudit import label_noise
-from cohaudit.label_noise import LabelNoise, fit_label_noise, wrong_labels
+from cohaudit.label_noise import (
+    Share,
+    fit_label_noise,
+    label_evidence,
+    wrong_probability,
+    wrong_share,
+)
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -39,6 +45,11 @@ def drawn(seed: int, sharpness: float, share: float, classes: int = 4, samples: 
     wrong = generator.random(samples) < share
     moved = (true + generator.integers(1, classes, size=samples)) % classes
     return Drawn(scores, np.where(wrong, moved, true), wrong)
+
+
+def suspicion(scores: Array, labels: Integers) -> Array:
+    sharpness = fit_label_noise(scores, labels).sharpness
+    return wrong_probability(scores, labels, sharpness, wrong_share(scores, labels))
 
 
 def log_likelihood(scores: Array, labels: Integers, sharpness: float, share: float) -> float:
@@ -86,8 +97,8 @@ def test_of_equally_likely_explanations_the_one_with_the_fewest_wrong_labels_is_
     # scores that say nothing but the class shares: the rare class is a tenth of the labels, or all mistakes
     labels = np.repeat([0, 1], [900, 100])
     scores = np.tile([0.9, 0.1], (1000, 1))
-    fit = fit_label_noise(scores, labels)
-    assert wrong_labels(scores, labels, fit).probability.max() == 0
+    assert wrong_share(scores, labels) == Share(0, 0, 0)
+    assert suspicion(scores, labels).max() == 0
 
 
 @pytest.mark.parametrize("classes", [2, 5])
@@ -108,13 +119,15 @@ def test_the_sharpness_has_a_largest_value() -> None:
 def test_the_share_of_wrong_labels_is_found(share: float) -> None:
     for seed in range(4):
         scores, labels, wrong = drawn(seed, 40, share, samples=3000)
-        found = wrong_labels(scores, labels, fit_label_noise(scores, labels))
-        assert found.share == pytest.approx(wrong.mean(), abs=0.02 + 0.2 * share)
+        found = wrong_share(scores, labels)
+        assert found.estimate == pytest.approx(wrong.mean(), abs=0.02 + 0.2 * share)
+        assert found.lower == fit_label_noise(scores, labels).share
+        assert found.estimate**2 == pytest.approx(found.lower * found.upper)
 
 
 def test_the_probability_of_a_wrong_label_is_calibrated() -> None:
     scores, labels, wrong = drawn(11, 40, 0.2, samples=20_000)
-    probability = wrong_labels(scores, labels, fit_label_noise(scores, labels)).probability
+    probability = suspicion(scores, labels)
     bins = np.digitize(probability, [0.05, 0.2, 0.4, 0.6, 0.8, 0.95])
     assert len(np.unique(bins)) > 3
     for b in np.unique(bins):
@@ -128,30 +141,41 @@ def test_the_evidence_is_the_log_odds_of_the_given_label() -> None:
     scores, labels, _ = drawn(0, 12, 0.1, samples=300)
     chances = np.exp(7 * scores) / np.exp(7 * scores).sum(1, keepdims=True)
     given = chances[np.arange(300), labels]
-    found = wrong_labels(scores, labels, LabelNoise(7, 0.1, 0))
-    assert found.evidence == pytest.approx(np.log(given / (1 - given)), rel=1e-9, abs=1e-9)
+    assert label_evidence(scores, labels, 7) == pytest.approx(np.log(given / (1 - given)), rel=1e-9, abs=1e-9)
 
 
 @quick
 @given(seeds, st.floats(1, 60))
 def test_less_evidence_is_never_less_suspect(seed: int, sharpness: float) -> None:
     scores, labels, _ = drawn(seed, 20, 0.2, samples=200)
-    found = wrong_labels(scores, labels, LabelNoise(sharpness, 0.2, 0))
-    assert (np.diff(found.probability[np.argsort(found.evidence)]) <= 0).all()
-    assert ((found.probability >= 0) & (found.probability < 1)).all()
+    found = wrong_probability(scores, labels, sharpness, Share(0.1, 0.2, 0.4))
+    assert (np.diff(found[np.argsort(label_evidence(scores, labels, sharpness))]) <= 0).all()
+    assert ((found >= 0) & (found < 1)).all()
 
 
 def test_clean_labels_are_not_accused() -> None:
     for seed in range(3):
         scores, labels, _ = drawn(seed, 40, 0)
-        found = wrong_labels(scores, labels, fit_label_noise(scores, labels))
-        assert (found.probability >= 0.5).mean() < 0.01
+        assert (suspicion(scores, labels) >= 0.5).mean() < 0.01
 
 
 def test_scores_that_do_not_know_the_labels_accuse_nobody() -> None:
     generator = np.random.default_rng(0)
     scores, labels = generator.dirichlet(np.ones(4), size=500), generator.integers(4, size=500)
-    assert not wrong_labels(scores, labels, fit_label_noise(scores, labels)).probability.any()
+    assert not suspicion(scores, labels).any()
+
+
+@pytest.mark.parametrize("bent", [0.1, 0.3])
+def test_scores_that_bent_to_the_labels_accuse_as_many_as_those_that_did_not(bent: float) -> None:
+    scores, labels, wrong = drawn(5, 40, 0.2)
+    share = wrong_share(scores, labels)
+    leaking = scores + bent * np.eye(4)[labels]
+    sharpness = fit_label_noise(scores, labels).sharpness
+    straight = wrong_probability(scores, labels, sharpness, share)
+    found = wrong_probability(leaking, labels, sharpness, share)
+    assert wrong_share(leaking, labels).upper < 0.9 * share.upper
+    assert found.mean() == pytest.approx(straight.mean(), abs=0.02)
+    assert (found >= 0.5)[wrong].mean() > (straight >= 0.5)[wrong].mean() - 0.1
 
 
 @quick
@@ -171,6 +195,6 @@ def test_scores_of_any_size_give_probabilities(scale: float) -> None:
     fit = fit_label_noise(scores, labels)
     assert np.isfinite([fit.sharpness, fit.share, fit.log_likelihood]).all()
     assert fit.sharpness <= label_noise.LARGEST_SHARPNESS
-    found = wrong_labels(scores, labels, LabelNoise(300.0, 0.1, 0.0))
-    assert not np.isnan(found.evidence).any()
-    assert ((found.probability >= 0) & (found.probability < 1)).all()
+    assert not np.isnan(label_evidence(scores, labels, 300)).any()
+    found = wrong_probability(scores, labels, 300, Share(0.1, 0.1, 0.1))
+    assert ((found >= 0) & (found < 1)).all()

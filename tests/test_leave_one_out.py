@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from cohaudit.label_noise import Share
 from cohaudit.leave_one_out import Suspicion, doubt, heard_together, leave_one_out, suspect_labels
 
 Array = NDArray[np.float64]
@@ -191,7 +192,7 @@ def test_flipped_labels_among_blobs_are_found(seed: int, sizes: tuple[int, ...])
     assert wrong[suspect].all()
     assert found.evidence[wrong].max() < np.quantile(found.evidence[~wrong], 0.02)
     assert (found.suggested[wrong] == true[wrong]).all()
-    assert found.share == pytest.approx(0.1, abs=0.03)
+    assert found.share.estimate == pytest.approx(0.1, abs=0.03)
     assert found.accuracy == pytest.approx(0.9, abs=0.02)
 
 
@@ -200,7 +201,7 @@ def test_a_warning_tells_wrong_labels_from_hard_samples() -> None:
     found = suspects([features], labels, 3)
     assert doubt(found) == ""
     for lower, upper, told in [(0.001, 0.04, True), (0.03, 0.04, False), (0.0001, 0.01, False)]:
-        torn = replace(found, noise=replace(found.noise, share=lower), upper=upper)
+        torn = replace(found, share=Share(lower, 0.0, upper))
         assert ("may as well be right and hard" in doubt(torn)) == told
         assert not told or f"Between {lower:.1%} and {upper:.1%}" in doubt(torn)
 
@@ -227,7 +228,7 @@ def test_equal_input_gives_equal_verdicts() -> None:
     given = blobs(3, (40, 40))
     first, second = (suspects([given.features], given.labels, 2) for _ in range(2))
     assert first.probability.tolist() == second.probability.tolist()
-    assert first.noise == second.noise
+    assert first.share == second.share
 
 
 def test_a_class_of_a_single_sample_gets_a_verdict() -> None:
