@@ -156,10 +156,10 @@ def _audit(
         measured = measure(model, source, _options(config), device, advance)
     scope = Scope(_representation(measured), len(dataset))
     with stages("compare the samples"):
-        support = compare(measured, config, scope)
+        compared = compare(measured, config, scope)
     with stages("judge"):
         resampling = Resampling(config.bootstrap, config.confidence, config.seed)
-        judged = judge(measured, support, source, config, resampling, scope)
+        judged = judge(measured, compared, source, config, resampling, scope)
     with stages("gather the evidence"):
         evidence = _evidence(judged.neighbors, source)
         previews = _previews(evidence, source, dataset, chosen)
@@ -249,9 +249,10 @@ def _subject(dataset: LabeledDataset, samples: int, measured: Measurement, about
 
 
 def _evidence(neighbors: Mapping[int, tuple[Pairs, Pairs]], source: Source) -> tuple[Evidence, ...]:
-    def named(pairs: list[tuple[int, float]]) -> tuple[Neighbor, ...]:
+    def named(pairs: Pairs) -> tuple[Neighbor, ...]:
         return tuple(
-            Neighbor(source.ids[j], source.class_names[source.labels[j]], cosine) for j, cosine in pairs
+            Neighbor(source.ids[j], source.class_names[source.labels[j]], cosine, twice)
+            for j, cosine, twice in pairs
         )
 
     return tuple(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from torch import Tensor
 
 from cohaudit.coherence import (
     Gradients,
@@ -17,6 +17,7 @@ from cohaudit.coherence import (
     interval_deviations,
 )
 from cohaudit.config import Config
+from cohaudit.duplicates import joint_view, near_duplicates, nearly_same
 from cohaudit.gradients import Measurement, Source
 from cohaudit.leave_one_out import Suspicion, doubt, suspect_labels
 from cohaudit.memorization import (
@@ -26,7 +27,6 @@ from cohaudit.memorization import (
     sketched_cosine_error,
 )
 from cohaudit.results import (
-    SAMPLE_COLUMNS,
     ClassCosines,
     ClassResult,
     Coherence,
@@ -36,14 +36,14 @@ from cohaudit.results import (
     Skipped,
 )
 from cohaudit.risk import estimate_risk, preprocessing_warning
+from cohaudit.sample_table import NAMED_NEIGHBORS, sample_table
 from cohaudit.sanity import check_sanity
 
 Array = NDArray[np.float64]
-Pairs = list[tuple[int, float]]
+Pairs = list[tuple[int, float, bool]]
+"""Index of another sample, the cosine with it, and whether it is a near-duplicate."""
 NO_VERDICT = "the model is not auditable, see the sanity check"
 NO_REPRESENTATION = "no layer gives a representation of the samples to predict labels from"
-NAMED_NEIGHBORS = 3
-"""Supporters and opponents named for every sample: enough to look at, few enough for a table."""
 SMALLEST_SQUARE = 1e-290
 """Squared norms below this have lost digits, even in float64."""
 
@@ -78,8 +78,23 @@ class Judgment:
     skipped: tuple[Skipped, ...]
 
 
-def compare(measured: Measurement, config: Config, scope: Scope) -> Support:
-    """Compare the gradients of all pairs of samples.
+@dataclass(frozen=True)
+class Comparison:
+    """What all pairs of samples have in common.
+
+    Attributes:
+        support: What each sample's gradient neighbors say.
+        joint: What all layers see of the samples, see `duplicates.joint_view`; None when they see nothing.
+        duplicate_of: Index of a near-duplicate, or −1, [N].
+    """
+
+    support: Support
+    joint: Tensor | None
+    duplicate_of: NDArray[np.int64]
+
+
+def compare(measured: Measurement, config: Config, scope: Scope) -> Comparison:
+    """Compare all pairs of samples: their gradients, and what the layers see of them.
 
     Args:
         measured: What the gradient pass gave.
@@ -87,7 +102,11 @@ def compare(measured: Measurement, config: Config, scope: Scope) -> Support:
         scope: What stands behind the arrays.
     """
     neighbors = _neighbors(config, len(measured.scale), scope)
-    return neighborhood_support(measured.sketches, neighbors, max(NAMED_NEIGHBORS, config.evidence))
+    support = neighborhood_support(measured.sketches, neighbors, max(NAMED_NEIGHBORS, config.evidence))
+    if not measured.views:
+        return Comparison(support, None, np.full(len(measured.scale), -1))
+    joint = joint_view([view.rows for view in measured.views])
+    return Comparison(support, joint, near_duplicates(joint))
 
 
 def _neighbors(config: Config, samples: int, scope: Scope) -> int:
@@ -97,7 +116,7 @@ def _neighbors(config: Config, samples: int, scope: Scope) -> int:
 
 def judge(
     measured: Measurement,
-    support: Support,
+    compared: Comparison,
     source: Source,
     config: Config,
     resampling: Resampling,
@@ -107,7 +126,7 @@ def judge(
 
     Args:
         measured: What the gradient pass gave.
-        support: From `compare`.
+        compared: From `compare`.
         source: The samples measured; only labels, ids and class names are used.
         config: Thresholds and sizes.
         resampling: How intervals are made.
@@ -116,14 +135,14 @@ def judge(
     classes = len(source.class_names)
     sanity = check_sanity(measured.predicted, source.labels, classes, float(measured.loss.mean()))
     found = _suspicion(measured, source)
-    suspect = np.zeros(len(source.labels), dtype=bool)
+    suspect = None
     if sanity.auditable and found is not None:
         suspect = found.probability >= config.suspicion_threshold
-    samples = _table(measured, source, found, suspect, support)
+    samples = sample_table(measured, source, found, suspect, compared.duplicate_of, compared.support)
     whole, layers = _layers(measured, resampling)
-    wanted = _most_suspicious(found)[: int(suspect.sum())] if found is not None else np.zeros(0, np.int64)
+    wanted = _most_suspicious(found)[: int(samples["suspect"].sum())] if found else np.zeros(0, np.int64)
     risk = _risk(sanity, found, samples, classes, config, scope)
-    class_results = _classes(measured, source, suspect, resampling)
+    class_results = _classes(measured, source, samples["suspect"].to_numpy(), resampling)
     return Judgment(
         sanity=sanity,
         notices=_notices(sanity, found, scope, len(samples), _neighbors(config, len(samples), scope)),
@@ -133,15 +152,24 @@ def judge(
         class_cosines=class_cosines(measured.class_gram, measured.class_gram_error),
         samples=samples,
         cosine_error=_cosine_error(measured),
-        neighbors={
-            i: (support.supporters.of(i, config.evidence), support.opponents.of(i, config.evidence))
-            for i in wanted.tolist()
-        },
+        neighbors={i: _sides(compared, i, config.evidence) for i in wanted.tolist()},
         risk=risk,
         skipped=_skipped(
             found, whole, risk, *(p.coherence for p in layers), *(p.coherence for p in class_results)
         ),
     )
+
+
+def _sides(compared: Comparison, sample: int, count: int) -> tuple[Pairs, Pairs]:
+    """Return a sample's supporters and opponents."""
+
+    def told(side: Side) -> Pairs:
+        found = side.of(sample, count)
+        others = [j for j, _ in found]
+        same = [False] * len(found) if compared.joint is None else nearly_same(compared.joint, sample, others)
+        return [(j, cosine, twice) for (j, cosine), twice in zip(found, same, strict=True)]
+
+    return told(compared.support.supporters), told(compared.support.opponents)
 
 
 def _suspicion(measured: Measurement, source: Source) -> Suspicion | None:
@@ -178,41 +206,6 @@ def _cosine_error(measured: Measurement) -> float:
     # divided before it is squared again: the square of a tiny scale is 0
     unit = np.square(np.sqrt(squares[told]) / measured.scale[told])
     return sketched_cosine_error(measured.sketches, np.flatnonzero(told), unit)
-
-
-def _table(
-    measured: Measurement,
-    source: Source,
-    found: Suspicion | None,
-    suspect: NDArray[np.bool_],
-    support: Support,
-) -> pd.DataFrame:
-    """Return the table of samples, columns SAMPLE_COLUMNS; what was not measured is NaN, or an empty text."""
-    names = np.array(source.class_names, dtype=object)
-    missing = np.full(len(source.labels), np.nan)
-    columns = {
-        "id": list(source.ids),
-        "label": names[source.labels],
-        "predicted": names[measured.predicted],
-        "suggested": "" if found is None else names[found.suggested],
-        "suspicion": missing if found is None else found.probability,
-        "suspect": suspect,
-        "loss": measured.loss,
-        "margin": measured.margin,
-        "gradient_norm": np.sqrt(measured.squared_norms.sum(1)),
-        "support": support.support,
-        "support_count": support.count,
-        "loo_margin": missing if found is None else found.margin,
-        "supporters": _named(support.supporters, source.ids),
-        "opponents": _named(support.opponents, source.ids),
-    }
-    return pd.DataFrame(columns, columns=list(SAMPLE_COLUMNS))
-
-
-def _named(side: Side, ids: Sequence[str]) -> list[str]:
-    """Return the ids of each sample's strongest neighbors on a side, in one text."""
-    rows = side.indices[:, :NAMED_NEIGHBORS].tolist()
-    return [";".join(ids[j] for j in row if j >= 0) for row in rows]
 
 
 def _layers(measured: Measurement, resampling: Resampling) -> tuple[Coherence | Skipped, tuple[Layer, ...]]:

@@ -108,6 +108,18 @@ def _likeliest(fits: list[LabelNoise]) -> LabelNoise:
     return min((fit for fit in fits if fit.log_likelihood >= bound), key=lambda fit: fit.share)
 
 
+def expected_labels(scores: Array, sharpness: float) -> Array:
+    """Return the probability of each label by the scores, q = softmax(β · score), [N, C].
+
+    Args:
+        scores: [N, C].
+        sharpness: β.
+    """
+    mass = np.exp(sharpness * (scores - scores.max(1, keepdims=True)))
+    probability: Array = mass / mass.sum(1, keepdims=True)
+    return probability
+
+
 def label_evidence(scores: Array, labels: Integers, sharpness: float) -> Array:
     """Return log q_iy / (1 − q_iy) of each given label, with q = softmax(β · score), [N].
 

@@ -18,16 +18,24 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cohaudit.label_noise import Share, fit_label_noise, label_evidence, wrong_probability, wrong_share
+from cohaudit.label_noise import (
+    Share,
+    expected_labels,
+    fit_label_noise,
+    label_evidence,
+    wrong_probability,
+    wrong_share,
+)
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 RIDGES = (0.3, 1.0, 3.0, 10.0, 30.0)
 """Regularizations tried, in units of one sample's squared length."""
-BROAD, STRICT = 4, 14
-"""How steeply a layer loses its weight with the disputed labels that it gives. Which labels are suspect is
-told best by many layers; how many are wrong, by those alone that bent to none."""
+MILD, BROAD, STRICT = 2, 4, 14
+"""How steeply a layer loses its weight with the disputed labels that it gives. What a network that never saw
+the sample would answer is told best by nearly all layers; which labels are suspect, by many; how many are
+wrong, by those alone that bent to none."""
 LEAST_EXPLAINED = 1e-3
 """Share of the labels' variance that every prediction counts as explaining."""
 
@@ -138,6 +146,8 @@ class Suspicion:
     Attributes:
         probability: Of carrying a wrong label, [N].
         evidence: Log-odds of the given label by the other samples alone; the lower, the more suspect, [N].
+        expected: Probability of each label by the other samples alone, [N, C].
+        memorization: How far the network gives the label only because it saw the sample, 0 to 1, [N].
         margin: Leave-one-out score of the given label minus the best other one, [N].
         suggested: The label with the highest leave-one-out score; the given one where that is best, [N].
         accuracy: Share of the given labels that leave-one-out prediction finds.
@@ -147,6 +157,8 @@ class Suspicion:
 
     probability: Array
     evidence: Array
+    expected: Array
+    memorization: Array
     margin: Array
     suggested: Integers
     accuracy: float
@@ -191,9 +203,28 @@ def suspect_labels(
     return Suspicion(
         probability=wrong_probability(scores, labels, sharpness, share),
         evidence=evidence,
+        expected=expected_labels(scores, sharpness),
+        memorization=_memorization(each, labels),
         margin=margin,
         suggested=np.where(margin >= 0, labels, others.argmax(1)),
         accuracy=float(np.mean(scores.argmax(1) == labels)),
         share=share,
         weights=weights,
     )
+
+
+def _memorization(each: Sequence[Array], labels: Integers) -> Array:
+    """Return 1 − q where the network gives the label, else 0, [N].
+
+    q is the probability that a network gives the label which was trained without the sample. Feldman & Zhang
+    (NeurIPS 2020, eq. 2) measure the same by training hundreds of networks with and without it.
+
+    Args:
+        each: All predictions, the network's own answer last, [N, C] each.
+        labels: As given, [N].
+    """
+    scores, _ = heard_together(each, labels, MILD)
+    expected = expected_labels(scores, fit_label_noise(scores, labels).sharpness)
+    fitted = each[-1].argmax(1) == labels
+    memorized: Array = fitted * (1 - expected[np.arange(len(labels)), labels])
+    return memorized

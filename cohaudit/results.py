@@ -27,6 +27,10 @@ SAMPLE_COLUMNS: tuple[str, ...] = (
     "suggested",
     "suspicion",
     "suspect",
+    "kind",
+    "certainty",
+    "duplicate_of",
+    "memorization",
     "loss",
     "margin",
     "gradient_norm",
@@ -133,6 +137,8 @@ class Neighbor:
     """Its label as given."""
     cosine: float
     """Cosine of the two loss gradients (from sketches)."""
+    duplicate: bool
+    """Whether every layer sees the two nearly alike."""
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,9 @@ HOSTILE = (
 PreviewKind = Literal["image", "row", "text", "none"]
 
 
+KINDS = np.array(["typical", "ambiguous", "rare", "duplicate"])
+
+
 def make_audit(
     *,
     classes: int = 10,
@@ -106,6 +109,10 @@ def _samples(
             "suggested": [names[i] for i in suggested],
             "suspicion": suspicion,
             "suspect": suspicion >= 0.5,
+            "kind": np.where(suspicion >= 0.5, "mislabeled", KINDS[rng.integers(0, 4, n)]),
+            "certainty": rng.uniform(0.5, 1.0, n),
+            "duplicate_of": [ids[i - 1] if i % 7 == 3 else "" for i in range(n)],
+            "memorization": suspicion,
             "loss": rng.gamma(1.0, 0.02, n),
             "margin": rng.normal(9.0, 2.0, n),
             "gradient_norm": rng.gamma(1.0, 0.3, n),
@@ -126,8 +133,10 @@ def _evidence(rng: np.random.Generator, table: pd.DataFrame, per_side: int) -> t
         others = table[table["id"] != sample_id].sample(2 * per_side, random_state=rng)
         cosines = np.sort(rng.uniform(0.2, 0.95, 2 * per_side))[::-1]
         pairs = list(zip(others["id"], others["label"], cosines.tolist(), strict=True))
-        supporters = tuple(results.Neighbor(i, name, c) for i, name, c in pairs[:per_side])
-        opponents = tuple(results.Neighbor(i, name, -c) for i, name, c in pairs[per_side:])
+        supporters = tuple(
+            results.Neighbor(i, name, c, k == 0) for k, (i, name, c) in enumerate(pairs[:per_side])
+        )
+        opponents = tuple(results.Neighbor(i, name, -c, False) for i, name, c in pairs[per_side:])
         found.append(results.Evidence(sample_id, supporters, opponents))
     return tuple(found)
 

@@ -258,3 +258,18 @@ def test_the_arguments_are_left_as_they_were() -> None:
     suspects([given.features], given.labels, 2)
     assert all((a == b).all() for a, b in zip(before, given, strict=True))
     assert torch.is_grad_enabled()
+
+
+def test_memorization_is_high_only_for_labels_that_the_others_would_not_give() -> None:
+    generator = np.random.default_rng(4)
+    true = generator.integers(3, size=300)
+    view = (np.eye(3)[true] + 0.2 * generator.standard_normal((300, 3))).astype(np.float32)
+    labels = true.copy()
+    labels[:30] = (labels[:30] + 1) % 3
+    answer = 0.98 * np.eye(3)[labels] + 0.02 / 3
+    answer[299] = np.eye(3)[(labels[299] + 1) % 3]
+    found = suspect_labels([view], labels, answer)
+    assert found.memorization[:30].min() > 0.8
+    assert np.median(found.memorization[30:]) < 0.1
+    assert found.memorization[299] == 0, "what the network does not give it did not memorize"
+    assert found.expected.sum(1) == pytest.approx(1)

@@ -193,6 +193,26 @@ def test_samples_without_a_suspicion_are_not_shown_as_judged() -> None:
     assert "Samples by suspicion" not in words
 
 
+def test_kinds_are_counted_with_how_sure_they_are() -> None:
+    audit = make_audit(samples=200, suspects=5)
+    table = audit.samples
+    words = Page(render_html(audit)).words
+    for kind in ("typical", "mislabeled", "ambiguous", "rare", "duplicate"):
+        own = table[table["kind"] == kind]
+        sure = f"{own['certainty'].mean():.1%}".replace("%", "")
+        assert f"{kind} {len(own)} {len(own) / 200:.1%}"[:-3] in words
+        assert sure in words
+    twins = table[table["duplicate_of"] != ""]
+    assert f"{len(twins)} samples are nearly the same as another one" in words
+    claimed = table["suspicion"][table["suspect"]].mean()
+    assert f"By their suspicion, {claimed:.1%}".replace("%", "")[:-2] in words
+
+
+def test_nobody_is_of_a_kind_where_nobody_was_judged() -> None:
+    words = Page(render_html(make_audit(auditable=False))).words
+    assert "the other samples give the label" not in words
+
+
 def test_suspicions_near_one_can_be_ranked() -> None:
     audit = make_audit(suspects=2)
     rank = {evidence.id: value for evidence, value in zip(audit.evidence, (0.99983, 0.9971), strict=True)}
@@ -207,7 +227,12 @@ def test_neighbors_show_their_ids_and_whether_they_are_suspects() -> None:
     first, second = audit.evidence
     neighbor = replace(first.supporters[0], id=second.id)
     words = Page(render_html(replace(audit, evidence=(replace(first, supporters=(neighbor,)), second)))).words
-    assert f"{signed(neighbor.cosine)} {neighbor.label} suspect {second.id[:6]}" in words
+    assert f"{signed(neighbor.cosine)} {neighbor.label} suspect near-duplicate {second.id[:6]}" in words
+    plain = second.supporters[0]
+    plain_words = Page(
+        render_html(replace(audit, evidence=(replace(first, supporters=(replace(plain, duplicate=False),)),)))
+    ).words
+    assert f"{signed(plain.cosine)} {plain.label} {plain.id[:6]}" in plain_words
     opponent = first.opponents[0]
     assert f"{signed(opponent.cosine)} {opponent.label} {opponent.id[:6]}" in words
 

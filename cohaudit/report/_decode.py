@@ -18,7 +18,9 @@ from cohaudit.results import SAMPLE_COLUMNS, Skipped
 
 _COLUMN_TYPES: Mapping[str, type] = {
     **dict.fromkeys(SAMPLE_COLUMNS, float),
-    **dict.fromkeys(("id", "label", "predicted", "suggested", "supporters", "opponents"), str),
+    **dict.fromkeys(
+        ("id", "label", "predicted", "suggested", "kind", "duplicate_of", "supporters", "opponents"), str
+    ),
     "suspect": bool,
     "support_count": int,
 }

@@ -32,6 +32,8 @@ class NeighborView:
     """What stands in the place of a picture: its text, or nothing."""
     suspect: bool
     """Whether it is a suspect itself."""
+    duplicate: bool
+    """Whether every layer sees it nearly as it sees the sample."""
 
 
 @dataclass(frozen=True)
@@ -79,11 +81,27 @@ class Card:
 
 
 @dataclass(frozen=True)
+class KindView:
+    """One kind of sample."""
+
+    name: str
+    samples: str
+    share: str
+    certainty: str
+    """Mean probability that they are of this kind."""
+    meaning: str
+
+
+@dataclass(frozen=True)
 class Gallery:
     """The section."""
 
     total: int
     summary: str
+    kinds: tuple[KindView, ...]
+    """Empty when nobody was judged."""
+    twins: str
+    """How many near-duplicates there are and whether their labels agree; empty when none."""
     histogram: Markup | None
     cards: tuple[Card, ...]
     more: str
@@ -99,6 +117,8 @@ def build_gallery(audit: Audit) -> Gallery:
     return Gallery(
         total=total,
         summary=_summary(audit, total, threshold),
+        kinds=tuple(_kinds(audit)) if judged(audit) else (),
+        twins=_twins(audit),
         histogram=suspicion_histogram(suspicion, threshold) if judged(audit) else None,
         cards=tuple(_cards(audit, shown)),
         more=_more(total, len(shown)),
@@ -114,7 +134,43 @@ def _summary(audit: Audit, total: int, threshold: float) -> str:
         return f"No sample reaches a suspicion of {threshold:g}: no label looks wrong."
     share = percent(total / max(len(audit.samples), 1))
     verb = "sample reaches" if total == 1 else "samples reach"
-    return f"{count(total)} {verb} a suspicion of {threshold:g}: {share} of the samples audited."
+    wrong = float(audit.samples["suspicion"][audit.samples["suspect"]].mean())
+    return (
+        f"{count(total)} {verb} a suspicion of {threshold:g}: {share} of the samples audited. "
+        f"By their suspicion, {percent(wrong)} of them are wrong."
+    )
+
+
+MEANINGS = {
+    "typical": "the other samples give the label",
+    "mislabeled": "the label is more likely wrong than right: the suspects below",
+    "ambiguous": "the others are torn between two labels: hard, and more likely right than wrong",
+    "rare": "the others say nothing of it: right and alone, keep it",
+    "duplicate": "another sample is nearly the same to every layer",
+}
+
+
+def _kinds(audit: Audit) -> Iterator[KindView]:
+    for name, meaning in MEANINGS.items():
+        own = audit.samples[audit.samples["kind"] == name]
+        yield KindView(
+            name,
+            count(len(own)),
+            percent(len(own) / len(audit.samples)),
+            percent(float(own["certainty"].mean())) if len(own) else "",
+            meaning,
+        )
+
+
+def _twins(audit: Audit) -> str:
+    twin = audit.samples[audit.samples["duplicate_of"] != ""]
+    if twin.empty:
+        return ""
+    label_of = audit.samples.set_index("id")["label"]
+    apart = int((twin["label"].to_numpy() != label_of[twin["duplicate_of"]].to_numpy()).sum())
+    verb = "sample is" if len(twin) == 1 else "samples are"
+    but = f"; {count(apart)} of them carry another label than their twin" if apart else ""
+    return f"{count(len(twin))} {verb} nearly the same as another one{but}: see duplicate_of in samples.csv."
 
 
 def _more(total: int, shown: int) -> str:
@@ -170,6 +226,7 @@ def _neighbor(neighbor: Neighbor, preview: Preview, suspect: bool) -> NeighborVi
         picture=thumbnail(preview.image, _NEIGHBOR_SIDE) if preview.image else None,
         words=text(preview.text, 120),
         suspect=suspect,
+        duplicate=neighbor.duplicate,
     )
 
 
