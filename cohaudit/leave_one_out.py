@@ -32,7 +32,7 @@ Integers = NDArray[np.int64]
 
 RIDGES = (0.3, 1.0, 3.0, 10.0, 30.0)
 """Regularizations tried, in units of one sample's squared length."""
-MILD, BROAD, STRICT = 2, 4, 14
+MILD, BROAD, STRICT = 1, 4, 14
 """How steeply a layer loses its weight with the disputed labels that it gives. What a network that never saw
 the sample would answer is told best by nearly all layers; which labels are suspect, by many; how many are
 wrong, by those alone that bent to none."""
@@ -214,10 +214,11 @@ def suspect_labels(
 
 
 def _memorization(each: Sequence[Array], labels: Integers) -> Array:
-    """Return 1 − q where the network gives the label, else 0, [N].
+    """Return 1 − q p where the network gives the label, else 0, [N].
 
-    q is the probability that a network gives the label which was trained without the sample. Feldman & Zhang
-    (NeurIPS 2020, eq. 2) measure the same by training hundreds of networks with and without it.
+    q is the probability that a network gives the label which was trained without the sample, and p what this
+    one gives it: of a sample that is hard to fit it is still below 1. Feldman & Zhang (NeurIPS 2020, eq. 2)
+    measure the same by training hundreds of networks with and without each sample.
 
     Args:
         each: All predictions, the network's own answer last, [N, C] each.
@@ -225,6 +226,6 @@ def _memorization(each: Sequence[Array], labels: Integers) -> Array:
     """
     scores, _ = heard_together(each, labels, MILD)
     expected = expected_labels(scores, fit_label_noise(scores, labels).sharpness)
-    fitted = each[-1].argmax(1) == labels
-    memorized: Array = fitted * (1 - expected[np.arange(len(labels)), labels])
-    return memorized
+    rows = np.arange(len(labels))
+    memorized: Array = 1 - expected[rows, labels] * each[-1][rows, labels]
+    return np.where(each[-1].argmax(1) == labels, memorized, 0.0)
