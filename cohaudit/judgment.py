@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +20,7 @@ from cohaudit.coherence import (
 from cohaudit.config import Config
 from cohaudit.duplicates import joint_view, near_duplicates, nearly_same
 from cohaudit.gradients import Measurement, Source
-from cohaudit.leave_one_out import Suspicion, doubt, suspect_labels
+from cohaudit.leave_one_out import Suspicion, confusion, doubt, suspect_labels
 from cohaudit.memorization import (
     Side,
     Support,
@@ -145,7 +146,14 @@ def judge(
     class_results = _classes(measured, source, samples["suspect"].to_numpy(), resampling)
     return Judgment(
         sanity=sanity,
-        notices=_notices(sanity, found, scope, len(samples), _neighbors(config, len(samples), scope)),
+        notices=_notices(
+            sanity,
+            found,
+            scope,
+            source.class_names,
+            len(samples),
+            _neighbors(config, len(samples), scope),
+        ),
         coherence=whole,
         layers=layers,
         classes=class_results,
@@ -185,7 +193,12 @@ def _most_suspicious(found: Suspicion) -> NDArray[np.int64]:
 
 
 def _notices(
-    sanity: Sanity, found: Suspicion | None, scope: Scope, samples: int, neighbors: int
+    sanity: Sanity,
+    found: Suspicion | None,
+    scope: Scope,
+    names: Sequence[str],
+    samples: int,
+    neighbors: int,
 ) -> tuple[str, ...]:
     notices = []
     if samples < scope.total:
@@ -196,7 +209,7 @@ def _notices(
         )
     if sanity.auditable and found is not None:
         notices.append(preprocessing_warning(sanity.accuracy, found.accuracy))
-        notices.append(doubt(found))
+        notices += [doubt(found), confusion(found, names)]
     return tuple(filter(None, notices))
 
 

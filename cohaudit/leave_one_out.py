@@ -18,7 +18,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cohaudit.class_noise import ClassNoise, fit_class_noise, most_confused
 from cohaudit.label_noise import (
+    TINY,
     Share,
     expected_labels,
     fit_label_noise,
@@ -44,6 +46,8 @@ DOUBTFUL = 0.25
 """Lower estimate of the share of wrong labels over the upper one, from which on they agree."""
 WORTH_TELLING = 0.02
 """Share of wrong labels below which their number is of no interest."""
+NAMED_CONFUSIONS = 3
+"""Pairs of confused classes named, the most frequent ones."""
 
 
 @dataclass(frozen=True)
@@ -149,9 +153,10 @@ class Suspicion:
         expected: Probability of each label by the other samples alone, [N, C].
         memorization: How far the network gives the label only because it saw the sample, 0 to 1, [N].
         margin: Leave-one-out score of the given label minus the best other one, [N].
-        suggested: The label with the highest leave-one-out score; the given one where that is best, [N].
+        suggested: The label that the other samples give; the given one where that is best, [N].
         accuracy: Share of the given labels that leave-one-out prediction finds.
         share: Of wrong labels, estimated.
+        confused: Which classes are taken for which, where that explains the labels; None where it does not.
         weights: Of the views and of the network's answer, [views + 1].
     """
 
@@ -163,6 +168,7 @@ class Suspicion:
     suggested: Integers
     accuracy: float
     share: Share
+    confused: ClassNoise | None
     weights: Array
 
 
@@ -174,6 +180,21 @@ def doubt(found: Suspicion) -> str:
     return (
         f"Between {lower:.1%} and {upper:.1%} of the labels may be wrong: what looks wrong may as well be "
         "right and hard. Look at some of the samples with the lowest loo_margin before acting on the list."
+    )
+
+
+def confusion(found: Suspicion, names: Sequence[str]) -> str:
+    """Return in words which classes are taken for which; empty where labels are wrong by accident."""
+    if found.confused is None:
+        return ""
+    told = [
+        f"{share:.0%} of what looks like {names[t]} is labeled {names[g]}"
+        for t, g, share in most_confused(found.confused, NAMED_CONFUSIONS)
+        if share >= WORTH_TELLING
+    ]
+    return (
+        "Some classes are taken for others, which explains the labels better than errors at random: "
+        f"{', '.join(told)}. The suspects are told by that."
     )
 
 
@@ -191,24 +212,34 @@ def suspect_labels(
     each.append(answer.astype(np.float64))
     scores, weights = heard_together(each, labels, BROAD)
     strict, _ = heard_together(each, labels, STRICT)
-    # how many labels are wrong is told strictly; which they are, broadly
-    share = wrong_share(strict, labels)
-    sharpness = fit_label_noise(scores, labels).sharpness
-    evidence = label_evidence(scores, labels, sharpness)
+    noise = fit_label_noise(scores, labels)
+    evidence = label_evidence(scores, labels, noise.sharpness)
+    confused = fit_class_noise(scores, labels, noise)
+    if confused is None:
+        # how many labels are wrong is told strictly; which they are, broadly
+        share = wrong_share(strict, labels)
+        probability = wrong_probability(scores, labels, noise.sharpness, share)
+    else:
+        probability = confused.wrong(labels)
+        mean = float(probability.mean())
+        share = Share(mean, mean, mean)
+        evidence = evidence - np.log(np.maximum(probability, TINY) / (1 - probability))
     rows = np.arange(len(labels))
     given = scores[rows, labels]
     others = scores.copy()
     others[rows, labels] = -np.inf
     margin = given - others.max(1)
+    suggested = np.where(margin >= 0, labels, others.argmax(1))
     return Suspicion(
-        probability=wrong_probability(scores, labels, sharpness, share),
+        probability=probability,
         evidence=evidence,
-        expected=expected_labels(scores, sharpness),
+        expected=expected_labels(scores, noise.sharpness),
         memorization=_memorization(each, labels),
         margin=margin,
-        suggested=np.where(margin >= 0, labels, others.argmax(1)),
+        suggested=suggested if confused is None else confused.true.argmax(1),
         accuracy=float(np.mean(scores.argmax(1) == labels)),
         share=share,
+        confused=confused,
         weights=weights,
     )
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from cohaudit.label_noise import Share
-from cohaudit.leave_one_out import Suspicion, doubt, heard_together, leave_one_out, suspect_labels
+from cohaudit.leave_one_out import Suspicion, confusion, doubt, heard_together, leave_one_out, suspect_labels
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -273,3 +273,29 @@ def test_memorization_is_high_only_for_labels_that_the_others_would_not_give() -
     assert np.median(found.memorization[30:]) < 0.1
     assert found.memorization[299] == 0, "what the network does not give it did not memorize"
     assert found.expected.sum(1) == pytest.approx(1)
+
+
+def confused_blobs() -> tuple[Float32, Integers, Integers]:
+    """Return samples of four classes, a fifth of the first one labeled as the second, and the true labels."""
+    generator = np.random.default_rng(8)
+    true = np.repeat(np.arange(4), 200)
+    view = (np.eye(4)[true] + 0.15 * generator.standard_normal((800, 4))).astype(np.float32)
+    labels = true.copy()
+    labels[:40] = 1
+    return view, labels, true
+
+
+def test_a_class_taken_for_another_is_found_and_named() -> None:
+    view, labels, true = confused_blobs()
+    found = suspect_labels([view], labels, np.eye(4)[labels])
+    assert found.confused is not None
+    suspect = found.probability >= 0.5
+    assert suspect[:40].mean() > 0.9
+    assert suspect[40:].mean() < 0.02
+    assert (found.suggested == true).mean() > 0.97
+    assert found.evidence[:40].max() < np.median(found.evidence[40:])
+    assert found.share.estimate == pytest.approx(40 / 800, abs=0.02)
+    said = confusion(found, ["shirt", "coat", "bag", "boot"])
+    assert "of what looks like shirt is labeled coat" in said
+    assert "bag" not in said
+    assert confusion(replace(found, confused=None), ["a", "b", "c", "d"]) == ""
