@@ -99,13 +99,16 @@ def _folder(case: Case, count: int) -> Path:
 def memorization(saw: Array, right: Array) -> Array:
     """Return how much more often the networks that saw a sample give its label, [samples].
 
+    NaN where all saw it, or none did.
+
     Args:
         saw: Whether a network was trained on a sample, bool [networks, samples].
         right: Whether it gives the sample's label, bool [networks, samples].
     """
-    with_it = (saw & right).sum(0) / saw.sum(0)
-    without = (~saw & right).sum(0) / (~saw).sum(0)
-    return np.asarray(with_it - without)
+    told = saw.any(0) & ~saw.all(0)
+    with_it = (saw & right).sum(0) / np.maximum(saw.sum(0), 1)
+    without = (~saw & right).sum(0) / np.maximum((~saw).sum(0), 1)
+    return np.where(told, with_it - without, np.nan)
 
 
 def judge(case: Case, count: int, networks: int, folder: Path) -> list[Row]:
@@ -122,7 +125,7 @@ def judge(case: Case, count: int, networks: int, folder: Path) -> list[Row]:
         "samples": count,
         "networks": networks,
     }
-    about |= {"mean": float(truth.mean()), "above_half": float((truth > 0.5).mean())}
+    about |= {"mean": float(np.nanmean(truth)), "above_half": float(np.nanmean(truth > 0.5))}
     scores = scored(case, some(case, count, folder)) | {"the other half of the networks": halves[0]}
     return [
         about | {"method": name} | agreement(score, halves[1] if name.startswith("the other") else truth)
@@ -139,7 +142,9 @@ def scored(case: Case, data: Noisy) -> dict[str, Array]:
 
 
 def agreement(score: Array, truth: Array) -> Row:
-    """Return the correlations of a score with the truth, 0 where the score is constant."""
+    """Return the correlations of a score with the truth, where both are known; 0 of a constant score."""
+    known = np.isfinite(score) & np.isfinite(truth)
+    score, truth = score[known], truth[known]
     if np.ptp(score) == 0:
         return {"pearson": 0.0, "spearman": 0.0}
     return {

@@ -30,8 +30,8 @@ FEWEST = 50
 """Samples a class, on average, below which chance alone looks like confusion."""
 CLEARLY = 0.03
 """Nats per label by which confused classes must explain the labels better than errors at random do, beyond
-what fitting more numbers gains by chance. Measured: 0.04 to 0.13 where people labeled or classes were confused
-on purpose, elsewhere at most 0.025."""
+what fitting more numbers gains by chance. Measured: 0.04 to 0.13 where people labeled, or classes were
+confused on purpose; elsewhere at most 0.025."""
 
 
 @dataclass(frozen=True)
