@@ -104,11 +104,12 @@ def report(audit: Path, out: Path | None) -> None:
 @click.option(
     "--format",
     "kind",
-    type=click.Choice(["csv", "jsonl", "parquet", "keep", "label-studio", "cleanlab"]),
+    type=click.Choice(["csv", "jsonl", "parquet", "keep", "label-studio", "cleanlab", "suppressions"]),
     default="csv",
     show_default=True,
     help="csv, jsonl, parquet: the suspects as a table. label-studio: as tasks, with the suggested labels. "
-    "keep: the ids of all other samples. cleanlab: its columns, for every sample.",
+    "keep: the ids of all other samples. cleanlab: its columns, for every sample. suppressions: a file to "
+    "note in which suspects are right after all.",
 )
 @click.option("--all", "every", is_flag=True, help="List every sample, most suspicious first.")
 @click.option(
@@ -123,10 +124,13 @@ def export(audit: Path, kind: str, every: bool, out: Path | None) -> None:
     The dataset itself is neither read nor changed.
     """
     from cohaudit import export as exporting
-    from cohaudit.report import read_audit, write_file
+    from cohaudit.report import read_audit, refuse_existing, write_file
 
     content = exporting.export(read_audit(audit), kind, every)
-    written = write_file(out or audit.parent / exporting.NAMES[kind], content)
+    target = out or audit.parent / exporting.NAMES[kind]
+    if kind == "suppressions":  # what is there already may be the notes of a person
+        refuse_existing(target)
+    written = write_file(target, content)
     write_out(f"Written: {printable(str(written))}\n")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -79,6 +80,18 @@ class Card:
 
 
 @dataclass(frozen=True)
+class SuppressedRow:
+    """A sample that would be a suspect, had no person found its label right."""
+
+    id: Text
+    label: Text
+    suspicion: str
+    reviewer: Text
+    reason: str
+    until: str
+
+
+@dataclass(frozen=True)
 class Gallery:
     """The section."""
 
@@ -88,6 +101,7 @@ class Gallery:
     cards: tuple[Card, ...]
     more: str
     """Where the suspects are that are not shown; empty when all are."""
+    suppressed: tuple[SuppressedRow, ...]
 
 
 def build_gallery(audit: Audit) -> Gallery:
@@ -102,6 +116,7 @@ def build_gallery(audit: Audit) -> Gallery:
         histogram=suspicion_histogram(suspicion, threshold) if judged(audit) else None,
         cards=tuple(_cards(audit, shown)),
         more=_more(total, len(shown)),
+        suppressed=tuple(_suppressed(audit)),
     )
 
 
@@ -110,17 +125,33 @@ def _summary(audit: Audit, total: int, threshold: float) -> str:
         return "No sample is judged: the model is not auditable."
     if not judged(audit):
         return "No sample is judged: the suspicion was not measured, see what was skipped."
+    if total == 0 and audit.suppressed:
+        return f"Every sample that reaches a suspicion of {threshold:g} is suppressed, see below."
     if total == 0:
         return f"No sample reaches a suspicion of {threshold:g}: no label looks wrong."
     share = percent(total / max(len(audit.samples), 1))
     verb = "sample reaches" if total == 1 else "samples reach"
-    return f"{count(total)} {verb} a suspicion of {threshold:g}: {share} of the samples audited."
+    rest = f" {count(len(audit.suppressed))} more, listed last, are suppressed." if audit.suppressed else ""
+    return f"{count(total)} {verb} a suspicion of {threshold:g}: {share} of the samples audited.{rest}"
 
 
 def _more(total: int, shown: int) -> str:
     if total <= shown:
         return ""
     return f"{count(total - shown)} more suspects are in samples.csv, where the column suspect is True."
+
+
+def _suppressed(audit: Audit) -> Iterator[SuppressedRow]:
+    suspicion = dict(zip(audit.samples["id"], audit.samples["suspicion"], strict=True))
+    for entry in audit.suppressed:
+        yield SuppressedRow(
+            id=text(entry.id, 56),
+            label=text(entry.label, 28),
+            suspicion=probability(suspicion.get(entry.id, math.nan)),
+            reviewer=text(entry.reviewer, 40),
+            reason=prose(entry.reason),
+            until=prose(entry.expires) or "for good",
+        )
 
 
 def _cards(audit: Audit, shown: Sequence[Evidence]) -> Iterator[Card]:
