@@ -55,6 +55,7 @@ def scan_checkpoint(config: Config, checkpoint: Path, progress: Progress) -> Aud
         CohauditError: If checkpoint, model or data cannot be used, or the certificate fails.
     """
     device = resolve_device(config.device)
+    entries = _reviewed(config)
     stages = _Stages(progress)
     with stages("open the checkpoint"):
         loaded = load_checkpoint(checkpoint, weights=config.weights, trust=config.trust_checkpoint)
@@ -64,7 +65,7 @@ def scan_checkpoint(config: Config, checkpoint: Path, progress: Progress) -> Aud
     with stages("open the data"):
         dataset = open_dataset(config)
     about = _About(loaded.path, loaded.sha256, loaded.format, config.model)
-    return _audit(model, dataset, config, device, about, stages)
+    return _audit(model, dataset, config, device, about, stages, entries)
 
 
 def scan(
@@ -105,6 +106,7 @@ def scan(
         )
     if class_names is not None:
         config = config.updated({"class_names": tuple(class_names)})
+    entries = _reviewed(config)
     stages = _Stages(progress or SilentProgress())
     with stages("open the data"):
         opened = as_dataset(dataset, config)
@@ -112,7 +114,7 @@ def scan(
     parameter = next(model.parameters(), None)
     device = torch.device("cpu") if parameter is None else parameter.device
     about = _About("(in memory)", "", "(in memory)", type(model).__qualname__)
-    return _audit(model, opened, config, device, about, stages)
+    return _audit(model, opened, config, device, about, stages, entries)
 
 
 class _About:
@@ -144,10 +146,10 @@ def _audit(
     device: torch.device,
     about: _About,
     stages: _Stages,
+    entries: Sequence[Suppression],
 ) -> Audit:
     gates = [parse_gate(text) for text in config.fail_on]
     refuse_unknown_names(gates, _layer_names(model), dataset.class_names)
-    entries = read_suppressions(config.base / config.suppressions) if config.suppressions else ()
     chosen = choose_samples(dataset.labels, config.limit, config.seed)
     source = Source(
         load=lambda indices: dataset.batch(chosen[list(indices)].tolist()),
@@ -255,6 +257,11 @@ def _subject(dataset: LabeledDataset, samples: int, measured: Measurement, about
         samples=samples,
         samples_total=len(dataset),
     )
+
+
+def _reviewed(config: Config) -> Sequence[Suppression]:
+    """Return the suppressions, before anything expensive happens: the file is written by hand."""
+    return read_suppressions(config.base / config.suppressions) if config.suppressions else ()
 
 
 def _suppress(

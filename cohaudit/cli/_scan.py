@@ -83,12 +83,9 @@ def _run(checkpoint: Path, config: Config, progress: Progress) -> tuple[Audit, l
     """
     from cohaudit.gates import parse_gate
     from cohaudit.report import check_folder, write_report
-    from cohaudit.suppressions import read_suppressions
 
     for text in config.fail_on:
         parse_gate(text)
-    if config.suppressions:
-        read_suppressions(config.base / config.suppressions)
     out = _seen_from_here(config.base / config.out)
     check_folder(out)
     if is_file(checkpoint):  # otherwise that comes first, and whoever opens the checkpoint says it best
