@@ -92,8 +92,8 @@ def correct(
     original = _open(audit, data, labels, ids)
     positions = {name: position for position, name in enumerate(original.ids)}
     changes = {positions[row["id"]]: _change(row, drop, only) for row in rows}
-    same = [place for place, change in changes.items() if change.label == change.new_label]
-    changes = {place: change for place, change in changes.items() if place not in set(same)}
+    count = len(changes)
+    changes = {place: change for place, change in changes.items() if change.label != change.new_label}
     relabeled = {} if drop else {place: change.new_label for place, change in changes.items()}
     try:
         with working_folder(out.parent) as aside:
@@ -108,8 +108,8 @@ def correct(
             f"cannot be written: {error.strerror or error}{about}",
             "name a place that you may write to, on a disk with space left",
         ) from None
-    done = tuple(changes.values())
-    return Correction(out, log, done, len(original.ids), tuple(_notices(original, changes, len(same))))
+    notices = tuple(_notices(original, changes, count - len(changes)))
+    return Correction(out, log, tuple(changes.values()), len(original.ids), notices)
 
 
 def _chosen(audit: Audit, only: Path | None) -> list[dict[str, Any]]:
@@ -119,7 +119,7 @@ def _chosen(audit: Audit, only: Path | None) -> list[dict[str, Any]]:
     ]
     if only is None:
         return rows
-    suspects = {row["id"] for row in rows}
+    suspects = {row["id"]: row for row in rows}
     wanted = _read_ids(only)
     known = set(audit.samples["id"])
     for line, name in wanted.items():
@@ -128,7 +128,8 @@ def _chosen(audit: Audit, only: Path | None) -> list[dict[str, Any]]:
         found = "a sample, but no suspect" if name in known else "no sample of the audit"
         remedy = did_you_mean(name, suspects) if suspects else "the audit has no suspects"
         raise ReportError(f"--only {only}, line {line}", f"{name!r:.80} is {found}", remedy)
-    return [row for row in rows if row["id"] in set(wanted.values())]
+    confirmed = set(wanted.values())
+    return [row for row in rows if row["id"] in confirmed]
 
 
 def _read_ids(path: Path) -> dict[int, str]:
