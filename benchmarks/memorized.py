@@ -111,11 +111,15 @@ def memorization(saw: Array, right: Array) -> Array:
     return np.where(told, with_it - without, np.nan)
 
 
+def _read(file: Path, key: str) -> Array:
+    with np.load(file) as arrays:
+        return np.asarray(arrays[key])
+
+
 def judge(case: Case, count: int, networks: int, folder: Path) -> list[Row]:
     """Return a row per method, and one of how well half of the networks tell what the other half says."""
     files = [_folder(case, count) / f"{network:04}.npz" for network in range(networks)]
-    arrays = [np.load(file) for file in files]
-    saw, right = (np.stack([found[key] for found in arrays]) for key in ("saw", "right"))
+    saw, right = (np.stack([_read(file, key) for file in files]) for key in ("saw", "right"))
     truth = memorization(saw, right)
     halves = [memorization(saw[part::2], right[part::2]) for part in range(2)]
     about = {

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,14 @@ from cohaudit.data import LabeledDataset, as_dataset, open_dataset
 from cohaudit.errors import ModelError
 from cohaudit.gates import evaluate_gate, parse_gate, refuse_unknown_names
 from cohaudit.gradients import Measurement, Options, Source, measure
-from cohaudit.judgment import Pairs, Scope, compare, judge
+from cohaudit.judgment import Judgment, Pairs, Scope, compare, judge
+from cohaudit.kinds import REVIEWED
 from cohaudit.model import build_model, check_ready, load_weights, resolve_device
 from cohaudit.progress import Progress, SilentProgress
 from cohaudit.results import Audit, Evidence, Neighbor, Preview, Skipped, Subject
 from cohaudit.settings_used import refuse_meaningless, used_settings
 from cohaudit.subsample import choose_samples
+from cohaudit.suppressions import Suppression, active, match, read_suppressions, told_suppressed
 
 Integers = NDArray[np.int64]
 ROOT = "(model)"
@@ -53,6 +56,7 @@ def scan_checkpoint(config: Config, checkpoint: Path, progress: Progress) -> Aud
         CohauditError: If checkpoint, model or data cannot be used, or the certificate fails.
     """
     device = resolve_device(config.device)
+    entries = _reviewed(config)
     stages = _Stages(progress)
     with stages("open the checkpoint"):
         loaded = load_checkpoint(checkpoint, weights=config.weights, trust=config.trust_checkpoint)
@@ -62,7 +66,7 @@ def scan_checkpoint(config: Config, checkpoint: Path, progress: Progress) -> Aud
     with stages("open the data"):
         dataset = open_dataset(config)
     about = _About(loaded.path, loaded.sha256, loaded.format, config.model)
-    return _audit(model, dataset, config, device, about, stages)
+    return _audit(model, dataset, config, device, about, stages, entries)
 
 
 def scan(
@@ -103,6 +107,7 @@ def scan(
         )
     if class_names is not None:
         config = config.updated({"class_names": tuple(class_names)})
+    entries = _reviewed(config)
     stages = _Stages(progress or SilentProgress())
     with stages("open the data"):
         opened = as_dataset(dataset, config)
@@ -110,7 +115,7 @@ def scan(
     parameter = next(model.parameters(), None)
     device = torch.device("cpu") if parameter is None else parameter.device
     about = _About("(in memory)", "", "(in memory)", type(model).__qualname__)
-    return _audit(model, opened, config, device, about, stages)
+    return _audit(model, opened, config, device, about, stages, entries)
 
 
 class _About:
@@ -142,6 +147,7 @@ def _audit(
     device: torch.device,
     about: _About,
     stages: _Stages,
+    entries: Sequence[Suppression],
 ) -> Audit:
     gates = [parse_gate(text) for text in config.fail_on]
     refuse_unknown_names(gates, _layer_names(model), dataset.class_names)
@@ -161,14 +167,19 @@ def _audit(
         resampling = Resampling(config.bootstrap, config.confidence, config.seed)
         judged = judge(measured, compared, source, config, resampling, scope)
     with stages("gather the evidence"):
-        evidence = _evidence(judged.neighbors, source)
+        today = date.today()
+        hashed = range(len(chosen)) if active(entries, today) else judged.neighbors
+        hashes = {i: dataset.content_hash(int(chosen[i])) for i in hashed}
+        found = match(entries, hashes, judged.samples["label"].tolist(), today)
+        judged, suppressed = _suppress(judged, found.samples)
+        evidence = _evidence(judged.neighbors, source, hashes)
         previews = _previews(evidence, source, dataset, chosen)
     audit = Audit(
         version=__version__,
         subject=_subject(dataset, len(chosen), measured, about),
         settings=used_settings(config, device.type),
         sanity=judged.sanity,
-        notices=judged.notices,
+        notices=(*judged.notices, *found.notices),
         coherence=judged.coherence,
         layers=judged.layers,
         classes=judged.classes,
@@ -177,6 +188,7 @@ def _audit(
         cosine_error=judged.cosine_error,
         representation=scope.representation,
         evidence=evidence,
+        suppressed=suppressed,
         previews=previews,
         risk=judged.risk,
         certificate=measured.certificate,
@@ -248,7 +260,37 @@ def _subject(dataset: LabeledDataset, samples: int, measured: Measurement, about
     )
 
 
-def _evidence(neighbors: Mapping[int, tuple[Pairs, Pairs]], source: Source) -> tuple[Evidence, ...]:
+def _reviewed(config: Config) -> Sequence[Suppression]:
+    """Return the suppressions, before anything expensive happens: the file is written by hand."""
+    return read_suppressions(config.base / config.suppressions) if config.suppressions else ()
+
+
+def _suppress(
+    judged: Judgment, cleared: Mapping[int, Suppression]
+) -> tuple[Judgment, tuple[Suppression, ...]]:
+    """Take out of the suspects those that a person found to be right; their suspicion stays as measured."""
+    taken = {i: cleared[i] for i in judged.neighbors if i in cleared}
+    table = judged.samples
+    suspect = table["suspect"].to_numpy(copy=True)
+    suspect[list(taken)] = False
+    kind, certainty = table["kind"].to_numpy(copy=True), table["certainty"].to_numpy(copy=True)
+    kind[list(taken)], certainty[list(taken)] = REVIEWED, 1.0
+    left = table["label"][suspect].value_counts()
+    suppressed = tuple(replace(entry, id=str(table["id"].iat[i])) for i, entry in taken.items())
+    told = filter(None, [told_suppressed(suppressed)])
+    remaining = replace(
+        judged,
+        notices=(*judged.notices, *told),
+        samples=table.assign(suspect=suspect, kind=kind, certainty=certainty),
+        classes=tuple(replace(one, suspects=int(left.get(one.name, 0))) for one in judged.classes),
+        neighbors={i: pairs for i, pairs in judged.neighbors.items() if i not in taken},
+    )
+    return remaining, suppressed
+
+
+def _evidence(
+    neighbors: Mapping[int, tuple[Pairs, Pairs]], source: Source, hashes: Mapping[int, str]
+) -> tuple[Evidence, ...]:
     def named(pairs: Pairs) -> tuple[Neighbor, ...]:
         return tuple(
             Neighbor(source.ids[j], source.class_names[source.labels[j]], cosine, twice)
@@ -256,7 +298,7 @@ def _evidence(neighbors: Mapping[int, tuple[Pairs, Pairs]], source: Source) -> t
         )
 
     return tuple(
-        Evidence(source.ids[i], named(supporters), named(opponents))
+        Evidence(source.ids[i], named(supporters), named(opponents), hashes[i])
         for i, (supporters, opponents) in neighbors.items()
     )
 

@@ -139,6 +139,11 @@ class Config:
         "Risk values from which the level is moderate, high, severe: quarters of its range.",
         _SHARE,
     )
+    suppressions: str = _judge(
+        "",
+        "File of suspects that a person has found to be right: they are no suspects any more.",
+        path=True,
+    )
     fail_on: tuple[str, ...] = _judge(
         (), "Gate: fail (exit code 1) when this holds, e.g. 'risk>=high' or 'suspects>2%'."
     )

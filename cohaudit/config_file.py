@@ -62,7 +62,7 @@ def find_config(checkpoint: Path) -> Path | None:
         if is_file(candidate):
             return candidate
     pyproject = Path(PYPROJECT)
-    if is_file(pyproject) and _pyproject_table(_read_toml(pyproject)) is not None:
+    if is_file(pyproject) and _pyproject_table(read_toml(pyproject)) is not None:
         return pyproject
     return None
 
@@ -84,6 +84,24 @@ def require_subject(config: Config) -> None:
             )
 
 
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Raises:
+        ConfigError: When it cannot be read, or is no TOML in UTF-8.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise ConfigError(
+            str(path), f"cannot be read ({error.strerror})", "name a file that can be read"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(str(path), f"is not UTF-8 (byte {error.start})", "save it as UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(str(path), f"is not valid TOML: {error}", "correct that line") from None
+
+
 def option_name(key: str) -> str:
     """Return the command-line option of a key; one that takes KEY=VALUE is in the singular."""
     return "--" + key.replace("_", "-").replace("-args", "-arg")
@@ -98,7 +116,7 @@ def is_file(path: Path) -> bool:
 
 
 def _read_settings(path: Path) -> dict[str, Any]:
-    content = _read_toml(path)
+    content = read_toml(path)
     if path.name != PYPROJECT:
         return content
     table = _pyproject_table(content)
@@ -111,19 +129,6 @@ def _pyproject_table(content: dict[str, Any]) -> dict[str, Any] | None:
     tool = content.get("tool")
     table = tool.get("cohaudit") if isinstance(tool, dict) else None
     return table if isinstance(table, dict) else None
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise ConfigError(
-            str(path), f"cannot be read ({error.strerror})", "name a file that can be read"
-        ) from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(str(path), f"is not UTF-8 (byte {error.start})", "save it as UTF-8") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(str(path), f"is not valid TOML: {error}", "correct that line") from None
 
 
 def _given_here(config: Config, key: str, value: Any) -> Any:

@@ -13,8 +13,10 @@ from typing import Any
 
 import pandas as pd
 
+from cohaudit.config_values import toml_value
 from cohaudit.errors import MissingExtraError, ReportError
 from cohaudit.results import Audit, Preview
+from cohaudit.suppressions import TABLE
 
 
 def export(audit: Audit, kind: str, every: bool = False) -> bytes:
@@ -33,6 +35,16 @@ def export(audit: Audit, kind: str, every: bool = False) -> bytes:
         ReportError: If the audit judged no sample.
         MissingExtraError: If Parquet is wanted and cannot be written.
     """
+    require_judged(audit)
+    return _FORMS[kind](audit, every)
+
+
+def require_judged(audit: Audit) -> None:
+    """Make sure that an audit says something about labels.
+
+    Raises:
+        ReportError: If it judged no sample.
+    """
     if not audit.samples["suspicion"].notna().any():
         reasons = [part.reason for part in audit.skipped if part.name == "suspicion"]
         found = f"no sample was judged: {reasons[0]}" if reasons else "no sample was judged"
@@ -43,7 +55,6 @@ def export(audit: Audit, kind: str, every: bool = False) -> bytes:
             f"no label was judged: {audit.sanity.reason}",
             "correct that, and run cohaudit scan again",
         )
-    return _FORMS[kind](audit, every)
 
 
 def ranked(audit: Audit, every: bool) -> pd.DataFrame:
@@ -110,6 +121,40 @@ def _label_studio(audit: Audit, every: bool) -> bytes:
     )
 
 
+def _suppressions(audit: Audit, every: bool) -> bytes:
+    """Return a file of suppressions with an entry for each suspect, for a person to complete."""
+    content = {evidence.id: evidence.content for evidence in audit.evidence}
+    rows = _records(ranked(audit, False))
+    missing = [row["id"] for row in rows if row["id"] not in content]
+    if missing:
+        found = "the audit holds no hash of its content"
+        raise ReportError(f"sample {missing[0]!r:.80}", found, "run cohaudit scan again")
+    # equal samples with one label are one entry
+    once = {(content[row["id"]], row["label"]): row for row in reversed(rows)}
+    entries = (_entry(row, sample) for (sample, _), row in reversed(once.items()))
+    return _text(_REVIEW + "".join(entries))
+
+
+def _entry(row: dict[str, Any], content: str) -> str:
+    return f"""
+# suspicion {row["suspicion"]:.4f}; the other samples say {toml_value(row["suggested"])}
+[[{TABLE}]]
+sample = {toml_value(content)}
+label = {toml_value(row["label"])}
+id = {toml_value(row["id"])}
+reviewer = ""
+reason = ""
+"""
+
+
+_REVIEW = """\
+# Suspects to look at, most suspicious first. Keep an entry only where the label is right after all, and fill
+# in who found that (reviewer) and why (reason): such a sample is no suspect any more. Delete all the others.
+# An entry can end: expires = 2027-06-30 makes its sample a suspect again from that day on.
+# Name this file as `suppressions` in cohaudit.toml, or with --suppressions.
+"""
+
+
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
 
@@ -155,14 +200,16 @@ _FORMS: dict[str, Callable[[Audit, bool], bytes]] = {
     "keep": _keep,
     "label-studio": _label_studio,
     "cleanlab": _cleanlab,
+    "suppressions": _suppressions,
 }
 
 KINDS = tuple(_FORMS)
 """What can be written: the suspects as a table (csv, jsonl, parquet) or as tasks (label-studio), the ids of
-the other samples (keep), or cleanlab's columns (cleanlab)."""
+the other samples (keep), cleanlab's columns (cleanlab), or a file of suspects to look at (suppressions)."""
 
 NAMES = {
     **{kind: f"suspects.{kind}" for kind in ("csv", "jsonl", "parquet")},
     **{"keep": "keep.txt", "label-studio": "tasks.json", "cleanlab": "cleanlab.csv"},
+    "suppressions": "suppressions.toml",
 }
 """Kind → how its file is called unless the user names it."""

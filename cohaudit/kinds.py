@@ -15,6 +15,8 @@ Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 KINDS = ("typical", "mislabeled", "ambiguous", "rare", "duplicate")
+REVIEWED = "reviewed"
+"""What a suspect is that a person found to be right (`suppressions`)."""
 TYPICAL, MISLABELED, AMBIGUOUS, RARE, DUPLICATE = range(len(KINDS))
 
 

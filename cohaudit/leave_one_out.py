@@ -151,7 +151,7 @@ class Suspicion:
         probability: Of carrying a wrong label, [N].
         evidence: Log-odds of the given label by the other samples alone; the lower, the more suspect, [N].
         expected: Probability of each label by the other samples alone, [N, C].
-        memorization: How far the network gives the label only because it saw the sample, 0 to 1, [N].
+        memorization: How far the label can only be given by a network that saw the sample, 0 to 1, [N].
         margin: Leave-one-out score of the given label minus the best other one, [N].
         suggested: The label that the other samples give; the given one where that is best, [N].
         accuracy: Share of the given labels that leave-one-out prediction finds.
@@ -245,11 +245,12 @@ def suspect_labels(
 
 
 def _memorization(each: Sequence[Array], labels: Integers) -> Array:
-    """Return 1 − q p where the network gives the label, else 0, [N].
+    """Return how far the label can only be given by a network that saw the sample, [N].
 
-    q is the probability that a network gives the label which was trained without the sample, and p what this
-    one gives it: of a sample that is hard to fit it is still below 1. Feldman & Zhang (NeurIPS 2020, eq. 2)
-    measure the same by training hundreds of networks with and without each sample.
+    1 − q, with q the probability that a network gives the label which was trained without the sample. Where
+    this one gives it, 1 − q p, with p the probability that it gives: of a sample that is hard to fit p is
+    still below 1. Feldman & Zhang (NeurIPS 2020, eq. 2) measure the same by training hundreds of networks
+    with and without each sample.
 
     Args:
         each: All predictions, the network's own answer last, [N, C] each.
@@ -258,5 +259,6 @@ def _memorization(each: Sequence[Array], labels: Integers) -> Array:
     scores, _ = heard_together(each, labels, MILD)
     expected = expected_labels(scores, fit_label_noise(scores, labels).sharpness)
     rows = np.arange(len(labels))
-    memorized: Array = 1 - expected[rows, labels] * each[-1][rows, labels]
-    return np.where(each[-1].argmax(1) == labels, memorized, 0.0)
+    without, own = expected[rows, labels], each[-1][rows, labels]
+    memorized: Array = 1 - np.where(each[-1].argmax(1) == labels, without * own, without)
+    return memorized

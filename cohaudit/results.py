@@ -13,6 +13,8 @@ from typing import Literal
 
 import pandas as pd
 
+from cohaudit.suppressions import Suppression
+
 SCHEMA_VERSION = "1.0"
 
 Level = Literal["low", "moderate", "high", "severe"]
@@ -151,6 +153,8 @@ class Evidence:
     """Samples with the largest positive cosine, strongest first."""
     opponents: tuple[Neighbor, ...]
     """Samples with the most negative cosine, strongest first."""
+    content: str
+    """Hash of the suspect's input: what a suppression names it by."""
 
 
 @dataclass(frozen=True)
@@ -304,6 +308,8 @@ class Audit:
     """What leave-one-out prediction sees of a sample, such as 'the input of layer fc1'; empty without any."""
     evidence: tuple[Evidence, ...]
     """For the suspects, most suspicious first."""
+    suppressed: tuple[Suppression, ...]
+    """Samples that would be suspects, had no person found their labels right; most suspicious first."""
     previews: Mapping[str, Preview]
     """Sample id → what to show, for every sample that `evidence` names."""
     risk: Risk | Skipped

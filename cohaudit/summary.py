@@ -121,7 +121,7 @@ def _notice(notice: str) -> Text:
 
 def _findings(audit: Audit) -> list[RenderableType]:
     tables = Columns([_layers(audit.layers), *_classes(audit)], padding=(0, 3))
-    return [tables, "", *_suspects(audit), ""]
+    return [tables, "", *_suspects(audit), *_suppressed(audit), ""]
 
 
 def _layers(layers: Sequence[Layer]) -> Table:
@@ -157,6 +157,19 @@ def _suspects(audit: Audit) -> list[RenderableType]:
         names = (_cell(str(row[column])) for column in ("id", "label", "suggested"))
         table.add_row(*names, f"{row['suspicion']:.2f}")
     return [head, _with_rest(table, len(suspects) - len(top))]
+
+
+def _suppressed(audit: Audit) -> list[RenderableType]:
+    """Return the suspects that are not counted, each with who says so and why."""
+    if not audit.suppressed:
+        return []
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("Suppressed", "label", "by", "reason", "until"):
+        table.add_column(name, overflow="fold")
+    for entry in audit.suppressed[:MOST_SUSPECTS]:
+        texts = (entry.id, entry.label, entry.reviewer, entry.reason, entry.expires or "for good")
+        table.add_row(*map(_cell, texts))
+    return [_with_rest(table, len(audit.suppressed) - MOST_SUSPECTS)]
 
 
 def _certificate(audit: Audit) -> Text:
@@ -207,7 +220,7 @@ def _table(name: str, *numbers: str) -> Table:
 
 
 def _with_rest(table: Table, rest: int) -> Table:
-    if rest:
+    if rest > 0:
         table.add_row(Text(f"and {rest:,} more", "dim"))
     return table
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 from typing import Literal
 
@@ -11,6 +12,7 @@ import pandas as pd
 from PIL import Image
 
 from cohaudit import results
+from cohaudit.suppressions import Suppression
 
 HOSTILE = (
     "<script>alert('name')</script>",
@@ -33,6 +35,7 @@ def make_audit(
     layers: int = 5,
     samples: int = 240,
     suspects: int = 12,
+    suppressed: int = 0,
     evidence: int = 5,
     kind: PreviewKind = "image",
     image_side: int = 8,
@@ -67,6 +70,7 @@ def make_audit(
         cosine_error=0.015625,
         representation="the input of layer body.1.fc",
         evidence=found,
+        suppressed=_suppressed(table, class_names, suppressed),
         previews=_previews(rng, found, kind, image_side, hostile),
         risk=_risk() if auditable else results.Skipped("risk", "the model is not auditable"),
         certificate=_certificate(),
@@ -125,6 +129,17 @@ def _samples(
     )
 
 
+def _suppressed(table: pd.DataFrame, names: list[str], count: int) -> tuple[Suppression, ...]:
+    """Return entries for the last samples of the table, which are then no suspects."""
+    return tuple(
+        Suppression(
+            content(i), label, f"Ada of {names[-1]}", f"odd, but a {label}", i, "2027-06-30" * (k % 2)
+        )
+        for k, (i, label) in enumerate(zip(table["id"][-count:], table["label"][-count:], strict=True))
+        if count
+    )
+
+
 def _evidence(rng: np.random.Generator, table: pd.DataFrame, per_side: int) -> tuple[results.Evidence, ...]:
     suspects = table[table["suspect"]].sort_values("suspicion", ascending=False)
     per_side = min(per_side, (len(table) - 1) // 2)
@@ -137,7 +152,7 @@ def _evidence(rng: np.random.Generator, table: pd.DataFrame, per_side: int) -> t
             results.Neighbor(i, name, c, k == 0) for k, (i, name, c) in enumerate(pairs[:per_side])
         )
         opponents = tuple(results.Neighbor(i, name, -c, False) for i, name, c in pairs[per_side:])
-        found.append(results.Evidence(sample_id, supporters, opponents))
+        found.append(results.Evidence(sample_id, supporters, opponents, content(sample_id)))
     return tuple(found)
 
 
@@ -155,6 +170,11 @@ def _previews(
         "none": lambda: results.Preview("none"),
     }[kind]
     return {sample_id: make() for sample_id in dict.fromkeys(named)}
+
+
+def content(sample_id: str) -> str:
+    """Return what a sample's hash could be."""
+    return "sha256:" + hashlib.sha256(sample_id.encode()).hexdigest()
 
 
 def png(rng: np.random.Generator, side: int) -> str:

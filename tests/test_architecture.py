@@ -15,7 +15,8 @@ import pytest
 import cohaudit
 
 PACKAGE = Path(cohaudit.__file__).parent
-LONGEST_FILE = 330
+LONGEST_FILE = 360
+"""As long as the list of all figures in results, each with its docstring."""
 LONGEST_OF_GRADIENTS = 400
 """The pass over the data and the plan for it are each one subject, and not short."""
 
@@ -30,11 +31,13 @@ READS_RESULTS_ONLY = (
     "cohaudit.summary",
 )
 PURE = (
-    *("cohaudit.coherence", "cohaudit.label_noise", "cohaudit.leave_one_out", "cohaudit.memorization"),
-    *("cohaudit.neighbors", "cohaudit.risk", "cohaudit.sanity"),
+    *("cohaudit.class_noise", "cohaudit.coherence", "cohaudit.duplicates", "cohaudit.kinds"),
+    *("cohaudit.label_noise", "cohaudit.leave_one_out", "cohaudit.memorization", "cohaudit.neighbors"),
+    *("cohaudit.risk", "cohaudit.sanity"),
 )
 PURE_MAY_IMPORT = {
-    *("cohaudit.config", "cohaudit.errors", "cohaudit.label_noise", "cohaudit.neighbors", "cohaudit.results"),
+    *("cohaudit.class_noise", "cohaudit.config", "cohaudit.errors", "cohaudit.label_noise"),
+    *("cohaudit.neighbors", "cohaudit.results"),
     *("numpy", "pandas", "torch"),
     *("__future__", "collections", "dataclasses", "functools", "itertools", "math", "typing"),
 }

@@ -50,7 +50,6 @@ def test_few_networks_already_tell_who_is_memorized(tmp_path: Path, monkeypatch:
     rows = {row["method"]: row for row in memorized.judge(case, 200, 6, NOWHERE)}
     assert rows["cohaudit"]["pearson"] > 0.3
     assert {"loss", "GraNd", "feature kNN 20", "the other half of the networks"} <= set(rows)
-    memorized.show(list(rows.values()), Console(file=(tmp_path / "said").open("w"), width=150))
 
 
 @pytest.mark.filterwarnings("ignore:.*:DeprecationWarning")

@@ -104,11 +104,12 @@ def report(audit: Path, out: Path | None) -> None:
 @click.option(
     "--format",
     "kind",
-    type=click.Choice(["csv", "jsonl", "parquet", "keep", "label-studio", "cleanlab"]),
+    type=click.Choice(["csv", "jsonl", "parquet", "keep", "label-studio", "cleanlab", "suppressions"]),
     default="csv",
     show_default=True,
     help="csv, jsonl, parquet: the suspects as a table. label-studio: as tasks, with the suggested labels. "
-    "keep: the ids of all other samples. cleanlab: its columns, for every sample.",
+    "keep: the ids of all other samples. cleanlab: its columns, for every sample. suppressions: a file to "
+    "note in which suspects are right after all.",
 )
 @click.option("--all", "every", is_flag=True, help="List every sample, most suspicious first.")
 @click.option(
@@ -123,11 +124,57 @@ def export(audit: Path, kind: str, every: bool, out: Path | None) -> None:
     The dataset itself is neither read nor changed.
     """
     from cohaudit import export as exporting
-    from cohaudit.report import read_audit, write_file
+    from cohaudit.report import read_audit, refuse_existing, write_file
 
     content = exporting.export(read_audit(audit), kind, every)
-    written = write_file(out or audit.parent / exporting.NAMES[kind], content)
+    target = out or audit.parent / exporting.NAMES[kind]
+    if kind == "suppressions":  # what is there already may be the notes of a person
+        refuse_existing(target)
+    written = write_file(target, content)
     write_out(f"Written: {printable(str(written))}\n")
+
+
+@main.command()
+@click.argument("audit", type=click.Path(path_type=Path), metavar="AUDIT.JSON")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    required=True,
+    help="The data that was audited: .npz, .safetensors, .csv, .parquet or an image folder.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="NEW",
+    required=True,
+    help="File or folder to write; a list of all changes goes to NEW.changes.csv. Neither may exist.",
+)
+@click.option("--drop", is_flag=True, help="Leave the suspects out, in place of correcting their labels.")
+@click.option(
+    "--only",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Change only the suspects whose ids are in this text file, one a line.",
+)
+@click.option("--labels", default="", help="Key or column that holds the labels [default: as in the scan].")
+@click.option("--ids", default="", help="Key or column that holds the ids [default: as in the scan].")
+def correct(audit: Path, data: Path, out: Path, drop: bool, only: Path | None, labels: str, ids: str) -> None:
+    """Write a copy of the audited data in which each suspect has the label that is suggested.
+
+    The data itself is not changed, and all else in the copy is as it was. Look at the suspects first, and
+    name those that are wrong with --only.
+    """
+    from cohaudit.correct import correct as write_copy
+    from cohaudit.report import read_audit
+
+    done = write_copy(read_audit(audit), data, out, drop=drop, only=only, labels=labels, ids=ids)
+    many, rest = len(done.changes), done.samples - len(done.changes)
+    what = f"{many:,} sample{'s' * (many != 1)} {'left out' if drop else 'relabeled'}, {rest:,} as before"
+    write_out(f"Written: {printable(str(done.copy))} ({what})\n")
+    write_out(f"Changes: {printable(str(done.log))}\n")
+    for notice in done.notices:
+        write_out(f"Note: {printable(notice)}\n")
 
 
 @main.command()

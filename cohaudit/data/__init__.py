@@ -3,11 +3,22 @@
 One file per kind: `_arrays` (.npz, .safetensors, arrays in memory), `_table` (.csv, .parquet), `_images`
 (a folder of class folders), `_torch_dataset` (a map-style torch Dataset, from Python or from a factory).
 Every kind is a `LabeledDataset`, in a fixed order, checked when opened; docs/data.md is the user's side.
+`originals` writes corrected copies of those that are stored.
 """
 
 from cohaudit.data._dataset import LabeledDataset
 from cohaudit.data._inputs import Inputs
-from cohaudit.data._open import as_dataset, open_dataset
+from cohaudit.data._open import as_dataset, hash_original, open_dataset, open_original
 from cohaudit.data._torch_dataset import from_torch
+from cohaudit.data.originals import Original
 
-__all__ = ["Inputs", "LabeledDataset", "as_dataset", "from_torch", "open_dataset"]
+__all__ = [
+    "Inputs",
+    "LabeledDataset",
+    "Original",
+    "as_dataset",
+    "from_torch",
+    "hash_original",
+    "open_dataset",
+    "open_original",
+]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,10 +13,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 
 from cohaudit.errors import DataError
 
 Array = npt.NDArray[Any]
+
+Change = Callable[[str, Any], Any]
+"""Name of an array and the array → the array in its place."""
 
 _REMEDY = "check that the file is complete; write it again with the program that made it"
 
@@ -35,6 +39,18 @@ class ArrayFile(Protocol):
 
         Raises:
             DataError: If it cannot be read without running code.
+        """
+
+    def copy(self, target: Path, change: Change, changed: Collection[str]) -> None:
+        """Write a file of the same kind with the same arrays.
+
+        Args:
+            target: The file to make.
+            change: Gives the new array for a name and its array; torch's for .safetensors.
+            changed: Names of the arrays that go through `change`; the others are copied.
+
+        Raises:
+            DataError: If an array cannot be read.
         """
 
 
@@ -60,6 +76,24 @@ class _Npz:
             raise DataError(where, "is not an array", _REMEDY)
         return array
 
+    def copy(self, target: Path, change: Change, changed: Collection[str]) -> None:
+        names = self.names()
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise DataError(f"{self._path}, array {twice!r}", "occurs twice", _REMEDY)
+        with zipfile.ZipFile(self._path) as original, zipfile.ZipFile(target, "w") as written:
+            for name, stored in zip(names, original.infolist(), strict=True):
+                entry = zipfile.ZipInfo(stored.filename, stored.date_time)
+                entry.compress_type = stored.compress_type
+                with written.open(entry, "w", force_zip64=True) as file:
+                    if name in changed and stored.filename.endswith(".npy"):
+                        array = np.asarray(change(name, self.read(name)))
+                        np.lib.format.write_array(file, array, allow_pickle=False)
+                        continue
+                    with _reading(f"{self._path}, array {name!r}"):
+                        content = original.read(stored)
+                    file.write(content)
+
 
 class _Safetensors:
     def __init__(self, path: Path, file: Any) -> None:
@@ -77,6 +111,15 @@ class _Safetensors:
             tensor: torch.Tensor = self._file.get_tensor(name)
         # numpy has no bfloat16 and no float8
         return (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+
+    def copy(self, target: Path, change: Change, changed: Collection[str]) -> None:
+        tensors = {}
+        for name in self.names():
+            with _reading(f"{self._path}, array {name!r}"):
+                tensors[name] = self._file.get_tensor(name)
+            if name in changed:
+                tensors[name] = change(name, tensors[name])
+        save_file(tensors, target, metadata=self._file.metadata())
 
 
 @contextmanager

@@ -24,6 +24,8 @@ from cohaudit.results import Preview
 INPUT_KEYS = ("inputs", "images", "data", "features", "x", "x_train", "train_images")
 LABEL_KEYS = ("labels", "targets", "y", "y_train", "train_labels")
 ID_KEYS = ("ids", "id")
+CLASS_KEYS = ("class_names", "classes")
+"""Arrays of one name a class, not of a row a sample."""
 
 _CHANNELS = (1, 3, 4)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
@@ -9,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cohaudit.data._ids import check_ids, name_sample
-from cohaudit.data._inputs import Inputs, equal, stack
+from cohaudit.data._inputs import Inputs, content, equal, stack
 from cohaudit.data._labels import encode_labels
 from cohaudit.errors import DataError
 from cohaudit.results import Preview
@@ -82,6 +83,17 @@ class LabeledDataset(ABC):
             DataError: If an input cannot be read, holds NaN or infinity, or differs in shape from the others.
         """
         return stack([self.sample(i) for i in indices], [self.where(i) for i in indices])
+
+    def content_hash(self, index: int) -> str:
+        """Return what tells one sample's input from others: 'sha256:' and 64 hex digits.
+
+        The SHA-256 of the input as the model gets it: name, type, shape and bytes of each of its tensors,
+        those of a dict in the order of their names. Id, label and position are no part of it.
+
+        Raises:
+            DataError: If the input cannot be read.
+        """
+        return "sha256:" + hashlib.sha256(content(self.sample(index))).hexdigest()
 
     @abstractmethod
     def sample(self, index: int) -> Inputs:

@@ -69,9 +69,8 @@ class ImageFolder(LabeledDataset):
         transform: Transform | None = None,
     ) -> None:
         self._root, self._files, self._transform = root, list(files), transform
-        digest, modes, sizes = hashlib.sha256(), set(), []
+        modes, sizes = set(), []
         for file in files:
-            digest.update(f"{file.as_posix()}\0{hash_file(root / file)}\n".encode("utf-8", "surrogateescape"))
             with _opened(root / file) as image:
                 modes.add(image.mode)
                 sizes.append(image.size)
@@ -79,7 +78,8 @@ class ImageFolder(LabeledDataset):
             _check_sizes(source, files, sizes)
         self._grey = modes <= _GREY | _SCALED_GREY
         ids = [file.as_posix() for file in files]
-        super().__init__(source, digest.hexdigest(), ids, [file.parts[0] for file in files], class_names)
+        digest = hash_images(root, files)
+        super().__init__(source, digest, ids, [file.parts[0] for file in files], class_names)
 
     @property
     def preparation(self) -> str:
@@ -105,15 +105,24 @@ class ImageFolder(LabeledDataset):
 
 
 def open_images(path: Path, config: Config) -> ImageFolder:
-    """Open a folder of class folders.
+    """Open a folder of class folders; see `list_images` for the files.
+
+    Raises:
+        DataError: If there are no class folders, a class folder has no image, or a file is no image.
+    """
+    return ImageFolder(config.data, path, list_images(path), config.class_names, load_transform(config))
+
+
+def list_images(path: Path) -> list[Path]:
+    """Return the files of the samples in a folder of class folders, relative to it and sorted.
 
     Hidden files and folders are left out, and so are files beside the class folders unless they are images;
     everything else in a class folder must be an image.
 
     Raises:
-        DataError: If there are no class folders, a class folder has no image, or a file is no image.
+        DataError: If there are no class folders, or a class folder has no image.
     """
-    entries = _visible(path)
+    entries = _entries(path)
     folders = [entry for entry in entries if entry.is_dir()]
     stray = [
         entry
@@ -133,14 +142,38 @@ def open_images(path: Path, config: Config) -> ImageFolder:
                 str(folder), "the class folder holds no image", "add images of the class, or remove it"
             )
         files += inside
-    relative = sorted(file.relative_to(path) for file in files)
-    return ImageFolder(config.data, path, relative, config.class_names, load_transform(config))
+    return sorted(file.relative_to(path) for file in files)
 
 
-def _visible(folder: Path) -> list[Path]:
-    """Return a folder's entries, sorted, without the hidden ones."""
+def every_file(path: Path) -> list[Path]:
+    """Return all files below a folder, hidden ones and all, relative to it and sorted.
+
+    Raises:
+        DataError: If a folder cannot be read, or a link leads nowhere or in a circle.
+    """
+    return sorted(file.relative_to(path) for file in _files(path, (), hidden=True))
+
+
+def hash_images(root: Path, files: Sequence[Path]) -> str:
+    """Return the SHA-256 of every file's relative path and content, in hex.
+
+    Args:
+        root: The folder.
+        files: Relative to it, in order.
+
+    Raises:
+        DataError: If one cannot be read.
+    """
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(f"{file.as_posix()}\0{hash_file(root / file)}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+def _entries(folder: Path, hidden: bool = False) -> list[Path]:
+    """Return a folder's entries, sorted, without the hidden ones unless these are wanted too."""
     try:
-        entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+        entries = sorted(entry for entry in folder.iterdir() if hidden or not entry.name.startswith("."))
     except OSError as error:
         raise DataError(str(folder), f"cannot be read: {error.strerror}", "check its permissions") from error
     broken = next((entry for entry in entries if not entry.exists()), None)
@@ -149,14 +182,14 @@ def _visible(folder: Path) -> list[Path]:
     return entries
 
 
-def _files(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
+def _files(folder: Path, above: tuple[Path, ...], hidden: bool = False) -> Iterator[Path]:
     """Return all files below a folder, following links, but not in circles."""
     real = folder.resolve()
     if real in above:
         raise DataError(str(folder), f"links back to {real}", "remove the link: its images would count twice")
-    for entry in _visible(folder):
+    for entry in _entries(folder, hidden):
         if entry.is_dir():
-            yield from _files(entry, (*above, real))
+            yield from _files(entry, (*above, real), hidden)
         else:
             yield entry
 

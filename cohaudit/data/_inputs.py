@@ -73,10 +73,10 @@ def equal(a: Inputs, b: Inputs) -> bool:
 
 
 def content(value: Inputs) -> bytes:
-    """Return everything that makes an input what it is, as bytes to hash."""
-    return repr([(name, *_content(part)[:2]) for name, part in parts(value)]).encode() + b"".join(
-        _content(part)[2] for _, part in parts(value)
-    )
+    """Return everything that makes an input what it is, as bytes to hash; a dict has no order."""
+    named = sorted(parts(value), key=lambda part: part[0]) if isinstance(value, dict) else parts(value)
+    contents = [(name, *_content(part)) for name, part in named]
+    return repr([found[:3] for found in contents]).encode() + b"".join(found[3] for found in contents)
 
 
 def _content(tensor: torch.Tensor) -> tuple[str, tuple[int, ...], bytes]:

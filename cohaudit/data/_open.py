@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from cohaudit.config import Config
+from cohaudit.config_file import option_name
 from cohaudit.data._arrays import open_arrays
 from cohaudit.data._dataset import LabeledDataset, check_repeatable
 from cohaudit.data._describe import describe_inputs
-from cohaudit.data._images import open_images
+from cohaudit.data._fingerprint import hash_file
+from cohaudit.data._images import hash_images, list_images, open_images
 from cohaudit.data._names import setting
 from cohaudit.data._table import open_table
 from cohaudit.data._torch_dataset import from_torch, open_factory
+from cohaudit.data.originals import ArrayOriginal, CsvOriginal, ImageOriginal, Original, ParquetOriginal
 from cohaudit.errors import ConfigError, DataError
 from cohaudit.nearest import missing
 
@@ -26,6 +29,13 @@ _BY_SUFFIX: dict[str, Callable[[Path, Config], LabeledDataset]] = {
     ".safetensors": open_arrays,
     ".csv": open_table,
     ".parquet": open_table,
+}
+
+_ORIGINALS: dict[str, Callable[[Path, str, str, Sequence[str]], Original]] = {
+    ".npz": ArrayOriginal,
+    ".safetensors": ArrayOriginal,
+    ".csv": CsvOriginal,
+    ".parquet": ParquetOriginal,
 }
 
 
@@ -71,6 +81,50 @@ def as_dataset(data: Any, config: Config) -> LabeledDataset:
         return open_dataset(replace(config, data=str(data)))
     _refuse_keys(config, "data in memory", "inputs", "labels", "ids", "data_args", "transform")
     return _announced(from_torch(data, config.class_names))
+
+
+def hash_original(path: Path) -> str:
+    """Return the fingerprint of a stored dataset, as an audit records it.
+
+    Raises:
+        DataError: If it cannot be read, or is of a kind that is not stored as a whole.
+    """
+    _refuse_unstored(path)
+    return hash_images(path, list_images(path)) if path.is_dir() else hash_file(path)
+
+
+def open_original(path: Path, labels: str, ids: str, class_names: Sequence[str]) -> Original:
+    """Open a stored dataset to write a corrected copy of it.
+
+    Args:
+        path: A .npz, .safetensors, .csv or .parquet file, or a folder of class folders.
+        labels: As the configuration key of that name.
+        ids: Likewise.
+        class_names: In the order of the model's outputs.
+
+    Raises:
+        ConfigError: If `labels` or `ids` is given for an image folder.
+        DataError: If it cannot be read, or its ids or labels cannot be those of an audit.
+    """
+    _refuse_unstored(path)
+    if path.is_dir():
+        for key, value in (("labels", labels), ("ids", ids)):
+            if value:
+                raise ConfigError(option_name(key), "means nothing for an image folder", f"leave {key} out")
+        return ImageOriginal(path, class_names)
+    return _ORIGINALS[path.suffix.lower()](path, labels, ids, class_names)
+
+
+def _refuse_unstored(path: Path) -> None:
+    """Raise an error unless a path leads to a dataset that is stored as a whole."""
+    if not _exists(path) and _is_factory(str(path)):
+        raise DataError(
+            str(path),
+            "a dataset that code makes, not a file or folder: no copy of it can be written",
+            "list the suspects with cohaudit export AUDIT.JSON --format csv, and use the list in that code",
+        )
+    if not path.is_dir():
+        _opener(path)
 
 
 def _announced(dataset: LabeledDataset) -> LabeledDataset:

@@ -127,25 +127,33 @@ def open_table(path: Path, config: Config) -> TableDataset:
             "the label column is among the inputs" if inputs else f"no column besides {label!r} and the ids"
         )
         raise DataError(f"{source}, inputs", found, f"name the feature columns with {setting('inputs')}")
-    ids = _ids(table, id_column, source)
-    labels = _labels(table[label], config.class_names, config.data, ids)
+    ids = row_numbers(len(table)) if id_column is None else table_ids(table, id_column, source)
+    labels = table_labels(table[label], config.class_names, config.data, ids)
     return TableDataset(
         config.data, hash_file(path), table[inputs], labels, ids, config.class_names, load_transform(config)
     )
 
 
-def _ids(table: pd.DataFrame, column: str | None, source: str) -> list[str]:
-    """Return the ids in a column as written, or row numbers."""
-    if column is None:
-        return row_numbers(len(table))
+def table_ids(table: pd.DataFrame, column: str, source: str) -> list[str]:
+    """Return the ids in a column as written."""
     values = table[column].astype(object).where(table[column].notna(), "").to_numpy()
     return as_ids(values, len(table), f"{source}, column {column!r}")
 
 
-def _labels(
+def table_labels(
     column: pd.Series[Any], class_names: Sequence[str], source: str, ids: Sequence[str]
 ) -> npt.NDArray[Any]:
-    """Return labels as numbers when all of them are, else as text; a class name is never 'missing'."""
+    """Return labels as numbers when all of them are, else as text; a class name is never 'missing'.
+
+    Args:
+        column: The labels, as written.
+        class_names: In the order of the model's outputs; may be empty.
+        source: The dataset, for messages.
+        ids: One id a sample.
+
+    Raises:
+        DataError: If a label is missing.
+    """
     written = column if is_numeric_dtype(column) else column.astype(str)
     blank = column.isna() | (written.isin(MISSING) & ~written.isin(class_names))
     if blank.any():

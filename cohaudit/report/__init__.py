@@ -3,13 +3,22 @@
 from cohaudit.report._encode import audit_to_json
 from cohaudit.report._read import read_audit
 from cohaudit.report.html import render_html
-from cohaudit.report.output import check_folder, write_file, write_html, write_report
+from cohaudit.report.output import (
+    check_folder,
+    refuse_existing,
+    working_folder,
+    write_file,
+    write_html,
+    write_report,
+)
 
 __all__ = [
     "audit_to_json",
     "check_folder",
     "read_audit",
+    "refuse_existing",
     "render_html",
+    "working_folder",
     "write_file",
     "write_html",
     "write_report",

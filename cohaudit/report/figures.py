@@ -229,5 +229,5 @@ def suspicion_histogram(suspicion: pd.Series[float], threshold: float) -> Markup
         axes.set_xlabel("suspicion; suspects are right of the dashed line")
 
     title = "How many samples have which suspicion"
-    description = f"{(suspicion >= threshold).sum()} of {len(suspicion)} samples are suspects."
+    description = f"{(suspicion >= threshold).sum()} of {len(suspicion)} samples reach the threshold."
     return draw_svg("suspicion", (_WIDTH, 200), title, description, draw)

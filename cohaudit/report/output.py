@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from cohaudit.errors import ReportError
@@ -81,6 +81,16 @@ def check_folder(out: Path) -> None:
         raise ReportError(f"--out {out}", f"{nearest} may not be written to", _ELSEWHERE)
 
 
+def refuse_existing(path: Path) -> None:
+    """Refuse to replace what is there.
+
+    Raises:
+        ReportError: There is something of that name.
+    """
+    if _exists(path):
+        raise ReportError(f"--out {path}", "exists already", "name something new, or move it away")
+
+
 def _exists(path: Path) -> bool:
     try:
         return path.exists() or path.is_symlink()
@@ -102,16 +112,26 @@ def _write(folder: Path, contents: Mapping[str, str | bytes]) -> list[Path]:
 
 
 def _write_aside(folder: Path, contents: Mapping[str, str | bytes]) -> None:
+    with working_folder(folder) as aside:
+        for file, content in contents.items():
+            data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
+            (aside / file).write_bytes(data)
+        for file in contents:
+            (aside / file).replace(folder / file)
+
+
+@contextlib.contextmanager
+def working_folder(folder: Path) -> Iterator[Path]:
+    """Give a folder to write in, inside `folder`: what is whole is renamed from there, the rest removed.
+
+    Args:
+        folder: Where the results are to go; made when there is none, and taken away again after an error.
+    """
     missing = [path for path in (folder, *folder.absolute().parents) if not _exists(path)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".cohaudit-") as name:
-            aside = Path(name)
-            for file, content in contents.items():
-                data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
-                (aside / file).write_bytes(data)
-            for file in contents:
-                (aside / file).replace(folder / file)
+            yield Path(name)
     except BaseException:
         for made in missing:
             with contextlib.suppress(OSError):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from markupsafe import Markup
 
+from cohaudit.kinds import REVIEWED
 from cohaudit.report._words import Text, count, number, percent, probability, prose, signed, text
 from cohaudit.report.figures import suspicion_histogram
 from cohaudit.report.thumbnails import Thumbnail, thumbnail
@@ -93,6 +95,18 @@ class KindView:
 
 
 @dataclass(frozen=True)
+class SuppressedRow:
+    """A sample that would be a suspect, had no person found its label right."""
+
+    id: Text
+    label: Text
+    suspicion: str
+    reviewer: Text
+    reason: str
+    until: str
+
+
+@dataclass(frozen=True)
 class Gallery:
     """The section."""
 
@@ -106,6 +120,7 @@ class Gallery:
     cards: tuple[Card, ...]
     more: str
     """Where the suspects are that are not shown; empty when all are."""
+    suppressed: tuple[SuppressedRow, ...]
 
 
 def build_gallery(audit: Audit) -> Gallery:
@@ -122,6 +137,7 @@ def build_gallery(audit: Audit) -> Gallery:
         histogram=suspicion_histogram(suspicion, threshold) if judged(audit) else None,
         cards=tuple(_cards(audit, shown)),
         more=_more(total, len(shown)),
+        suppressed=tuple(_suppressed(audit)),
     )
 
 
@@ -130,14 +146,17 @@ def _summary(audit: Audit, total: int, threshold: float) -> str:
         return "No sample is judged: the model is not auditable."
     if not judged(audit):
         return "No sample is judged: the suspicion was not measured, see what was skipped."
+    if total == 0 and audit.suppressed:
+        return f"Every sample that reaches a suspicion of {threshold:g} is suppressed, see below."
     if total == 0:
         return f"No sample reaches a suspicion of {threshold:g}: no label looks wrong."
     share = percent(total / max(len(audit.samples), 1))
     verb = "sample reaches" if total == 1 else "samples reach"
+    rest = f" {count(len(audit.suppressed))} more, listed last, are suppressed." if audit.suppressed else ""
     wrong = float(audit.samples["suspicion"][audit.samples["suspect"]].mean())
     return (
         f"{count(total)} {verb} a suspicion of {threshold:g}: {share} of the samples audited. "
-        f"By their suspicion, {percent(wrong)} of them are wrong."
+        f"By their suspicion, {percent(wrong)} of them are wrong.{rest}"
     )
 
 
@@ -146,6 +165,7 @@ MEANINGS = {
     "mislabeled": "the label is more likely wrong than right: the suspects below",
     "ambiguous": "the others are torn between two labels: hard, and more likely right than wrong",
     "rare": "the others say nothing of it: right and alone, keep it",
+    "reviewed": "a person found the label right: suppressed, listed last",
     "duplicate": "another sample is nearly the same to every layer",
 }
 
@@ -153,6 +173,8 @@ MEANINGS = {
 def _kinds(audit: Audit) -> Iterator[KindView]:
     for name, meaning in MEANINGS.items():
         own = audit.samples[audit.samples["kind"] == name]
+        if name == REVIEWED and own.empty:
+            continue
         yield KindView(
             name,
             count(len(own)),
@@ -177,6 +199,19 @@ def _more(total: int, shown: int) -> str:
     if total <= shown:
         return ""
     return f"{count(total - shown)} more suspects are in samples.csv, where the column suspect is True."
+
+
+def _suppressed(audit: Audit) -> Iterator[SuppressedRow]:
+    suspicion = dict(zip(audit.samples["id"], audit.samples["suspicion"], strict=True))
+    for entry in audit.suppressed:
+        yield SuppressedRow(
+            id=text(entry.id, 56),
+            label=text(entry.label, 28),
+            suspicion=probability(suspicion.get(entry.id, math.nan)),
+            reviewer=text(entry.reviewer, 40),
+            reason=prose(entry.reason),
+            until=prose(entry.expires) or "for good",
+        )
 
 
 def _cards(audit: Audit, shown: Sequence[Evidence]) -> Iterator[Card]:
