@@ -1,6 +1,6 @@
 """Per-sample gradients of a model over a dataset: exact norms and sums, sketches for cosines."""
 
-from cohaudit.gradients.answers import answers
+from cohaudit.gradients.forward import answers
 from cohaudit.gradients.measure import measure
 from cohaudit.gradients.measurement import MeasuredLayer, Measurement, Options
 from cohaudit.gradients.prepare import Source, check_model
