@@ -61,6 +61,7 @@ def test_numbers_tell_the_order(names: list[str], expected: list[str]) -> None:
         ["e10.pt", "e2.pth", "e3.pt"],
         ["e=10-loss=0.2.pt", "e=2-loss=0.9.pt"],  # one number rises as the other falls: which is it?
         ["e02.pt", "e2.pt"],
+        ["e10-b5.pt", "e2-b4.pt", "e3-b3.pt"],  # without the last one, an order there would be
     ],
     ids=lambda names: names[0],
 )

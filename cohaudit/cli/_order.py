@@ -32,18 +32,24 @@ def in_training_order(checkpoints: Sequence[Path]) -> list[Path]:
     """
     _refuse_twice(checkpoints)
     *earlier, last = checkpoints
-    return _by_number(checkpoints) or [*(_by_number(earlier) or earlier), last]
+    if _words(last) in map(_words, earlier):
+        return _by_number(checkpoints)
+    return [*_by_number(earlier), last]
 
 
-def _by_number(checkpoints: Sequence[Path]) -> list[Path] | None:
-    """Return the paths by number; None where that says nothing of their order."""
-    parts = [_NUMBER.split(str(path)) for path in checkpoints]
-    numbers = [[Decimal(number) for number in part[1::2]] for part in parts]
-    order = sorted(range(len(parts)), key=lambda i: numbers[i])
-    alike = all(part[::2] == parts[0][::2] for part in parts)
-    if not alike or not all(_follows(numbers[i], numbers[j]) for i, j in pairwise(order)):
-        return None
-    return [checkpoints[i] for i in order]
+def _words(path: Path) -> list[str]:
+    """Return what stands around the numbers of a path."""
+    return _NUMBER.split(str(path))[::2]
+
+
+def _by_number(checkpoints: Sequence[Path]) -> list[Path]:
+    """Return the paths by number; as they are where that says nothing of their order."""
+    numbers = [[Decimal(number) for number in _NUMBER.findall(str(path))] for path in checkpoints]
+    order = sorted(range(len(checkpoints)), key=lambda i: numbers[i])
+    alike = all(_words(path) == _words(checkpoints[0]) for path in checkpoints)
+    if alike and all(_follows(numbers[i], numbers[j]) for i, j in pairwise(order)):
+        return [checkpoints[i] for i in order]
+    return list(checkpoints)
 
 
 def _follows(before: list[Decimal], after: list[Decimal]) -> bool:
