@@ -5,9 +5,10 @@
     python benchmarks/detection.py --show                    show what was judged before
 
 Networks are trained on data whose wrong labels are known (see noisy.py and runs.py). At four stages of each
-training every method ranks the labels: from the checkpoint alone, from the whole run (AUM, CSL, forgetting),
-or from five more trainings (cleanlab out of sample). A case that was judged is not judged again; with
---again cohaudit is asked anew. Networks and answers are kept in benchmarks/.cache.
+training every method ranks the labels: from the checkpoint alone, from five even checkpoints up to it, from
+the whole run (AUM, CSL, forgetting), or from five more trainings (cleanlab out of sample). A case that was
+judged is not judged again; with --again cohaudit, and whoever sees five checkpoints, is asked anew. Networks
+and answers are kept in benchmarks/.cache.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from detectors import (
     weight_alignment,
 )
 from noisy import Noisy
-from ranking import OURS, show
+from ranking import FEW, OURS, show
 from rich.console import Console
 from runs import STAGES, Case, Run, cases, train
 from sklearn.metrics import average_precision_score, roc_auc_score
@@ -79,6 +80,20 @@ def by_us(run: Run, stage: str, cold: Measurement) -> list[Row]:
     found = suspect_labels([view.rows for view in cold.views], labels, cold.probability)
     row = {"method": OURS, "family": "single"} | ranked(-found.evidence, wrong)
     return [about(run, stage) | row | verdict(found, wrong, run.data.truth.numpy())]
+
+
+def by_few(run: Run, stage: str, cold: Measurement) -> list[Row]:
+    """Return a row per method that sees five even checkpoints up to a stage; their logits were kept."""
+    wrong, labels = run.data.wrong.numpy(), run.data.labels.numpy()
+    logits = run.logits[[epoch - 1 for epoch in run.even(stage)]]
+    earlier = [torch.from_numpy(z.astype(np.float32)).softmax(1).numpy() for z in logits[:-1]]
+    found = suspect_labels([view.rows for view in cold.views], labels, cold.probability, earlier)
+    ours = ranked(-found.evidence, wrong) | verdict(found, wrong, run.data.truth.numpy())
+    scores = from_trajectory(logits, run.data.labels)
+    rows = {OURS: ours} | {name: ranked(scores[name], wrong) for name in ("CSL", "AUM")}
+    return [
+        about(run, stage) | {"method": name + FEW, "family": "trajectory"} | row for name, row in rows.items()
+    ]
 
 
 def by_peers(run: Run, stage: str, cold: Measurement, model: nn.Module) -> list[Row]:
@@ -159,12 +174,12 @@ def judge_case(case: Case, folder: Path, again: bool) -> list[Row]:
     Args:
         case: Which.
         folder: Of the data.
-        again: Whether to ask cohaudit again; what the peers said is kept.
+        again: Whether to ask cohaudit again, and all that see five checkpoints; what else was said is kept.
     """
     torch.set_num_threads(1)
     kept = case.folder / "rows.json"
     rows: list[Row] = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else []
-    peers = [row for row in rows if row["method"] != OURS]
+    peers = [row for row in rows if row["method"] != OURS and not row["method"].endswith(FEW)]
     if rows and not again:
         return rows
     train(case, folder)
@@ -172,7 +187,7 @@ def judge_case(case: Case, folder: Path, again: bool) -> list[Row]:
     for stage in (stage for stage in STAGES if stage in run.epochs):
         model = run.checkpoint(run.epochs[stage])
         cold = scanned(run.data, model, 1.0)
-        found += by_us(run, stage, cold)
+        found += by_us(run, stage, cold) + by_few(run, stage, cold)
         found += [row for row in peers if row["stage"] == stage] or by_peers(run, stage, cold, model)
     kept.write_text(json.dumps(found), encoding="utf-8")
     return found

@@ -11,19 +11,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from cohaudit._version import __version__
 from cohaudit.checkpoint import load_checkpoint
 from cohaudit.coherence import Resampling
 from cohaudit.config import Config
 from cohaudit.data import LabeledDataset, as_dataset, open_dataset
+from cohaudit.earlier import Asked, Open, ask, given_in_memory
 from cohaudit.errors import ModelError
 from cohaudit.gates import evaluate_gate, parse_gate, refuse_unknown_names
 from cohaudit.gradients import Measurement, Options, Source, measure
@@ -41,13 +43,16 @@ ROOT = "(model)"
 """What the model itself is called as a layer."""
 
 
-def scan_checkpoint(config: Config, checkpoint: Path, progress: Progress) -> Audit:
+def scan_checkpoint(
+    config: Config, checkpoint: Path, progress: Progress, earlier: Sequence[Path] = ()
+) -> Audit:
     """Audit a checkpoint file with the model and data that the configuration names.
 
     Args:
         config: Settings; names the model and the data.
         checkpoint: The file.
         progress: Told about each stage.
+        earlier: Earlier checkpoints of the same training, in order; only their answers are heard.
 
     Returns:
         The audit; nothing is written or printed.
@@ -63,16 +68,19 @@ def scan_checkpoint(config: Config, checkpoint: Path, progress: Progress) -> Aud
         model = build_model(config.model, config.model_args, config.base)
         load_weights(model, loaded)
         model = model.to(device)
+        weights, trust = config.weights, config.trust_checkpoint
+        before = [partial(load_checkpoint, path, weights=weights, trust=trust) for path in earlier]
     with stages("open the data"):
         dataset = open_dataset(config)
     about = _About(loaded.path, loaded.sha256, loaded.format, config.model)
-    return _audit(model, dataset, config, device, about, stages, entries)
+    return _audit(model, dataset, before, config, device, about, stages, entries)
 
 
 def scan(
     model: nn.Module,
     dataset: Any,
     *,
+    earlier: Sequence[Mapping[str, Tensor] | str | Path] = (),
     class_names: Sequence[str] | None = None,
     config: Config | None = None,
     progress: Progress | None = None,
@@ -84,6 +92,8 @@ def scan(
         model: The trained network, on any device; left as it was found.
         dataset: Its training data: a map-style torch Dataset of (input, label) pairs, a pair of arrays
             (inputs, labels), or anything that the configuration key `data` takes.
+        earlier: Earlier checkpoints of the same training, oldest first, as state dicts or paths; only their
+            answers are heard.
         class_names: In the order of the model's outputs.
         config: Settings; the defaults when left out.
         progress: Told about each stage; silent when left out.
@@ -95,7 +105,8 @@ def scan(
     Raises:
         ConfigError: If a setting is unknown, wrong, or means nothing for a model in memory.
         ModelError: If `model` is no torch.nn.Module.
-        CohauditError: If model and data do not fit, or the certificate fails.
+        CohauditError: If model and data do not fit, an earlier checkpoint cannot be used, or the certificate
+            fails.
     """
     config = (config or Config()).updated(settings)
     refuse_meaningless(config, settings)
@@ -112,10 +123,11 @@ def scan(
     with stages("open the data"):
         opened = as_dataset(dataset, config)
     check_ready(model, "model")
+    before = given_in_memory(model, earlier)
     parameter = next(model.parameters(), None)
     device = torch.device("cpu") if parameter is None else parameter.device
     about = _About("(in memory)", "", "(in memory)", type(model).__qualname__)
-    return _audit(model, opened, config, device, about, stages, entries)
+    return _audit(model, opened, before, config, device, about, stages, entries)
 
 
 class _About:
@@ -143,6 +155,7 @@ class _Stages:
 def _audit(
     model: nn.Module,
     dataset: LabeledDataset,
+    earlier: Sequence[Open],
     config: Config,
     device: torch.device,
     about: _About,
@@ -158,6 +171,11 @@ def _audit(
         ids=[dataset.ids[i] for i in chosen],
         class_names=dataset.class_names,
     )
+    asked = Asked()
+    if earlier:
+        count = len(earlier) * len(chosen)
+        with stages("ask the earlier checkpoints", count) as advance, eval_mode(model):
+            asked = ask(model, earlier, source, config.batch_size, device, advance)
     with stages("measure the gradients", len(chosen)) as advance, eval_mode(model):
         measured = measure(model, source, _options(config), device, advance)
     scope = Scope(_representation(measured), len(dataset))
@@ -165,7 +183,7 @@ def _audit(
         compared = compare(measured, config, scope)
     with stages("judge"):
         resampling = Resampling(config.bootstrap, config.confidence, config.seed)
-        judged = judge(measured, compared, source, config, resampling, scope)
+        judged = judge(measured, compared, source, config, resampling, scope, asked.answers)
     with stages("gather the evidence"):
         today = date.today()
         hashed = range(len(chosen)) if active(entries, today) else judged.neighbors
@@ -176,7 +194,7 @@ def _audit(
         previews = _previews(evidence, source, dataset, chosen)
     audit = Audit(
         version=__version__,
-        subject=_subject(dataset, len(chosen), measured, about),
+        subject=_subject(dataset, len(chosen), measured, about, asked),
         settings=used_settings(config, device.type),
         sanity=judged.sanity,
         notices=(*judged.notices, *found.notices),
@@ -192,7 +210,7 @@ def _audit(
         previews=previews,
         risk=judged.risk,
         certificate=measured.certificate,
-        skipped=(*_left_out(chosen, dataset), *measured.skipped, *judged.skipped),
+        skipped=(*_left_out(chosen, dataset), *asked.skipped, *measured.skipped, *judged.skipped),
         gates=(),
         timings=stages.timings,
     )
@@ -246,11 +264,14 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def _subject(dataset: LabeledDataset, samples: int, measured: Measurement, about: _About) -> Subject:
+def _subject(
+    dataset: LabeledDataset, samples: int, measured: Measurement, about: _About, asked: Asked
+) -> Subject:
     return Subject(
         checkpoint=about.checkpoint,
         checkpoint_sha256=about.sha256,
         checkpoint_format=about.file_format,
+        earlier=asked.files,
         model=about.model,
         parameters=sum(layer.parameters for layer in measured.layers),
         data=dataset.source,

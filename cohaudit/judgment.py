@@ -122,6 +122,7 @@ def judge(
     config: Config,
     resampling: Resampling,
     scope: Scope,
+    earlier: Sequence[NDArray[np.float32]] = (),
 ) -> Judgment:
     """Turn measurements into findings.
 
@@ -132,10 +133,11 @@ def judge(
         config: Thresholds and sizes.
         resampling: How intervals are made.
         scope: What stands behind the arrays.
+        earlier: The class probabilities of earlier checkpoints, in the order of the training.
     """
     classes = len(source.class_names)
     sanity = check_sanity(measured.predicted, source.labels, classes, float(measured.loss.mean()))
-    found = _suspicion(measured, source)
+    found = _suspicion(measured, source, earlier)
     suspect = None
     if sanity.auditable and found is not None:
         suspect = found.probability >= config.suspicion_threshold
@@ -180,11 +182,13 @@ def _sides(compared: Comparison, sample: int, count: int) -> tuple[Pairs, Pairs]
     return told(compared.support.supporters), told(compared.support.opponents)
 
 
-def _suspicion(measured: Measurement, source: Source) -> Suspicion | None:
+def _suspicion(
+    measured: Measurement, source: Source, earlier: Sequence[NDArray[np.float32]]
+) -> Suspicion | None:
     if not measured.views:
         return None
     views = [view.rows for view in measured.views]
-    return suspect_labels(views, source.labels, measured.probability)
+    return suspect_labels(views, source.labels, measured.probability, earlier)
 
 
 def _most_suspicious(found: Suspicion) -> NDArray[np.int64]:

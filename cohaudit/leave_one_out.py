@@ -1,9 +1,9 @@
 """Would the rest of the data have given this label, judging by what the network's layers see of the sample?
 
 Each layer's view of the samples predicts every label from all other samples, by ridge regression in closed
-form; the network's own answer is one more prediction. Deep layers know more, and have bent to the labels that
-were memorized; all are heard together, and one that gives the labels which those before it dispute counts
-less.
+form; the network's own answer is one more prediction, and so is each answer that it gave earlier in its
+training. Deep layers know more, and have bent to the labels that were memorized; all are heard together, and
+one that gives the labels which those before it dispute counts less.
 
 Arrays: N samples, C classes, F numbers of a view. Nothing here knows a model.
 """
@@ -157,7 +157,7 @@ class Suspicion:
         accuracy: Share of the given labels that leave-one-out prediction finds.
         share: Of wrong labels, estimated.
         confused: Which classes are taken for which, where that explains the labels; None where it does not.
-        weights: Of the views and of the network's answer, [views + 1].
+        weights: Of the views, of the earlier answers and of the network's own, [views + earlier + 1].
     """
 
     probability: Array
@@ -199,7 +199,10 @@ def confusion(found: Suspicion, names: Sequence[str]) -> str:
 
 
 def suspect_labels(
-    views: Sequence[NDArray[np.float32]], labels: Integers, answer: NDArray[np.floating]
+    views: Sequence[NDArray[np.float32]],
+    labels: Integers,
+    answer: NDArray[np.floating],
+    earlier: Sequence[NDArray[np.floating]] = (),
 ) -> Suspicion:
     """Find the labels that the rest of the data would not have given.
 
@@ -207,9 +210,10 @@ def suspect_labels(
         views: What layers see of the samples, input side first, [N, any] each; at least one.
         labels: As given, [N].
         answer: The network's own probability of each class, [N, C]; C at least 2.
+        earlier: What it answered earlier in its training, in that order, [N, C] each.
     """
     each = [leave_one_out(view, labels, answer.shape[1]).scores for view in views]
-    each.append(answer.astype(np.float64))
+    each += [probability.astype(np.float64) for probability in (*earlier, answer)]
     scores, weights = heard_together(each, labels, BROAD)
     strict, _ = heard_together(each, labels, STRICT)
     noise = fit_label_noise(scores, labels)

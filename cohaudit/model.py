@@ -80,6 +80,28 @@ def load_weights(model: nn.Module, checkpoint: Checkpoint) -> str:
         CheckpointError: If weights are NaN or infinite.
     """
     check_ready(model, type(model).__name__)
+    with _kept_on_error(_tensors_of(model)):
+        prefix = fill_weights(model, checkpoint)
+    model.eval()
+    if checkpoint.name or prefix:
+        _log.info("Weights: %s%s", checkpoint.origin, f"; prefix {prefix} taken off" if prefix else "")
+    return prefix
+
+
+def fill_weights(model: nn.Module, checkpoint: Checkpoint) -> str:
+    """Do what `load_weights` does, for a caller who has a copy of the weights that the model had.
+
+    Args:
+        model: The model; when this fails, some of its weights may be replaced and others not.
+        checkpoint: Where they come from.
+
+    Returns:
+        The prefix taken off, such as 'module.'; empty when there was none.
+
+    Raises:
+        ModelError: If names or shapes do not fit.
+        CheckpointError: If weights are NaN or infinite.
+    """
     own = _tensors_of(model)
     prefix, tensors = strip_prefixes(checkpoint.tensors, own)
     tensors = _tied_in_file(checkpoint, own) | tensors
@@ -88,16 +110,12 @@ def load_weights(model: nn.Module, checkpoint: Checkpoint) -> str:
     if not wrong:
         check_finite({name: value for name, value in fitting.items() if name in own}, checkpoint.path)
         _check_ties(own, fitting, checkpoint.path)
-    with _kept_on_error(own):
-        missing, unexpected = _copy(model, fitting, checkpoint.path)
-        present = {_memory(own[name]) for name in fitting if name in own}
-        missing = [n for n in missing if n not in wrong and not (n in own and _memory(own[n]) in present)]
-        if missing or unexpected or wrong:
-            mismatch = Mismatch(missing, unexpected, wrong, tuple(own), tuple(tensors))
-            raise ModelError(checkpoint.path, *describe(mismatch, type(model).__name__))
-    model.eval()
-    if checkpoint.name or prefix:
-        _log.info("Weights: %s%s", checkpoint.origin, f"; prefix {prefix} taken off" if prefix else "")
+    missing, unexpected = _copy(model, fitting, checkpoint.path)
+    present = {_memory(own[name]) for name in fitting if name in own}
+    missing = [n for n in missing if n not in wrong and not (n in own and _memory(own[n]) in present)]
+    if missing or unexpected or wrong:
+        mismatch = Mismatch(missing, unexpected, wrong, tuple(own), tuple(tensors))
+        raise ModelError(checkpoint.path, *describe(mismatch, type(model).__name__))
     return prefix
 
 

@@ -19,7 +19,6 @@ SCHEMA_VERSION = "1.0"
 
 Level = Literal["low", "moderate", "high", "severe"]
 """Risk levels, in rising order."""
-
 LEVELS: tuple[Level, ...] = ("low", "moderate", "high", "severe")
 
 SAMPLE_COLUMNS: tuple[str, ...] = (
@@ -253,6 +252,8 @@ class Subject:
     """Hash of the checkpoint file's content; empty in memory."""
     checkpoint_format: str
     """Format of the file, and which of its state dicts was used."""
+    earlier: Mapping[str, str]
+    """Earlier checkpoints of the training whose answers were heard, in order: path → hash, as above."""
     model: str
     """Factory as given, or the class name."""
     parameters: int
@@ -302,8 +303,7 @@ class Audit:
     samples: pd.DataFrame
     """One row a sample, in dataset order; columns SAMPLE_COLUMNS."""
     cosine_error: float
-    """Upper estimate of the standard error of a cosine between two samples' gradients (support, supporters,
-    opponents), which come from sketches: for a cosine near 0; toward ±1 it shrinks."""
+    """Upper estimate of the standard error of a sketched cosine near 0 between two gradients."""
     representation: str
     """What leave-one-out prediction sees of a sample, such as 'the input of layer fc1'; empty without any."""
     evidence: tuple[Evidence, ...]

@@ -20,6 +20,7 @@ MOST_CLASSES = 12
 MOST_SUSPECTS = 5
 MOST_REASONS = 3
 MOST_SKIPPED = 3
+MOST_EARLIER = 6
 LONGEST_SENTENCE = 240
 """Characters of a reason shown before it is cut; the report has it whole."""
 
@@ -53,6 +54,7 @@ def summary(audit: Audit, files: Sequence[Path], notes: Sequence[str] = ()) -> G
     """Return the summary for rich to lay out; see `render_summary` for the arguments."""
     parts: list[RenderableType] = [
         _heading(audit),
+        *_earlier(audit),
         *(_note(note) for note in notes),
         "",
         _verdict(audit),
@@ -76,6 +78,12 @@ def _heading(audit: Audit) -> Text:
         (printable(subject.checkpoint, 60), "bold"),
         f" on {subject.samples:,}{total} samples of {printable(subject.data, 60)} (cohaudit {audit.version})",
     )
+
+
+def _earlier(audit: Audit) -> list[Text]:
+    paths = [printable(path, 60) for path in audit.subject.earlier]
+    more = [f"and {len(paths) - MOST_EARLIER} more"] if len(paths) > MOST_EARLIER else []
+    return [_line("Earlier checkpoints heard", [*paths[-MOST_EARLIER:], *more])] if paths else []
 
 
 def _note(note: str) -> Text:

@@ -270,6 +270,7 @@ def _subject(samples: int, hostile: bool) -> results.Subject:
         checkpoint=HOSTILE[0] if hostile else "fixtures/digits/model.safetensors",
         checkpoint_sha256="9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
         checkpoint_format="safetensors",
+        earlier={HOSTILE[0]: "", HOSTILE[2]: "5e88"} if hostile else {"run/ckpt-2.pt": "4dff4ea340f0a823"},
         model="net.py:build",
         parameters=38_000,
         data=HOSTILE[3] if hostile else "fixtures/digits/train.npz",

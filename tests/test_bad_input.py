@@ -31,7 +31,8 @@ CHECKPOINT = "model.safetensors"
 LONG = "x" * 10_000
 IS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 
-STAGES = ("settings from ", "open the ", "measure the ", "compare the ", "judge", "gather the ")
+SAID_FIRST = ("settings from ", "auditing ")
+STAGES = (*SAID_FIRST, "open the ", "ask the ", "measure the ", "compare the ", "judge", "gather the ")
 """What standard error may hold before the message: how far the scan came."""
 
 
@@ -152,6 +153,23 @@ def truncated(name: str) -> Make:
         return [folder / CHECKPOINT]
 
     return make
+
+
+def earlier(change: Callable[[dict[str, torch.Tensor]], object], name: str = "early.safetensors") -> Make:
+    """Put a changed copy of the checkpoint before it, as an earlier one."""
+
+    def make(folder: Path) -> list[Any]:
+        tensors = load((folder / CHECKPOINT).read_bytes())
+        change(tensors)
+        (folder / name).write_bytes(save(tensors))
+        return [folder / name, folder / CHECKPOINT]
+
+    return make
+
+
+def truncated_earlier(folder: Path) -> list[Any]:
+    (folder / "early.safetensors").write_bytes((folder / CHECKPOINT).read_bytes()[:1000])
+    return [folder / "early.safetensors", folder / CHECKPOINT]
 
 
 def dangling_link(folder: Path) -> list[Any]:
@@ -303,6 +321,55 @@ CASES: dict[str, tuple[Make, list[str]]] = {
     "other width": (
         options("--model-arg", "width=8"),
         [CHECKPOINT, "conv1.weight (checkpoint [16, 1, 3, 3], model [8, 1, 3, 3])", "check model_args"],
+    ),
+    # earlier checkpoints
+    "missing earlier checkpoint": (
+        lambda folder: [folder / "modle.safetensors", folder / CHECKPOINT],
+        ["modle.safetensors", "no such file", "did you mean model.safetensors?"],
+    ),
+    "checkpoint named twice": (
+        options(FIXTURES / "digits" / CHECKPOINT, FIXTURES / "digits" / "." / CHECKPOINT),
+        ["digits/model.safetensors: named twice", "once"],
+    ),
+    "link to the same checkpoint": (
+        lambda folder: [
+            (folder / "last.safetensors").symlink_to(CHECKPOINT) or folder / CHECKPOINT,
+            folder / "last.safetensors",
+        ],
+        ["last.safetensors: the same file as", CHECKPOINT, "once"],
+    ),
+    "folder as earlier checkpoint": (
+        lambda folder: [folder, folder / CHECKPOINT],
+        ["digits: a folder, not a file", "model.safetensors"],
+    ),
+    "truncated earlier checkpoint": (truncated_earlier, ["early.safetensors", "cut off", "again"]),
+    "earlier checkpoint with NaN": (
+        earlier(lambda tensors: tensors["fc1.weight"].fill_(torch.nan)),
+        ["early.safetensors, an earlier checkpoint", "fc1.weight (32,768 NaN", "leave this checkpoint out"],
+    ),
+    "earlier checkpoint that overflows": (
+        earlier(lambda tensors: [t.fill_(1e30) for t in tensors.values()]),
+        ["early.safetensors, an earlier checkpoint: sample ", "its logits are not finite", "leave this"],
+    ),
+    "earlier checkpoint of another network": (
+        earlier(lambda tensors: [tensors.update({f"{n}2": tensors.pop(n)}) for n in list(tensors)]),
+        [
+            "early.safetensors, an earlier checkpoint",
+            "8 missing",
+            "8 unexpected",
+            "leave this checkpoint out",
+        ],
+    ),
+    "earlier checkpoint of another width": (
+        earlier(lambda tensors: tensors.update({"fc2.weight": torch.zeros(10, 32)})),
+        ["early.safetensors, an earlier checkpoint", "fc2.weight (checkpoint [10, 32], model [10, 64])"],
+    ),
+    "data of another shape with an earlier checkpoint": (
+        lambda folder: [
+            earlier(lambda tensors: tensors["fc2.bias"].zero_())(folder)[0],
+            *arrays(lambda data: data.update(images=np.zeros((100, 3, 32, 32), np.float32)))(folder),
+        ],
+        ["error: model: it fails on a batch", "got 3 channels", "check that the data"],
     ),
     # the model
     "model file with a long name": (

@@ -7,10 +7,12 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from torch import nn
 from torch.nn import functional as F
 
@@ -117,9 +119,17 @@ def test_a_case_is_trained_and_judged_once_and_cohaudit_again_on_request(
     assert all(0 <= row["auroc"] <= 1 and 0 <= row["ap"] <= 1 for row in rows)
     assert methods["cohaudit"]["auroc"] > 0.9
     assert {row["family"] for row in rows} == {"single", "trajectory", "refit"}
+    few = {"cohaudit, 5 checkpoints", "CSL, 5 checkpoints", "AUM, 5 checkpoints"}
+    assert {name: methods[name]["family"] for name in few} == dict.fromkeys(few, "trajectory")
+    assert methods["cohaudit, 5 checkpoints"]["auroc"] > 0.9
+    assert "precision" in methods["cohaudit, 5 checkpoints"]
 
     monkeypatch.setattr(detection, "by_peers", None)
     assert detection.judge_case(case, NOWHERE, False) == rows
+    assert detection.judge_case(case, NOWHERE, True) == rows
+    # judged before anybody was asked about five checkpoints
+    kept = case.folder / "rows.json"
+    kept.write_text(json.dumps([row for row in rows if row["method"] not in few]), encoding="utf-8")
     assert detection.judge_case(case, NOWHERE, True) == rows
 
     results = tmp_path / "results" / "detection.json"
@@ -131,6 +141,53 @@ def test_a_case_is_trained_and_judged_once_and_cohaudit_again_on_request(
     assert "mean over all cells" in printed
     assert "furthest behind the best other of a cell" in printed
     assert (results.parent / "detection.svg").stat().st_size > 1000
+
+
+def test_five_checkpoints_are_the_even_epochs_up_to_the_stage() -> None:
+    """A run of 20 epochs, of which the logits of all but the even ones are not even finite."""
+    generator = np.random.default_rng(0)
+    truth = np.arange(120) % 3
+    wrong = np.arange(120) % 10 == 0
+    labels = np.where(wrong, (truth + 1) % 3, truth)
+    logits = np.full((20, 120, 3), np.nan, dtype=np.float16)
+    for epoch in (2, 4, 6, 8, 10):  # the last one has memorized, those before it have not
+        logits[epoch - 1] = 8 * np.eye(3)[labels if epoch == 10 else truth]
+    data = noisy.Noisy(torch.zeros(120, 1), *map(torch.from_numpy, (labels, truth)), None, None, 3)
+    case = runs.Case("digits", "20 %", "MLP, SGD", 0)
+    run = SimpleNamespace(
+        case=case, data=data, logits=logits, epochs={"best": 10}, even=lambda stage: runs.even(10),
+        train_accuracy=[1.0] * 20, test_accuracy=[1.0] * 20,
+    )  # fmt: skip
+    view = SimpleNamespace(rows=generator.normal(size=(120, 4)).astype(np.float32))
+    cold = SimpleNamespace(views=[view], probability=np.eye(3)[labels])
+    found = {row["method"]: row["auroc"] for row in detection.by_few(run, "best", cold)}
+    assert found == {f"{name}, 5 checkpoints": 1 for name in ("cohaudit", "CSL", "AUM")}
+
+
+def test_the_tables_take_five_checkpoints_for_no_whole_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cell = {
+        "data": "digits",
+        "noise": "20 %",
+        "model": "MLP, SGD",
+        "stage": "best",
+        "ap": 0.5,
+    } | dict.fromkeys(("wrong", "share", "suspects", "claim", "precision", "recall", "suggested_right"), 0.5)
+    figures = [
+        ("cohaudit", "single", 0.811), ("loss", "single", 0.722), ("AUM", "trajectory", 0.633),
+        ("cleanlab", "refit", 0.744), ("cohaudit, 5 checkpoints", "trajectory", 0.955),
+    ]  # fmt: skip
+    rows = [
+        cell | {"method": name, "family": family, "auroc": auroc, "p_at_errors": 0.5}
+        for name, family, auroc in figures
+    ]
+    importlib.import_module("ranking").show(rows, tmp_path, Console(width=200))
+    methods, cells, *_ = capsys.readouterr().out.split("AUROC by cell")
+    assert "0.9550" in methods
+    assert "0.633" in cells
+    assert "0.955" not in cells
+    assert "1.0" in next(line for line in methods.splitlines() if " cohaudit " in line), "the best of one"
 
 
 def test_a_ranking_without_errors_has_no_figures() -> None:

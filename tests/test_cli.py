@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -42,9 +43,13 @@ class FakeScan:
     config: Config | None = None
     checkpoint: Path | None = None
     progress: Progress | None = None
+    earlier: Sequence[Path] = ()
 
-    def __call__(self, config: Config, checkpoint: Path, progress: Progress) -> Audit:
+    def __call__(
+        self, config: Config, checkpoint: Path, progress: Progress, earlier: Sequence[Path]
+    ) -> Audit:
         self.config, self.checkpoint, self.progress = config, checkpoint, progress
+        self.earlier = earlier
         logging.getLogger("cohaudit.model").info("Weights: %s", "model of last.ckpt, epoch 12")
         with progress.stage("measure the gradients", 240) as advance:
             advance(240)

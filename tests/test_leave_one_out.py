@@ -11,6 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy.stats import spearmanr
+from sklearn.metrics import roc_auc_score
 
 from cohaudit.label_noise import Share
 from cohaudit.leave_one_out import Suspicion, confusion, doubt, heard_together, leave_one_out, suspect_labels
@@ -302,3 +304,66 @@ def test_a_class_taken_for_another_is_found_and_named() -> None:
     assert "of what looks like shirt is labeled coat" in said
     assert "bag" not in said
     assert confusion(replace(found, confused=None), ["a", "b", "c", "d"]) == ""
+
+
+# What the network answered earlier
+
+
+def confident(classes: Integers, count: int, sure: float = 0.97) -> Float32:
+    """Return the answers of a network that is so sure of some classes."""
+    answer = np.full((len(classes), count), (1 - sure) / (count - 1))
+    answer[np.arange(len(classes)), classes] = sure
+    return answer.astype(np.float32)
+
+
+def test_earlier_answers_are_heard_between_the_views_and_the_answer() -> None:
+    features, labels, true = blobs(0, (60, 60, 60), flipped=0.2)
+    answer, early = confident(labels, 3), [confident(true, 3, sure) for sure in (0.6, 0.8)]
+    found = suspect_labels([features], labels, answer, early)
+    each = [leave_one_out(features, labels, 3).scores, *early, answer]
+    scores, weights = heard_together(each, labels, 4)
+    assert found.weights == pytest.approx(weights)
+    assert len(found.weights) == 4
+    given = scores[np.arange(180), labels]
+    assert ((found.margin > 0) == (scores.argmax(1) == labels)).all()
+    assert np.corrcoef(found.margin, given)[0, 1] > 0.9
+    backwards = suspect_labels([features], labels, answer, early[::-1])
+    assert backwards.weights[1:3] == pytest.approx(found.weights[[2, 1]]), "here both give as much"
+
+
+def test_a_network_that_knew_better_before_it_memorized_tells_what_its_layers_do_not() -> None:
+    _, labels, true = blobs(1, (80, 80, 80), flipped=0.2)
+    nothing = np.random.default_rng(0).normal(size=(240, 5)).astype(np.float32)
+    wrong = labels != true
+    answer = confident(labels, 3, 0.999)
+    alone = suspect_labels([nothing], labels, answer)
+    found = suspect_labels([nothing], labels, answer, [confident(true, 3)])
+    assert found.evidence[wrong].max() < found.evidence[~wrong].min()
+    assert alone.evidence[wrong].max() > alone.evidence[~wrong].min()
+    assert (found.suggested[wrong] == true[wrong]).all()
+
+
+def test_an_earlier_checkpoint_that_has_memorized_is_not_heard() -> None:
+    features, labels, _ = blobs(2, (80, 80, 80), flipped=0.2)
+    memorized = confident(labels, 3)
+    found = suspect_labels([features], labels, memorized, [memorized, memorized])
+    assert found.weights[1:].max() < 0.01
+
+
+@quick
+@given(seeds, st.integers(1, 6), st.sampled_from([0.0, 1.0, 30.0]))
+def test_untrained_and_diverged_checkpoints_hardly_change_the_order(
+    seed: int, count: int, scale: float
+) -> None:
+    """Scale 0 answers alike everywhere, 1 as fresh weights do, 30 is sure of anything."""
+    features, labels, true = blobs(seed % 5, (60, 60, 60), flipped=0.2)
+    generator = np.random.default_rng(seed)
+    answer, wrong = confident(labels, 3, 0.999), labels != true
+    logits = scale * generator.normal(size=(count, 180, 3))
+    random = torch.from_numpy(logits).softmax(2).float().numpy()
+    alone = suspect_labels([features], labels, answer)
+    found = suspect_labels([features], labels, answer, list(random))
+    assert found.weights[1:-1].sum() < 0.02
+    assert spearmanr(found.evidence, alone.evidence).statistic > 0.95
+    before, after = (roc_auc_score(wrong, -one.evidence) for one in (alone, found))
+    assert after == pytest.approx(before, abs=0.02)

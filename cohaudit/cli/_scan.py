@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cohaudit.cli._options import SectionedCommand, config_options, given_options
+from cohaudit.cli._order import in_training_order
 from cohaudit.cli._output import write_out
 from cohaudit.config_file import is_file, load_config, require_subject
 from cohaudit.errors import GATE_FAILED, OK
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=SectionedCommand)
-@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.argument(
+    "checkpoints", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="CHECKPOINT..."
+)
 @config_options
 @click.option(
     "--config",
@@ -39,7 +42,7 @@ if TYPE_CHECKING:
 def scan(
     ctx: click.Context,
     /,
-    checkpoint: Path,
+    checkpoints: tuple[Path, ...],
     config_file: Path | None,
     quiet: bool,
     as_json: bool,
@@ -47,17 +50,24 @@ def scan(
 ) -> None:
     """Audit the network in CHECKPOINT against its training data.
 
+    Of several checkpoints of one training, the last one is audited, and what the earlier ones answer helps to
+    tell wrong labels. They count in the order given, or by number where their paths differ in numbers alone.
+
     Prints a summary and writes report.html, audit.json and samples.csv. Settings come from these options,
     then from the first of: the file given with --config, cohaudit.toml beside the checkpoint, cohaudit.toml
     here, the table [tool.cohaudit] in pyproject.toml here. `cohaudit init` writes one.
 
     Exit code: 0 passed, 1 a gate failed, 2 bad usage or input, 70 a bug in cohaudit.
     """
+    *earlier, checkpoint = in_training_order(checkpoints)
     config = load_config(checkpoint, given_options(options), config_file)
+    if earlier and not quiet:
+        names = ", ".join(printable(str(path)) for path in earlier)
+        click.echo(f"auditing {printable(str(checkpoint))}; earlier ones, in this order: {names}", err=True)
     if config.source and not quiet:
         click.echo(f"settings from {printable(config.source)}", err=True)
     with _noted() as notes:
-        audit, files = _run(checkpoint, config, _progress(quiet))
+        audit, files = _run(checkpoint, earlier, config, _progress(quiet))
     if as_json:
         from cohaudit.report import audit_to_json
 
@@ -73,7 +83,9 @@ def scan(
     ctx.exit(GATE_FAILED if any(gate.failed for gate in audit.gates) else OK)
 
 
-def _run(checkpoint: Path, config: Config, progress: Progress) -> tuple[Audit, list[Path]]:
+def _run(
+    checkpoint: Path, earlier: list[Path], config: Config, progress: Progress
+) -> tuple[Audit, list[Path]]:
     """Scan, and write the report.
 
     What can be refused without the model is refused before anything expensive happens.
@@ -94,8 +106,8 @@ def _run(checkpoint: Path, config: Config, progress: Progress) -> tuple[Audit, l
     from cohaudit.audit import scan_checkpoint
     from cohaudit.factories import guarding
 
-    with guarding(checkpoint, config.base / config.data):
-        audit = scan_checkpoint(config, checkpoint, progress)
+    with guarding(checkpoint, *earlier, config.base / config.data):
+        audit = scan_checkpoint(config, checkpoint, progress, earlier)
     return audit, write_report(audit, out)
 
 

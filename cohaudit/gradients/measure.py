@@ -9,55 +9,33 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cohaudit.errors import CohauditError, EngineError
+from cohaudit.errors import EngineError
 from cohaudit.gradients.certificate import certify
 from cohaudit.gradients.engine import Engine, LabelFree, UnplannedCallError
 from cohaudit.gradients.features import Shortener, Views
 from cohaudit.gradients.measurement import MeasuredLayer, Measurement, Options
 from cohaudit.gradients.per_sample import PerSample
 from cohaudit.gradients.plan import Plan
-from cohaudit.gradients.prepare import Probe, Source, prepare, to_model
+from cohaudit.gradients.precision import full_precision
+from cohaudit.gradients.prepare import Probe, Source, failures_told, prepare, to_model
 from cohaudit.gradients.reading import TINY, Reader, Share, shares
 from cohaudit.gradients.residuals import Residuals
 from cohaudit.gradients.sketch import make_projections
 from cohaudit.gradients.sums import ClassSums
-from cohaudit.gradients.trial import refuse_failing
 from cohaudit.results import Certificate
 
 Array = NDArray[np.float64]
 
 BLOCK = 4096
 """Sketches in memory at once where they lie in a file."""
-
-
-@contextmanager
-def full_precision() -> Iterator[None]:
-    """Let NVIDIA's GPUs multiply float32 numbers as such, not rounded to 10 bits (TensorFloat-32).
-
-    For convolutions that rounding is torch's default: errors of 1e-3, where the certificate asks for less.
-    """
-    cudnn, products = torch.backends.cudnn, torch.backends.cuda.matmul
-    settings: list[tuple[Any, str, Any]] = [(cudnn, "allow_tf32", False), (products, "allow_tf32", False)]
-    if hasattr(cudnn, "conv"):  # since torch 2.9
-        settings = [(part, "fp32_precision", "ieee") for part in (cudnn.conv, cudnn.rnn, products)]
-    before = [getattr(part, name) for part, name, _ in settings]
-    for part, name, value in settings:
-        setattr(part, name, value)
-    try:
-        yield
-    finally:
-        for (part, name, _), value in zip(settings, before, strict=True):
-            setattr(part, name, value)
 
 
 @full_precision()
@@ -174,20 +152,9 @@ class _Pass:
             ModelError: If the model itself fails on one of the samples.
             EngineError: If a loss or gradient is not finite, or memory does not suffice.
         """
-        try:
+        chosen, size = indices.tolist(), self.options.batch_size
+        with failures_told(self.engine.model, self.source, chosen, size, self.device):
             self._measure_as_planned(indices)
-        except torch.OutOfMemoryError as error:
-            raise EngineError(
-                f"--batch-size {self.options.batch_size}",
-                f"{self.device} has too little memory for a batch",
-                "lower it, or use --device cpu",
-            ) from error
-        except Exception as error:
-            # a GPU that has failed once fails on every sample
-            if not isinstance(error, CohauditError) and self.device.type == "cpu":
-                batch = Probe(self.source, indices.tolist(), self.engine.model, self.device)
-                refuse_failing(self.engine.model, batch.inputs, batch.ids)
-            raise
 
     def _measure_as_planned(self, indices: NDArray[np.int64]) -> None:
         """Measure one batch; where the model's path depends on the data, turn to the loop first."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from cohaudit.errors import ModelError, told
+from cohaudit.errors import CohauditError, EngineError, ModelError, told
 from cohaudit.gradients.plan import Plan, make_plan
 from cohaudit.gradients.residuals import class_logits, logits_of
 from cohaudit.gradients.trace import call
-from cohaudit.gradients.trial import refuse_unstable, settle
+from cohaudit.gradients.trial import refuse_failing, refuse_unstable, settle
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,39 @@ class Probe:
         self.ids: Sequence[str] = [source.ids[i] for i in self.indices]
 
 
+@contextmanager
+def failures_told(
+    model: nn.Module, source: Source, indices: Sequence[int], batch_size: int, device: torch.device
+) -> Iterator[None]:
+    """Say of a batch that fails in the block what the reason is: too little memory, or one of its samples.
+
+    Args:
+        model: The model that is called in the block.
+        source: All samples.
+        indices: Those of the batch.
+        batch_size: As the user set it.
+        device: The model's.
+
+    Raises:
+        ModelError: If the model itself fails on one of the samples.
+        EngineError: If memory does not suffice.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise EngineError(
+            f"--batch-size {batch_size}",
+            f"{device} has too little memory for a batch",
+            "lower it, or use --device cpu",
+        ) from error
+    except Exception as error:
+        # a GPU that has failed once fails on every sample
+        if not isinstance(error, CohauditError) and device.type == "cpu":
+            batch = Probe(source, indices, model, device)
+            refuse_failing(model, batch.inputs, batch.ids)
+        raise
+
+
 def prepare(model: nn.Module, source: Source, device: torch.device) -> Plan:
     """Plan the measurement and try the plan on three samples.
 
@@ -74,15 +108,26 @@ def prepare(model: nn.Module, source: Source, device: torch.device) -> Plan:
         ModelError: If the model cannot be called on the data, or its outputs do not match the classes.
         EngineError: If its samples mix, its output is random, or nothing can be measured.
     """
-    sizes = (3, 2) if len(source.labels) >= 3 else (2, 1)
-    spread = np.linspace(0, len(source.labels) - 1, sizes[0]).astype(int).tolist()
-    probe = Probe(source, spread, model, device)
+    probe = check_model(model, source, device)
+    sizes = len(probe.ids), len(probe.ids) - 1
     # cut, not loaded again: batches of other samples may be padded to another length
     smaller = pytree.tree_map(lambda t: t[: sizes[1]] if isinstance(t, Tensor) else t, probe.inputs)
-    _check_outputs(model, probe, source)
-    refuse_unstable(model, probe.inputs, sizes[0])
     plan = make_plan(model, (probe.inputs, smaller), sizes)
     return settle(model, plan, probe.inputs, probe.labels)
+
+
+def check_model(model: nn.Module, source: Source, device: torch.device) -> Probe:
+    """Stop when a model and its data do not fit; return the samples that it was called on, three or two.
+
+    Raises:
+        ModelError: If the model cannot be called on the data, or its outputs do not match the classes.
+        EngineError: If its samples mix, or its output is random.
+    """
+    spread = np.linspace(0, len(source.labels) - 1, 3 if len(source.labels) >= 3 else 2).astype(int)
+    probe = Probe(source, spread.tolist(), model, device)
+    _check_outputs(model, probe, source)
+    refuse_unstable(model, probe.inputs, len(probe.ids))
+    return probe
 
 
 def _check_outputs(model: nn.Module, probe: Probe, source: Source) -> None:

@@ -71,6 +71,11 @@ def class_logits(logits: Tensor) -> Tensor:
     return torch.cat([torch.zeros_like(wide), wide], 1) if wide.shape[1] == 1 else wide
 
 
+def class_probability(logits: Tensor) -> Tensor:
+    """Return the probability of each class at temperature 1, from what `class_logits` returns."""
+    return torch.softmax(logits, 1)
+
+
 def residuals(logits: Tensor, labels: Tensor, temperature: float) -> Residuals:
     """Compute the residuals of ℓ = cross-entropy(logits / T, labels).
 
@@ -104,7 +109,7 @@ def residuals(logits: Tensor, labels: Tensor, temperature: float) -> Residuals:
         loss=-torch.log_softmax(z, 1).gather(1, given)[:, 0],
         margin=label_logit - z.scatter(1, given, -torch.inf).amax(1),
         predicted=z.argmax(1),
-        probability=torch.softmax(z, 1),
+        probability=class_probability(z),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from cohaudit.report._words import Text, count, fixed, interval, number, percent, plural, prose, text
@@ -164,9 +164,16 @@ def _facts(audit: Audit) -> Iterator[tuple[str, Text]]:
     yield "Format", text(subject.checkpoint_format, 72)
     if subject.checkpoint_sha256:
         yield "SHA-256", text(subject.checkpoint_sha256, 20)
+    if subject.earlier:
+        yield "Earlier checkpoints", text(_hashed(subject.earlier), 200)
     yield "Model", text(subject.model, 72)
     yield "Data", text(subject.data, 72)
     yield "Data fingerprint", text(subject.data_fingerprint, 20)
+
+
+def _hashed(files: Mapping[str, str]) -> str:
+    """Return paths, each with the start of its file's hash, which audit.json has whole."""
+    return ", ".join(f"{path} ({sha256[:12]})" if sha256 else path for path, sha256 in files.items())
 
 
 def _terms(risk: Risk) -> Iterator[Term]:

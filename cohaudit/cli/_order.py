@@ -1,0 +1,66 @@
+"""In which order the checkpoints of one training were written: shells sort ckpt-10 before ckpt-2."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from decimal import Decimal
+from itertools import pairwise
+from pathlib import Path
+
+from cohaudit.errors import CheckpointError
+
+_NUMBER = re.compile(r"([0-9]+(?:\.[0-9]+)?)")
+
+
+def in_training_order(checkpoints: Sequence[Path]) -> list[Path]:
+    """Put the checkpoints of one training in order, the last one last.
+
+    Where paths are equal apart from their numbers, and one order lets no number fall, it is that one:
+    ckpt-2, ckpt-10; epoch=2-step=300, epoch=10-step=1100. The last one given may have another name, as
+    final does; it stays the last. Otherwise all stay as given.
+
+    Args:
+        checkpoints: As given, at least one.
+
+    Returns:
+        The same paths.
+
+    Raises:
+        CheckpointError: If a file is named twice.
+    """
+    _refuse_twice(checkpoints)
+    *earlier, last = checkpoints
+    if _words(last) in map(_words, earlier):
+        return _by_number(checkpoints)
+    return [*_by_number(earlier), last]
+
+
+def _words(path: Path) -> list[str]:
+    """Return what stands around the numbers of a path."""
+    return _NUMBER.split(str(path))[::2]
+
+
+def _by_number(checkpoints: Sequence[Path]) -> list[Path]:
+    """Return the paths by number; as they are where that says nothing of their order."""
+    numbers = [[Decimal(number) for number in _NUMBER.findall(str(path))] for path in checkpoints]
+    order = sorted(range(len(checkpoints)), key=lambda i: numbers[i])
+    alike = all(_words(path) == _words(checkpoints[0]) for path in checkpoints)
+    if alike and all(_follows(numbers[i], numbers[j]) for i, j in pairwise(order)):
+        return [checkpoints[i] for i in order]
+    return list(checkpoints)
+
+
+def _follows(before: list[Decimal], after: list[Decimal]) -> bool:
+    """Return whether no number falls."""
+    return all(a <= b for a, b in zip(before, after, strict=True))
+
+
+def _refuse_twice(checkpoints: Sequence[Path]) -> None:
+    first: dict[str, Path] = {}
+    for path in checkpoints:
+        other = first.setdefault(os.path.realpath(path), path)
+        if other is not path:
+            same = "named twice" if other == path else f"the same file as {other}"
+            raise CheckpointError(str(path), same, "name each checkpoint of the training once")
