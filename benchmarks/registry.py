@@ -20,15 +20,18 @@ METHODS: Mapping[str, methods.Method] = {
 }
 """`plain` is what the others are measured in."""
 
-LOOP_SAMPLES = 64
-"""The loop's time is the same for every sample: it runs on this many, and the rest is extrapolated."""
+LOOP_SAMPLES, PEER_SHARE = 64, 8
+"""Methods without a fixed part take the same time for every sample: the loop runs on so many, the other peers on
+one in so many, and the rest is extrapolated."""
 
 NOT_INSTALLED = "not installed"
 
 
 def usual_samples(method: str, samples: int) -> int:
     """Return how many of the samples a method is run on."""
-    return min(samples, LOOP_SAMPLES) if method == "loop" else samples
+    if method in {"plain", "cohaudit"}:
+        return samples
+    return min(samples, LOOP_SAMPLES) if method == "loop" else max(1, samples // PEER_SHARE)
 
 
 def short(error: Exception) -> str:

@@ -126,7 +126,9 @@ class _Rerun:
 
         def keep(name: str, form: PerSample, outcome: Residuals) -> None:
             self._forms[-1][name] = form
-            self.own[len(self._forms) - 1, self.layer_index[name]] += form.squared_norms().double().item()
+            cheapest = form if form.sparse else form.dense()
+            squares = cheapest.squared_norms().double().item()
+            self.own[len(self._forms) - 1, self.layer_index[name]] += squares
 
         for i in range(len(samples.labels)):
             self._forms.append({})

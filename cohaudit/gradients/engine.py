@@ -360,10 +360,10 @@ def _averaged(x: Tensor, made: Call) -> Tensor:
     stand in the middle of any other input.
     """
     name = getattr(made.function, "__name__", "")
-    if x.ndim == 1:
-        return x[:, None]
+    if x.ndim <= 2:
+        return x if x.ndim == 2 else x[:, None]
     if "conv" in name or name in {"batch_norm", "group_norm", "instance_norm"}:
-        return x.flatten(2).mean(2) if x.ndim > 2 else x
+        return x.flatten(2).mean(2)
     return x.reshape(len(x), -1, x.shape[-1]).mean(1)
 
 

@@ -74,7 +74,9 @@ class Views:
         for averaged, part in zip((False, True), found, strict=False):
             rows = part.float().cpu().numpy()
             key = layer, averaged
-            kept = self._rows.setdefault(key, np.zeros((self._samples, rows.shape[1]), dtype=np.float32))
+            if key not in self._rows:
+                self._rows[key] = np.zeros((self._samples, rows.shape[1]), dtype=np.float32)
+            kept = self._rows[key]
             if kept is None or kept.shape[1] != rows.shape[1]:
                 self._rows[key] = None  # as long as the sentences of its batch: not comparable
             else:

@@ -90,7 +90,8 @@ class Interceptor(TorchFunctionMode):
         self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = dict(kwargs or {})
-        if not torch.is_grad_enabled():  # what is computed there takes no part in the gradient
+        # what is computed without grad takes no part in the gradient
+        if not torch.is_grad_enabled() or not self._may_take_weights((*args, *kwargs.values())):
             return func(*args, **kwargs)
         args = tuple(tuple(a) if isinstance(a, torch.Size) else a for a in args)  # its entries, as leaves
         leaves, spec = pytree.tree_flatten((args, kwargs))
@@ -103,6 +104,10 @@ class Interceptor(TorchFunctionMode):
         about = f"{getattr(func, '__name__', func)}({', '.join(weights.values())})"
         self._counts[about] += 1
         return self._visit(self, Call(f"{about} #{self._counts[about]}", func, leaves, spec, weights))
+
+    def _may_take_weights(self, given: tuple[Any, ...]) -> bool:
+        """Return whether a weight is among the arguments, or one of them may hold some: most calls take none."""
+        return any(id(one) in self._labels or isinstance(one, list | tuple | dict) for one in given)
 
     def plain(self, call: Call) -> Call:
         """Return the call on weights that autograd does not follow."""

@@ -173,7 +173,6 @@ class _Pass:
         # Apple's GPUs have no float64
         double = torch.float32 if self.device.type == "mps" else torch.float64
         norms = torch.zeros(len(indices), len(self.layers), dtype=double, device=self.device)
-        sketches = torch.zeros(len(indices), self.sketches.shape[1], device=self.device)
         parts: list[Share] = []
 
         def consume(name: str, form: PerSample, outcome: Residuals) -> None:
@@ -183,14 +182,13 @@ class _Pass:
             add = partial(self.sums.add, name)
             squares, short = self.reader.read(form, shape, self.projections[name], parts, add)
             norms[:, layer] += squares
-            sketches[:, self.columns[name]] = short
+            self.sketches[indices, self.columns[name]] = short.float().cpu().numpy()
 
         found = self.engine.run(inputs, labels, self.options.temperature, consume, self._label_free(indices))
         outcome = found.residuals
         squares = norms.cpu().double()
         self._refuse_overflow(indices, outcome, squares.sum(1))
         self.squared_norms[indices] = (squares * outcome.scale.square()[:, None]).numpy()
-        self.sketches[indices] = sketches.cpu().numpy()
         self.scale[indices], self.loss[indices] = outcome.scale.numpy(), outcome.loss.numpy()
         self.margin[indices], self.predicted[indices] = outcome.margin.numpy(), outcome.predicted.numpy()
         self.probability[indices] = outcome.probability.float().numpy()

@@ -70,6 +70,11 @@ class Outer:
             return self.dense().sketch(projection)
         return projection.from_spectra(projection.left(self.b), projection.right(self.a))
 
+    def signed(self, projection: Projection) -> Outer:
+        """Return the gradients with the projection's signs of their rows and columns."""
+        rows, columns = projection.row_signs, projection.column_signs
+        return Outer(self.b * rows.to(self.b.dtype), self.a * columns.to(self.a.dtype))
+
     def dense(self, buffer: Tensor | None = None) -> Dense:
         """Return the gradients themselves, [batch, out, in], in a flat buffer where one is given."""
         shape = len(self.b), self.b.shape[2], self.a.shape[2]
@@ -125,14 +130,7 @@ class Lookup:
 
     def sketch(self, projection: Projection) -> Tensor:
         """Return the sketch of each G_i, [batch, projection.size]."""
-        if projection.keeps_all:
-            return self.dense().sketch(projection)
-        # in pieces: long texts with long sketches would take more memory than all else
-        step = max(1, CACHE_BYTES // (self.b.element_size() * self.index.shape[1] * projection.size))
-        pieces = (self.rows(start, start + step) for start in range(0, len(self.b), step))
-        return torch.cat(
-            [projection.from_spectra(projection.left_of(p.index), projection.right(p.b)) for p in pieces]
-        )
+        return projection.of_rows(self.index, self.b)
 
     def dense(self) -> Dense:
         """Return the gradients themselves, [batch, rows, dim]."""

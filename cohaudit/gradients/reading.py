@@ -101,15 +101,21 @@ class Reader:
                 own = form if len(parts) == 1 else form.rows(part.start, part.stop)
                 add(part, own.weighted_sum(part.weights))
             return form.squared_norms(), form.sketch(projection)
+        # the signs of the sketch cost next to nothing on the factors of outer products
+        signed = isinstance(form, Outer) and not projection.keeps_all
+        if signed:
+            form = form.signed(projection)
         norms, sketches = [], []
         for part in parts:
             total = self._buffer.new_zeros(shape, dtype=self._sum_dtype)
             for start, stop in self._pieces(form, shape, part.start, part.stop):
                 formed = self._formed(form.rows(start, stop), (stop - start) * shape.numel())
                 norms.append(formed.squared_norms())
-                sketches.append(formed.sketch(projection))
+                sketches.append(
+                    projection.of_signed(formed.gradients) if signed else formed.sketch(projection)
+                )
                 formed.add_to(total, part.weights[start - part.start : stop - part.start])
-            add(part, total)
+            add(part, projection.sign(total) if signed else total)
         return torch.cat(norms), torch.cat(sketches)
 
     def sketch(self, form: PerSample, shape: torch.Size, projection: Projection, samples: int) -> Tensor:

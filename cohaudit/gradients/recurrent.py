@@ -42,20 +42,20 @@ class Cell:
 def _lstm_forward(
     pre: Tensor, weight: Tensor, bias: Tensor, h: Tensor, c: Tensor
 ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
-    hidden, gates = h.shape[1], pre + bias
+    gates = pre + bias
     outputs = pre.new_empty(len(pre), *h.shape)
     cells = pre.new_empty(len(pre) + 1, *h.shape)
     squashed = torch.empty_like(outputs)
     cells[0] = c
+    i, f, g, o = gates.chunk(4, 2)
+    both = gates[..., : 2 * h.shape[1]]  # i and f
     for t in range(len(pre)):
-        gate = gates[t].addmm_(h, weight.mT)
-        gate[:, : 2 * hidden].sigmoid_()
-        gate[:, 2 * hidden : 3 * hidden].tanh_()
-        gate[:, 3 * hidden :].sigmoid_()
-        i, f, g, o = gate.chunk(4, 1)
-        torch.mul(f, cells[t], out=cells[t + 1]).addcmul_(i, g)
+        gates[t].addmm_(h, weight.mT)
+        both[t].sigmoid_()
+        g[t].tanh_()
+        torch.mul(f[t], cells[t], out=cells[t + 1]).addcmul_(i[t], g[t])
         torch.tanh(cells[t + 1], out=squashed[t])
-        h = torch.mul(o, squashed[t], out=outputs[t])
+        h = torch.mul(o[t].sigmoid_(), squashed[t], out=outputs[t])
     return outputs, cells[-1].clone(), (gates, cells, squashed)
 
 
@@ -66,19 +66,18 @@ def _lstm_backward(
     i, f, g, o = gates.chunk(4, 2)
     # what does not depend on later steps, for all steps at once
     to_cell = o * (1 - squashed.square())
-    factors = torch.cat(
-        [g * i * (1 - i), cells[:-1] * f * (1 - f), i * (1 - g.square()), squashed * o * (1 - o)], 2
-    )
+    by_cell = torch.stack([g * i * (1 - i), cells[:-1] * f * (1 - f), i * (1 - g.square())], 2)
+    by_output = squashed * o * (1 - o)
     d_gates = torch.empty_like(gates)
-    hidden = grad_h.shape[1]
+    d_first, d_last = d_gates.unflatten(2, (4, -1)).split([3, 1], 2)
+    d_h = grad[-1] + grad_h
     for t in reversed(range(len(grad))):
-        d_h = grad[t] + grad_h
-        d_c = torch.addcmul(grad_c, d_h, to_cell[t])
-        torch.mul(factors[t, :, : 3 * hidden], d_c.repeat(1, 3), out=d_gates[t, :, : 3 * hidden])
-        torch.mul(factors[t, :, 3 * hidden :], d_h, out=d_gates[t, :, 3 * hidden :])
-        grad_c = d_c * f[t]
-        grad_h = d_gates[t] @ weight
-    return d_gates, d_gates, grad_h, grad_c
+        grad_c = torch.addcmul(grad_c, d_h, to_cell[t])
+        torch.mul(by_cell[t], grad_c[:, None], out=d_first[t])
+        torch.mul(by_output[t], d_h, out=d_last[t, :, 0])
+        grad_c *= f[t]
+        d_h = torch.addmm(grad[t - 1], d_gates[t], weight) if t else d_gates[0] @ weight
+    return d_gates, d_gates, d_h, grad_c
 
 
 def _gru_forward(

@@ -29,6 +29,10 @@ SMALL, LARGEST_FACTOR = 63, 7
 the first of these, one without a prime factor above the second, which is fast to Fourier transform."""
 
 
+NEIGHBORS = 8
+"""Rows that are shifted and added at once: so many, or as many as need padding by one part in so many."""
+
+
 @dataclass(frozen=True)
 class Projection:
     """The random map of one parameter, seen as a matrix [rows, columns].
@@ -62,27 +66,41 @@ class Projection:
         matrices = full(gradients).reshape(len(gradients), len(self.row_signs), -1)
         if self.keeps_all:
             return matrices.flatten(1).clone()
-        rows = self._add_rows(matrices) * self.column_signs
+        return self._add_columns(self._add_rows(matrices, self.row_signs) * self.column_signs)
+
+    def sign(self, gradient: Tensor) -> Tensor:
+        """Return a gradient [rows, columns] with the signs of its rows and columns, or without them again."""
+        signs = self.row_signs[:, None] * self.column_signs
+        return gradient * signs.to(gradient.dtype)
+
+    def of_signed(self, gradients: Tensor) -> Tensor:
+        """As `of_whole`, of gradients whose entries carry the signs of their rows and columns already."""
+        matrices = full(gradients).reshape(len(gradients), len(self.row_signs), -1)
+        return self._add_columns(self._add_rows(matrices, torch.ones_like(self.row_signs)))
+
+    def _add_rows(self, matrices: Tensor, signs: Tensor) -> Tensor:
+        """Return the signed sum of each group's rows, [batch, rows, columns] → [batch, groups, columns]."""
+        if self.group == 1:
+            return matrices if signs is not self.row_signs else matrices * signs[:, None]
+        even = len(signs) // self.group * self.group
+        whole = matrices[:, :even].unflatten(1, (-1, self.group))
+        sums: Tensor = (signs[:even].view(-1, 1, self.group) @ whole).squeeze(2)
+        if even == len(signs):
+            return sums
+        rest: Tensor = signs[even:] @ matrices[:, even:]
+        return torch.cat([sums, rest[:, None]], 1)
+
+    def _add_columns(self, rows: Tensor) -> Tensor:
+        """Return signed groups of rows, [batch, groups, columns], each shifted and added, [batch, size]."""
         if len(self.column_signs) == 1 and rows.shape[1] == self.size:
             return rows.squeeze(2)
         return _add_shifted(fold(rows, self.size), self.step, self.size)
 
-    def _add_rows(self, matrices: Tensor) -> Tensor:
-        """Return the signed sum of each group's rows, [batch, rows, columns] → [batch, groups, columns]."""
-        if self.group == 1:
-            return matrices * self.row_signs[:, None]
-        even = len(self.row_signs) // self.group * self.group
-        whole = matrices[:, :even].unflatten(1, (-1, self.group))
-        sums: Tensor = (self.row_signs[:even].view(-1, 1, self.group) @ whole).squeeze(2)
-        if even == len(self.row_signs):
-            return sums
-        rest: Tensor = self.row_signs[even:] @ matrices[:, even:]
-        return torch.cat([sums, rest[:, None]], 1)
-
     def left(self, x: Tensor) -> Tensor:
         """Return the spectrum of the row side of outer products, [..., rows] → [..., size // 2 + 1]."""
-        signed = full(x) * self.row_signs
-        sums = F.pad(signed, (0, -x.shape[-1] % self.group)).unflatten(-1, (-1, self.group)).sum(-1)
+        sums = full(x) * self.row_signs
+        if self.group > 1:
+            sums = F.pad(sums, (0, -x.shape[-1] % self.group)).unflatten(-1, (-1, self.group)).sum(-1)
         if self.step > 1:
             sums = F.pad(sums[..., None], (0, self.step - 1)).flatten(-2)[..., : self.size]
         spectrum: Tensor = torch.fft.rfft(sums, self.size)
@@ -93,9 +111,17 @@ class Projection:
         spectrum: Tensor = torch.fft.rfft(fold(full(x) * self.column_signs, self.size), self.size)
         return spectrum
 
-    def left_of(self, rows: Tensor) -> Tensor:
-        """Return `left` of one-hot vectors given by their index, [...] → [..., size // 2 + 1]."""
-        return self._units[rows // self.group * self.step] * self.row_signs[rows, None]
+    def of_rows(self, index: Tensor, b: Tensor) -> Tensor:
+        """Return the sketches of gradients that are rows b [batch, positions, columns] at an index, [batch, size]."""
+        first = index // self.group * self.step
+        if self.keeps_all:
+            first = index * len(self.column_signs)
+        places = first[:, :, None] + torch.arange(len(self.column_signs), device=index.device)
+        values = full(b)
+        if not self.keeps_all:
+            values = values * (self.row_signs[index][:, :, None] * self.column_signs)
+        sketches = values.new_zeros(len(b), self.size)
+        return sketches.scatter_add_(1, (places % self.size).flatten(1), values.flatten(1))
 
     def right_of_each(self) -> Tensor:
         """Return `right` of every one-hot vector, [columns, size // 2 + 1]."""
@@ -111,7 +137,10 @@ class Projection:
 
     def from_spectra(self, left: Tensor, right: Tensor) -> Tensor:
         """Return the sketches of Σ_t b_t a_tᵀ from both sides' spectra, [batch, positions, ...] each."""
-        sketches: Tensor = torch.fft.irfft((left * right).sum(1), self.size)
+        product = left * right
+        sketches: Tensor = torch.fft.irfft(
+            product.squeeze(1) if product.shape[1] == 1 else product.sum(1), self.size
+        )
         return sketches
 
 
@@ -141,12 +170,18 @@ def _add_shifted(x: Tensor, step: int, size: int) -> Tensor:
         [batch, size].
     """
     batch, groups, width = x.shape
-    length = width + (groups - 1) * step
-    padded = F.pad(x, (0, length - width))
+    # a few neighbors first, and then their sums: all at once, most of what is read would be zeros
+    block = min(groups, max(NEIGHBORS, width // (step * NEIGHBORS)))
+    length = width + (block - 1) * step
+    padded = F.pad(x, (0, length - width, 0, -groups % block))
     # seen with rows that are shorter by a step, each row begins a step to the left of that before; what it
     # shows of the end of that before are zeros
-    shifted = padded.as_strided((batch, groups, length), (groups * length, length - step, 1)).sum(1)
-    folded: Tensor = F.pad(shifted, (0, -length % size)).unflatten(1, (-1, size)).sum(1)
+    blocks = padded.shape[1] // block
+    strides = padded.stride(0), block * length, length - step, 1
+    shifted = padded.as_strided((batch, blocks, block, length), strides).sum(2)
+    if blocks > 1:
+        return _add_shifted(shifted, step * block, size)
+    folded: Tensor = F.pad(shifted[:, 0], (0, -length % size)).unflatten(1, (-1, size)).sum(1)
     return folded
 
 
