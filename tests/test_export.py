@@ -23,7 +23,8 @@ from cohaudit.results import SAMPLE_COLUMNS, Audit, Skipped
 
 @pytest.fixture
 def audit() -> Audit:
-    return make_audit(suspects=12, samples=60)
+    made = make_audit(suspects=12, samples=60)
+    return replace(made, subject=replace(made.subject, samples_total=60))
 
 
 def table(audit: Audit, kind: str = "csv", every: bool = False) -> pd.DataFrame:
@@ -60,6 +61,13 @@ def test_all_tables_hold_the_same(audit: Audit) -> None:
 def test_what_to_keep_and_the_suspects_are_everything(audit: Audit) -> None:
     kept = exporting.export(audit, "keep").decode().splitlines()
     assert kept == [row["id"] for row in audit.samples.to_dict("records") if not row["suspect"]]
+
+
+def test_a_subsample_does_not_say_what_to_keep_of_the_rest(audit: Audit) -> None:
+    part = replace(audit, subject=replace(audit.subject, samples_total=1234))
+    with pytest.raises(ReportError, match="holds 60 of 1,234 samples"):
+        exporting.export(part, "keep")
+    assert exporting.export(part, "csv") == exporting.export(audit, "csv")
 
 
 def test_cleanlabs_columns_are_of_every_sample_in_order(audit: Audit) -> None:
