@@ -7,6 +7,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
@@ -94,6 +95,19 @@ def test_label_studio_gets_tasks_with_the_suggested_label(kind: Any, start: str)
         (choice,) = prediction["result"]
         assert choice["value"]["choices"] == [row["suggested"]]
         assert choice.keys() == {"from_name", "to_name", "type", "value"}
+
+
+def test_tasks_fit_the_labeling_interface_in_the_docs(audit: Audit) -> None:
+    text = (Path(__file__).parent.parent / "docs" / "cleaning.md").read_text(encoding="utf-8")
+    view = ElementTree.fromstring(text.split("```xml\n")[1].split("```")[0])
+    image, choices = view.find("Image"), view.find("Choices")
+    assert image is not None
+    assert choices is not None
+    for task in json.loads(exporting.export(audit, "label-studio")):
+        assert image.get("value", "").removeprefix("$") in task["data"]
+        (choice,) = task["predictions"][0]["result"]
+        assert (choice["from_name"], choice["to_name"]) == (choices.get("name"), image.get("name"))
+        assert choice["to_name"] == choices.get("toName")
 
 
 def test_an_audit_that_judged_nobody_is_refused(audit: Audit) -> None:
