@@ -88,6 +88,14 @@ def _parquet(audit: Audit, every: bool) -> bytes:
 
 def _keep(audit: Audit, every: bool) -> bytes:
     """Return the ids of all samples but the suspects, a line each, in the dataset's order."""
+    subject = audit.subject
+    if subject.samples < subject.samples_total:
+        raise ReportError(
+            "the audit",
+            f"holds {subject.samples:,} of {subject.samples_total:,} samples; "
+            "to keep these alone would lose all the others",
+            "scan without limit, or leave out the suspects that --format csv lists",
+        )
     kept = audit.samples.loc[~audit.samples["suspect"], "id"]
     broken = [name for name in kept if len(name.splitlines()) > 1]
     if broken:

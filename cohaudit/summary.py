@@ -12,6 +12,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from cohaudit.export import ranked
 from cohaudit.results import Audit, Coherence, Layer, Skipped
 from cohaudit.terminal import printable
 
@@ -159,7 +160,7 @@ def _suspects(audit: Audit) -> list[RenderableType]:
     head = _line("Suspects", [f"{len(suspects):,} samples look mislabeled ({_share(share)})"])
     if suspects.empty:
         return [head]
-    top = suspects.sort_values("suspicion", ascending=False, kind="stable").head(MOST_SUSPECTS)
+    top = ranked(audit, False).head(MOST_SUSPECTS)
     table = _table("Sample", "given", "suggested", "suspicion")
     for row in top.to_dict("records"):
         names = (_cell(str(row[column])) for column in ("id", "label", "suggested"))

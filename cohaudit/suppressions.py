@@ -120,7 +120,8 @@ def match(
     samples = {index: holding[key] for index, key in given.items() if key in holding}
     matched = set(given.values())
     idle = [entry for key, entry in holding.items() if key not in matched]
-    expired = [entry for entry in entries if entry not in set(held)]
+    holds = set(held)
+    expired = [entry for entry in entries if entry not in holds]
     return Matches(samples, tuple(filter(None, (_told_expired(expired), _told_idle(idle)))))
 
 
@@ -141,8 +142,11 @@ def _told_expired(expired: Sequence[Suppression]) -> str:
     if not expired:
         return ""
     days = [f"{entry.name} on {entry.expires}" for entry in expired]
-    verb = "suppression has" if len(expired) == 1 else "suppressions have"
-    return f"{len(expired):,} {verb} expired: {_listed(days)}. Their samples can be suspects again."
+    if len(expired) == 1:
+        return f"1 suppression has expired: {days[0]}. Its sample can be a suspect again."
+    return (
+        f"{len(expired):,} suppressions have expired: {_listed(days)}. Their samples can be suspects again."
+    )
 
 
 def _told_idle(idle: Sequence[Suppression]) -> str:
@@ -152,7 +156,7 @@ def _told_idle(idle: Sequence[Suppression]) -> str:
     verb = "suppression holds" if len(idle) == 1 else "suppressions hold"
     return (
         f"{len(idle):,} {verb} for no sample audited: {_listed(names)}. "
-        "Its sample was removed or left out, or its input or label has changed."
+        "A sample was removed or left out, or its input or label has changed."
     )
 
 

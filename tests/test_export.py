@@ -7,6 +7,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
@@ -23,7 +24,8 @@ from cohaudit.results import SAMPLE_COLUMNS, Audit, Skipped
 
 @pytest.fixture
 def audit() -> Audit:
-    return make_audit(suspects=12, samples=60)
+    made = make_audit(suspects=12, samples=60)
+    return replace(made, subject=replace(made.subject, samples_total=60))
 
 
 def table(audit: Audit, kind: str = "csv", every: bool = False) -> pd.DataFrame:
@@ -62,6 +64,13 @@ def test_what_to_keep_and_the_suspects_are_everything(audit: Audit) -> None:
     assert kept == [row["id"] for row in audit.samples.to_dict("records") if not row["suspect"]]
 
 
+def test_a_subsample_does_not_say_what_to_keep_of_the_rest(audit: Audit) -> None:
+    part = replace(audit, subject=replace(audit.subject, samples_total=1234))
+    with pytest.raises(ReportError, match="holds 60 of 1,234 samples"):
+        exporting.export(part, "keep")
+    assert exporting.export(part, "csv") == exporting.export(audit, "csv")
+
+
 def test_cleanlabs_columns_are_of_every_sample_in_order(audit: Audit) -> None:
     found = table(audit, "cleanlab")
     assert list(found.columns) == ["id", "is_label_issue", "label_quality", "given_label", "predicted_label"]
@@ -86,6 +95,19 @@ def test_label_studio_gets_tasks_with_the_suggested_label(kind: Any, start: str)
         (choice,) = prediction["result"]
         assert choice["value"]["choices"] == [row["suggested"]]
         assert choice.keys() == {"from_name", "to_name", "type", "value"}
+
+
+def test_tasks_fit_the_labeling_interface_in_the_docs(audit: Audit) -> None:
+    text = (Path(__file__).parent.parent / "docs" / "cleaning.md").read_text(encoding="utf-8")
+    view = ElementTree.fromstring(text.split("```xml\n")[1].split("```")[0])
+    image, choices = view.find("Image"), view.find("Choices")
+    assert image is not None
+    assert choices is not None
+    for task in json.loads(exporting.export(audit, "label-studio")):
+        assert image.get("value", "").removeprefix("$") in task["data"]
+        (choice,) = task["predictions"][0]["result"]
+        assert (choice["from_name"], choice["to_name"]) == (choices.get("name"), image.get("name"))
+        assert choice["to_name"] == choices.get("toName")
 
 
 def test_an_audit_that_judged_nobody_is_refused(audit: Audit) -> None:

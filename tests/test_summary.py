@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from audits import HOSTILE, gate, make_audit
 from rich.cells import cell_len
@@ -71,6 +72,16 @@ def test_suspects_come_most_suspicious_first() -> None:
     first = top.iloc[0]
     line = next(line for line in text.splitlines() if line.startswith(first["id"]))
     assert flat(line) == f"{first['id']} {first['label']} {first['suggested']} {first['suspicion']:.2f}"
+
+
+def test_equally_suspicious_samples_come_in_the_order_of_the_report() -> None:
+    audit = make_audit()
+    samples = audit.samples.assign(suspicion=np.where(audit.samples["suspect"], 0.99, 0.1))
+    text = rendered(replace(audit, samples=samples))
+    first = [evidence.id for evidence in audit.evidence[:5]]
+    assert first != sorted(first)
+    places = [text.index(name) for name in first]
+    assert places == sorted(places)
 
 
 @pytest.mark.parametrize("hostile", [False, True])
