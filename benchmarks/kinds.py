@@ -30,7 +30,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 from torch.nn import functional as F
 
-from cohaudit.duplicates import joint_view, near_duplicates
+from cohaudit.duplicates import likeness
 from cohaudit.kinds import KINDS, kinds_of
 from cohaudit.leave_one_out import suspect_labels
 
@@ -90,7 +90,7 @@ def judge(data: str, seed: int, folder: Path) -> list[Row]:
     cold, labels = scanned(given, model, 1.0), given.labels.numpy()
     views = [view.rows for view in cold.views]
     found = suspect_labels(views, labels, cold.probability)
-    twin = near_duplicates(joint_view(views))
+    twin = likeness(views).duplicate_of
     names, certainty = kinds_of(found.expected, labels, found.probability, found.probability >= SUSPECT, twin)
     rows = []
     for k, put_in in enumerate(PUT_IN):

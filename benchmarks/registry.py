@@ -21,8 +21,8 @@ METHODS: Mapping[str, methods.Method] = {
 """`plain` is what the others are measured in."""
 
 LOOP_SAMPLES, PEER_SHARE = 64, 8
-"""Methods without a fixed part take the same time for every sample: the loop runs on so many, the other peers on
-one in so many, and the rest is extrapolated."""
+"""Methods without a fixed part take the same time for every sample: the loop runs on so many, the other peers
+on one in so many, and the rest is extrapolated."""
 
 NOT_INSTALLED = "not installed"
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from torch import Tensor
 
 from cohaudit.coherence import (
     Gradients,
@@ -18,7 +17,7 @@ from cohaudit.coherence import (
     interval_deviations,
 )
 from cohaudit.config import Config
-from cohaudit.duplicates import joint_view, near_duplicates, nearly_same
+from cohaudit.duplicates import Likeness, likeness
 from cohaudit.gradients import Measurement, Source
 from cohaudit.leave_one_out import Suspicion, confusion, doubt, suspect_labels
 from cohaudit.memorization import (
@@ -85,13 +84,11 @@ class Comparison:
 
     Attributes:
         support: What each sample's gradient neighbors say.
-        joint: What all layers see of the samples, see `duplicates.joint_view`; None when they see nothing.
-        duplicate_of: Index of a near-duplicate, or −1, [N].
+        likeness: How alike the layers see them; None when they see nothing.
     """
 
     support: Support
-    joint: Tensor | None
-    duplicate_of: NDArray[np.int64]
+    likeness: Likeness | None
 
 
 def compare(measured: Measurement, config: Config, scope: Scope) -> Comparison:
@@ -104,10 +101,8 @@ def compare(measured: Measurement, config: Config, scope: Scope) -> Comparison:
     """
     neighbors = _neighbors(config, len(measured.scale), scope)
     support = neighborhood_support(measured.sketches, neighbors, max(NAMED_NEIGHBORS, config.evidence))
-    if not measured.views:
-        return Comparison(support, None, np.full(len(measured.scale), -1))
-    joint = joint_view([view.rows for view in measured.views])
-    return Comparison(support, joint, near_duplicates(joint))
+    views = [view.rows for view in measured.views]
+    return Comparison(support, likeness(views) if views else None)
 
 
 def _neighbors(config: Config, samples: int, scope: Scope) -> int:
@@ -141,7 +136,8 @@ def judge(
     suspect = None
     if sanity.auditable and found is not None:
         suspect = found.probability >= config.suspicion_threshold
-    samples = sample_table(measured, source, found, suspect, compared.duplicate_of, compared.support)
+    twins = compared.likeness.duplicate_of if compared.likeness else np.full(len(measured.scale), -1)
+    samples = sample_table(measured, source, found, suspect, twins, compared.support)
     whole, layers = _layers(measured, resampling)
     wanted = _most_suspicious(found)[: int(samples["suspect"].sum())] if found else np.zeros(0, np.int64)
     risk = _risk(sanity, found, samples, classes, config, scope)
@@ -176,7 +172,8 @@ def _sides(compared: Comparison, sample: int, count: int) -> tuple[Pairs, Pairs]
     def told(side: Side) -> Pairs:
         found = side.of(sample, count)
         others = [j for j, _ in found]
-        same = [False] * len(found) if compared.joint is None else nearly_same(compared.joint, sample, others)
+        alike = compared.likeness
+        same = alike.nearly_same(sample, others) if alike else [False] * len(found)
         return [(j, cosine, twice) for (j, cosine), twice in zip(found, same, strict=True)]
 
     return told(compared.support.supporters), told(compared.support.opponents)

@@ -268,6 +268,14 @@ def _density_ratio(given: Array, made: Array) -> Array:
     return ratio
 
 
+def falling_with(evidence: Array, probability: Array) -> Array:
+    """Return probabilities [N] that fall with the evidence [N] and are closest to those given (squared error)."""
+    order = np.argsort(evidence, kind="stable")
+    fitted = np.empty_like(probability)
+    fitted[order] = _falling(probability[order], np.ones(len(order)))
+    return fitted
+
+
 def _falling(part: Array, mass: Array) -> Array:
     """Return the falling step function closest to part / mass, by pooling adjacent violators."""
     blocks: list[tuple[float, float, int]] = []

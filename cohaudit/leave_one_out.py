@@ -23,6 +23,7 @@ from cohaudit.label_noise import (
     TINY,
     Share,
     expected_labels,
+    falling_with,
     fit_label_noise,
     label_evidence,
     wrong_probability,
@@ -149,7 +150,8 @@ class Suspicion:
 
     Attributes:
         probability: Of carrying a wrong label, [N].
-        evidence: Log-odds of the given label by the other samples alone; the lower, the more suspect, [N].
+        evidence: Log-odds of the given label by the other samples alone, and, where classes are confused, by
+            who is taken for whom as well; the lower, the more suspect, [N].
         expected: Probability of each label by the other samples alone, [N, C].
         memorization: How far the label can only be given by a network that saw the sample, 0 to 1, [N].
         margin: Leave-one-out score of the given label minus the best other one, [N].
@@ -228,6 +230,7 @@ def suspect_labels(
         mean = float(probability.mean())
         share = Share(mean, mean, mean)
         evidence = evidence - np.log(np.maximum(probability, TINY) / (1 - probability))
+        probability = falling_with(evidence, probability)
     rows = np.arange(len(labels))
     given = scores[rows, labels]
     others = scores.copy()

@@ -40,13 +40,14 @@ class Strongest:
     close: Tensor
 
 
-def strongest_cosines(sketches: Sketches, count: int, bound: float) -> Strongest:
+def strongest_cosines(sketches: Sketches, count: int, bound: float, opponents: bool = True) -> Strongest:
     """Find each sample's strongest cosines.
 
     Args:
         sketches: At any scale per sample, [N, D]; a row of zeros has cosine 0 with all.
         count: K.
         bound: See `Strongest.close`.
+        opponents: Whether to look for negative cosines; without, all of them count as 0.
     """
     total = len(sketches)
     up, down = _Largest(total, count), _Largest(total, count)
@@ -65,7 +66,8 @@ def strongest_cosines(sketches: Sketches, count: int, bound: float) -> Strongest
             for block, start, other in sides:
                 up.add(start, other, block)
                 close[start : start + len(block)] += (block >= bound).sum(1)
-                down.add(start, other, block.neg_())
+                if opponents:
+                    down.add(start, other, block.neg_())
     return Strongest(up.values, up.indices, -down.values, down.indices, close)
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from cohaudit.duplicates import NEARLY_SAME, joint_view, near_duplicates, nearly_same
+from cohaudit.duplicates import joint_view, likeness
 from cohaudit.kinds import KINDS, kinds_of
 
 quick = settings(max_examples=40, deadline=None)
@@ -81,18 +81,18 @@ def test_copies_are_found_and_nothing_else_is() -> None:
     for view in seen:
         view[7] = view[3]
         view[20] = view[11] + 0.02 * generator.standard_normal(view.shape[1])
-    found = near_duplicates(joint_view(seen))
+    found = likeness(seen)
     expected = np.full(60, -1)
     expected[[7, 3, 20, 11]] = 3, 7, 11, 20
-    assert found.tolist() == expected.tolist()
-    assert nearly_same(joint_view(seen), 7, [3, 11, 20]) == [True, False, False]
-    assert nearly_same(joint_view(seen), 7, []) == []
+    assert found.duplicate_of.tolist() == expected.tolist()
+    assert found.nearly_same(7, [3, 11, 20]) == [True, False, False]
+    assert found.nearly_same(7, []) == []
 
 
 def test_alike_in_one_layer_is_no_duplicate() -> None:
     seen = views(2)
     seen[1][5] = seen[1][4]
-    assert near_duplicates(joint_view(seen)).max() == -1
+    assert likeness(seen).duplicate_of.max() == -1
 
 
 @quick
@@ -114,10 +114,19 @@ def test_duplicates_are_found_at_any_scale(scale: float) -> None:
     seen = [view * np.float32(scale) for view in views(3)]
     for view in seen:
         view[9] = view[2]
-    assert np.flatnonzero(near_duplicates(joint_view(seen)) >= 0).tolist() == [2, 9]
+    assert np.flatnonzero(likeness(seen).duplicate_of >= 0).tolist() == [2, 9]
 
 
 def test_views_that_see_nothing_make_no_duplicates() -> None:
     blind = [np.ones((5, 3), dtype=np.float32)]
-    assert near_duplicates(joint_view(blind)).tolist() == [-1] * 5
-    assert NEARLY_SAME > 0
+    assert likeness(blind).duplicate_of.tolist() == [-1] * 5
+
+
+@pytest.mark.parametrize("columns", [2, 4])
+def test_in_a_table_of_few_columns_only_copies_are_duplicates(columns: int) -> None:
+    """Every row has others in nearly the same direction there."""
+    table = np.random.default_rng(0).standard_normal((400, columns)).astype(np.float32)
+    table[9] = table[2]
+    twins = likeness([table]).duplicate_of
+    assert {twins[9], twins[2]} == {2, 9}
+    assert (twins >= 0).sum() <= 8

@@ -106,7 +106,7 @@ class Interceptor(TorchFunctionMode):
         return self._visit(self, Call(f"{about} #{self._counts[about]}", func, leaves, spec, weights))
 
     def _may_take_weights(self, given: tuple[Any, ...]) -> bool:
-        """Return whether a weight is among the arguments, or one of them may hold some: most calls take none."""
+        """Return whether a weight is among the arguments, or may be inside one; most calls take none."""
         return any(id(one) in self._labels or isinstance(one, list | tuple | dict) for one in given)
 
     def plain(self, call: Call) -> Call:

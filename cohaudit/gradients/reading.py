@@ -102,9 +102,9 @@ class Reader:
                 add(part, own.weighted_sum(part.weights))
             return form.squared_norms(), form.sketch(projection)
         # the signs of the sketch cost next to nothing on the factors of outer products
-        signed = isinstance(form, Outer) and not projection.keeps_all
-        if signed:
-            form = form.signed(projection)
+        signed = False
+        if isinstance(form, Outer) and not projection.keeps_all:
+            form, signed = form.signed(projection), True
         norms, sketches = [], []
         for part in parts:
             total = self._buffer.new_zeros(shape, dtype=self._sum_dtype)

@@ -112,7 +112,12 @@ class Projection:
         return spectrum
 
     def of_rows(self, index: Tensor, b: Tensor) -> Tensor:
-        """Return the sketches of gradients that are rows b [batch, positions, columns] at an index, [batch, size]."""
+        """Return the sketches of gradients that consist of a few rows, [batch, size].
+
+        Args:
+            index: Which rows, [batch, positions].
+            b: What is in them, [batch, positions, columns].
+        """
         first = index // self.group * self.step
         if self.keeps_all:
             first = index * len(self.column_signs)
