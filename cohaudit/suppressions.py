@@ -120,7 +120,8 @@ def match(
     samples = {index: holding[key] for index, key in given.items() if key in holding}
     matched = set(given.values())
     idle = [entry for key, entry in holding.items() if key not in matched]
-    expired = [entry for entry in entries if entry not in set(held)]
+    holds = set(held)
+    expired = [entry for entry in entries if entry not in holds]
     return Matches(samples, tuple(filter(None, (_told_expired(expired), _told_idle(idle)))))
 
 
