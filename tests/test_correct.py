@@ -47,6 +47,7 @@ def audit_of(config: Config, suggested: Mapping[str, str], known: slice = slice(
         suggested=[suggested.get(i, label) for i, label in zip(dataset.ids, given_labels, strict=True)],
         suspect=[i in suggested for i in dataset.ids],
         suspicion=[0.9 if i in suggested else 0.1 for i in dataset.ids],
+        duplicate_of="",
     )
     return replace(
         base,
