@@ -5,7 +5,9 @@ from cohaudit.report._read import read_audit
 from cohaudit.report.html import render_html
 from cohaudit.report.output import (
     check_folder,
+    refuse_data,
     refuse_existing,
+    refuse_source,
     working_folder,
     write_file,
     write_html,
@@ -16,7 +18,9 @@ __all__ = [
     "audit_to_json",
     "check_folder",
     "read_audit",
+    "refuse_data",
     "refuse_existing",
+    "refuse_source",
     "render_html",
     "working_folder",
     "write_file",
