@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 from dataclasses import replace
@@ -141,6 +142,15 @@ def test_the_command_refuses_what_it_cannot_read_or_write(audit: Audit, tmp_path
     assert (blocked.exit_code, "not a folder" in blocked.output) == (2, True)
     assert file.read_text() == "kept"
     assert command(tmp_path / "audit.json", "--format", "xml").exit_code == 2
+
+
+@pytest.mark.parametrize("kind", ["csv", "cleanlab"])
+def test_a_carriage_return_in_an_id_begins_no_row(kind: str, audit: Audit) -> None:
+    samples = audit.samples.assign(id=[f"a\rb{i}" for i in range(60)])
+    rows = csv.DictReader(
+        io.StringIO(exporting.export(replace(audit, samples=samples), kind, True).decode(), "")
+    )
+    assert {row["id"] for row in rows} == set(samples["id"])
 
 
 @pytest.mark.parametrize("name", ["export", "report"])

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+
+import pandas as pd
 
 from cohaudit.errors import ReportError
 from cohaudit.report._encode import audit_to_json
@@ -33,9 +36,21 @@ def write_report(audit: Audit, out: str | Path) -> list[Path]:
     contents: dict[str, str | bytes] = {
         "report.html": render_html(audit),
         "audit.json": audit_to_json(audit),
-        "samples.csv": audit.samples.to_csv(index=False, lineterminator="\n"),
+        "samples.csv": table_to_csv(audit.samples),
     }
     return _write(Path(out), contents)
+
+
+def table_to_csv(table: pd.DataFrame) -> str:
+    """Return a table as the text of a .csv file.
+
+    Args:
+        table: Its index is left out.
+    """
+    text = table.to_csv(index=False, lineterminator="\n")
+    if "\r" in text:  # in an id, where the writer leaves it unquoted and readers begin a new row
+        return table.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+    return text
 
 
 def write_html(audit: Audit, path: str | Path) -> Path:
