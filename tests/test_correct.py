@@ -473,6 +473,12 @@ def test_a_copy_inside_the_folder_is_refused(pictures: Config) -> None:
     assert "means nothing for an image folder" in refused(pictures, suggested, "--labels", "y")
 
 
+@pytest.mark.parametrize("out", [".", "/", "", "none/.."])
+def test_a_copy_needs_a_name(out: str, pictures: Config) -> None:
+    told = refused(pictures, {"cat/b.png": "ant"}, out=Path(out))
+    assert "is a folder, not a name for the copy" in told
+
+
 def test_what_fails_halfway_leaves_nothing(pictures: Config) -> None:
     if not hasattr(os, "mkfifo"):
         pytest.skip("needs named pipes")
