@@ -100,6 +100,9 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(str(path), f"is not UTF-8 (byte {error.start})", "save it as UTF-8") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(str(path), f"is not valid TOML: {error}", "correct that line") from None
+    except (ValueError, RecursionError):
+        found = "holds a number too long, or arrays too deep, to be read"
+        raise ConfigError(str(path), found, "take that out, or name another file") from None
 
 
 def option_name(key: str) -> str:

@@ -87,7 +87,7 @@ def correct(
     """
     require_judged(audit)
     rows = _chosen(audit, only)
-    log = out.with_name(out.name + LOG)
+    log = out.parent / (out.name + LOG)
     _check_place(data, out, log)
     original = _open(audit, data, labels, ids)
     positions = {name: position for position, name in enumerate(original.ids)}
@@ -150,6 +150,8 @@ def _read_ids(path: Path) -> dict[int, str]:
 
 def _check_place(data: Path, out: Path, log: Path) -> None:
     """Raise an error unless the copy can be written beside everything that is there."""
+    if out.name in {"", ".."}:
+        raise ReportError(f"--out {out}", "is a folder, not a name for the copy", "name something new in it")
     for path in (out, log):
         refuse_existing(path)
     if data.is_dir() and out.resolve().is_relative_to(data.resolve()):

@@ -15,6 +15,7 @@ import pandas as pd
 
 from cohaudit.config_values import toml_value
 from cohaudit.errors import MissingExtraError, ReportError
+from cohaudit.report import table_to_csv
 from cohaudit.results import Audit, Preview
 from cohaudit.suppressions import TABLE
 
@@ -69,7 +70,7 @@ def ranked(audit: Audit, every: bool) -> pd.DataFrame:
 
 
 def _csv(audit: Audit, every: bool) -> bytes:
-    return _text(ranked(audit, every).to_csv(index=False, lineterminator="\n"))
+    return _text(table_to_csv(ranked(audit, every)))
 
 
 def _jsonl(audit: Audit, every: bool) -> bytes:
@@ -113,7 +114,7 @@ def _cleanlab(audit: Audit, every: bool) -> bytes:
         "given_label": table["label"],
         "predicted_label": table["suggested"],
     }
-    return _text(pd.DataFrame(columns).to_csv(index=False, lineterminator="\n"))
+    return _text(table_to_csv(pd.DataFrame(columns)))
 
 
 def _label_studio(audit: Audit, every: bool) -> bytes:

@@ -34,15 +34,22 @@ def check_sanity(predicted: Integers, labels: Integers, classes: int, mean_loss:
     per_class = np.bincount(labels, weights=correct, minlength=classes) / sizes
     balanced, chance = float(per_class.mean()), 1 / classes
     skill = (balanced - chance) / (1 - chance)
-    auditable = skill >= SMALLEST_SKILL and _beats_shuffles(predicted, labels)
-    reason = (
-        f"Balanced accuracy on the training data is {balanced:.1%}, where chance is {chance:.1%}."
-        if auditable
-        else f"Balanced accuracy on the training data is {balanced:.1%}, hardly better than chance "
-        f"({chance:.1%}): these weights, this preprocessing or this order of classes are not those of the "
-        "training. "
-        "Check the checkpoint, the transform and class_names."
-    )
+    skilled = skill >= SMALLEST_SKILL
+    auditable = skilled and _beats_shuffles(predicted, labels)
+    found = f"Balanced accuracy on the training data is {balanced:.1%}"
+    if auditable:
+        reason = f"{found}, where chance is {chance:.1%}."
+    elif skilled:
+        reason = (
+            f"{found}, where chance is {chance:.1%}, but luck alone can hit as many of the "
+            f"{len(labels):,} labels. Audit more samples."
+        )
+    else:
+        reason = (
+            f"{found}, hardly better than chance ({chance:.1%}): these weights, this preprocessing or this "
+            "order of classes are not those of the training. Check the checkpoint, the transform and "
+            "class_names."
+        )
     return Sanity(auditable, float(correct.mean()), balanced, chance, mean_loss, reason)
 
 

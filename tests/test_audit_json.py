@@ -239,6 +239,8 @@ def test_a_checkpoint_in_its_place(tmp_path: Path) -> None:
         (("samples", "suspect", 2), None, "at $.samples.suspect[2]: is null, where true or false belongs"),
         (("samples", "loss"), [], "at $.samples.loss: has 0 values for 240 ids"),
         (("class_cosines", "matrix"), [[1.0]], "is not 10 × 10, the number of classes"),
+        (("samples", "id", 1), "train/0000.png", "at $.samples.id: has 'train/0000.png' twice"),
+        (("samples", "duplicate_of", 2), "x", "duplicate_of[2]: names 'x', which is not among the samples"),
         (("evidence", 0, "id"), "elsewhere", "names 'elsewhere', which is not among the samples"),
         (("previews",), {}, "which has no preview"),
         (

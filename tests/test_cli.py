@@ -166,6 +166,14 @@ def test_a_scan_writes_the_report_and_prints_a_summary(fake: FakeScan) -> None:
     assert fake.checkpoint == Path("model.pt")
 
 
+def test_the_training_data_is_not_replaced_by_the_report(fake: FakeScan) -> None:
+    Path("samples.csv").write_text("a,label\n1,0\n")
+    result = scan("--data", "samples.csv", "--out", ".")
+    assert (result.exit_code, fake.config) == (2, None)
+    assert "its samples.csv is the training data" in result.stderr
+    assert Path("samples.csv").read_text() == "a,label\n1,0\n"
+
+
 def test_quiet_says_nothing(fake: FakeScan) -> None:
     result = scan("--quiet")
     assert (result.exit_code, result.output) == (0, "")

@@ -250,6 +250,13 @@ def test_broken_toml_names_file_and_line() -> None:
         load_config(CHECKPOINT, {})
 
 
+@pytest.mark.parametrize("value", ["9" * 5000, "[" * 50000])
+def test_toml_beyond_what_can_be_read_is_refused(value: str) -> None:
+    write("cohaudit.toml", f"seed = {value}")
+    with pytest.raises(ConfigError, match=r"cohaudit\.toml: holds a number too long, or arrays too deep"):
+        load_config(CHECKPOINT, {})
+
+
 def test_a_file_in_another_encoding_says_so() -> None:
     Path("cohaudit.toml").write_bytes('labels = "Größe"'.encode("latin-1"))
     with pytest.raises(ConfigError, match=r"cohaudit\.toml: is not UTF-8"):

@@ -47,6 +47,7 @@ def audit_of(config: Config, suggested: Mapping[str, str], known: slice = slice(
         suggested=[suggested.get(i, label) for i, label in zip(dataset.ids, given_labels, strict=True)],
         suspect=[i in suggested for i in dataset.ids],
         suspicion=[0.9 if i in suggested else 0.1 for i in dataset.ids],
+        duplicate_of="",
     )
     return replace(
         base,
@@ -470,6 +471,12 @@ def test_a_copy_inside_the_folder_is_refused(pictures: Config) -> None:
     (pictures.base / "way").symlink_to("pictures")
     assert "lies inside the data" in refused(pictures, suggested, out=pictures.base / "way" / "new")
     assert "means nothing for an image folder" in refused(pictures, suggested, "--labels", "y")
+
+
+@pytest.mark.parametrize("out", [".", "/", "", "none/.."])
+def test_a_copy_needs_a_name(out: str, pictures: Config) -> None:
+    told = refused(pictures, {"cat/b.png": "ant"}, out=Path(out))
+    assert "is a folder, not a name for the copy" in told
 
 
 def test_what_fails_halfway_leaves_nothing(pictures: Config) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 from dataclasses import replace
@@ -163,3 +164,22 @@ def test_the_command_refuses_what_it_cannot_read_or_write(audit: Audit, tmp_path
     assert (blocked.exit_code, "not a folder" in blocked.output) == (2, True)
     assert file.read_text() == "kept"
     assert command(tmp_path / "audit.json", "--format", "xml").exit_code == 2
+
+
+@pytest.mark.parametrize("kind", ["csv", "cleanlab"])
+def test_a_carriage_return_in_an_id_begins_no_row(kind: str, audit: Audit) -> None:
+    samples = audit.samples.assign(id=[f"a\rb{i}" for i in range(60)])
+    rows = csv.DictReader(
+        io.StringIO(exporting.export(replace(audit, samples=samples), kind, True).decode(), "")
+    )
+    assert {row["id"] for row in rows} == set(samples["id"])
+
+
+@pytest.mark.parametrize("name", ["export", "report"])
+def test_the_audit_is_not_written_over(name: str, audit: Audit, tmp_path: Path) -> None:
+    write_report(audit, tmp_path)
+    path = tmp_path / "audit.json"
+    before = path.read_bytes()
+    result = CliRunner().invoke(main, [name, str(path), "--out", str(tmp_path / "." / "audit.json")])
+    assert (result.exit_code, "is the audit itself" in result.output) == (2, True)
+    assert path.read_bytes() == before

@@ -14,7 +14,15 @@ import pytest
 from audits import make_audit
 
 from cohaudit.errors import ReportError
-from cohaudit.report import audit_to_json, check_folder, read_audit, render_html, write_html, write_report
+from cohaudit.report import (
+    audit_to_json,
+    check_folder,
+    output,
+    read_audit,
+    render_html,
+    write_html,
+    write_report,
+)
 from cohaudit.results import SAMPLE_COLUMNS
 
 
@@ -69,6 +77,7 @@ import resource, signal, sys
 from pathlib import Path
 from audits import make_audit
 from cohaudit.errors import ReportError
+from cohaudit.report import output
 from cohaudit.report import write_report
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
@@ -108,6 +117,28 @@ def test_a_folder_where_a_file_is_to_be(tmp_path: Path) -> None:
     with pytest.raises(ReportError, match=re.escape(f"{tmp_path / 'audit.json'}: is a folder")):
         write_report(make_audit(suspects=0), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["audit.json"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no such pipes")
+def test_a_pipe_is_not_replaced_by_a_file(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(ReportError, match="is no regular file"):
+        write_html(make_audit(), pipe)
+    assert pipe.is_fifo()
+
+
+@pytest.mark.skipif(not Path("/dev/stdout").exists(), reason="there are no such devices")
+@pytest.mark.parametrize("device", ["/dev/null", "/dev/stdout"])
+def test_a_device_is_no_place_for_a_file(device: str) -> None:
+    with pytest.raises(ReportError, match="is no regular file"):
+        output._check_target(Path(device))  # as root, writing there for real would replace it
+
+
+def test_a_file_name_that_the_file_system_refuses(tmp_path: Path) -> None:
+    with pytest.raises(ReportError, match="cannot be written: File name too long"):
+        write_html(make_audit(), tmp_path / ("x" * 300))
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_name_that_the_file_system_refuses(tmp_path: Path) -> None:

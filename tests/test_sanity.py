@@ -120,3 +120,12 @@ def test_equal_predictions_get_equal_answers() -> None:
     labels = labels_of([6, 6])
     predicted = np.where(np.arange(12) == 3, 1 - labels, labels)
     assert len({passes(predicted, labels) for _ in range(30)}) == 1
+
+
+def test_too_few_samples_are_not_called_hardly_better_than_chance() -> None:
+    labels = labels_of([2, 2])
+    found = check_sanity(labels, labels, 2, 0.0)
+    assert not found.auditable
+    assert "100.0%" in found.reason
+    assert "Audit more samples." in found.reason
+    assert "hardly better" not in found.reason

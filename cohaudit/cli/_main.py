@@ -93,9 +93,11 @@ main.add_command(scan)
 )
 def report(audit: Path, out: Path | None) -> None:
     """Render the report of an earlier scan again, from AUDIT.JSON alone."""
-    from cohaudit.report import read_audit, write_html
+    from cohaudit.report import read_audit, refuse_source, write_html
 
-    written = write_html(read_audit(audit), out or audit.parent / "report.html")
+    target = out or audit.parent / "report.html"
+    refuse_source(target, audit)
+    written = write_html(read_audit(audit), target)
     write_out(f"Report: {printable(str(written))}\n")
 
 
@@ -124,10 +126,11 @@ def export(audit: Path, kind: str, every: bool, out: Path | None) -> None:
     The dataset itself is neither read nor changed.
     """
     from cohaudit import export as exporting
-    from cohaudit.report import read_audit, refuse_existing, write_file
+    from cohaudit.report import read_audit, refuse_existing, refuse_source, write_file
 
-    content = exporting.export(read_audit(audit), kind, every)
     target = out or audit.parent / exporting.NAMES[kind]
+    refuse_source(target, audit)
+    content = exporting.export(read_audit(audit), kind, every)
     if kind == "suppressions":  # what is there already may be the notes of a person
         refuse_existing(target)
     written = write_file(target, content)

@@ -94,12 +94,13 @@ def _run(
         The audit with its gates, and the files written.
     """
     from cohaudit.gates import parse_gate
-    from cohaudit.report import check_folder, write_report
+    from cohaudit.report import check_folder, refuse_data, write_report
 
     for text in config.fail_on:
         parse_gate(text)
     out = _seen_from_here(config.base / config.out)
     check_folder(out)
+    refuse_data(out, config.base / config.data)
     if is_file(checkpoint):  # otherwise that comes first, and whoever opens the checkpoint says it best
         require_subject(config)
 

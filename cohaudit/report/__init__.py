@@ -5,7 +5,10 @@ from cohaudit.report._read import read_audit
 from cohaudit.report.html import render_html
 from cohaudit.report.output import (
     check_folder,
+    refuse_data,
     refuse_existing,
+    refuse_source,
+    table_to_csv,
     working_folder,
     write_file,
     write_html,
@@ -16,8 +19,11 @@ __all__ = [
     "audit_to_json",
     "check_folder",
     "read_audit",
+    "refuse_data",
     "refuse_existing",
+    "refuse_source",
     "render_html",
+    "table_to_csv",
     "working_folder",
     "write_file",
     "write_html",

@@ -97,6 +97,15 @@ def _check_whole(audit: Audit) -> None:
                 "$.class_cosines.matrix", f"is not {classes} × {classes}, the number of classes"
             )
     ids = set(audit.samples["id"])
+    again = audit.samples["id"].duplicated()
+    if again.any():
+        name = audit.samples["id"][again].iloc[0]
+        raise UnexpectedError("$.samples.id", f"has {name!r:.80} twice")
+    for i, twin in enumerate(audit.samples["duplicate_of"]):
+        if twin and twin not in ids:
+            raise UnexpectedError(
+                f"$.samples.duplicate_of[{i}]", f"names {twin!r:.80}, which is not among the samples"
+            )
     for i, evidence in enumerate(audit.evidence):
         if evidence.id not in ids:
             raise UnexpectedError(

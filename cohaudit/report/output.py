@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+
+import pandas as pd
 
 from cohaudit.errors import ReportError
 from cohaudit.report._encode import audit_to_json
 from cohaudit.report.html import render_html
 from cohaudit.results import Audit
 
+_FILES = ("report.html", "audit.json", "samples.csv")
 _ELSEWHERE = "name a folder that you may write to, on a disk with space left"
 
 
@@ -32,9 +36,21 @@ def write_report(audit: Audit, out: str | Path) -> list[Path]:
     contents: dict[str, str | bytes] = {
         "report.html": render_html(audit),
         "audit.json": audit_to_json(audit),
-        "samples.csv": audit.samples.to_csv(index=False, lineterminator="\n"),
+        "samples.csv": table_to_csv(audit.samples),
     }
     return _write(Path(out), contents)
+
+
+def table_to_csv(table: pd.DataFrame) -> str:
+    """Return a table as the text of a .csv file.
+
+    Args:
+        table: Its index is left out.
+    """
+    text = table.to_csv(index=False, lineterminator="\n")
+    if "\r" in text:  # in an id, where the writer leaves it unquoted and readers begin a new row
+        return table.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+    return text
 
 
 def write_html(audit: Audit, path: str | Path) -> Path:
@@ -91,6 +107,31 @@ def refuse_existing(path: Path) -> None:
         raise ReportError(f"--out {path}", "exists already", "name something new, or move it away")
 
 
+def refuse_source(path: Path, source: Path) -> None:
+    """Refuse to write over the file that is read: an audit is all that is left of a scan.
+
+    Raises:
+        ReportError: Both are the same file.
+    """
+    if _same(path, source):
+        raise ReportError(f"--out {path}", "is the audit itself", "name another file")
+
+
+def refuse_data(out: Path, data: Path) -> None:
+    """Refuse a folder in which a file of the report would replace the training data.
+
+    Raises:
+        ReportError: The data is a file of that name in this folder.
+    """
+    for name in _FILES:
+        if _same(out / name, data):
+            raise ReportError(f"--out {out}", f"its {name} is the training data", "name another folder")
+
+
+def _same(path: Path, other: Path) -> bool:
+    return _exists(path) and _exists(other) and os.path.realpath(path) == os.path.realpath(other)
+
+
 def _exists(path: Path) -> bool:
     try:
         return path.exists() or path.is_symlink()
@@ -102,13 +143,22 @@ def _write(folder: Path, contents: Mapping[str, str | bytes]) -> list[Path]:
     check_folder(folder)
     targets = [folder / name for name in contents]
     for target in targets:
-        if target.is_dir():
-            raise ReportError(f"--out {target}", "is a folder, where a file is to be written", "move it away")
+        _check_target(target)
     try:
         _write_aside(folder, contents)
     except OSError as error:
         raise ReportError(f"--out {folder}", f"cannot be written: {error.strerror}", _ELSEWHERE) from None
     return targets
+
+
+def _check_target(target: Path) -> None:
+    if not _exists(target):
+        return
+    if target.is_dir():
+        raise ReportError(f"--out {target}", "is a folder, where a file is to be written", "move it away")
+    # a pipe or a device would be replaced; /dev/stdout looks like a file where a shell sends it to one
+    if target.exists() and (not target.is_file() or target.absolute().parent == Path("/dev")):
+        raise ReportError(f"--out {target}", "is no regular file", "name a file, new or to be replaced")
 
 
 def _write_aside(folder: Path, contents: Mapping[str, str | bytes]) -> None:
