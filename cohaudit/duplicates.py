@@ -81,9 +81,9 @@ def _near(cosines: Tensor, lengths: Tensor, other: Tensor, margin: float) -> Ten
 
 def _lengths(views: Sequence[Floats]) -> Tensor:
     """Return the logarithm of the length of each view's centered rows, [N, V]; zeros count as tiny."""
-    tiny = np.finfo(np.float64).tiny
-    norms = [np.linalg.norm((view - view.mean(0)).astype(np.float64), axis=1) for view in views]
-    return torch.from_numpy(np.log(np.maximum(np.stack(norms, 1), tiny)))
+    centered = (torch.from_numpy(view - view.mean(0)) for view in views)
+    norms = [torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64) for rows in centered]
+    return torch.stack(norms, 1).clamp_min(torch.finfo(torch.float64).tiny).log()
 
 
 def joint_view(views: Sequence[Floats]) -> Tensor:

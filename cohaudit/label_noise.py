@@ -269,7 +269,7 @@ def _density_ratio(given: Array, made: Array) -> Array:
 
 
 def falling_with(evidence: Array, probability: Array) -> Array:
-    """Return probabilities [N] that fall with the evidence [N] and are closest to those given (squared error)."""
+    """Return the probabilities that fall with the evidence and are closest to those given, [N] each."""
     order = np.argsort(evidence, kind="stable")
     fitted = np.empty_like(probability)
     fitted[order] = _falling(probability[order], np.ones(len(order)))
