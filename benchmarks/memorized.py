@@ -42,7 +42,6 @@ TABLE = (
     ("digits", "MLP, SGD", 1300, 300),
     ("digits", "CNN, Adam", 1300, 120),
     ("fashion", "MLP, SGD", 2000, 200),
-    ("fashion", "CNN, Adam", 2000, 60),
 )
 """Data, network, samples, and how many networks are trained."""
 NOISES = ("10 %", "0 %")

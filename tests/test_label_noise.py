@@ -14,6 +14,7 @@ from sklearn.isotonic import IsotonicRegression
 from cohaudit import label_noise
 from cohaudit.label_noise import (
     Share,
+    falling_with,
     fit_label_noise,
     label_evidence,
     wrong_probability,
@@ -198,3 +199,14 @@ def test_scores_of_any_size_give_probabilities(scale: float) -> None:
     assert not np.isnan(label_evidence(scores, labels, 300)).any()
     found = wrong_probability(scores, labels, 300, Share(0.1, 0.1, 0.1))
     assert ((found >= 0) & (found < 1)).all()
+
+
+@quick
+@given(seeds)
+def test_probabilities_that_fall_with_the_evidence_keep_their_mean(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    evidence, probability = generator.permutation(40).astype(float), generator.random(40)
+    fitted = falling_with(evidence, probability)
+    isotonic = IsotonicRegression(increasing=False).fit_transform(evidence, probability)
+    np.testing.assert_allclose(fitted, isotonic)
+    assert fitted.mean() == pytest.approx(probability.mean())
