@@ -43,7 +43,6 @@ TABLE: tuple[tuple[str, str, tuple[str, ...], int, int], ...] = (
     ("fashion", "MLP, SGD", ("20 %",), 2, 5),
     ("fashion", "CNN, Adam", ("20 %",), 2, 3),
     ("trec", "transformer, Adam", ("20 %",), 2, 3),
-    ("fashion", "CNN, Adam", ("10 %",), 1, 3),
 )
 """Data, network, noise, seeds of the data and the audited checkpoint, and trainings from each list."""
 
