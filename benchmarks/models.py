@@ -222,11 +222,11 @@ def make(spec: Spec, device: torch.device, samples: int = 0) -> Workload:
 
 
 SPECS: dict[str, Spec] = {
-    "mlp": Spec(mlp, lambda n: torch.randn(n, 784), 10, 32768),
-    "resnet18-32": Spec(lambda: resnet18(32), images, 10, 2048),
-    "resnet18-64": Spec(lambda: resnet18(64), images, 10, 1024),
-    "vit": Spec(ViT, images, 10, 2048),
-    "gpt": Spec(GPT, lambda n: torch.randint(64, (n, 64)), 64, 2048),
-    "lstm": Spec(TextLSTM, lambda n: torch.randint(2000, (n, 32)), 4, 16384),
+    "mlp": Spec(mlp, lambda n: torch.randn(n, 784), 10, 16384),
+    "resnet18-32": Spec(lambda: resnet18(32), images, 10, 1024),
+    "resnet18-64": Spec(lambda: resnet18(64), images, 10, 512),
+    "vit": Spec(ViT, images, 10, 1024),
+    "gpt": Spec(GPT, lambda n: torch.randint(64, (n, 64)), 64, 1024),
+    "lstm": Spec(TextLSTM, lambda n: torch.randint(2000, (n, 32)), 4, 8192),
 }
 """The benchmark's workloads by name."""

@@ -130,9 +130,14 @@ def judge(
         scope: What stands behind the arrays.
         earlier: The class probabilities of earlier checkpoints, in the order of the training.
     """
-    classes = len(source.class_names)
-    sanity = check_sanity(measured.predicted, source.labels, classes, float(measured.loss.mean()))
     found = _suspicion(measured, source, earlier)
+    sanity = check_sanity(
+        measured.predicted,
+        source.labels,
+        source.class_names,
+        float(measured.loss.mean()),
+        found.accuracy if found else None,
+    )
     suspect = None
     if sanity.auditable and found is not None:
         suspect = found.probability >= config.suspicion_threshold
@@ -140,7 +145,7 @@ def judge(
     samples = sample_table(measured, source, found, suspect, twins, compared.support)
     whole, layers = _layers(measured, resampling)
     wanted = _most_suspicious(found)[: int(samples["suspect"].sum())] if found else np.zeros(0, np.int64)
-    risk = _risk(sanity, found, samples, classes, config, scope)
+    risk = _risk(sanity, found, samples, len(source.class_names), config, scope)
     class_results = _classes(measured, source, samples["suspect"].to_numpy(), resampling)
     return Judgment(
         sanity=sanity,

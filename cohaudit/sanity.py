@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,10 +16,23 @@ SMALLEST_SKILL = 0.1
 on ten classes comes 0.06 of that way, more than the chance of single samples explains."""
 SHUFFLES = 200
 """Predictions have to beat every one of so many shuffles of themselves: by chance, one in 201 does."""
+FAR_BELOW = 0.5, 0.3
+"""A model that gives less than so large a part of the labels that its layers predict, and fewer by so large a
+share of all, is not fed what it was trained on: even one stopped early gives more."""
+
+FEWEST, NAMED = 5, 4
+"""Samples of a class below which it tells nothing of the order of classes; classes out of order that are
+named."""
 
 
-def check_sanity(predicted: Integers, labels: Integers, classes: int, mean_loss: float) -> Sanity:
-    """Compare the training accuracy with chance.
+def check_sanity(
+    predicted: Integers,
+    labels: Integers,
+    names: Sequence[str],
+    mean_loss: float,
+    by_neighbors: float | None = None,
+) -> Sanity:
+    """Compare the training accuracy with chance, with other orders of the classes, and with the neighbors'.
 
     Balanced accuracy has to be well above its chance level, 1 / C whatever the class sizes, so that always
     predicting the largest class does not pass. And the predictions have to match more labels than when
@@ -26,19 +41,40 @@ def check_sanity(predicted: Integers, labels: Integers, classes: int, mean_loss:
     Args:
         predicted: [N].
         labels: [N]; every class has at least one sample.
-        classes: C.
+        names: Of the classes, [C].
         mean_loss: In nats, for the result.
+        by_neighbors: Share of the labels that the samples' neighbors predict, by what the layers see; None
+            where that is not known.
     """
-    correct = predicted == labels
+    correct, classes = predicted == labels, len(names)
     sizes = np.bincount(labels, minlength=classes)
     per_class = np.bincount(labels, weights=correct, minlength=classes) / sizes
     balanced, chance = float(per_class.mean()), 1 / classes
     skill = (balanced - chance) / (1 - chance)
     skilled = skill >= SMALLEST_SKILL
-    auditable = skilled and _beats_shuffles(predicted, labels)
+    lucky = not _beats_shuffles(predicted, labels)
+    exchanged = _exchanged(predicted, labels, classes)
+    accuracy = float(correct.mean())
+    misfed = by_neighbors is not None and (
+        accuracy < FAR_BELOW[0] * by_neighbors and accuracy < by_neighbors - FAR_BELOW[1]
+    )
+    auditable = skilled and not (lucky or exchanged or misfed)
     found = f"Balanced accuracy on the training data is {balanced:.1%}"
-    if auditable:
+    if exchanged:
+        pairs = [f"of the samples labeled {names[c]} most are {names[k]}" for c, k in exchanged.items()]
+        told = ", ".join(pairs[:NAMED]) + (f", and so on for {len(pairs)} classes" if pairs[NAMED:] else "")
+        reason = (
+            f"To the model, {told}: the order of classes is not that of the training. Give its own order, "
+            "with --class-names."
+        )
+    elif auditable:
         reason = f"{found}, where chance is {chance:.1%}."
+    elif skilled and misfed:
+        reason = (
+            f"The model gives {accuracy:.1%} of the labels, where its own layers let the samples' neighbors "
+            f"predict {by_neighbors:.1%}: the inputs are not prepared as in training, or the order of "
+            "classes is another. Check the transform and class_names."
+        )
     elif skilled:
         reason = (
             f"{found}, where chance is {chance:.1%}, but luck alone can hit as many of the "
@@ -50,7 +86,22 @@ def check_sanity(predicted: Integers, labels: Integers, classes: int, mean_loss:
             "order of classes are not those of the training. Check the checkpoint, the transform and "
             "class_names."
         )
-    return Sanity(auditable, float(correct.mean()), balanced, chance, mean_loss, reason)
+    return Sanity(auditable, accuracy, balanced, chance, mean_loss, reason)
+
+
+def _exchanged(predicted: Integers, labels: Integers, classes: int) -> dict[int, int]:
+    """Return which classes the model takes for which, where it merely has them in another order.
+
+    Every class has to be one of its own to the model, and of those that have moved more than half of the
+    samples have to be found there.
+    """
+    counts = np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
+    to = counts.argmax(1)
+    moved = np.flatnonzero(to != np.arange(classes))
+    one_to_one = len(np.unique(to)) == classes
+    sizes = counts[moved].sum(1)
+    surely = ((sizes >= FEWEST) & (2 * counts[moved, to[moved]] > sizes)).all()
+    return {int(c): int(to[c]) for c in moved} if one_to_one and surely else {}
 
 
 def _beats_shuffles(predicted: Integers, labels: Integers) -> bool:

@@ -25,7 +25,9 @@ DATA_FILES = frozenset({".npz", ".csv", ".parquet", ".safetensors"})
 IMAGES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"})
 
 TRAINING = frozenset({"train", "training"})
-NOT_TRAINING = frozenset({"test", "val", "valid", "validation", "holdout", "eval", "dev", "truth"})
+NOT_TRAINING = frozenset(
+    {"test", "val", "valid", "validation", "holdout", "heldout", "held", "eval", "dev", "truth"}
+)
 DATA = TRAINING | NOT_TRAINING | {"data", "dataset"}
 NOT_WEIGHTS = frozenset({"optimizer", "optim", "scheduler", "args"})
 """Words in a file's name that say what it is for."""
@@ -33,6 +35,7 @@ NOT_WEIGHTS = frozenset({"optimizer", "optim", "scheduler", "args"})
 OWN_TABLE = b"id,label,predicted,suggested,suspicion,"
 """How the samples.csv of a report begins."""
 
+NUMBER = re.compile(r"[0-9]+")
 SHARD = re.compile(r".*-\d{5}-of-\d{5}\..*")
 NOT_SEARCHED = frozenset({"tests", "test", "venv", "node_modules", "__pycache__", KEYS["out"].default})
 HEADER = """\
@@ -124,7 +127,7 @@ def _account(target: Path, findings: dict[str, Finding], checkpoints: list[str])
         shown = f"{found.candidates[0]}{also}" if found.candidates else f"not found: fill in the key {name}"
         if not found.to_fill_in:
             lines.append(f"  {name}: {shown}{f'. {found.note}' if found.note else ''}")
-    shown = str(target.parent / checkpoints[0]) if checkpoints else "CHECKPOINT"
+    shown = str(target.parent / _last_of_series(checkpoints)) if checkpoints else "CHECKPOINT"
     lines.append(f"  checkpoint: {', '.join(checkpoints) or 'not found: name yours when you scan'}")
     scan = f"cohaudit scan {shown}"
     first = _first(target, findings)
@@ -186,6 +189,12 @@ def _find_data(folder: Path) -> Finding:
 def _find_checkpoints(folder: Path) -> list[str]:
     found = [path.relative_to(folder) for path in _listed(folder, depth=2) if _is_checkpoint(path)]
     return [path.as_posix() for path in found]
+
+
+def _last_of_series(checkpoints: list[str]) -> str:
+    """Return the first checkpoint; of those whose names differ from its in numbers alone, the last one."""
+    series = [name for name in checkpoints if NUMBER.split(name) == NUMBER.split(checkpoints[0])]
+    return max(series, key=lambda name: [int(number) for number in NUMBER.findall(name)])
 
 
 def _is_checkpoint(path: Path) -> bool:

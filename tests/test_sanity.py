@@ -27,7 +27,11 @@ def labels_of(sizes: list[int]) -> Integers:
 
 
 def passes(predicted: Integers, labels: Integers) -> bool:
-    return check_sanity(predicted, labels, int(labels.max()) + 1, 0.0).auditable
+    return check_sanity(predicted, labels, names_of(labels), 0.0).auditable
+
+
+def names_of(labels: Integers) -> list[str]:
+    return [f"class {c}" for c in range(int(labels.max()) + 1)]
 
 
 @uneven
@@ -86,18 +90,49 @@ def test_a_model_that_always_predicts_one_class_is_not_auditable(sizes: list[int
 
 def test_a_wrong_order_of_classes_is_not_auditable() -> None:
     labels = labels_of([50] * 5)
-    found = check_sanity((labels + 1) % 5, labels, 5, 0.0)
+    found = check_sanity((labels + 1) % 5, labels, names_of(labels), 0.0)
     assert not found.auditable
+    assert found.reason.startswith("To the model, of the samples labeled class 0 most are class 1, ")
     assert "order of classes" in found.reason
-    assert "0.0%" in found.reason
-    assert "20.0%" in found.reason
+
+
+def test_two_classes_exchanged_are_named_though_most_labels_are_given() -> None:
+    labels = labels_of([50] * 5)
+    predicted = np.array([0, 3, 2, 1, 4])[labels]
+    predicted[:20] = 4  # not every sample is recognized
+    found = check_sanity(predicted, labels, names_of(labels), 0.0)
+    assert not found.auditable
+    assert found.reason.startswith(
+        "To the model, of the samples labeled class 1 most are class 3, of the samples labeled class 3 most "
+        "are class 1: the order of classes"
+    )
+
+
+def test_a_class_that_is_mostly_taken_for_another_is_no_other_order() -> None:
+    labels = labels_of([50] * 5)
+    assert passes(np.array([0, 0, 2, 3, 4])[labels], labels)
+
+
+@pytest.mark.parametrize(
+    ("hits", "by_neighbors", "auditable"),
+    [(0.28, 0.91, False), (0.44, 0.91, False), (0.47, 0.91, True), (0.2, 0.45, True), (0.28, None, True)],
+)
+def test_a_model_has_to_give_half_of_what_its_layers_know(
+    hits: float, by_neighbors: float | None, auditable: bool
+) -> None:
+    labels, place = labels_of([1000] * 10), np.arange(10_000)
+    wrong = (labels + 1 + place % 9) % 10
+    predicted = np.where(place % 1000 < 1000 * hits, labels, wrong)
+    found = check_sanity(predicted, labels, names_of(labels), 0.0, by_neighbors)
+    assert found.auditable == auditable
+    assert ("not prepared as in training" in found.reason) != auditable
 
 
 def test_a_balanced_accuracy_below_chance_is_not_auditable_even_if_no_accident() -> None:
     # it tells the two large classes apart, where it does not take them for the third
     labels = labels_of([100, 100, 2])
     predicted = np.repeat([0, 2, 1, 2, 0], [45, 55, 45, 55, 2])
-    found = check_sanity(predicted, labels, 3, 0.0)
+    found = check_sanity(predicted, labels, names_of(labels), 0.0)
     assert found.balanced_accuracy == pytest.approx(0.3)
     assert not found.auditable
 
@@ -109,7 +144,7 @@ def test_six_samples_are_too_few_to_tell() -> None:
 def test_the_numbers_are_the_plain_ones() -> None:
     labels = labels_of([8, 2])
     predicted = np.array([0, 0, 0, 0, 0, 0, 1, 1, 1, 0])
-    found = check_sanity(predicted, labels, 2, 1.5)
+    found = check_sanity(predicted, labels, names_of(labels), 1.5)
     assert found.accuracy == 0.7
     assert found.balanced_accuracy == pytest.approx((6 / 8 + 1 / 2) / 2)
     assert found.chance == 0.5

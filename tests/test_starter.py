@@ -98,6 +98,7 @@ def test_what_is_no_folder_is_refused(tmp_path: Path, name: str) -> None:
             "data/train",
         ),
         (["cohaudit-report/samples.csv", ".cache/train.csv", "rows.csv"], "rows.csv"),
+        (["heldout/cat/1.png", "heldout/dog/2.png", "photos/cat/1.png", "photos/dog/2.png"], "photos"),
         (["test.csv"], None),
         (["images/cat/1.png"], None),
         (["trained_model.safetensors", "m-00001-of-00002.safetensors", "optimizer.safetensors"], None),
@@ -125,6 +126,11 @@ def test_data_is_found(tmp_path: Path, files: list[str], found: str | None) -> N
 def test_checkpoints_are_found(tmp_path: Path, files: list[str], found: str) -> None:
     make(tmp_path, *files)
     assert f"  checkpoint: {found}" in write_starter(tmp_path, force=False)
+
+
+def test_of_a_series_of_checkpoints_the_last_one_is_next(tmp_path: Path) -> None:
+    make(tmp_path, "run-2.pt", "run-10.pt", "run-9.pt", "zero-99.pt")
+    assert write_starter(tmp_path, force=False)[-1].endswith(f"cohaudit scan {tmp_path / 'run-10.pt'}")
 
 
 def test_other_candidates_are_listed(tmp_path: Path) -> None:

@@ -101,21 +101,22 @@ class Reader:
                 own = form if len(parts) == 1 else form.rows(part.start, part.stop)
                 add(part, own.weighted_sum(part.weights))
             return form.squared_norms(), form.sketch(projection)
-        # the signs of the sketch cost next to nothing on the factors of outer products
-        signed = False
-        if isinstance(form, Outer) and not projection.keeps_all:
-            form, signed = form.signed(projection), True
+        # where rows are not added up, with their signs, signs cost least on the factors of outer products
+        single_rows = projection.group == 1 and not projection.keeps_all
+        outer = form if isinstance(form, Outer) and single_rows else None
         norms, sketches = [], []
         for part in parts:
             total = self._buffer.new_zeros(shape, dtype=self._sum_dtype)
             for start, stop in self._pieces(form, shape, part.start, part.stop):
-                formed = self._formed(form.rows(start, stop), (stop - start) * shape.numel())
+                piece = form.rows(start, stop)
+                if outer is not None:
+                    piece = outer.rows(start, stop).signed(projection)
+                formed = self._formed(piece, (stop - start) * shape.numel())
                 norms.append(formed.squared_norms())
-                sketches.append(
-                    projection.of_signed(formed.gradients) if signed else formed.sketch(projection)
-                )
+                whole = formed.gradients
+                sketches.append(projection.of_whole(whole) if outer is None else projection.of_signed(whole))
                 formed.add_to(total, part.weights[start - part.start : stop - part.start])
-            add(part, projection.sign(total) if signed else total)
+            add(part, total if outer is None else projection.sign(total))
         return torch.cat(norms), torch.cat(sketches)
 
     def sketch(self, form: PerSample, shape: torch.Size, projection: Projection, samples: int) -> Tensor:
