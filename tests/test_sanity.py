@@ -159,7 +159,7 @@ def test_equal_predictions_get_equal_answers() -> None:
 
 def test_too_few_samples_are_not_called_hardly_better_than_chance() -> None:
     labels = labels_of([2, 2])
-    found = check_sanity(labels, labels, 2, 0.0)
+    found = check_sanity(labels, labels, names_of(labels), 0.0)
     assert not found.auditable
     assert "100.0%" in found.reason
     assert "Audit more samples." in found.reason
