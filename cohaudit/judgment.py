@@ -19,7 +19,7 @@ from cohaudit.coherence import (
 from cohaudit.config import Config
 from cohaudit.duplicates import Likeness, likeness
 from cohaudit.gradients import Measurement, Source
-from cohaudit.leave_one_out import Suspicion, confusion, doubt, suspect_labels
+from cohaudit.leave_one_out import Suspicion, confusion, doubt, just_below, suspect_labels
 from cohaudit.memorization import (
     Side,
     Support,
@@ -156,6 +156,7 @@ def judge(
             source.class_names,
             len(samples),
             _neighbors(config, len(samples), scope),
+            config.suspicion_threshold,
         ),
         coherence=whole,
         layers=layers,
@@ -205,6 +206,7 @@ def _notices(
     names: Sequence[str],
     samples: int,
     neighbors: int,
+    threshold: float,
 ) -> tuple[str, ...]:
     notices = []
     if samples < scope.total:
@@ -215,7 +217,7 @@ def _notices(
         )
     if sanity.auditable and found is not None:
         notices.append(preprocessing_warning(sanity.accuracy, found.accuracy))
-        notices += [doubt(found), confusion(found, names)]
+        notices += [doubt(found), confusion(found, names), just_below(found, threshold)]
     return tuple(filter(None, notices))
 
 

@@ -47,6 +47,9 @@ DOUBTFUL = 0.25
 """Lower estimate of the share of wrong labels over the upper one, from which on they agree."""
 WORTH_TELLING = 0.02
 """Share of wrong labels below which their number is of no interest."""
+JUST_BELOW, FEW_BELOW = 0.8, 5
+"""Suspicions from so large a part of the threshold on are just below it; of no more than so many nothing is
+said."""
 NAMED_CONFUSIONS = 3
 """Pairs of confused classes named, the most frequent ones."""
 
@@ -182,6 +185,24 @@ def doubt(found: Suspicion) -> str:
     return (
         f"Between {lower:.1%} and {upper:.1%} of the labels may be wrong: what looks wrong may as well be "
         "right and hard. Look at some of the samples with the lowest loo_margin before acting on the list."
+    )
+
+
+def just_below(found: Suspicion, threshold: float) -> str:
+    """Return a notice when more samples are nearly suspects than are; empty when not.
+
+    Suspicions are worth what the estimate of how many labels are wrong is worth: where that is too low, the
+    surest ones pile up under the threshold.
+    """
+    suspects = int((found.probability >= threshold).sum())
+    lower = JUST_BELOW * threshold
+    near = int(((found.probability >= lower) & (found.probability < threshold)).sum())
+    if near <= max(suspects, FEW_BELOW):
+        return ""
+    many = "suspicion is" if suspects == 1 else "suspicions are"
+    return (
+        f"{suspects:,} {many} {threshold:g} or more, and {near:,} from {lower:g} to that: look at some of "
+        "these as well, and lower --suspicion-threshold if they are wrong."
     )
 
 

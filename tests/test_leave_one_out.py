@@ -15,7 +15,15 @@ from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
 from cohaudit.label_noise import Share
-from cohaudit.leave_one_out import Suspicion, confusion, doubt, heard_together, leave_one_out, suspect_labels
+from cohaudit.leave_one_out import (
+    Suspicion,
+    confusion,
+    doubt,
+    heard_together,
+    just_below,
+    leave_one_out,
+    suspect_labels,
+)
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -206,6 +214,17 @@ def test_a_warning_tells_wrong_labels_from_hard_samples() -> None:
         torn = replace(found, share=Share(lower, 0.0, upper))
         assert ("may as well be right and hard" in doubt(torn)) == told
         assert not told or f"Between {lower:.1%} and {upper:.1%}" in doubt(torn)
+
+
+def test_samples_that_pile_up_under_the_threshold_are_told() -> None:
+    features, labels, _ = blobs(0, (150, 150, 150), flipped=0.15)
+    found = suspects([features], labels, 3)
+    assert just_below(found, 0.5) == ""
+    piled = replace(found, probability=np.repeat([0.9, 0.5, 0.45, 0.4, 0.39], [3, 6, 4, 6, 431]))
+    assert just_below(piled, 0.5).startswith("9 suspicions are 0.5 or more, and 10 from 0.4 to that: ")
+    assert just_below(replace(piled, probability=piled.probability[8:]), 0.5).startswith("1 suspicion is")
+    assert just_below(replace(piled, probability=piled.probability[13:]), 0.5).startswith("0 suspicions are")
+    assert just_below(replace(piled, probability=piled.probability[14:]), 0.5) == ""
 
 
 def test_clean_labels_are_not_suspected() -> None:
