@@ -62,7 +62,7 @@ def likeness(views: Sequence[Floats]) -> Likeness:
     Args:
         views: [N, any] each; at least one.
     """
-    rows, lengths = joint_view(views), _lengths(views)
+    rows, lengths = joint_view(views)
     found = strongest_cosines(rows.numpy(), CANDIDATES, NEARLY_SAME, opponents=False)
     usual = float((1 - found.positive[:, 0]).median())
     margin = max(ROUNDING, min(1 - NEARLY_SAME, FAR_NEARER * usual))
@@ -79,28 +79,25 @@ def _near(cosines: Tensor, lengths: Tensor, other: Tensor, margin: float) -> Ten
     return near
 
 
-def _lengths(views: Sequence[Floats]) -> Tensor:
-    """Return the logarithm of the length of each view's centered rows, [N, V]; zeros count as tiny."""
-    centered = (torch.from_numpy(view - view.mean(0)) for view in views)
-    norms = [torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64) for rows in centered]
-    return torch.stack(norms, 1).clamp_min(torch.finfo(torch.float64).tiny).log()
-
-
-def joint_view(views: Sequence[Floats]) -> Tensor:
-    """Return one vector a sample, see `Likeness.rows`.
+def joint_view(views: Sequence[Floats]) -> tuple[Tensor, Tensor]:
+    """Return one vector a sample and the lengths that it does not hold, see `Likeness`.
 
     The views' centered rows of length 1 are added with random signs, in random places, as a sketch of the
-    views side by side: its inner products have the right mean, and equal rows stay equal.
+    views side by side: its inner products have the right mean, and equal rows stay equal. The logarithm of
+    a length of 0 is that of the smallest number.
 
     Args:
         views: What layers see of the samples, [N, any] each; at least one.
     """
     generator = torch.Generator().manual_seed(0)
     size = max(view.shape[1] for view in views)
-    total = torch.zeros(len(views[0]), size)
+    total, lengths = torch.zeros(len(views[0]), size), []
     for view in views:
         width = view.shape[1]
         signs = torch.randint(0, 2, (width,), generator=generator) * 2.0 - 1
         places = torch.randperm(size, generator=generator)[:width]
-        total[:, places] += unit_rows(view - view.mean(0)) * signs
-    return unit_rows(total.numpy())
+        centered = view - view.mean(0)
+        total[:, places] += unit_rows(centered) * signs
+        lengths.append(torch.linalg.vector_norm(torch.from_numpy(centered), dim=1, dtype=torch.float64))
+    smallest = torch.finfo(torch.float64).tiny
+    return unit_rows(total.numpy()), torch.stack(lengths, 1).clamp_min(smallest).log()

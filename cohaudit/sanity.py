@@ -52,40 +52,35 @@ def check_sanity(
     balanced, chance = float(per_class.mean()), 1 / classes
     skill = (balanced - chance) / (1 - chance)
     skilled = skill >= SMALLEST_SKILL
-    lucky = not _beats_shuffles(predicted, labels)
     exchanged = _exchanged(predicted, labels, classes)
     accuracy = float(correct.mean())
     misfed = by_neighbors is not None and (
         accuracy < FAR_BELOW[0] * by_neighbors and accuracy < by_neighbors - FAR_BELOW[1]
     )
-    auditable = skilled and not (lucky or exchanged or misfed)
+    lucky = skilled and not _beats_shuffles(predicted, labels)
+    auditable = skilled and not (exchanged or misfed or lucky)
     found = f"Balanced accuracy on the training data is {balanced:.1%}"
     if exchanged:
-        pairs = [f"of the samples labeled {names[c]} most are {names[k]}" for c, k in exchanged.items()]
-        told = ", ".join(pairs[:NAMED]) + (f", and so on for {len(pairs)} classes" if pairs[NAMED:] else "")
-        reason = (
-            f"To the model, {told}: the order of classes is not that of the training. Give its own order, "
-            "with --class-names."
-        )
-    elif auditable:
-        reason = f"{found}, where chance is {chance:.1%}."
-    elif skilled and misfed:
-        reason = (
-            f"The model gives {accuracy:.1%} of the labels, where its own layers let the samples' neighbors "
-            f"predict {by_neighbors:.1%}: the inputs are not prepared as in training, or the order of "
-            "classes is another. Check the transform and class_names."
-        )
-    elif skilled:
-        reason = (
-            f"{found}, where chance is {chance:.1%}, but luck alone can hit as many of the "
-            f"{len(labels):,} labels. Audit more samples."
-        )
-    else:
+        reason = f"{found}, where chance is {chance:.1%}. {_told_order(exchanged, names)}"
+    elif not skilled:
         reason = (
             f"{found}, hardly better than chance ({chance:.1%}): these weights, this preprocessing or this "
             "order of classes are not those of the training. Check the checkpoint, the transform and "
             "class_names."
         )
+    elif misfed:
+        reason = (
+            f"The model gives {accuracy:.1%} of the labels, where its own layers let the samples' neighbors "
+            f"predict {by_neighbors:.1%}: the inputs are not prepared as in training, or the order of "
+            "classes is another. Check the transform and class_names."
+        )
+    elif lucky:
+        reason = (
+            f"{found}, where chance is {chance:.1%}, but luck alone can hit as many of the "
+            f"{len(labels):,} labels. Audit more samples."
+        )
+    else:
+        reason = f"{found}, where chance is {chance:.1%}."
     return Sanity(auditable, accuracy, balanced, chance, mean_loss, reason)
 
 
@@ -102,6 +97,15 @@ def _exchanged(predicted: Integers, labels: Integers, classes: int) -> dict[int,
     sizes = counts[moved].sum(1)
     surely = ((sizes >= FEWEST) & (2 * counts[moved, to[moved]] > sizes)).all()
     return {int(c): int(to[c]) for c in moved} if one_to_one and surely else {}
+
+
+def _told_order(exchanged: dict[int, int], names: Sequence[str]) -> str:
+    pairs = [f"of the samples labeled {names[c]} most are {names[k]}" for c, k in exchanged.items()]
+    more = f", and so on for {len(pairs)} classes" if pairs[NAMED:] else ""
+    return (
+        f"To the model, {', '.join(pairs[:NAMED])}{more}: the order of classes is not that of the training. "
+        "Give its own order, with --class-names."
+    )
 
 
 def _beats_shuffles(predicted: Integers, labels: Integers) -> bool:

@@ -77,7 +77,6 @@ import resource, signal, sys
 from pathlib import Path
 from audits import make_audit
 from cohaudit.errors import ReportError
-from cohaudit.report import output
 from cohaudit.report import write_report
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))

@@ -243,7 +243,7 @@ class _Batch:
             views = (whole, average) if 1 < average.shape[1] < whole.shape[1] else (whole,)
             self.features[use.layer] = tuple(map(shorten, views))
         if wanted:
-            self.activations[use.layer] = average
+            self.activations[use.layer] = average.clone()
 
     def _unwatched(self, interceptor: Interceptor, made: Call) -> Call:
         """Return a call that is not measured: on weights outside autograd, unless the loop does everything.

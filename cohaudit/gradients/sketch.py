@@ -76,12 +76,14 @@ class Projection:
     def of_signed(self, gradients: Tensor) -> Tensor:
         """As `of_whole`, of gradients whose entries carry the signs of their rows and columns already."""
         matrices = full(gradients).reshape(len(gradients), len(self.row_signs), -1)
-        return self._add_columns(self._add_rows(matrices, torch.ones_like(self.row_signs)))
+        return self._add_columns(self._add_rows(matrices, None))
 
-    def _add_rows(self, matrices: Tensor, signs: Tensor) -> Tensor:
-        """Return the signed sum of each group's rows, [batch, rows, columns] → [batch, groups, columns]."""
+    def _add_rows(self, matrices: Tensor, signs: Tensor | None) -> Tensor:
+        """Return each group's sum of rows, with signs if given, [batch, rows, any] → [batch, groups, any]."""
         if self.group == 1:
-            return matrices if signs is not self.row_signs else matrices * signs[:, None]
+            return matrices if signs is None else matrices * signs[:, None]
+        if signs is None:
+            signs = torch.ones_like(self.row_signs)
         even = len(signs) // self.group * self.group
         whole = matrices[:, :even].unflatten(1, (-1, self.group))
         sums: Tensor = (signs[:even].view(-1, 1, self.group) @ whole).squeeze(2)
@@ -118,13 +120,12 @@ class Projection:
             index: Which rows, [batch, positions].
             b: What is in them, [batch, positions, columns].
         """
-        first = index // self.group * self.step
         if self.keeps_all:
-            first = index * len(self.column_signs)
+            first, values = index * len(self.column_signs), full(b)
+        else:
+            first = index // self.group * self.step
+            values = full(b) * (self.row_signs[index][:, :, None] * self.column_signs)
         places = first[:, :, None] + torch.arange(len(self.column_signs), device=index.device)
-        values = full(b)
-        if not self.keeps_all:
-            values = values * (self.row_signs[index][:, :, None] * self.column_signs)
         sketches = values.new_zeros(len(b), self.size)
         return sketches.scatter_add_(1, (places % self.size).flatten(1), values.flatten(1))
 
