@@ -197,7 +197,7 @@ def _audit(
         subject=_subject(dataset, len(chosen), measured, about, asked),
         settings=used_settings(config, device.type),
         sanity=judged.sanity,
-        notices=(*judged.notices, *found.notices),
+        notices=(*judged.notices, *measured.notices, *found.notices),
         coherence=judged.coherence,
         layers=judged.layers,
         classes=judged.classes,
@@ -249,6 +249,7 @@ def _options(config: Config) -> Options:
         certificate_samples=config.certificate_samples,
         certificate_tolerance=config.certificate_tolerance,
         seed=config.seed,
+        bf16=config.bf16,
     )
 
 

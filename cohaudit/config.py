@@ -82,6 +82,11 @@ class Config:
         "Samples per forward pass: trades memory for speed, never changes a number beyond rounding.",
         Interval(1),
     )
+    bf16: bool = _run(
+        False,
+        "Run the network in bfloat16 where torch's autocast does, which pays on GPUs; the certificate says "
+        "what it does to the norms.",
+    )
     limit: int = _run(
         0,
         "Audit at most this many samples, each class keeping its share, but at least two samples (0: all).",

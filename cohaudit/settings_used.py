@@ -19,6 +19,7 @@ MEASUREMENT_KEYS = (
     "transform",
     "class_names",
     "batch_size",
+    "bf16",
     "limit",
     "seed",
     "temperature",

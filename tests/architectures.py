@@ -123,7 +123,7 @@ class GPT(nn.Module):
         self.head.weight = self.embed.weight
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.embed(x) + self.place(torch.arange(x.shape[1]))
+        h = self.embed(x) + self.place(torch.arange(x.shape[1], device=x.device))
         q, k, v = self.qkv(self.norm(h)).chunk(3, -1)
         h = h + self.out(F.scaled_dot_product_attention(q, k, v, is_causal=True))
         return self.head(h[:, -1])[:, :CLASSES]

@@ -64,7 +64,8 @@ def source(inputs: Any, labels: Any = LABELS, classes: int = CLASSES) -> Source:
 
 
 def run(model: nn.Module, inputs: Any, **changed: Any) -> Measurement:
-    return measure(model, source(inputs), options(**changed), CPU, lambda count: None)
+    device = next(model.parameters()).device
+    return measure(model, source(inputs), options(**changed), device, lambda count: None)
 
 
 def oracle(model: nn.Module, inputs: Any, temperature: float = 1.0) -> dict[str, Tensor]:
@@ -74,7 +75,7 @@ def oracle(model: nn.Module, inputs: Any, temperature: float = 1.0) -> dict[str,
     for i, label in enumerate(LABELS):
         one = pytree.tree_map(lambda t, i=i: t[i : i + 1], inputs)
         logits = logits_of(model(*one) if isinstance(one, tuple) else model(one))
-        loss = F.cross_entropy(logits / temperature, torch.tensor([label]))
+        loss = F.cross_entropy(logits / temperature, torch.tensor([label], device=logits.device))
         rows.append(torch.autograd.grad(loss, list(named.values()), allow_unused=True))
     return {
         name: torch.stack([torch.zeros_like(p) if row[k] is None else row[k] for row in rows])
@@ -89,7 +90,7 @@ def layer_squares(
     totals = []
     for layer in measured.layers:
         own = [g for n, g in grads.items() if owner(n) == layer.name]
-        totals.append(sum(reduce(g).reshape(len(reduce(g)), -1).square().sum(1) for g in own).numpy())
+        totals.append(sum(reduce(g).reshape(len(reduce(g)), -1).square().sum(1) for g in own).cpu().numpy())
     return np.stack(totals, -1)
 
 
@@ -101,8 +102,11 @@ def owner(name: str) -> str:
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-4)])
 def test_norms_and_sums_are_those_of_autograd(name: str, dtype: torch.dtype, tolerance: float) -> None:
     model, inputs = make(name, dtype)
-    measured = run(model, inputs)
-    grads = {n: g.double() for n, g in oracle(model, inputs).items()}
+    assert_exact(run(model, inputs), oracle(model, inputs), tolerance)
+
+
+def assert_exact(measured: Measurement, grads: dict[str, Tensor], tolerance: float) -> None:
+    grads = {n: g.double().cpu() for n, g in grads.items()}
     expected = layer_squares(measured, grads, lambda g: g)
     np.testing.assert_allclose(
         measured.squared_norms, expected, rtol=tolerance, atol=tolerance * expected.max()

@@ -9,6 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cohaudit.gradients.intercept import Call
+
 
 class Shortener:
     """Makes vectors shorter, such that their inner products stay what they are on average.
@@ -37,6 +39,20 @@ class Shortener:
             self._signs[width] = (torch.randint(0, 2, (width,), generator=generator) * 2 - 1).to(rows)
         signed = torch.nn.functional.pad(rows * self._signs[width], (0, -width % buckets))
         return signed.view(len(rows), -1, buckets).sum(1)
+
+
+def averaged(x: Tensor, made: Call) -> Tensor:
+    """Return the input of a call, [samples, ...], as one vector per sample.
+
+    Positions are averaged: they trail behind the channels of a convolution or a norm per channel, and
+    stand in the middle of any other input.
+    """
+    name = getattr(made.function, "__name__", "")
+    if x.ndim <= 2:
+        return x if x.ndim == 2 else x[:, None]
+    if "conv" in name or name in {"batch_norm", "group_norm", "instance_norm"}:
+        return x.flatten(2).mean(2)
+    return x.reshape(len(x), -1, x.shape[-1]).mean(1)
 
 
 def _is_prime(n: int) -> bool:

@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cohaudit.errors import EngineError
-from cohaudit.gradients.certificate import certify
+from cohaudit.gradients.certificate import certify, rounding_told
 from cohaudit.gradients.engine import Engine, LabelFree, UnplannedCallError
 from cohaudit.gradients.features import Shortener, Views
 from cohaudit.gradients.measurement import MeasuredLayer, Measurement, Options
 from cohaudit.gradients.per_sample import PerSample
 from cohaudit.gradients.plan import Plan
-from cohaudit.gradients.precision import full_precision
+from cohaudit.gradients.precision import backward_in_eval_mode, full_precision, rounded_products
 from cohaudit.gradients.prepare import Probe, Source, failures_told, prepare, to_model
 from cohaudit.gradients.reading import TINY, Reader, Share, shares
 from cohaudit.gradients.residuals import Residuals
@@ -59,30 +59,16 @@ def measure(
         ModelError: If model and data do not fit.
         EngineError: If gradients cannot be measured, a loss is not finite, or the certificate fails.
     """
-    plan = prepare(model, source, device)
-    run = _Pass(model, plan, source, options, device)
-    order = np.argsort(source.labels, kind="stable")
-    for start in range(0, len(order), options.batch_size):
-        indices = order[start : start + options.batch_size]
-        run.batch(indices)
-        advance(len(indices))
-    generator = np.random.default_rng(options.seed)
-    chosen = np.sort(generator.permutation(len(order))[: options.certificate_samples])
-    probe = Probe(source, chosen.tolist(), model, device)
-    recorded = run.squared_norms[chosen]
-    layers = [layer.name for layer in run.layers]
-    run.sums.finish()
-    certificate = certify(
-        model,
-        run.plan,
-        probe,
-        recorded,
-        layers,
-        run.sum_errors(),
-        options.temperature,
-        options.certificate_tolerance,
-    )
-    return run.result(certificate)
+    with backward_in_eval_mode(model, device):
+        plan = prepare(model, source, device)
+        run = _Pass(model, plan, source, options, device)
+        order = np.argsort(source.labels, kind="stable")
+        for start in range(0, len(order), options.batch_size):
+            indices = order[start : start + options.batch_size]
+            run.batch(indices)
+            advance(len(indices))
+        run.sums.finish()
+        return run.result(run.certificate())
 
 
 class _Pass:
@@ -92,13 +78,8 @@ class _Pass:
         self, model: nn.Module, plan: Plan, source: Source, options: Options, device: torch.device
     ) -> None:
         shorten = Shortener(options.feature_size, options.seed)
-        self.engine, self.plan, self.source, self.options, self.device = (
-            Engine(model, plan, shorten),
-            plan,
-            source,
-            options,
-            device,
-        )
+        self.engine = Engine(model, plan, shorten, options.bf16)
+        self.plan, self.source, self.options, self.device = plan, source, options, device
         self.projections = make_projections(plan.parameters, options.sketch_size, options.seed)
         self.like = next(iter(plan.parameters.values())).detach()
         self.reader = Reader(self.like)
@@ -152,8 +133,9 @@ class _Pass:
             ModelError: If the model itself fails on one of the samples.
             EngineError: If a loss or gradient is not finite, or memory does not suffice.
         """
-        chosen, size = indices.tolist(), self.options.batch_size
-        with failures_told(self.engine.model, self.source, chosen, size, self.device):
+        chosen, size, bf16 = indices.tolist(), self.options.batch_size, self.options.bf16
+        told = failures_told(self.engine.model, self.source, chosen, size, self.device, bf16)
+        with told, rounded_products(bf16):
             self._measure_as_planned(indices)
 
     def _measure_as_planned(self, indices: NDArray[np.int64]) -> None:
@@ -163,7 +145,7 @@ class _Pass:
                 self._measure(indices)
             except UnplannedCallError as unplanned:
                 self.plan = self.plan.with_loop(unplanned.parameters)
-                self.engine = Engine(self.engine.model, self.plan)
+                self.engine = Engine(self.engine.model, self.plan, self.shorten, self.options.bf16)
             else:
                 return
 
@@ -223,6 +205,27 @@ class _Pass:
 
         return LabelFree(self.options.seed, consume)
 
+    def certificate(self) -> Certificate:
+        """Return what vouches for the pass, once its sums are finished.
+
+        Raises:
+            EngineError: If something is off.
+        """
+        order = np.random.default_rng(self.options.seed).permutation(len(self.scale))
+        chosen = np.sort(order[: self.options.certificate_samples])
+        model, layers = self.engine.model, [layer.name for layer in self.layers]
+        return certify(
+            model,
+            self.plan,
+            Probe(self.source, chosen.tolist(), model, self.device),
+            self.squared_norms[chosen],
+            layers,
+            self.sum_errors(),
+            self.options.temperature,
+            self.options.certificate_tolerance,
+            self.options.bf16,
+        )
+
     def result(self, certificate: Certificate) -> Measurement:
         """Return the finished measurement."""
         gram, error = self.sums.gram()
@@ -241,6 +244,7 @@ class _Pass:
             predicted=self.predicted,
             probability=self.probability,
             certificate=certificate,
+            notices=(rounding_told(certificate),) if self.options.bf16 else (),
             skipped=self.plan.skipped,
             jacobian_sketches=self.jacobian_sketches,
             activations={view.layer: view.rows for view in self.activations.finished()},

@@ -32,6 +32,7 @@ class Options:
     certificate_tolerance: float
     seed: int
     label_free: bool = False
+    bf16: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ class Measurement:
         predicted: int64 [N].
         probability: Of each class at temperature 1, float32 [N, C].
         certificate: What was checked.
+        notices: What the reader must know of how it was measured.
         skipped: What was not measured.
         jacobian_sketches: Sketch of each sample's gradient of one random combination of the logits, the same
             for all, float32 [N, columns]; None unless asked for.
@@ -84,6 +86,7 @@ class Measurement:
     predicted: NDArray[np.int64]
     probability: NDArray[np.float32]
     certificate: Certificate
+    notices: tuple[str, ...]
     skipped: tuple[Skipped, ...]
     jacobian_sketches: NDArray[np.float32] | None
     activations: Mapping[str, NDArray[np.float32]]

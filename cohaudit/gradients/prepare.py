@@ -15,6 +15,7 @@ from torch.utils import _pytree as pytree
 
 from cohaudit.errors import CohauditError, EngineError, ModelError, told
 from cohaudit.gradients.plan import Plan, make_plan
+from cohaudit.gradients.precision import autocast
 from cohaudit.gradients.residuals import class_logits, logits_of
 from cohaudit.gradients.trace import call
 from cohaudit.gradients.trial import refuse_failing, refuse_unstable, settle
@@ -70,9 +71,14 @@ class Probe:
 
 @contextmanager
 def failures_told(
-    model: nn.Module, source: Source, indices: Sequence[int], batch_size: int, device: torch.device
+    model: nn.Module,
+    source: Source,
+    indices: Sequence[int],
+    batch_size: int,
+    device: torch.device,
+    bf16: bool = False,
 ) -> Iterator[None]:
-    """Say of a batch that fails in the block what the reason is: too little memory, or one of its samples.
+    """Say of a batch that fails in the block what the reason is: too little memory, a sample, bfloat16.
 
     Args:
         model: The model that is called in the block.
@@ -80,9 +86,10 @@ def failures_told(
         indices: Those of the batch.
         batch_size: As the user set it.
         device: The model's.
+        bf16: Whether it runs under autocast.
 
     Raises:
-        ModelError: If the model itself fails on one of the samples.
+        ModelError: If the model itself fails on one of the samples, or under autocast.
         EngineError: If memory does not suffice.
     """
     try:
@@ -94,10 +101,13 @@ def failures_told(
             "lower it, or use --device cpu",
         ) from error
     except Exception as error:
-        # a GPU that has failed once fails on every sample
-        if not isinstance(error, CohauditError) and device.type == "cpu":
-            batch = Probe(source, indices, model, device)
-            refuse_failing(model, batch.inputs, batch.ids)
+        if not isinstance(error, CohauditError):
+            # a GPU that has failed once fails on every sample
+            if device.type == "cpu":
+                batch = Probe(source, indices, model, device)
+                refuse_failing(model, batch.inputs, batch.ids)
+            if bf16:
+                _refuse_autocast(model, Probe(source, indices, model, device).inputs, device)
         raise
 
 
@@ -114,6 +124,18 @@ def prepare(model: nn.Module, source: Source, device: torch.device) -> Plan:
     smaller = pytree.tree_map(lambda t: t[: sizes[1]] if isinstance(t, Tensor) else t, probe.inputs)
     plan = make_plan(model, (probe.inputs, smaller), sizes)
     return settle(model, plan, probe.inputs, probe.labels)
+
+
+def _refuse_autocast(model: nn.Module, inputs: Any, device: torch.device) -> None:
+    try:
+        with torch.no_grad(), autocast(device, True):
+            call(model, inputs)
+    except Exception as error:  # the user's code can raise anything
+        raise ModelError(
+            "--bf16",
+            f"the model fails under torch's autocast: {told(error)}",
+            "leave it out, or let the model cast where it mixes types",
+        ) from error
 
 
 def check_model(model: nn.Module, source: Source, device: torch.device) -> Probe:

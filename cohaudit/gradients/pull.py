@@ -85,7 +85,9 @@ class Pull:
                 out = pytree.tree_leaves(made.run())
                 return [out[k] for k in self._outputs]
 
-            pulled: dict[int, Tensor] = vjp(forward, own)[1](cotangents)[0]
+            made: Any = vjp(forward, own)
+            given = [g.to(output.dtype) for g, output in zip(cotangents, made[0], strict=True)]
+            pulled: dict[int, Tensor] = made[1](given)[0]
             return pulled
 
         tensors = [self._rows(leaves[i], _known(use.inputs[i]), start, stop) for i in batched]
