@@ -20,8 +20,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from cohaudit.config import Config
 from cohaudit.gradients import Measurement, Options, Source, measure
+from cohaudit.gradients.precision import backward_in_eval_mode
 
-CHUNK_BYTES = 512 * 2**20
+CHUNK_BYTES, GPU_CHUNK_BYTES = 2**29, 2**33
 """Most memory that one chunk's explicit gradients may take on the vmap path."""
 
 
@@ -81,23 +82,31 @@ class Sums:
         return Found(torch.cat(self._norms).sum(1), self._classes)
 
 
-def plain(workload: Workload) -> Pass:
+def plain(workload: Workload, bf16: bool = False) -> Pass:
     """Forward and backward, as in training: the yardstick."""
     model = workload.model
+    recurrent = [module for module in model.modules() if isinstance(module, nn.RNNBase)]
 
     def run(data: Workload) -> Found:
-        for x, y in data.batches():
-            loss = F.cross_entropy(model(x.to(data.device)), y.to(data.device))
-            loss.backward()
-            model.zero_grad()
+        for module in recurrent:
+            module.train()  # cuDNN's have no backward pass in eval mode
+        try:
+            for x, y in data.batches():
+                with torch.autocast(data.device.type, torch.bfloat16, enabled=bf16):
+                    loss = F.cross_entropy(model(x.to(data.device)), y.to(data.device))
+                loss.backward()
+                model.zero_grad()
+        finally:
+            for module in recurrent:
+                module.eval()
         return Found()
 
     return run
 
 
-def cohaudit(workload: Workload) -> Pass:
+def cohaudit(workload: Workload, bf16: bool = False) -> Pass:
     """Run the whole measuring pass with the default settings: norms, class sums, sketches, certificate."""
-    model, config = workload.model, Config()
+    model, config = workload.model, Config(bf16=bf16)
     names = [field.name for field in fields(Options) if hasattr(config, field.name)]
     settings = {name: getattr(config, name) for name in names}
     options = Options(**(settings | {"batch_size": workload.batch_size}))
@@ -134,11 +143,11 @@ def vmap_grad(workload: Workload) -> Pass:
 
     def run(data: Workload) -> Found:
         sums = Sums(parameters.items(), data.classes)
-        chunk = max(1, CHUNK_BYTES // size)
+        chunk = max(1, (CHUNK_BYTES if data.device.type == "cpu" else GPU_CHUNK_BYTES) // size)
         for x, y in data.batches():
             for x_part, y_part in zip(x.split(chunk), y.split(chunk), strict=True):
                 # fused attention has no vmap rule; its plain form has
-                with sdpa_kernel(SDPBackend.MATH):
+                with sdpa_kernel(SDPBackend.MATH), backward_in_eval_mode(model, data.device):
                     gradients = per_sample(parameters, x_part.to(data.device), y_part.to(data.device))
                 sums.add(gradients, y_part)
         return sums.found()
@@ -154,7 +163,8 @@ def loop(workload: Workload) -> Pass:
     def run(data: Workload) -> Found:
         sums = Sums(named.items(), data.classes)
         for x, y in zip(data.inputs.split(1), data.labels.split(1), strict=True):
-            loss = F.cross_entropy(model(x.to(data.device)), y.to(data.device))
+            with backward_in_eval_mode(model, data.device):
+                loss = F.cross_entropy(model(x.to(data.device)), y.to(data.device))
             gradients = torch.autograd.grad(loss, list(named.values()))
             sums.add({name: g[None] for name, g in zip(named, gradients, strict=True)}, y)
         return sums.found()

@@ -163,6 +163,7 @@ class Spec:
         classes: Number of classes.
         samples: Number of samples; a plain pass takes from a fraction of a second to a few on two cores.
         batch_size: Samples per batch.
+        gpu_factor: On a GPU so many times the samples, where a pass would be too quick to be timed.
     """
 
     build: Callable[[], nn.Module]
@@ -170,6 +171,11 @@ class Spec:
     classes: int
     samples: int
     batch_size: int = 128
+    gpu_factor: int = 8
+
+
+GPU_BATCH = 4
+"""On a GPU, batches are so many times larger."""
 
 
 @dataclass(frozen=True)
@@ -209,6 +215,8 @@ def make(spec: Spec, device: torch.device, samples: int = 0) -> Workload:
         device: Where to compute.
         samples: Number of samples; 0 for the spec's own.
     """
+    if device.type == "cuda":
+        spec = replace(spec, samples=spec.samples * spec.gpu_factor, batch_size=spec.batch_size * GPU_BATCH)
     torch.manual_seed(0)
     model = spec.build().to(device).eval()
     for module in model.modules():
@@ -222,11 +230,11 @@ def make(spec: Spec, device: torch.device, samples: int = 0) -> Workload:
 
 
 SPECS: dict[str, Spec] = {
-    "mlp": Spec(mlp, lambda n: torch.randn(n, 784), 10, 16384),
+    "mlp": Spec(mlp, lambda n: torch.randn(n, 784), 10, 16384, gpu_factor=4),
     "resnet18-32": Spec(lambda: resnet18(32), images, 10, 1024),
     "resnet18-64": Spec(lambda: resnet18(64), images, 10, 512),
     "vit": Spec(ViT, images, 10, 1024),
     "gpt": Spec(GPT, lambda n: torch.randint(64, (n, 64)), 64, 1024),
-    "lstm": Spec(TextLSTM, lambda n: torch.randint(2000, (n, 32)), 4, 8192),
+    "lstm": Spec(TextLSTM, lambda n: torch.randint(2000, (n, 32)), 4, 8192, gpu_factor=2),
 }
 """The benchmark's workloads by name."""

@@ -17,6 +17,8 @@ from models import Workload
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cohaudit.gradients.precision import backward_in_eval_mode
+
 INSTALL = "pip install --no-deps opacus opt-einsum scipy backpack-for-pytorch einops unfoldNd"
 """Without their dependencies proper, so that pip leaves torch as it is."""
 
@@ -110,7 +112,7 @@ def _backpack(workload: Workload, extension: Any) -> tuple[nn.Module, Callable[[
 
     def backward(x: Tensor, y: Tensor) -> None:
         model.zero_grad()
-        with backpack(extension):
+        with backpack(extension), backward_in_eval_mode(model, workload.device):
             total(model(x.to(workload.device)), y.to(workload.device)).backward()
 
     return model, backward

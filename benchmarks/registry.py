@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import methods
 import peers
@@ -10,7 +11,9 @@ from peers import PeerNotInstalledError
 
 METHODS: Mapping[str, methods.Method] = {
     "plain": methods.plain,
+    "plain-bf16": partial(methods.plain, bf16=True),
     "cohaudit": methods.cohaudit,
+    "cohaudit-bf16": partial(methods.cohaudit, bf16=True),
     "vmap(grad)": methods.vmap_grad,
     "opacus ghost": peers.opacus_ghost,
     "opacus gradients": peers.opacus_gradients,
@@ -19,6 +22,12 @@ METHODS: Mapping[str, methods.Method] = {
     "loop": methods.loop,
 }
 """`plain` is what the others are measured in."""
+
+WHOLE = {name for name in METHODS if name.startswith(("plain", "cohaudit"))}
+"""Methods that run on all samples."""
+
+ROUNDED = {"cohaudit-bf16"}
+"""Methods whose norms are not held to those of cohaudit: how far they are off is a result."""
 
 LOOP_SAMPLES, PEER_SHARE = 64, 8
 """Methods without a fixed part take the same time for every sample: the loop runs on so many, the other peers
@@ -29,7 +38,7 @@ NOT_INSTALLED = "not installed"
 
 def usual_samples(method: str, samples: int) -> int:
     """Return how many of the samples a method is run on."""
-    if method in {"plain", "cohaudit"}:
+    if method in WHOLE:
         return samples
     return min(samples, LOOP_SAMPLES) if method == "loop" else max(1, samples // PEER_SHARE)
 

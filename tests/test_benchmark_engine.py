@@ -79,6 +79,23 @@ def test_a_method_with_other_norms_has_failed(monkeypatch: pytest.MonkeyPatch) -
     assert run.errors["loop"].startswith("its norms differ from cohaudit's by")
 
 
+@pytest.mark.parametrize("network", ["perceptron", "ViT"])
+def test_how_far_bf16_is_off_is_a_result(network: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "TOLERANCE", 1e-5)
+    run = contest(network, "plain", "plain-bf16", "cohaudit", "cohaudit-bf16")
+    off = run.judge()
+    assert run.errors == {}
+    assert 1e-5 < off["cohaudit-bf16"] < 0.02
+    assert set(run.seconds) == {"plain", "plain-bf16", "cohaudit", "cohaudit-bf16"}
+
+
+def test_a_method_beyond_its_budget_is_not_run_again() -> None:
+    run = engine.Contest(models.make(SMALL["perceptron"], CPU), ["plain", "loop"], 0.0)
+    run.turn()
+    run.turn()
+    assert {name: len(turns) for name, turns in run.seconds.items()} == {"plain": 1, "loop": 1}
+
+
 @pytest.mark.parametrize("kind", ["norms", "classes"])
 def test_differences_are_relative(kind: str) -> None:
     def found(values: list[float]) -> Any:
