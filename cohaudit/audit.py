@@ -27,13 +27,14 @@ from cohaudit.config import Config
 from cohaudit.data import LabeledDataset, as_dataset, open_dataset
 from cohaudit.earlier import Asked, Open, ask, given_in_memory
 from cohaudit.errors import ModelError
-from cohaudit.gates import evaluate_gate, parse_gate, refuse_unknown_names
+from cohaudit.gates import gate_results, parsed_gates, refuse_unknown_names
 from cohaudit.gradients import Measurement, Options, Source, measure
-from cohaudit.judgment import Judgment, Pairs, Scope, compare, judge
+from cohaudit.holdout import Trained, measure_holdout, open_holdout
+from cohaudit.judgment import NO_HOLDOUT, Judgment, Pairs, Scope, compare, judge
 from cohaudit.kinds import REVIEWED
 from cohaudit.model import build_model, check_ready, load_weights, resolve_device
 from cohaudit.progress import Progress, SilentProgress
-from cohaudit.results import Audit, Evidence, Neighbor, Preview, Skipped, Subject
+from cohaudit.results import Audit, Evidence, Holdout, Neighbor, Preview, Skipped, Subject
 from cohaudit.settings_used import refuse_meaningless, used_settings
 from cohaudit.subsample import choose_samples
 from cohaudit.suppressions import Suppression, active, match, read_suppressions, told_suppressed
@@ -72,14 +73,16 @@ def scan_checkpoint(
         before = [partial(load_checkpoint, path, weights=weights, trust=trust) for path in earlier]
     with stages("open the data"):
         dataset = open_dataset(config)
+        holdout = open_holdout(config.holdout, dataset, config)
     about = _About(loaded.path, loaded.sha256, loaded.format, config.model)
-    return _audit(model, dataset, before, config, device, about, stages, entries)
+    return _audit(model, dataset, holdout, before, config, device, about, stages, entries)
 
 
 def scan(
     model: nn.Module,
     dataset: Any,
     *,
+    holdout: Any = None,
     earlier: Sequence[Mapping[str, Tensor] | str | Path] = (),
     class_names: Sequence[str] | None = None,
     config: Config | None = None,
@@ -92,12 +95,13 @@ def scan(
         model: The trained network, on any device; left as it was found.
         dataset: Its training data: a map-style torch Dataset of (input, label) pairs, a pair of arrays
             (inputs, labels), or anything that the configuration key `data` takes.
+        holdout: Samples that it was not trained on, given in the same way.
         earlier: Earlier checkpoints of the same training, oldest first, as state dicts or paths; only their
             answers are heard.
         class_names: In the order of the model's outputs.
         config: Settings; the defaults when left out.
         progress: Told about each stage; silent when left out.
-        **settings: Single settings by name, over those of `config`. `fail_on` fills the audit's `gates`.
+        **settings: Single settings by name, over those of `config`. `fail_on` and `warn_on` fill its `gates`.
 
     Returns:
         The audit; its `samples` is a pandas DataFrame.
@@ -122,12 +126,13 @@ def scan(
     stages = _Stages(progress or SilentProgress())
     with stages("open the data"):
         opened = as_dataset(dataset, config)
+        held_out = open_holdout(holdout, opened, config)
     check_ready(model, "model")
     before = given_in_memory(model, earlier)
     parameter = next(model.parameters(), None)
     device = torch.device("cpu") if parameter is None else parameter.device
     about = _About("(in memory)", "", "(in memory)", type(model).__qualname__)
-    return _audit(model, opened, before, config, device, about, stages, entries)
+    return _audit(model, opened, held_out, before, config, device, about, stages, entries)
 
 
 class _About:
@@ -155,6 +160,7 @@ class _Stages:
 def _audit(
     model: nn.Module,
     dataset: LabeledDataset,
+    holdout: LabeledDataset | None,
     earlier: Sequence[Open],
     config: Config,
     device: torch.device,
@@ -162,8 +168,7 @@ def _audit(
     stages: _Stages,
     entries: Sequence[Suppression],
 ) -> Audit:
-    gates = [parse_gate(text) for text in config.fail_on]
-    refuse_unknown_names(gates, _layer_names(model), dataset.class_names)
+    refuse_unknown_names(parsed_gates(config), _layer_names(model), dataset.class_names)
     chosen = choose_samples(dataset.labels, config.limit, config.seed)
     source = Source(
         load=lambda indices: dataset.batch(chosen[list(indices)].tolist()),
@@ -178,12 +183,17 @@ def _audit(
             asked = ask(model, earlier, source, config.batch_size, device, advance)
     with stages("measure the gradients", len(chosen)) as advance, eval_mode(model):
         measured = measure(model, source, _options(config), device, advance)
+    held_out: Holdout | Skipped = NO_HOLDOUT
+    if holdout is not None:
+        with stages("measure the holdout", len(holdout)) as advance, eval_mode(model):
+            trained = Trained(measured, float(np.mean(measured.predicted == source.labels)), _options(config))
+            held_out = measure_holdout(model, holdout, dataset, trained, config, device, advance)
     scope = Scope(_representation(measured), len(dataset))
     with stages("compare the samples"):
         compared = compare(measured, config, scope)
     with stages("judge"):
         resampling = Resampling(config.bootstrap, config.confidence, config.seed)
-        judged = judge(measured, compared, source, config, resampling, scope, asked.answers)
+        judged = judge(measured, compared, source, config, resampling, scope, asked.answers, held_out)
     with stages("gather the evidence"):
         today = date.today()
         hashed = range(len(chosen)) if active(entries, today) else judged.neighbors
@@ -210,11 +220,14 @@ def _audit(
         previews=previews,
         risk=judged.risk,
         certificate=measured.certificate,
-        skipped=(*_left_out(chosen, dataset), *asked.skipped, *measured.skipped, *judged.skipped),
+        skipped=(
+            *(*_left_out(chosen, dataset), *_not_held_out(held_out)),
+            *(*asked.skipped, *measured.skipped, *judged.skipped),
+        ),
         gates=(),
         timings=stages.timings,
     )
-    return replace(audit, gates=tuple(evaluate_gate(gate, audit) for gate in gates))
+    return replace(audit, gates=tuple(gate_results(config, audit)))
 
 
 def _left_out(chosen: Integers, dataset: LabeledDataset) -> tuple[Skipped, ...]:
@@ -223,6 +236,11 @@ def _left_out(chosen: Integers, dataset: LabeledDataset) -> tuple[Skipped, ...]:
         return ()
     reason = "limit; the risk of a subsample is an estimate of that of all samples, see docs/measures.md"
     return (Skipped(f"{rest:,} of {len(dataset):,} samples", reason),)
+
+
+def _not_held_out(holdout: Holdout | Skipped) -> tuple[Skipped, ...]:
+    """Return the holdout where one was given and could not be measured."""
+    return (holdout,) if isinstance(holdout, Skipped) and holdout is not NO_HOLDOUT else ()
 
 
 def _layer_names(model: nn.Module) -> list[str]:

@@ -55,6 +55,12 @@ class Config:
         "The training data: .npz, .safetensors, .csv, .parquet, an image folder, or file.py:function.",
         path=True,
     )
+    holdout: str = _subject(
+        "",
+        "Samples that the model was not trained on, given as for data: the gap measured on them is shown "
+        "beside the predicted one, and used.",
+        path=True,
+    )
     data_args: Mapping[str, Any] = _subject({}, "Keyword arguments for the dataset's factory.")
     inputs: tuple[str, ...] = _subject(
         (), "Input array's key, or feature columns of a table (default: found by name; all other columns)."
@@ -140,8 +146,9 @@ class Config:
         0.5, "A sample is a suspect from this suspicion on: more likely wrong than right.", _SHARE
     )
     risk_levels: tuple[float, float, float] = _judge(
-        (0.25, 0.5, 0.75),
-        "Risk values from which the level is moderate, high, severe: quarters of its range.",
+        (0.05, 0.1, 0.2),
+        "Gaps between training accuracy and accuracy on new data from which the risk is moderate, high, "
+        "severe.",
         _SHARE,
     )
     suppressions: str = _judge(
@@ -150,7 +157,12 @@ class Config:
         path=True,
     )
     fail_on: tuple[str, ...] = _judge(
-        (), "Gate: fail (exit code 1) when this holds, e.g. 'risk>=high' or 'suspects>2%'."
+        (), "Gate: fail (exit code 1) when this holds, e.g. 'risk>=high' or 'predicted_gap>0.1'."
+    )
+    warn_on: tuple[str, ...] = _judge((), "Gate that warns when this holds, and never fails.")
+    gate_on_value: bool = _judge(
+        False,
+        "Let a gate fail where its condition holds on the value itself, rather than on its whole interval.",
     )
 
     evidence: int = _output(5, "Supporters and opponents kept per suspect.", Interval(0))

@@ -1,7 +1,9 @@
 """Gates: conditions such as 'risk>=high' or 'suspects>2%' under which an audit fails a build.
 
 A gate is parsed before anything expensive happens and evaluated on the finished audit, on unrounded
-values. It never passes by absence: what was not measured, or is not a number, fails it with the reason.
+values. Where a value has an interval, the condition holds when it does on the whole interval; where it does
+on the value alone, the gate warns. It never passes by absence: what was not measured, or is not a number,
+fails it with the reason.
 """
 
 from __future__ import annotations
@@ -10,13 +12,15 @@ import math
 import operator
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from typing import NamedTuple
 
+from cohaudit.config import Config
 from cohaudit.errors import ConfigError
 from cohaudit.nearest import did_you_mean
 from cohaudit.results import LEVELS, Audit, Coherence, GateResult, Skipped
+from cohaudit.risk import risk_level
 
 OPERATORS: Mapping[str, tuple[Callable[[float, float], bool], str]] = {
     ">=": (operator.ge, "at or above"),
@@ -28,13 +32,17 @@ OPERATORS: Mapping[str, tuple[Callable[[float, float], bool], str]] = {
 }
 """Operator → its comparison, and how to say it."""
 
+ORDERED = {">", ">=", "<", "<="}
+"""Operators that can be held against the ends of an interval."""
+
 FEWEST_DIGITS = 4
 """Significant digits of a value in a gate's reason; more where it lies that close to the bound."""
 
 LAYER, CLASS = "coherence.layer.", "coherence.class."
 
 METRICS: Mapping[str, tuple[float, float]] = {
-    "risk": (0, 1),
+    "risk": (0, len(LEVELS) - 1),
+    "predicted_gap": (-1, 1),
     "suspects": (0, math.inf),
     "accuracy": (0, 1),
     "loss": (0, math.inf),
@@ -94,6 +102,8 @@ class _Measured(NamedTuple):
     value: float
     shown: str
     """The value, unrounded."""
+    ends: tuple[float, float] | None = None
+    """Of its interval, where it has one."""
     words: str = "{}"
     """How to say it; {} stands for the value as a person reads it."""
     percent: bool = False
@@ -106,16 +116,17 @@ class _Measured(NamedTuple):
         )
 
 
-def parse_gate(text: str) -> Gate:
+def parse_gate(text: str, option: str = "--fail-on") -> Gate:
     """Read a condition METRIC OPERATOR VALUE.
 
     Args:
+        option: Where it was given, for messages.
         text: For example 'risk>=high', 'suspects>2%', 'accuracy<0.9', 'coherence.layer.conv*<0.01'.
 
     Raises:
         ConfigError: When it is not such a condition, or its value is not one that the metric can have.
     """
-    where = f"--fail-on {text!r}"
+    where = f"{option} {text!r}"
     match = re.fullmatch(r"\s*(.+?)\s*(>=|<=|==|!=|>|<)\s*([^<>=!\s]+(?:\s+%)?)\s*", text, re.DOTALL)
     if not match:
         raise ConfigError(
@@ -140,22 +151,44 @@ def _bound_problem(gate: Gate) -> tuple[str, str] | None:
     """Return what is wrong with the gate's value and what to write, or None."""
     if gate.is_level:
         return None
+    if gate.metric == "risk":
+        remedy = (
+            f"give one of {', '.join(LEVELS)}; for a number, gate predicted_gap, like 'predicted_gap>0.1'"
+        )
+        return f"{gate.bound!r} is not a level of risk", remedy
     low, high = METRICS[gate.metric]
     try:
         number = gate.number
     except (InvalidOperation, ValueError):
         number = math.nan
-    levels = f", or one of {', '.join(LEVELS)}" if gate.metric == "risk" else ""
     if not math.isfinite(number):
-        return f"{gate.bound!r} is not a value of {gate.metric}", f"give a number{levels}"
+        return f"{gate.bound!r} is not a value of {gate.metric}", "give a number"
     if gate.metric == "suspects" and not gate.is_share and number % 1:
         return f"{gate.bound} is not a number of samples", "for a share, write it in per cent, like 2%"
-    if gate.is_share and gate.metric not in {"suspects", "accuracy", "risk"}:
+    if gate.is_share and gate.metric not in {"suspects", "accuracy", "predicted_gap"}:
         return f"{gate.metric} is not a share", "give a number without %"
     if not low <= number <= (1 if gate.is_share else high):
         span = "0% to 100%" if gate.is_share else f"{low} to {high}" if math.isfinite(high) else f"{low} up"
-        return f"{gate.metric} is never {gate.bound}", f"give a number from {span}{levels}"
+        return f"{gate.metric} is never {gate.bound}", f"give a number from {span}"
     return None
+
+
+def parsed_gates(config: Config) -> list[Gate]:
+    """Return all conditions of a configuration, those that fail and those that warn.
+
+    Raises:
+        ConfigError: When one is none.
+    """
+    options = (("--fail-on", config.fail_on), ("--warn-on", config.warn_on))
+    return [parse_gate(text, option) for option, texts in options for text in texts]
+
+
+def gate_results(config: Config, audit: Audit) -> list[GateResult]:
+    """Hold all conditions of a configuration against an audit."""
+    whole = not config.gate_on_value
+    failing = [evaluate_gate(parse_gate(text), audit, whole) for text in config.fail_on]
+    warning = [_softened(evaluate_gate(parse_gate(text), audit, whole)) for text in config.warn_on]
+    return failing + warning
 
 
 def refuse_unknown_names(gates: Iterable[Gate], layers: Iterable[str], classes: Iterable[str]) -> None:
@@ -175,15 +208,17 @@ def refuse_unknown_names(gates: Iterable[Gate], layers: Iterable[str], classes: 
             raise ConfigError(f"--fail-on {gate.expression!r}", *_no_such_name(gate, known[gate.metric]))
 
 
-def evaluate_gate(gate: Gate, audit: Audit) -> GateResult:
+def evaluate_gate(gate: Gate, audit: Audit, whole_interval: bool = True) -> GateResult:
     """Hold a gate against an audit.
 
     Args:
         gate: The condition.
         audit: The result of a scan.
+        whole_interval: Whether the condition must hold on the whole interval of a value that has one; False
+            for the value alone.
 
     Returns:
-        Whether the gate fails, and why.
+        Whether the gate fails or warns, and why.
     """
     if not audit.sanity.auditable:
         return GateResult(gate.expression, "not auditable", True, f"not auditable: {audit.sanity.reason}")
@@ -195,13 +230,18 @@ def evaluate_gate(gate: Gate, audit: Audit) -> GateResult:
         if not math.isfinite(value.value):
             reason = f"{value.metric}: {value.shown} is not a finite number"
             return GateResult(gate.expression, value.shown, True, reason)
-    return _judge(gate, [value for value in values if isinstance(value, _Measured)])
+    return _judge(gate, [value for value in values if isinstance(value, _Measured)], whole_interval)
+
+
+def _softened(result: GateResult) -> GateResult:
+    """Return what comes of a gate that is only to warn."""
+    return replace(result, failed=False, warned=result.failed or result.warned)
 
 
 def _measure(gate: Gate, audit: Audit) -> list[_Measured | Skipped]:
     """Return every value that the gate is on."""
     match gate.metric:
-        case "risk":
+        case "risk" | "predicted_gap":
             return [_risk(gate, audit)]
         case "suspects":
             return [_suspects(gate, audit)]
@@ -226,12 +266,15 @@ def _plain(metric: str, value: float) -> _Measured:
 
 def _risk(gate: Gate, audit: Audit) -> _Measured | Skipped:
     if isinstance(audit.risk, Skipped):
-        return Skipped("risk", audit.risk.reason)
-    value = LEVELS.index(audit.risk.level) if gate.is_level else audit.risk.value
-    shown = f"{audit.risk.level} ({audit.risk.value!r})"
-    if gate.is_level:
-        return _Measured("risk", value, shown, f"{audit.risk.level} ({audit.risk.value:.4g})")
-    return _Measured("risk", value, shown, f"{audit.risk.level} ({{}})")
+        return Skipped(gate.metric, audit.risk.reason)
+    gap, level, levels = audit.risk.gap, audit.risk.level, audit.settings["risk_levels"]
+    assert isinstance(levels, tuple)
+    ends = gap.low, gap.high
+    if gate.metric == "predicted_gap":
+        return _Measured("predicted_gap", gap.value, repr(gap.value), ends, percent=gate.is_share)
+    low, high = (LEVELS.index(risk_level(end, levels)) for end in ends)
+    words = f"{level} (predicted gap {gap.value:.4g})"
+    return _Measured("risk", LEVELS.index(level), f"{level} ({gap.value!r})", (low, high), words)
 
 
 def _suspects(gate: Gate, audit: Audit) -> _Measured | Skipped:
@@ -242,8 +285,8 @@ def _suspects(gate: Gate, audit: Audit) -> _Measured | Skipped:
     share = count / samples
     shown = f"{count} of {samples} ({share!r})"
     if gate.is_share:
-        return _Measured("suspects", share, shown, f"{count} of {samples} ({{}})", percent=True)
-    return _Measured("suspects", count, shown, f"{count} of {samples}")
+        return _Measured("suspects", share, shown, None, f"{count} of {samples} ({{}})", percent=True)
+    return _Measured("suspects", count, shown, None, f"{count} of {samples}")
 
 
 def _coherence(
@@ -256,7 +299,8 @@ def _coherence(
         "coherence.m": coherence.m_coherence,
         "coherence.pairwise": coherence.pairwise,
     }
-    return _plain(metric, estimates[kind].value)
+    found = estimates[kind]
+    return _Measured(metric, found.value, repr(found.value), (found.low, found.high))
 
 
 def _matching(gate: Gate, names: Iterable[str]) -> set[str]:
@@ -271,15 +315,33 @@ def _no_such_name(gate: Gate, names: Iterable[str]) -> tuple[str, str]:
     return f"there is no {gate.kind} {gate.name!r}", did_you_mean(gate.name, sorted(set(names)))
 
 
-def _judge(gate: Gate, values: list[_Measured]) -> GateResult:
+def _judge(gate: Gate, values: list[_Measured], whole_interval: bool) -> GateResult:
     """Compare; of several values the one that comes closest to failing, or fails worst, is reported."""
-    compare, words = OPERATORS[gate.op]
-    failing = [value for value in values if compare(value.value, gate.number)]
-    worst = (max if gate.op in {">", ">="} else min)(failing or values, key=lambda value: value.value)
-    others = f"; {len(failing)} of {len(values)} are" if len(failing) > 1 else ""
-    nots = "" if failing else "not "
+    words = OPERATORS[gate.op][1]
+    beyond = [value for value in values if _holds(gate, value.value)]
+    failing = [value for value in beyond if not whole_interval or _holds_throughout(gate, value)]
+    worst = (max if gate.op in {">", ">="} else min)(
+        failing or beyond or values, key=lambda value: value.value
+    )
+    count = len(failing or beyond)
+    others = f"; {count} of {len(values)} are" if count > 1 else ""
+    nots = "" if beyond else "not "
     reason = f"{worst.metric}: {_told(gate, worst)} is {nots}{words} {gate.bound}{others}"
-    return GateResult(gate.expression, worst.shown, bool(failing), reason)
+    if beyond and not failing and worst.ends is not None:
+        low, high = worst.ends
+        inside = f"{LEVELS[int(low)]} to {LEVELS[int(high)]}" if gate.is_level else f"{low:.4g} to {high:.4g}"
+        reason += f", but not its whole interval, {inside}"
+    return GateResult(gate.expression, worst.shown, bool(failing), reason, bool(beyond) and not failing)
+
+
+def _holds(gate: Gate, value: float) -> bool:
+    return OPERATORS[gate.op][0](value, gate.number)
+
+
+def _holds_throughout(gate: Gate, measured: _Measured) -> bool:
+    if measured.ends is None or gate.op not in ORDERED:
+        return True
+    return all(_holds(gate, end) for end in measured.ends)
 
 
 def _told(gate: Gate, measured: _Measured) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,7 @@ from cohaudit.coherence import (
     interval_deviations,
 )
 from cohaudit.config import Config
+from cohaudit.drivers import Facts, find_drivers
 from cohaudit.duplicates import Likeness, likeness
 from cohaudit.gradients import Measurement, Source
 from cohaudit.leave_one_out import Suspicion, confusion, doubt, just_below, suspect_labels
@@ -30,12 +31,20 @@ from cohaudit.results import (
     ClassCosines,
     ClassResult,
     Coherence,
+    Holdout,
     Layer,
     Risk,
     Sanity,
     Skipped,
 )
-from cohaudit.risk import estimate_risk, preprocessing_warning
+from cohaudit.risk import (
+    CLASS_HALF_WIDTH,
+    Prediction,
+    estimate_risk,
+    interval,
+    predict_gap,
+    preprocessing_warning,
+)
 from cohaudit.sample_table import NAMED_NEIGHBORS, sample_table
 from cohaudit.sanity import check_sanity
 
@@ -43,6 +52,7 @@ Array = NDArray[np.float64]
 Pairs = list[tuple[int, float, bool]]
 """Index of another sample, the cosine with it, and whether it is a near-duplicate."""
 NO_VERDICT = "the model is not auditable, see the sanity check"
+NO_HOLDOUT = Skipped("holdout", "none was given: --holdout")
 NO_REPRESENTATION = "no layer gives a representation of the samples to predict labels from"
 SMALLEST_SQUARE = 1e-290
 """Squared norms below this have lost digits, even in float64."""
@@ -118,6 +128,7 @@ def judge(
     resampling: Resampling,
     scope: Scope,
     earlier: Sequence[NDArray[np.float32]] = (),
+    holdout: Holdout | Skipped = NO_HOLDOUT,
 ) -> Judgment:
     """Turn measurements into findings.
 
@@ -129,6 +140,7 @@ def judge(
         resampling: How intervals are made.
         scope: What stands behind the arrays.
         earlier: The class probabilities of earlier checkpoints, in the order of the training.
+        holdout: What was measured on samples that the model was not trained on.
     """
     found = _suspicion(measured, source, earlier)
     sanity = check_sanity(
@@ -145,8 +157,21 @@ def judge(
     samples = sample_table(measured, source, found, suspect, twins, compared.support)
     whole, layers = _layers(measured, resampling)
     wanted = _most_suspicious(found)[: int(samples["suspect"].sum())] if found else np.zeros(0, np.int64)
-    risk = _risk(sanity, found, samples, len(source.class_names), config, scope)
-    class_results = _classes(measured, source, samples["suspect"].to_numpy(), resampling)
+    classes, gap = _classes(measured, source, samples["suspect"].to_numpy(), resampling), None
+    if sanity.auditable and found is not None:
+        gap = predict_gap(
+            source.labels,
+            measured.predicted,
+            found.cautious,
+            found.expected,
+            sanity.mean_loss,
+            scope.total,
+        )
+    classes = tuple(_with_gap(one, gap, c, sanity) for c, one in enumerate(classes))
+    risk: Risk | Skipped = Skipped("risk", NO_REPRESENTATION if sanity.auditable else NO_VERDICT)
+    if found is not None and gap is not None:
+        drivers = find_drivers(_facts(measured, source, found, samples, classes, gap, sanity))
+        risk = estimate_risk(gap, sanity.accuracy, scope.representation, drivers, holdout, config.risk_levels)
     return Judgment(
         sanity=sanity,
         notices=_notices(
@@ -160,15 +185,13 @@ def judge(
         ),
         coherence=whole,
         layers=layers,
-        classes=class_results,
+        classes=classes,
         class_cosines=class_cosines(measured.class_gram, measured.class_gram_error),
         samples=samples,
         cosine_error=_cosine_error(measured),
         neighbors={i: _sides(compared, i, config.evidence) for i in wanted.tolist()},
         risk=risk,
-        skipped=_skipped(
-            found, whole, risk, *(p.coherence for p in layers), *(p.coherence for p in class_results)
-        ),
+        skipped=_skipped(found, whole, risk, *(p.coherence for p in layers), *(p.coherence for p in classes)),
     )
 
 
@@ -213,7 +236,7 @@ def _notices(
         notices.append(
             f"Measured on {samples:,} of {scope.total:,} samples, drawn at random, each class keeping its "
             f"share. Support asks {neighbors} neighbors, as large a share; "
-            "the risk is an estimate of that of all samples."
+            "the predicted gap is rather too large: fewer samples predict less of each other."
         )
     if sanity.auditable and found is not None:
         notices.append(preprocessing_warning(sanity.accuracy, found.accuracy))
@@ -275,6 +298,7 @@ def _classes(
                 accuracy=float(np.mean(measured.predicted[members] == c)),
                 mean_loss=float(measured.loss[members].mean()),
                 suspects=int(suspect[members].sum()),
+                predicted_gap=Skipped(f"predicted gap of class {name}", NO_VERDICT),
                 coherence=coherence(
                     f"class {name}", float(measured.class_squares[c].sum()), energy, len(members), deviations
                 ),
@@ -283,27 +307,35 @@ def _classes(
     return tuple(results)
 
 
-def _risk(
-    sanity: Sanity,
-    found: Suspicion | None,
+def _with_gap(result: ClassResult, gap: Prediction | None, place: int, sanity: Sanity) -> ClassResult:
+    """Return a class with its predicted gap, or the reason why there is none."""
+    if gap is None:
+        reason = NO_REPRESENTATION if sanity.auditable else NO_VERDICT
+        return replace(result, predicted_gap=Skipped(f"predicted gap of class {result.name}", reason))
+    value = float(gap.classes[place])
+    return replace(result, predicted_gap=interval(value, result.accuracy, CLASS_HALF_WIDTH))
+
+
+def _facts(
+    measured: Measurement,
+    source: Source,
+    found: Suspicion,
     samples: pd.DataFrame,
-    classes: int,
-    config: Config,
-    scope: Scope,
-) -> Risk | Skipped:
-    if not sanity.auditable:
-        return Skipped("risk", NO_VERDICT)
-    if found is None:
-        return Skipped("risk", NO_REPRESENTATION)
-    fitted = (samples["label"] == samples["predicted"]).to_numpy()
-    return estimate_risk(
-        mean_support=float(samples["support"].mean()),
-        accuracy=sanity.accuracy,
-        leave_one_out_accuracy=found.accuracy,
-        representation=scope.representation,
-        memorized_share=float(np.mean(found.probability * fitted)),
-        classes=classes,
-        levels=config.risk_levels,
+    classes: Sequence[ClassResult],
+    gap: Prediction,
+    sanity: Sanity,
+) -> Facts:
+    return Facts(
+        labels=source.labels,
+        memorization=found.memorization,
+        suspect=samples["suspect"].to_numpy(),
+        layers=[view.layer for view in measured.views],
+        bent=found.bent,
+        names=source.class_names,
+        class_gaps=[one.predicted_gap for one in classes],
+        class_accuracy=[one.accuracy for one in classes],
+        mean_loss=sanity.mean_loss,
+        gap=gap.gap,
     )
 
 

@@ -128,14 +128,21 @@ def heard_together(scores: Sequence[Array], labels: Integers, power: float) -> t
     Returns:
         The weighted mean, [N, C], and the weights, summing to 1.
     """
+    total, weights, _ = _heard(scores, labels, power)
+    return total, weights
+
+
+def _heard(scores: Sequence[Array], labels: Integers, power: float) -> tuple[Array, Array, Array]:
+    """Return what `heard_together` does, and the share of the labels disputed before it that each gives."""
     weights: list[float] = []
+    bent: list[float] = []
     total = np.zeros_like(scores[0])
     for own in scores:
         disputed = total.argmax(1) != labels if weights else np.zeros(len(labels), dtype=bool)
-        given = float(np.mean(own.argmax(1)[disputed] == labels[disputed])) if disputed.any() else 0.0
-        weights.append(_explained(own, labels) * (1 - given) ** power)
+        bent.append(float(np.mean(own.argmax(1)[disputed] == labels[disputed])) if disputed.any() else 0.0)
+        weights.append(_explained(own, labels) * (1 - bent[-1]) ** power)
         total += weights[-1] * own
-    return total / sum(weights), np.asarray(weights) / sum(weights)
+    return total / sum(weights), np.asarray(weights) / sum(weights), np.asarray(bent)
 
 
 def _explained(scores: Array, labels: Integers) -> float:
@@ -156,6 +163,9 @@ class Suspicion:
         evidence: Log-odds of the given label by the other samples alone, and, where classes are confused, by
             who is taken for whom as well; the lower, the more suspect, [N].
         expected: Probability of each label by the other samples alone, [N, C].
+        cautious: The same by those views alone that bent to hardly any disputed label, [N, C].
+        bent: Share of the labels disputed by those before it that each prediction gives: of the views, of
+            the earlier answers and of the network's own, [views + earlier + 1].
         memorization: How far the label can only be given by a network that saw the sample, 0 to 1, [N].
         margin: Leave-one-out score of the given label minus the best other one, [N].
         suggested: The label that the other samples give; the given one where that is best, [N].
@@ -168,6 +178,8 @@ class Suspicion:
     probability: Array
     evidence: Array
     expected: Array
+    cautious: Array
+    bent: Array
     memorization: Array
     margin: Array
     suggested: Integers
@@ -236,9 +248,26 @@ def suspect_labels(
         earlier: What it answered earlier in its training, in that order, [N, C] each.
     """
     each = [leave_one_out(view, labels, answer.shape[1]).scores for view in views]
-    each += [probability.astype(np.float64) for probability in (*earlier, answer)]
+    return suspect_labels_by(each, labels, answer, earlier)
+
+
+def suspect_labels_by(
+    predictions: Sequence[Array],
+    labels: Integers,
+    answer: NDArray[np.floating],
+    earlier: Sequence[NDArray[np.floating]] = (),
+) -> Suspicion:
+    """Do as `suspect_labels` does, from what each view predicts.
+
+    Args:
+        predictions: Leave-one-out scores of each view, input side first, [N, C] each; at least one.
+        labels: As given, [N].
+        answer: The network's own probability of each class, [N, C]; C at least 2.
+        earlier: What it answered earlier in its training, in that order, [N, C] each.
+    """
+    each = [*predictions, *(probability.astype(np.float64) for probability in (*earlier, answer))]
     scores, weights = heard_together(each, labels, BROAD)
-    strict, _ = heard_together(each, labels, STRICT)
+    strict, _, bent = _heard(each, labels, STRICT)
     noise = fit_label_noise(scores, labels)
     evidence = label_evidence(scores, labels, noise.sharpness)
     confused = fit_class_noise(scores, labels, noise)
@@ -262,6 +291,8 @@ def suspect_labels(
         probability=probability,
         evidence=evidence,
         expected=expected_labels(scores, noise.sharpness),
+        cautious=expected_labels(strict, fit_label_noise(strict, labels).sharpness),
+        bent=bent,
         memorization=_memorization(each, labels),
         margin=margin,
         suggested=suggested if confused is None else confused.true.argmax(1),

@@ -7,19 +7,24 @@ unchanged. Shares are in [0, 1], cosines in [-1, 1], losses in nats, times in se
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 import pandas as pd
 
 from cohaudit.suppressions import Suppression
+from cohaudit.verdict import LEVELS as LEVELS
+from cohaudit.verdict import Driver as Driver
+from cohaudit.verdict import Estimate as Estimate
+from cohaudit.verdict import Holdout as Holdout
+from cohaudit.verdict import Level as Level
+from cohaudit.verdict import Risk as Risk
+from cohaudit.verdict import RiskTerm as RiskTerm
+from cohaudit.verdict import Skipped as Skipped
+from cohaudit.verdict import told_points as told_points
 
-SCHEMA_VERSION = "1.0"
-
-Level = Literal["low", "moderate", "high", "severe"]
-"""Risk levels, in rising order."""
-LEVELS: tuple[Level, ...] = ("low", "moderate", "high", "severe")
+SCHEMA_VERSION = "2.0"
 
 SAMPLE_COLUMNS: tuple[str, ...] = (
     "id",
@@ -42,28 +47,6 @@ SAMPLE_COLUMNS: tuple[str, ...] = (
     "opponents",
 )
 """Columns of the table of samples, in order; see docs/measures.md for each one's definition."""
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """A measurement that was not made."""
-
-    name: str
-    """What was skipped: a layer, a parameter, a section of the audit."""
-    reason: str
-    """Why, in words a user can act on."""
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A number with its confidence interval."""
-
-    value: float
-    """The point estimate."""
-    low: float
-    """Lower end of the interval."""
-    high: float
-    """Upper end of the interval."""
 
 
 @dataclass(frozen=True)
@@ -114,8 +97,19 @@ class ClassResult:
     """Mean loss over them, in nats."""
     suspects: int
     """How many of them are flagged as likely mislabeled."""
+    predicted_gap: Estimate | Skipped
+    """Its accuracy in training less that on new samples of the class, predicted from the training data."""
     coherence: Coherence | Skipped
     """Over the samples of the class, on the whole gradient."""
+
+
+def by_gap(classes: Sequence[ClassResult]) -> list[ClassResult]:
+    """Return the classes with the largest predicted gap first; as they came where there is none."""
+
+    def gap(one: ClassResult) -> float:
+        return one.predicted_gap.value if isinstance(one.predicted_gap, Estimate) else 0.0
+
+    return sorted(classes, key=gap, reverse=True)
 
 
 @dataclass(frozen=True)
@@ -168,34 +162,6 @@ class Preview:
     """kind row: column → value as written in the file."""
     text: str = ""
     """kind text: the text, cut to a readable length."""
-
-
-@dataclass(frozen=True)
-class RiskTerm:
-    """One reason for the risk figure."""
-
-    name: str
-    """Short name."""
-    measured: float
-    """The measurement behind it, in its own unit."""
-    value: float
-    """Its contribution's scale: 0 nothing to worry about, 1 as bad as it gets."""
-    weight: float
-    """Its share in the figure; the weights sum to 1."""
-    reason: str
-    """One sentence in plain words, with the number in it."""
-
-
-@dataclass(frozen=True)
-class Risk:
-    """How at risk the model is of overfitting: the weighted mean of its terms."""
-
-    value: float
-    """In [0, 1]."""
-    level: Level
-    """The value put into words."""
-    terms: tuple[RiskTerm, ...]
-    """Largest contribution first."""
 
 
 @dataclass(frozen=True)
@@ -270,7 +236,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class GateResult:
-    """One `--fail-on` condition and what came of it."""
+    """One `--fail-on` or `--warn-on` condition and what came of it."""
 
     expression: str
     """As the user wrote it."""
@@ -280,6 +246,14 @@ class GateResult:
     """True when the condition holds, or when the model is not auditable."""
     reason: str
     """In words."""
+    warned: bool = False
+    """True when it does not fail, but the condition holds on the value without its interval, or was only to
+    warn."""
+
+    @property
+    def outcome(self) -> Literal["failed", "warned", "passed"]:
+        """What came of it, in a word."""
+        return "failed" if self.failed else "warned" if self.warned else "passed"
 
 
 @dataclass(frozen=True)
@@ -329,14 +303,16 @@ class Audit:
         if isinstance(risk, Skipped):
             lines.append(f"no verdict: {risk.reason if sanity.auditable else sanity.reason}")
         else:
-            lines.append(f"risk of overfitting: {risk.level} ({risk.value:.2f} of 1)")
+            lines.append(f"risk of overfitting: {risk.level}, predicted gap {told_points(risk.gap)}")
         lines.append(f"training accuracy: {sanity.accuracy:.2%}, mean loss {sanity.mean_loss:.4g}")
         if sanity.auditable and self.samples["suspicion"].notna().any():
             lines.append(f"suspects: {int(self.samples['suspect'].sum()):,} (.samples has one row a sample)")
-        lines += [f"gate {gate.expression}: {'FAILED' if gate.failed else 'passed'}" for gate in self.gates]
+        lines += [f"gate {gate.expression}: {gate.outcome.upper()}" for gate in self.gates]
         return "\n".join([*lines, *(f"note: {notice}" for notice in self.notices)])
 
     def __repr__(self) -> str:
         """Return one line; the fields are too many to print."""
-        risk = "none" if isinstance(self.risk, Skipped) else f"{self.risk.level} ({self.risk.value:.2f})"
+        risk = (
+            "none" if isinstance(self.risk, Skipped) else f"{self.risk.level} ({told_points(self.risk.gap)})"
+        )
         return f"<Audit of {self.subject.checkpoint}: risk {risk}, {self.subject.samples:,} samples>"

@@ -31,6 +31,8 @@ MEASUREMENT_KEYS = (
     "confidence",
     "suspicion_threshold",
     "risk_levels",
+    "holdout",
+    "gate_on_value",
     "suppressions",
     "evidence",
     "gallery",

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cohaudit.export import ranked
-from cohaudit.results import Audit, Coherence, Layer, Skipped
+from cohaudit.results import Audit, Coherence, Layer, Skipped, by_gap, told_points
 from cohaudit.terminal import printable
 
 MOST_LAYERS = 8
@@ -30,6 +30,13 @@ LEVEL_STYLES = {
     "moderate": "bold yellow",
     "high": "bold red",
     "severe": "bold white on red",
+}
+
+
+OUTCOMES = {
+    "failed": Text("FAILED", "bold red"),
+    "warned": Text("warned", "bold yellow"),
+    "passed": Text("passed", "green"),
 }
 
 
@@ -60,6 +67,7 @@ def summary(audit: Audit, files: Sequence[Path], notes: Sequence[str] = ()) -> G
         "",
         _verdict(audit),
         *_reasons(audit),
+        *_holdout(audit),
         _sanity(audit),
         *(_notice(notice) for notice in audit.notices),
         "",
@@ -100,16 +108,34 @@ def _verdict(audit: Audit) -> Text:
     return Text.assemble(
         ("Overfitting risk: ", "bold"),
         (audit.risk.level.upper(), LEVEL_STYLES[audit.risk.level]),
-        f" ({audit.risk.value:.2f} on a scale from 0 to 1)",
+        f", a gap of {told_points(audit.risk.gap)} between the training's and new data's accuracy",
     )
+
+
+def _holdout(audit: Audit) -> list[Text]:
+    """Return what was measured on samples that the model was not trained on."""
+    if isinstance(audit.risk, Skipped):
+        return []
+    holdout = audit.risk.holdout
+    if isinstance(holdout, Skipped):
+        return []  # what was given and could not be measured is among the skipped
+    parts = [
+        f"accuracy {_share(holdout.accuracy)} on {holdout.samples:,} samples",
+        f"a measured gap of {told_points(holdout.gap)}",
+        f"predicted {told_points(audit.risk.predicted)}",
+        f"α_u {_number(holdout.across, 4)} with the training, {_number(holdout.within, 4)} within it",
+    ]
+    return [_line("Holdout", parts)]
 
 
 def _reasons(audit: Audit) -> list[Table]:
     if isinstance(audit.risk, Skipped):
         return []
     grid = Table.grid(padding=(0, 1))
-    for term in audit.risk.terms[:MOST_REASONS]:
-        grid.add_row("  -", Text(_sentence(term.reason)))
+    for driver in audit.risk.drivers[:MOST_REASONS]:
+        grid.add_row("  -", Text(_sentence(driver.reason)))
+    if not audit.risk.drivers:
+        grid.add_row("  -", Text(_sentence(audit.risk.terms[0].reason)))
     return [grid]
 
 
@@ -146,9 +172,11 @@ def _classes(audit: Audit) -> list[Table]:
     """Return the table of classes, unless they are too many for a screen."""
     if len(audit.classes) > MOST_CLASSES:
         return []
-    table = _table("Class", "samples", "suspects", "α_u")
-    for one in audit.classes:
-        table.add_row(_cell(one.name), f"{one.samples:,}", f"{one.suspects:,}", _coherence(one.coherence)[1])
+    table = _table("Class", "samples", "suspects", "gap", "α_u")
+    for one in by_gap(audit.classes):
+        gap = "–" if isinstance(one.predicted_gap, Skipped) else f"{100 * one.predicted_gap.value:.0f}"
+        numbers = (f"{one.samples:,}", f"{one.suspects:,}", gap, _coherence(one.coherence)[1])
+        table.add_row(_cell(one.name), *numbers)
     return [table]
 
 
@@ -207,8 +235,7 @@ def _gates(audit: Audit) -> list[RenderableType]:
     for name in ("Gate", "", "measured"):
         table.add_column(name, overflow="fold")
     for gate in audit.gates:
-        word = Text("FAILED", "bold red") if gate.failed else Text("passed", "green")
-        table.add_row(_cell(gate.expression), word, Text(_sentence(gate.reason)))
+        table.add_row(_cell(gate.expression), OUTCOMES[gate.outcome], Text(_sentence(gate.reason)))
     return ["", table, ""]
 
 

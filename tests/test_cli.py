@@ -23,7 +23,7 @@ from cohaudit.config import KEYS, Config
 from cohaudit.config_file import option_name
 from cohaudit.config_values import Table, Texts, Thresholds
 from cohaudit.errors import CheckpointError
-from cohaudit.gates import evaluate_gate, parse_gate
+from cohaudit.gates import gate_results
 from cohaudit.progress import Progress, SilentProgress
 from cohaudit.results import Audit
 
@@ -55,8 +55,7 @@ class FakeScan:
             advance(240)
         if isinstance(self.result, BaseException):
             raise self.result
-        gates = (evaluate_gate(parse_gate(text), self.result) for text in config.fail_on)
-        return replace(self.result, gates=tuple(gates))
+        return replace(self.result, gates=tuple(gate_results(config, self.result)))
 
 
 @pytest.fixture
@@ -104,7 +103,7 @@ OPTIONS: dict[Any, tuple[list[str], Any]] = {
 def test_every_key_is_an_option(key: Any, fake: FakeScan) -> None:
     option = option_name(key.name)
     if key.type == Texts:
-        arguments, expected = [option, "loss>9", option, "risk>1"], ("loss>9", "risk>1")
+        arguments, expected = [option, "loss>9", option, "risk>low"], ("loss>9", "risk>low")
     elif key.type == Table:
         arguments, expected = [option, "width=64", option, "name=wide"], {"width": 64, "name": "wide"}
     else:
@@ -205,6 +204,23 @@ def test_a_failed_gate_is_exit_code_1_after_the_report(gate: str, code: int, wor
     assert len(said) == (1 if code and form else 0), "the summary says it, or else a line on standard error"
     assert not said or said[0] == f"gate failed: {gate}: {kept['reason']}"
     assert form != "--quiet" or result.stderr.splitlines() == said
+
+
+@pytest.mark.usefixtures("fake")
+@pytest.mark.parametrize("form", ["", "--quiet"])
+@pytest.mark.parametrize(
+    "options", [("--warn-on", "risk>=high"), ("--fail-on", "predicted_gap>0.15")], ids=["to warn", "by part"]
+)
+def test_a_gate_that_warns_is_told_and_fails_nothing(options: tuple[str, str], form: str) -> None:
+    result = scan(*options, *filter(None, [form]))
+    assert result.exit_code == 0
+    (kept,) = json.loads(Path("cohaudit-report/audit.json").read_text())["gates"]
+    assert (kept["failed"], kept["warned"]) == (False, True)
+    if form:
+        assert result.stderr.splitlines() == [f"gate warned: {options[1]}: {kept['reason']}"]
+    else:
+        assert f"{options[1]}  warned" in result.stdout
+    assert scan(*options, "--gate-on-value").exit_code == int(options[0] == "--fail-on")
 
 
 def test_listening_to_the_scan_ends_with_it(fake: FakeScan) -> None:

@@ -11,8 +11,17 @@ from audits import HOSTILE, make_audit
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cohaudit.config import Config
 from cohaudit.errors import ConfigError
-from cohaudit.gates import METRICS, OPERATORS, evaluate_gate, parse_gate, refuse_unknown_names
+from cohaudit.gates import (
+    METRICS,
+    OPERATORS,
+    evaluate_gate,
+    gate_results,
+    parse_gate,
+    parsed_gates,
+    refuse_unknown_names,
+)
 from cohaudit.results import LEVELS, Audit, Coherence, Estimate, Layer, Risk, Skipped
 
 AUDIT = make_audit(samples=200, suspects=10)
@@ -36,14 +45,17 @@ def with_layers(*layers: Layer) -> Audit:
     return replace(AUDIT, layers=layers)
 
 
-def with_risk(value: float, level: Any = "low") -> Audit:
-    return replace(AUDIT, risk=Risk(value, level, ()))
+def with_risk(value: float, level: Any = "low", half_width: float = 0.0) -> Audit:
+    gap = Estimate(value, value - half_width, value + half_width)
+    assert isinstance(AUDIT.risk, Risk)
+    return replace(AUDIT, risk=replace(AUDIT.risk, gap=gap, level=level))
 
 
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("bound", LEVELS)
 def test_risk_levels_are_ordered(level: Any, bound: str) -> None:
-    audit, at, limit = with_risk(0.5, level), LEVELS.index(level), LEVELS.index(bound)
+    gap = {"low": 0.01, "moderate": 0.07, "high": 0.15, "severe": 0.5}[level]
+    audit, at, limit = with_risk(gap, level), LEVELS.index(level), LEVELS.index(bound)
     assert fails(f"risk>={bound}", audit) == (at >= limit)
     assert fails(f"risk<{bound}", audit) == (at < limit)
     assert fails(f"risk=={bound}", audit) == (at == limit)
@@ -51,9 +63,9 @@ def test_risk_levels_are_ordered(level: Any, bound: str) -> None:
 
 def test_unrounded_values_are_compared() -> None:
     audit = with_risk(0.4999999999)
-    assert not fails("risk>=0.5", audit)
-    assert fails("risk>0.4999999998", audit)
-    assert not fails("risk>0.4999999999", audit)
+    assert not fails("predicted_gap>=0.5", audit)
+    assert fails("predicted_gap>0.4999999998", audit)
+    assert not fails("predicted_gap>0.4999999999", audit)
 
 
 @pytest.mark.parametrize(
@@ -92,8 +104,9 @@ def test_a_share_equal_to_the_bound_is_not_above_it(suspects: int, data: st.Data
 def test_whole_model_coherence(metric: str, field: str) -> None:
     assert isinstance(AUDIT.coherence, Coherence)
     value = getattr(AUDIT.coherence, field).value
-    assert fails(f"{metric}<={value!r}")
-    assert not fails(f"{metric}<{value!r}")
+    at, below = (parse_gate(f"{metric}{op}{value!r}") for op in ("<=", "<"))
+    assert evaluate_gate(at, AUDIT, whole_interval=False).failed
+    assert not evaluate_gate(below, AUDIT, whole_interval=False).failed
 
 
 def test_a_layer_by_name_and_by_pattern() -> None:
@@ -142,7 +155,7 @@ def test_a_layer_or_class_that_is_not_there_suggests_the_nearest(kind: str, near
         refuse_unknown_names([gate], layers, classes)
     assert f"no {kind} '{near}x'" in caught.value.found
     assert near in caught.value.remedy
-    refuse_unknown_names([parse_gate(f"coherence.{kind}.{near}<0.1"), parse_gate("risk>0")], layers, classes)
+    refuse_unknown_names([parse_gate(f"coherence.{kind}.{near}<0.1"), parse_gate("loss>0")], layers, classes)
     result = evaluate_gate(gate, AUDIT)
     assert result.failed, "a model can have a layer that was not measured"
     assert f"no {kind} '{near}x'" in result.reason
@@ -163,16 +176,17 @@ def test_every_gate_fails_when_the_model_is_not_auditable(expression: str) -> No
 def test_no_gate_passes_by_absence(op: str) -> None:
     absent = Skipped("it", "there was no time")
     audit = replace(with_layers(layer("fc", absent), layer("fc2", 0.1)), risk=absent, coherence=absent)
-    for metric in ("risk", "coherence.m", "coherence.layer.fc", "coherence.layer.*"):
+    for metric in ("predicted_gap", "coherence.m", "coherence.layer.fc", "coherence.layer.*"):
         result = evaluate_gate(parse_gate(f"{metric}{op}0.5"), audit)
         assert result.failed
+        assert not result.warned
         assert result.reason.endswith("not measured: there was no time")
 
 
 @pytest.mark.parametrize("op", OPERATORS)
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_no_gate_passes_on_what_is_no_number(op: str, value: float) -> None:
-    assert fails(f"risk{op}0.5", with_risk(value))
+    assert fails(f"predicted_gap{op}0.5", with_risk(value))
     assert fails(f"coherence.layer.fc{op}0.5", with_layers(layer("fc", value)))
 
 
@@ -184,19 +198,19 @@ def test_no_gate_passes_on_samples_without_a_score() -> None:
 
 
 def test_the_result_says_what_was_compared_with_what() -> None:
-    result = evaluate_gate(parse_gate("risk>=high"), with_risk(0.5625, "high"))
-    assert (result.expression, result.measured) == ("risk>=high", "high (0.5625)")
-    assert result.reason == "risk: high (0.5625) is at or above high"
+    result = evaluate_gate(parse_gate("risk>=high"), with_risk(0.15625, "high"))
+    assert (result.expression, result.measured) == ("risk>=high", "high (0.15625)")
+    assert result.reason == "risk: high (predicted gap 0.1562) is at or above high"
 
 
 @pytest.mark.parametrize(
     ("expression", "value", "reason"),
     [
-        ("risk>0.3", 0.3152105948097024, "risk: low (0.3152) is above 0.3"),
-        ("risk>=low", 0.3152105948097024, "risk: low (0.3152) is at or above low"),
-        ("risk>=0.5", 0.49999, "risk: low (0.49999) is not at or above 0.5"),
-        ("risk>0.5", 0.500000001, "risk: low (0.500000001) is above 0.5"),
-        ("risk>50%", 0.500000001, "risk: low (0.500000001) is above 50%"),
+        ("predicted_gap>0.3", 0.3152105948097024, "predicted_gap: 0.3152 is above 0.3"),
+        ("predicted_gap>=0.5", 0.49999, "predicted_gap: 0.49999 is not at or above 0.5"),
+        ("predicted_gap>0.5", 0.500000001, "predicted_gap: 0.500000001 is above 0.5"),
+        ("predicted_gap>50%", 0.500000001, "predicted_gap: 50.0000001% is above 50%"),
+        ("risk>=low", 0.01234567891, "risk: low (predicted gap 0.01235) is at or above low"),
     ],
 )
 def test_words_have_as_many_digits_as_the_outcome_takes(expression: str, value: float, reason: str) -> None:
@@ -222,6 +236,66 @@ def test_levels_are_known_in_any_case() -> None:
     assert parse_gate("risk>=High").bound == parse_gate("risk >= HIGH").bound == "high"
 
 
+def outcome(expression: str, audit: Audit, **options: Any) -> str:
+    return evaluate_gate(parse_gate(expression), audit, **options).outcome
+
+
+@pytest.mark.parametrize(
+    ("gap", "expected"),
+    [(0.05, "passed"), (0.1, "passed"), (0.12, "warned"), (0.15, "warned"), (0.19, "failed")],
+)
+def test_a_gate_fails_when_the_whole_interval_is_beyond_the_bound(gap: float, expected: str) -> None:
+    audit = with_risk(gap, half_width=0.0625)
+    assert outcome("predicted_gap>0.1", audit) == expected
+    assert outcome("predicted_gap>0.1", audit, whole_interval=False) == ("failed" if gap > 0.1 else "passed")
+
+
+def test_what_keeps_a_gate_from_failing_is_told() -> None:
+    result = evaluate_gate(parse_gate("predicted_gap>0.1"), with_risk(0.125, half_width=0.0625))
+    assert not result.failed
+    assert result.reason == "predicted_gap: 0.125 is above 0.1, but not its whole interval, 0.0625 to 0.1875"
+    level = evaluate_gate(parse_gate("risk>=high"), with_risk(0.125, "high", half_width=0.0625))
+    assert level.outcome == "warned"
+    assert level.reason.endswith("but not its whole interval, moderate to high")
+
+
+def test_the_whole_interval_counts_for_coherence_too() -> None:
+    wide = Coherence(100, Estimate(0.1, 0.05, 0.3), Estimate(10, 5, 30), Estimate(0.1, 0.05, 0.3))
+    audit = replace(AUDIT, coherence=wide)
+    assert outcome("coherence.pairwise<0.2", audit) == "warned"
+    assert outcome("coherence.pairwise<0.35", audit) == "failed"
+    assert outcome("coherence.m<9", audit) == "passed"
+
+
+@given(st.floats(-1, 1), st.floats(0, 0.5), st.floats(-1, 1), st.sampled_from(["<", "<=", ">", ">="]))
+def test_only_what_holds_on_the_value_fails_or_warns(gap: float, half: float, bound: float, op: str) -> None:
+    audit, expression = with_risk(gap, half_width=half), f"predicted_gap{op}{bound!r}"
+    holds = OPERATORS[op][0](gap, parse_gate(expression).number)
+    assert (outcome(expression, audit) != "passed") == holds
+    assert outcome(expression, audit, whole_interval=False) == ("failed" if holds else "passed")
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, ["warned", "warned"]),
+        ({"gate_on_value": True}, ["failed", "warned"]),
+    ],
+)
+def test_a_gate_that_is_to_warn_never_fails(settings: dict[str, Any], expected: list[str]) -> None:
+    config = Config(fail_on=("predicted_gap>0.1",), warn_on=("suspects>1",), **settings)
+    results = gate_results(config, replace(with_risk(0.125, half_width=0.0625)))
+    assert [result.outcome for result in results] == expected
+    absent = gate_results(config, make_audit(auditable=False))
+    assert [result.outcome for result in absent] == ["failed", "warned"]
+
+
+def test_a_wrong_gate_is_refused_with_the_option_that_it_came_from() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parsed_gates(Config(warn_on=("riks>=high",)))
+    assert caught.value.where == "--warn-on 'riks>=high'"
+
+
 REFUSED = [
     ("", "is not METRIC OPERATOR VALUE", "risk>=high"),
     ("risk", "is not METRIC OPERATOR VALUE", "risk>=high"),
@@ -232,7 +306,7 @@ REFUSED = [
     ("Risk>=high", "there is no metric 'Risk'", "did you mean risk?"),
     ("coherence.layers.fc<1", "there is no metric", "coherence.layer.NAME"),
     ("coherence.layer.<0.1", "there is no metric", "coherence.layer.NAME"),
-    ("risk>=hihg", "'hihg' is not a value of risk", "low, moderate, high, severe"),
+    ("risk>=hihg", "'hihg' is not a level of risk", "low, moderate, high, severe"),
     ("loss>high", "'high' is not a value of loss", "give a number"),
     ("loss>nan", "'nan' is not a value of loss", "give a number"),
     ("loss>snan", "'snan' is not a value of loss", "give a number"),
@@ -242,7 +316,9 @@ REFUSED = [
     ("suspects>-1", "suspects is never -1", "give a number from 0 up"),
     ("suspects>2 3%", "is not METRIC OPERATOR VALUE", "suspects>2%"),
     ("accuracy<95", "accuracy is never 95", "from 0 to 1"),
-    ("risk>1.5", "risk is never 1.5", "or one of low"),
+    ("risk>0.5", "'0.5' is not a level of risk", "gate predicted_gap"),
+    ("risk>50%", "'50%' is not a level of risk", "low, moderate, high, severe"),
+    ("predicted_gap>1.5", "predicted_gap is never 1.5", "from -1 to 1"),
     ("loss<-1", "loss is never -1", "give a number"),
     ("coherence.m<5%", "coherence.m is not a share", "without %"),
     ("loss>%", "'%' is not a value of loss", "give a number"),

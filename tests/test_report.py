@@ -16,7 +16,7 @@ from audits import HOSTILE, gate, make_audit
 from cohaudit.errors import CohauditError
 from cohaudit.report import audit_to_json, read_audit, render_html
 from cohaudit.report._words import signed
-from cohaudit.results import Coherence, Estimate, Preview, Risk, Skipped
+from cohaudit.results import Coherence, Estimate, Preview, Risk, Skipped, by_gap
 
 SECTIONS = ("verdict", "depth", "classes", "suspects", "method", "certificate", "skipped")
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -155,12 +155,18 @@ def test_sixty_suspects_with_ten_neighbors_stay_under_three_megabytes() -> None:
 def test_the_first_screen_gives_the_verdict_and_its_reasons() -> None:
     words = page_of().words
     assert "High risk of overfitting" in words
-    assert "0.56 risk, from 0 to 1" in words
+    assert "15.6 points of accuracy less on new data" in words
+    assert "80% interval: 15.6 points (12.5 to 18.8)" in words
+    assert "about 84.3% are to be expected on new data, where the training has >99.9%" in words
+    assert "High means a gap of 10 to 20 points." in words
     assert "Training accuracy >99.9% chance is 10.0%" in words
     assert "Suspects 12 5.0% of the samples" in words
     assert "Measured on 240 of 480 samples." in words
-    assert "neighbors disagree Mean neighborhood support is 0.13" in words
-    assert "0.125 0.75 50% 0.38" in words
+    assert "Samples 12.5% of the labels are memorized. 12.5% Drop them." in words
+    assert "Layer body.1.fc The input of layer body.1.fc gives 75%. 75.0% Stop earlier." in words
+    assert "would give 81.3% themselves. 81.2% 18.8" in words
+    assert "Networks did 3.1% better. 84.4% −3.1" in words
+    assert "On samples held out" not in words
     assert "Gates" not in words
 
 
@@ -261,13 +267,46 @@ def test_gates_are_listed_with_their_outcome() -> None:
     assert "1 of 2 gates failed." in words
     assert "failed risk>=high the risk is high, at or above high" in words
     assert "passed risk>=severe" in words
-    assert words.index("failed risk>=high") < words.index("Why Reason"), "before the reasons of the risk"
+    assert words.index("failed risk>=high") < words.index("Where it comes from"), (
+        "before the reasons of the risk"
+    )
     notices = [
         attrs["class"]
         for tag, attrs in page_of(gates=(gate(failed=True),)).tags
         if tag == "p" and "notice" in str(attrs.get("class"))
     ]
     assert notices[0] == "notice failed"
+
+
+def test_what_was_measured_on_a_holdout_stands_beside_the_prediction() -> None:
+    words = page_of(holdout=True).words
+    assert "By the holdout and the training data, about" in words
+    for told in (
+        "Samples 500; 3 more in the training data too, left out",
+        "Measured gap 18.8 points (15.6 to 21.9)",
+        "Gap predicted without them 15.6 points (12.5 to 18.8)",
+        "Cosine of the mean gradients 0.500",
+        "Coherence from training to holdout 0.0156",
+    ):
+        assert told in words, told
+
+
+def test_a_gate_that_warns_says_so() -> None:
+    warned = replace(gate(failed=False), warned=True)
+    words = page_of(gates=(warned,)).words
+    assert "1 of 1 gate warned." in words
+    assert "warned risk>=severe" in words
+
+
+def test_classes_with_the_largest_gap_come_first() -> None:
+    audit = make_audit()
+    gaps = [
+        one.predicted_gap.value for one in by_gap(audit.classes) if isinstance(one.predicted_gap, Estimate)
+    ]
+    assert gaps == sorted(gaps, reverse=True)
+    words = page_of().words
+    places = [words.index(f"{one.name} ", words.index("Gap, points")) for one in by_gap(audit.classes)[:3]]
+    assert places == sorted(places)
 
 
 def test_a_temperature_is_said_first() -> None:

@@ -78,8 +78,8 @@ def scan(
         write_out(render_summary(audit, files, sys.stdout, notes))
     if quiet or as_json:  # the summary would have said it
         for gate in audit.gates:
-            if gate.failed:
-                click.echo(f"gate failed: {printable(f'{gate.expression}: {gate.reason}')}", err=True)
+            if gate.failed or gate.warned:
+                click.echo(f"gate {gate.outcome}: {printable(f'{gate.expression}: {gate.reason}')}", err=True)
     ctx.exit(GATE_FAILED if any(gate.failed for gate in audit.gates) else OK)
 
 
@@ -93,21 +93,22 @@ def _run(
     Returns:
         The audit with its gates, and the files written.
     """
-    from cohaudit.gates import parse_gate
+    from cohaudit.gates import parsed_gates
     from cohaudit.report import check_folder, refuse_data, write_report
 
-    for text in config.fail_on:
-        parse_gate(text)
+    parsed_gates(config)
     out = _seen_from_here(config.base / config.out)
     check_folder(out)
-    refuse_data(out, config.base / config.data)
+    for path in filter(None, (config.data, config.holdout)):
+        refuse_data(out, config.base / path)
     if is_file(checkpoint):  # otherwise that comes first, and whoever opens the checkpoint says it best
         require_subject(config)
 
     from cohaudit.audit import scan_checkpoint
     from cohaudit.factories import guarding
 
-    with guarding(checkpoint, *earlier, config.base / config.data):
+    sources = [config.base / path for path in (config.data, config.holdout) if path]
+    with guarding(checkpoint, *earlier, *sources):
         audit = scan_checkpoint(config, checkpoint, progress, earlier)
     return audit, write_report(audit, out)
 

@@ -39,8 +39,12 @@ _ORIGINALS: dict[str, Callable[[Path, str, str, Sequence[str]], Original]] = {
 }
 
 
-def open_dataset(config: Config) -> LabeledDataset:
+def open_dataset(config: Config, called: str = "Inputs") -> LabeledDataset:
     """Open the dataset that the configuration's key `data` names.
+
+    Args:
+        config: Settings.
+        called: How what the model will be fed is announced.
 
     Raises:
         ConfigError: If the key is not set, or another key means nothing for this kind of data.
@@ -60,15 +64,16 @@ def open_dataset(config: Config) -> LabeledDataset:
         _refuse_keys(config, "a data file", "data_args")
         dataset = _opener(path)(path, config)
     check_repeatable(dataset)
-    return _announced(dataset)
+    return _announced(dataset, called)
 
 
-def as_dataset(data: Any, config: Config) -> LabeledDataset:
+def as_dataset(data: Any, config: Config, called: str = "Inputs") -> LabeledDataset:
     """Open whatever a Python caller gives as training data.
 
     Args:
         data: A `LabeledDataset`; a path or factory as in the configuration; or what `from_torch` takes.
         config: Settings; `class_names` also counts for objects in memory.
+        called: How what the model will be fed is announced.
 
     Raises:
         ConfigError: If a key means nothing for this kind of data.
@@ -76,11 +81,11 @@ def as_dataset(data: Any, config: Config) -> LabeledDataset:
         MissingExtraError: If a package needed to read it is not installed.
     """
     if isinstance(data, LabeledDataset):
-        return _announced(data)
+        return _announced(data, called)
     if isinstance(data, str | Path):
-        return open_dataset(replace(config, data=str(data)))
+        return open_dataset(replace(config, data=str(data)), called)
     _refuse_keys(config, "data in memory", "inputs", "labels", "ids", "data_args", "transform")
-    return _announced(from_torch(data, config.class_names))
+    return _announced(from_torch(data, config.class_names), called)
 
 
 def hash_original(path: Path) -> str:
@@ -127,10 +132,10 @@ def _refuse_unstored(path: Path) -> None:
         _opener(path)
 
 
-def _announced(dataset: LabeledDataset) -> LabeledDataset:
+def _announced(dataset: LabeledDataset, called: str) -> LabeledDataset:
     """Log what the model will be fed, for whoever listens, and return the dataset."""
     if _log.isEnabledFor(logging.INFO):
-        _log.info("Inputs: %s", describe_inputs(dataset))
+        _log.info("%s: %s", called, describe_inputs(dataset))
     return dataset
 
 

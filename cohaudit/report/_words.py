@@ -105,6 +105,11 @@ def percent(share: float) -> str:
     return f"{share:.1%}"
 
 
+def points(share: float) -> str:
+    """Write a difference of shares in points, to a tenth."""
+    return _minus(f"{100 * share:.1f}")
+
+
 def interval(estimate: Estimate) -> str:
     """Write the confidence interval of an estimate: 0.0101 to 0.0142."""
     return f"{number(estimate.low)} to {number(estimate.high)}"

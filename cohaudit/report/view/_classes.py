@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from cohaudit.report._words import Text, count, interval, number, percent, prose, signed, text
+from cohaudit.report._words import Text, count, interval, number, percent, points, prose, signed, text
 from cohaudit.report.figures import class_bars, cosine_map
 from cohaudit.report.view._settings import judged
-from cohaudit.results import Audit, ClassCosines, ClassResult, Coherence, Skipped
+from cohaudit.results import Audit, ClassCosines, ClassResult, Coherence, Estimate, Skipped, by_gap
 
 _DRAWN = 40
 """Most classes in the bar chart; the table has all."""
@@ -25,6 +25,8 @@ class ClassRow:
     samples: str
     accuracy: str
     mean_loss: str
+    gap: str
+    gap_interval: str
     suspects: str
     suspect_share: str
     coherence: str
@@ -71,7 +73,7 @@ def build_classes(audit: Audit) -> Classes:
         judged=judged(audit),
         bars=class_bars(drawn, suspects=judged(audit)),
         bars_note=f"The {_DRAWN} least coherent classes; the table has {left_out} more." if left_out else "",
-        rows=tuple(_row(result) for result in audit.classes),
+        rows=tuple(_row(result) for result in by_gap(audit.classes)),
         heat_map=cosine_map([c.name for c in audit.classes], measured.matrix) if measured else None,
         heat_map_note=_note(cosines),
         pairs=_pairs(audit.classes, measured) if measured else (),
@@ -92,11 +94,14 @@ def _least_coherent(classes: tuple[ClassResult, ...]) -> tuple[ClassResult, ...]
 
 def _row(result: ClassResult) -> ClassRow:
     measured = result.coherence if isinstance(result.coherence, Coherence) else None
+    gap = result.predicted_gap if isinstance(result.predicted_gap, Estimate) else None
     return ClassRow(
         name=text(result.name, 40),
         samples=count(result.samples),
         accuracy=percent(result.accuracy),
         mean_loss=number(result.mean_loss),
+        gap=points(gap.value) if gap else "",
+        gap_interval=f"{points(gap.low)} to {points(gap.high)}" if gap else "",
         suspects=count(result.suspects),
         suspect_share=percent(result.suspects / max(result.samples, 1)),
         coherence=number(measured.pairwise.value) if measured else "",

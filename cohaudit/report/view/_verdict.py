@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from cohaudit.report._words import Text, count, fixed, interval, number, percent, plural, prose, text
+from cohaudit.report._words import Text, count, interval, number, percent, plural, points, prose, text
 from cohaudit.report.view._settings import judged, setting
-from cohaudit.results import LEVELS, Audit, Coherence, Level, Risk, Skipped
+from cohaudit.results import LEVELS, Audit, Coherence, Estimate, Holdout, Level, Risk, Skipped, told_points
 
-_SENTENCES: dict[Level, str] = {
-    "low": "Most of what the model fits is shared between samples; little points to memorization.",
-    "moderate": "Some of what the model fits is shared by few samples: see the reasons before relying on it.",
-    "high": "Much of what the model fits is shared by few samples: it may do clearly worse on new data.",
-    "severe": "Most of what the model fits belongs to single samples: expect much worse on new data.",
+WIDEST = 0.4
+"""Gap at which the scale ends."""
+_MEANINGS: dict[Level, str] = {
+    "low": "a gap below {0:.0%} points",
+    "moderate": "a gap of {0:.0%} to {1:.0%} points",
+    "high": "a gap of {1:.0%} to {2:.0%} points",
+    "severe": "a gap of {2:.0%} points or more",
 }
+_KINDS = {"samples": "Samples", "layer": "Layer", "class": "Class", "training": "Training"}
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class Band:
-    """The part of the scale from 0 to 1 that a risk level takes."""
+    """The part of the scale of gaps that a risk level takes."""
 
     level: Level
     width: str
@@ -48,16 +51,24 @@ class Band:
 
 @dataclass(frozen=True)
 class Term:
-    """One reason for the risk."""
+    """One part of the predicted gap."""
 
     name: str
     reason: str
     measured: str
-    value: str
-    bar: str
-    """The value as a CSS percentage."""
-    weight: str
-    contribution: str
+    adds: str
+
+
+@dataclass(frozen=True)
+class Driver:
+    """Something that the gap comes from."""
+
+    kind: str
+    name: Text
+    """Of the layer or class; empty for what has none."""
+    measured: str
+    reason: Text
+    remedy: Text
 
 
 @dataclass(frozen=True)
@@ -66,7 +77,7 @@ class Gate:
 
     expression: Text
     outcome: str
-    """'failed' or 'passed'."""
+    """'failed', 'warned' or 'passed'."""
     reason: str
 
 
@@ -79,15 +90,22 @@ class Verdict:
     headline: str
     sentence: str
     value: str
-    """The risk in [0, 1]; empty without a verdict."""
+    """The gap in points; empty without a verdict."""
+    interval: str
+    """Its interval, in words."""
     position: str
-    """The risk as a CSS percentage."""
+    """The gap's place on the scale, as a CSS percentage."""
+    reach: tuple[str, str]
+    """Where its interval begins on the scale, and how wide it is."""
     bands: tuple[Band, ...]
     notices: tuple[Notice, ...]
     tiles: tuple[Tile, ...]
     facts: tuple[tuple[str, Text], ...]
     """What was audited: name and value."""
     terms: tuple[Term, ...]
+    drivers: tuple[Driver, ...]
+    holdout: tuple[tuple[str, str], ...]
+    """What was measured on samples held out: name and value."""
     gates: tuple[Gate, ...]
 
 
@@ -99,16 +117,18 @@ def build_verdict(audit: Audit) -> Verdict:
         level=level,
         headline=headline,
         sentence=sentence,
-        value="" if risk is None else fixed(risk.value),
-        position="" if risk is None else f"{risk.value:.1%}",
+        value="" if risk is None else points(risk.gap.value),
+        interval="" if risk is None else f"{risk.coverage:.0%} interval: {told_points(risk.gap)}",
+        position="" if risk is None else f"{_place(risk.gap.value):.1%}",
+        reach=("", "") if risk is None else _reach(risk.gap),
         bands=tuple(_bands(audit)),
         notices=tuple(_notices(audit)),
         tiles=tuple(_tiles(audit)),
         facts=tuple(_facts(audit)),
         terms=() if risk is None else tuple(_terms(risk)),
-        gates=tuple(
-            Gate(text(g.expression), "failed" if g.failed else "passed", prose(g.reason)) for g in audit.gates
-        ),
+        drivers=() if risk is None else tuple(_drivers(risk)),
+        holdout=() if risk is None else tuple(_holdout(risk)),
+        gates=tuple(Gate(text(g.expression), g.outcome, prose(g.reason)) for g in audit.gates),
     )
 
 
@@ -120,20 +140,48 @@ def _judgment(audit: Audit) -> tuple[str, str, str]:
     return (
         audit.risk.level,
         f"{audit.risk.level.capitalize()} risk of overfitting",
-        _SENTENCES[audit.risk.level],
+        _meaning(audit, audit.risk),
     )
 
 
+def _meaning(audit: Audit, risk: Risk) -> str:
+    """Say what the level means, and what it rests on."""
+    level = _MEANINGS[risk.level].format(*setting(audit, "risk_levels")).replace("%", "")
+    accuracy = audit.sanity.accuracy
+    expected = min(1.0, max(0.0, accuracy - risk.gap.value))
+    source = (
+        "By the holdout and the training data"
+        if isinstance(risk.holdout, Holdout)
+        else "From the training data"
+    )
+    return (
+        f"{source}, about {percent(expected)} are to be expected on new data, where the training has "
+        f"{percent(accuracy)}. {risk.level.capitalize()} means {level}."
+    )
+
+
+def _place(gap: float) -> float:
+    return min(max(gap / WIDEST, 0.0), 1.0)
+
+
+def _reach(gap: Estimate) -> tuple[str, str]:
+    low, high = _place(gap.low), _place(gap.high)
+    return f"{low:.1%}", f"{high - low:.1%}"
+
+
 def _bands(audit: Audit) -> Iterator[Band]:
-    edges = (0.0, *setting(audit, "risk_levels"), 1.0)
+    edges = (0.0, *(_place(gap) for gap in setting(audit, "risk_levels")), 1.0)
     for level, low, high in zip(LEVELS, edges[:-1], edges[1:], strict=True):
-        yield Band(level, f"{high - low:.1%}", f"{high:g}")
+        yield Band(level, f"{high - low:.1%}", f"{100 * high * WIDEST:g}")
 
 
 def _notices(audit: Audit) -> Iterator[Notice]:
     failed, temperature = sum(gate.failed for gate in audit.gates), setting(audit, "temperature")
+    warned = sum(gate.outcome == "warned" for gate in audit.gates)
     if failed:
         yield Notice(f"{failed} of {plural(len(audit.gates), 'gate')} failed.", "failed")
+    if warned:
+        yield Notice(f"{warned} of {plural(len(audit.gates), 'gate')} warned.", "warning")
     for notice in audit.notices:
         yield Notice(prose(notice), "warning")
     if temperature != 1:
@@ -178,12 +226,30 @@ def _hashed(files: Mapping[str, str]) -> str:
 
 def _terms(risk: Risk) -> Iterator[Term]:
     for term in risk.terms:
-        yield Term(
-            name=prose(term.name),
-            reason=prose(term.reason),
-            measured=number(term.measured),
-            value=fixed(term.value),
-            bar=f"{term.value:.1%}",
-            weight=f"{term.weight:.0%}",
-            contribution=fixed(term.value * term.weight),
+        yield Term(prose(term.name), prose(term.reason), percent(term.measured), points(term.adds))
+
+
+def _drivers(risk: Risk) -> Iterator[Driver]:
+    for one in risk.drivers:
+        yield Driver(
+            kind=_KINDS[one.kind],
+            name=text("" if one.name == one.kind else one.name, 40),
+            measured=number(one.measured) if one.kind == "training" else percent(one.measured),
+            reason=text(one.reason, 400),
+            remedy=text(one.remedy, 400),
         )
+
+
+def _holdout(risk: Risk) -> Iterator[tuple[str, str]]:
+    """Yield what was measured on the samples held out, beside what was predicted."""
+    found = risk.holdout
+    if isinstance(found, Skipped):
+        return
+    left_out = f"; {count(found.repeated)} more in the training data too, left out" if found.repeated else ""
+    yield "Samples", f"{count(found.samples)}{left_out}"
+    yield "Accuracy", percent(found.accuracy)
+    yield "Measured gap", told_points(found.gap)
+    yield "Gap predicted without them", told_points(risk.predicted)
+    yield "Cosine of the mean gradients", number(found.cosine)
+    yield "Coherence within the training, α_u", number(found.within)
+    yield "Coherence from training to holdout", number(found.across)
