@@ -40,6 +40,7 @@ from cohaudit.results import (
 from cohaudit.risk import (
     CLASS_HALF_WIDTH,
     Prediction,
+    combined,
     estimate_risk,
     interval,
     predict_gap,
@@ -157,7 +158,8 @@ def judge(
     samples = sample_table(measured, source, found, suspect, twins, compared.support)
     whole, layers = _layers(measured, resampling)
     wanted = _most_suspicious(found)[: int(samples["suspect"].sum())] if found else np.zeros(0, np.int64)
-    classes, gap = _classes(measured, source, samples["suspect"].to_numpy(), resampling), None
+    classes = _classes(measured, source, samples["suspect"].to_numpy(), resampling)
+    gap, known = None, 0.0
     if sanity.auditable and found is not None:
         gap = predict_gap(
             source.labels,
@@ -167,10 +169,13 @@ def judge(
             sanity.mean_loss,
             scope.total,
         )
+        # what a holdout says of the model holds for its classes
+        known = combined(gap, sanity.accuracy, holdout).value
+        gap = replace(gap, classes=gap.classes + known - gap.gap)
     classes = tuple(_with_gap(one, gap, c, sanity) for c, one in enumerate(classes))
     risk: Risk | Skipped = Skipped("risk", NO_REPRESENTATION if sanity.auditable else NO_VERDICT)
     if found is not None and gap is not None:
-        drivers = find_drivers(_facts(measured, source, found, samples, classes, gap, sanity))
+        drivers = find_drivers(_facts(measured, source, found, samples, classes, known, sanity))
         risk = estimate_risk(gap, sanity.accuracy, scope.representation, drivers, holdout, config.risk_levels)
     return Judgment(
         sanity=sanity,
@@ -322,7 +327,7 @@ def _facts(
     found: Suspicion,
     samples: pd.DataFrame,
     classes: Sequence[ClassResult],
-    gap: Prediction,
+    gap: float,
     sanity: Sanity,
 ) -> Facts:
     return Facts(
@@ -335,7 +340,7 @@ def _facts(
         class_gaps=[one.predicted_gap for one in classes],
         class_accuracy=[one.accuracy for one in classes],
         mean_loss=sanity.mean_loss,
-        gap=gap.gap,
+        gap=gap,
     )
 
 

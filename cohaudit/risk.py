@@ -171,6 +171,12 @@ def with_holdout(predicted: Estimate, holdout: Holdout) -> Estimate:
     return Estimate(value, value - half, value + half)
 
 
+def combined(found: Prediction, accuracy: float, holdout: Holdout | Skipped) -> Estimate:
+    """Return the model's gap by all that is known; arguments as of `estimate_risk`."""
+    predicted = interval(found.gap, accuracy)
+    return with_holdout(predicted, holdout) if isinstance(holdout, Holdout) else predicted
+
+
 def measured_gap(accuracy: float, holdout_accuracy: float, samples: int) -> Estimate:
     """Return a measured gap with the interval of the samples drawn (Wilson, JASA 1927), at `COVERAGE`.
 
@@ -205,7 +211,7 @@ def estimate_risk(
         levels: Gaps from which the level is moderate, high, severe.
     """
     predicted = interval(found.gap, accuracy)
-    gap = with_holdout(predicted, holdout) if isinstance(holdout, Holdout) else predicted
+    gap = combined(found, accuracy, holdout)
     return Risk(
         gap=gap,
         predicted=predicted,
