@@ -195,6 +195,14 @@ def ceiling(table: pd.DataFrame) -> float:
     return kendall(table, "gap on one half of the test set", "gap on the other half")
 
 
+def _lines(value: Any) -> str:
+    """Return JSON with one item of a list a line; a score that is not defined is null."""
+    if not isinstance(value, list):
+        return json.dumps(value)
+    told = [{name: None if cell != cell else cell for name, cell in one.items()} for one in value]
+    return "[\n" + ",\n".join(json.dumps(one) for one in told) + "\n]"
+
+
 def show(rows: Sequence[Row], classes: Sequence[Row], scored: Sequence[Row], console: Console) -> None:
     """Print what was measured."""
     table = as_table(rows)
@@ -280,11 +288,12 @@ def main() -> int:
         return 1
     scored = score(rows)
     args.out.mkdir(exist_ok=True)
-    path.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    path.write_text(_lines(rows) + "\n", encoding="utf-8")
     audited = {one["model"] for one in rows if one["auditable"]}
     fitted = fitted_constants(as_table(rows), class_table(classes, audited))
     kept = {"measures": scored, "classes": classes, "fitted": fitted}
-    more.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    texts = (f"{json.dumps(name)}: {_lines(value)}" for name, value in kept.items())
+    more.write_text("{\n" + ",\n".join(texts) + "\n}\n", encoding="utf-8")
     draw(args.out / "risk", as_table(rows), scored)
     show(rows, classes, scored, console)
     for name, value in kept["fitted"].items():
