@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from cohaudit.cli._inspect import inspect
 from cohaudit.cli._output import accept_any_text, drop_output, write_out
 from cohaudit.cli._scan import scan
 from cohaudit.errors import BUG, CohauditError
@@ -81,6 +82,7 @@ def main() -> None:
 
 
 main.add_command(scan)
+main.add_command(inspect)
 
 
 @main.command()

@@ -1,0 +1,76 @@
+"""`cohaudit inspect`: what a checkpoint tells without data or model code."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cohaudit.cli._output import write_out
+from cohaudit.terminal import printable
+
+if TYPE_CHECKING:
+    from cohaudit.inspection import Inspection
+
+MOST_ROWS = 40
+"""Tensors shown in the terminal; --json has all."""
+
+
+@click.command()
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.option("--weights", default="", help="Which state dict of a checkpoint with several, e.g. ema.")
+@click.option("--trust-checkpoint", is_flag=True, help="Allow formats whose opening can run code.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+def inspect(checkpoint: Path, weights: str, trust_checkpoint: bool, as_json: bool) -> None:
+    """Look into CHECKPOINT itself: its tensors, and what its optimizer remembers of the gradients.
+
+    Needs neither data nor the model's code. Of a training checkpoint of Adam or AdamW it tells, per layer,
+    how much of the gradients over the last steps was one steady direction, and how much noise.
+    """
+    from cohaudit.checkpoint import load_checkpoint
+    from cohaudit.inspection import inspect as inspect_checkpoint
+
+    loaded = load_checkpoint(checkpoint, weights=weights, trust=trust_checkpoint)
+    found = inspect_checkpoint(loaded)
+    if as_json:
+        write_out((json.dumps(asdict(found), indent=1, allow_nan=False) + "\n").encode())
+    else:
+        _show(found)
+
+
+def _show(found: Inspection) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console()
+    with console.capture() as captured:
+        console.print(Text(f"{printable(found.path, 60)} ({printable(found.format, 60)})", "bold"))
+        if found.optimizer:
+            console.print(f"Optimizer's memory: {found.optimizer}", highlight=False)
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        table.add_column("Tensor", no_wrap=True, overflow="ellipsis", max_width=32)
+        for name in ("shape", "dtype", "norm", "spectral", "stable rank", "steady"):
+            table.add_column(name, justify="right", no_wrap=True)
+        for one in found.tensors[:MOST_ROWS]:
+            shape = "×".join(map(str, one.shape)) or "1"
+            figures = (_number(one.norm), _number(one.spectral_norm), _number(one.stable_rank))
+            table.add_row(Text(printable(one.name, 60)), shape, one.dtype, *figures, _share(one.coherence))
+        console.print(table, highlight=False)
+        if len(found.tensors) > MOST_ROWS:
+            console.print(f"and {len(found.tensors) - MOST_ROWS:,} more (--json has all)", highlight=False)
+        for finding in found.findings:
+            console.print(Text(f"  - {printable(finding)}"))
+    write_out(captured.get().encode())
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None or not math.isfinite(value) else f"{value:.4g}"
+
+
+def _share(value: Any) -> str:
+    return "–" if value is None else f"{value:.1%}"
