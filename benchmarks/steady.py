@@ -3,9 +3,10 @@
     python benchmarks/steady.py          train, compare, and write benchmarks/results/steady.json
     python benchmarks/steady.py --show   print what was written
 
-Perceptrons and CNNs on the digits and Fashion-MNIST, by AdamW, of several learning rates, batch sizes, lengths
-and shares of wrong labels. Of each, per layer: α of the steps' gradients by `cohaudit.optimizer_memory`, and
-α of the samples' gradients at the last weights by `cohaudit.gradients`, turned into that of batches of k,
+Perceptrons and CNNs on the digits and Fashion-MNIST, by AdamW, of several learning rates, batch sizes,
+lengths and shares of wrong labels. Of each, per layer: α of the steps' gradients by
+`cohaudit.optimizer_memory`, and α of the samples' gradients at the last weights by `cohaudit.gradients`,
+turned into that of batches of k,
 kα / (1 + (k − 1) α).
 """
 

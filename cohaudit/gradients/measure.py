@@ -87,7 +87,7 @@ class _Pass:
         self.layers = self._layers(model)
         self.index = {layer.name: k for k, layer in enumerate(self.layers)}
         count, classes = len(source.labels), len(source.class_names)
-        self.squared_norms = np.zeros((count, len(self.layers)))
+        self.squared_norms, self.unit_norms = (np.zeros((count, len(self.layers))) for _ in range(2))
         columns = sum(projection.size for projection in self.projections.values())
         memory = options.sketch_memory * 2**20 // (1 + options.label_free)
         self.sketches = zeros(count, columns, memory)
@@ -170,6 +170,7 @@ class _Pass:
         outcome = found.residuals
         squares = norms.cpu().double()
         self._refuse_overflow(indices, outcome, squares.sum(1))
+        self.unit_norms[indices] = squares.sqrt().numpy()
         self.squared_norms[indices] = (squares * outcome.scale.square()[:, None]).numpy()
         self.scale[indices], self.loss[indices] = outcome.scale.numpy(), outcome.loss.numpy()
         self.margin[indices], self.predicted[indices] = outcome.margin.numpy(), outcome.predicted.numpy()
@@ -254,25 +255,27 @@ class _Pass:
         """Return how far the sums are from the samples' sketches, per layer.
 
         A sketch is linear: the sketch of a class's sum is the sum of its samples' sketches, so that ten
-        thousand samples added wrongly cannot pass unseen. ‖sketch(Σ g_i) − Σ sketch(g_i)‖ / Σ‖sketch(g_i)‖,
-        the largest over the classes.
+        thousand samples added wrongly cannot pass unseen. ‖sketch(Σ g_i) − Σ sketch(g_i)‖ / Σ‖g_i‖, the
+        largest over the classes.
         """
-        errors = np.zeros((len(self.source.class_names), len(self.layers)))
-        for c in range(len(errors)):
-            rows = np.flatnonzero(self.source.labels == c)
-            peak = max(self.scale[rows].max(initial=0), TINY)
-            total, lengths = np.zeros(self.sketches.shape[1]), np.zeros(len(self.layers))
-            for start in range(0, len(rows), BLOCK):
-                some = rows[start : start + BLOCK]
-                own, scale = np.asarray(self.sketches[some]), self.scale[some] / peak
-                total += scale @ own
-                for k, layer in enumerate(self.layers):
-                    columns = own[:, layer.columns]
-                    lengths[k] += np.sqrt(np.einsum("ij,ij->i", columns, columns)) @ scale
-            difference = self.sums.sketches[c] / peak - total
-            for k, layer in enumerate(self.layers):
-                errors[c, k] = np.linalg.norm(difference[layer.columns]) / max(lengths[k], TINY)
-        return np.asarray(errors.max(0))
+        labels, classes = self.source.labels, len(self.source.class_names)
+        peaks = np.full(classes, TINY)
+        np.maximum.at(peaks, labels, self.scale)
+        relative = (self.scale / peaks[labels]).astype(np.float32)
+        totals = np.zeros((classes, self.sketches.shape[1]))
+        for start in range(0, len(labels), BLOCK):
+            part = slice(start, start + BLOCK)
+            weights = np.zeros((classes, len(labels[part])), dtype=np.float32)
+            weights[labels[part], np.arange(weights.shape[1])] = relative[part]
+            totals += weights @ np.asarray(self.sketches[part])
+        lengths = np.zeros((classes, len(self.layers)))
+        np.add.at(lengths, labels, self.unit_norms * relative[:, None])
+        differences = self.sums.sketches / peaks[:, None] - totals
+        errors = [
+            np.linalg.norm(differences[:, layer.columns], axis=1) / np.maximum(lengths[:, k], TINY)
+            for k, layer in enumerate(self.layers)
+        ]
+        return np.asarray(np.max(errors, axis=1))
 
 
 def zeros(rows: int, columns: int, memory: int) -> NDArray[np.float32]:
