@@ -366,20 +366,23 @@ def test_stratified_choice_keeps_every_class() -> None:
     assert len(choose_samples(labels, 0, seed=0)) == len(choose_samples(labels, 1000, seed=0)) == 1000
 
 
-@pytest.mark.parametrize("damage", ["weights at initialization", "label map shuffled"])
+@pytest.mark.parametrize("damage", ["weights at initialization", "label map shuffled", "labels at random"])
 def test_a_model_at_chance_gets_no_verdict(damage: str) -> None:
     model, inputs, labels = digits_in_memory()
     if damage == "weights at initialization":
         torch.manual_seed(1)
         model = load_object("net.py:build", Path("fixtures/digits"), "model")()
-    else:
+    elif damage == "label map shuffled":
         labels = (labels + 3) % 10
+    else:
+        labels = np.random.default_rng(0).permutation(labels)
     audit = cohaudit.scan(model, (inputs, labels))
     assert not audit.sanity.auditable
     assert isinstance(audit.risk, Skipped)
     assert not audit.samples["suspect"].any()
     assert audit.evidence == ()
     assert "not auditable" in audit.risk.reason
+    assert all(isinstance(one.predicted_gap, Skipped) for one in audit.classes)
 
 
 def test_temperature_shows_a_fitted_model_before_it_memorized(digits_audit: tuple[Audit, Path]) -> None:
