@@ -25,9 +25,10 @@ from cohaudit.checkpoint import load_checkpoint
 from cohaudit.coherence import Resampling
 from cohaudit.config import Config
 from cohaudit.data import LabeledDataset, as_dataset, open_dataset
+from cohaudit.drivers import find_drivers
 from cohaudit.earlier import Asked, Open, ask, given_in_memory
 from cohaudit.errors import ModelError
-from cohaudit.gates import gate_results, parsed_gates, refuse_unknown_names
+from cohaudit.gates import gate_results, refuse_unknown_names
 from cohaudit.gradients import Measurement, Options, Source, measure
 from cohaudit.holdout import Trained, measure_holdout, open_holdout
 from cohaudit.judgment import NO_HOLDOUT, Judgment, Pairs, Scope, compare, judge
@@ -168,7 +169,7 @@ def _audit(
     stages: _Stages,
     entries: Sequence[Suppression],
 ) -> Audit:
-    refuse_unknown_names(parsed_gates(config), _layer_names(model), dataset.class_names)
+    refuse_unknown_names(config, _layer_names(model), dataset.class_names)
     chosen = choose_samples(dataset.labels, config.limit, config.seed)
     source = Source(
         load=lambda indices: dataset.batch(chosen[list(indices)].tolist()),
@@ -185,7 +186,10 @@ def _audit(
         measured = measure(model, source, _options(config), device, advance)
     held_out: Holdout | Skipped = NO_HOLDOUT
     if holdout is not None:
-        with stages("measure the holdout", len(holdout)) as advance, eval_mode(model):
+        with (
+            stages("measure the holdout", min(len(holdout), config.limit or len(holdout))) as advance,
+            eval_mode(model),
+        ):
             trained = Trained(measured, float(np.mean(measured.predicted == source.labels)), _options(config))
             held_out = measure_holdout(model, holdout, dataset, trained, config, device, advance)
     scope = Scope(_representation(measured), len(dataset))
@@ -234,7 +238,7 @@ def _left_out(chosen: Integers, dataset: LabeledDataset) -> tuple[Skipped, ...]:
     rest = len(dataset) - len(chosen)
     if not rest:
         return ()
-    reason = "limit; the risk of a subsample is an estimate of that of all samples, see docs/measures.md"
+    reason = "limit; the risk of a subsample is an estimate of that of all samples, see docs/risk.md"
     return (Skipped(f"{rest:,} of {len(dataset):,} samples", reason),)
 
 
@@ -318,12 +322,16 @@ def _suppress(
     left = table["label"][suspect].value_counts()
     suppressed = tuple(replace(entry, id=str(table["id"].iat[i])) for i, entry in taken.items())
     told = filter(None, [told_suppressed(suppressed)])
+    risk = judged.risk
+    if judged.facts is not None and not isinstance(risk, Skipped):
+        risk = replace(risk, drivers=find_drivers(replace(judged.facts, suspect=suspect)))
     remaining = replace(
         judged,
         notices=(*judged.notices, *told),
         samples=table.assign(suspect=suspect, kind=kind, certainty=certainty),
         classes=tuple(replace(one, suspects=int(left.get(one.name, 0))) for one in judged.classes),
         neighbors={i: pairs for i, pairs in judged.neighbors.items() if i not in taken},
+        risk=risk,
     )
     return remaining, suppressed
 

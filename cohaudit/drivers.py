@@ -71,18 +71,16 @@ def _samples(facts: Facts) -> Iterator[Driver]:
         return
     wrong = int((own & facts.suspect).sum())
     right = int(own.sum()) - wrong
-    look = (
-        f"{wrong:,} of them look mislabeled: correct or drop those (cohaudit export). "
-        if wrong
-        else "None of them looks mislabeled. "
-    )
+    look = f"{wrong:,} of them look mislabeled: correct or drop those (cohaudit export)." if wrong else ""
+    rest = f"The other {right:,}" if wrong else "None of them looks mislabeled: they"
+    common = f"{rest} are rare or hard: more samples like them would make them common." if right else ""
     yield Driver(
         "samples",
         "samples",
         share,
         f"{int(own.sum()):,} of {len(own):,} labels ({share:.1%}) are more likely given because the model "
         "saw them than because the rest of the data would give them.",
-        f"{look}The other {right:,} are rare or hard: more samples like them would make them common.",
+        f"{look} {common}".strip(),
     )
 
 
@@ -94,7 +92,7 @@ def _layers(facts: Facts) -> Iterator[Driver]:
         first = int(bent[0])
         where = f"The input of layer {facts.layers[first]} already gives {views[first]:.0%}"
         remedy = (
-            f"What stands before {facts.layers[first]} has learned single samples: "
+            f"What stands before layer {facts.layers[first]} has learned single samples: "
             "regularize there (weight decay, dropout), make it narrower, or stop earlier."
         )
         yield Driver("layer", facts.layers[first], float(views[first]), f"{where} {_DISPUTED}", remedy)
@@ -121,7 +119,7 @@ def _classes(facts: Facts) -> Iterator[Driver]:
             gap,
             f"Of class {facts.names[c]} the model finds {facts.class_accuracy[c]:.1%} in training, and about "
             f"{max(0.0, min(1.0, expected)):.0%} are to be expected on new data.",
-            f"Collect more than its {int(own.sum()):,} samples"
+            f"Collect more than its {int(own.sum()):,} sample{'' if own.sum() == 1 else 's'}"
             + (f", and look at its {suspects:,} suspects first." if suspects else "."),
         )
 
@@ -133,6 +131,7 @@ def _training(facts: Facts) -> Iterator[Driver]:
             "training",
             facts.mean_loss,
             f"The mean training loss is {facts.mean_loss:.2g}: nearly every label was fitted.",
-            "Scan earlier checkpoints of the training: one of a smaller gap and the same accuracy on new "
-            "data is the better one. Weight decay and augmentation keep labels from being fitted singly.",
+            "Scan earlier checkpoints of the training, each on its own: the better one is that of which more "
+            "accuracy is to be expected on new data. Weight decay and augmentation keep labels from being "
+            "fitted singly.",
         )

@@ -168,19 +168,20 @@ def _bound_problem(gate: Gate) -> tuple[str, str] | None:
     if gate.is_share and gate.metric not in {"suspects", "accuracy", "predicted_gap"}:
         return f"{gate.metric} is not a share", "give a number without %"
     if not low <= number <= (1 if gate.is_share else high):
-        span = "0% to 100%" if gate.is_share else f"{low} to {high}" if math.isfinite(high) else f"{low} up"
+        span = f"{low} to {high}" if math.isfinite(high) else f"{low} up"
+        span = f"{100 * low:g}% to 100%" if gate.is_share else span
         return f"{gate.metric} is never {gate.bound}", f"give a number from {span}"
     return None
 
 
-def parsed_gates(config: Config) -> list[Gate]:
-    """Return all conditions of a configuration, those that fail and those that warn.
+def parsed_gates(config: Config) -> list[tuple[str, Gate]]:
+    """Return all conditions of a configuration, those that fail and those that warn, each with its option.
 
     Raises:
         ConfigError: When one is none.
     """
     options = (("--fail-on", config.fail_on), ("--warn-on", config.warn_on))
-    return [parse_gate(text, option) for option, texts in options for text in texts]
+    return [(option, parse_gate(text, option)) for option, texts in options for text in texts]
 
 
 def gate_results(config: Config, audit: Audit) -> list[GateResult]:
@@ -191,11 +192,11 @@ def gate_results(config: Config, audit: Audit) -> list[GateResult]:
     return failing + warning
 
 
-def refuse_unknown_names(gates: Iterable[Gate], layers: Iterable[str], classes: Iterable[str]) -> None:
+def refuse_unknown_names(config: Config, layers: Iterable[str], classes: Iterable[str]) -> None:
     """Refuse, before anything is measured, a gate on a layer or class that does not exist.
 
     Args:
-        gates: The conditions.
+        config: Settings, with the conditions.
         layers: Every name that a layer can have.
         classes: Names of the classes.
 
@@ -203,9 +204,9 @@ def refuse_unknown_names(gates: Iterable[Gate], layers: Iterable[str], classes: 
         ConfigError: When a gate's name, or pattern, fits none of them.
     """
     known = {LAYER: list(layers), CLASS: list(classes)}
-    for gate in gates:
+    for option, gate in parsed_gates(config):
         if gate.kind and not _matching(gate, known[gate.metric]):
-            raise ConfigError(f"--fail-on {gate.expression!r}", *_no_such_name(gate, known[gate.metric]))
+            raise ConfigError(f"{option} {gate.expression!r}", *_no_such_name(gate, known[gate.metric]))
 
 
 def evaluate_gate(gate: Gate, audit: Audit, whole_interval: bool = True) -> GateResult:
@@ -329,7 +330,8 @@ def _judge(gate: Gate, values: list[_Measured], whole_interval: bool) -> GateRes
     reason = f"{worst.metric}: {_told(gate, worst)} is {nots}{words} {gate.bound}{others}"
     if beyond and not failing and worst.ends is not None:
         low, high = worst.ends
-        inside = f"{LEVELS[int(low)]} to {LEVELS[int(high)]}" if gate.is_level else f"{low:.4g} to {high:.4g}"
+        sides = (worst._replace(value=end, words="{}").told(FEWEST_DIGITS) for end in worst.ends)
+        inside = f"{LEVELS[int(low)]} to {LEVELS[int(high)]}" if gate.is_level else " to ".join(sides)
         reason += f", but not its whole interval, {inside}"
     return GateResult(gate.expression, worst.shown, bool(failing), reason, bool(beyond) and not failing)
 

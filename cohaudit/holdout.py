@@ -6,7 +6,8 @@ agree: coherence between training and holdout is what coherence within the train
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,8 +18,8 @@ from torch import nn
 
 from cohaudit.coherence import pairwise_coherence
 from cohaudit.config import Config
-from cohaudit.data import LabeledDataset, as_dataset
-from cohaudit.errors import DataError
+from cohaudit.data import LabeledDataset, as_dataset, with_columns
+from cohaudit.errors import CohauditError, DataError
 from cohaudit.gradients import Measurement, Options, Source, measure
 from cohaudit.risk import measured_gap
 from cohaudit.subsample import choose_samples
@@ -62,7 +63,7 @@ def open_holdout(holdout: Any, training: LabeledDataset, config: Config) -> Labe
         holdout = config.holdout
     if isinstance(holdout, str) and not holdout:
         return None
-    named = replace(config, class_names=tuple(training.class_names))
+    named = replace(with_columns(config, holdout, training), class_names=tuple(training.class_names))
     opened = as_dataset(holdout, named, "Holdout's inputs")
     if opened.class_names != training.class_names:
         raise DataError(
@@ -118,7 +119,8 @@ def measure_holdout(
         ids=[holdout.ids[i] for i in new],
         class_names=holdout.class_names,
     )
-    found = measure(model, source, trained.options, device, advance)
+    with _named(holdout.source):
+        found = measure(model, source, trained.options, device, advance)
     accuracy = float(np.mean(found.predicted == source.labels))
     mean, energy = _mean(found)
     own_mean, own_energy = _mean(trained.measured)
@@ -134,6 +136,17 @@ def measure_holdout(
         within=_within(trained.measured),
         across=product / float(np.sqrt(energy * own_energy)) if energy * own_energy else 0.0,
     )
+
+
+@contextmanager
+def _named(source: str) -> Iterator[None]:
+    """Say of what goes wrong that it is the holdout's: its samples are called like those of the training."""
+    try:
+        yield
+    except CohauditError as error:
+        if source in error.where:
+            raise
+        raise type(error)(f"holdout {source}, {error.where}", error.found, error.remedy) from error
 
 
 def _mean(found: Measurement) -> tuple[Array, float]:

@@ -86,6 +86,8 @@ class Judgment:
     cosine_error: float
     neighbors: dict[int, tuple[Pairs, Pairs]]
     risk: Risk | Skipped
+    facts: Facts | None
+    """What the risk's drivers tell of; None without a verdict."""
     skipped: tuple[Skipped, ...]
 
 
@@ -174,8 +176,10 @@ def judge(
         gap = replace(gap, classes=gap.classes + known - gap.gap)
     classes = tuple(_with_gap(one, gap, c, sanity) for c, one in enumerate(classes))
     risk: Risk | Skipped = Skipped("risk", NO_REPRESENTATION if sanity.auditable else NO_VERDICT)
+    facts = None
     if found is not None and gap is not None:
-        drivers = find_drivers(_facts(measured, source, found, samples, classes, known, sanity))
+        facts = _facts(measured, source, found, samples, classes, known, sanity)
+        drivers = find_drivers(facts)
         risk = estimate_risk(gap, sanity.accuracy, scope.representation, drivers, holdout, config.risk_levels)
     return Judgment(
         sanity=sanity,
@@ -196,6 +200,7 @@ def judge(
         cosine_error=_cosine_error(measured),
         neighbors={i: _sides(compared, i, config.evidence) for i in wanted.tolist()},
         risk=risk,
+        facts=facts,
         skipped=_skipped(found, whole, risk, *(p.coherence for p in layers), *(p.coherence for p in classes)),
     )
 

@@ -168,7 +168,7 @@ def with_holdout(predicted: Estimate, holdout: Holdout) -> Estimate:
     weight = spread**2 / (spread**2 + noise**2)
     value = (1 - weight) * predicted.value + weight * holdout.gap.value
     half = NORMAL * spread * noise / math.hypot(spread, noise)
-    return Estimate(value, value - half, value + half)
+    return interval(value, holdout.accuracy + holdout.gap.value, half)
 
 
 def combined(found: Prediction, accuracy: float, holdout: Holdout | Skipped) -> Estimate:

@@ -173,6 +173,13 @@ def test_the_training_data_is_not_replaced_by_the_report(fake: FakeScan) -> None
     assert Path("samples.csv").read_text() == "a,label\n1,0\n"
 
 
+def test_the_holdout_is_not_replaced_by_the_report(fake: FakeScan) -> None:
+    Path("samples.csv").write_text("a,label\n1,0\n")
+    result = scan("--data", "train.csv", "--holdout", "samples.csv", "--out", ".")
+    assert (result.exit_code, fake.config) == (2, None)
+    assert "its samples.csv is the holdout" in result.stderr
+
+
 def test_quiet_says_nothing(fake: FakeScan) -> None:
     result = scan("--quiet")
     assert (result.exit_code, result.output) == (0, "")

@@ -132,7 +132,7 @@ def test_a_name_is_taken_literally_but_for_the_asterisk() -> None:
     assert fails("coherence.layer.a[0].b<0.2", audit)
     assert not fails("coherence.layer.*<0.2", audit), "an exact name comes before the pattern"
     with pytest.raises(ConfigError):
-        refuse_unknown_names([parse_gate("coherence.layer.a?0].b<0.2")], ["a[0].b", "aX0].b", "*"], [])
+        refuse_unknown_names(Config(fail_on=("coherence.layer.a?0].b<0.2",)), ["a[0].b", "aX0].b", "*"], [])
 
 
 @pytest.mark.parametrize("name", [name for name in HOSTILE if "*" not in name])
@@ -152,10 +152,10 @@ def test_a_layer_or_class_that_is_not_there_suggests_the_nearest(kind: str, near
     gate = parse_gate(f"coherence.{kind}.{near}x<0.1")
     layers, classes = [layer.name for layer in AUDIT.layers], [c.name for c in AUDIT.classes]
     with pytest.raises(ConfigError) as caught:
-        refuse_unknown_names([gate], layers, classes)
+        refuse_unknown_names(Config(fail_on=(gate.expression,)), layers, classes)
     assert f"no {kind} '{near}x'" in caught.value.found
     assert near in caught.value.remedy
-    refuse_unknown_names([parse_gate(f"coherence.{kind}.{near}<0.1"), parse_gate("loss>0")], layers, classes)
+    refuse_unknown_names(Config(fail_on=(f"coherence.{kind}.{near}<0.1", "loss>0")), layers, classes)
     result = evaluate_gate(gate, AUDIT)
     assert result.failed, "a model can have a layer that was not measured"
     assert f"no {kind} '{near}x'" in result.reason
@@ -288,6 +288,20 @@ def test_a_gate_that_is_to_warn_never_fails(settings: dict[str, Any], expected: 
     assert [result.outcome for result in results] == expected
     absent = gate_results(config, make_audit(auditable=False))
     assert [result.outcome for result in absent] == ["failed", "warned"]
+
+
+def test_a_name_that_is_not_there_is_told_with_the_option_that_it_came_from() -> None:
+    gates = Config(fail_on=("coherence.layer.fc1<0",), warn_on=("coherence.layer.fc3<0",))
+    with pytest.raises(ConfigError, match=r"^--warn-on 'coherence\.layer\.fc3<0': there is no layer"):
+        refuse_unknown_names(gates, ["fc1", "fc2"], [])
+
+
+def test_a_gap_in_per_cent_has_its_interval_and_its_bounds_in_per_cent() -> None:
+    audit = with_risk(0.15, "high", half_width=0.1)
+    reason = evaluate_gate(parse_gate("predicted_gap>10%"), audit).reason
+    assert reason == "predicted_gap: 15% is above 10%, but not its whole interval, 5% to 25%"
+    with pytest.raises(ConfigError, match="from -100% to 100%"):
+        parse_gate("predicted_gap<-101%")
 
 
 def test_a_wrong_gate_is_refused_with_the_option_that_it_came_from() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scanning import scan
@@ -15,7 +16,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import cohaudit
-from cohaudit.errors import DataError
+from cohaudit.errors import DataError, EngineError, ModelError
 from cohaudit.results import Estimate, Holdout, Risk, Skipped
 from cohaudit.risk import with_holdout
 
@@ -175,6 +176,30 @@ def test_a_holdout_that_is_not_there_is_refused_before_anything_is_measured(
     assert result.exit_code == 2
     assert "none.npz" in result.stderr
     assert "measure the gradients" not in result.stderr
+
+
+def test_what_fails_on_a_sample_of_the_holdout_is_said_to_be_of_the_holdout() -> None:
+    training, (x, y) = digits_apart()
+    model = trained(*training)
+    with pytest.raises(EngineError, match=r"^holdout \(in memory\), sample 4"):
+        cohaudit.scan(model, training, holdout=(x * 1e30, y))
+    with pytest.raises(ModelError, match=r"^holdout \(in memory\), model"):
+        cohaudit.scan(model, training, holdout=(x[:, :60], y))
+
+
+def test_a_table_is_read_by_the_columns_of_the_training_table(tmp_path: Path) -> None:
+    (x, y), (new, labels) = digits_apart()
+    model = trained(x, y)
+    names = [f"pixel{i}" for i in range(64)]
+    table = pd.DataFrame(new.numpy(), columns=names).assign(label=labels.numpy(), note="none")
+    pd.DataFrame(x.numpy(), columns=names).assign(label=y.numpy()).to_csv(tmp_path / "train.csv", index=False)
+    table[table.columns[::-1]].to_csv(tmp_path / "holdout.csv", index=False)
+    audit = cohaudit.scan(model, tmp_path / "train.csv", holdout=tmp_path / "holdout.csv")
+    with torch.no_grad():
+        assert risk_of(audit)[1].accuracy == float((model(new).argmax(1) == labels).double().mean())
+    table.drop(columns="pixel7").to_csv(tmp_path / "holdout.csv", index=False)
+    with pytest.raises(DataError, match=r"holdout\.csv.*pixel7"):
+        cohaudit.scan(model, tmp_path / "train.csv", holdout=tmp_path / "holdout.csv")
 
 
 def test_other_classes_are_refused() -> None:

@@ -278,8 +278,16 @@ def test_gates_are_listed_with_their_outcome() -> None:
     assert notices[0] == "notice failed"
 
 
+def test_a_level_is_said_with_its_own_bounds() -> None:
+    audit = make_audit()
+    settings = {**audit.settings, "risk_levels": (0.005, 0.125, 0.3)}
+    words = Page(render_html(replace(audit, settings=settings))).words
+    assert "High means a gap of 12.5 to 30 points." in words
+
+
 def test_what_was_measured_on_a_holdout_stands_beside_the_prediction() -> None:
     words = page_of(holdout=True).words
+    assert "the mean of the measured and the predicted one" in words
     assert "By the holdout and the training data, about" in words
     for told in (
         "Samples 500; 3 more in the training data too, left out",

@@ -138,6 +138,14 @@ def test_a_holdout_counts_by_its_size(accuracy: float, samples: int, predicted: 
     assert abs(many.value - (1 - accuracy)) <= abs(both.value - (1 - accuracy)) + 1e-12
 
 
+@given(st.floats(0, 1), st.integers(2, 500), st.floats(0, 1), st.floats(0, 1))
+def test_with_a_holdout_no_accuracy_is_impossible_either(
+    accuracy: float, samples: int, training: float, expected: float
+) -> None:
+    found = with_holdout(interval(training - expected, training), holdout(accuracy, samples, training))
+    assert training - 1 - 1e-9 <= found.low <= found.value <= found.high <= training + 1e-9
+
+
 def test_a_large_holdout_decides() -> None:
     both = with_holdout(interval(0.3, 1.0), holdout(0.95, 100_000))
     assert both.value == pytest.approx(0.05, abs=0.001)
@@ -241,6 +249,12 @@ def test_samples_are_counted_and_their_wrong_labels_named() -> None:
     assert "5 of them look mislabeled" in found.remedy
     assert "The other 7 are rare or hard" in found.remedy
     assert driver("samples", memorization=np.zeros(100)) is None
+    right = driver("samples", suspect=np.zeros(100, dtype=bool))
+    assert right is not None
+    assert right.remedy.startswith("None of them looks mislabeled: they are rare or hard")
+    wrong = driver("samples", suspect=np.ones(100, dtype=bool))
+    assert wrong is not None
+    assert "rare" not in wrong.remedy
 
 
 def test_the_first_layer_that_bent_is_named() -> None:
@@ -248,7 +262,7 @@ def test_the_first_layer_that_bent_is_named() -> None:
     assert found is not None
     assert (found.name, found.measured) == ("fc2", 0.75)
     assert "already gives 75% of the labels that the layers before it dispute" in found.reason
-    assert "before fc2" in found.remedy
+    assert "before layer fc2" in found.remedy
     last = driver("layer", bent=np.array([0.0, 0.1, 1.0]))
     assert last is not None
     assert (last.name, last.measured) == ("output", 1.0)

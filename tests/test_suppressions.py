@@ -30,7 +30,7 @@ from cohaudit.data import from_torch, open_dataset
 from cohaudit.errors import ConfigError
 from cohaudit.factories import load_object
 from cohaudit.report import render_html
-from cohaudit.results import Audit
+from cohaudit.results import Audit, Risk
 from cohaudit.suppressions import Suppression, active, match, read_suppressions
 
 DIGITS = Path("fixtures/digits")
@@ -217,10 +217,22 @@ def test_a_suppressed_sample_is_no_suspect_and_all_else_stays(plain: Audit, tmp_
     )
     pd.testing.assert_frame_equal(audit.samples, expected)
     assert audit.evidence == plain.evidence[3:]
-    assert audit.risk == plain.risk
+    assert isinstance(audit.risk, Risk)
+    assert isinstance(plain.risk, Risk)
+    assert replace(audit.risk, drivers=plain.risk.drivers) == plain.risk
     counts = audit.samples[audit.samples["suspect"]]["label"].value_counts()
     assert [one.suspects for one in audit.classes] == [counts.get(one.name, 0) for one in audit.classes]
     assert "3 more samples would be suspects, but are suppressed: found to be right by Ada." in audit.notices
+
+
+def test_what_the_gap_comes_from_counts_no_suppressed_suspect(plain: Audit, tmp_path: Path) -> None:
+    count = int(plain.samples["suspect"].sum())
+    audit = digits(suppressions=str(write(tmp_path / "all.toml", *reviewed(plain, count))))
+    assert isinstance(plain.risk, Risk)
+    assert isinstance(audit.risk, Risk)
+    assert "look mislabeled" in plain.risk.drivers[0].remedy
+    assert "None of them looks mislabeled" in audit.risk.drivers[0].remedy
+    assert not [one for one in audit.risk.drivers if "suspects first" in one.remedy]
 
 
 def test_an_entry_survives_another_order_but_not_another_label(plain: Audit, tmp_path: Path) -> None:

@@ -99,8 +99,9 @@ def _run(
     parsed_gates(config)
     out = _seen_from_here(config.base / config.out)
     check_folder(out)
-    for path in filter(None, (config.data, config.holdout)):
-        refuse_data(out, config.base / path)
+    for path, called in ((config.data, "the training data"), (config.holdout, "the holdout")):
+        if path:
+            refuse_data(out, config.base / path, called)
     if is_file(checkpoint):  # otherwise that comes first, and whoever opens the checkpoint says it best
         require_subject(config)
 

@@ -8,7 +8,7 @@ Every kind is a `LabeledDataset`, in a fixed order, checked when opened; docs/da
 
 from cohaudit.data._dataset import LabeledDataset
 from cohaudit.data._inputs import Inputs
-from cohaudit.data._open import as_dataset, hash_original, open_dataset, open_original
+from cohaudit.data._open import as_dataset, hash_original, open_dataset, open_original, with_columns
 from cohaudit.data._torch_dataset import from_torch
 from cohaudit.data.originals import Original
 
@@ -21,4 +21,5 @@ __all__ = [
     "hash_original",
     "open_dataset",
     "open_original",
+    "with_columns",
 ]

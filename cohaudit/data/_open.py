@@ -16,7 +16,7 @@ from cohaudit.data._describe import describe_inputs
 from cohaudit.data._fingerprint import hash_file
 from cohaudit.data._images import hash_images, list_images, open_images
 from cohaudit.data._names import setting
-from cohaudit.data._table import open_table
+from cohaudit.data._table import TableDataset, open_table
 from cohaudit.data._torch_dataset import from_torch, open_factory
 from cohaudit.data.originals import ArrayOriginal, CsvOriginal, ImageOriginal, Original, ParquetOriginal
 from cohaudit.errors import ConfigError, DataError
@@ -86,6 +86,20 @@ def as_dataset(data: Any, config: Config, called: str = "Inputs") -> LabeledData
         return open_dataset(replace(config, data=str(data)), called)
     _refuse_keys(config, "data in memory", "inputs", "labels", "ids", "data_args", "transform")
     return _announced(from_torch(data, config.class_names), called)
+
+
+def with_columns(config: Config, data: Any, like: LabeledDataset) -> Config:
+    """Let a second table be read by the input columns of a first: by name, whatever their order in its file.
+
+    Args:
+        config: Settings; input columns that it names stay.
+        data: The second dataset, as `as_dataset` takes it.
+        like: The first.
+    """
+    is_table = isinstance(data, str | Path) and _BY_SUFFIX.get(Path(data).suffix.lower()) is open_table
+    if config.inputs or not is_table or not isinstance(like, TableDataset):
+        return config
+    return replace(config, inputs=like.columns)
 
 
 def hash_original(path: Path) -> str:

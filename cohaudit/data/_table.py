@@ -85,9 +85,14 @@ class TableDataset(LabeledDataset):
         return values
 
     @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the input columns, in the order in which the model gets them."""
+        return tuple(str(name) for name in self._written.columns)
+
+    @property
     def preparation(self) -> str:
         """What is done to a row, see the class."""
-        columns = [str(name) for name in self._written.columns]
+        columns = self.columns
         return in_words(self._transform, f"columns {columns[0]} … {columns[-1]}" if columns[1:] else "")
 
     def sample(self, index: int) -> Inputs:

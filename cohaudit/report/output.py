@@ -117,15 +117,20 @@ def refuse_source(path: Path, source: Path) -> None:
         raise ReportError(f"--out {path}", "is the audit itself", "name another file")
 
 
-def refuse_data(out: Path, data: Path) -> None:
-    """Refuse a folder in which a file of the report would replace the training data.
+def refuse_data(out: Path, data: Path, called: str) -> None:
+    """Refuse a folder in which a file of the report would replace data.
+
+    Args:
+        out: The folder.
+        data: The file.
+        called: What it is, for the message.
 
     Raises:
         ReportError: The data is a file of that name in this folder.
     """
     for name in _FILES:
         if _same(out / name, data):
-            raise ReportError(f"--out {out}", f"its {name} is the training data", "name another folder")
+            raise ReportError(f"--out {out}", f"its {name} is {called}", "name another folder")
 
 
 def _same(path: Path, other: Path) -> bool:

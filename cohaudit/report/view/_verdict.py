@@ -12,10 +12,10 @@ from cohaudit.results import LEVELS, Audit, Coherence, Estimate, Holdout, Level,
 WIDEST = 0.4
 """Gap at which the scale ends."""
 _MEANINGS: dict[Level, str] = {
-    "low": "a gap below {0:.0%} points",
-    "moderate": "a gap of {0:.0%} to {1:.0%} points",
-    "high": "a gap of {1:.0%} to {2:.0%} points",
-    "severe": "a gap of {2:.0%} points or more",
+    "low": "a gap below {0:.6g} points",
+    "moderate": "a gap of {0:.6g} to {1:.6g} points",
+    "high": "a gap of {1:.6g} to {2:.6g} points",
+    "severe": "a gap of {2:.6g} points or more",
 }
 _KINDS = {"samples": "Samples", "layer": "Layer", "class": "Class", "training": "Training"}
 
@@ -45,8 +45,6 @@ class Band:
     level: Level
     width: str
     """As a CSS percentage."""
-    until: str
-    """Where it ends."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +144,7 @@ def _judgment(audit: Audit) -> tuple[str, str, str]:
 
 def _meaning(audit: Audit, risk: Risk) -> str:
     """Say what the level means, and what it rests on."""
-    level = _MEANINGS[risk.level].format(*setting(audit, "risk_levels")).replace("%", "")
+    level = _MEANINGS[risk.level].format(*(100 * gap for gap in setting(audit, "risk_levels")))
     accuracy = audit.sanity.accuracy
     expected = min(1.0, max(0.0, accuracy - risk.gap.value))
     source = (
@@ -172,7 +170,7 @@ def _reach(gap: Estimate) -> tuple[str, str]:
 def _bands(audit: Audit) -> Iterator[Band]:
     edges = (0.0, *(_place(gap) for gap in setting(audit, "risk_levels")), 1.0)
     for level, low, high in zip(LEVELS, edges[:-1], edges[1:], strict=True):
-        yield Band(level, f"{high - low:.1%}", f"{100 * high * WIDEST:g}")
+        yield Band(level, f"{high - low:.1%}")
 
 
 def _notices(audit: Audit) -> Iterator[Notice]:
