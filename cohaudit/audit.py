@@ -30,12 +30,13 @@ from cohaudit.earlier import Asked, Open, ask, given_in_memory
 from cohaudit.errors import ModelError
 from cohaudit.gates import gate_results, refuse_unknown_names
 from cohaudit.gradients import Measurement, Options, Source, measure
-from cohaudit.holdout import Trained, measure_holdout, open_holdout
+from cohaudit.holdout import Trained, check_fit, measure_holdout, not_used, open_holdout
 from cohaudit.judgment import NO_HOLDOUT, Judgment, Pairs, Scope, compare, judge
 from cohaudit.kinds import REVIEWED
 from cohaudit.model import build_model, check_ready, load_weights, resolve_device
 from cohaudit.progress import Progress, SilentProgress
 from cohaudit.results import Audit, Evidence, Holdout, Neighbor, Preview, Skipped, Subject
+from cohaudit.sanity import is_skilled
 from cohaudit.settings_used import refuse_meaningless, used_settings
 from cohaudit.subsample import choose_samples
 from cohaudit.suppressions import Suppression, active, match, read_suppressions, told_suppressed
@@ -182,10 +183,13 @@ def _audit(
         count = len(earlier) * len(chosen)
         with stages("ask the earlier checkpoints", count) as advance, eval_mode(model):
             asked = ask(model, earlier, source, config.batch_size, device, advance)
+    if holdout is not None:
+        with eval_mode(model):
+            check_fit(model, holdout, config, device)
     with stages("measure the gradients", len(chosen)) as advance, eval_mode(model):
         measured = measure(model, source, _options(config), device, advance)
     held_out: Holdout | Skipped = NO_HOLDOUT
-    if holdout is not None:
+    if holdout is not None and is_skilled(measured.predicted, source.labels, len(source.class_names)):
         with (
             stages("measure the holdout", min(len(holdout), config.limit or len(holdout))) as advance,
             eval_mode(model),
@@ -225,7 +229,7 @@ def _audit(
         risk=judged.risk,
         certificate=measured.certificate,
         skipped=(
-            *(*_left_out(chosen, dataset), *_not_held_out(held_out)),
+            *(*_left_out(chosen, dataset), *not_used(held_out, holdout, judged.risk)),
             *(*asked.skipped, *measured.skipped, *judged.skipped),
         ),
         gates=(),
@@ -240,11 +244,6 @@ def _left_out(chosen: Integers, dataset: LabeledDataset) -> tuple[Skipped, ...]:
         return ()
     reason = "limit; the risk of a subsample is an estimate of that of all samples, see docs/risk.md"
     return (Skipped(f"{rest:,} of {len(dataset):,} samples", reason),)
-
-
-def _not_held_out(holdout: Holdout | Skipped) -> tuple[Skipped, ...]:
-    """Return the holdout where one was given and could not be measured."""
-    return (holdout,) if isinstance(holdout, Skipped) and holdout is not NO_HOLDOUT else ()
 
 
 def _layer_names(model: nn.Module) -> list[str]:

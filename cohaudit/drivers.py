@@ -18,6 +18,8 @@ Integers = NDArray[np.int64]
 
 OWN = 0.5
 """From so much memorization on, a label is given because the model saw it."""
+FEWEST_DISPUTED = 10
+"""Of fewer disputed labels no share is told."""
 BENT = 0.5
 """A layer that gives so large a part of the labels disputed before it has bent to them."""
 MOST_CLASSES = 3
@@ -38,6 +40,7 @@ class Facts:
         layers: Name of the layer of each view, input side first.
         bent: Share of the labels disputed by those before it that each view gives, then that of the earlier
             answers and of the network's own, [views + earlier + 1].
+        disputed: How many labels those are, likewise.
         names: Of the classes, [C].
         class_gaps: Predicted, or why not, [C].
         class_accuracy: In training, [C].
@@ -50,6 +53,7 @@ class Facts:
     suspect: NDArray[np.bool_]
     layers: Sequence[str]
     bent: Array
+    disputed: Integers
     names: Sequence[str]
     class_gaps: Sequence[Estimate | Skipped]
     class_accuracy: Sequence[float]
@@ -86,8 +90,9 @@ def _samples(facts: Facts) -> Iterator[Driver]:
 
 def _layers(facts: Facts) -> Iterator[Driver]:
     """Tell the first layer whose input gives most of the labels that were disputed before it."""
+    all_bent = (facts.bent >= BENT) & (facts.disputed >= FEWEST_DISPUTED)
     views = facts.bent[: len(facts.layers)]
-    bent = np.flatnonzero(views >= BENT)
+    bent = np.flatnonzero(all_bent[: len(views)])
     if len(bent):
         first = int(bent[0])
         where = f"The input of layer {facts.layers[first]} already gives {views[first]:.0%}"
@@ -95,14 +100,17 @@ def _layers(facts: Facts) -> Iterator[Driver]:
             f"What stands before layer {facts.layers[first]} has learned single samples: "
             "regularize there (weight decay, dropout), make it narrower, or stop earlier."
         )
-        yield Driver("layer", facts.layers[first], float(views[first]), f"{where} {_DISPUTED}", remedy)
-    elif facts.bent[-1] >= BENT:
-        reason = f"The output gives {facts.bent[-1]:.0%} {_DISPUTED} No layer's input does."
+        yield Driver(
+            "layer", facts.layers[first], float(views[first]), f"{where} {_disputed(facts, first)}", remedy
+        )
+    elif all_bent[-1]:
+        reason = f"The output gives {facts.bent[-1]:.0%} {_disputed(facts, -1)} No layer's input does."
         remedy = "Regularize the last layers (weight decay, dropout, label smoothing) or stop earlier."
         yield Driver("layer", "output", float(facts.bent[-1]), reason, remedy)
 
 
-_DISPUTED = "of the labels that the layers before it dispute."
+def _disputed(facts: Facts, place: int) -> str:
+    return f"of the {int(facts.disputed[place]):,} labels that the layers before it dispute."
 
 
 def _classes(facts: Facts) -> Iterator[Driver]:

@@ -274,7 +274,7 @@ def _risk(gate: Gate, audit: Audit) -> _Measured | Skipped:
     if gate.metric == "predicted_gap":
         return _Measured("predicted_gap", gap.value, repr(gap.value), ends, percent=gate.is_share)
     low, high = (LEVELS.index(risk_level(end, levels)) for end in ends)
-    words = f"{level} (predicted gap {gap.value:.4g})"
+    words = f"{level} (gap {gap.value:.4g})"
     return _Measured("risk", LEVELS.index(level), f"{level} ({gap.value!r})", (low, high), words)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,12 +21,12 @@ from cohaudit.coherence import pairwise_coherence
 from cohaudit.config import Config
 from cohaudit.data import LabeledDataset, as_dataset, with_columns
 from cohaudit.errors import CohauditError, DataError
-from cohaudit.gradients import Measurement, Options, Source, measure
+from cohaudit.gradients import Measurement, Options, Source, answers, measure
 from cohaudit.risk import measured_gap
-from cohaudit.subsample import choose_samples
-from cohaudit.verdict import Holdout, Skipped
+from cohaudit.verdict import Holdout, Risk, Skipped
 
 Array = NDArray[np.float64]
+Integers = NDArray[np.int64]
 BLOCK = 4096
 """Sketches in memory at once."""
 FEWEST = 2
@@ -64,7 +65,8 @@ def open_holdout(holdout: Any, training: LabeledDataset, config: Config) -> Labe
     if isinstance(holdout, str) and not holdout:
         return None
     named = replace(with_columns(config, holdout, training), class_names=tuple(training.class_names))
-    opened = as_dataset(holdout, named, "Holdout's inputs")
+    with _named(str(holdout) if isinstance(holdout, str | Path) else "(in memory)"):
+        opened = as_dataset(holdout, named, "Holdout's inputs", complete=False)
     if opened.class_names != training.class_names:
         raise DataError(
             f"{opened.source}, the holdout",
@@ -91,6 +93,7 @@ def measure_holdout(
     """Measure the model on samples that it was not trained on.
 
     Samples that are in the training data as well are left out: on these the model shows what it remembers.
+    What comes twice counts once.
 
     Args:
         model: On `device`, in eval mode.
@@ -106,12 +109,13 @@ def measure_holdout(
         ModelError: If model and samples do not fit.
         EngineError: If gradients cannot be measured.
     """
-    seen = {training.content_hash(i) for i in range(len(training))}
-    chosen = choose_samples(holdout.labels, config.limit, config.seed)
-    new = np.array([i for i in chosen if holdout.content_hash(int(i)) not in seen], dtype=np.int64)
-    repeated = len(chosen) - len(new)
+    new, chosen = _new_samples(holdout, training, config)
+    repeated = chosen - len(new)
     if len(new) < FEWEST:
-        reason = f"{repeated:,} of its {len(chosen):,} samples are in the training data as well"
+        reason = (
+            f"{repeated:,} of its {chosen:,} samples are in the training data as well, or come twice: "
+            f"it takes {FEWEST} others"
+        )
         return Skipped(f"holdout {holdout.source}", reason)
     source = Source(
         load=lambda indices: holdout.batch(new[list(indices)].tolist()),
@@ -136,6 +140,57 @@ def measure_holdout(
         within=_within(trained.measured),
         across=product / float(np.sqrt(energy * own_energy)) if energy * own_energy else 0.0,
     )
+
+
+def _new_samples(holdout: LabeledDataset, training: LabeledDataset, config: Config) -> tuple[Integers, int]:
+    """Return which samples are neither in the training data nor repeated, and of how many these are."""
+    seen = {training.content_hash(i) for i in range(len(training))}
+    chosen = np.arange(len(holdout))
+    if 0 < config.limit < len(chosen):
+        chosen = np.sort(np.random.default_rng(config.seed).permutation(len(chosen))[: config.limit])
+    new = []
+    for i in chosen.tolist():
+        content = holdout.content_hash(i)
+        if content not in seen:
+            seen.add(content)
+            new.append(i)
+    return np.array(new, dtype=np.int64), len(chosen)
+
+
+def check_fit(model: nn.Module, holdout: LabeledDataset, config: Config, device: torch.device) -> None:
+    """Let the model answer a few samples of the holdout, before anything expensive happens.
+
+    Raises:
+        DataError: If an input cannot be read.
+        ModelError: If model and samples do not fit.
+        EngineError: If an answer is not finite.
+    """
+    few = list(range(min(FEWEST, len(holdout))))
+    source = Source(
+        load=lambda indices: holdout.batch(list(indices)),
+        labels=holdout.labels[few],
+        ids=[holdout.ids[i] for i in few],
+        class_names=holdout.class_names,
+    )
+    with _named(holdout.source):
+        answers(model, source, config.batch_size, device, lambda _: None)
+
+
+def not_used(
+    found: Holdout | Skipped, holdout: LabeledDataset | None, risk: Risk | Skipped
+) -> tuple[Skipped, ...]:
+    """Return the holdout where one was given and could not be used.
+
+    Args:
+        found: What was measured of it.
+        holdout: The samples; None where none was given.
+        risk: Of the audit.
+    """
+    if holdout is None:
+        return ()
+    if isinstance(risk, Skipped):
+        return (Skipped(f"holdout {holdout.source}", risk.reason),)
+    return (found,) if isinstance(found, Skipped) else ()
 
 
 @contextmanager

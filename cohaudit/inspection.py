@@ -205,10 +205,10 @@ def _about_memory(kind: str, layers: Sequence[LayerMemory], whole: float | None)
     share = f"{max(0.0, whole):.1%} of the gradients' energy over the last steps was one steady direction"
     if whole < MOSTLY_NOISE:
         yield (
-            f"{share}: the steps mostly undo each other. Lower the learning rate, enlarge the batch, or stop."
+            f"{share}: the steps mostly undo each other, and training on at this learning rate moves little."
         )
     elif whole > STEADY:
-        yield f"{share}: the loss is still falling along it. Training on will change the model."
+        yield f"{share}: the weights are still being moved along it, and training on will change the model."
     else:
         yield f"{share}, the rest noise of the batches: nothing to do."
     if len(layers) > 1:

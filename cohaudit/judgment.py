@@ -341,6 +341,7 @@ def _facts(
         suspect=samples["suspect"].to_numpy(),
         layers=[view.layer for view in measured.views],
         bent=found.bent,
+        disputed=found.disputed,
         names=source.class_names,
         class_gaps=[one.predicted_gap for one in classes],
         class_accuracy=[one.accuracy for one in classes],

@@ -128,21 +128,25 @@ def heard_together(scores: Sequence[Array], labels: Integers, power: float) -> t
     Returns:
         The weighted mean, [N, C], and the weights, summing to 1.
     """
-    total, weights, _ = _heard(scores, labels, power)
+    total, weights, *_ = _heard(scores, labels, power)
     return total, weights
 
 
-def _heard(scores: Sequence[Array], labels: Integers, power: float) -> tuple[Array, Array, Array]:
-    """Return what `heard_together` does, and the share of the labels disputed before it that each gives."""
+def _heard(scores: Sequence[Array], labels: Integers, power: float) -> tuple[Array, Array, Array, Integers]:
+    """Return what `heard_together` does, what share of the labels disputed before it each gives, and of how
+    many.
+    """
     weights: list[float] = []
     bent: list[float] = []
+    counts: list[int] = []
     total = np.zeros_like(scores[0])
     for own in scores:
         disputed = total.argmax(1) != labels if weights else np.zeros(len(labels), dtype=bool)
         bent.append(float(np.mean(own.argmax(1)[disputed] == labels[disputed])) if disputed.any() else 0.0)
+        counts.append(int(disputed.sum()))
         weights.append(_explained(own, labels) * (1 - bent[-1]) ** power)
         total += weights[-1] * own
-    return total / sum(weights), np.asarray(weights) / sum(weights), np.asarray(bent)
+    return total / sum(weights), np.asarray(weights) / sum(weights), np.asarray(bent), np.asarray(counts)
 
 
 def _explained(scores: Array, labels: Integers) -> float:
@@ -166,6 +170,7 @@ class Suspicion:
         cautious: The same by those views alone that bent to hardly any disputed label, [N, C].
         bent: Share of the labels disputed by those before it that each prediction gives: of the views, of
             the earlier answers and of the network's own, [views + earlier + 1].
+        disputed: How many labels those before it dispute, likewise.
         memorization: How far the label can only be given by a network that saw the sample, 0 to 1, [N].
         margin: Leave-one-out score of the given label minus the best other one, [N].
         suggested: The label that the other samples give; the given one where that is best, [N].
@@ -180,6 +185,7 @@ class Suspicion:
     expected: Array
     cautious: Array
     bent: Array
+    disputed: Integers
     memorization: Array
     margin: Array
     suggested: Integers
@@ -267,7 +273,7 @@ def suspect_labels_by(
     """
     each = [*predictions, *(probability.astype(np.float64) for probability in (*earlier, answer))]
     scores, weights = heard_together(each, labels, BROAD)
-    strict, _, bent = _heard(each, labels, STRICT)
+    strict, _, bent, disputed = _heard(each, labels, STRICT)
     noise = fit_label_noise(scores, labels)
     evidence = label_evidence(scores, labels, noise.sharpness)
     confused = fit_class_noise(scores, labels, noise)
@@ -293,6 +299,7 @@ def suspect_labels_by(
         expected=expected_labels(scores, noise.sharpness),
         cautious=expected_labels(strict, fit_label_noise(strict, labels).sharpness),
         bent=bent,
+        disputed=disputed,
         memorization=_memorization(each, labels),
         margin=margin,
         suggested=suggested if confused is None else confused.true.argmax(1),

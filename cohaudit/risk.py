@@ -240,7 +240,8 @@ def _terms(found: Prediction, accuracy: float, representation: str) -> tuple[Ris
             found.accuracy,
             better,
             f"Trained networks of this agreement, training loss and number of samples did "
-            f"{abs(better):.1%} {other} on new data than that: {found.accuracy:.1%} are to be expected.",
+            f"{100 * abs(better):.1f} points {other} on new data than that: {found.accuracy:.1%} are to be "
+            "expected.",
         ),
     )
 

@@ -47,11 +47,8 @@ def check_sanity(
             where that is not known.
     """
     correct, classes = predicted == labels, len(names)
-    sizes = np.bincount(labels, minlength=classes)
-    per_class = np.bincount(labels, weights=correct, minlength=classes) / sizes
-    balanced, chance = float(per_class.mean()), 1 / classes
-    skill = (balanced - chance) / (1 - chance)
-    skilled = skill >= SMALLEST_SKILL
+    balanced, chance = _balanced_accuracy(predicted, labels, classes), 1 / classes
+    skilled = is_skilled(predicted, labels, classes)
     exchanged = _exchanged(predicted, labels, classes)
     accuracy = float(correct.mean())
     misfed = by_neighbors is not None and (
@@ -82,6 +79,23 @@ def check_sanity(
     else:
         reason = f"{found}, where chance is {chance:.1%}."
     return Sanity(auditable, accuracy, balanced, chance, mean_loss, reason)
+
+
+def is_skilled(predicted: Integers, labels: Integers, classes: int) -> bool:
+    """Return whether the model is far enough from chance to be judged at all.
+
+    Args:
+        predicted: [N].
+        labels: [N]; every class has at least one sample.
+        classes: C.
+    """
+    chance = 1 / classes
+    return (_balanced_accuracy(predicted, labels, classes) - chance) / (1 - chance) >= SMALLEST_SKILL
+
+
+def _balanced_accuracy(predicted: Integers, labels: Integers, classes: int) -> float:
+    sizes = np.bincount(labels, minlength=classes)
+    return float((np.bincount(labels, weights=predicted == labels, minlength=classes) / sizes).mean())
 
 
 def _exchanged(predicted: Integers, labels: Integers, classes: int) -> dict[int, int]:

@@ -108,7 +108,8 @@ def _verdict(audit: Audit) -> Text:
     return Text.assemble(
         ("Overfitting risk: ", "bold"),
         (audit.risk.level.upper(), LEVEL_STYLES[audit.risk.level]),
-        f", a gap of {told_points(audit.risk.gap)} between the training's and new data's accuracy",
+        f", a gap of {told_points(audit.risk.gap)} between the training's and new data's accuracy "
+        f"({audit.risk.coverage:.0%} interval)",
     )
 
 

@@ -89,7 +89,9 @@ def test_a_holdout_that_is_the_training_data_measures_nothing() -> None:
     audit = cohaudit.scan(trained(*training), training, holdout=training)
     assert isinstance(audit.risk, Risk)
     assert isinstance(audit.risk.holdout, Skipped)
-    assert "300 of its 300 samples are in the training data as well" in audit.risk.holdout.reason
+    assert (
+        "300 of its 300 samples are in the training data as well, or come twice" in audit.risk.holdout.reason
+    )
     assert audit.risk.holdout in audit.skipped
     assert audit.risk.gap == audit.risk.predicted
 
@@ -150,9 +152,9 @@ def test_the_command_line_measures_a_holdout_and_tells_it(digits: Path, tmp_path
     [
         (lambda x, y: (x, y + 1), "no sample has the label 0|no sample has this class|is out of range"),
         (lambda x, y: (x[:, :5], y), "holdout"),
-        (lambda x, y: (x[y > 0], y[y > 0]), "no sample has this class"),
+        (lambda x, y: (x * np.nan, y), "holdout|NaN"),
     ],
-    ids=["other labels", "another shape", "a class that is missing"],
+    ids=["other labels", "another shape", "no numbers"],
 )
 def test_a_holdout_that_does_not_fit_is_refused(
     change: Any, found: str, digits: Path, tmp_path: Path
@@ -167,6 +169,43 @@ def test_a_holdout_that_does_not_fit_is_refused(
     assert "holdout" in result.stderr
     assert re.search(found, result.stderr)
     assert not (tmp_path / "o").exists()
+
+
+def test_a_holdout_may_lack_a_class_and_what_comes_twice_counts_once() -> None:
+    training, (x, y) = digits_apart()
+    model = trained(*training)
+    some = y > 0
+    twice = torch.cat([x[some], x[some]]), torch.cat([y[some], y[some]])
+    found, once = (
+        risk_of(cohaudit.scan(model, training, holdout=given))[1] for given in (twice, (x[some], y[some]))
+    )
+    assert (found.samples, found.repeated) == (int(some.sum()), int(some.sum()))
+    assert found.gap == once.gap
+
+
+def test_a_model_without_a_verdict_spares_the_holdout_and_says_so() -> None:
+    training, holdout = digits_apart()
+    stages: list[str] = []
+
+    class Listening(cohaudit.progress.SilentProgress):
+        def stage(self, name: str, total: int | None = None) -> Any:
+            stages.append(name)
+            return super().stage(name, total)
+
+    untrained = nn.Sequential(nn.Linear(64, 10))
+    audit = cohaudit.scan(untrained, training, holdout=holdout, progress=Listening())
+    assert not audit.sanity.auditable
+    assert "measure the holdout" not in stages
+    assert any(item.name.startswith("holdout") and "not auditable" in item.reason for item in audit.skipped)
+
+
+def test_a_holdout_that_does_not_fit_is_refused_before_the_gradients(digits: Path, tmp_path: Path) -> None:
+    with np.load(digits / "holdout.npz") as arrays:
+        np.savez(tmp_path / "h.npz", images=arrays["images"][:, :4, :4], labels=arrays["labels"])
+    result = scan(digits / "model.safetensors", "--holdout", tmp_path / "h.npz", "--out", tmp_path / "o")
+    assert result.exit_code == 2, result.output
+    assert "holdout" in result.stderr
+    assert "measure the gradients" not in result.stderr
 
 
 def test_a_holdout_that_is_not_there_is_refused_before_anything_is_measured(

@@ -183,7 +183,7 @@ def test_every_part_is_told_with_its_numbers() -> None:
     first, second = found.terms
     assert "96.0% of its training labels" in first.reason
     assert "would give 81.5% themselves, by the input of layer fc1" in first.reason
-    assert "2.0% better" in second.reason
+    assert "2.0 points better" in second.reason
     assert "83.5% are to be expected" in second.reason
 
 
@@ -227,6 +227,7 @@ def facts(**changes: Any) -> Facts:
         "suspect": suspect,
         "layers": ["fc1", "fc2"],
         "bent": np.array([0.0, 0.1, 0.2]),
+        "disputed": np.array([0, 40, 40]),
         "names": ["cat", "dog"],
         "class_gaps": [Estimate(0.3, 0.2, 0.4), Estimate(0.1, 0.0, 0.2)],
         "class_accuracy": [1.0, 0.9],
@@ -261,12 +262,14 @@ def test_the_first_layer_that_bent_is_named() -> None:
     found = driver("layer", bent=np.array([0.0, 0.75, 1.0]))
     assert found is not None
     assert (found.name, found.measured) == ("fc2", 0.75)
-    assert "already gives 75% of the labels that the layers before it dispute" in found.reason
+    assert "already gives 75% of the 40 labels that the layers before it dispute" in found.reason
     assert "before layer fc2" in found.remedy
     last = driver("layer", bent=np.array([0.0, 0.1, 1.0]))
     assert last is not None
     assert (last.name, last.measured) == ("output", 1.0)
     assert driver("layer") is None
+    few = np.array([0, 9, 9])
+    assert driver("layer", bent=np.array([0.0, 0.75, 1.0]), disputed=few) is None, "nine labels tell nothing"
 
 
 def test_a_class_worse_than_the_model_is_named_with_what_is_expected_of_it() -> None:

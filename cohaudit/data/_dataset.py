@@ -41,7 +41,7 @@ class LabeledDataset(ABC):
     ids: list[str]
     """What a person can find a sample again by; unique."""
     labels: npt.NDArray[np.int64]
-    """[N], class numbers 0..C-1; every class has a sample."""
+    """[N], class numbers 0..C-1; every class has a sample, but in a holdout."""
     class_names: list[str]
     """C names, in the order of the model's outputs."""
 
@@ -55,7 +55,7 @@ class LabeledDataset(ABC):
     ) -> None:
         self.source, self.fingerprint = source, fingerprint
         self.ids = check_ids(ids, source)
-        self.labels, self.class_names = encode_labels(labels, class_names, source, self.ids)
+        self.labels, self.class_names = encode_labels(labels, class_names, source, self.ids, complete=False)
 
     @property
     @abstractmethod

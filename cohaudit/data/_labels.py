@@ -16,7 +16,11 @@ _SHOWN = 5
 
 
 def encode_labels(
-    values: npt.ArrayLike, class_names: Sequence[str], source: str, ids: Sequence[str]
+    values: npt.ArrayLike,
+    class_names: Sequence[str],
+    source: str,
+    ids: Sequence[str],
+    complete: bool = True,
 ) -> tuple[npt.NDArray[np.int64], list[str]]:
     """Turn labels as given into class numbers.
 
@@ -28,6 +32,7 @@ def encode_labels(
         class_names: Names in the order of the model's outputs; may be empty.
         source: The dataset, for messages.
         ids: The samples' ids, [N].
+        complete: Whether every class must have a sample.
 
     Returns:
         The class numbers, int64 [N], and the class names.
@@ -47,7 +52,8 @@ def encode_labels(
     else:
         labels = _by_number(given, names, source, ids)
         names = names or _numbered(labels, source)
-    _check_classes(labels, names, source)
+    if complete:
+        check_classes(labels, names, source)
     return labels, names
 
 
@@ -153,8 +159,17 @@ def _numbered(labels: npt.NDArray[np.int64], source: str) -> list[str]:
     return [str(number) for number in range(len(present))]
 
 
-def _check_classes(labels: npt.NDArray[np.int64], names: list[str], source: str) -> None:
-    """Raise an error unless there are two classes or more, each with a sample."""
+def check_classes(labels: npt.NDArray[np.int64], names: list[str], source: str) -> None:
+    """Refuse labels to train on that leave a class without a sample.
+
+    Args:
+        labels: Class numbers, [N].
+        names: Of the classes.
+        source: The dataset, for messages.
+
+    Raises:
+        DataError: Unless there are two classes or more, each with a sample.
+    """
     if len(names) < 2:
         raise DataError(
             source, f"only one class: {names[0]!r}", "an audit needs samples of two classes or more"

@@ -15,6 +15,7 @@ from cohaudit.data._dataset import LabeledDataset, check_repeatable
 from cohaudit.data._describe import describe_inputs
 from cohaudit.data._fingerprint import hash_file
 from cohaudit.data._images import hash_images, list_images, open_images
+from cohaudit.data._labels import check_classes
 from cohaudit.data._names import setting
 from cohaudit.data._table import TableDataset, open_table
 from cohaudit.data._torch_dataset import from_torch, open_factory
@@ -39,12 +40,13 @@ _ORIGINALS: dict[str, Callable[[Path, str, str, Sequence[str]], Original]] = {
 }
 
 
-def open_dataset(config: Config, called: str = "Inputs") -> LabeledDataset:
+def open_dataset(config: Config, called: str = "Inputs", complete: bool = True) -> LabeledDataset:
     """Open the dataset that the configuration's key `data` names.
 
     Args:
         config: Settings.
         called: How what the model will be fed is announced.
+        complete: Whether every class must have a sample.
 
     Raises:
         ConfigError: If the key is not set, or another key means nothing for this kind of data.
@@ -64,16 +66,17 @@ def open_dataset(config: Config, called: str = "Inputs") -> LabeledDataset:
         _refuse_keys(config, "a data file", "data_args")
         dataset = _opener(path)(path, config)
     check_repeatable(dataset)
-    return _announced(dataset, called)
+    return _announced(dataset, called, complete)
 
 
-def as_dataset(data: Any, config: Config, called: str = "Inputs") -> LabeledDataset:
+def as_dataset(data: Any, config: Config, called: str = "Inputs", complete: bool = True) -> LabeledDataset:
     """Open whatever a Python caller gives as training data.
 
     Args:
         data: A `LabeledDataset`; a path or factory as in the configuration; or what `from_torch` takes.
         config: Settings; `class_names` also counts for objects in memory.
         called: How what the model will be fed is announced.
+        complete: Whether every class must have a sample.
 
     Raises:
         ConfigError: If a key means nothing for this kind of data.
@@ -81,11 +84,11 @@ def as_dataset(data: Any, config: Config, called: str = "Inputs") -> LabeledData
         MissingExtraError: If a package needed to read it is not installed.
     """
     if isinstance(data, LabeledDataset):
-        return _announced(data, called)
+        return _announced(data, called, complete)
     if isinstance(data, str | Path):
-        return open_dataset(replace(config, data=str(data)), called)
+        return open_dataset(replace(config, data=str(data)), called, complete)
     _refuse_keys(config, "data in memory", "inputs", "labels", "ids", "data_args", "transform")
-    return _announced(from_torch(data, config.class_names), called)
+    return _announced(from_torch(data, config.class_names, complete=complete), called, complete)
 
 
 def with_columns(config: Config, data: Any, like: LabeledDataset) -> Config:
@@ -146,8 +149,10 @@ def _refuse_unstored(path: Path) -> None:
         _opener(path)
 
 
-def _announced(dataset: LabeledDataset, called: str) -> LabeledDataset:
-    """Log what the model will be fed, for whoever listens, and return the dataset."""
+def _announced(dataset: LabeledDataset, called: str, complete: bool) -> LabeledDataset:
+    """Check the classes, log what the model will be fed, for whoever listens, and return the dataset."""
+    if complete:
+        check_classes(dataset.labels, dataset.class_names, dataset.source)
     if _log.isEnabledFor(logging.INFO):
         _log.info("%s: %s", called, describe_inputs(dataset))
     return dataset

@@ -17,6 +17,7 @@ from cohaudit.data._arrays import from_arrays
 from cohaudit.data._dataset import LabeledDataset, check_repeatable
 from cohaudit.data._ids import as_ids, name_sample, row_numbers
 from cohaudit.data._inputs import Inputs, as_inputs, content, stack
+from cohaudit.data._labels import check_classes
 from cohaudit.data._preview import array_preview, image_preview, text_preview
 from cohaudit.data._transform import Transform, in_words, load_transform
 from cohaudit.errors import DataError, told
@@ -116,7 +117,10 @@ class TorchDataset(LabeledDataset):
 
 
 def from_torch(
-    dataset: Any, class_names: Sequence[str] | None = None, source: str = IN_MEMORY
+    dataset: Any,
+    class_names: Sequence[str] | None = None,
+    source: str = IN_MEMORY,
+    complete: bool = True,
 ) -> LabeledDataset:
     """Make a dataset of a map-style torch Dataset, or of a pair of tensors or arrays (inputs, labels).
 
@@ -127,11 +131,14 @@ def from_torch(
         dataset: Gives (input, label) by position and has a length; or the pair.
         class_names: In the order of the model's outputs; default: found in the dataset, else '0'..'C-1'.
         source: What to call it in messages and in the report.
+        complete: Whether every class must have a sample.
 
     Raises:
         DataError: If it is neither, or its samples cannot be audited.
     """
     opened = _from_object(dataset, class_names or (), source, None)
+    if complete:
+        check_classes(opened.labels, opened.class_names, opened.source)
     check_repeatable(opened)
     return opened
 

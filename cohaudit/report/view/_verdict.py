@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from cohaudit import results
 from cohaudit.report._words import Text, count, interval, number, percent, plural, points, prose, text
 from cohaudit.report.view._settings import judged, setting
 from cohaudit.results import LEVELS, Audit, Coherence, Estimate, Holdout, Level, Risk, Skipped, told_points
@@ -232,10 +233,17 @@ def _drivers(risk: Risk) -> Iterator[Driver]:
         yield Driver(
             kind=_KINDS[one.kind],
             name=text("" if one.name == one.kind else one.name, 40),
-            measured=number(one.measured) if one.kind == "training" else percent(one.measured),
+            measured=_measured(one),
             reason=text(one.reason, 400),
             remedy=text(one.remedy, 400),
         )
+
+
+def _measured(driver: results.Driver) -> str:
+    """Write what is behind a driver in its own unit."""
+    if driver.kind == "class":
+        return f"{points(driver.measured)} points"
+    return number(driver.measured) if driver.kind == "training" else percent(driver.measured)
 
 
 def _holdout(risk: Risk) -> Iterator[tuple[str, str]]:
