@@ -133,9 +133,7 @@ def heard_together(scores: Sequence[Array], labels: Integers, power: float) -> t
 
 
 def _heard(scores: Sequence[Array], labels: Integers, power: float) -> tuple[Array, Array, Array, Integers]:
-    """Return what `heard_together` does, what share of the labels disputed before it each gives, and of how
-    many.
-    """
+    """Return what `heard_together` does, which share of the disputed labels each gives, and of how many."""
     weights: list[float] = []
     bent: list[float] = []
     counts: list[int] = []

@@ -222,7 +222,7 @@ def test_what_fails_on_a_sample_of_the_holdout_is_said_to_be_of_the_holdout() ->
     model = trained(*training)
     with pytest.raises(EngineError, match=r"^holdout \(in memory\), sample 4"):
         cohaudit.scan(model, training, holdout=(x * 1e30, y))
-    with pytest.raises(ModelError, match=r"^holdout \(in memory\), model"):
+    with pytest.raises(ModelError, match=r"^holdout \(in memory\), sample 0: the model fails"):
         cohaudit.scan(model, training, holdout=(x[:, :60], y))
 
 
