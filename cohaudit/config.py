@@ -132,7 +132,11 @@ class Config:
         Interval(1),
     )
     bootstrap: int = _measure(200, "Resamples behind each confidence interval.", Interval(20))
-    confidence: float = _measure(0.9, "Coverage of the confidence intervals.", Interval(0, 1, open=True))
+    confidence: float = _measure(
+        0.9,
+        "Coverage of the confidence intervals of coherences; that of the gap is 0.8.",
+        Interval(0, 1, open=True),
+    )
     certificate_samples: int = _measure(
         8, "Samples computed again, one at a time, by plain autograd.", Interval(1)
     )

@@ -299,6 +299,18 @@ def test_what_was_measured_on_a_holdout_stands_beside_the_prediction() -> None:
         assert told in words, told
 
 
+def test_a_gap_below_zero_is_told_as_more() -> None:
+    audit = make_audit()
+    assert isinstance(audit.risk, Risk)
+    gap = Estimate(-0.0625, -0.125, 0.0)
+    page = render_html(
+        replace(audit, risk=replace(audit.risk, gap=gap, predicted=gap, level="low", drivers=()))
+    )
+    words = " ".join(re.sub("<[^>]+>", " ", page).split())
+    assert "6.2 points of accuracy more on new data" in words
+    assert "There is no gap to speak of" in words
+
+
 def test_a_gate_that_warns_says_so() -> None:
     warned = replace(gate(failed=False), warned=True)
     words = page_of(gates=(warned,)).words

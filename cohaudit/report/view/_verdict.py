@@ -89,7 +89,9 @@ class Verdict:
     headline: str
     sentence: str
     value: str
-    """The gap in points; empty without a verdict."""
+    """The gap in points, without its sign; empty without a verdict."""
+    unit: str
+    """What the value is."""
     interval: str
     """Its interval, in words."""
     position: str
@@ -116,7 +118,8 @@ def build_verdict(audit: Audit) -> Verdict:
         level=level,
         headline=headline,
         sentence=sentence,
-        value="" if risk is None else points(risk.gap.value),
+        value="" if risk is None else points(abs(risk.gap.value)),
+        unit=f"points of accuracy {'less' if risk is None or risk.gap.value >= 0 else 'more'} on new data",
         interval="" if risk is None else f"{risk.coverage:.0%} interval: {told_points(risk.gap)}",
         position="" if risk is None else f"{_place(risk.gap.value):.1%}",
         reach=("", "") if risk is None else _reach(risk.gap),
