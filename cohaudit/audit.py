@@ -30,7 +30,7 @@ from cohaudit.earlier import Asked, Open, ask, given_in_memory
 from cohaudit.errors import ModelError
 from cohaudit.gates import gate_results, refuse_unknown_names
 from cohaudit.gradients import Measurement, Options, Source, measure
-from cohaudit.holdout import Trained, check_fit, measure_holdout, not_used, open_holdout
+from cohaudit.holdout import Trained, check_fit, measure_holdout, not_used, open_holdout, told_unused
 from cohaudit.judgment import NO_HOLDOUT, Judgment, Pairs, Scope, compare, judge
 from cohaudit.kinds import REVIEWED
 from cohaudit.model import build_model, check_ready, load_weights, resolve_device
@@ -215,7 +215,7 @@ def _audit(
         subject=_subject(dataset, len(chosen), measured, about, asked),
         settings=used_settings(config, device.type),
         sanity=judged.sanity,
-        notices=(*judged.notices, *measured.notices, *found.notices),
+        notices=(*judged.notices, *told_unused(held_out, holdout), *measured.notices, *found.notices),
         coherence=judged.coherence,
         layers=judged.layers,
         classes=judged.classes,

@@ -113,8 +113,8 @@ def measure_holdout(
     repeated = chosen - len(new)
     if len(new) < FEWEST:
         reason = (
-            f"{repeated:,} of its {chosen:,} samples are in the training data as well, or come twice: "
-            f"it takes {FEWEST} others"
+            f"{repeated:,} of its {chosen:,} samples are in the training data as well, or come twice, "
+            f"and fewer than {FEWEST} are left"
         )
         return Skipped(f"holdout {holdout.source}", reason)
     source = Source(
@@ -191,6 +191,17 @@ def not_used(
     if isinstance(risk, Skipped):
         return (Skipped(f"holdout {holdout.source}", risk.reason),)
     return (found,) if isinstance(found, Skipped) else ()
+
+
+def told_unused(found: Holdout | Skipped, holdout: LabeledDataset | None) -> Iterator[str]:
+    """Tell of a holdout that could not be measured: whoever gave it counts on it.
+
+    Args:
+        found: What was measured of it.
+        holdout: The samples; None where none was given.
+    """
+    if holdout is not None and isinstance(found, Skipped) and found.name != "holdout":
+        yield f"The {found.name} was not used: {found.reason}."
 
 
 @contextmanager

@@ -204,14 +204,12 @@ def _about_memory(kind: str, layers: Sequence[LayerMemory], whole: float | None)
         return
     share = f"{max(0.0, whole):.1%} of the gradients' energy over the last steps was one steady direction"
     if whole < MOSTLY_NOISE:
-        yield (
-            f"{share}: the steps mostly undo each other, and training on at this learning rate moves little."
-        )
+        yield f"{share}: the steps mostly undo each other."
     elif whole > STEADY:
         yield f"{share}: the weights are still being moved along it, and training on will change the model."
     else:
         yield f"{share}, the rest noise of the batches: nothing to do."
-    if len(layers) > 1:
+    if len(layers) > 1 and max(one.coherence for one in layers) > MOSTLY_NOISE:
         low, high = (choose(layers, key=lambda one: one.coherence) for choose in (min, max))
         yield (
             f"It is steadiest in {high.layer} ({high.coherence:.1%}), "

@@ -303,7 +303,7 @@ class Audit:
         if isinstance(risk, Skipped):
             lines.append(f"no verdict: {risk.reason if sanity.auditable else sanity.reason}")
         else:
-            lines.append(f"risk of overfitting: {risk.level}, predicted gap {told_points(risk.gap)}")
+            lines.append(f"risk of overfitting: {risk.level}, a gap of {told_points(risk.gap)}")
         lines.append(f"training accuracy: {sanity.accuracy:.2%}, mean loss {sanity.mean_loss:.4g}")
         if sanity.auditable and self.samples["suspicion"].notna().any():
             lines.append(f"suspects: {int(self.samples['suspect'].sum()):,} (.samples has one row a sample)")

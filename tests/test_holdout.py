@@ -94,6 +94,7 @@ def test_a_holdout_that_is_the_training_data_measures_nothing() -> None:
     )
     assert audit.risk.holdout in audit.skipped
     assert audit.risk.gap == audit.risk.predicted
+    assert any(notice.startswith("The holdout (in memory) was not used") for notice in audit.notices)
 
 
 def test_without_a_holdout_nothing_is_said_to_be_skipped() -> None:

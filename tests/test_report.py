@@ -295,6 +295,8 @@ def test_what_was_measured_on_a_holdout_stands_beside_the_prediction() -> None:
         "Gap predicted without them 15.6 points (12.5 to 18.8)",
         "Cosine of the mean gradients 0.500",
         "Coherence from training to holdout 0.0156",
+        "what the holdout corrects The parts above predict 15.6 points (12.5 to 18.8)",
+        "were measured. 81.2% 1.6",
     ):
         assert told in words, told
 

@@ -257,7 +257,7 @@ def test_an_audit_prints_as_a_summary(digits_audit: tuple[Audit, Path]) -> None:
     audit = digits_audit[0]
     lines = str(audit).splitlines()
     assert len(lines) <= 5
-    assert "risk of overfitting: high, predicted gap 15.6 points (" in lines[1]
+    assert "risk of overfitting: high, a gap of 15.6 points (" in lines[1]
     assert "suspects: 122" in str(audit)
     assert "\n" not in repr(audit)
     assert len(repr(audit)) < 200

@@ -53,13 +53,13 @@ def _show(found: Inspection) -> None:
         if found.optimizer:
             console.print(f"Optimizer's memory: {found.optimizer}", highlight=False)
         table = Table(box=None, pad_edge=False, header_style="bold")
-        table.add_column("Tensor", no_wrap=True, overflow="ellipsis", max_width=32)
-        for name in ("shape", "dtype", "norm", "spectral", "stable rank", "steady"):
-            table.add_column(name, justify="right", no_wrap=True)
+        table.add_column("Tensor", no_wrap=True, overflow="ellipsis", max_width=24)
+        for name in ("shape", "norm", "spectral", "rank", "steady"):
+            table.add_column(name, justify="right", no_wrap=True, min_width=len(name))
         for one in found.tensors[:MOST_ROWS]:
             shape = "×".join(map(str, one.shape)) or "1"
             figures = (_number(one.norm), _number(one.spectral_norm), _number(one.stable_rank))
-            table.add_row(Text(printable(one.name, 60)), shape, one.dtype, *figures, _share(one.coherence))
+            table.add_row(Text(printable(one.name, 60)), shape, *figures, _share(one.coherence))
         console.print(table, highlight=False)
         if len(found.tensors) > MOST_ROWS:
             console.print(f"and {len(found.tensors) - MOST_ROWS:,} more (--json has all)", highlight=False)
@@ -69,8 +69,8 @@ def _show(found: Inspection) -> None:
 
 
 def _number(value: float | None) -> str:
-    return "–" if value is None or not math.isfinite(value) else f"{value:.4g}"
+    return "–" if value is None or not math.isfinite(value) else f"{value:.3g}"
 
 
 def _share(value: Any) -> str:
-    return "–" if value is None else f"{value:.1%}"
+    return "–" if value is None else f"{max(0.0, value):.1%}"

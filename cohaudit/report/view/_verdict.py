@@ -229,6 +229,13 @@ def _hashed(files: Mapping[str, str]) -> str:
 def _terms(risk: Risk) -> Iterator[Term]:
     for term in risk.terms:
         yield Term(prose(term.name), prose(term.reason), percent(term.measured), points(term.adds))
+    if isinstance(risk.holdout, Holdout):
+        reason = (
+            f"The parts above predict {told_points(risk.predicted)} from the training data alone; on "
+            f"{count(risk.holdout.samples)} samples held out {told_points(risk.holdout.gap)} were measured."
+        )
+        correction = points(risk.gap.value - risk.predicted.value)
+        yield Term("what the holdout corrects", reason, percent(risk.holdout.accuracy), correction)
 
 
 def _drivers(risk: Risk) -> Iterator[Driver]:
