@@ -28,6 +28,8 @@ from cohaudit.robust import median_of_three_gradient, winsorized_gradient
 RESULTS = Path(__file__).parent / "results"
 NOISES = (0.0, 0.25, 0.5)
 BATCH, TRAIN, EPOCHS, RATE = 64, 1200, 60, 0.3
+LAST = 10
+"""Epochs that the figures are the mean of."""
 METHODS = {"mean": 0, "winsorized, 2 of 64": 2, "winsorized, 8 of 64": 8, "median of three": None}
 
 Row = dict[str, Any]
@@ -93,20 +95,23 @@ def draw(rows: list[Row], path: Path) -> None:
 
 
 def show(rows: list[Row]) -> None:
-    """Print the last epoch of each training, and its best."""
+    """Print the mean over the last epochs of each training, which goes up and down from one to the next."""
     for noise in NOISES:
         for method in METHODS:
             own = [one for one in rows if one["noise"] == noise and one["method"] == method]
-            last, best = own[-1], max(one["test"] for one in own)
-            wrong = (
-                ""
-                if last["wrong labels fitted"] is None
-                else f"{last['wrong labels fitted']:.1%} of the wrong and "
+            test, right, wrong = (
+                _late(own, name) for name in ("test", "right labels fitted", "wrong labels fitted")
             )
+            best = max(one["test"] for one in own)
             print(
-                f"{noise:.0%} wrong, {method}: {wrong}{last['right labels fitted']:.1%} of the right fitted, "
-                f"test accuracy {last['test']:.1%} (best epoch {best:.1%})"
+                f"{noise:.0%} wrong, {method}: fitted {wrong} of the wrong and {right} of the right labels, "
+                f"test accuracy {test} (best epoch {best:.1%})"
             )
+
+
+def _late(rows: list[Row], name: str) -> str:
+    values = [one[name] for one in rows[-LAST:] if one[name] is not None]
+    return f"{sum(values) / len(values):.1%}" if values else "none"
 
 
 def main() -> int:
