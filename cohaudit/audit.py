@@ -171,7 +171,7 @@ def _audit(
     entries: Sequence[Suppression],
 ) -> Audit:
     refuse_unknown_names(config, _layer_names(model), dataset.class_names)
-    chosen = choose_samples(dataset.labels, config.limit, config.seed)
+    options, chosen = options_of(config), choose_samples(dataset.labels, config.limit, config.seed)
     source = Source(
         load=lambda indices: dataset.batch(chosen[list(indices)].tolist()),
         labels=dataset.labels[chosen],
@@ -187,14 +187,15 @@ def _audit(
         with eval_mode(model):
             check_fit(model, holdout, config, device)
     with stages("measure the gradients", len(chosen)) as advance, eval_mode(model):
-        measured = measure(model, source, _options(config), device, advance)
+        measured = measure(model, source, options, device, advance)
     held_out: Holdout | Skipped = NO_HOLDOUT
     if holdout is not None and is_skilled(measured.predicted, source.labels, len(source.class_names)):
         with (
             stages("measure the holdout", min(len(holdout), config.limit or len(holdout))) as advance,
             eval_mode(model),
         ):
-            trained = Trained(measured, float(np.mean(measured.predicted == source.labels)), _options(config))
+            accuracy = float(np.mean(measured.predicted == source.labels))
+            trained = Trained(measured, accuracy, options)
             held_out = measure_holdout(model, holdout, dataset, trained, config, device, advance)
     scope = Scope(_representation(measured), len(dataset))
     with stages("compare the samples"):
@@ -259,7 +260,8 @@ def _representation(measured: Measurement) -> str:
     return f"the inputs of {len(layers)} layers, {layers[0]} to {layers[-1]}"
 
 
-def _options(config: Config) -> Options:
+def options_of(config: Config) -> Options:
+    """Return what the gradient pass is told of the settings."""
     return Options(
         batch_size=config.batch_size,
         temperature=config.temperature,

@@ -32,6 +32,9 @@ OPERATORS: Mapping[str, tuple[Callable[[float, float], bool], str]] = {
 }
 """Operator → its comparison, and how to say it."""
 
+FAIL_ON, WARN_ON = "--fail-on", "--warn-on"
+"""Where conditions are given."""
+
 ORDERED = {">", ">=", "<", "<="}
 """Operators that can be held against the ends of an interval."""
 
@@ -116,7 +119,7 @@ class _Measured(NamedTuple):
         )
 
 
-def parse_gate(text: str, option: str = "--fail-on") -> Gate:
+def parse_gate(text: str, option: str = FAIL_ON) -> Gate:
     """Read a condition METRIC OPERATOR VALUE.
 
     Args:
@@ -180,16 +183,15 @@ def parsed_gates(config: Config) -> list[tuple[str, Gate]]:
     Raises:
         ConfigError: When one is none.
     """
-    options = (("--fail-on", config.fail_on), ("--warn-on", config.warn_on))
+    options = ((FAIL_ON, config.fail_on), (WARN_ON, config.warn_on))
     return [(option, parse_gate(text, option)) for option, texts in options for text in texts]
 
 
 def gate_results(config: Config, audit: Audit) -> list[GateResult]:
     """Hold all conditions of a configuration against an audit."""
     whole = not config.gate_on_value
-    failing = [evaluate_gate(parse_gate(text), audit, whole) for text in config.fail_on]
-    warning = [_softened(evaluate_gate(parse_gate(text), audit, whole)) for text in config.warn_on]
-    return failing + warning
+    found = ((option, evaluate_gate(gate, audit, whole)) for option, gate in parsed_gates(config))
+    return [_softened(result) if option == WARN_ON else result for option, result in found]
 
 
 def refuse_unknown_names(config: Config, layers: Iterable[str], classes: Iterable[str]) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from cohaudit.checkpoint import Checkpoint
-from cohaudit.optimizer_memory import Moments, moments_by_name, temporal_coherence
+from cohaudit.optimizer_memory import BUFFERS, Moments, moments_by_name, temporal_coherence
 
 LARGEST_SIDE = 8192
 """Matrices with a shorter side beyond this are too large for exact singular values in seconds."""
@@ -125,7 +125,7 @@ def _facts(
         if values.ndim > 1:
             dead = int((values.flatten(1) == 0).all(1).sum())
     last = name.rpartition(".")[2]
-    trained = tensor.is_floating_point() and last not in {"running_mean", "running_var"}
+    trained = tensor.is_floating_point() and last not in BUFFERS
     return TensorFacts(
         name=name,
         shape=tuple(tensor.shape),

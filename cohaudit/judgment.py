@@ -31,6 +31,7 @@ from cohaudit.results import (
     ClassCosines,
     ClassResult,
     Coherence,
+    Estimate,
     Holdout,
     Layer,
     Risk,
@@ -40,7 +41,6 @@ from cohaudit.results import (
 from cohaudit.risk import (
     CLASS_HALF_WIDTH,
     Prediction,
-    combined,
     estimate_risk,
     interval,
     predict_gap,
@@ -160,27 +160,18 @@ def judge(
     samples = sample_table(measured, source, found, suspect, twins, compared.support)
     whole, layers = _layers(measured, resampling)
     wanted = _most_suspicious(found)[: int(samples["suspect"].sum())] if found else np.zeros(0, np.int64)
-    classes = _classes(measured, source, samples["suspect"].to_numpy(), resampling)
-    gap, known = None, 0.0
+    risk: Risk | Skipped = Skipped("risk", NO_REPRESENTATION if sanity.auditable else NO_VERDICT)
+    gap = None
     if sanity.auditable and found is not None:
         gap = predict_gap(
-            source.labels,
-            measured.predicted,
-            found.cautious,
-            found.expected,
-            sanity.mean_loss,
-            scope.total,
+            source.labels, measured.predicted, found.cautious, found.expected, sanity.mean_loss, scope.total
         )
-        # what a holdout says of the model holds for its classes
-        known = combined(gap, sanity.accuracy, holdout).value
-        gap = replace(gap, classes=gap.classes + known - gap.gap)
-    classes = tuple(_with_gap(one, gap, c, sanity) for c, one in enumerate(classes))
-    risk: Risk | Skipped = Skipped("risk", NO_REPRESENTATION if sanity.auditable else NO_VERDICT)
+        risk = estimate_risk(gap, sanity.accuracy, scope.representation, holdout, config.risk_levels)
+    classes = _classes(measured, source, samples["suspect"].to_numpy(), resampling, gap, risk)
     facts = None
-    if found is not None and gap is not None:
-        facts = _facts(measured, source, found, samples, classes, known, sanity)
-        drivers = find_drivers(facts)
-        risk = estimate_risk(gap, sanity.accuracy, scope.representation, drivers, holdout, config.risk_levels)
+    if found is not None and isinstance(risk, Risk):
+        facts = _facts(measured, source, found, samples, classes, risk.gap.value, sanity)
+        risk = replace(risk, drivers=find_drivers(facts))
     return Judgment(
         sanity=sanity,
         notices=_notices(
@@ -292,11 +283,17 @@ def _layers(measured: Measurement, resampling: Resampling) -> tuple[Coherence | 
 
 
 def _classes(
-    measured: Measurement, source: Source, suspect: NDArray[np.bool_], resampling: Resampling
+    measured: Measurement,
+    source: Source,
+    suspect: NDArray[np.bool_],
+    resampling: Resampling,
+    gap: Prediction | None,
+    risk: Risk | Skipped,
 ) -> tuple[ClassResult, ...]:
     results = []
     for c, name in enumerate(source.class_names):
         members = np.flatnonzero(source.labels == c)
+        accuracy = float(np.mean(measured.predicted[members] == c))
         # scaled within the class: beside a badly fitted one, a well fitted one would vanish in float32
         gradients = Gradients(measured.sketches, measured.scale, members)
         deviations = interval_deviations(gradients, [slice(None)], resampling)[-1]
@@ -305,10 +302,10 @@ def _classes(
             ClassResult(
                 name=name,
                 samples=len(members),
-                accuracy=float(np.mean(measured.predicted[members] == c)),
+                accuracy=accuracy,
                 mean_loss=float(measured.loss[members].mean()),
                 suspects=int(suspect[members].sum()),
-                predicted_gap=Skipped(f"predicted gap of class {name}", NO_VERDICT),
+                predicted_gap=_class_gap(name, c, accuracy, gap, risk),
                 coherence=coherence(
                     f"class {name}", float(measured.class_squares[c].sum()), energy, len(members), deviations
                 ),
@@ -317,13 +314,16 @@ def _classes(
     return tuple(results)
 
 
-def _with_gap(result: ClassResult, gap: Prediction | None, place: int, sanity: Sanity) -> ClassResult:
-    """Return a class with its predicted gap, or the reason why there is none."""
-    if gap is None:
-        reason = NO_REPRESENTATION if sanity.auditable else NO_VERDICT
-        return replace(result, predicted_gap=Skipped(f"predicted gap of class {result.name}", reason))
-    value = float(gap.classes[place])
-    return replace(result, predicted_gap=interval(value, result.accuracy, CLASS_HALF_WIDTH))
+def _class_gap(
+    name: str, place: int, accuracy: float, gap: Prediction | None, risk: Risk | Skipped
+) -> Estimate | Skipped:
+    """Return a class's predicted gap, or the reason why there is none."""
+    if isinstance(risk, Skipped):
+        return Skipped(f"predicted gap of class {name}", risk.reason)
+    assert gap is not None
+    # what a holdout says of the model holds for its classes
+    value = float(gap.classes[place]) + risk.gap.value - gap.gap
+    return interval(value, accuracy, CLASS_HALF_WIDTH)
 
 
 def _facts(

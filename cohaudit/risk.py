@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cohaudit.verdict import LEVELS, Driver, Estimate, Holdout, Level, Risk, RiskTerm, Skipped
+from cohaudit.verdict import LEVELS, Estimate, Holdout, Level, Risk, RiskTerm, Skipped
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -171,12 +171,6 @@ def with_holdout(predicted: Estimate, holdout: Holdout) -> Estimate:
     return interval(value, holdout.accuracy + holdout.gap.value, half)
 
 
-def combined(found: Prediction, accuracy: float, holdout: Holdout | Skipped) -> Estimate:
-    """Return the model's gap by all that is known; arguments as of `estimate_risk`."""
-    predicted = interval(found.gap, accuracy)
-    return with_holdout(predicted, holdout) if isinstance(holdout, Holdout) else predicted
-
-
 def measured_gap(accuracy: float, holdout_accuracy: float, samples: int) -> Estimate:
     """Return a measured gap with the interval of the samples drawn (Wilson, JASA 1927), at `COVERAGE`.
 
@@ -196,29 +190,27 @@ def estimate_risk(
     found: Prediction,
     accuracy: float,
     representation: str,
-    drivers: Sequence[Driver],
     holdout: Holdout | Skipped,
     levels: Sequence[float],
 ) -> Risk:
-    """Put the gap into words.
+    """Put the gap into words; what it comes from is told by `drivers`.
 
     Args:
         found: From `predict_gap`.
         accuracy: In training.
         representation: What the other samples see of a sample, in words.
-        drivers: What the gap comes from.
         holdout: Samples that the model was not trained on, where some were given.
         levels: Gaps from which the level is moderate, high, severe.
     """
     predicted = interval(found.gap, accuracy)
-    gap = combined(found, accuracy, holdout)
+    gap = with_holdout(predicted, holdout) if isinstance(holdout, Holdout) else predicted
     return Risk(
         gap=gap,
         predicted=predicted,
         coverage=COVERAGE,
         level=risk_level(gap.value, levels),
         terms=_terms(found, accuracy, representation),
-        drivers=tuple(drivers),
+        drivers=(),
         holdout=holdout,
     )
 

@@ -167,7 +167,7 @@ def test_wilsons_interval_covers_as_often_as_it_says() -> None:
 
 def estimated(gap: float, *, accuracy: float = 1.0, held_out: Any = NO_HOLDOUT) -> Any:
     found = risk.Prediction(accuracy - gap - 0.02, accuracy - gap, gap, np.zeros(2))
-    return estimate_risk(found, accuracy, "the input of layer fc1", (), held_out, LEVEL_GAPS)
+    return estimate_risk(found, accuracy, "the input of layer fc1", held_out, LEVEL_GAPS)
 
 
 @given(st.floats(-0.3, 0.9))
