@@ -18,6 +18,7 @@ import json
 import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -42,8 +43,9 @@ from runs import STAGES, Case, Run, cases, train
 from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import nn
 
+from cohaudit.audit import options_of
 from cohaudit.config import Config
-from cohaudit.gradients import Measurement, Options, Source, measure
+from cohaudit.gradients import Measurement, Source, measure
 from cohaudit.leave_one_out import Suspicion, suspect_labels
 
 RESULTS = Path(__file__).parent / "results" / "detection.json"
@@ -56,21 +58,10 @@ Row: TypeAlias = dict[str, Any]
 
 def scanned(data: Noisy, model: nn.Module, temperature: float) -> Measurement:
     """Return what a scan measures of a checkpoint."""
-    config = Config()
     names = [str(c) for c in range(data.classes)]
     ids = [str(i) for i in range(len(data.labels))]
     source = Source(lambda i: data.train[list(i)], data.labels.numpy(), ids, names)
-    options = Options(
-        batch_size=config.batch_size,
-        temperature=temperature,
-        sketch_size=config.sketch_size,
-        sketch_memory=config.sketch_memory,
-        feature_size=config.feature_size,
-        class_memory=config.class_memory,
-        certificate_samples=1,
-        certificate_tolerance=config.certificate_tolerance,
-        seed=config.seed,
-    )
+    options = replace(options_of(Config()), temperature=temperature, certificate_samples=1)
     return measure(model, source, options, torch.device("cpu"), lambda done: None)
 
 

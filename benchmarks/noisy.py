@@ -138,7 +138,8 @@ def _trec(folder: Path, seed: int) -> Clean:
     return Clean(x, y, x_test, y_test, len(kinds), {})
 
 
-def _adult(folder: Path, seed: int) -> Clean:
+def adult_rows(folder: Path) -> tuple[Tensor, Tensor]:
+    """Return the rows of Adult, numbers scaled and texts one-hot, [samples, columns], and who earns more."""
     table = pd.read_csv(folder / "adult.csv.gz", skipinitialspace=True)
     labels = table["income"].astype(str).str.contains(">50K").to_numpy().astype(np.int64)
     columns = table.drop(columns=["income", "split"])
@@ -146,8 +147,13 @@ def _adult(folder: Path, seed: int) -> Clean:
     texts = pd.get_dummies(columns.drop(columns=numbers.columns), dtype=float)
     scaled = (numbers - numbers.mean()) / numbers.std()
     x = torch.tensor(np.concatenate([scaled.to_numpy(), texts.to_numpy()], 1), dtype=torch.float32)
+    return x, torch.from_numpy(labels)
+
+
+def _adult(folder: Path, seed: int) -> Clean:
+    x, labels = adult_rows(folder)
     some = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))[:8000]
-    return _split(x[some], torch.from_numpy(labels)[some], 6000, seed)
+    return _split(x[some], labels[some], 6000, seed)
 
 
 SOURCES: dict[str, Callable[[Path, int], Clean]] = {
@@ -162,11 +168,11 @@ SOURCES: dict[str, Callable[[Path, int], Clean]] = {
 """Name → folder and seed → samples."""
 
 
-def _symmetric(clean: Clean, share: float, generator: torch.Generator) -> Tensor:
+def flipped(labels: Tensor, classes: int, share: float, generator: torch.Generator) -> Tensor:
     """Return the labels, a share of them replaced by another class, each equally likely."""
-    wrong = torch.rand(len(clean.truth), generator=generator) < share
-    step = torch.randint(1, clean.classes, (len(clean.truth),), generator=generator)
-    return torch.where(wrong, (clean.truth + step) % clean.classes, clean.truth)
+    wrong = torch.rand(len(labels), generator=generator) < share
+    step = torch.randint(1, classes, (len(labels),), generator=generator)
+    return torch.where(wrong, (labels + step) % classes, labels)
 
 
 def _confused(clean: Clean, share: float, generator: torch.Generator) -> Tensor:
@@ -196,5 +202,8 @@ def noisy(data: str, noise: str, seed: int, folder: Path) -> Noisy:
     else:
         generator = torch.Generator().manual_seed(1000 + seed)
         share = float(noise.split()[0]) / 100
-        labels = (_confused if noise.endswith("by class") else _symmetric)(clean, share, generator)
+        if noise.endswith("by class"):
+            labels = _confused(clean, share, generator)
+        else:
+            labels = flipped(clean.truth, clean.classes, share, generator)
     return Noisy(clean.train, labels, clean.truth, clean.test, clean.test_labels, clean.classes)

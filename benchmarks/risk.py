@@ -65,8 +65,8 @@ def row(member: Member, folder: Path) -> tuple[Row, list[Row]] | None:
     found = suspect_labels_by(views, labels, probability)
     classes = probability.shape[1]
     names = [str(c) for c in range(classes)]
-    sanity = check_sanity(predicted, labels, names, float(kept["loss"].mean()), found.accuracy)
     loss = float(kept["loss"].mean())
+    sanity = check_sanity(predicted, labels, names, loss, found.accuracy)
     gap = predict_gap(labels, predicted, found.cautious, found.expected, loss, len(labels))
     right = _right(member, folder)
     halves = [facts["train_accuracy"] - float(right[part::2].mean()) for part in (0, 1)]

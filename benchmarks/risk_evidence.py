@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
-import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import complexity
@@ -27,9 +26,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from zoo import Member, Pool
 
+from cohaudit.audit import options_of
 from cohaudit.coherence import pairwise_coherence
 from cohaudit.config import Config
-from cohaudit.gradients import Measurement, Options, Source, measure
+from cohaudit.gradients import Measurement, Source, measure
 from cohaudit.gradients.features import Shortener
 from cohaudit.leave_one_out import leave_one_out
 from cohaudit.memorization import neighborhood_support
@@ -46,25 +46,13 @@ def measured(
     model: nn.Module, x: Tensor, y: Tensor, classes: int, temperature: float = 1.0, **more: bool
 ) -> Measurement:
     """Return cohaudit's measurement of a network."""
-    config = Config()
     source = Source(
         load=lambda indices: x[list(indices)],
         labels=y.numpy(),
         ids=[str(i) for i in range(len(y))],
         class_names=[str(c) for c in range(classes)],
     )
-    options = Options(
-        batch_size=config.batch_size,
-        temperature=temperature,
-        sketch_size=config.sketch_size,
-        sketch_memory=config.sketch_memory,
-        feature_size=config.feature_size,
-        class_memory=config.class_memory,
-        certificate_samples=2,
-        certificate_tolerance=config.certificate_tolerance,
-        seed=0,
-        **more,
-    )
+    options = replace(options_of(Config()), temperature=temperature, certificate_samples=2, **more)
     return measure(model, source, options, torch.device("cpu"), lambda _: None)
 
 
@@ -145,12 +133,9 @@ def ours(model: nn.Module, data: Pool) -> tuple[dict[str, float], Arrays]:
         "predicted": found.predicted,
         "probability": found.probability,
         "loss": found.loss,
-        "margin": found.margin,
-        "norms": np.sqrt(found.squared_norms.sum(1)),
         "support": neighborhood_support(found.sketches, k, k).support,
         "hot support": neighborhood_support(hot.sketches, k, k).support,
         "layers": np.array([view.layer for view in found.views]),
-        "averaged": np.array([view.averaged for view in found.views]),
     }
     shorten = Shortener(SHORT, 0)
     assert found.jacobian_sketches is not None
@@ -215,11 +200,7 @@ def main() -> int:
     parser.add_argument("--weightwatcher", action="store_true", help="what WeightWatcher measures, instead")
     args = parser.parse_args()
     tasks = [(args.weightwatcher, member, args.data_dir) for member in zoo.members()]
-    failures = []
-    with multiprocessing.get_context("spawn").Pool(args.processes) as workers:
-        for done, failure in enumerate(workers.imap_unordered(_gather, tasks), 1):
-            print(f"\r{done}/{len(tasks)}", end="", file=sys.stderr, flush=True)
-            failures += [failure] if failure else []
+    failures = zoo.in_processes(_gather, tasks, args.processes)
     print(*sorted(failures), sep="\n")
     return int(bool(failures))
 

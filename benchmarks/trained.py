@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from models import TextLSTM, TransformerBlock, mlp, resnet18
+from noisy import flipped
 from safetensors.torch import load_file, save_file
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
@@ -153,9 +154,8 @@ NETWORKS: dict[str, Network] = {
 def _flip(labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
     """Return the labels with a share of them replaced by another class, and which."""
     generator = torch.Generator().manual_seed(1)
-    wrong = torch.rand(len(labels), generator=generator) < FLIPPED
-    step = torch.randint(1, classes, (len(labels),), generator=generator)
-    return torch.where(wrong, (labels + step) % classes, labels), wrong
+    given = flipped(labels, classes, FLIPPED, generator)
+    return given, given != labels
 
 
 def trained(name: str, folder: Path) -> Trained:

@@ -19,6 +19,7 @@ from typing import Any
 import matplotlib as mpl
 import torch
 from matplotlib import pyplot as plt
+from noisy import flipped
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -41,9 +42,8 @@ def run(noise: float, method: str) -> list[Row]:
     order = torch.randperm(len(found.target), generator=torch.Generator().manual_seed(0))
     x, truth = torch.tensor(found.data / 16, dtype=torch.float32)[order], torch.tensor(found.target)[order]
     generator = torch.Generator().manual_seed(1)
-    wrong = torch.rand(TRAIN, generator=generator) < noise
-    step = torch.randint(1, 10, (TRAIN,), generator=generator)
-    labels = torch.where(wrong, (truth[:TRAIN] + step) % 10, truth[:TRAIN])
+    labels = flipped(truth[:TRAIN], 10, noise, generator)
+    wrong = labels != truth[:TRAIN]
     torch.manual_seed(0)
     model = nn.Sequential(
         *(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, 10))

@@ -18,13 +18,15 @@ import random
 import sys
 import time
 import zlib
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
-import pandas as pd
 import torch
+from noisy import adult_rows, flipped
 from safetensors.torch import load_file, save_file
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
@@ -166,6 +168,7 @@ def walk(family: Family) -> list[Member]:
     while True:
         chance.shuffle(steps)
         start = {factor: chance.choice(levels) for factor, levels in FACTORS.items()}
+        # the levels of a factor have its type, which a table of all factors cannot say
         members = [Member(family.name, **start)]  # type: ignore[arg-type]
         for factor in steps:
             others = [level for level in FACTORS[factor] if level != getattr(members[-1], factor)]
@@ -207,13 +210,7 @@ def pool(data: str, folder: Path) -> Pool:
         x = torch.tensor(found.data / 16, dtype=torch.float32).reshape(-1, 1, 8, 8)
         return _parted(x, torch.tensor(found.target).long(), 1200)
     if data == "adult":
-        table = pd.read_csv(folder / "adult.csv.gz", skipinitialspace=True)
-        y = torch.from_numpy(table["income"].astype(str).str.contains(">50K").to_numpy().astype(np.int64))
-        columns = table.drop(columns=["income", "split"])
-        numbers = columns.select_dtypes("number").astype(float)
-        texts = pd.get_dummies(columns.drop(columns=numbers.columns), dtype=float)
-        scaled = (numbers - numbers.mean()) / numbers.std()
-        x = torch.tensor(np.concatenate([scaled.to_numpy(), texts.to_numpy()], 1), dtype=torch.float32)
+        x, y = adult_rows(folder)
         return _parted(x, y, POOL)
     with np.load(folder / {"fashion": "fashion_mnist.npz", "cifar": "cifar10_20k.npz"}[data]) as arrays:
         parts = [
@@ -242,9 +239,7 @@ def given(member: Member, folder: Path) -> Pool:
     whole = pool(family_of(member).data, folder)
     count = family_of(member).samples[member.samples]
     generator = torch.Generator().manual_seed(1)
-    wrong = torch.rand(len(whole.labels), generator=generator) < member.noise
-    step = torch.randint(1, whole.classes, (len(whole.labels),), generator=generator)
-    labels = torch.where(wrong, (whole.labels + step) % whole.classes, whole.labels)
+    labels = flipped(whole.labels, whole.classes, member.noise, generator)
     return replace(whole, train=whole.train[:count], labels=labels[:count])
 
 
@@ -340,6 +335,25 @@ def _make(task: tuple[Member, Path]) -> str:
     return ""
 
 
+Task = TypeVar("Task")
+
+
+def in_processes(work: Callable[[Task], str], tasks: Sequence[Task], processes: int) -> list[str]:
+    """Do the tasks in several processes, count them on standard error, and return what went wrong.
+
+    Args:
+        work: What to do with one; returns an error in words, or nothing.
+        tasks: All of them.
+        processes: So many at a time.
+    """
+    failures = []
+    with multiprocessing.get_context("spawn").Pool(processes) as workers:
+        for done, failure in enumerate(workers.imap_unordered(work, tasks), 1):
+            print(f"\r{done}/{len(tasks)}", end="", file=sys.stderr, flush=True)
+            failures += [failure] if failure else []
+    return failures
+
+
 def main() -> int:
     """Train what is missing; 1 where data is."""
     parser = argparse.ArgumentParser(
@@ -358,13 +372,7 @@ def main() -> int:
     ]
     # the largest first, so that none is waited for in the end
     chosen.sort(key=lambda m: m.epochs * family_of(m).samples[m.samples], reverse=True)
-    failures = []
-    with multiprocessing.get_context("spawn").Pool(args.processes) as workers:
-        for done, failure in enumerate(
-            workers.imap_unordered(_make, [(m, args.data_dir) for m in chosen]), 1
-        ):
-            print(f"\r{done}/{len(chosen)}", end="", file=sys.stderr)
-            failures += [failure] if failure else []
+    failures = in_processes(_make, [(member, args.data_dir) for member in chosen], args.processes)
     print(*sorted(failures), sep="\n")
     return int(bool(failures))
 
