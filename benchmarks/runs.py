@@ -204,7 +204,7 @@ def train(case: Case, folder: Path) -> None:
     epochs: dict[str, int] = {}
     bound = INTERPOLATED * _fittable(data)
     while len(states) < epochs.get("over-trained", recipe.epochs):
-        _epoch(model, optimizer, data.train, data.labels, recipe.batch)
+        train_epoch(model, optimizer, data.train, data.labels, recipe.batch)
         states.append({name: value.clone() for name, value in model.state_dict().items()})
         given = _logits(model, data.train)
         logits.append(given.half().numpy())
@@ -245,7 +245,7 @@ def _out_of_fold(case: Case, data: Noisy, recipe: Recipe, epochs: int) -> NDArra
         model = recipe.build(data)
         optimizer = recipe.optimizer(model)
         for _ in range(epochs):
-            _epoch(model, optimizer, data.train[rest], data.labels[rest], recipe.batch)
+            train_epoch(model, optimizer, data.train[rest], data.labels[rest], recipe.batch)
         found[held] = F.softmax(_logits(model, data.train[held]), 1)
     return found.numpy()
 
@@ -257,7 +257,7 @@ def fit(model: nn.Module, recipe: Recipe, inputs: Tensor, labels: Tensor, share:
     """
     optimizer = recipe.optimizer(model)
     for epoch in range(1, recipe.epochs + 1):
-        _epoch(model, optimizer, inputs, labels, recipe.batch)
+        train_epoch(model, optimizer, inputs, labels, recipe.batch)
         if accuracy(model, inputs, labels) >= share:
             return epoch
     return recipe.epochs
@@ -268,9 +268,10 @@ def accuracy(model: nn.Module, inputs: Tensor, labels: Tensor) -> float:
     return (_logits(model, inputs).argmax(1) == labels).double().mean().item()
 
 
-def _epoch(
+def train_epoch(
     model: nn.Module, optimizer: torch.optim.Optimizer, inputs: Tensor, labels: Tensor, size: int
 ) -> None:
+    """Train for one pass over the samples, in a random order; the network is left in eval mode."""
     model.train()
     for batch in torch.randperm(len(labels)).split(size):
         if len(batch) == 1:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -25,21 +25,23 @@ from cohaudit.checkpoint import load_checkpoint
 from cohaudit.coherence import Resampling
 from cohaudit.config import Config
 from cohaudit.data import LabeledDataset, as_dataset, open_dataset
-from cohaudit.drivers import find_drivers
 from cohaudit.earlier import Asked, Open, ask, given_in_memory
 from cohaudit.errors import ModelError
+from cohaudit.evidence import gather_evidence, previews_of, suppress
+from cohaudit.further import Scanned, asked_for, run_further_audits
 from cohaudit.gates import gate_results, refuse_unknown_names
 from cohaudit.gradients import Measurement, Options, Source, measure
 from cohaudit.holdout import Trained, check_fit, measure_holdout, not_used, open_holdout, told_unused
-from cohaudit.judgment import NO_HOLDOUT, Judgment, Pairs, Scope, compare, judge
-from cohaudit.kinds import REVIEWED
+from cohaudit.inspection import memory_of
+from cohaudit.judgment import NO_HOLDOUT, Scope, compare, judge
 from cohaudit.model import build_model, check_ready, load_weights, resolve_device
 from cohaudit.progress import Progress, SilentProgress
-from cohaudit.results import Audit, Evidence, Holdout, Neighbor, Preview, Skipped, Subject
+from cohaudit.results import Audit, Holdout, Skipped, Subject
 from cohaudit.sanity import is_skilled
 from cohaudit.settings_used import refuse_meaningless, used_settings
 from cohaudit.subsample import choose_samples
-from cohaudit.suppressions import Suppression, active, match, read_suppressions, told_suppressed
+from cohaudit.suppressions import Suppression, active, match, read_suppressions
+from cohaudit.theory import Memory
 
 Integers = NDArray[np.int64]
 ROOT = "(model)"
@@ -76,7 +78,7 @@ def scan_checkpoint(
     with stages("open the data"):
         dataset = open_dataset(config)
         holdout = open_holdout(config.holdout, dataset, config)
-    about = _About(loaded.path, loaded.sha256, loaded.format, config.model)
+    about = _About(loaded.path, loaded.sha256, loaded.format, config.model, memory_of(loaded))
     return _audit(model, dataset, holdout, before, config, device, about, stages, entries)
 
 
@@ -133,15 +135,20 @@ def scan(
     before = given_in_memory(model, earlier)
     parameter = next(model.parameters(), None)
     device = torch.device("cpu") if parameter is None else parameter.device
-    about = _About("(in memory)", "", "(in memory)", type(model).__qualname__)
+    memory = Skipped("memory", "a model in memory comes without its optimizer's state")
+    about = _About("(in memory)", "", "(in memory)", type(model).__qualname__, memory)
     return _audit(model, opened, held_out, before, config, device, about, stages, entries)
 
 
+@dataclass(frozen=True)
 class _About:
-    """Where the model came from, in words for the report."""
+    """Where the model came from, in words for the report, and what came with it."""
 
-    def __init__(self, checkpoint: str, sha256: str, file_format: str, model: str) -> None:
-        self.checkpoint, self.sha256, self.file_format, self.model = checkpoint, sha256, file_format, model
+    checkpoint: str
+    sha256: str
+    file_format: str
+    model: str
+    memory: Memory | Skipped
 
 
 class _Stages:
@@ -170,6 +177,7 @@ def _audit(
     stages: _Stages,
     entries: Sequence[Suppression],
 ) -> Audit:
+    asked_for(config.audits)
     refuse_unknown_names(config, _layer_names(model), dataset.class_names)
     options, chosen = options_of(config), choose_samples(dataset.labels, config.limit, config.seed)
     source = Source(
@@ -208,9 +216,12 @@ def _audit(
         hashed = range(len(chosen)) if active(entries, today) else judged.neighbors
         hashes = {i: dataset.content_hash(int(chosen[i])) for i in hashed}
         found = match(entries, hashes, judged.samples["label"].tolist(), today)
-        judged, suppressed = _suppress(judged, found.samples)
-        evidence = _evidence(judged.neighbors, source, hashes)
-        previews = _previews(evidence, source, dataset, chosen)
+        judged, suppressed = suppress(judged, found.samples)
+        evidence = gather_evidence(judged.neighbors, source, hashes)
+        previews = previews_of(evidence, source, dataset, chosen)
+    scanned = Scanned(model, source, measured, judged, config, options, device, about.memory)
+    with eval_mode(model):
+        theory = run_further_audits(scanned, stages)
     audit = Audit(
         version=__version__,
         subject=_subject(dataset, len(chosen), measured, about, asked),
@@ -228,6 +239,7 @@ def _audit(
         suppressed=suppressed,
         previews=previews,
         risk=judged.risk,
+        theory=theory,
         certificate=measured.certificate,
         skipped=(
             *(*_left_out(chosen, dataset), *not_used(held_out, holdout, judged.risk)),
@@ -308,53 +320,3 @@ def _subject(
 def _reviewed(config: Config) -> Sequence[Suppression]:
     """Return the suppressions, before anything expensive happens: the file is written by hand."""
     return read_suppressions(config.base / config.suppressions) if config.suppressions else ()
-
-
-def _suppress(
-    judged: Judgment, cleared: Mapping[int, Suppression]
-) -> tuple[Judgment, tuple[Suppression, ...]]:
-    """Take out of the suspects those that a person found to be right; their suspicion stays as measured."""
-    taken = {i: cleared[i] for i in judged.neighbors if i in cleared}
-    table = judged.samples
-    suspect = table["suspect"].to_numpy(copy=True)
-    suspect[list(taken)] = False
-    kind, certainty = table["kind"].to_numpy(copy=True), table["certainty"].to_numpy(copy=True)
-    kind[list(taken)], certainty[list(taken)] = REVIEWED, 1.0
-    left = table["label"][suspect].value_counts()
-    suppressed = tuple(replace(entry, id=str(table["id"].iat[i])) for i, entry in taken.items())
-    told = filter(None, [told_suppressed(suppressed)])
-    risk = judged.risk
-    if judged.facts is not None and not isinstance(risk, Skipped):
-        risk = replace(risk, drivers=find_drivers(replace(judged.facts, suspect=suspect)))
-    remaining = replace(
-        judged,
-        notices=(*judged.notices, *told),
-        samples=table.assign(suspect=suspect, kind=kind, certainty=certainty),
-        classes=tuple(replace(one, suspects=int(left.get(one.name, 0))) for one in judged.classes),
-        neighbors={i: pairs for i, pairs in judged.neighbors.items() if i not in taken},
-        risk=risk,
-    )
-    return remaining, suppressed
-
-
-def _evidence(
-    neighbors: Mapping[int, tuple[Pairs, Pairs]], source: Source, hashes: Mapping[int, str]
-) -> tuple[Evidence, ...]:
-    def named(pairs: Pairs) -> tuple[Neighbor, ...]:
-        return tuple(
-            Neighbor(source.ids[j], source.class_names[source.labels[j]], cosine, twice)
-            for j, cosine, twice in pairs
-        )
-
-    return tuple(
-        Evidence(source.ids[i], named(supporters), named(opponents), hashes[i])
-        for i, (supporters, opponents) in neighbors.items()
-    )
-
-
-def _previews(
-    evidence: Sequence[Evidence], source: Source, dataset: LabeledDataset, chosen: Integers
-) -> dict[str, Preview]:
-    position = {sample: int(chosen[i]) for i, sample in enumerate(source.ids)}
-    named = {e.id for e in evidence} | {n.id for e in evidence for n in (*e.supporters, *e.opponents)}
-    return {sample: dataset.preview(position[sample]) for sample in sorted(named, key=position.__getitem__)}

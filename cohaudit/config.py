@@ -137,6 +137,11 @@ class Config:
         "Coverage of the confidence intervals of coherences; that of the gap is 0.8.",
         Interval(0, 1, open=True),
     )
+    audits: tuple[str, ...] = _measure(
+        (),
+        "Further audits, separated by commas; all, or none (default: those that take no pass over the data "
+        "of their own).",
+    )
     certificate_samples: int = _measure(
         8, "Samples computed again, one at a time, by plain autograd.", Interval(1)
     )

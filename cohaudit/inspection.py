@@ -11,6 +11,8 @@ from torch import Tensor
 
 from cohaudit.checkpoint import Checkpoint
 from cohaudit.optimizer_memory import BUFFERS, Moments, moments_by_name, temporal_coherence
+from cohaudit.theory import LayerSteadiness, Memory
+from cohaudit.verdict import Skipped
 
 LARGEST_SIDE = 8192
 """Matrices with a shorter side beyond this are too large for exact singular values in seconds."""
@@ -44,17 +46,6 @@ class TensorFacts:
 
 
 @dataclass(frozen=True)
-class LayerMemory:
-    """One layer's gradients over time, by the optimizer's memory."""
-
-    layer: str
-    coherence: float
-    """About 0 (noise) to 1 (a gradient that never changes)."""
-    steps: int
-    """Of the optimizer."""
-
-
-@dataclass(frozen=True)
 class Inspection:
     """What was found in a checkpoint."""
 
@@ -64,7 +55,7 @@ class Inspection:
     optimizer: str
     """Which optimizer's memory it holds, in words; empty for none."""
     tensors: tuple[TensorFacts, ...]
-    layers: tuple[LayerMemory, ...]
+    layers: tuple[LayerSteadiness, ...]
     """In the order of the state dict; those whose coherence can be told."""
     coherence: float | None
     """Of all parameters together."""
@@ -98,6 +89,20 @@ def inspect(checkpoint: Checkpoint) -> Inspection:
         coherence=whole,
         findings=(*_about_tensors(facts), *_about_memory(kind, layers, whole)),
     )
+
+
+def memory_of(checkpoint: Checkpoint) -> Memory | Skipped:
+    """Return what the optimizer's state in a checkpoint tells of the gradients over time.
+
+    Args:
+        checkpoint: As read; its tensors are not looked at but for their names and shapes.
+    """
+    moments = moments_by_name(checkpoint.optimizer, checkpoint.tensors) if checkpoint.optimizer else {}
+    kind, layers, whole = _kind(moments), tuple(_layers(moments)), temporal_coherence(list(moments.values()))
+    advice = " ".join(_about_memory(kind, layers, whole))
+    if whole is None or not math.isfinite(whole):
+        return Skipped("memory", advice)
+    return Memory(kind, whole, layers, advice)
 
 
 def _first_names(tensors: Mapping[str, Tensor]) -> dict[str, str]:
@@ -141,14 +146,14 @@ def _facts(
     )
 
 
-def _layers(moments: Mapping[str, Moments]) -> Iterator[LayerMemory]:
+def _layers(moments: Mapping[str, Moments]) -> Iterator[LayerSteadiness]:
     parts: dict[str, list[Moments]] = {}
     for name, one in moments.items():
         parts.setdefault(name.rpartition(".")[0] or name, []).append(one)
     for layer, own in parts.items():
         coherence = _finite(temporal_coherence(own))
         if coherence is not None:
-            yield LayerMemory(layer, coherence, max(one.steps for one in own))
+            yield LayerSteadiness(layer, coherence, max(one.steps for one in own))
 
 
 def _finite(value: float | None) -> float | None:
@@ -189,7 +194,7 @@ def _about_tensors(facts: Sequence[TensorFacts]) -> Iterator[str]:
         )
 
 
-def _about_memory(kind: str, layers: Sequence[LayerMemory], whole: float | None) -> Iterator[str]:
+def _about_memory(kind: str, layers: Sequence[LayerSteadiness], whole: float | None) -> Iterator[str]:
     if not kind:
         yield (
             "It holds no optimizer's state: how steady the gradients were is told by a training checkpoint "
@@ -212,6 +217,6 @@ def _about_memory(kind: str, layers: Sequence[LayerMemory], whole: float | None)
     if len(layers) > 1 and max(one.coherence for one in layers) > MOSTLY_NOISE:
         low, high = (choose(layers, key=lambda one: one.coherence) for choose in (min, max))
         yield (
-            f"It is steadiest in {high.layer} ({high.coherence:.1%}), "
-            f"least in {low.layer} ({low.coherence:.1%})."
+            f"It is steadiest in {high.name} ({high.coherence:.1%}), "
+            f"least in {low.name} ({low.coherence:.1%})."
         )

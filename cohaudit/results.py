@@ -14,6 +14,7 @@ from typing import Literal
 import pandas as pd
 
 from cohaudit.suppressions import Suppression
+from cohaudit.theory import Theory
 from cohaudit.verdict import LEVELS as LEVELS
 from cohaudit.verdict import Driver as Driver
 from cohaudit.verdict import Estimate as Estimate
@@ -24,7 +25,7 @@ from cohaudit.verdict import RiskTerm as RiskTerm
 from cohaudit.verdict import Skipped as Skipped
 from cohaudit.verdict import told_points as told_points
 
-SCHEMA_VERSION = "2.0"
+SCHEMA_VERSION = "3.0"
 
 SAMPLE_COLUMNS: tuple[str, ...] = (
     "id",
@@ -288,6 +289,8 @@ class Audit:
     """Sample id → what to show, for every sample that `evidence` names."""
     risk: Risk | Skipped
     """Skipped when the model is not auditable: no verdict."""
+    theory: Theory
+    """The further audits, each on one claim of the theory."""
     certificate: Certificate
     skipped: tuple[Skipped, ...]
     """Everything that was left out, with the reason."""

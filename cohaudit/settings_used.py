@@ -36,6 +36,7 @@ MEASUREMENT_KEYS = (
     "suppressions",
     "evidence",
     "gallery",
+    "audits",
     "certificate_samples",
     "certificate_tolerance",
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import IO
 
@@ -72,6 +73,7 @@ def summary(audit: Audit, files: Sequence[Path], notes: Sequence[str] = ()) -> G
         *(_notice(notice) for notice in audit.notices),
         "",
         *(_findings(audit) if audit.sanity.auditable else []),
+        *_theory(audit),
         _certificate(audit),
         *_skipped(audit),
         *_gates(audit),
@@ -208,6 +210,12 @@ def _suppressed(audit: Audit) -> list[RenderableType]:
         texts = (entry.id, entry.label, entry.reviewer, entry.reason, entry.expires or "for good")
         table.add_row(*map(_cell, texts))
     return [_with_rest(table, len(audit.suppressed) - MOST_SUSPECTS)]
+
+
+def _theory(audit: Audit) -> list[Text]:
+    """Name the further audits that were run."""
+    names = [f.name for f in fields(audit.theory) if not isinstance(getattr(audit.theory, f.name), Skipped)]
+    return [_line("Further audits, in the report", names)] if names else []
 
 
 def _certificate(audit: Audit) -> Text:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import io
 from typing import Literal
@@ -11,7 +12,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from cohaudit import results
+from cohaudit import results, theory
 from cohaudit.suppressions import Suppression
 
 HOSTILE = (
@@ -74,6 +75,7 @@ def make_audit(
         suppressed=_suppressed(table, class_names, suppressed),
         previews=_previews(rng, found, kind, image_side, hostile),
         risk=_risk(holdout) if auditable else results.Skipped("risk", "the model is not auditable"),
+        theory=_theory(rng, layers, hostile) if auditable else _no_theory(),
         certificate=_certificate(),
         skipped=(results.Skipped("layer embed", "its weights are frozen"),) if layers > 2 else (),
         gates=gates,
@@ -317,3 +319,31 @@ def _certificate() -> results.Certificate:
         results.Check("mean of ⟨g_i, μ⟩ against ‖μ‖²", "body.2.fc", 8.4e-6, 1e-3),
     )
     return results.Certificate(8, checks, 0.9987)
+
+
+def _theory(rng: np.random.Generator, layers: int, hostile: bool) -> theory.Theory:
+    names = _names(layers, "body.{}.fc", hostile)
+    ratios = np.exp(rng.normal(-3, 1, layers)).tolist()
+    told = [results.Estimate(r, r / 2, r * 2) for r in ratios]
+    return theory.Theory(
+        depth=theory.DepthTrend(
+            layers=tuple(
+                theory.LayerRatio(name, one, one.value / before.value)
+                for name, one, before in zip(names, told, [told[0], *told], strict=False)
+            ),
+            orthogonal=0.004,
+            slope=results.Estimate(0.3, 0.1, 0.5),
+            advice="The coherent share rises with depth: nothing to do.",
+        ),
+        memory=theory.Memory(
+            optimizer="two moments (Adam, AdamW)",
+            coherence=0.125,
+            layers=tuple(theory.LayerSteadiness(name, 0.25, 100) for name in names),
+            advice="12.5% of the gradients' energy was one steady direction: nothing to do.",
+        ),
+    )
+
+
+def _no_theory() -> theory.Theory:
+    names = (field.name for field in dataclasses.fields(theory.Theory))
+    return theory.Theory(**{name: results.Skipped(name, "the model is not auditable") for name in names})

@@ -33,11 +33,11 @@ READS_RESULTS_ONLY = (
 PURE = (
     *("cohaudit.class_noise", "cohaudit.coherence", "cohaudit.duplicates", "cohaudit.kinds"),
     *("cohaudit.label_noise", "cohaudit.leave_one_out", "cohaudit.memorization", "cohaudit.neighbors"),
-    *("cohaudit.drivers", "cohaudit.risk", "cohaudit.sanity"),
+    *("cohaudit.depth", "cohaudit.drivers", "cohaudit.risk", "cohaudit.sanity"),
 )
 PURE_MAY_IMPORT = {
     *("cohaudit.class_noise", "cohaudit.config", "cohaudit.errors", "cohaudit.label_noise"),
-    *("cohaudit.neighbors", "cohaudit.results", "cohaudit.verdict"),
+    *("cohaudit.neighbors", "cohaudit.results", "cohaudit.theory", "cohaudit.verdict"),
     *("numpy", "pandas", "torch"),
     *("__future__", "collections", "dataclasses", "functools", "itertools", "math", "typing"),
 }

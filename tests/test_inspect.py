@@ -120,7 +120,7 @@ def test_the_same_batch_at_every_step_is_steady(tmp_path: Path) -> None:
     assert found.optimizer == "two moments (Adam, AdamW)"
     assert found.coherence is not None
     assert found.coherence > 0.6
-    assert [one.layer for one in found.layers] == ["0", "1", "3", "4"]
+    assert [one.name for one in found.layers] == ["0", "1", "3", "4"]
     assert any(
         "of the gradients' energy over the last steps was one steady direction" in f for f in found.findings
     )

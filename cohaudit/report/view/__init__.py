@@ -16,6 +16,7 @@ from cohaudit.report.view._method import (
     build_skipped,
     build_timings,
 )
+from cohaudit.report.view._theory import Section, build_theory
 from cohaudit.report.view._verdict import Verdict, build_verdict
 from cohaudit.results import Audit
 
@@ -34,6 +35,7 @@ class Page:
     depth: Depth
     classes: Classes
     gallery: Gallery
+    theory: tuple[Section, ...]
     method: Method
     certificate: Certificate
     skipped: tuple[tuple[Text, str], ...]
@@ -57,6 +59,7 @@ def build_page(audit: Audit) -> Page:
         depth=build_depth(audit),
         classes=build_classes(audit),
         gallery=build_gallery(audit),
+        theory=build_theory(audit),
         method=build_method(audit),
         certificate=build_certificate(audit),
         skipped=build_skipped(audit),

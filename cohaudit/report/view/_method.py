@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import dataclass
 
 from cohaudit.config import KEYS
 from cohaudit.report._words import Text, number, percent, plural, prose, seconds, text
 from cohaudit.report.view._definitions import Definition, definitions
-from cohaudit.results import Audit, Check
+from cohaudit.results import Audit, Check, Skipped
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,9 @@ def _check(check: Check) -> CheckRow:
 
 def build_skipped(audit: Audit) -> tuple[tuple[Text, str], ...]:
     """Name what was left out, each with its reason."""
-    return tuple((text(skipped.name, 72), prose(skipped.reason)) for skipped in audit.skipped)
+    further = (getattr(audit.theory, field.name) for field in dataclasses.fields(audit.theory))
+    audits = (Skipped(f"audit {one.name}", one.reason) for one in further if isinstance(one, Skipped))
+    return tuple((text(one.name, 72), prose(one.reason)) for one in (*audit.skipped, *audits))
 
 
 def build_timings(audit: Audit) -> tuple[tuple[str, str], ...]:
