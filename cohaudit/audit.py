@@ -6,7 +6,6 @@ sees the model and no threshold, the second sees arrays and no model.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -24,26 +23,41 @@ from cohaudit._version import __version__
 from cohaudit.checkpoint import load_checkpoint
 from cohaudit.coherence import Resampling
 from cohaudit.config import Config
+from cohaudit.course import Follower, Named
 from cohaudit.data import LabeledDataset, as_dataset, open_dataset
 from cohaudit.earlier import Asked, Open, ask, given_in_memory
 from cohaudit.errors import ModelError
 from cohaudit.evidence import gather_evidence, previews_of, suppress
-from cohaudit.further import Scanned, asked_for, run_further_audits
+from cohaudit.further import OVER_TIME, Scanned, asked_for, run_further_audits
 from cohaudit.gates import gate_results, refuse_unknown_names
 from cohaudit.gradients import Measurement, Options, Source, measure
-from cohaudit.holdout import Trained, check_fit, measure_holdout, not_used, open_holdout, told_unused
+from cohaudit.holdout import (
+    NewSamples,
+    Trained,
+    check_fit,
+    measure_holdout,
+    new_samples,
+    not_used,
+    open_holdout,
+    told_unused,
+)
 from cohaudit.inspection import memory_of
 from cohaudit.judgment import NO_HOLDOUT, Scope, compare, judge
 from cohaudit.model import build_model, check_ready, load_weights, resolve_device
-from cohaudit.progress import Progress, SilentProgress
+from cohaudit.optimizer_memory import Pace, pace_of
+from cohaudit.pace import read_schedule
+from cohaudit.progress import Progress, SilentProgress, Stages
 from cohaudit.results import Audit, Holdout, Skipped, Subject
 from cohaudit.sanity import is_skilled
 from cohaudit.settings_used import refuse_meaningless, used_settings
+from cohaudit.snapshots import Shelf
 from cohaudit.subsample import choose_samples
 from cohaudit.suppressions import Suppression, active, match, read_suppressions
 from cohaudit.theory import Memory
 
 Integers = NDArray[np.int64]
+SNAPSHOTS = "snapshots"
+"""Folder, in that of the report, of what was measured of the checkpoints of a training."""
 ROOT = "(model)"
 """What the model itself is called as a layer."""
 
@@ -67,7 +81,7 @@ def scan_checkpoint(
     """
     device = resolve_device(config.device)
     entries = _reviewed(config)
-    stages = _Stages(progress)
+    stages = Stages(progress)
     with stages("open the checkpoint"):
         loaded = load_checkpoint(checkpoint, weights=config.weights, trust=config.trust_checkpoint)
         model = build_model(config.model, config.model_args, config.base)
@@ -78,7 +92,15 @@ def scan_checkpoint(
     with stages("open the data"):
         dataset = open_dataset(config)
         holdout = open_holdout(config.holdout, dataset, config)
-    about = _About(loaded.path, loaded.sha256, loaded.format, config.model, memory_of(loaded))
+    about = _About(
+        loaded.path,
+        loaded.sha256,
+        loaded.format,
+        config.model,
+        memory_of(loaded),
+        pace_of(loaded.optimizer),
+        config.base / config.out / SNAPSHOTS,
+    )
     return _audit(model, dataset, holdout, before, config, device, about, stages, entries)
 
 
@@ -127,7 +149,7 @@ def scan(
     if class_names is not None:
         config = config.updated({"class_names": tuple(class_names)})
     entries = _reviewed(config)
-    stages = _Stages(progress or SilentProgress())
+    stages = Stages(progress or SilentProgress())
     with stages("open the data"):
         opened = as_dataset(dataset, config)
         held_out = open_holdout(holdout, opened, config)
@@ -136,7 +158,7 @@ def scan(
     parameter = next(model.parameters(), None)
     device = torch.device("cpu") if parameter is None else parameter.device
     memory = Skipped("memory", "a model in memory comes without its optimizer's state")
-    about = _About("(in memory)", "", "(in memory)", type(model).__qualname__, memory)
+    about = _About("(in memory)", "", "(in memory)", type(model).__qualname__, memory, Pace(), None)
     return _audit(model, opened, held_out, before, config, device, about, stages, entries)
 
 
@@ -149,21 +171,9 @@ class _About:
     file_format: str
     model: str
     memory: Memory | Skipped
-
-
-class _Stages:
-    """Announces the stages of an audit and keeps the time each one took."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self.timings: dict[str, float] = {}
-
-    @contextmanager
-    def __call__(self, name: str, total: int | None = None) -> Iterator[Any]:
-        start = time.perf_counter()
-        with self._progress.stage(name, total) as advance:
-            yield advance
-        self.timings[name] = time.perf_counter() - start
+    pace: Pace
+    snapshots: Path | None
+    """Folder of what was measured of checkpoints; None keeps nothing."""
 
 
 def _audit(
@@ -174,10 +184,10 @@ def _audit(
     config: Config,
     device: torch.device,
     about: _About,
-    stages: _Stages,
+    stages: Stages,
     entries: Sequence[Suppression],
 ) -> Audit:
-    asked_for(config.audits)
+    wanted, schedule = asked_for(config.audits), read_schedule(config.lr, config.steps_per_epoch, config.base)
     refuse_unknown_names(config, _layer_names(model), dataset.class_names)
     options, chosen = options_of(config), choose_samples(dataset.labels, config.limit, config.seed)
     source = Source(
@@ -186,25 +196,27 @@ def _audit(
         ids=[dataset.ids[i] for i in chosen],
         class_names=dataset.class_names,
     )
-    asked = Asked()
-    if earlier:
-        count = len(earlier) * len(chosen)
-        with stages("ask the earlier checkpoints", count) as advance, eval_mode(model):
-            asked = ask(model, earlier, source, config.batch_size, device, advance)
+    new: NewSamples | Skipped = NO_HOLDOUT
     if holdout is not None:
         with eval_mode(model):
             check_fit(model, holdout, config, device)
+        new = new_samples(holdout, dataset, config)
+    unseen = new.source if isinstance(new, NewSamples) else None
+    shelf = Shelf(about.snapshots, [data.fingerprint for data in (dataset, holdout) if data], config)
+    follower = Follower(model, source, unseen, options, device, len(dataset), shelf)
+    asked, taken = Asked(), list[Named]()
+    if earlier:
+        count = len(earlier) * len(chosen)
+        with stages("ask the earlier checkpoints", count) as advance, eval_mode(model):
+            if wanted & OVER_TIME:
+                asked, taken = follower.earlier(earlier, advance)
+            else:
+                asked = ask(model, earlier, source, config.batch_size, device, advance)
     with stages("measure the gradients", len(chosen)) as advance, eval_mode(model):
         measured = measure(model, source, options, device, advance)
-    held_out: Holdout | Skipped = NO_HOLDOUT
-    if holdout is not None and is_skilled(measured.predicted, source.labels, len(source.class_names)):
-        with (
-            stages("measure the holdout", min(len(holdout), config.limit or len(holdout))) as advance,
-            eval_mode(model),
-        ):
-            accuracy = float(np.mean(measured.predicted == source.labels))
-            trained = Trained(measured, accuracy, options)
-            held_out = measure_holdout(model, holdout, dataset, trained, config, device, advance)
+        if taken:
+            taken.append((about.checkpoint, follower.of(measured, about.sha256, about.pace)))
+    held_out = _held_out(model, holdout, new, measured, source, options, device, stages)
     scope = Scope(_representation(measured), len(dataset))
     with stages("compare the samples"):
         compared = compare(measured, config, scope)
@@ -219,7 +231,9 @@ def _audit(
         judged, suppressed = suppress(judged, found.samples)
         evidence = gather_evidence(judged.neighbors, source, hashes)
         previews = previews_of(evidence, source, dataset, chosen)
-    scanned = Scanned(model, source, measured, judged, config, options, device, about.memory)
+    scanned = Scanned(
+        model, source, measured, judged, config, options, device, about.memory, taken, schedule, len(dataset)
+    )
     with eval_mode(model):
         theory = run_further_audits(scanned, stages)
     audit = Audit(
@@ -249,6 +263,26 @@ def _audit(
         timings=stages.timings,
     )
     return replace(audit, gates=tuple(gate_results(config, audit)))
+
+
+def _held_out(
+    model: nn.Module,
+    holdout: LabeledDataset | None,
+    new: NewSamples | Skipped,
+    measured: Measurement,
+    source: Source,
+    options: Options,
+    device: torch.device,
+    stages: Stages,
+) -> Holdout | Skipped:
+    """Measure the holdout, where there is one and the model can be judged at all."""
+    if holdout is None or not is_skilled(measured.predicted, source.labels, len(source.class_names)):
+        return NO_HOLDOUT
+    if isinstance(new, Skipped):
+        return new
+    trained = Trained(measured, float(np.mean(measured.predicted == source.labels)), options)
+    with stages("measure the holdout", len(new.source.labels)) as advance, eval_mode(model):
+        return measure_holdout(model, holdout, new, trained, device, advance)
 
 
 def _left_out(chosen: Integers, dataset: LabeledDataset) -> tuple[Skipped, ...]:

@@ -137,6 +137,14 @@ class Config:
         "Coverage of the confidence intervals of coherences; that of the gap is 0.8.",
         Interval(0, 1, open=True),
     )
+    lr: str = _measure(
+        "",
+        "Learning rate of the training, or a CSV file with the columns step and lr, for the stability bound "
+        "(default: as the checkpoints say).",
+    )
+    steps_per_epoch: int = _measure(
+        0, "Gradient steps per epoch, where checkpoints are numbered by epoch (0: not told).", Interval(0)
+    )
     audits: tuple[str, ...] = _measure(
         (),
         "Further audits, separated by commas; all, or none (default: those that take no pass over the data "

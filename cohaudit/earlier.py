@@ -122,13 +122,13 @@ def ask(
     """
     check_model(model, source, device)  # what fails here is not for an earlier checkpoint to answer for
     answer = partial(answers, model, source, batch_size, device, advance)
-    with _weights_kept(model) as unchanged:
+    with weights_kept(model) as unchanged:
         found = [_ask_one(model, open_checkpoint, answer, unchanged) for open_checkpoint in earlier]
-    return _each_once(found)
+    return each_once(found)
 
 
 @dataclass(frozen=True)
-class _Answer:
+class Answer:
     """What one checkpoint answers: probabilities, [N, C]; and whether its weights are the audited ones."""
 
     path: str
@@ -142,15 +142,16 @@ def _ask_one(
     open_checkpoint: Open,
     answer: Callable[[], NDArray[np.float32]],
     unchanged: Callable[[], bool],
-) -> _Answer:
+) -> Answer:
     checkpoint = open_checkpoint()
-    with _blaming(checkpoint.path):
+    with blaming(checkpoint.path):
         fill_weights(model, checkpoint)
-        return _Answer(checkpoint.path, checkpoint.sha256, answer(), unchanged())
+        return Answer(checkpoint.path, checkpoint.sha256, answer(), unchanged())
 
 
-def _each_once(found: Sequence[_Answer]) -> Asked:
-    heard: list[_Answer] = []
+def each_once(found: Sequence[Answer]) -> Asked:
+    """Leave out what would be heard twice; see `ask`."""
+    heard: list[Answer] = []
     skipped = []
     for one in found:
         same = (o.path for o in heard if np.array_equal(o.probability, one.probability))
@@ -165,7 +166,7 @@ def _each_once(found: Sequence[_Answer]) -> Asked:
 
 
 @contextmanager
-def _blaming(name: str) -> Iterator[None]:
+def blaming(name: str) -> Iterator[None]:
     """Say of what goes wrong with an earlier checkpoint which one it is."""
     try:
         yield
@@ -177,7 +178,7 @@ def _blaming(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def _weights_kept(model: nn.Module) -> Iterator[Callable[[], bool]]:
+def weights_kept(model: nn.Module) -> Iterator[Callable[[], bool]]:
     """Give the model its weights back in the end; what is yielded tells whether it has them now.
 
     Tensors are filled again, not replaced: what shares memory goes on sharing it. A layer's extra state is

@@ -15,12 +15,14 @@ import torch
 from torch import nn
 
 from cohaudit.config import Config
+from cohaudit.course import Named, stability_of, trajectory_of
 from cohaudit.depth import depth_trend
 from cohaudit.errors import ConfigError
 from cohaudit.gradients import Measurement, Options, Source
 from cohaudit.judgment import NO_VERDICT, Judgment
 from cohaudit.nearest import did_you_mean
-from cohaudit.theory import DepthTrend, Memory, Theory
+from cohaudit.pace import Schedule
+from cohaudit.theory import DepthTrend, Memory, Stability, Theory, Trajectory
 from cohaudit.verdict import Skipped
 
 ALL, NONE = "all", "none"
@@ -42,6 +44,9 @@ class Scanned:
         options: How gradients are measured.
         device: Where.
         memory: What the checkpoint's optimizer remembers.
+        taken: Snapshots of the training's checkpoints, in order, this one last; empty where none were taken.
+        schedule: Its steps and learning rates as told by the user.
+        total: Samples trained on, of which those of `source` were measured.
     """
 
     model: nn.Module
@@ -52,6 +57,9 @@ class Scanned:
     options: Options
     device: torch.device
     memory: Memory | Skipped
+    taken: Sequence[Named]
+    schedule: Schedule
+    total: int
 
 
 def _depth(scanned: Scanned, advance: Advance) -> DepthTrend | Skipped:
@@ -67,22 +75,40 @@ def _memory(scanned: Scanned, advance: Advance) -> Memory | Skipped:
     return scanned.memory
 
 
+def _trajectory(scanned: Scanned, advance: Advance) -> Trajectory | Skipped:
+    layers = [layer.name for layer in scanned.measured.layers]
+    return trajectory_of(scanned.taken, scanned.source.labels, layers, scanned.source.class_names)
+
+
+def _stability(scanned: Scanned, advance: Advance) -> Stability | Skipped:
+    return stability_of(scanned.taken, scanned.total, scanned.schedule)
+
+
 @dataclass(frozen=True)
 class _Audit:
     """A further audit.
 
     Attributes:
         run: What it is.
-        passes: Passes over the samples that it takes beside the scan's own; one without is run by default.
+        passes: Passes over the samples that it takes beside the scan's own.
+        by_default: Whether it is run unless told otherwise.
     """
 
     run: Callable[[Scanned, Advance], Any]
     passes: int = 0
+    by_default: bool = False
 
 
-AUDITS: Mapping[str, _Audit] = {"depth": _Audit(_depth), "memory": _Audit(_memory)}
+AUDITS: Mapping[str, _Audit] = {
+    "depth": _Audit(_depth, by_default=True),
+    "memory": _Audit(_memory, by_default=True),
+    "trajectory": _Audit(_trajectory),
+    "stability": _Audit(_stability),
+}
 """By the name of their field in `Theory`, in the order of the report."""
-BY_DEFAULT = tuple(name for name, audit in AUDITS.items() if not audit.passes)
+BY_DEFAULT = tuple(name for name, audit in AUDITS.items() if audit.by_default)
+OVER_TIME = frozenset({"trajectory", "stability"})
+"""Those that measure the earlier checkpoints too, by a pass over the samples each."""
 
 
 def asked_for(names: Sequence[str]) -> frozenset[str]:

@@ -27,8 +27,6 @@ from cohaudit.verdict import Holdout, Risk, Skipped
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
-BLOCK = 4096
-"""Sketches in memory at once."""
 FEWEST = 2
 """Samples of which agreement can be told."""
 
@@ -81,33 +79,29 @@ def _some(names: list[str]) -> str:
     return ", ".join(map(repr, names[:5])) + (f", … ({len(names)})" if len(names) > 5 else "")
 
 
-def measure_holdout(
-    model: nn.Module,
-    holdout: LabeledDataset,
-    training: LabeledDataset,
-    trained: Trained,
-    config: Config,
-    device: torch.device,
-    advance: Callable[[int], None],
-) -> Holdout | Skipped:
-    """Measure the model on samples that it was not trained on.
+@dataclass(frozen=True)
+class NewSamples:
+    """The samples of a holdout that the model was not trained on, each once.
 
-    Samples that are in the training data as well are left out: on these the model shows what it remembers.
-    What comes twice counts once.
+    Attributes:
+        source: The samples.
+        repeated: How many others are in the training data as well, or come twice.
+    """
+
+    source: Source
+    repeated: int
+
+
+def new_samples(holdout: LabeledDataset, training: LabeledDataset, config: Config) -> NewSamples | Skipped:
+    """Leave out what is in the training data as well: on these the model shows what it remembers.
 
     Args:
-        model: On `device`, in eval mode.
         holdout: The samples; of more than `limit`, as many are drawn.
         training: The training data, whole.
-        trained: What was measured of it.
         config: Settings.
-        device: Where.
-        advance: Called with the number of samples done.
 
     Raises:
         DataError: If an input cannot be read.
-        ModelError: If model and samples do not fit.
-        EngineError: If gradients cannot be measured.
     """
     new, chosen = _new_samples(holdout, training, config)
     repeated = chosen - len(new)
@@ -123,19 +117,46 @@ def measure_holdout(
         ids=[holdout.ids[i] for i in new],
         class_names=holdout.class_names,
     )
+    return NewSamples(source, repeated)
+
+
+def measure_holdout(
+    model: nn.Module,
+    holdout: LabeledDataset,
+    new: NewSamples,
+    trained: Trained,
+    device: torch.device,
+    advance: Callable[[int], None],
+) -> Holdout:
+    """Measure the model on samples that it was not trained on.
+
+    Args:
+        model: On `device`, in eval mode.
+        holdout: The whole holdout, for its name.
+        new: Its samples that are new.
+        trained: What was measured of the training data.
+        device: Where.
+        advance: Called with the number of samples done.
+
+    Raises:
+        DataError: If an input cannot be read.
+        ModelError: If model and samples do not fit.
+        EngineError: If gradients cannot be measured.
+    """
     with _named(holdout.source):
-        found = measure(model, source, trained.options, device, advance)
-    accuracy = float(np.mean(found.predicted == source.labels))
+        found = measure(model, new.source, trained.options, device, advance)
+    accuracy = float(np.mean(found.predicted == new.source.labels))
     mean, energy = _mean(found)
     own_mean, own_energy = _mean(trained.measured)
     product, lengths = float(mean @ own_mean), float(np.linalg.norm(mean) * np.linalg.norm(own_mean))
+    count = len(new.source.labels)
     return Holdout(
         data=holdout.source,
         data_fingerprint=holdout.fingerprint,
-        samples=len(new),
-        repeated=repeated,
+        samples=count,
+        repeated=new.repeated,
         accuracy=accuracy,
-        gap=measured_gap(trained.accuracy, accuracy, len(new)),
+        gap=measured_gap(trained.accuracy, accuracy, count),
         cosine=product / lengths if lengths else 0.0,
         within=_within(trained.measured),
         across=product / float(np.sqrt(energy * own_energy)) if energy * own_energy else 0.0,
@@ -217,12 +238,8 @@ def _named(source: str) -> Iterator[None]:
 
 def _mean(found: Measurement) -> tuple[Array, float]:
     """Return the mean gradient's sketch, and the mean squared norm, on a scale that float64 can square."""
-    peak = found.scale.max(initial=0.0) or 1.0
-    scale, total = found.scale / peak, np.zeros(found.sketches.shape[1])
-    for start in range(0, len(scale), BLOCK):
-        part = slice(start, start + BLOCK)
-        total += scale[part] @ np.asarray(found.sketches[part], dtype=np.float64)
-    return total / len(scale), float((found.squared_norms.sum(1) / peak / peak).mean())
+    mean, peak = found.mean_gradient()
+    return mean, float((found.squared_norms.sum(1) / peak / peak).mean())
 
 
 def _within(measured: Measurement) -> float:

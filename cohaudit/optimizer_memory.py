@@ -15,6 +15,7 @@ Nothing here knows a model or data.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -140,3 +141,37 @@ def _moments(entry: Mapping[str, Any], group: Mapping[str, Any]) -> Moments:
 
 def _is_dense(value: Any) -> bool:
     return isinstance(value, Tensor) and value.layout == torch.strided and value.is_floating_point()
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How far an optimizer went, by its state.
+
+    Attributes:
+        steps: Taken; −1 where it does not tell.
+        rate: Its learning rate, the largest of its groups'; NaN where it names none.
+    """
+
+    steps: int = -1
+    rate: float = math.nan
+
+
+def pace_of(optimizer: Mapping[str, Any] | None) -> Pace:
+    """Return what an optimizer's state tells of its steps; None tells nothing."""
+    if not optimizer:
+        return Pace()
+    steps = [
+        _number(entry.get("step")) for entry in optimizer["state"].values() if isinstance(entry, Mapping)
+    ]
+    rates = [_number(group.get("lr")) for group in optimizer["param_groups"]]
+    return Pace(
+        int(max((step for step in steps if not math.isnan(step)), default=-1)),
+        max((rate for rate in rates if not math.isnan(rate)), default=math.nan),
+    )
+
+
+def _number(value: Any) -> float:
+    """Return a number or a tensor of one as a float; NaN for anything else."""
+    if isinstance(value, Tensor) and value.numel() == 1:
+        value = value.item()
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else math.nan

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import IO, Protocol
+from typing import IO, Any, Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -103,3 +103,23 @@ def progress_on(console: Console) -> Progress:
     if console.is_terminal and not console.is_dumb_terminal:
         return BarProgress(console)
     return LineProgress(console.file)
+
+
+class Stages:
+    """Announces the stages of an audit and keeps the time each one took.
+
+    Args:
+        progress: Told about each.
+    """
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self.timings: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, name: str, total: int | None = None) -> Iterator[Any]:
+        """Open a stage; what is given is called with the number of samples done."""
+        start = time.perf_counter()
+        with self._progress.stage(name, total) as advance:
+            yield advance
+        self.timings[name] = time.perf_counter() - start

@@ -37,6 +37,8 @@ MEASUREMENT_KEYS = (
     "evidence",
     "gallery",
     "audits",
+    "lr",
+    "steps_per_epoch",
     "certificate_samples",
     "certificate_tolerance",
 )

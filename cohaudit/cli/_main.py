@@ -12,6 +12,7 @@ import click
 from cohaudit.cli._inspect import inspect
 from cohaudit.cli._output import accept_any_text, drop_output, write_out
 from cohaudit.cli._scan import scan
+from cohaudit.cli._trajectory import trajectory
 from cohaudit.errors import BUG, CohauditError
 from cohaudit.terminal import printable
 
@@ -82,6 +83,7 @@ def main() -> None:
 
 
 main.add_command(scan)
+main.add_command(trajectory)
 main.add_command(inspect)
 
 

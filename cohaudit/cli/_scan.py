@@ -67,7 +67,7 @@ def scan(
     if config.source and not quiet:
         click.echo(f"settings from {printable(config.source)}", err=True)
     with _noted() as notes:
-        audit, files = _run(checkpoint, earlier, config, _progress(quiet))
+        audit, files = run_scan(checkpoint, earlier, config, quiet)
     if as_json:
         from cohaudit.report import audit_to_json
 
@@ -83,12 +83,16 @@ def scan(
     ctx.exit(GATE_FAILED if any(gate.failed for gate in audit.gates) else OK)
 
 
-def _run(
-    checkpoint: Path, earlier: list[Path], config: Config, progress: Progress
-) -> tuple[Audit, list[Path]]:
+def run_scan(checkpoint: Path, earlier: list[Path], config: Config, quiet: bool) -> tuple[Audit, list[Path]]:
     """Scan, and write the report.
 
     What can be refused without the model is refused before anything expensive happens.
+
+    Args:
+        checkpoint: To audit.
+        earlier: Earlier checkpoints of its training, in order.
+        config: Settings.
+        quiet: Whether to show no progress.
 
     Returns:
         The audit with its gates, and the files written.
@@ -110,7 +114,7 @@ def _run(
 
     sources = [config.base / path for path in (config.data, config.holdout) if path]
     with guarding(checkpoint, *earlier, *sources):
-        audit = scan_checkpoint(config, checkpoint, progress, earlier)
+        audit = scan_checkpoint(config, checkpoint, _progress(quiet), earlier)
     return audit, write_report(audit, out)
 
 

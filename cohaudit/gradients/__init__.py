@@ -1,8 +1,18 @@
 """Per-sample gradients of a model over a dataset: exact norms and sums, sketches for cosines."""
 
+from cohaudit.gradients.features import Shortener
 from cohaudit.gradients.forward import answers
 from cohaudit.gradients.measure import measure
 from cohaudit.gradients.measurement import MeasuredLayer, Measurement, Options
 from cohaudit.gradients.prepare import Source, check_model
 
-__all__ = ["MeasuredLayer", "Measurement", "Options", "Source", "answers", "check_model", "measure"]
+__all__ = [
+    "MeasuredLayer",
+    "Measurement",
+    "Options",
+    "Shortener",
+    "Source",
+    "answers",
+    "check_model",
+    "measure",
+]

@@ -21,7 +21,7 @@ from cohaudit.errors import EngineError
 from cohaudit.gradients.certificate import certify, rounding_told
 from cohaudit.gradients.engine import Engine, LabelFree, UnplannedCallError
 from cohaudit.gradients.features import Shortener, Views
-from cohaudit.gradients.measurement import MeasuredLayer, Measurement, Options
+from cohaudit.gradients.measurement import BLOCK, MeasuredLayer, Measurement, Options
 from cohaudit.gradients.per_sample import PerSample
 from cohaudit.gradients.plan import Plan
 from cohaudit.gradients.precision import backward_in_eval_mode, full_precision, rounded_products
@@ -33,9 +33,6 @@ from cohaudit.gradients.sums import ClassSums
 from cohaudit.results import Certificate
 
 Array = NDArray[np.float64]
-
-BLOCK = 4096
-"""Sketches in memory at once where they lie in a file."""
 
 
 @full_precision()

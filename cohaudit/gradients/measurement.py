@@ -14,6 +14,9 @@ from cohaudit.results import Certificate, Skipped
 
 Array = NDArray[np.float64]
 
+BLOCK = 4096
+"""Sketches in memory at once where they lie in a file."""
+
 
 @dataclass(frozen=True)
 class Options:
@@ -90,3 +93,25 @@ class Measurement:
     skipped: tuple[Skipped, ...]
     jacobian_sketches: NDArray[np.float32] | None
     activations: Mapping[str, NDArray[np.float32]]
+
+    def mean_gradient(self) -> tuple[Array, float]:
+        """Return the sketch of the mean gradient over the largest residual's norm, and that norm.
+
+        Squares of a well fitted network's gradients are zero even in float64; over that norm they are not.
+        """
+        peak = float(self.scale.max(initial=0.0)) or 1.0
+        scale, total = self.scale / peak, np.zeros(self.sketches.shape[1])
+        for start in range(0, len(scale), BLOCK):
+            part = slice(start, start + BLOCK)
+            total += scale[part] @ np.asarray(self.sketches[part], dtype=np.float64)
+        return total / len(scale), peak
+
+    def dot(self, direction: Array) -> Array:
+        """Return ⟨g_i, direction⟩ by sketches, [N].
+
+        Args:
+            direction: Sketch of it, [columns].
+        """
+        starts = range(0, len(self.scale), BLOCK)
+        products = [np.asarray(self.sketches[start : start + BLOCK]) @ direction for start in starts]
+        return self.scale * np.concatenate(products)

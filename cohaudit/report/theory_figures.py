@@ -6,9 +6,10 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from cohaudit.report._svg import BLUE, MUTED, Names, draw_svg
+from cohaudit.report._svg import BLUE, INK, MUTED, ORANGE, Names, draw_svg
 from cohaudit.report._words import text
-from cohaudit.theory import DepthTrend
+from cohaudit.theory import DepthTrend, Stability, Trajectory
+from cohaudit.verdict import Skipped
 
 _WIDTH = 820
 _NAMED = 12
@@ -42,3 +43,70 @@ def depth_trend_figure(found: DepthTrend) -> Markup:
 
     title = "Coherent to incoherent gradient by layer"
     return draw_svg("trend", (_WIDTH, 300), title, f"{count} layers; the numbers are in the table.", draw)
+
+
+def trajectory_figure(found: Trajectory) -> Markup:
+    """Draw the accuracies over the checkpoints, and what memorized samples own of the mean gradient."""
+    places = range(1, len(found.points) + 1)
+
+    def draw(figure: Figure, names: Names) -> None:
+        top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
+        figure.subplots_adjust(left=0.09, right=0.97, top=0.94, bottom=0.12, hspace=0.3)
+        top.set_title("Accuracy")
+        top.plot(places, [p.accuracy for p in found.points], color=MUTED, lw=1.2, label="training")
+        top.plot(places, [p.corrected for p in found.points], color=BLUE, lw=2, marker="o", label="corrected")
+        top.plot(places, [p.expected for p in found.points], color=ORANGE, lw=1.2, ls="--", label="expected")
+        held = [(k, p.holdout) for k, p in zip(places, found.points, strict=True)]
+        measured = [(k, value) for k, value in held if not isinstance(value, Skipped)]
+        if measured:
+            top.plot(*zip(*measured, strict=True), color=ORANGE, lw=0, marker="s", ms=5, label="holdout")
+        top.legend(loc="lower right", frameon=False, fontsize=11)
+        bottom.set_title("Share of the mean gradient")
+        for color, style, kind in ((BLUE, "-", "easy"), (MUTED, "--", "hard"), (ORANGE, "-", "memorized")):
+            values = [getattr(point, kind) for point in found.points]
+            bottom.plot(places, values, color=color, ls=style, lw=1.6, label=kind)
+        bottom.legend(loc="upper left", frameon=False, fontsize=11)
+        for axes in (top, bottom):
+            axes.axvline(found.advised + 1, color=INK, lw=1, ls=":")
+            axes.grid(axis="y")
+        bottom.xaxis.set_major_locator(MaxNLocator(12, integer=True))
+        bottom.set_xlabel("checkpoint, by its place in the table; the dotted line is the advised one")
+
+    title = "Accuracy and ownership of the gradient over the training"
+    description = f"{len(found.points)} checkpoints; the numbers are in the table that follows."
+    return draw_svg("trajectory", (_WIDTH, 460), title, description, draw)
+
+
+def stability_figure(found: Stability) -> Markup:
+    """Draw the bound without growth over the checkpoints, and the measured gap where there is one."""
+    places = range(2, len(found.terms) + 2)
+
+    def draw(figure: Figure, names: Names) -> None:
+        axes = figure.subplots()
+        figure.subplots_adjust(left=0.1, right=0.97, top=0.9, bottom=0.2)
+        axes.set_title("Gap in loss, nats")
+        totals = [term.total for term in found.terms]
+        axes.plot(places, totals, color=BLUE, lw=2, marker="o", label="bound, without growth")
+        measured = [
+            (k, term.measured)
+            for k, term in zip(places, found.terms, strict=True)
+            if not isinstance(term.measured, Skipped)
+        ]
+        if measured:
+            axes.plot(
+                *zip(*measured, strict=True),
+                color=ORANGE,
+                lw=1.2,
+                marker="s",
+                label="measured on the holdout",
+            )
+        if min(totals) > 0:
+            axes.set_yscale("symlog", linthresh=min(totals))
+        axes.legend(loc="upper left", frameon=False, fontsize=11)
+        axes.grid(axis="y")
+        axes.xaxis.set_major_locator(MaxNLocator(12, integer=True))
+        axes.set_xlabel("checkpoint")
+
+    title = "Stability bound over the training"
+    description = f"{len(found.terms)} stretches; the numbers are in the table that follows."
+    return draw_svg("stability", (_WIDTH, 280), title, description, draw)

@@ -9,9 +9,9 @@ from typing import Any
 from markupsafe import Markup
 
 from cohaudit.report._words import Text, interval, number, percent, prose, seconds, text
-from cohaudit.report.theory_figures import depth_trend_figure
+from cohaudit.report.theory_figures import depth_trend_figure, stability_figure, trajectory_figure
 from cohaudit.results import Audit, Skipped
-from cohaudit.theory import DepthTrend, Memory
+from cohaudit.theory import DepthTrend, Memory, Point, Stability, Trajectory
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,13 @@ class Section:
     """What it added to the time of the scan."""
 
 
+KINDS = ("easy", "typical", "hard", "memorized")
+"""As in `Trajectory.sizes`."""
 TITLES: Mapping[str, str] = {
     "depth": "Depth: does it amplify what samples share?",
     "memory": "The optimizer's memory",
+    "trajectory": "Trajectory: what was learned when, and where to stop",
+    "stability": "Stability bound along the training",
 }
 
 
@@ -92,5 +96,69 @@ def _memory(found: Memory) -> Body:
     return Markup(), (table,), reading
 
 
-BUILDERS: Mapping[str, Callable[[Any], Body]] = {"depth": _depth, "memory": _memory}
+def _trajectory(found: Trajectory) -> Body:
+    held = any(not isinstance(point.holdout, Skipped) for point in found.points)
+    columns = ("Checkpoint", "Training", "Corrected", "Expected", *(["Holdout"] if held else []))
+    accuracies = Table(
+        "Accuracy by checkpoint",
+        (*columns, "Loss", "m-coherence", "Learned", "Forgotten"),
+        tuple((text(point.checkpoint, 40), _point(point, held)) for point in found.points),
+    )
+    owned = Table(
+        "Share of the mean gradient by kind of sample",
+        ("Checkpoint", "Easy", "Typical", "Hard", "Memorized"),
+        tuple((text(point.checkpoint, 40), tuple(map(percent, _shares(point)))) for point in found.points),
+    )
+    sizes = ", ".join(f"{count:,} {kind}" for kind, count in zip(KINDS, found.sizes, strict=True))
+    reading = (
+        "Training accuracy also rises by memorizing. Corrected counts a label that is likely wrong as the "
+        "one that the other samples give, by the checkpoint with the best expected accuracy: memorizing "
+        f"lowers it, and its highest place is where to stop. There are {sizes} samples: memorized ones are "
+        "more likely labeled so because the network saw them than because of the others, the rest is cut into "
+        "thirds. A share below 0 says that these samples pull against the step."
+    )
+    return trajectory_figure(found), (accuracies, owned), reading
+
+
+def _point(point: Point, held: bool) -> tuple[str, ...]:
+    holdout = [] if not held else ["–" if isinstance(point.holdout, Skipped) else percent(point.holdout)]
+    return (
+        *(percent(point.accuracy), percent(point.corrected), percent(point.expected), *holdout),
+        *(number(point.loss), number(point.m_coherence), f"{point.learned:,}", f"{point.forgotten:,}"),
+    )
+
+
+def _shares(point: Point) -> tuple[float, float, float, float]:
+    return point.easy, point.typical, point.hard, point.memorized
+
+
+def _stability(found: Stability) -> Body:
+    rows = tuple(
+        (
+            text(term.checkpoint, 40),
+            (
+                *(f"{term.steps:,}", number(term.rate), number(term.alpha), number(term.smoothness)),
+                *(number(term.lipschitz), number(term.adds), number(term.total), f"{term.log10_bound:.1f}"),
+                "–" if isinstance(term.measured, Skipped) else number(term.measured),
+            ),
+        )
+        for term in found.terms
+    )
+    columns = ("To checkpoint", "Steps", "η", "α", "β", "L", "Adds", "Sum", "log₁₀ bound", "Measured")
+    reading = (
+        "The gap in loss is at most (L² / m) Σ Π (1 + ηβ) η √(2 (1 − α)), for full-batch gradient descent on "
+        "an L-Lipschitz and β-smooth loss. Here L is the largest gradient seen, β what the mean gradient "
+        "changed by over what the weights did between two checkpoints, both lower estimates; α, β and η are "
+        "taken as constant in between. Sum is the same without the growth Π (1 + ηβ). It never falls; where α "
+        "is high, steps add little."
+    )
+    return stability_figure(found), (Table("Terms of the bound", columns, rows),), reading
+
+
+BUILDERS: Mapping[str, Callable[[Any], Body]] = {
+    "depth": _depth,
+    "memory": _memory,
+    "trajectory": _trajectory,
+    "stability": _stability,
+}
 """By the name of their field in `Theory`, in the order of the page."""

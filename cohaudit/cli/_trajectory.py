@@ -1,0 +1,128 @@
+"""`cohaudit trajectory`: what was learned when, and at which checkpoint to stop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cohaudit.cli._options import SectionedCommand, config_options, given_options
+from cohaudit.cli._order import in_training_order
+from cohaudit.cli._output import write_out
+from cohaudit.cli._scan import run_scan
+from cohaudit.config_file import load_config
+from cohaudit.errors import GATE_FAILED, OK, CheckpointError
+from cohaudit.terminal import printable
+
+if TYPE_CHECKING:
+    from cohaudit.results import Audit
+
+SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
+"""Of files that a folder is searched for."""
+FEWEST = 2
+
+
+@click.command(cls=SectionedCommand)
+@click.argument(
+    "checkpoints", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="CHECKPOINT..."
+)
+@config_options
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Configuration file to use instead of searching for one.",
+)
+@click.option("--quiet", "-q", is_flag=True, help="No progress and no summary; errors are still printed.")
+@click.pass_context
+def trajectory(
+    ctx: click.Context,
+    /,
+    checkpoints: tuple[Path, ...],
+    config_file: Path | None,
+    quiet: bool,
+    **options: Any,
+) -> None:
+    """Follow a training over its checkpoints, and advise which one to keep, without a holdout.
+
+    Name the checkpoints, or the folder that they lie in. Each is measured by one pass over the training data;
+    what was measured is kept in the folder `snapshots` of the report, so that another checkpoint later costs
+    one pass. The last one is audited as by `cohaudit scan`, and the report, audit.json and samples.csv are
+    written likewise; trajectory.csv beside them says when each sample was learned, and how often forgotten.
+
+    Settings come from the same places as those of `cohaudit scan`.
+    """
+    from cohaudit.further import OVER_TIME, asked_for
+
+    *earlier, last = in_training_order(_found(checkpoints))
+    config = load_config(last, given_options(options), config_file)
+    wanted = sorted(asked_for(config.audits) | OVER_TIME)
+    audit, files = run_scan(last, earlier, config.updated({"audits": tuple(wanted)}), quiet)
+    written = _write_samples(audit, files[0].parent)
+    if not quiet:
+        _show(audit, [*files, *written])
+    ctx.exit(GATE_FAILED if any(gate.failed for gate in audit.gates) else OK)
+
+
+def _found(named: tuple[Path, ...]) -> list[Path]:
+    """Return the checkpoints named, and those in a folder that is named alone.
+
+    Raises:
+        CheckpointError: If they are too few for a trajectory.
+    """
+    paths = list(named)
+    if len(named) == 1 and named[0].is_dir():
+        paths = sorted(p for p in named[0].iterdir() if p.suffix in SUFFIXES and p.is_file())
+    if len(paths) < FEWEST:
+        raise CheckpointError(
+            str(named[0]),
+            f"found {len(paths)} checkpoint{'s' * (len(paths) != 1)} ({', '.join(SUFFIXES)})",
+            "name at least two checkpoints of one training, or the folder that they lie in",
+        )
+    return paths
+
+
+def _write_samples(audit: Audit, folder: Path) -> list[Path]:
+    """Write when each sample was learned, and how often it was forgotten."""
+    from cohaudit.report import table_to_csv, write_file
+    from cohaudit.results import Skipped
+
+    found = audit.theory.trajectory
+    if isinstance(found, Skipped):
+        return []
+    names = [point.checkpoint for point in found.points]
+    table = audit.samples[["id", "label"]].assign(
+        learned_at=["" if k < 0 else names[k] for k in found.learned_at], forgotten=found.forgotten
+    )
+    return [write_file(folder / "trajectory.csv", table_to_csv(table))]
+
+
+def _show(audit: Audit, files: list[Path]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from cohaudit.results import Skipped
+
+    found = audit.theory.trajectory
+    console = Console()
+    with console.capture() as captured:
+        if isinstance(found, Skipped):
+            console.print(Text(f"No trajectory: {printable(found.reason)}"))
+        else:
+            table = Table(box=None, pad_edge=False, header_style="bold")
+            table.add_column("Checkpoint", no_wrap=True, overflow="ellipsis", max_width=32)
+            for name in ("training", "corrected", "expected", "memorized own", "learned", "forgotten"):
+                table.add_column(name, justify="right", no_wrap=True)
+            for k, point in enumerate(found.points):
+                mark = "bold" if k == found.advised else ""
+                shares = (point.accuracy, point.corrected, point.expected, point.memorized)
+                counts = (f"{point.learned:,}", f"{point.forgotten:,}")
+                row = (*(f"{share:.1%}" for share in shares), *counts)
+                table.add_row(Text(printable(point.checkpoint, 60)), *row, style=mark)
+            console.print(table, highlight=False)
+            console.print(Text(f"\n{printable(found.advice)}"))
+        console.print(Text(f"Report: {printable(', '.join(map(str, files)))}"))
+    write_out(captured.get().encode())

@@ -1,0 +1,117 @@
+"""How many gradient steps lie between checkpoints, and at what learning rate they were made."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from cohaudit.errors import ConfigError
+from cohaudit.verdict import Skipped
+
+_NUMBER = re.compile(r"[0-9]+")
+LARGEST_RATE = 1e6
+"""No training steps further."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Steps and learning rates as told by the user.
+
+    Attributes:
+        rates: (step, learning rate) from which on it holds, by step; empty where none is told.
+        steps_per_epoch: Steps between successive numbers of checkpoints; 0 where it is not told.
+    """
+
+    rates: tuple[tuple[int, float], ...] = ()
+    steps_per_epoch: int = 0
+
+    def rate(self, start: int, stop: int, told: float) -> float:
+        """Return the mean learning rate of the steps start..stop−1.
+
+        Args:
+            start: First step, from 0.
+            stop: Behind the last one.
+            told: What the checkpoint at their end says; NaN for nothing.
+        """
+        if not self.rates:
+            return told
+        total, covered = 0.0, 0
+        ends = [step for step, _ in self.rates[1:]] + [max(stop, self.rates[-1][0])]
+        for (begin, rate), end in zip(self.rates, ends, strict=True):
+            own = max(0, min(stop, end) - max(start, begin))
+            total, covered = total + own * rate, covered + own
+        return total / covered if covered else self.rates[0][1]
+
+
+def read_schedule(lr: str, steps_per_epoch: int, base: Path) -> Schedule:
+    """Return the schedule that the settings tell.
+
+    Args:
+        lr: A learning rate, the path of a CSV file with the columns step and lr, or empty.
+        steps_per_epoch: As in `Schedule`.
+        base: Folder that a path is relative to.
+
+    Raises:
+        ConfigError: If it is neither, or the file cannot be read or does not hold such numbers.
+    """
+    if not lr:
+        return Schedule((), steps_per_epoch)
+    try:
+        return Schedule(((0, _rate(lr, "--lr")),), steps_per_epoch)
+    except ValueError:
+        return Schedule(_from_file(base / lr), steps_per_epoch)
+
+
+def _rate(text: str, where: str) -> float:
+    rate = float(text)
+    if not 0 < rate <= LARGEST_RATE:
+        raise ConfigError(where, f"found {text}", f"give a learning rate above 0, up to {LARGEST_RATE:g}")
+    return rate
+
+
+def _from_file(path: Path) -> tuple[tuple[int, float], ...]:
+    remedy = "give a number, or a CSV file with the columns step and lr"
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        found = [(int(row["step"]), _rate(row["lr"], f"--lr {path}")) for row in rows]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        told = error.strerror if isinstance(error, OSError) else "is no CSV text"
+        raise ConfigError(f"--lr {path}", f"cannot be read: {told}", remedy) from None
+    except (KeyError, TypeError, ValueError):
+        raise ConfigError(f"--lr {path}", "has no numbers under step and lr", remedy) from None
+    if not found or sorted({step for step, _ in found}) != [step for step, _ in found] or found[0][0] < 0:
+        raise ConfigError(f"--lr {path}", "its steps do not rise from 0 or more", remedy)
+    return tuple(found)
+
+
+def steps_between(names: Sequence[str], steps: Sequence[int], schedule: Schedule) -> list[int] | Skipped:
+    """Return how many gradient steps were made from each checkpoint to the next.
+
+    Args:
+        names: Paths of the checkpoints, in the order of the training.
+        steps: As their optimizers count them; −1 where one does not tell.
+        schedule: What the user tells.
+
+    Returns:
+        One number less than there are checkpoints, each at least 1; or why that is not told.
+    """
+    if min(steps) < 0:
+        numbers = [_NUMBER.findall(Path(name).stem) for name in names]
+        by_step = all("step" in Path(name).stem.lower() for name in names)
+        each = 1 if by_step else schedule.steps_per_epoch
+        if not all(numbers) or not each:
+            return Skipped(
+                "stability",
+                "how many steps lie between the checkpoints is not told: give --steps-per-epoch where their "
+                "names end in the epoch, or checkpoints with their optimizer's state",
+            )
+        steps = [int(own[-1]) * each for own in numbers]
+    between = [after - before for before, after in pairwise(steps)]
+    if min(between) < 1:
+        return Skipped("stability", "the steps of the checkpoints do not rise")
+    return between

@@ -1,0 +1,232 @@
+"""What one checkpoint of a training shows: measured by one pass over the data, and kept in a file once done.
+
+A snapshot is small: a few numbers per sample, layer and class. Its file is named by a hash of all that it
+depends on (the checkpoint's content, the data, the model's code, the settings), so that it is never taken
+for that of another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from cohaudit._version import __version__
+from cohaudit.coherence import pairwise_coherence
+from cohaudit.config import Config
+from cohaudit.gradients import Measurement, Shortener
+from cohaudit.leave_one_out import suspect_labels
+from cohaudit.optimizer_memory import Pace
+from cohaudit.report.output import working_folder
+from cohaudit.risk import predict_gap
+from cohaudit.settings_used import MEASUREMENT_KEYS
+
+Array = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+WEIGHTS_KEPT = 2048
+"""Numbers kept of all weights: distances between checkpoints are told within 3 %."""
+
+LIKELY_WRONG = 0.5
+"""Suspicion from which a label is more likely wrong than right."""
+LOGGER = logging.getLogger("cohaudit.snapshots")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One checkpoint; N samples, L layers, C classes.
+
+    Attributes:
+        probability: The model's answers, float32 [N, C].
+        corrected: The label as given, or, where it is more likely wrong than right, the suggested one, [N].
+        memorization: How far a label can only be given by a network that saw the sample, [N].
+        share: ⟨g_i, μ⟩ / Σ_j ⟨g_j, μ⟩ by sketches: how much of the mean gradient the sample owns, [N].
+        expected: Accuracy to be expected on new data.
+        loss: Mean training loss, nats.
+        coherence: α of the whole gradient.
+        layers: α_u of each layer; NaN where it has no gradient, [L].
+        classes: α_u of each class; NaN likewise, [C].
+        largest: Largest ‖g_i‖.
+        mean: Sketch of the mean gradient, [any].
+        weights: The weights, shortened such that distances are kept, [any].
+        step: Gradient steps taken, by the optimizer's state; −1 where it is not told.
+        rate: Its learning rate; NaN likewise.
+        holdout_accuracy: Accuracy on the holdout; NaN where there is none.
+        holdout_loss: Mean loss on it, nats; NaN likewise.
+    """
+
+    probability: NDArray[np.float32]
+    corrected: Integers
+    memorization: Array
+    share: Array
+    expected: float
+    loss: float
+    coherence: float
+    layers: Array
+    classes: Array
+    largest: float
+    mean: Array
+    weights: Array
+    step: int
+    rate: float
+    holdout_accuracy: float
+    holdout_loss: float
+
+    @property
+    def predicted(self) -> Integers:
+        """The model's answers, [N]."""
+        found: Integers = self.probability.argmax(1)
+        return found
+
+
+def snapshot_of(
+    measured: Measurement,
+    model: nn.Module,
+    labels: Integers,
+    total: int,
+    pace: Pace,
+    holdout: tuple[float, float],
+    seed: int,
+) -> Snapshot:
+    """Return what a measurement shows of a checkpoint.
+
+    Where no layer represents the samples, labels cannot be predicted: they stand as given, the memorization
+    is 0, and the expected accuracy NaN.
+
+    Args:
+        measured: Of the gradients.
+        model: With the checkpoint's weights.
+        labels: As given, [N].
+        total: Samples trained on, of which N were measured.
+        pace: How far its optimizer went.
+        holdout: Accuracy and mean loss on the holdout; NaN where there is none.
+        seed: Of the sketches.
+    """
+    corrected, memorization, expected = _by_the_others(measured, labels, total)
+    mean, peak = measured.mean_gradient()
+    owned = measured.dot(mean)
+    sums, squares = float(measured.total_squares.sum()), float(measured.squared_norms.sum())
+    return Snapshot(
+        probability=measured.probability,
+        corrected=corrected,
+        memorization=memorization,
+        share=owned / (float(owned.sum()) or 1.0),
+        expected=expected,
+        loss=float(measured.loss.mean()),
+        coherence=sums / squares / len(labels) if squares else 0.0,
+        layers=_pairwise(measured.total_squares, measured.squared_norms.sum(0), len(labels)),
+        classes=_class_coherence(measured, labels),
+        largest=float(np.sqrt(measured.squared_norms.sum(1).max())),
+        mean=mean * peak,
+        weights=_weights(model, seed),
+        step=pace.steps,
+        rate=pace.rate,
+        holdout_accuracy=holdout[0],
+        holdout_loss=holdout[1],
+    )
+
+
+def _by_the_others(measured: Measurement, labels: Integers, total: int) -> tuple[Integers, Array, float]:
+    """Return the labels as corrected, their memorization, and the accuracy to be expected on new data."""
+    if not measured.views:
+        return labels, np.zeros(len(labels)), math.nan
+    found = suspect_labels([view.rows for view in measured.views], labels, measured.probability)
+    loss = float(measured.loss.mean())
+    gap = predict_gap(labels, measured.predicted, found.cautious, found.expected, loss, total)
+    corrected = np.where(found.probability >= LIKELY_WRONG, found.suggested, labels)
+    return corrected, found.memorization, gap.accuracy
+
+
+def _pairwise(sums: Array, squares: Array, samples: int) -> Array:
+    told = [
+        pairwise_coherence(float(a), float(b), samples) if b > 0 and samples > 1 else np.nan
+        for a, b in zip(sums, squares, strict=True)
+    ]
+    return np.array(told)
+
+
+def _class_coherence(measured: Measurement, labels: Integers) -> Array:
+    squares = measured.squared_norms.sum(1)
+    sizes = np.bincount(labels, minlength=len(measured.class_squares))
+    energy = np.bincount(labels, squares, len(sizes)).astype(np.float64)
+    sums = measured.class_squares.sum(1)
+    return np.array(
+        [_pairwise(sums[c : c + 1], energy[c : c + 1], int(sizes[c]))[0] for c in range(len(sizes))]
+    )
+
+
+def _weights(model: nn.Module, seed: int) -> Array:
+    own = [p.detach().flatten().cpu().double() for p in model.parameters() if p.requires_grad]
+    kept: Array = Shortener(WEIGHTS_KEPT, seed)(torch.cat(own)[None])[0].numpy()
+    return kept
+
+
+class Shelf:
+    """Snapshots in a folder, each under a hash of what it depends on.
+
+    Args:
+        folder: None keeps none.
+        fingerprints: Of the data, and of the holdout.
+        config: Settings.
+    """
+
+    def __init__(self, folder: Path | None, fingerprints: Sequence[str], config: Config) -> None:
+        self._folder = folder
+        settings = {key: str(getattr(config, key)) for key in MEASUREMENT_KEYS}
+        code = config.model.rpartition(":")[0]
+        source = config.base / code
+        digest = hashlib.sha256(source.read_bytes()).hexdigest() if code and source.is_file() else ""
+        self._about = [__version__, *fingerprints, config.model, digest, settings]
+
+    def load(self, checkpoint: str) -> Snapshot | None:
+        """Return the snapshot of a checkpoint, if there is one that can be read.
+
+        Args:
+            checkpoint: SHA-256 of its content; empty for one in memory, which has none.
+        """
+        path = self._path(checkpoint)
+        if path is None or not path.is_file():
+            return None
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                return _decoded(arrays)
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+            LOGGER.info("Snapshot: %s cannot be read, and is measured again", path)
+            return None
+
+    def keep(self, checkpoint: str, snapshot: Snapshot) -> None:
+        """Write the snapshot of a checkpoint, whole or not at all."""
+        path = self._path(checkpoint)
+        if path is None or path.is_file():
+            return
+        with working_folder(path.parent) as aside:
+            np.savez(aside / path.name, **{f.name: getattr(snapshot, f.name) for f in fields(Snapshot)})
+            (aside / path.name).replace(path)
+
+    def _path(self, checkpoint: str) -> Path | None:
+        if self._folder is None or not checkpoint:
+            return None
+        text = json.dumps([checkpoint, *self._about], sort_keys=True)
+        return self._folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.npz"
+
+
+_SCALARS: Mapping[str, Callable[[Any], Any]] = {"float": float, "int": int}
+
+
+def _decoded(arrays: Any) -> Snapshot:
+    values = {}
+    for field in fields(Snapshot):
+        value = arrays[field.name]
+        values[field.name] = _SCALARS[str(field.type)](value) if str(field.type) in _SCALARS else value
+    return Snapshot(**values)
