@@ -75,7 +75,7 @@ NETWORKS = (("digits", "MLP"), ("fashion", "CNN"), ("cifar", "CNN"))
 RATES = {True: 0.02, False: 1e-3}
 
 
-def trainings(seeds: tuple[int, ...] = (0, 1)) -> list[Training]:
+def trainings(seeds: tuple[int, ...] = (0,)) -> list[Training]:
     """Return all trainings, seed by seed."""
     return [
         Training(data, model, sgd, noise, seed)

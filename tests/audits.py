@@ -75,7 +75,7 @@ def make_audit(
         suppressed=_suppressed(table, class_names, suppressed),
         previews=_previews(rng, found, kind, image_side, hostile),
         risk=_risk(holdout) if auditable else results.Skipped("risk", "the model is not auditable"),
-        theory=_theory(rng, layers, hostile) if auditable else _no_theory(),
+        theory=_theory(rng, layers, samples, class_names, hostile) if auditable else _no_theory(),
         certificate=_certificate(),
         skipped=(results.Skipped("layer embed", "its weights are frozen"),) if layers > 2 else (),
         gates=gates,
@@ -321,7 +321,9 @@ def _certificate() -> results.Certificate:
     return results.Certificate(8, checks, 0.9987)
 
 
-def _theory(rng: np.random.Generator, layers: int, hostile: bool) -> theory.Theory:
+def _theory(
+    rng: np.random.Generator, layers: int, samples: int, class_names: list[str], hostile: bool
+) -> theory.Theory:
     names = _names(layers, "body.{}.fc", hostile)
     ratios = np.exp(rng.normal(-3, 1, layers)).tolist()
     told = [results.Estimate(r, r / 2, r * 2) for r in ratios]
@@ -341,6 +343,61 @@ def _theory(rng: np.random.Generator, layers: int, hostile: bool) -> theory.Theo
             layers=tuple(theory.LayerSteadiness(name, 0.25, 100) for name in names),
             advice="12.5% of the gradients' energy was one steady direction: nothing to do.",
         ),
+        trajectory=_trajectory(rng, samples, class_names, names),
+        stability=theory.Stability(
+            terms=tuple(
+                theory.Term(
+                    checkpoint=f"step-{k}.pt",
+                    steps=10,
+                    rate=0.1,
+                    alpha=0.2,
+                    smoothness=3.0,
+                    lipschitz=2.0,
+                    adds=0.5,
+                    total=0.5 * k,
+                    log10_bound=float(k),
+                    measured=0.1 * k if k else results.Skipped("gap of the losses", "none was given"),
+                )
+                for k in range(3)
+            ),
+            advice="The gap in loss is below 10^2.0 nats, which bounds nothing here: nothing to do.",
+        ),
+    )
+
+
+def _trajectory(
+    rng: np.random.Generator, samples: int, class_names: list[str], layers: list[str]
+) -> theory.Trajectory:
+    points = tuple(
+        theory.Point(
+            checkpoint=f"epoch-{k}.pt",
+            accuracy=0.5 + 0.1 * k,
+            corrected=0.6 + 0.05 * k,
+            expected=0.55 + 0.04 * k,
+            holdout=0.6 if k else results.Skipped("accuracy on the holdout", "none was given"),
+            loss=1.0 / (k + 1),
+            m_coherence=12.5,
+            easy=0.5,
+            typical=0.25,
+            hard=0.35,
+            memorized=-0.1,
+            learned=30,
+            forgotten=2,
+        )
+        for k in range(4)
+    )
+    series = [theory.Series(name, (0.25, 0.125, 0.0, 0.5)) for name in (*layers, *class_names)]
+    return theory.Trajectory(
+        points=points,
+        layers=tuple(series[: len(layers)]),
+        classes=tuple(series[len(layers) :]),
+        judge=2,
+        advised=3,
+        takeover=-1,
+        sizes=(samples - 30, 10, 10, 10),
+        learned_at=tuple(rng.integers(-1, 4, samples).tolist()),
+        forgotten=tuple(rng.integers(0, 2, samples).tolist()),
+        advice="Take epoch-3.pt: it gives 75.0% of the labels.",
     )
 
 

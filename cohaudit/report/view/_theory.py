@@ -114,8 +114,8 @@ def _trajectory(found: Trajectory) -> Body:
         "Training accuracy also rises by memorizing. Corrected counts a label that is likely wrong as the "
         "one that the other samples give, by the checkpoint with the best expected accuracy: memorizing "
         f"lowers it, and its highest place is where to stop. There are {sizes} samples: memorized ones are "
-        "more likely labeled so because the network saw them than because of the others, the rest is cut into "
-        "thirds. A share below 0 says that these samples pull against the step."
+        "more likely labeled so because the network saw them than because of the others, the rest is cut "
+        "into thirds. A share below 0 says that these samples pull against the step."
     )
     return trajectory_figure(found), (accuracies, owned), reading
 
@@ -149,8 +149,8 @@ def _stability(found: Stability) -> Body:
         "The gap in loss is at most (L² / m) Σ Π (1 + ηβ) η √(2 (1 − α)), for full-batch gradient descent on "
         "an L-Lipschitz and β-smooth loss. Here L is the largest gradient seen, β what the mean gradient "
         "changed by over what the weights did between two checkpoints, both lower estimates; α, β and η are "
-        "taken as constant in between. Sum is the same without the growth Π (1 + ηβ). It never falls; where α "
-        "is high, steps add little."
+        "taken as constant in between. Sum is the same without the growth Π (1 + ηβ). It never falls; where "
+        "α is high, steps add little."
     )
     return stability_figure(found), (Table("Terms of the bound", columns, rows),), reading
 
