@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
@@ -17,17 +17,12 @@ from cohaudit.errors import CohauditError
 from cohaudit.report import audit_to_json, read_audit, render_html
 from cohaudit.report._words import signed
 from cohaudit.results import Coherence, Estimate, Preview, Risk, Skipped, by_gap
+from cohaudit.theory import Theory
 
 SECTIONS = (
-    "verdict",
-    "depth",
-    "classes",
-    "suspects",
-    "theory-depth",
-    "theory-memory",
-    "method",
-    "certificate",
-    "skipped",
+    *("verdict", "depth", "classes", "suspects"),
+    *(f"theory-{field.name}" for field in fields(Theory)),
+    *("method", "certificate", "skipped"),
 )
 VARIANTS: dict[str, dict[str, Any]] = {
     "images": {"gates": (gate(failed=True), gate(failed=False))},
