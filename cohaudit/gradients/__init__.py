@@ -4,5 +4,9 @@ from cohaudit.gradients.forward import answers
 from cohaudit.gradients.measure import measure
 from cohaudit.gradients.measurement import MeasuredLayer, Measurement, Options
 from cohaudit.gradients.prepare import Source, check_model
+from cohaudit.gradients.weight_sums import WeightSums, weight_sums
 
-__all__ = ["MeasuredLayer", "Measurement", "Options", "Source", "answers", "check_model", "measure"]
+__all__ = [
+    *("MeasuredLayer", "Measurement", "Options", "Source", "WeightSums"),
+    *("answers", "check_model", "measure", "weight_sums"),
+]
