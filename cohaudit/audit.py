@@ -32,7 +32,7 @@ from cohaudit.further import Scanned, asked_for, run_further_audits
 from cohaudit.gates import gate_results, refuse_unknown_names
 from cohaudit.gradients import Measurement, Options, Source, measure
 from cohaudit.holdout import Trained, check_fit, measure_holdout, not_used, open_holdout, told_unused
-from cohaudit.inspection import memory_of
+from cohaudit.inspection import decay_of, memory_of
 from cohaudit.judgment import NO_HOLDOUT, Scope, compare, judge
 from cohaudit.model import build_model, check_ready, load_weights, resolve_device
 from cohaudit.progress import Progress, SilentProgress
@@ -41,7 +41,7 @@ from cohaudit.sanity import is_skilled
 from cohaudit.settings_used import refuse_meaningless, used_settings
 from cohaudit.subsample import choose_samples
 from cohaudit.suppressions import Suppression, active, match, read_suppressions
-from cohaudit.theory import Memory
+from cohaudit.theory import Memory, TrainedDecay
 
 Integers = NDArray[np.int64]
 ROOT = "(model)"
@@ -78,7 +78,9 @@ def scan_checkpoint(
     with stages("open the data"):
         dataset = open_dataset(config)
         holdout = open_holdout(config.holdout, dataset, config)
-    about = _About(loaded.path, loaded.sha256, loaded.format, config.model, memory_of(loaded))
+    about = _About(
+        loaded.path, loaded.sha256, loaded.format, config.model, memory_of(loaded), decay_of(loaded)
+    )
     return _audit(model, dataset, holdout, before, config, device, about, stages, entries)
 
 
@@ -135,8 +137,9 @@ def scan(
     before = given_in_memory(model, earlier)
     parameter = next(model.parameters(), None)
     device = torch.device("cpu") if parameter is None else parameter.device
-    memory = Skipped("memory", "a model in memory comes without its optimizer's state")
-    about = _About("(in memory)", "", "(in memory)", type(model).__qualname__, memory)
+    reason = "a model in memory comes without its optimizer's state"
+    unknown = Skipped("memory", reason), Skipped("weight decay", reason)
+    about = _About("(in memory)", "", "(in memory)", type(model).__qualname__, *unknown)
     return _audit(model, opened, held_out, before, config, device, about, stages, entries)
 
 
@@ -149,6 +152,7 @@ class _About:
     file_format: str
     model: str
     memory: Memory | Skipped
+    decay: TrainedDecay | Skipped
 
 
 class _Stages:
@@ -219,7 +223,7 @@ def _audit(
         judged, suppressed = suppress(judged, found.samples)
         evidence = gather_evidence(judged.neighbors, source, hashes)
         previews = previews_of(evidence, source, dataset, chosen)
-    scanned = Scanned(model, source, measured, judged, config, options, device, about.memory)
+    scanned = Scanned(model, source, measured, judged, config, options, device, about.memory, about.decay)
     with eval_mode(model):
         theory = run_further_audits(scanned, stages)
     audit = Audit(

@@ -8,20 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from cohaudit.config import Config
+from cohaudit.decay import LayerForces, background_force
 from cohaudit.depth import depth_trend
 from cohaudit.errors import ConfigError
-from cohaudit.gradients import Measurement, Options, Source
+from cohaudit.gradients import Measurement, Options, Source, WeightSums, weight_sums
 from cohaudit.judgment import NO_VERDICT, Judgment
 from cohaudit.nearest import did_you_mean
-from cohaudit.theory import DepthTrend, Memory, Theory
+from cohaudit.sub_network import FORWARD_PASSES, hidden_units, measured_units, sub_networks
+from cohaudit.theory import BackgroundForce, CoherentWidth, DepthTrend, Memory, Theory, TrainedDecay
 from cohaudit.verdict import Skipped
+from cohaudit.width import coherent_width
 
 ALL, NONE = "all", "none"
 
@@ -42,6 +46,7 @@ class Scanned:
         options: How gradients are measured.
         device: Where.
         memory: What the checkpoint's optimizer remembers.
+        trained_decay: The weight decay that it was trained with.
     """
 
     model: nn.Module
@@ -52,6 +57,14 @@ class Scanned:
     options: Options
     device: torch.device
     memory: Memory | Skipped
+    trained_decay: TrainedDecay | Skipped
+    _sums: list[WeightSums] = field(default_factory=list, init=False, repr=False)
+
+    def weight_sums(self, advance: Advance) -> WeightSums:
+        """Return the sums of every weight's gradients, which are measured by the first audit that asks."""
+        if not self._sums:
+            self._sums.append(weight_sums(self.model, self.source, self.options, self.device, advance))
+        return self._sums[0]
 
 
 def _depth(scanned: Scanned, advance: Advance) -> DepthTrend | Skipped:
@@ -67,6 +80,30 @@ def _memory(scanned: Scanned, advance: Advance) -> Memory | Skipped:
     return scanned.memory
 
 
+def _width(scanned: Scanned, advance: Advance) -> CoherentWidth | Skipped:
+    sums, model, source = scanned.weight_sums(advance), scanned.model, scanned.source
+    layers = hidden_units(model, sums)
+    found = measured_units(layers, sums)
+    accuracy = float(np.mean(scanned.measured.predicted == source.labels))
+    tried = (
+        sub_networks(model, source, layers, found, scanned.options, scanned.device, advance) if layers else ()
+    )
+    return coherent_width(found, accuracy, tried)
+
+
+def _decay(scanned: Scanned, advance: Advance) -> BackgroundForce | Skipped:
+    sums, owned = scanned.weight_sums(advance), dict[str, list[str]]()
+    for name, layer in sums.layer_of.items():
+        owned.setdefault(layer, []).append(name)
+    weights = {name: scanned.model.get_parameter(name).detach().double().cpu() for name in sums.layer_of}
+    given = (weights, sums.mean, sums.mean_square)
+    forces = [
+        LayerForces(layer, *(torch.cat([one[name].flatten() for name in names]).numpy() for one in given))
+        for layer, names in owned.items()
+    ]
+    return background_force(forces, sums.samples, scanned.trained_decay)
+
+
 @dataclass(frozen=True)
 class _Audit:
     """A further audit.
@@ -80,7 +117,12 @@ class _Audit:
     passes: int = 0
 
 
-AUDITS: Mapping[str, _Audit] = {"depth": _Audit(_depth), "memory": _Audit(_memory)}
+AUDITS: Mapping[str, _Audit] = {
+    "depth": _Audit(_depth),
+    "memory": _Audit(_memory),
+    "width": _Audit(_width, passes=1 + FORWARD_PASSES),
+    "decay": _Audit(_decay, passes=1),
+}
 """By the name of their field in `Theory`, in the order of the report."""
 BY_DEFAULT = tuple(name for name, audit in AUDITS.items() if not audit.passes)
 

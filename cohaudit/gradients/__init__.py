@@ -7,6 +7,13 @@ from cohaudit.gradients.prepare import Source, check_model
 from cohaudit.gradients.weight_sums import WeightSums, weight_sums
 
 __all__ = [
-    *("MeasuredLayer", "Measurement", "Options", "Source", "WeightSums"),
-    *("answers", "check_model", "measure", "weight_sums"),
+    "MeasuredLayer",
+    "Measurement",
+    "Options",
+    "Source",
+    "WeightSums",
+    "answers",
+    "check_model",
+    "measure",
+    "weight_sums",
 ]

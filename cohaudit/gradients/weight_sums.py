@@ -1,10 +1,10 @@
 """Sums over the samples for every single weight: what they want of it together, and how far they differ.
 
 A pass of its own, with the engine of `measure`: per weight j the mean gradient μ_j, the mean square
-mean_i g_ij², and the squares of the classes' sums, Σ_c (Σ_{i∈c} g_ij)². Coherence, the gradient's
-signal-to-noise ratio and the noise scale of any group of weights, a unit or a layer, follow from these three
-(see docs/width.md). The samples go by class, so that four numbers of eight bytes a weight are in memory, and
-never samples × weights.
+mean_i g_ij², and of each row of weights the squares of the classes' sums, Σ_c ‖Σ_{i∈c} g_i‖². Coherence, the
+gradient's signal-to-noise ratio and the noise scale of any group of weights, a unit or a layer, follow from
+these. The samples go by class, so that three numbers of eight bytes a weight are in memory, and never
+samples × weights.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class WeightSums:
         layer_of: Parameter → its layer, input side first.
         mean: Parameter → μ_j, shaped like it.
         mean_square: Parameter → mean_i g_ij², likewise.
-        class_squares: Parameter → Σ_c (Σ_{i∈c} g_ij)², likewise.
+        class_squares: Parameter → Σ_c ‖Σ_{i∈c} g_i‖² of each row, an entry of its first dimension.
     """
 
     samples: int
@@ -128,16 +128,17 @@ class _Pass:
 
 
 class _Running:
-    """The sums of one parameter: of all samples, of their squares, of the current class, of classes' squares."""
+    """The sums of one parameter: of all samples, of their squares, of the current class, of classes' rows."""
 
     def __init__(self, parameter: Tensor) -> None:
         # Apple's GPUs have no float64: there the sums live on the CPU
         device = torch.device("cpu") if parameter.device.type == "mps" else parameter.device
         self._shape = parameter.shape
-        self.total, self.squares, self.class_squares, self._current = (
+        self.total, self.squares, self._current = (
             torch.zeros_like(parameter, dtype=torch.float64, device=device, requires_grad=False)
-            for _ in range(4)
+            for _ in range(3)
         )
+        self.class_squares = self._rows(self._current)
         self._class = -1
 
     def add(self, form: PerSample, part: Share, reader: Reader) -> None:
@@ -168,8 +169,12 @@ class _Running:
     def close(self) -> None:
         """Finish the current class."""
         self.total += self._current
-        self.class_squares += self._current.square_()
+        self.class_squares += self._rows(self._current.square_())
         self._current.zero_()
+
+    def _rows(self, values: Tensor) -> Tensor:
+        """Return the sum of each row, [rows]; of a single number, itself."""
+        return values.reshape(*self._shape[:1] or (1,), -1).sum(1)
 
 
 def _squares(formed: Dense, weights: Tensor) -> Tensor:
