@@ -92,16 +92,21 @@ def _width(scanned: Scanned, advance: Advance) -> CoherentWidth | Skipped:
 
 
 def _decay(scanned: Scanned, advance: Advance) -> BackgroundForce | Skipped:
-    sums, owned = scanned.weight_sums(advance), dict[str, list[str]]()
+    sums = scanned.weight_sums(advance)
+    return background_force(layer_forces(scanned.model, sums), sums.samples, scanned.trained_decay)
+
+
+def layer_forces(model: nn.Module, sums: WeightSums) -> list[LayerForces]:
+    """Return each layer's weights and what the data pull at them with, input side first."""
+    owned: dict[str, list[str]] = {}
     for name, layer in sums.layer_of.items():
         owned.setdefault(layer, []).append(name)
-    weights = {name: scanned.model.get_parameter(name).detach().double().cpu() for name in sums.layer_of}
+    weights = {name: model.get_parameter(name).detach().double().cpu() for name in sums.layer_of}
     given = (weights, sums.mean, sums.mean_square)
-    forces = [
+    return [
         LayerForces(layer, *(torch.cat([one[name].flatten() for name in names]).numpy() for one in given))
         for layer, names in owned.items()
     ]
-    return background_force(forces, sums.samples, scanned.trained_decay)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 import cohaudit
+from cohaudit import further
 from cohaudit.errors import ConfigError
 from cohaudit.further import AUDITS, BY_DEFAULT, asked_for
 from cohaudit.results import Skipped
@@ -50,3 +51,16 @@ def test_one_that_is_not_asked_for_says_so() -> None:
     depth = scanned(audits=("none",)).theory.depth
     assert isinstance(depth, Skipped)
     assert "--audits depth" in depth.reason
+
+
+def test_the_sums_of_every_weight_are_measured_once_for_all_that_use_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    measure, calls = further.weight_sums, []
+    monkeypatch.setattr(further, "weight_sums", lambda *given: calls.append(1) or measure(*given))
+    theory = scanned(audits=("width", "decay")).theory
+    assert len(calls) == 1
+    assert not isinstance(theory.width, Skipped)
+    assert not isinstance(theory.decay, Skipped)
+    assert theory.width.units == 8
+    assert isinstance(theory.decay.trained, Skipped)

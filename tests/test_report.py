@@ -25,6 +25,8 @@ SECTIONS = (
     "suspects",
     "theory-depth",
     "theory-memory",
+    "theory-width",
+    "theory-decay",
     "method",
     "certificate",
     "skipped",
