@@ -63,13 +63,18 @@ def background_force(
     parted = [layer.coherent(samples) for layer in live]
     coherent = np.concatenate(parted) if parted else np.zeros(0, dtype=bool)
     if coherent.all() or not coherent.any():
-        found = "all weights are" if coherent.any() else "no weight is"
-        return Skipped("decay", f"{found} beyond what chance gives: there are no two kinds to part")
+        found = (
+            "every weight's mean gradient is beyond what chance gives"
+            if coherent.any()
+            else "no weight's mean gradient is beyond what chance gives: the samples' pulls cancel"
+        )
+        return Skipped("decay", f"{found}; there are no two kinds to part")
     size = np.concatenate([np.abs(layer.weight) for layer in live])
     pull = np.concatenate([np.abs(layer.mean) for layer in live])
     l2, l1 = _range(pull / np.maximum(size, TINY), coherent), _range(pull, coherent)
     l2_at, l1_at = _held_at(l2, trained), _middle(l1)
-    lost = l2_at * size > pull
+    wins = l2_at * size > pull
+    lost = float(wins[~coherent].mean()), float(wins[coherent].mean())
     return BackgroundForce(
         trained=trained,
         l2=l2,
@@ -77,10 +82,10 @@ def background_force(
         l2_at=l2_at,
         l1_at=l1_at,
         coherent=float(coherent.mean()),
-        lost_incoherent=float(lost[~coherent].mean()),
-        lost_coherent=float(lost[coherent].mean()),
+        lost_incoherent=lost[0],
+        lost_coherent=lost[1],
         layers=tuple(_layer(one, own, l2_at, l1_at) for one, own in zip(live, parted, strict=True)),
-        advice=_advice(l2, trained),
+        advice=_advice(l2, trained, lost),
     )
 
 
@@ -117,7 +122,8 @@ def _layer(layer: LayerForces, coherent: NDArray[np.bool_], l2_at: float, l1_at:
     )
 
 
-def _advice(l2: DecayRange, trained: TrainedDecay | Skipped) -> str:
+def _advice(l2: DecayRange, trained: TrainedDecay | Skipped, lost: tuple[float, float]) -> str:
+    """Return what to do; `lost` are the shares of incoherent and coherent weights that decay wins over."""
     if l2.low >= l2.high:
         return (
             f"Half of the coherent weights give way at λ = {l2.high:.1e}, half of the incoherent ones at "
@@ -129,22 +135,19 @@ def _advice(l2: DecayRange, trained: TrainedDecay | Skipped) -> str:
     )
     if isinstance(trained, Skipped):
         return f"The trained weight decay is not known. As L2 on the gradient, it parts them {told}."
+    if not trained.value:
+        return f"Trained without decay. If wrong labels are fitted, try about {l2.low:.1e}: it parts them {told}."
+    decay = f"The trained decay of {trained.value:g}"
     if trained.decoupled:
-        return (
-            f"The trained decay of {trained.value:g} acts beside the gradient (AdamW), not on this scale. "
-            "As L2 "
-            f"on the gradient, it parts them {told}."
-        )
+        return f"{decay} acts beside the gradient (AdamW). As L2 on the gradient, it would part them {told}."
+    wins = f"wins over {lost[0]:.0%} of the incoherent and {lost[1]:.0%} of the coherent weights"
     if trained.value < l2.low:
         return (
-            f"The trained decay of {trained.value:g} is too weak to drown what samples do not share. If "
-            "wrong "
-            f"labels are fitted, try one {told}."
+            f"{decay} {wins}. If wrong labels are fitted, try more, up to {l2.low:.1e}: it parts them {told}."
         )
     if trained.value > l2.high:
-        return (
-            f"The trained decay of {trained.value:g} pulls harder than most of what samples share. If "
-            "labels are "
-            f"not fitted that should be, try one {told}."
-        )
-    return f"The trained decay of {trained.value:g} is in the range that parts them, {told}: nothing to do."
+        return f"{decay} {wins}. If right labels are not fitted, try less: it parts them {told}."
+    return (
+        f"{decay} {wins}, and is in the range that parts them, {told}: nothing to do, unless right labels are "
+        "not fitted."
+    )

@@ -76,8 +76,10 @@ def test_the_advice_places_the_trained_decay() -> None:
     middle = found.l2_at
     assert "not known" in found.advice
     assert "nothing to do" in measured(forces(), TrainedDecay(middle, True, False)).advice
-    assert "too weak" in measured(forces(), TrainedDecay(found.l2.low / 2, True, False)).advice
-    assert "harder than" in measured(forces(), TrainedDecay(found.l2.high * 2, True, False)).advice
+    assert "try more" in measured(forces(), TrainedDecay(found.l2.low / 2, True, False)).advice
+    assert "try less" in measured(forces(), TrainedDecay(found.l2.high * 2, True, False)).advice
+    nothing = measured(forces(), TrainedDecay(0.0, True, False))
+    assert "Trained without decay" in nothing.advice
     apart = measured(forces(), TrainedDecay(9.0, True, True))
     assert "AdamW" in apart.advice
     assert apart.l2_at == middle
@@ -92,7 +94,7 @@ def test_dead_weights_and_too_few_kinds_are_left_out() -> None:
     same = LayerForces("fc", np.ones(5), np.ones(5), np.ones(5))
     nothing = background_force([same], SAMPLES, UNKNOWN)
     assert isinstance(nothing, Skipped)
-    assert "all weights" in nothing.reason
+    assert "every weight" in nothing.reason
 
 
 def saved(path: Path, optimizer: Any, model: nn.Module) -> TrainedDecay | Skipped:
