@@ -84,16 +84,15 @@ def audited(model: nn.Module, x: Tensor, labels: Tensor, decay: float) -> Row:
         "ratio": decay * float(np.linalg.norm(size) / np.linalg.norm(pull)),
     }
     if isinstance(found, Skipped):
-        return about | {"low": None, "high": None, "coherent": None, "advice": found.reason}
-    ends = {"low": found.l2.low, "high": found.l2.high}
-    return about | ends | {"coherent": found.coherent, "advice": found.advice}
+        return about | {"low": None, "high": None, "coherent": None}
+    return about | {"low": found.l2.low, "high": found.l2.high, "coherent": found.coherent}
 
 
 def show(rows: list[Row]) -> None:
     """Print a line for each training and epoch."""
     for row in rows:
         wrong = "none wrong" if row["wrong fitted"] is None else f"{row['wrong fitted']:.1%} of the wrong"
-        told = row["advice"]
+        told = "no weight is coherent"
         if row["low"] is not None:
             told = f"range {row['low']:.1e} to {row['high']:.1e}, coherent {row['coherent']:.0%}"
         print(

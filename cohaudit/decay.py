@@ -130,24 +130,25 @@ def _advice(l2: DecayRange, trained: TrainedDecay | Skipped, lost: tuple[float, 
             f"{l2.low:.1e}: decay does not part them here, and nothing follows for how to set it."
         )
     told = (
-        f"from {l2.low:.1e}, where half of the incoherent weights drown, to {l2.high:.1e}, where half of the "
-        "coherent ones do"
+        f"from {l2.low:.1e}, where half of the incoherent weights drown, to {l2.high:.1e}, where half of "
+        "the coherent ones do"
     )
     if isinstance(trained, Skipped):
         return f"The trained weight decay is not known. As L2 on the gradient, it parts them {told}."
     if not trained.value:
-        return f"Trained without decay. If wrong labels are fitted, try about {l2.low:.1e}: it parts them {told}."
+        return (
+            f"Trained without weight decay. If wrong labels are fitted, try {l2.low:.1e}: decay parts them "
+            f"{told}."
+        )
     decay = f"The trained decay of {trained.value:g}"
     if trained.decoupled:
         return f"{decay} acts beside the gradient (AdamW). As L2 on the gradient, it would part them {told}."
     wins = f"wins over {lost[0]:.0%} of the incoherent and {lost[1]:.0%} of the coherent weights"
     if trained.value < l2.low:
-        return (
-            f"{decay} {wins}. If wrong labels are fitted, try more, up to {l2.low:.1e}: it parts them {told}."
-        )
+        return f"{decay} {wins}. If wrong labels are fitted, try more: it parts them {told}."
     if trained.value > l2.high:
         return f"{decay} {wins}. If right labels are not fitted, try less: it parts them {told}."
     return (
-        f"{decay} {wins}, and is in the range that parts them, {told}: nothing to do, unless right labels are "
-        "not fitted."
+        f"{decay} {wins}, and is in the range that parts them, {told}: nothing to do, unless right labels "
+        "are not fitted."
     )

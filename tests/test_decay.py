@@ -79,7 +79,7 @@ def test_the_advice_places_the_trained_decay() -> None:
     assert "try more" in measured(forces(), TrainedDecay(found.l2.low / 2, True, False)).advice
     assert "try less" in measured(forces(), TrainedDecay(found.l2.high * 2, True, False)).advice
     nothing = measured(forces(), TrainedDecay(0.0, True, False))
-    assert "Trained without decay" in nothing.advice
+    assert "Trained without weight decay" in nothing.advice
     apart = measured(forces(), TrainedDecay(9.0, True, True))
     assert "AdamW" in apart.advice
     assert apart.l2_at == middle

@@ -124,10 +124,10 @@ def _width(found: CoherentWidth) -> Body:
         alone,
     )
     reading = (
-        "A unit's coherent energy is what the gradients of samples of one class have in common at its weights. "
-        "Participation is the share of the width that would hold it all if each of its units held the same. "
-        "The accuracy is measured, with the outputs of all other units zeroed and nothing trained since. "
-        "Coherence is that of all pairs of samples at a unit, 0 for none: the median over the units."
+        "A unit's coherent energy is what the gradients of samples of one class have in common at its "
+        "weights. Participation is the share of the width that would hold it all if each of its units held "
+        "the same. The accuracy is measured, with the outputs of all other units zeroed and nothing trained "
+        "since. Coherence is that of all pairs of samples at a unit, 0 for none: the median over the units."
     )
     return width_figure(found), (spread, measured), reading
 
@@ -149,14 +149,14 @@ def _decay(found: BackgroundForce) -> Body:
     names = ("Layer", "Coherent", "L2: ‖λw‖ / ‖μ‖", "Decay wins", "L1: ‖λ sign w‖ / ‖μ‖", "Decay wins")
     table = Table(f"Decay against data at λ = {found.l2_at:.2g} (L1: {found.l1_at:.2g})", names, rows)
     reading = (
-        "Weights are coherent where their mean gradient over the samples, μ, is more than chance gives. Decay "
-        "pulls at w with the force λw (L2) or λ (L1); where that is more than |μ|, decay wins. At the λ of the "
-        f"table that is so for {percent(found.lost_incoherent)} of the incoherent and "
+        "Weights are coherent where their mean gradient over the samples, μ, is more than chance gives. "
+        "Decay pulls at w with the force λw (L2) or λ (L1); where that is more than |μ|, decay wins. At the "
+        f"λ of the table that is so for {percent(found.lost_incoherent)} of the incoherent and "
         f"{percent(found.lost_coherent)} of the coherent weights. Between {found.l2.low:.1e} and "
-        f"{found.l2.high:.1e} (L1: {found.l1.low:.1e} and {found.l1.high:.1e}) it wins over more than half of "
-        "the former and less than half of the latter. The gradients are those of this checkpoint: of a network "
-        "that has fitted its samples they are small, and the range with them; of one that was trained long "
-        "with a decay, the range follows that."
+        f"{found.l2.high:.1e} (L1: {found.l1.low:.1e} and {found.l1.high:.1e}) it wins over more than half "
+        "of the former and less than half of the latter. The gradients are those of this checkpoint: of a "
+        "network that has fitted its samples they are small, and the range with them; of one that was "
+        "trained long with a decay, the range follows that."
     )
     return decay_figure(found), (table,), reading
 
