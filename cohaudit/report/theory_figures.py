@@ -33,6 +33,7 @@ def depth_trend_figure(found: DepthTrend) -> Markup:
             places, [r.value for r in ratios], color=BLUE, lw=1.2, marker="o", ms=6 if count <= 40 else 3
         )
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")
         axes.grid(axis="y")
         axes.set_xlim(0.4, count + 0.6)
         if count <= _NAMED:
@@ -98,6 +99,8 @@ def decay_figure(found: BackgroundForce) -> Markup:
             axes.axvline(trained, color=ORANGE, lw=2, linestyle="--")
             ends.append(trained)
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter("")
         axes.set_xlim(min(ends) / 3, max(ends) * 3)
         axes.set_yticks([])
         axes.set_xlabel("λ")
