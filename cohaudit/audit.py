@@ -41,7 +41,7 @@ from cohaudit.holdout import (
     open_holdout,
     told_unused,
 )
-from cohaudit.inspection import memory_of
+from cohaudit.inspection import decay_of, memory_of
 from cohaudit.judgment import NO_HOLDOUT, Scope, compare, judge
 from cohaudit.model import build_model, check_ready, load_weights, resolve_device
 from cohaudit.optimizer_memory import Pace, pace_of
@@ -53,7 +53,7 @@ from cohaudit.settings_used import refuse_meaningless, used_settings
 from cohaudit.snapshots import Shelf
 from cohaudit.subsample import choose_samples
 from cohaudit.suppressions import Suppression, active, match, read_suppressions
-from cohaudit.theory import Memory
+from cohaudit.theory import Memory, TrainedDecay
 
 Integers = NDArray[np.int64]
 SNAPSHOTS = "snapshots"
@@ -98,6 +98,7 @@ def scan_checkpoint(
         loaded.format,
         config.model,
         memory_of(loaded),
+        decay_of(loaded),
         pace_of(loaded.optimizer),
         config.base / config.out / SNAPSHOTS,
     )
@@ -157,8 +158,9 @@ def scan(
     before = given_in_memory(model, earlier)
     parameter = next(model.parameters(), None)
     device = torch.device("cpu") if parameter is None else parameter.device
-    memory = Skipped("memory", "a model in memory comes without its optimizer's state")
-    about = _About("(in memory)", "", "(in memory)", type(model).__qualname__, memory, Pace(), None)
+    reason = "a model in memory comes without its optimizer's state"
+    unknown = Skipped("memory", reason), Skipped("weight decay", reason)
+    about = _About("(in memory)", "", "(in memory)", type(model).__qualname__, *unknown, Pace(), None)
     return _audit(model, opened, held_out, before, config, device, about, stages, entries)
 
 
@@ -171,6 +173,7 @@ class _About:
     file_format: str
     model: str
     memory: Memory | Skipped
+    decay: TrainedDecay | Skipped
     pace: Pace
     snapshots: Path | None
     """Folder of what was measured of checkpoints; None keeps nothing."""
@@ -232,7 +235,8 @@ def _audit(
         evidence = gather_evidence(judged.neighbors, source, hashes)
         previews = previews_of(evidence, source, dataset, chosen)
     scanned = Scanned(
-        model, source, measured, judged, config, options, device, about.memory, taken, schedule, len(dataset)
+        *(model, source, measured, judged, config, options, device),
+        *(about.memory, about.decay, taken, schedule, len(dataset)),
     )
     with eval_mode(model):
         theory = run_further_audits(scanned, stages)

@@ -16,8 +16,9 @@ import pandas as pd
 from cohaudit.config_values import toml_value
 from cohaudit.errors import MissingExtraError, ReportError
 from cohaudit.report import table_to_csv
-from cohaudit.results import Audit, Preview
+from cohaudit.results import Audit, Preview, Skipped
 from cohaudit.suppressions import TABLE
+from cohaudit.width import SHARES, smallest_set
 
 
 def export(audit: Audit, kind: str, every: bool = False) -> bytes:
@@ -33,10 +34,11 @@ def export(audit: Audit, kind: str, every: bool = False) -> bytes:
         The content.
 
     Raises:
-        ReportError: If the audit judged no sample.
+        ReportError: If the audit judged no sample, or, for a mask, did not measure the width.
         MissingExtraError: If Parquet is wanted and cannot be written.
     """
-    require_judged(audit)
+    if kind != MASK:
+        require_judged(audit)
     return _FORMS[kind](audit, every)
 
 
@@ -144,6 +146,18 @@ def _suppressions(audit: Audit, every: bool) -> bytes:
     return _text(_REVIEW + "".join(entries))
 
 
+def _mask(audit: Audit, every: bool) -> bytes:
+    """Return as JSON, for each share of the coherent gradient, the units of each layer that hold it."""
+    width = audit.theory.width
+    if isinstance(width, Skipped):
+        raise ReportError("the audit", f"no unit was measured: {width.reason}", "scan with --audits width")
+    kept = {
+        share: {layer.name: smallest_set(layer.energy, share).tolist() for layer in width.layers}
+        for share in SHARES
+    }
+    return _text(json.dumps(kept) + "\n")
+
+
 def _entry(row: dict[str, Any], content: str) -> str:
     return f"""
 # suspicion {row["suspicion"]:.4f}; the other samples say {toml_value(row["suggested"])}
@@ -202,6 +216,8 @@ def _text(content: str) -> bytes:
     return content.encode("utf-8", "backslashreplace")
 
 
+MASK = "mask"
+
 _FORMS: dict[str, Callable[[Audit, bool], bytes]] = {
     "csv": _csv,
     "jsonl": _jsonl,
@@ -210,15 +226,17 @@ _FORMS: dict[str, Callable[[Audit, bool], bytes]] = {
     "label-studio": _label_studio,
     "cleanlab": _cleanlab,
     "suppressions": _suppressions,
+    MASK: _mask,
 }
 
 KINDS = tuple(_FORMS)
 """What can be written: the suspects as a table (csv, jsonl, parquet) or as tasks (label-studio), the ids of
-the other samples (keep), cleanlab's columns (cleanlab), or a file of suspects to look at (suppressions)."""
+the other samples (keep), cleanlab's columns (cleanlab), a file of suspects to look at (suppressions); or, of
+the network, the units that hold most of the coherent gradient (mask)."""
 
 NAMES = {
     **{kind: f"suspects.{kind}" for kind in ("csv", "jsonl", "parquet")},
     **{"keep": "keep.txt", "label-studio": "tasks.json", "cleanlab": "cleanlab.csv"},
-    "suppressions": "suppressions.toml",
+    **{"suppressions": "suppressions.toml", MASK: "mask.json"},
 }
 """Kind → how its file is called unless the user names it."""

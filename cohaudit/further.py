@@ -8,22 +8,35 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from cohaudit.config import Config
 from cohaudit.course import Named, stability_of, trajectory_of
+from cohaudit.decay import LayerForces, background_force
 from cohaudit.depth import depth_trend
 from cohaudit.errors import ConfigError
-from cohaudit.gradients import Measurement, Options, Source
+from cohaudit.gradients import Measurement, Options, Source, WeightSums, weight_sums
 from cohaudit.judgment import NO_VERDICT, Judgment
 from cohaudit.nearest import did_you_mean
 from cohaudit.pace import Schedule
-from cohaudit.theory import DepthTrend, Memory, Stability, Theory, Trajectory
+from cohaudit.sub_network import FORWARD_PASSES, hidden_units, measured_units, sub_networks
+from cohaudit.theory import (
+    BackgroundForce,
+    CoherentWidth,
+    DepthTrend,
+    Memory,
+    Stability,
+    Theory,
+    TrainedDecay,
+    Trajectory,
+)
 from cohaudit.verdict import Skipped
+from cohaudit.width import coherent_width
 
 ALL, NONE = "all", "none"
 
@@ -44,6 +57,7 @@ class Scanned:
         options: How gradients are measured.
         device: Where.
         memory: What the checkpoint's optimizer remembers.
+        trained_decay: The weight decay that it was trained with.
         taken: Snapshots of the training's checkpoints, in order, this one last; empty where none were taken.
         schedule: Its steps and learning rates as told by the user.
         total: Samples trained on, of which those of `source` were measured.
@@ -57,9 +71,17 @@ class Scanned:
     options: Options
     device: torch.device
     memory: Memory | Skipped
+    trained_decay: TrainedDecay | Skipped
     taken: Sequence[Named]
     schedule: Schedule
     total: int
+    _sums: list[WeightSums] = field(default_factory=list, init=False, repr=False)
+
+    def weight_sums(self, advance: Advance) -> WeightSums:
+        """Return the sums of every weight's gradients, which are measured by the first audit that asks."""
+        if not self._sums:
+            self._sums.append(weight_sums(self.model, self.source, self.options, self.device, advance))
+        return self._sums[0]
 
 
 def _depth(scanned: Scanned, advance: Advance) -> DepthTrend | Skipped:
@@ -84,6 +106,35 @@ def _stability(scanned: Scanned, advance: Advance) -> Stability | Skipped:
     return stability_of(scanned.taken, scanned.total, scanned.schedule)
 
 
+def _width(scanned: Scanned, advance: Advance) -> CoherentWidth | Skipped:
+    sums, model, source = scanned.weight_sums(advance), scanned.model, scanned.source
+    layers = hidden_units(model, sums)
+    found = measured_units(layers, sums)
+    accuracy = float(np.mean(scanned.measured.predicted == source.labels))
+    tried = (
+        sub_networks(model, source, layers, found, scanned.options, scanned.device, advance) if layers else ()
+    )
+    return coherent_width(found, accuracy, tried)
+
+
+def _decay(scanned: Scanned, advance: Advance) -> BackgroundForce | Skipped:
+    sums = scanned.weight_sums(advance)
+    return background_force(layer_forces(scanned.model, sums), sums.samples, scanned.trained_decay)
+
+
+def layer_forces(model: nn.Module, sums: WeightSums) -> list[LayerForces]:
+    """Return each layer's weights and what the data pull at them with, input side first."""
+    owned: dict[str, list[str]] = {}
+    for name, layer in sums.layer_of.items():
+        owned.setdefault(layer, []).append(name)
+    weights = {name: model.get_parameter(name).detach().double().cpu() for name in sums.layer_of}
+    given = (weights, sums.mean, sums.mean_square)
+    return [
+        LayerForces(layer, *(torch.cat([one[name].flatten() for name in names]).numpy() for one in given))
+        for layer, names in owned.items()
+    ]
+
+
 @dataclass(frozen=True)
 class _Audit:
     """A further audit.
@@ -101,6 +152,8 @@ class _Audit:
 
 AUDITS: Mapping[str, _Audit] = {
     "depth": _Audit(_depth, by_default=True),
+    "width": _Audit(_width, passes=1 + FORWARD_PASSES),
+    "decay": _Audit(_decay, passes=1),
     "memory": _Audit(_memory, by_default=True),
     "trajectory": _Audit(_trajectory),
     "stability": _Audit(_stability),

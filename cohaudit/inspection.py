@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cohaudit.checkpoint import Checkpoint
 from cohaudit.optimizer_memory import BUFFERS, Moments, moments_by_name, temporal_coherence
-from cohaudit.theory import LayerSteadiness, Memory
+from cohaudit.theory import LayerSteadiness, Memory, TrainedDecay
 from cohaudit.verdict import Skipped
 
 LARGEST_SIDE = 8192
@@ -103,6 +103,24 @@ def memory_of(checkpoint: Checkpoint) -> Memory | Skipped:
     if whole is None or not math.isfinite(whole):
         return Skipped("memory", advice)
     return Memory(kind, whole, layers, advice)
+
+
+def decay_of(checkpoint: Checkpoint) -> TrainedDecay | Skipped:
+    """Return the weight decay that an optimizer's state in a checkpoint tells.
+
+    Args:
+        checkpoint: As read; only the groups of its optimizer are looked at.
+    """
+    groups = checkpoint.optimizer["param_groups"] if checkpoint.optimizer else []
+    told = [group["weight_decay"] for group in groups if isinstance(group.get("weight_decay"), int | float)]
+    if not told:
+        return Skipped("weight decay", "the checkpoint holds no optimizer's state that names it")
+    apart = [group.get("decoupled_weight_decay") for group in groups]
+    # older versions of Adam and AdamW write the same
+    if max(told) and any("betas" in group for group in groups) and None in apart:
+        reason = f"{max(told):g}, but whether by Adam or AdamW the optimizer's state does not say"
+        return Skipped("weight decay", reason)
+    return TrainedDecay(float(max(told)), len({*told}) == 1 and len(told) == len(groups), any(apart))
 
 
 def _first_names(tensors: Mapping[str, Tensor]) -> dict[str, str]:

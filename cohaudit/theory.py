@@ -126,6 +126,51 @@ class Trajectory:
     """By sample: from which checkpoint on it is predicted as labeled to the end; −1: it is not in the end."""
     forgotten: tuple[int, ...]
     """By sample: how often it was predicted as labeled at a checkpoint, and not at the next."""
+
+
+class LayerUnits:
+    """How one hidden layer's coherent gradient is spread over its units."""
+
+    name: str
+    """Of the layer."""
+    kind: str
+    """What its units are: units, channels or heads."""
+    coherence: tuple[float, ...]
+    """Pairwise coherence α_u of each unit's gradients over all samples."""
+    energy: tuple[float, ...]
+    """Share of each unit in what samples of one class have in common; 0 for one whose samples disagree."""
+    participation: float
+    """(Σe)² / (units · Σe²): 1 if all units hold the same energy, 1 / units if one holds all of it."""
+    kept: tuple[int, ...]
+    """The fewest units that hold nine tenths of the energy, in ascending order."""
+
+
+@dataclass(frozen=True)
+class SubNetwork:
+    """What a network answers with its most coherent units alone."""
+
+    share: float
+    """Of the coherent energy of each hidden layer that the units hold."""
+    units: int
+    """How many they are, of all hidden layers together."""
+    accuracy: float
+    """On the training labels, with the outputs of all other units zeroed."""
+    random: float
+    """The same with as many units of each layer drawn at random, the mean of a few draws."""
+
+
+@dataclass(frozen=True)
+class CoherentWidth:
+    """How much of the width carries what samples share; see docs/width.md."""
+
+    layers: tuple[LayerUnits, ...]
+    """The hidden ones that have units, input side first."""
+    units: int
+    """Of all of them."""
+    accuracy: float
+    """Of the whole network, on the training labels."""
+    sub_networks: tuple[SubNetwork, ...]
+    """The smaller share first."""
     advice: str
     """What to do, with the number behind it."""
 
@@ -166,12 +211,81 @@ class Stability:
     """What it says, with the number behind it."""
 
 
+class TrainedDecay:
+    """The weight decay that a network was trained with."""
+
+    value: float
+    """λ of the optimizer; the largest where its groups differ."""
+    uniform: bool
+    """Whether all of its groups have it."""
+    decoupled: bool
+    """Whether it acts apart from the gradient, as in AdamW."""
+
+
+@dataclass(frozen=True)
+class DecayRange:
+    """Where decay parts what samples share from what they do not."""
+
+    low: float
+    """The λ at which half of the incoherent weights are pulled harder by decay than by the data."""
+    high: float
+    """The λ at which half of the coherent ones are."""
+
+
+@dataclass(frozen=True)
+class LayerDecay:
+    """One layer's decay against its data."""
+
+    name: str
+    """Of the layer."""
+    coherent: float
+    """Share of its weights whose mean gradient is more than chance gives."""
+    ratio: float
+    """‖λw‖ / ‖μ‖ for L2."""
+    lost: float
+    """Share of its weights with |λw| > |μ|."""
+    l1_ratio: float
+    """‖λ sign w‖ / ‖μ‖ for L1."""
+    l1_lost: float
+    """Share of its weights other than 0 with λ > |μ|."""
+
+
+@dataclass(frozen=True)
+class BackgroundForce:
+    """Weight decay against the data's pull; see docs/decay.md."""
+
+    trained: TrainedDecay | Skipped
+    """What the network was trained with."""
+    l2: DecayRange
+    """For an L2 decay that is added to the mean gradient."""
+    l1: DecayRange
+    """For L1."""
+    l2_at: float
+    """The λ that the shares below are for: the trained one, or the middle of the range."""
+    l1_at: float
+    """That of L1: the middle of its range."""
+    coherent: float
+    """Share of all weights whose mean gradient is more than chance gives."""
+    lost_incoherent: float
+    """Share of the incoherent weights that L2 decay pulls harder than the data."""
+    lost_coherent: float
+    """Share of the coherent ones that it pulls harder."""
+    layers: tuple[LayerDecay, ...]
+    """Those with a gradient, input side first."""
+    advice: str
+    """What to do, with the number behind it."""
+
+
 @dataclass(frozen=True)
 class Theory:
     """The further audits; each one that was not run says why."""
 
     depth: DepthTrend | Skipped
     """Whether depth amplifies what the samples share."""
+    width: CoherentWidth | Skipped
+    """How much of the width carries what samples share."""
+    decay: BackgroundForce | Skipped
+    """Weight decay against the data's pull."""
     memory: Memory | Skipped
     """What the optimizer remembers of the gradients over time."""
     trajectory: Trajectory | Skipped

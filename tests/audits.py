@@ -343,6 +343,19 @@ def _theory(
             layers=tuple(theory.LayerSteadiness(name, 0.25, 100) for name in names),
             advice="12.5% of the gradients' energy was one steady direction: nothing to do.",
         ),
+        width=_width(rng, names),
+        decay=theory.BackgroundForce(
+            trained=theory.TrainedDecay(0.001, True, False),
+            l2=theory.DecayRange(0.0005, 0.03),
+            l1=theory.DecayRange(0.00025, 0.002),
+            l2_at=0.001,
+            l1_at=0.0005,
+            coherent=0.25,
+            lost_incoherent=0.625,
+            lost_coherent=0.0625,
+            layers=tuple(theory.LayerDecay(name, 0.25, 0.5, 0.375, 0.75, 0.5) for name in names),
+            advice="The trained decay of 0.001 lies in the range that parts them: nothing to do.",
+        ),
         trajectory=_trajectory(rng, samples, class_names, names),
         stability=theory.Stability(
             terms=tuple(
@@ -399,6 +412,17 @@ def _trajectory(
         forgotten=tuple(rng.integers(0, 2, samples).tolist()),
         advice="Take epoch-3.pt: it gives 75.0% of the labels.",
     )
+
+
+def _width(rng: np.random.Generator, names: list[str]) -> theory.CoherentWidth:
+    layers = []
+    for name in names:
+        energy = np.sort(rng.dirichlet(np.ones(8)))[::-1].tolist()
+        coherence = rng.uniform(-0.01, 0.25, 8).tolist()
+        layers.append(theory.LayerUnits(name, "units", tuple(coherence), tuple(energy), 0.5, (0, 1, 2, 3, 4)))
+    tried = (theory.SubNetwork(0.9, 20, 0.875, 0.5), theory.SubNetwork(0.99, 32, 0.9375, 0.75))
+    told = "32 of 40 hidden units hold 99% of the coherent gradient: the others can be cut."
+    return theory.CoherentWidth(tuple(layers), 8 * len(names), 0.9375, tried, told)
 
 
 def _no_theory() -> theory.Theory:

@@ -7,18 +7,19 @@ import torch
 from torch import nn
 
 import cohaudit
+from cohaudit import further
 from cohaudit.errors import ConfigError
 from cohaudit.further import AUDITS, BY_DEFAULT, asked_for
 from cohaudit.results import Skipped
 
 
-def scanned(**settings: object) -> cohaudit.Audit:
+def scanned(steps: int = 40, **settings: object) -> cohaudit.Audit:
     torch.manual_seed(0)
     x, y = torch.randn(40, 6), torch.arange(40) % 2
     x[:, 0] += 3 * y
     model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 2))
     optimizer = torch.optim.Adam(model.parameters(), 0.05)
-    for _ in range(40):
+    for _ in range(steps):
         optimizer.zero_grad()
         nn.functional.cross_entropy(model(x), y).backward()
         optimizer.step()
@@ -50,3 +51,16 @@ def test_one_that_is_not_asked_for_says_so() -> None:
     depth = scanned(audits=("none",)).theory.depth
     assert isinstance(depth, Skipped)
     assert "--audits depth" in depth.reason
+
+
+def test_the_sums_of_every_weight_are_measured_once_for_all_that_use_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    measure, calls = further.weight_sums, []
+    monkeypatch.setattr(further, "weight_sums", lambda *given: calls.append(1) or measure(*given))
+    theory = scanned(steps=5, audits=("width", "decay")).theory
+    assert len(calls) == 1
+    assert not isinstance(theory.width, Skipped)
+    assert not isinstance(theory.decay, Skipped)
+    assert theory.width.units == 8
+    assert isinstance(theory.decay.trained, Skipped)

@@ -110,12 +110,15 @@ def report(audit: Path, out: Path | None) -> None:
 @click.option(
     "--format",
     "kind",
-    type=click.Choice(["csv", "jsonl", "parquet", "keep", "label-studio", "cleanlab", "suppressions"]),
+    type=click.Choice(
+        ["csv", "jsonl", "parquet", "keep", "label-studio", "cleanlab", "suppressions", "mask"]
+    ),
     default="csv",
     show_default=True,
     help="csv, jsonl, parquet: the suspects as a table. label-studio: as tasks, with the suggested labels. "
     "keep: the ids of all other samples. cleanlab: its columns, for every sample. suppressions: a file to "
-    "note in which suspects are right after all.",
+    "note in which suspects are right after all. mask: the hidden units that hold most of the coherent "
+    "gradient, after --audits width.",
 )
 @click.option("--all", "every", is_flag=True, help="List every sample, most suspicious first.")
 @click.option(

@@ -5,6 +5,7 @@ from cohaudit.gradients.forward import answers
 from cohaudit.gradients.measure import measure
 from cohaudit.gradients.measurement import MeasuredLayer, Measurement, Options
 from cohaudit.gradients.prepare import Source, check_model
+from cohaudit.gradients.weight_sums import WeightSums, weight_sums
 
 __all__ = [
     "MeasuredLayer",
@@ -12,7 +13,9 @@ __all__ = [
     "Options",
     "Shortener",
     "Source",
+    "WeightSums",
     "answers",
     "check_model",
     "measure",
+    "weight_sums",
 ]

@@ -107,11 +107,11 @@ class Reader:
         norms, sketches = [], []
         for part in parts:
             total = self._buffer.new_zeros(shape, dtype=self._sum_dtype)
-            for start, stop in self._pieces(form, shape, part.start, part.stop):
+            for start, stop in self.pieces(form, shape, part.start, part.stop):
                 piece = form.rows(start, stop)
                 if outer is not None:
                     piece = outer.rows(start, stop).signed(projection)
-                formed = self._formed(piece, (stop - start) * shape.numel())
+                formed = self.formed(piece, (stop - start) * shape.numel())
                 norms.append(formed.squared_norms())
                 whole = formed.gradients
                 sketches.append(projection.of_whole(whole) if outer is None else projection.of_signed(whole))
@@ -123,11 +123,11 @@ class Reader:
         """Return the sketches alone, [samples, projection.size]; arguments as for `read`."""
         if form.sparse or isinstance(form, Dense):
             return form.sketch(projection)
-        pieces = self._pieces(form, shape, 0, samples)
-        formed = (self._formed(form.rows(a, b), (b - a) * shape.numel()) for a, b in pieces)
+        pieces = self.pieces(form, shape, 0, samples)
+        formed = (self.formed(form.rows(a, b), (b - a) * shape.numel()) for a, b in pieces)
         return torch.cat([piece.sketch(projection) for piece in formed])
 
-    def _pieces(self, form: PerSample, shape: torch.Size, start: int, stop: int) -> list[tuple[int, int]]:
+    def pieces(self, form: PerSample, shape: torch.Size, start: int, stop: int) -> list[tuple[int, int]]:
         """Cut samples into pieces that fit the buffer, of even length: threads take half each."""
         size = shape.numel()
         if isinstance(form, Convolved) and form.b.device.type != "cpu":
@@ -137,7 +137,8 @@ class Reader:
         step -= step % 2 if step > 1 else 0
         return [(first, min(first + step, stop)) for first in range(start, stop, step)]
 
-    def _formed(self, form: PerSample, entries: int) -> Dense:
+    def formed(self, form: PerSample, entries: int) -> Dense:
+        """Return whole gradients, `entries` numbers in all, in the buffer where that can be."""
         if isinstance(form, Outer | Convolved) and form.b.dtype == self._buffer.dtype:
             return form.dense(self._buffer if entries <= len(self._buffer) else None)
         return form.dense()

@@ -6,12 +6,27 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from markupsafe import Markup
 
 from cohaudit.report._words import Text, interval, number, percent, prose, seconds, text
-from cohaudit.report.theory_figures import depth_trend_figure, stability_figure, trajectory_figure
+from cohaudit.report.theory_figures import (
+    decay_figure,
+    depth_trend_figure,
+    stability_figure,
+    trajectory_figure,
+    width_figure,
+)
 from cohaudit.results import Audit, Skipped
-from cohaudit.theory import DepthTrend, Memory, Point, Stability, Trajectory
+from cohaudit.theory import (
+    BackgroundForce,
+    CoherentWidth,
+    DepthTrend,
+    Memory,
+    Point,
+    Stability,
+    Trajectory,
+)
 
 
 @dataclass(frozen=True)
@@ -44,6 +59,8 @@ KINDS = ("easy", "typical", "hard", "memorized")
 """As in `Trajectory.sizes`."""
 TITLES: Mapping[str, str] = {
     "depth": "Depth: does it amplify what samples share?",
+    "width": "Width: the coherent sub-network",
+    "decay": "Weight decay as a background force",
     "memory": "The optimizer's memory",
     "trajectory": "Trajectory: what was learned when, and where to stop",
     "stability": "Stability bound along the training",
@@ -155,8 +172,76 @@ def _stability(found: Stability) -> Body:
     return stability_figure(found), (Table("Terms of the bound", columns, rows),), reading
 
 
+def _width(found: CoherentWidth) -> Body:
+    rows = tuple(
+        (
+            text(one.name, 40),
+            (
+                f"{len(one.energy):,} {one.kind}",
+                percent(one.participation),
+                f"{len(one.kept):,}",
+                f"{number(float(np.median(one.coherence)))} (largest {number(max(one.coherence))})",
+            ),
+        )
+        for one in found.layers
+    )
+    spread = Table(
+        "Where the coherent gradient is", ("Layer", "Width", "Participation", "Hold 90%", "Coherence"), rows
+    )
+    alone = tuple(
+        (
+            text(f"{one.share:.0%} of the energy"),
+            (f"{one.units:,}", percent(one.accuracy), percent(one.random)),
+        )
+        for one in found.sub_networks
+    )
+    measured = Table(
+        f"Training accuracy with some units alone; all {found.units:,}: {percent(found.accuracy)}",
+        ("Units that hold", "Units", "Accuracy", "As many at random"),
+        alone,
+    )
+    reading = (
+        "A unit's coherent energy is what the gradients of samples of one class have in common at its "
+        "weights. Participation is the share of the width that would hold it all if each of its units held "
+        "the same. The accuracy is measured, with the outputs of all other units zeroed and nothing trained "
+        "since. Coherence is that of all pairs of samples at a unit, 0 for none: the median over the units."
+    )
+    return width_figure(found), (spread, measured), reading
+
+
+def _decay(found: BackgroundForce) -> Body:
+    rows = tuple(
+        (
+            text(one.name, 40),
+            (
+                percent(one.coherent),
+                f"{one.ratio:.2g}",
+                percent(one.lost),
+                f"{one.l1_ratio:.2g}",
+                percent(one.l1_lost),
+            ),
+        )
+        for one in found.layers
+    )
+    names = ("Layer", "Coherent", "L2: ‖λw‖ / ‖μ‖", "Decay wins", "L1: ‖λ sign w‖ / ‖μ‖", "Decay wins")
+    table = Table(f"Decay against data at λ = {found.l2_at:.2g} (L1: {found.l1_at:.2g})", names, rows)
+    reading = (
+        "Weights are coherent where their mean gradient over the samples, μ, is more than chance gives. "
+        "Decay pulls at w with the force λw (L2) or λ (L1); where that is more than |μ|, decay wins. At the "
+        f"λ of the table that is so for {percent(found.lost_incoherent)} of the incoherent and "
+        f"{percent(found.lost_coherent)} of the coherent weights. Between {found.l2.low:.1e} and "
+        f"{found.l2.high:.1e} (L1: {found.l1.low:.1e} and {found.l1.high:.1e}) it wins over more than half "
+        "of the former and less than half of the latter. The gradients are those of this checkpoint: of a "
+        "network that has fitted its samples they are small, and the range with them; of one that was "
+        "trained long with a decay, the range follows that."
+    )
+    return decay_figure(found), (table,), reading
+
+
 BUILDERS: Mapping[str, Callable[[Any], Body]] = {
     "depth": _depth,
+    "width": _width,
+    "decay": _decay,
     "memory": _memory,
     "trajectory": _trajectory,
     "stability": _stability,
