@@ -20,7 +20,8 @@ from cohaudit.errors import ConfigError
 from cohaudit.gradients import Measurement, Options, Source
 from cohaudit.judgment import NO_VERDICT, Judgment
 from cohaudit.nearest import did_you_mean
-from cohaudit.theory import DepthTrend, Memory, Theory
+from cohaudit.robustness import Standing, robust_step
+from cohaudit.theory import DepthTrend, Memory, RobustStep, Theory
 from cohaudit.verdict import Skipped
 
 ALL, NONE = "all", "none"
@@ -67,6 +68,13 @@ def _memory(scanned: Scanned, advance: Advance) -> Memory | Skipped:
     return scanned.memory
 
 
+def _robust(scanned: Scanned, advance: Advance) -> RobustStep | Skipped:
+    table = scanned.judged.samples
+    memorization = table["memorization"].to_numpy(dtype=float)
+    standing = Standing(scanned.source.ids, memorization, table["suspect"].to_numpy(dtype=bool))
+    return robust_step(scanned.model, scanned.source, standing, scanned.options, scanned.device, advance)
+
+
 @dataclass(frozen=True)
 class _Audit:
     """A further audit.
@@ -80,7 +88,11 @@ class _Audit:
     passes: int = 0
 
 
-AUDITS: Mapping[str, _Audit] = {"depth": _Audit(_depth), "memory": _Audit(_memory)}
+AUDITS: Mapping[str, _Audit] = {
+    "depth": _Audit(_depth),
+    "memory": _Audit(_memory),
+    "robust": _Audit(_robust, passes=1),
+}
 """By the name of their field in `Theory`, in the order of the report."""
 BY_DEFAULT = tuple(name for name, audit in AUDITS.items() if not audit.passes)
 

@@ -45,8 +45,8 @@ FEWEST = 25
 """Samples of which the largest clip takes one on each side."""
 NAMED = 20
 """Samples that are named, those clipped most."""
-RANKED = 0
-"""Which of the clips ranks them; see docs/robust.md."""
+RANKED = len(CLIPS) - 1
+"""Which of the clips ranks them: the largest, which takes some of 25 samples already."""
 WINSORIZED = tuple(f"winsorized, {clip:.0%} a side" for clip in CLIPS)
 ROBUST = (*WINSORIZED, "median of three")
 

@@ -341,6 +341,34 @@ def _theory(rng: np.random.Generator, layers: int, hostile: bool) -> theory.Theo
             layers=tuple(theory.LayerSteadiness(name, 0.25, 100) for name in names),
             advice="12.5% of the gradients' energy was one steady direction: nothing to do.",
         ),
+        robust=_robust_step(rng, names),
+    )
+
+
+def _robust_step(rng: np.random.Generator, names: list[str]) -> theory.RobustStep:
+    def survivals() -> tuple[theory.Survival, ...]:
+        return tuple(
+            theory.Survival(
+                name, _estimate(rng.uniform(0.3, 1.1), 0.05), _estimate(rng.uniform(0.4, 1), 0.05)
+            )
+            for name in ("winsorized, 1% a side", "winsorized, 4% a side", "median of three")
+        )
+
+    return theory.RobustStep(
+        samples=240,
+        memorized=24,
+        suspects=12,
+        averages=survivals(),
+        steps=tuple(
+            theory.StepShare(name, _estimate(share, 0.02), _estimate(share / 2, 0.02))
+            for name, share in (("mean", 0.5), ("winsorized, 1% a side", 0.4), ("winsorized, 4% a side", 0.2))
+        ),
+        layers=tuple(
+            theory.LayerSurvival(name, 1000, 400 + 600 * (name == names[0]), survivals()) for name in names
+        ),
+        clipped=tuple(theory.ClippedSample(f"{name} sample", 0.75, 0.5, name == names[0]) for name in names),
+        clipped_memorized=12,
+        advice="Memorized samples, 10% of all, own 50% of the step: stop here.",
     )
 
 

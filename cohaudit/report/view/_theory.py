@@ -9,9 +9,9 @@ from typing import Any
 from markupsafe import Markup
 
 from cohaudit.report._words import Text, interval, number, percent, prose, seconds, text
-from cohaudit.report.theory_figures import depth_trend_figure
-from cohaudit.results import Audit, Skipped
-from cohaudit.theory import DepthTrend, Memory
+from cohaudit.report.theory_figures import depth_trend_figure, robust_step_figure
+from cohaudit.results import Audit, Estimate, Skipped
+from cohaudit.theory import DepthTrend, Memory, RobustStep
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ class Section:
 TITLES: Mapping[str, str] = {
     "depth": "Depth: does it amplify what samples share?",
     "memory": "The optimizer's memory",
+    "robust": "Robust averages: whose is the step?",
 }
 
 
@@ -92,5 +93,61 @@ def _memory(found: Memory) -> Body:
     return Markup(), (table,), reading
 
 
-BUILDERS: Mapping[str, Callable[[Any], Body]] = {"depth": _depth, "memory": _memory}
+def _robust(found: RobustStep) -> Body:
+    tables = (_whose(found), _survives(found), _clipped(found))
+    of_layers = [one for one in found.layers if one.coordinates < one.parameters]
+    drawn = (
+        f" In {len(of_layers)} of {len(found.layers)} layers coordinates were drawn, at least "
+        f"{min(one.coordinates for one in of_layers):,} of a layer: the intervals say how sure that makes it."
+        if of_layers
+        else " Every coordinate was looked at: the figures are exact."
+    )
+    reading = (
+        "A winsorized mean clips every coordinate of the gradients to what all but the given share of the "
+        "samples stay within; the median of three is that of the means of three groups. What many samples "
+        "share survives both, what a few own does not. A step is the sum of what the samples add to it: "
+        "the share of the memorized ones is read beside their number." + drawn
+    )
+    return robust_step_figure(found), tuple(table for table in tables if table.rows), reading
+
+
+def _whose(found: RobustStep) -> Table:
+    memorized, suspects = (count / found.samples for count in (found.memorized, found.suspects))
+    rows = [
+        (text(one.average, 40), _percents(one.memorized) + _percents(one.suspects)) for one in found.steps
+    ]
+    by_number = (text("by number", 40), (percent(memorized), "", percent(suspects), ""))
+    columns = ("Share of the step", "Memorized", "Interval", "Suspects", "Interval")
+    return Table("Whose is the step?", columns, (by_number, *rows))
+
+
+def _percents(share: Estimate) -> tuple[str, str]:
+    return percent(share.value), f"{percent(share.low)} to {percent(share.high)}"
+
+
+def _survives(found: RobustStep) -> Table:
+    names = [one.average for one in found.averages]
+    columns = ("Layer", *(f"{kind}, {name}" for name in names for kind in ("Kept", "Cosine")), "Looked at")
+    whole = sum(one.coordinates for one in found.layers)
+    parts = [("all layers", found.averages, whole)]
+    parts += [(one.name, one.averages, one.coordinates) for one in found.layers]
+    rows = tuple(
+        (
+            text(name, 40),
+            (*(number(x.value) for one in own for x in (one.kept, one.cosine)), f"{seen:,}"),
+        )
+        for name, own, seen in parts
+    )
+    return Table("What survives of the mean gradient", columns, rows)
+
+
+def _clipped(found: RobustStep) -> Table:
+    rows = tuple(
+        (text(one.id, 40), (percent(one.clipped), number(one.memorization), "yes" if one.suspect else "no"))
+        for one in found.clipped
+    )
+    return Table("Clipped most", ("Sample", "Of its gradient", "Memorization", "Suspect"), rows)
+
+
+BUILDERS: Mapping[str, Callable[[Any], Body]] = {"depth": _depth, "memory": _memory, "robust": _robust}
 """By the name of their field in `Theory`, in the order of the page."""
