@@ -37,7 +37,7 @@ from cohaudit.config import Config
 from cohaudit.gradients import Source
 from cohaudit.gradients.coordinates import Coordinates, gradient_coordinates
 from cohaudit.leave_one_out import suspect_labels
-from cohaudit.robustness import MEMORIZED, WINSORIZED, averaged, choose, layers_of
+from cohaudit.robustness import LONGER, MEMORIZED, SHORTER, SOME, WINSORIZED, averaged, choose, layers_of
 
 RESULTS = Path(__file__).parent / "results" / "clipped.json"
 CASES = (
@@ -144,66 +144,71 @@ def _of_as_many(score: Array, wrong: Array) -> float:
 
 
 def show(rows: Sequence[Row], console: Console) -> None:
-    """Print each run, and the zoo by family and noise."""
-    table = Table(
-        "network",
-        "wrong fitted",
-        "kept 1 %, 4 %",
-        "memorized",
-        "own of the step",
-        "winsorized",
-        "test cosine: mean, 1 %, 4 %, M3",
-        title="The step",
-    )
-    for row in rows:
-        if row["from"] == "runs":
-            own = [row[f"step, {name}"]["memorized"] for name in AVERAGES[:-1]]
-            table.add_row(
-                " ".join((row["data"], row["noise"], row["stage"])),
-                "" if row["wrong fitted"] is None else f"{row['wrong fitted']:.0%}",
-                ", ".join(f"{row[f'kept, {name}']:.2f}" for name in WINSORIZED),
-                f"{row['memorized'] / row['samples']:.1%}",
-                f"{own[0]:.0%}",
-                ", ".join(f"{one:.0%}" for one in own[1:]),
-                ", ".join(f"{row['test cosine'][name]:.3f}" for name in AVERAGES),
-            )
-    console.print(table)
+    """Print the step of each run, who is clipped, and which average serves new data better."""
+    runs = [row for row in rows if row["from"] == "runs"]
+    for table in (_steps(runs), _ranked(rows), _better(rows)):
+        console.print(table)
+
+
+def _name(row: Row) -> str:
+    return " ".join((row["data"], row["noise"], row["stage"]))
+
+
+def _steps(runs: Sequence[Row]) -> Table:
+    columns = ("network", "wrong fitted", "kept 1 %, 4 %, M3", "memorized", "own of mean, 1 %, 4 %")
+    table = Table(*columns, "test cosine of mean, 1 %, 4 %, M3", title="The step")
+    for row in runs:
+        table.add_row(
+            _name(row),
+            "" if row["wrong fitted"] is None else f"{row['wrong fitted']:.0%}",
+            ", ".join(f"{row[f'kept, {name}']:.2f}" for name in AVERAGES[1:]),
+            f"{row['memorized'] / row['samples']:.1%}",
+            ", ".join(f"{row[f'step, {name}']['memorized']:.0%}" for name in AVERAGES[:-1]),
+            ", ".join(f"{row['test cosine'][name]:.3f}" for name in AVERAGES),
+        )
+    return table
+
+
+def _ranked(rows: Sequence[Row]) -> Table:
     names = (*WINSORIZED, "gradient norm", "loss", "suspicion")
     table = Table("network", *names, title="AUROC for wrong labels (share of wrong labels among as many)")
-    for row in rows:
-        if row["from"] == "runs" and "auroc" in row:
-            cells = [f"{row['auroc'][name]:.3f} ({row['of as many'][name]:.0%})" for name in names]
-            table.add_row(" ".join((row["data"], row["noise"], row["stage"])), *cells)
-    groups = sorted({(row["data"], row["noise"]) for row in rows if row["from"] == "zoo"})
-    for group in groups:
-        some = [row for row in _zoo(rows, *group) if "auroc" in row]
-        if some:
-            cells = [f"{np.mean([row['auroc'][name] for row in some]):.3f}" for name in names]
-            table.add_row(f"zoo, {' '.join(group)}, mean of {len(some)}", *cells)
-    console.print(table)
-    table = Table(
-        "zoo",
-        "networks",
-        *(f"{name}: better than the mean" for name in AVERAGES[1:]),
-        *(f"{name}: by" for name in AVERAGES[1:]),
-        title="Cosine to the test gradient",
-    )
-    for group in groups:
-        some = _zoo(rows, *group)
-        gains = [
-            [row["test cosine"][name] - row["test cosine"]["mean"] for row in some] for name in AVERAGES[1:]
-        ]
-        table.add_row(
-            " ".join(group),
-            str(len(some)),
-            *(f"{np.mean(np.array(g) > 0):.0%}" for g in gains),
-            *(f"{np.mean(g):+.3f}" for g in gains),
-        )
-    console.print(table)
+    told = [row for row in rows if "auroc" in row]
+    for row in told:
+        if row["from"] == "runs":
+            cells = (f"{row['auroc'][name]:.3f} ({row['of as many'][name]:.0%})" for name in names)
+            table.add_row(_name(row), *cells)
+    zoo_rows = [row for row in told if row["from"] == "zoo"]
+    for data, noise in sorted({(row["data"], row["noise"]) for row in zoo_rows}):
+        some = [row for row in zoo_rows if (row["data"], row["noise"]) == (data, noise)]
+        cells = (f"{np.mean([row['auroc'][name] for row in some]):.3f}" for name in names)
+        table.add_row(f"zoo, {data} {noise}, mean of {len(some)}", *cells)
+    return table
 
 
-def _zoo(rows: Sequence[Row], data: str, noise: str) -> list[Row]:
-    return [row for row in rows if row["from"] == "zoo" and (row["data"], row["noise"]) == (data, noise)]
+def _better(rows: Sequence[Row]) -> Table:
+    """Tell how often, and by how much, a robust average has the larger cosine to the test gradient."""
+    names = AVERAGES[1:]
+    table = Table("networks", "number", *names, title="Larger cosine to the test gradient than the mean's")
+    largest = [row[f"kept, {WINSORIZED[-1]}"] for row in rows]
+    suspects = [row["suspects"] >= SOME * row["samples"] for row in rows]
+    groups: dict[str, list[bool]] = {
+        "no wrong label": [not row["wrong"] for row in rows],
+        "wrong labels": [row["wrong"] > 0 for row in rows],
+        f"4 % keeps {LONGER:g} or more, suspects": [
+            k >= LONGER and s for k, s in zip(largest, suspects, strict=True)
+        ],
+        f"4 % keeps {LONGER:g} or more, none": [
+            k >= LONGER and not s for k, s in zip(largest, suspects, strict=True)
+        ],
+        "4 % keeps something between": [SHORTER <= k < LONGER for k in largest],
+        f"4 % keeps less than {SHORTER:g}": [k < SHORTER for k in largest],
+    }
+    for group, which in groups.items():
+        some = [row["test cosine"] for row, own in zip(rows, which, strict=True) if own]
+        gains = ([cosines[name] - cosines["mean"] for cosines in some] for name in names)
+        cells = (f"{sum(g > 0 for g in gain)} ({np.mean(gain):+.3f})" for gain in gains)
+        table.add_row(group, str(len(some)), *cells)
+    return table
 
 
 def main() -> int:

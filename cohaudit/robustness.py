@@ -45,8 +45,11 @@ FEWEST = 25
 """Samples of which the largest clip takes one on each side."""
 NAMED = 20
 """Samples that are named, those clipped most."""
-RANKED = len(CLIPS) - 1
-"""Which of the clips ranks them: the largest, which takes some of 25 samples already."""
+LONGER, SHORTER = 1.0, 0.7
+"""Of the mean's length: where the largest clip leaves more than the former, and there are suspects, it points
+closer to the gradient of new data than the mean in 42 of 46 networks; less than the latter, in 5 of 26."""
+SOME = 0.01
+"""Share of the samples that are suspects from which on there are some."""
 WINSORIZED = tuple(f"winsorized, {clip:.0%} a side" for clip in CLIPS)
 ROBUST = (*WINSORIZED, "median of three")
 
@@ -172,18 +175,21 @@ def told(drawn: Mapping[str, Drawn], standing: Standing, seed: int) -> RobustSte
         StepShare(name, *(whole.estimate(share_of_step(which, members)) for members in range(2)))
         for which, name in enumerate(("mean", *WINSORIZED))
     )
+    survivals = _survivals(whole)
     layers = tuple(
         LayerSurvival(name, one.size, one.looked_at, _survivals(Totals([one], samples, seed)))
         for name, one in drawn.items()
     )
-    share = clipped_shares(list(drawn.values()))[RANKED]
+    # the smallest clip that takes a sample ranks them best
+    ranking = next(k for k, clip in enumerate(CLIPS) if int(clip * samples))
+    share = clipped_shares(list(drawn.values()))[ranking]
     order = np.argsort(-share, kind="stable")
     memorized = int(sets[0].sum())
     return RobustStep(
         samples=samples,
         memorized=memorized,
         suspects=int(sets[1].sum()),
-        averages=_survivals(whole),
+        averages=survivals,
         steps=steps,
         layers=layers,
         clipped=tuple(
@@ -197,7 +203,7 @@ def told(drawn: Mapping[str, Drawn], standing: Standing, seed: int) -> RobustSte
             if share[i] > 0
         ),
         clipped_memorized=int(sets[0][order[:memorized]].sum()),
-        advice="",
+        advice=_advice(survivals[len(CLIPS) - 1], steps[0], sets),
     )
 
 
@@ -205,4 +211,32 @@ def _survivals(totals: Totals) -> tuple[Survival, ...]:
     return tuple(
         Survival(name, totals.estimate(kept(which)), totals.estimate(cosine(which)))
         for which, name in enumerate(ROBUST, 1)
+    )
+
+
+def _advice(largest: Survival, mean: StepShare, sets: Flags) -> str:
+    """Say what to do.
+
+    Args:
+        largest: What the largest clip leaves.
+        mean: Whose the mean is.
+        sets: The memorized samples, and the suspects, [2, N].
+    """
+    memorized, suspects = sets.mean(1).tolist()
+    left, count, clip = largest.kept.value, int(sets[1].sum()), f"{CLIPS[-1]:.0%}"
+    whose = f"memorized samples, {memorized:.1%} of all, own {mean.memorized.value:.0%} of it"
+    if left >= LONGER and suspects >= SOME:
+        return (
+            f"Single samples cancel part of what the others share: clipped to what all but {clip} a side "
+            f"stay within, the step is {left:.2f} times as long ({whose}). Correct or drop the {count:,} "
+            "suspects before you train on; with them, a winsorized step serves new data better than the mean."
+        )
+    if left < SHORTER:
+        return (
+            f"Clipping {clip} a side would leave {left:.2f} of the step ({whose}): few samples at a time "
+            "make it up, and new data mostly gain from them. Keep to the mean: nothing to do here."
+        )
+    return (
+        f"Clipping {clip} a side would leave {left:.2f} of the step's length ({whose}): no clear gain over "
+        "the mean, nothing to do here."
     )

@@ -35,7 +35,7 @@ from cohaudit.gradients import Source
 from cohaudit.gradients.coordinates import gradient_coordinates
 from cohaudit.gradients.residuals import logits_of
 from cohaudit.robust import winsorized_gradient
-from cohaudit.robustness import Standing, choose, robust_step
+from cohaudit.robustness import Standing, choose, robust_step, told
 from cohaudit.theory import RobustStep
 from cohaudit.verdict import Skipped
 
@@ -206,14 +206,14 @@ def test_the_share_of_the_step_is_that_of_gradients_one_by_one() -> None:
 
 def test_where_gradients_are_tiny_nothing_is_lost() -> None:
     model, x, y = fit_network()
-    told = []
+    both = []
     for factor in (1.0, 1e3):
         with torch.no_grad():
             model[2].weight.mul_(factor)
         found = robust_step(model, source(x, y), standing(60, 5), OPTIONS, CPU, lambda done: None)
         assert isinstance(found, RobustStep)
-        told.append(found)
-    assert all(np.isfinite(one.kept.value) and one.kept.value > 0 for one in told[1].averages)
+        both.append(found)
+    assert all(np.isfinite(one.kept.value) and one.kept.value > 0 for one in both[1].averages)
 
 
 def test_what_cannot_be_told_says_why() -> None:
@@ -234,3 +234,31 @@ def test_many_samples_have_fewer_coordinates() -> None:
     assert some == MOST
     assert fewer == 128 * 2**20 // 4 // 100_000
     assert len(CLIPS) == 2
+
+
+def gradients_that(cancel: bool) -> np.ndarray:
+    """Return gradients of 100 samples that agree; three pull hard, against the others or with them."""
+    generator = np.random.default_rng(0)
+    rows = generator.normal(1, 0.1, (100, 40))
+    rows[:3] = generator.normal(-15 if cancel else 60, 1, (3, 40))
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("cancel", "suspects", "expected"),
+    [
+        (True, 3, "Correct or drop the 3 suspects"),
+        (True, 0, "nothing to do"),
+        (False, 3, "Keep to the mean: nothing to do"),
+    ],
+)
+def test_advice_is_to_correct_where_single_samples_cancel_the_rest(
+    cancel: bool, suspects: int, expected: str
+) -> None:
+    memorization = np.where(np.arange(100) < 3, 0.9, 0.1)
+    those = Standing([str(i) for i in range(100)], memorization, np.arange(100) < suspects)
+    drawn = {"fc": Drawn(40, [averages(gradients_that(cancel), those.sets, groups_of_three(100, 0))])}
+    found = told(drawn, those, 0)
+    assert expected in found.advice
+    assert "memorized samples, 3.0% of all" in found.advice
+    assert {one.id for one in found.clipped[:3]} == {"0", "1", "2"}

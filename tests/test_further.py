@@ -9,6 +9,7 @@ from torch import nn
 import cohaudit
 from cohaudit.errors import ConfigError
 from cohaudit.further import AUDITS, BY_DEFAULT, asked_for
+from cohaudit.report import render_html
 from cohaudit.results import Skipped
 
 
@@ -50,3 +51,14 @@ def test_one_that_is_not_asked_for_says_so() -> None:
     depth = scanned(audits=("none",)).theory.depth
     assert isinstance(depth, Skipped)
     assert "--audits depth" in depth.reason
+
+
+def test_one_that_takes_a_pass_is_run_when_asked_for() -> None:
+    assert "robust" not in BY_DEFAULT
+    audit = scanned(audits=("robust",))
+    found = audit.theory.robust
+    assert not isinstance(found, Skipped)
+    assert found.samples == 40
+    assert [layer.name for layer in found.layers] == [layer.name for layer in audit.layers]
+    assert "audit robust" in audit.timings
+    assert "winsorized" in render_html(audit)
