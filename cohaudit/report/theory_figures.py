@@ -56,7 +56,7 @@ def robust_step_figure(found: RobustStep) -> Markup:
         left.barh(range(len(shares)), shares, color=[MUTED, *([BLUE] * len(found.steps))], height=0.6)
         left.set_yticks(range(len(shares)), labels)
         left.invert_yaxis()
-        left.set_title("Memorized samples' share of the step")
+        left.set_title("Memorized samples' share")
         places = range(1, count + 1)
         right.axhline(1, color=MUTED, lw=1, linestyle="--")
         for k, color in enumerate((BLUE, ORANGE, MUTED)):

@@ -126,7 +126,7 @@ def _percents(share: Estimate) -> tuple[str, str]:
 
 
 def _survives(found: RobustStep) -> Table:
-    names = [one.average for one in found.averages]
+    names = [one.average.removeprefix("winsorized, ") for one in found.averages]
     columns = ("Layer", *(f"{kind}, {name}" for name in names for kind in ("Kept", "Cosine")), "Looked at")
     whole = sum(one.coordinates for one in found.layers)
     parts = [("all layers", found.averages, whole)]
