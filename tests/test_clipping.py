@@ -84,6 +84,28 @@ def test_coordinates_are_those_of_gradients_one_by_one(name: str) -> None:
     assert sum(seen) == len(LABELS)
 
 
+class Forked(nn.Module):
+    """Calls its layer in another way for a batch with a large input; the outputs are the same."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.head = nn.Linear(5, 4), nn.Linear(4, CLASSES)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        inner = self.layer(x[None])[0] if bool((x > 9).any()) else self.layer(x)
+        logits: torch.Tensor = self.head(inner.relu())
+        return logits
+
+
+def test_a_path_that_depends_on_the_data_is_measured_too() -> None:
+    torch.manual_seed(0)
+    model, x = Forked().double().eval(), torch.randn(9, 5, dtype=torch.float64)
+    x[5] = 10
+    found = gradient_coordinates(model, source(x, LABELS), everything(model), OPTIONS, CPU, lambda done: None)
+    for name, expected in one_by_one(model, x, LABELS).items():
+        np.testing.assert_allclose(found.gradients(name), expected, rtol=1e-8, atol=1e-12)
+
+
 def fit_network(count: int = 60) -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
     torch.manual_seed(0)
     x, y = torch.randn(count, 4, dtype=torch.float64), torch.arange(count) % CLASSES
