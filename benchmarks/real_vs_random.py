@@ -188,7 +188,7 @@ def _draw_whole(axis: Any, rows: list[Row]) -> None:
             axis.plot(epochs, [row["m-coherence"] for row in own], color=color, marker="o", ms=3, label=told)
             share.plot(epochs, [row["fitted"] for row in own], color=color, lw=1, linestyle=":")
     axis.set(xscale="symlog", yscale="log", xlabel="epoch")
-    axis.legend(fontsize=8, loc="upper center")
+    axis.legend(fontsize=8, loc="lower left")
 
 
 def show(rows: list[Row]) -> None:
