@@ -24,12 +24,14 @@ from cohaudit.gradients import Measurement, Options, Source, WeightSums, weight_
 from cohaudit.judgment import NO_VERDICT, Judgment
 from cohaudit.nearest import did_you_mean
 from cohaudit.pace import Schedule
+from cohaudit.robustness import Standing, robust_step
 from cohaudit.sub_network import FORWARD_PASSES, hidden_units, measured_units, sub_networks
 from cohaudit.theory import (
     BackgroundForce,
     CoherentWidth,
     DepthTrend,
     Memory,
+    RobustStep,
     Stability,
     Theory,
     TrainedDecay,
@@ -135,6 +137,13 @@ def layer_forces(model: nn.Module, sums: WeightSums) -> list[LayerForces]:
     ]
 
 
+def _robust(scanned: Scanned, advance: Advance) -> RobustStep | Skipped:
+    table = scanned.judged.samples
+    memorization = table["memorization"].to_numpy(dtype=float)
+    standing = Standing(scanned.source.ids, memorization, table["suspect"].to_numpy(dtype=bool))
+    return robust_step(scanned.model, scanned.source, standing, scanned.options, scanned.device, advance)
+
+
 @dataclass(frozen=True)
 class _Audit:
     """A further audit.
@@ -155,6 +164,7 @@ AUDITS: Mapping[str, _Audit] = {
     "width": _Audit(_width, passes=1 + FORWARD_PASSES),
     "decay": _Audit(_decay, passes=1),
     "memory": _Audit(_memory, by_default=True),
+    "robust": _Audit(_robust, passes=1),
     "trajectory": _Audit(_trajectory),
     "stability": _Audit(_stability),
 }

@@ -26,7 +26,6 @@ HOSTILE = (
 
 PreviewKind = Literal["image", "row", "text", "none"]
 
-
 KINDS = np.array(["typical", "ambiguous", "rare", "duplicate"])
 
 
@@ -356,6 +355,7 @@ def _theory(
             layers=tuple(theory.LayerDecay(name, 0.25, 0.5, 0.375, 0.75, 0.5) for name in names),
             advice="The trained decay of 0.001 lies in the range that parts them: nothing to do.",
         ),
+        robust=_robust_step(rng, names),
         trajectory=_trajectory(rng, samples, class_names, names),
         stability=theory.Stability(
             terms=tuple(
@@ -375,6 +375,33 @@ def _theory(
             ),
             advice="The gap in loss is below 10^2.0 nats, which bounds nothing here: nothing to do.",
         ),
+    )
+
+
+def _robust_step(rng: np.random.Generator, names: list[str]) -> theory.RobustStep:
+    def survivals() -> tuple[theory.Survival, ...]:
+        return tuple(
+            theory.Survival(
+                name, _estimate(rng.uniform(0.3, 1.1), 0.05), _estimate(rng.uniform(0.4, 1), 0.05)
+            )
+            for name in ("winsorized, 1% a side", "winsorized, 4% a side", "median of three")
+        )
+
+    return theory.RobustStep(
+        samples=240,
+        memorized=24,
+        suspects=12,
+        averages=survivals(),
+        steps=tuple(
+            theory.StepShare(name, _estimate(share, 0.02), _estimate(share / 2, 0.02))
+            for name, share in (("mean", 0.5), ("winsorized, 1% a side", 0.4), ("winsorized, 4% a side", 0.2))
+        ),
+        layers=tuple(
+            theory.LayerSurvival(name, 1000, 400 + 600 * (name == names[0]), survivals()) for name in names
+        ),
+        clipped=tuple(theory.ClippedSample(f"{name} sample", 0.75, 0.5, name == names[0]) for name in names),
+        clipped_memorized=12,
+        advice="Memorized samples, 10% of all, own 50% of the step: stop here.",
     )
 
 

@@ -38,7 +38,7 @@ PURE = (
 )
 PURE_MAY_IMPORT = {
     *("cohaudit.class_noise", "cohaudit.config", "cohaudit.errors", "cohaudit.label_noise"),
-    *("cohaudit.neighbors", "cohaudit.results", "cohaudit.theory", "cohaudit.verdict"),
+    *("cohaudit.neighbors", "cohaudit.over_time", "cohaudit.results", "cohaudit.theory", "cohaudit.verdict"),
     *("numpy", "pandas", "torch"),
     *("__future__", "collections", "dataclasses", "functools", "itertools", "math", "typing"),
 }

@@ -10,6 +10,7 @@ import cohaudit
 from cohaudit import further
 from cohaudit.errors import ConfigError
 from cohaudit.further import AUDITS, BY_DEFAULT, asked_for
+from cohaudit.report import render_html
 from cohaudit.results import Skipped
 
 
@@ -64,3 +65,14 @@ def test_the_sums_of_every_weight_are_measured_once_for_all_that_use_them(
     assert not isinstance(theory.decay, Skipped)
     assert theory.width.units == 8
     assert isinstance(theory.decay.trained, Skipped)
+
+
+def test_one_that_takes_a_pass_is_run_when_asked_for() -> None:
+    assert "robust" not in BY_DEFAULT
+    audit = scanned(audits=("robust",))
+    found = audit.theory.robust
+    assert not isinstance(found, Skipped)
+    assert found.samples == 40
+    assert [layer.name for layer in found.layers] == [layer.name for layer in audit.layers]
+    assert "audit robust" in audit.timings
+    assert "winsorized" in render_html(audit)

@@ -13,17 +13,19 @@ from cohaudit.report._words import Text, interval, number, percent, prose, secon
 from cohaudit.report.theory_figures import (
     decay_figure,
     depth_trend_figure,
+    robust_step_figure,
     stability_figure,
     trajectory_figure,
     width_figure,
 )
-from cohaudit.results import Audit, Skipped
+from cohaudit.results import Audit, Estimate, Skipped
 from cohaudit.theory import (
     BackgroundForce,
     CoherentWidth,
     DepthTrend,
     Memory,
     Point,
+    RobustStep,
     Stability,
     Trajectory,
 )
@@ -57,11 +59,13 @@ class Section:
 
 KINDS = ("easy", "typical", "hard", "memorized")
 """As in `Trajectory.sizes`."""
+
 TITLES: Mapping[str, str] = {
     "depth": "Depth: does it amplify what samples share?",
     "width": "Width: the coherent sub-network",
     "decay": "Weight decay as a background force",
     "memory": "The optimizer's memory",
+    "robust": "Robust averages: whose is the step?",
     "trajectory": "Trajectory: what was learned when, and where to stop",
     "stability": "Stability bound along the training",
 }
@@ -113,63 +117,60 @@ def _memory(found: Memory) -> Body:
     return Markup(), (table,), reading
 
 
-def _trajectory(found: Trajectory) -> Body:
-    held = any(not isinstance(point.holdout, Skipped) for point in found.points)
-    columns = ("Checkpoint", "Training", "Corrected", "Expected", *(["Holdout"] if held else []))
-    accuracies = Table(
-        "Accuracy by checkpoint",
-        (*columns, "Loss", "m-coherence", "Learned", "Forgotten"),
-        tuple((text(point.checkpoint, 40), _point(point, held)) for point in found.points),
+def _robust(found: RobustStep) -> Body:
+    tables = (_whose(found), _survives(found), _clipped(found))
+    of_layers = [one for one in found.layers if one.coordinates < one.parameters]
+    drawn = (
+        f" In {len(of_layers)} of {len(found.layers)} layers coordinates were drawn, at least "
+        f"{min(one.coordinates for one in of_layers):,} of a layer: the intervals say how sure that makes it."
+        if of_layers
+        else " Every coordinate was looked at: the figures are exact."
     )
-    owned = Table(
-        "Share of the mean gradient by kind of sample",
-        ("Checkpoint", "Easy", "Typical", "Hard", "Memorized"),
-        tuple((text(point.checkpoint, 40), tuple(map(percent, _shares(point)))) for point in found.points),
-    )
-    sizes = ", ".join(f"{count:,} {kind}" for kind, count in zip(KINDS, found.sizes, strict=True))
     reading = (
-        "Training accuracy also rises by memorizing. Corrected counts a label that is likely wrong as the "
-        "one that the other samples give, by the checkpoint with the best expected accuracy: memorizing "
-        f"lowers it, and its highest place is where to stop. There are {sizes} samples: memorized ones are "
-        "more likely labeled so because the network saw them than because of the others, the rest is cut "
-        "into thirds. A share below 0 says that these samples pull against the step."
+        "A winsorized mean clips every coordinate of the gradients to what all but the given share of the "
+        "samples stay within; the median of three is that of the means of three groups. What many samples "
+        "share survives both, what a few own does not. A step is the sum of what the samples add to it: "
+        "the share of the memorized ones is read beside their number." + drawn
     )
-    return trajectory_figure(found), (accuracies, owned), reading
+    return robust_step_figure(found), tuple(table for table in tables if table.rows), reading
 
 
-def _point(point: Point, held: bool) -> tuple[str, ...]:
-    holdout = [] if not held else ["–" if isinstance(point.holdout, Skipped) else percent(point.holdout)]
-    return (
-        *(percent(point.accuracy), percent(point.corrected), percent(point.expected), *holdout),
-        *(number(point.loss), number(point.m_coherence), f"{point.learned:,}", f"{point.forgotten:,}"),
-    )
+def _whose(found: RobustStep) -> Table:
+    memorized, suspects = (count / found.samples for count in (found.memorized, found.suspects))
+    rows = [
+        (text(one.average, 40), _percents(one.memorized) + _percents(one.suspects)) for one in found.steps
+    ]
+    by_number = (text("by number", 40), (percent(memorized), "", percent(suspects), ""))
+    columns = ("Share of the step", "Memorized", "Interval", "Suspects", "Interval")
+    return Table("Whose is the step?", columns, (by_number, *rows))
 
 
-def _shares(point: Point) -> tuple[float, float, float, float]:
-    return point.easy, point.typical, point.hard, point.memorized
+def _percents(share: Estimate) -> tuple[str, str]:
+    return percent(share.value), f"{percent(share.low)} to {percent(share.high)}"
 
 
-def _stability(found: Stability) -> Body:
+def _survives(found: RobustStep) -> Table:
+    names = [one.average.removeprefix("winsorized, ") for one in found.averages]
+    columns = ("Layer", *(f"{kind}, {name}" for name in names for kind in ("Kept", "Cosine")), "Looked at")
+    whole = sum(one.coordinates for one in found.layers)
+    parts = [("all layers", found.averages, whole)]
+    parts += [(one.name, one.averages, one.coordinates) for one in found.layers]
     rows = tuple(
         (
-            text(term.checkpoint, 40),
-            (
-                *(f"{term.steps:,}", number(term.rate), number(term.alpha), number(term.smoothness)),
-                *(number(term.lipschitz), number(term.adds), number(term.total), f"{term.log10_bound:.1f}"),
-                "–" if isinstance(term.measured, Skipped) else number(term.measured),
-            ),
+            text(name, 40),
+            (*(number(x.value) for one in own for x in (one.kept, one.cosine)), f"{seen:,}"),
         )
-        for term in found.terms
+        for name, own, seen in parts
     )
-    columns = ("To checkpoint", "Steps", "η", "α", "β", "L", "Adds", "Sum", "log₁₀ bound", "Measured")
-    reading = (
-        "The gap in loss is at most (L² / m) Σ Π (1 + ηβ) η √(2 (1 − α)), for full-batch gradient descent on "
-        "an L-Lipschitz and β-smooth loss. Here L is the largest gradient seen, β what the mean gradient "
-        "changed by over what the weights did between two checkpoints, both lower estimates; α, β and η are "
-        "taken as constant in between. Sum is the same without the growth Π (1 + ηβ). It never falls; where "
-        "α is high, steps add little."
+    return Table("What survives of the mean gradient", columns, rows)
+
+
+def _clipped(found: RobustStep) -> Table:
+    rows = tuple(
+        (text(one.id, 40), (percent(one.clipped), number(one.memorization), "yes" if one.suspect else "no"))
+        for one in found.clipped
     )
-    return stability_figure(found), (Table("Terms of the bound", columns, rows),), reading
+    return Table("Clipped most", ("Sample", "Of its gradient", "Memorization", "Suspect"), rows)
 
 
 def _width(found: CoherentWidth) -> Body:
@@ -238,11 +239,71 @@ def _decay(found: BackgroundForce) -> Body:
     return decay_figure(found), (table,), reading
 
 
+def _trajectory(found: Trajectory) -> Body:
+    held = any(not isinstance(point.holdout, Skipped) for point in found.points)
+    columns = ("Checkpoint", "Training", "Corrected", "Expected", *(["Holdout"] if held else []))
+    accuracies = Table(
+        "Accuracy by checkpoint",
+        (*columns, "Loss", "m-coherence", "Learned", "Forgotten"),
+        tuple((text(point.checkpoint, 40), _point(point, held)) for point in found.points),
+    )
+    owned = Table(
+        "Share of the mean gradient by kind of sample",
+        ("Checkpoint", "Easy", "Typical", "Hard", "Memorized"),
+        tuple((text(point.checkpoint, 40), tuple(map(percent, _shares(point)))) for point in found.points),
+    )
+    sizes = ", ".join(f"{count:,} {kind}" for kind, count in zip(KINDS, found.sizes, strict=True))
+    reading = (
+        "Training accuracy also rises by memorizing. Corrected counts a label that is likely wrong as the "
+        "one that the other samples give, by the checkpoint with the best expected accuracy: memorizing "
+        f"lowers it, and its highest place is where to stop. There are {sizes} samples: memorized ones are "
+        "more likely labeled so because the network saw them than because of the others, the rest is cut "
+        "into thirds. A share below 0 says that these samples pull against the step."
+    )
+    return trajectory_figure(found), (accuracies, owned), reading
+
+
+def _point(point: Point, held: bool) -> tuple[str, ...]:
+    holdout = [] if not held else ["–" if isinstance(point.holdout, Skipped) else percent(point.holdout)]
+    return (
+        *(percent(point.accuracy), percent(point.corrected), percent(point.expected), *holdout),
+        *(number(point.loss), number(point.m_coherence), f"{point.learned:,}", f"{point.forgotten:,}"),
+    )
+
+
+def _shares(point: Point) -> tuple[float, float, float, float]:
+    return point.easy, point.typical, point.hard, point.memorized
+
+
+def _stability(found: Stability) -> Body:
+    rows = tuple(
+        (
+            text(term.checkpoint, 40),
+            (
+                *(f"{term.steps:,}", number(term.rate), number(term.alpha), number(term.smoothness)),
+                *(number(term.lipschitz), number(term.adds), number(term.total), f"{term.log10_bound:.1f}"),
+                "–" if isinstance(term.measured, Skipped) else number(term.measured),
+            ),
+        )
+        for term in found.terms
+    )
+    columns = ("To checkpoint", "Steps", "η", "α", "β", "L", "Adds", "Sum", "log₁₀ bound", "Measured")
+    reading = (
+        "The gap in loss is at most (L² / m) Σ Π (1 + ηβ) η √(2 (1 − α)), for full-batch gradient descent on "
+        "an L-Lipschitz and β-smooth loss. Here L is the largest gradient seen, β what the mean gradient "
+        "changed by over what the weights did between two checkpoints, both lower estimates; α, β and η are "
+        "taken as constant in between. Sum is the same without the growth Π (1 + ηβ). It never falls; where "
+        "α is high, steps add little."
+    )
+    return stability_figure(found), (Table("Terms of the bound", columns, rows),), reading
+
+
 BUILDERS: Mapping[str, Callable[[Any], Body]] = {
     "depth": _depth,
     "width": _width,
     "decay": _decay,
     "memory": _memory,
+    "robust": _robust,
     "trajectory": _trajectory,
     "stability": _stability,
 }
