@@ -8,6 +8,7 @@ Adam, until the wrong labels are largely fitted. Each rule picks a checkpoint; w
 accuracy on the test set is below that of the best checkpoint.
 
 - `trajectory`: as `cohaudit trajectory` advises.
+- `corrected`, `agreement`: the two shares that its rating is made of, each by itself.
 - `expected`: the best accuracy to be expected on new data (the risk's prediction) by itself.
 - `coherence peak`: the largest coherence of all gradients.
 - `disparity, n`: gradient disparity (Forouzesh & Thiran, arXiv 2107.06665), the distance between mean
@@ -36,9 +37,8 @@ from stopping_runs import Training, build, samples, train, trainings
 from cohaudit.audit import options_of
 from cohaudit.config import Config
 from cohaudit.gradients import Source, measure
-from cohaudit.leave_one_out import leave_one_out, suspect_labels_by
-from cohaudit.risk import predict_gap
-from cohaudit.snapshots import LIKELY_WRONG
+from cohaudit.leave_one_out import leave_one_out
+from cohaudit.snapshots import word_of_the_others
 from cohaudit.trajectory import Course
 
 RESULTS = Path(__file__).parent / "results" / "stopping.json"
@@ -80,24 +80,36 @@ def judged(training: Training, folder: Path) -> Row:
     """Return what every rule picks, and the accuracies on the test set."""
     data, found = samples(training, folder), measure_checkpoints(training, folder)
     labels, truth = data.labels.numpy(), data.truth.numpy()
-    corrected, memorized, expected = [], [], []
-    for own in found:
-        doubt = suspect_labels_by([scores.astype(float) for scores in own["each"]], labels, own["prob"])
-        loss = float(own["loss"].mean())
-        gap = predict_gap(labels, own["pred"], doubt.cautious, doubt.expected, loss, len(labels))
-        corrected.append(np.where(doubt.probability >= LIKELY_WRONG, doubt.suggested, labels))
-        memorized.append(doubt.memorization)
-        expected.append(gap.accuracy)
+    words = [
+        word_of_the_others(
+            [scores.astype(float) for scores in own["each"]],
+            labels,
+            own["prob"],
+            float(own["loss"].mean()),
+            len(labels),
+        )
+        for own in found
+    ]
     predicted = np.stack([own["pred"] for own in found])
     names = [path.stem for path in training.checkpoints()]
     even = np.full(predicted.shape, 1 / len(labels))
     coherence = [float(own["tot"].sum() / own["sq"].sum()) for own in found]
     losses = [float(own["loss"].mean()) for own in found]
     course = Course(
-        names, predicted, np.stack(corrected), np.stack(memorized), even, expected, losses, coherence
+        names,
+        predicted,
+        np.stack([word.corrected for word in words]),
+        np.stack([word.memorization for word in words]),
+        even,
+        [word.expected for word in words],
+        [word.agreement for word in words],
+        losses,
+        coherence,
     )
     picks = {
         "trajectory": course.advised,
+        "corrected": int(np.argmax(course.corrected)),
+        "agreement": int(np.argmax(course.agreement)),
         "expected": course.judge,
         "coherence peak": int(np.argmax(coherence)),
         **_disparity(found, len(labels)),
@@ -106,7 +118,7 @@ def judged(training: Training, folder: Path) -> Row:
     }
     about: Any = training.about()
     test = [row["test"] for row in about["checkpoints"]]
-    wrong, told = labels != truth, corrected[course.judge]
+    wrong, told = labels != truth, words[course.judge].corrected
     return {
         "training": training.name,
         "checkpoints": names,

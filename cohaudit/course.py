@@ -155,6 +155,7 @@ def trajectory_of(
         memorization=np.stack([shot.memorization for shot in shots]),
         share=np.stack([shot.share for shot in shots]),
         expected=[shot.expected for shot in shots],
+        agreement=[shot.agreement for shot in shots],
         loss=[shot.loss for shot in shots],
         m_coherence=[shot.coherence * len(labels) for shot in shots],
     )

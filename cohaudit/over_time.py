@@ -1,4 +1,4 @@
-"""What the checkpoints of one training show together, as data; part of `theory`, which names it as its own."""
+"""What the checkpoints of one training show together, as data; `theory` names it as its own."""
 
 from __future__ import annotations
 
@@ -19,6 +19,10 @@ class Point:
     """Share of them predicted as labeled, or, where the label is likely wrong, as suggested."""
     expected: float
     """Accuracy to be expected on new data, by the same prediction as the risk's."""
+    agreement: float
+    """Mean probability that the other samples give to the model's answers."""
+    rating: float
+    """What the advice goes by: `corrected`, and by as much as right labels are memorized, `agreement`."""
     holdout: float | Skipped
     """Accuracy on the holdout."""
     loss: float
@@ -62,7 +66,7 @@ class Trajectory:
     judge: int
     """Which checkpoint says what labels are wrong, from 0: the one with the best expected accuracy."""
     advised: int
-    """Which checkpoint to take, from 0: the one that gives the most labels as corrected by the judge."""
+    """Which checkpoint to take, from 0: the one with the best rating."""
     takeover: int
     """From which checkpoint on memorized samples own most of the mean gradient; −1: from none."""
     sizes: tuple[int, ...]

@@ -26,7 +26,8 @@ from cohaudit._version import __version__
 from cohaudit.coherence import pairwise_coherence
 from cohaudit.config import Config
 from cohaudit.gradients import Measurement, Shortener
-from cohaudit.leave_one_out import suspect_labels
+from cohaudit.label_noise import expected_labels, fit_label_noise
+from cohaudit.leave_one_out import heard_together, leave_one_out, suspect_labels_by
 from cohaudit.optimizer_memory import Pace
 from cohaudit.report.output import working_folder
 from cohaudit.risk import predict_gap
@@ -40,6 +41,9 @@ WEIGHTS_KEPT = 2048
 
 LIKELY_WRONG = 0.5
 """Suspicion from which a label is more likely wrong than right."""
+HEARD = 2
+"""How steeply a layer loses its weight with the disputed labels that it gives, for the agreement: chosen,
+with the form of the rating in `trajectory`, on one seed of the trainings in benchmarks/stopping.py."""
 LOGGER = logging.getLogger("cohaudit.snapshots")
 
 
@@ -53,6 +57,7 @@ class Snapshot:
         memorization: How far a label can only be given by a network that saw the sample, [N].
         share: ⟨g_i, μ⟩ / Σ_j ⟨g_j, μ⟩ by sketches: how much of the mean gradient the sample owns, [N].
         expected: Accuracy to be expected on new data.
+        agreement: Mean probability that the other samples, by nearly all layers, give to the model's answers.
         loss: Mean training loss, nats.
         coherence: α of the whole gradient.
         layers: α_u of each layer; NaN where it has no gradient, [L].
@@ -71,6 +76,7 @@ class Snapshot:
     memorization: Array
     share: Array
     expected: float
+    agreement: float
     loss: float
     coherence: float
     layers: Array
@@ -102,7 +108,7 @@ def snapshot_of(
     """Return what a measurement shows of a checkpoint.
 
     Where no layer represents the samples, labels cannot be predicted: they stand as given, the memorization
-    is 0, and the expected accuracy NaN.
+    is 0, and the rest NaN.
 
     Args:
         measured: Of the gradients.
@@ -113,16 +119,18 @@ def snapshot_of(
         holdout: Accuracy and mean loss on the holdout; NaN where there is none.
         seed: Of the sketches.
     """
-    corrected, memorization, expected = _by_the_others(measured, labels, total)
+    scores = [leave_one_out(v.rows, labels, measured.probability.shape[1]).scores for v in measured.views]
+    told = word_of_the_others(scores, labels, measured.probability, float(measured.loss.mean()), total)
     mean, peak = measured.mean_gradient()
     owned = measured.dot(mean)
     sums, squares = float(measured.total_squares.sum()), float(measured.squared_norms.sum())
     return Snapshot(
         probability=measured.probability,
-        corrected=corrected,
-        memorization=memorization,
+        corrected=told.corrected,
+        memorization=told.memorization,
         share=owned / (float(owned.sum()) or 1.0),
-        expected=expected,
+        expected=told.expected,
+        agreement=told.agreement,
         loss=float(measured.loss.mean()),
         coherence=sums / squares / len(labels) if squares else 0.0,
         layers=_pairwise(measured.total_squares, measured.squared_norms.sum(0), len(labels)),
@@ -137,15 +145,45 @@ def snapshot_of(
     )
 
 
-def _by_the_others(measured: Measurement, labels: Integers, total: int) -> tuple[Integers, Array, float]:
-    """Return the labels as corrected, their memorization, and the accuracy to be expected on new data."""
-    if not measured.views:
-        return labels, np.zeros(len(labels)), math.nan
-    found = suspect_labels([view.rows for view in measured.views], labels, measured.probability)
-    loss = float(measured.loss.mean())
-    gap = predict_gap(labels, measured.predicted, found.cautious, found.expected, loss, total)
+@dataclass(frozen=True)
+class Word:
+    """What the other samples say of a checkpoint.
+
+    Attributes:
+        corrected: As in `Snapshot`.
+        memorization: As in `Snapshot`.
+        expected: As in `Snapshot`.
+        agreement: As in `Snapshot`.
+    """
+
+    corrected: Integers
+    memorization: Array
+    expected: float
+    agreement: float
+
+
+def word_of_the_others(
+    scores: Sequence[Array], labels: Integers, probability: NDArray[np.float32], loss: float, total: int
+) -> Word:
+    """Ask the other samples which labels are wrong, and how far they agree with the model's answers.
+
+    Args:
+        scores: Leave-one-out scores by what each layer sees, input side first, [N, C] each; maybe none.
+        labels: As given, [N].
+        probability: The model's answers, [N, C].
+        loss: Mean training loss, nats.
+        total: Samples trained on, of which N were measured.
+    """
+    if not scores:
+        return Word(labels, np.zeros(len(labels)), math.nan, math.nan)
+    found = suspect_labels_by(scores, labels, probability)
+    predicted: Integers = probability.argmax(1)
+    gap = predict_gap(labels, predicted, found.cautious, found.expected, loss, total)
     corrected = np.where(found.probability >= LIKELY_WRONG, found.suggested, labels)
-    return corrected, found.memorization, gap.accuracy
+    heard, _ = heard_together([*scores, probability.astype(np.float64)], corrected, HEARD)
+    given = expected_labels(heard, fit_label_noise(heard, corrected).sharpness)
+    agreement = float(given[np.arange(len(labels)), predicted].mean())
+    return Word(corrected, found.memorization, gap.accuracy, agreement)
 
 
 def _pairwise(sums: Array, squares: Array, samples: int) -> Array:

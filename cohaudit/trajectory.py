@@ -7,6 +7,11 @@ give, as judged at the checkpoint with the best accuracy to be expected on new d
 them yet; the advised checkpoint is the one that gives the most labels so corrected. While a network learns,
 that share rises; memorizing a wrong label lowers it.
 
+Memorizing the right label of a hard sample raises it too. How much of that there is, is told by the share of
+the corrected labels that the other samples would not give themselves: with d the share that the best
+checkpoint gives and a the mean probability that the others give to its answers, 1 − a / d. By so much the
+advice goes by a in place of d: the rating of a checkpoint k is (a / d) d_k + (1 − a / d) a_k.
+
 Arrays: K checkpoints, N samples. Nothing here knows a model.
 """
 
@@ -28,7 +33,7 @@ MEMORIZED = 0.5
 KINDS = ("easy", "typical", "hard", "memorized")
 """Of samples: memorized ones, and the others by thirds of how far they are memorized."""
 WORTH = 0.005
-"""Share of corrected labels below which one checkpoint is as good as another."""
+"""Difference of ratings below which one checkpoint is as good as another."""
 
 
 class Course:
@@ -41,6 +46,7 @@ class Course:
         memorization: How far each label is memorized, 0 to 1, by each checkpoint, [K, N].
         share: Of the mean gradient that each sample owns, [K, N]; each row sums to 1.
         expected: Accuracy to be expected on new data, [K].
+        agreement: Mean probability that the other samples give to the model's answers, [K].
         loss: Mean training loss, [K].
         m_coherence: Of the whole gradient, [K].
     """
@@ -53,6 +59,7 @@ class Course:
         memorization: Array,
         share: Array,
         expected: Sequence[float],
+        agreement: Sequence[float],
         loss: Sequence[float],
         m_coherence: Sequence[float],
     ) -> None:
@@ -60,9 +67,23 @@ class Course:
         self.expected, self.m_coherence = expected, m_coherence
         self.judge = int(np.argmax(expected))
         self.corrected: Array = np.mean(predicted == corrected[self.judge], axis=1)
-        self.advised = int(np.argmax(self.corrected))
+        self.agreement = np.asarray(agreement)
+        self.rating = rating(self.corrected, self.agreement)
+        self.advised = int(np.argmax(self.rating))
         self.changed = corrected[self.judge]
         self.kind = kinds(memorization[self.judge])
+
+
+def rating(corrected: Array, agreement: Array) -> Array:
+    """Return what the advice goes by, [K].
+
+    Args:
+        corrected: Share of the corrected labels that each checkpoint gives, [K].
+        agreement: Mean probability that the other samples give to its answers, [K].
+    """
+    best = int(np.argmax(corrected))
+    weight = min(1.0, float(agreement[best] / corrected[best])) if corrected[best] else 0.0
+    return weight * corrected + (1 - weight) * agreement
 
 
 def kinds(memorization: Array) -> Integers:
@@ -122,6 +143,8 @@ def trajectory(
             accuracy=float(right[k].mean()),
             corrected=float(course.corrected[k]),
             expected=float(course.expected[k]),
+            agreement=float(course.agreement[k]),
+            rating=float(course.rating[k]),
             holdout=holdout[k],
             loss=float(course.loss[k]),
             m_coherence=float(course.m_coherence[k]),
@@ -157,17 +180,20 @@ def _takeover(shares: Array) -> int:
 def _advice(course: Course, points: Sequence[Point], labels: Integers, takeover: int) -> str:
     best, last = points[course.advised], points[-1]
     wrong = int((course.changed != labels).sum())
-    judged = f"{wrong:,} labels that look wrong at {course.names[course.judge]} counted as corrected"
+    judged = (
+        f"with the {wrong:,} labels corrected that look wrong at {course.names[course.judge]}, less what "
+        "is memorized"
+    )
     if takeover >= 0:
         owned = f" Memorized samples own most of the mean gradient from {course.names[takeover]} on."
     else:
         owned = " Memorized samples do not own most of the mean gradient at the last checkpoint."
-    if last.corrected > best.corrected - WORTH:
+    if last.rating > best.rating - WORTH:
         return (
-            f"Keep the last checkpoint, or take {best.checkpoint}: they give {last.corrected:.1%} and "
-            f"{best.corrected:.1%} of the labels, {judged}, which is as good.{owned}"
+            f"Keep the last checkpoint, or take {best.checkpoint}: they are rated {last.rating:.1%} and "
+            f"{best.rating:.1%}, {judged}, which is as good.{owned}"
         )
     return (
-        f"Take {best.checkpoint}: it gives {best.corrected:.1%} of the labels, {judged}; the last one "
-        f"{last.corrected:.1%}.{owned}"
+        f"Take {best.checkpoint}: it is rated {best.rating:.1%}, {judged}; the last one "
+        f"{last.rating:.1%}.{owned}"
     )

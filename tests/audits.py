@@ -414,6 +414,8 @@ def _trajectory(
             accuracy=0.5 + 0.1 * k,
             corrected=0.6 + 0.05 * k,
             expected=0.55 + 0.04 * k,
+            agreement=0.6,
+            rating=0.6 + 0.04 * k,
             holdout=0.6 if k else results.Skipped("accuracy on the holdout", "none was given"),
             loss=1.0 / (k + 1),
             m_coherence=12.5,

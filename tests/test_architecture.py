@@ -34,7 +34,7 @@ PURE = (
     *("cohaudit.class_noise", "cohaudit.coherence", "cohaudit.duplicates", "cohaudit.kinds"),
     *("cohaudit.label_noise", "cohaudit.leave_one_out", "cohaudit.memorization", "cohaudit.neighbors"),
     *("cohaudit.decay", "cohaudit.depth", "cohaudit.drivers", "cohaudit.risk", "cohaudit.sanity"),
-    "cohaudit.width",
+    *("cohaudit.clipping", "cohaudit.stability", "cohaudit.trajectory", "cohaudit.width"),
 )
 PURE_MAY_IMPORT = {
     *("cohaudit.class_noise", "cohaudit.config", "cohaudit.errors", "cohaudit.label_noise"),

@@ -26,7 +26,7 @@ from cohaudit.optimizer_memory import Pace
 from cohaudit.results import Skipped
 from cohaudit.snapshots import snapshot_of
 from cohaudit.theory import Trajectory
-from cohaudit.trajectory import Course, kinds, learned_at, trajectory
+from cohaudit.trajectory import Course, kinds, learned_at, rating, trajectory
 
 NET = """
 from torch import nn
@@ -69,6 +69,7 @@ def course(predicted: list[list[int]], corrected: list[list[int]], expected: lis
         np.full((k, n), 1 / n),
         expected,
         [1.0] * k,
+        [1.0] * k,
         [2.0] * k,
     )
 
@@ -83,7 +84,7 @@ def test_the_advised_checkpoint_gives_most_of_the_labels_as_the_judge_corrects_t
     assert (told.judge, told.advised) == (1, 1)
     assert [point.accuracy for point in told.points] == [0.5, 0.75, 1.0]
     assert [point.corrected for point in told.points] == [0.75, 1.0, 0.75]
-    assert told.advice.startswith("Take epoch-1: it gives 100.0% of the labels, 1 labels")
+    assert told.advice.startswith("Take epoch-1: it is rated 100.0%, with the 1 labels corrected")
     assert told.learned_at == (0, 1, 0, 2)
 
 
@@ -92,6 +93,12 @@ def test_without_wrong_labels_the_last_is_as_good() -> None:
     found = course([[0, 1, 1, 1], [0, 0, 1, 1], [0, 0, 1, 1]], [labels.tolist()] * 3, [0.5, 0.6, 0.7])
     told = trajectory(found, labels, [], [], [0.5] * 3)
     assert told.advice.startswith("Keep the last checkpoint")
+
+
+def test_where_right_labels_are_memorized_the_rating_goes_by_agreement() -> None:
+    corrected, agreement = np.array([0.5, 0.8, 1.0]), np.array([0.5, 0.6, 0.3])
+    assert rating(corrected, agreement) == pytest.approx(0.3 * corrected + 0.7 * agreement)
+    assert rating(corrected, np.array([0.5, 0.8, 1.0])) == pytest.approx(corrected)
 
 
 # a real training

@@ -114,11 +114,11 @@ def _show(audit: Audit, files: list[Path]) -> None:
         else:
             table = Table(box=None, pad_edge=False, header_style="bold")
             table.add_column("Checkpoint", no_wrap=True, overflow="ellipsis", max_width=32)
-            for name in ("training", "corrected", "expected", "memorized own", "learned", "forgotten"):
+            for name in ("rating", "training", "corrected", "agreement", "learned", "forgotten"):
                 table.add_column(name, justify="right", no_wrap=True)
             for k, point in enumerate(found.points):
                 mark = "bold" if k == found.advised else ""
-                shares = (point.accuracy, point.corrected, point.expected, point.memorized)
+                shares = (point.rating, point.accuracy, point.corrected, point.agreement)
                 counts = (f"{point.learned:,}", f"{point.forgotten:,}")
                 row = (*(f"{share:.1%}" for share in shares), *counts)
                 table.add_row(Text(printable(point.checkpoint, 60)), *row, style=mark)

@@ -153,7 +153,10 @@ def trajectory_figure(found: Trajectory) -> Markup:
         top.set_title("Accuracy")
         top.plot(places, [p.accuracy for p in found.points], color=MUTED, lw=1.2, label="training")
         top.plot(places, [p.corrected for p in found.points], color=BLUE, lw=2, marker="o", label="corrected")
-        top.plot(places, [p.expected for p in found.points], color=ORANGE, lw=1.2, ls="--", label="expected")
+        top.plot(
+            places, [p.agreement for p in found.points], color=ORANGE, lw=1.2, ls="--", label="agreement"
+        )
+        top.plot(places, [p.rating for p in found.points], color=INK, lw=1.2, label="rating")
         held = [(k, p.holdout) for k, p in zip(places, found.points, strict=True)]
         measured = [(k, value) for k, value in held if not isinstance(value, Skipped)]
         if measured:

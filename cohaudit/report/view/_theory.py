@@ -241,10 +241,18 @@ def _decay(found: BackgroundForce) -> Body:
 
 def _trajectory(found: Trajectory) -> Body:
     held = any(not isinstance(point.holdout, Skipped) for point in found.points)
-    columns = ("Checkpoint", "Training", "Corrected", "Expected", *(["Holdout"] if held else []))
+    columns = (
+        "Checkpoint",
+        "Rating",
+        "Training",
+        "Corrected",
+        "Agreement",
+        "Expected",
+        *(["Holdout"] if held else []),
+    )
     accuracies = Table(
         "Accuracy by checkpoint",
-        (*columns, "Loss", "m-coherence", "Learned", "Forgotten"),
+        ("Checkpoint", *shares, "Loss", "m-coherence", "Learned", "Forgotten"),
         tuple((text(point.checkpoint, 40), _point(point, held)) for point in found.points),
     )
     owned = Table(
@@ -256,7 +264,9 @@ def _trajectory(found: Trajectory) -> Body:
     reading = (
         "Training accuracy also rises by memorizing. Corrected counts a label that is likely wrong as the "
         "one that the other samples give, by the checkpoint with the best expected accuracy: memorizing "
-        f"lowers it, and its highest place is where to stop. There are {sizes} samples: memorized ones are "
+        "wrong labels lowers it. Agreement is the mean probability that the others give to the answers: "
+        "memorizing any label lowers it. The rating, whose highest place is where to stop, is the first, and "
+        f"by as much as right labels are memorized the second. There are {sizes} samples: memorized ones are "
         "more likely labeled so because the network saw them than because of the others, the rest is cut "
         "into thirds. A share below 0 says that these samples pull against the step."
     )
@@ -266,7 +276,8 @@ def _trajectory(found: Trajectory) -> Body:
 def _point(point: Point, held: bool) -> tuple[str, ...]:
     holdout = [] if not held else ["–" if isinstance(point.holdout, Skipped) else percent(point.holdout)]
     return (
-        *(percent(point.accuracy), percent(point.corrected), percent(point.expected), *holdout),
+        *(percent(point.rating), percent(point.accuracy), percent(point.corrected)),
+        *(percent(point.agreement), percent(point.expected), *holdout),
         *(number(point.loss), number(point.m_coherence), f"{point.learned:,}", f"{point.forgotten:,}"),
     )
 
