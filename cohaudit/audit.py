@@ -219,7 +219,9 @@ def _audit(
         judged, suppressed = suppress(judged, found.samples)
         evidence = gather_evidence(judged.neighbors, source, hashes)
         previews = previews_of(evidence, source, dataset, chosen)
-    scanned = Scanned(model, source, measured, judged, config, options, device, about.memory)
+    scanned = Scanned(
+        model, source, measured, judged, config, options, device, about.memory, dataset.column_names
+    )
     with eval_mode(model):
         theory = run_further_audits(scanned, stages)
     audit = Audit(

@@ -18,9 +18,11 @@ from cohaudit.config import Config
 from cohaudit.depth import depth_trend
 from cohaudit.errors import ConfigError
 from cohaudit.gradients import Measurement, Options, Source
+from cohaudit.gradients.inputs import input_sums
+from cohaudit.input_features import input_features
 from cohaudit.judgment import NO_VERDICT, Judgment
 from cohaudit.nearest import did_you_mean
-from cohaudit.theory import DepthTrend, Memory, Theory
+from cohaudit.theory import DepthTrend, Inputs, Memory, Theory
 from cohaudit.verdict import Skipped
 
 ALL, NONE = "all", "none"
@@ -42,6 +44,7 @@ class Scanned:
         options: How gradients are measured.
         device: Where.
         memory: What the checkpoint's optimizer remembers.
+        columns: Names of the input columns; empty where the data has none.
     """
 
     model: nn.Module
@@ -52,6 +55,7 @@ class Scanned:
     options: Options
     device: torch.device
     memory: Memory | Skipped
+    columns: Sequence[str] = ()
 
 
 def _depth(scanned: Scanned, advance: Advance) -> DepthTrend | Skipped:
@@ -67,6 +71,15 @@ def _memory(scanned: Scanned, advance: Advance) -> Memory | Skipped:
     return scanned.memory
 
 
+def _inputs(scanned: Scanned, advance: Advance) -> Inputs | Skipped:
+    sums = input_sums(scanned.model, scanned.source, scanned.options, scanned.device, advance)
+    if isinstance(sums, Skipped):
+        return sums
+    count = len(sums.constant)
+    names = scanned.columns if len(scanned.columns) == count else [str(j) for j in range(count)]
+    return input_features(names, sums.layer, sums.squared_sum, sums.squares, sums.norms, sums.constant)
+
+
 @dataclass(frozen=True)
 class _Audit:
     """A further audit.
@@ -80,7 +93,11 @@ class _Audit:
     passes: int = 0
 
 
-AUDITS: Mapping[str, _Audit] = {"depth": _Audit(_depth), "memory": _Audit(_memory)}
+AUDITS: Mapping[str, _Audit] = {
+    "depth": _Audit(_depth),
+    "memory": _Audit(_memory),
+    "inputs": _Audit(_inputs, 1),
+}
 """By the name of their field in `Theory`, in the order of the report."""
 BY_DEFAULT = tuple(name for name, audit in AUDITS.items() if not audit.passes)
 
