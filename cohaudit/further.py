@@ -75,8 +75,8 @@ def _inputs(scanned: Scanned, advance: Advance) -> Inputs | Skipped:
     sums = input_sums(scanned.model, scanned.source, scanned.options, scanned.device, advance)
     if isinstance(sums, Skipped):
         return sums
-    count = len(sums.constant)
-    names = scanned.columns if len(scanned.columns) == count else [str(j) for j in range(count)]
+    named = not sums.tokens and len(scanned.columns) == len(sums.columns)
+    names = scanned.columns if named else [f"{'token ' * sums.tokens}{j}" for j in sums.columns]
     return input_features(names, sums.layer, sums.squared_sum, sums.squares, sums.norms, sums.constant)
 
 

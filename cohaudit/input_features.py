@@ -102,7 +102,7 @@ def input_features(
 
 def _advice(columns: Sequence[InputColumn], still: int) -> str:
     noise = [column.name for column in columns if column.verdict == "noise"]
-    constant = f" {still} more are constant and can go at once." if still else ""
+    constant = f" {still} more {'are' if still > 1 else 'is'} constant and can go at once." if still else ""
     if not noise:
         return (
             f"Of {len(columns)} columns that vary, every one that enough samples have carries more than "

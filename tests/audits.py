@@ -341,6 +341,35 @@ def _theory(rng: np.random.Generator, layers: int, hostile: bool) -> theory.Theo
             layers=tuple(theory.LayerSteadiness(name, 0.25, 100) for name in names),
             advice="12.5% of the gradients' energy was one steady direction: nothing to do.",
         ),
+        inputs=_inputs(_names(3, "column {}", hostile)),
+    )
+
+
+def _inputs(names: list[str]) -> theory.Inputs:
+    noise, signal, rare = (
+        theory.InputColumn(
+            name=name,
+            coherence=coherence,
+            shuffled=results.Estimate(0.0, -0.0015, 0.0015),
+            score=2000 * coherence,
+            most=coherence + 0.0015,
+            samples=samples,
+            verdict=verdict,  # type: ignore[arg-type]
+        )
+        for name, coherence, samples, verdict in zip(
+            names, (0.0005, 0.25, 0.001), (640.0, 500.0, 12.5), ("noise", "signal", "rare"), strict=True
+        )
+    )
+    return theory.Inputs(
+        layer="body.0.fc",
+        total=4,
+        signal=1,
+        noise=1,
+        rare=1,
+        constant=1,
+        columns=(noise, rare, signal),
+        constants=("always the same",),
+        advice=f"1 of 3 columns that vary carries noise alone: {names[0]}. Train again without it.",
     )
 
 

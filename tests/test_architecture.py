@@ -33,7 +33,7 @@ READS_RESULTS_ONLY = (
 PURE = (
     *("cohaudit.class_noise", "cohaudit.coherence", "cohaudit.duplicates", "cohaudit.kinds"),
     *("cohaudit.label_noise", "cohaudit.leave_one_out", "cohaudit.memorization", "cohaudit.neighbors"),
-    *("cohaudit.depth", "cohaudit.drivers", "cohaudit.risk", "cohaudit.sanity"),
+    *("cohaudit.depth", "cohaudit.drivers", "cohaudit.input_features", "cohaudit.risk", "cohaudit.sanity"),
 )
 PURE_MAY_IMPORT = {
     *("cohaudit.class_noise", "cohaudit.config", "cohaudit.errors", "cohaudit.label_noise"),

@@ -1,8 +1,9 @@
 """The gradients of the weights behind each input column, for the labels given and for shuffled ones.
 
 Where the first layer is a linear map of a flat row, the gradient of sample i at the weights of column j is
-δ_i x_ij, with δ_i the gradient at the layer's output. Only δ is computed: what comes before is cut off, so
-that a pass costs one forward and, for each labeling, one backward pass through the layers behind.
+δ_i x_ij, with δ_i the gradient at the layer's output; where it is an embedding, that of a token is the sum of
+δ over its places in the sample. Only δ is computed: what comes before is cut off, so that a pass costs one
+forward and, for each order of the labels, one backward pass through the layers behind.
 
 The residual is not p − y of the loss, which a fitted network has driven to nothing, but the class's share of
 all samples − y: that of a network that answers with the frequencies of the classes. It is linear in the
@@ -13,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,14 +23,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 
+from cohaudit.gradients.input_sums import ColumnSums, InputSums, TokenSums, rows_of
 from cohaudit.gradients.measurement import Options
 from cohaudit.gradients.precision import backward_in_eval_mode, full_precision
 from cohaudit.gradients.prepare import Probe, Source, failures_told, to_model
 from cohaudit.gradients.residuals import logits_of
 from cohaudit.gradients.trace import call, every_module_called
 from cohaudit.results import Skipped
-
-Array = NDArray[np.float64]
 
 SHUFFLES = 20
 """Orders of the labels for the null: its standard deviation is then known to about 16 %."""
@@ -40,27 +39,6 @@ MOST_BYTES = 2**30
 """Memory that the sums may take."""
 ROUNDING = 1e-4
 """Relative error up to which a layer's input counts as the column, scaled and shifted."""
-
-
-@dataclass(frozen=True)
-class InputSums:
-    """Sums over the samples of the gradients of each input column's weights, g_ij = δ_i (x_ij − mean_j).
-
-    The first row is for the labels as given, the others for shuffled ones: [1 + SHUFFLES, columns].
-
-    Attributes:
-        layer: The layer that sees the input.
-        squared_sum: ‖Σ_i g_ij‖².
-        squares: Σ_i ‖g_ij‖².
-        norms: Σ_i ‖g_ij‖.
-        constant: Whether all samples have the same value, [columns].
-    """
-
-    layer: str
-    squared_sum: Array
-    squares: Array
-    norms: Array
-    constant: NDArray[np.bool_]
 
 
 @full_precision()
@@ -95,131 +73,104 @@ def input_sums(
         if isinstance(first, Skipped):
             return first
         name, layer = first
-        mean, constant = _columns(source, options.batch_size)
-        run = _Pass(layer, mean.masked_fill(constant, 0), constant, source, options.seed, device)
-        for start in range(0, len(source.labels), options.batch_size):
-            indices = np.arange(start, min(start + options.batch_size, len(source.labels)))
-            with failures_told(model, source, indices.tolist(), options.batch_size, device):
-                run.batch(model, to_model(source.load(indices.tolist()), model, device), indices)
+        count, size = len(source.labels), options.batch_size
+        batches = [np.arange(start, min(start + size, count)) for start in range(0, count, size)]
+        rows = (rows_of(source.load(indices.tolist())) for indices in batches)
+        kind = ColumnSums if isinstance(layer, nn.Linear) else TokenSums
+        sums: ColumnSums | TokenSums = kind(layer, rows, 1 + SHUFFLES, device)
+        residuals = _Residuals(source, options.seed)
+        for indices in batches:
+            with failures_told(model, source, indices.tolist(), size, device):
+                inputs = to_model(source.load(indices.tolist()), model, device)
+                sums.begin(rows_of(inputs))
+                for k, delta in enumerate(_deltas(model, layer, inputs, residuals.of(indices))):
+                    sums.add(k, delta)
             advance(len(indices))
-    return run.result(name)
+    return sums.finished(name)
 
 
-def _first_layer(model: nn.Module, source: Source, device: torch.device) -> tuple[str, nn.Linear] | Skipped:
-    """Return the linear layer that the columns of the input enter one by one."""
+def _first_layer(
+    model: nn.Module, source: Source, device: torch.device
+) -> tuple[str, nn.Linear | nn.Embedding] | Skipped:
+    """Return the layer that the columns of the input enter one by one, or that looks up its tokens."""
     spread = np.linspace(0, len(source.labels) - 1, min(PROBES, len(source.labels))).astype(int)
     inputs = Probe(source, spread.tolist(), model, device).inputs
-    row = _row(inputs)
-    if row is None:
-        return Skipped("inputs", "a sample is not one tensor of numbers: it has no columns")
-    seen: list[tuple[str, nn.Linear, Tensor]] = []
+    leaves = pytree.tree_leaves(inputs)
+    if len(leaves) != 1 or leaves[0].ndim < 2:
+        return Skipped("inputs", "a sample is not one row of numbers: it has no columns")
+    seen = _calls(model, inputs)
+    if not seen or not _sees_columns(rows_of(inputs), *seen[0][1:]):
+        return Skipped(
+            "inputs", "no dense layer or embedding takes the input column by column, as in a table"
+        )
+    name, layer, _ = seen[0]
+    if sum(other is layer for _, other, _ in seen) > 1:
+        return Skipped("inputs", f"layer {name} sees more than the input: it is called several times")
+    if isinstance(layer, nn.Linear) and layer.weight.numel() * (1 + SHUFFLES) * 8 > MOST_BYTES:
+        return Skipped("inputs", f"layer {name} has {layer.weight.numel():,} weights, too many for its sums")
+    return name, layer
 
-    def watch(name: str, layer: nn.Linear) -> Any:
+
+def _calls(model: nn.Module, inputs: Any) -> list[tuple[str, nn.Linear | nn.Embedding, Tensor]]:
+    """Return the name and input of each dense layer and embedding, in the order in which they are called."""
+    seen: list[tuple[str, nn.Linear | nn.Embedding, Tensor]] = []
+
+    def watch(name: str, layer: nn.Linear | nn.Embedding) -> Any:
         return layer.register_forward_hook(lambda module, given, output: seen.append((name, layer, given[0])))
 
-    hooks = [watch(name, layer) for name, layer in model.named_modules() if isinstance(layer, nn.Linear)]
+    hooks = [
+        watch(name, layer)
+        for name, layer in model.named_modules()
+        if isinstance(layer, nn.Linear | nn.Embedding)
+    ]
     try:
         with torch.no_grad():
             call(model, inputs)
     finally:
         for hook in hooks:
             hook.remove()
-    if not seen or not _are_columns(row, seen[0][2]):
-        return Skipped(
-            "inputs", "no dense layer takes the columns of the input one by one, as in a network on a table"
-        )
-    name, layer, _ = seen[0]
-    if sum(other is layer for _, other, _ in seen) > 1:
-        return Skipped("inputs", f"layer {name} sees more than the input: it is called several times")
-    if layer.weight.numel() * (1 + SHUFFLES) * 8 > MOST_BYTES:
-        return Skipped("inputs", f"layer {name} has {layer.weight.numel():,} weights, too many for its sums")
-    return name, layer
+    return seen
 
 
-def _row(inputs: Any) -> Tensor | None:
-    """Return a batch's inputs as [batch, columns]; None if they are several tensors, or have no columns."""
-    leaves = pytree.tree_leaves(inputs)
-    return leaves[0].flatten(1) if len(leaves) == 1 and leaves[0].ndim > 1 else None
-
-
-def _are_columns(row: Tensor, given: Tensor) -> bool:
-    """Return whether a layer's input is the row, but for a scale and a shift of each column."""
-    if given.shape != row.shape:
+def _sees_columns(rows: Tensor, layer: nn.Linear | nn.Embedding, given: Tensor) -> bool:
+    """Return whether a layer's input is the input itself, but for a scale and a shift of each column."""
+    if given.shape != rows.shape:
         return False
-    x, a = (one.double().cpu() for one in (row, given))
+    if isinstance(layer, nn.Embedding):
+        return bool((given == rows).all())
+    x, a = (one.cpu().double() for one in (rows, given))
+    size = ROUNDING * a.square().sum(0)
     x, a = x - x.mean(0), a - a.mean(0)
     scale = (x * a).sum(0) / x.square().sum(0).clamp_min(torch.finfo(x.dtype).tiny)
     rest = (a - scale * x).square().sum(0)
-    size = a.square().sum(0) + ROUNDING * given.double().cpu().square().sum(0)
-    return bool((rest <= ROUNDING * size).all())
+    return bool((rest <= ROUNDING * (a.square().sum(0) + size)).all())
 
 
-def _columns(source: Source, batch_size: int) -> tuple[Tensor, Tensor]:
-    """Return the mean of each column, float64, and whether it is constant, [columns]."""
-    total: Tensor | float = 0.0
-    lowest = highest = None
-    for start in range(0, len(source.labels), batch_size):
-        stop = min(start + batch_size, len(source.labels))
-        row = _row(source.load(list(range(start, stop))))
-        assert row is not None
-        row = row.double()
-        total = total + row.sum(0)
-        lowest = row.amin(0) if lowest is None else torch.minimum(lowest, row.amin(0))
-        highest = row.amax(0) if highest is None else torch.maximum(highest, row.amax(0))
-    assert isinstance(total, Tensor)
-    return total / len(source.labels), torch.as_tensor(lowest == highest)
+class _Residuals:
+    """The class's share − y, for the labels as they are and for shuffled ones."""
 
-
-class _Pass:
-    """The sums, and how a batch adds to them."""
-
-    def __init__(
-        self,
-        layer: nn.Linear,
-        mean: Tensor,
-        constant: Tensor,
-        source: Source,
-        seed: int,
-        device: torch.device,
-    ) -> None:
-        # Apple's GPUs have no float64
-        wide: dict[str, Any] = {"device": device}
-        wide["dtype"] = torch.float32 if device.type == "mps" else torch.float64
-        self.layer, self.mean, self.varies = layer, mean.to(**wide), (~constant).to(**wide)
-        self.wide = wide
+    def __init__(self, source: Source, seed: int) -> None:
         generator = np.random.default_rng(seed)
         shuffled = [generator.permutation(source.labels) for _ in range(SHUFFLES)]
-        self.labels = torch.from_numpy(np.stack([source.labels, *shuffled]))
-        self.classes = len(source.class_names)
-        self.share = torch.bincount(self.labels[0], minlength=self.classes).double() / len(source.labels)
-        outputs, columns = layer.weight.shape
-        self.sums = torch.zeros(1 + SHUFFLES, outputs, columns, **wide)
-        self.squares, self.norms = (torch.zeros(1 + SHUFFLES, columns, **wide) for _ in range(2))
+        self._labels = torch.from_numpy(np.stack([source.labels, *shuffled]))
+        self._classes = len(source.class_names)
+        counts = torch.bincount(self._labels[0], minlength=self._classes)
+        self._share = counts.double() / len(source.labels)
 
-    def batch(self, model: nn.Module, inputs: Any, indices: NDArray[np.int64]) -> None:
-        """Add a batch, for every order of the labels."""
-        row = _row(inputs)
-        assert row is not None
-        x = (row.to(**self.wide) - self.mean) * self.varies
-        with torch.enable_grad(), _cut_behind(self.layer) as outputs:
-            logits = logits_of(call(model, inputs))
-        for k, labels in enumerate(self.labels[:, indices]):
-            residual = self.share - F.one_hot(labels, self.classes)
-            if logits.numel() == len(logits):  # one output z stands for the logits [0, z]
-                residual = residual[:, 1:]
-            direction = residual.reshape(logits.shape).to(logits)
-            (delta,) = torch.autograd.grad(logits, outputs[0], direction, retain_graph=k < SHUFFLES)
-            delta = delta.to(**self.wide)
-            size = delta.norm(dim=1)
-            self.sums[k] += delta.mT @ x
-            self.squares[k] += size.square() @ x.square()
-            self.norms[k] += size @ x.abs()
+    def of(self, indices: NDArray[np.int64]) -> Tensor:
+        """Return those of some samples, [orders, samples, classes]."""
+        return self._share - F.one_hot(self._labels[:, indices], self._classes)
 
-    def result(self, name: str) -> InputSums:
-        """Return the sums over all batches."""
-        told = (self.sums.square().sum(1), self.squares, self.norms)
-        squared_sum, squares, norms = (one.cpu().double().numpy() for one in told)
-        return InputSums(name, squared_sum, squares, norms, self.varies.cpu().numpy() == 0)
+
+def _deltas(model: nn.Module, layer: nn.Module, inputs: Any, residuals: Tensor) -> Iterator[Tensor]:
+    """Yield, for each residual, the gradient at a layer's output of ⟨residual, logits⟩."""
+    with torch.enable_grad(), _cut_behind(layer) as outputs:
+        logits = logits_of(call(model, inputs))
+    if logits.numel() == len(logits):  # one output z stands for the logits [0, z]
+        residuals = residuals[:, :, 1:]
+    for k, residual in enumerate(residuals):
+        direction, more = residual.reshape(logits.shape).to(logits), k + 1 < len(residuals)
+        yield torch.autograd.grad(logits, outputs[0], direction, retain_graph=more)[0]
 
 
 @contextmanager

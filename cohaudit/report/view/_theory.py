@@ -8,10 +8,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from cohaudit.report._words import Text, interval, number, percent, prose, seconds, text
-from cohaudit.report.theory_figures import depth_trend_figure
+from cohaudit.report._words import Text, count, interval, number, percent, prose, seconds, text
+from cohaudit.report.theory_figures import depth_trend_figure, inputs_figure
 from cohaudit.results import Audit, Skipped
-from cohaudit.theory import DepthTrend, Memory
+from cohaudit.theory import DepthTrend, InputColumn, Inputs, Memory
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ class Section:
 TITLES: Mapping[str, str] = {
     "depth": "Depth: does it amplify what samples share?",
     "memory": "The optimizer's memory",
+    "inputs": "Input columns: which carry signal?",
 }
 
 
@@ -92,5 +93,31 @@ def _memory(found: Memory) -> Body:
     return Markup(), (table,), reading
 
 
-BUILDERS: Mapping[str, Callable[[Any], Body]] = {"depth": _depth, "memory": _memory}
+_SHOWN = 60
+"""Rows of the table of columns: the noise comes first."""
+_VERDICTS = {"signal": "signal", "noise": "noise", "rare": "too rare to tell"}
+
+
+def _inputs(found: Inputs) -> Body:
+    def row(one: InputColumn) -> tuple[Text, tuple[str, ...]]:
+        told = number(one.coherence), interval(one.shuffled), number(one.score), number(one.samples)
+        return text(one.name, 40), (*told, _VERDICTS[one.verdict])
+
+    columns = ("Column", "Coherence", "Labels shuffled", "Deviations above", "Samples", "Carries")
+    tables = [Table("Columns, the surest noise first", columns, tuple(map(row, found.columns[:_SHOWN])))]
+    if found.constants:
+        names = tuple((text(name, 40), ()) for name in found.constants[:_SHOWN])
+        tables.append(Table("Constant columns", ("Column",), names))
+    reading = (
+        f"Of {count(found.total)} columns that layer {text(found.layer, 40).short} sees, "
+        f"{count(found.signal)} carry signal, {count(found.noise)} noise alone, {count(found.rare)} are too "
+        f"rare to tell, and {count(found.constant)} are constant. The coherence is how far the samples' "
+        "gradients agree on the weights of a column, and the interval is what shuffled labels give the same "
+        "column. Noise is agreement not above that interval, from at least 100 samples; the columns are "
+        "ranked by the most agreement that they may have."
+    )
+    return inputs_figure(found), tuple(tables), reading
+
+
+BUILDERS: Mapping[str, Callable[[Any], Body]] = {"depth": _depth, "memory": _memory, "inputs": _inputs}
 """By the name of their field in `Theory`, in the order of the page."""
