@@ -25,6 +25,7 @@ SECTIONS = (
     "suspects",
     "theory-depth",
     "theory-memory",
+    "theory-inputs",
     "method",
     "certificate",
     "skipped",
