@@ -23,6 +23,9 @@ WIDTH = 3.0
 The ranking is the same within 0.02 of AUROC from 1 to 10 of them."""
 FEWEST_SAMPLES = 100
 """A column whose gradients come from fewer samples than this is too rare to be called noise."""
+NEGLIGIBLE = 0.02
+"""A column that may have no more than this share of the strongest one's coherence is noise, too: a network
+that has memorized through a column makes it a little coherent, by up to 12 deviations where measured."""
 KEPT = 300
 """Columns told in full."""
 NAMED = 5
@@ -73,6 +76,8 @@ def input_features(
     score = np.divide(above, deviation, out=np.zeros_like(above), where=deviation > 0)
     most = np.maximum(above, 0) + WIDTH * deviation
     samples = (norms[0] ** 2 / np.where(squares[0] > 0, squares[0], 1))[told]
+    limit = NEGLIGIBLE * most[samples >= FEWEST_SAMPLES].max(initial=0)
+    quiet = (score <= WIDTH) | (most <= limit)
     columns = [
         InputColumn(
             name=names[told[k]],
@@ -81,7 +86,7 @@ def input_features(
             score=float(score[k]),
             most=float(most[k]),
             samples=float(samples[k]),
-            verdict="signal" if score[k] > WIDTH else "rare" if samples[k] < FEWEST_SAMPLES else "noise",
+            verdict="signal" if not quiet[k] else "rare" if samples[k] < FEWEST_SAMPLES else "noise",
         )
         for k in np.argsort(most, kind="stable").tolist()
     ]
@@ -106,11 +111,11 @@ def _advice(columns: Sequence[InputColumn], still: int) -> str:
     if not noise:
         return (
             f"Of {len(columns)} columns that vary, every one that enough samples have carries more than "
-            f"shuffled labels would give it: nothing to drop.{constant}"
+            f"shuffled labels would give it, and than a fiftieth of the strongest: nothing to drop.{constant}"
         )
     named = ", ".join(noise[:NAMED]) + (f" and {len(noise) - NAMED} more" if len(noise) > NAMED else "")
     return (
-        f"{len(noise)} of {len(columns)} columns that vary carry no more than shuffled labels "
-        f"would give them: {named}. Train again without them, and keep the network that does better on a "
-        f"holdout.{constant}"
+        f"{len(noise)} of {len(columns)} columns that vary carry no more than shuffled labels would give them, or "
+        f"a fiftieth of the strongest: {named}. Train again without them, and keep the network that does better "
+        f"on a holdout.{constant}"
     )

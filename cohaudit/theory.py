@@ -81,7 +81,8 @@ class InputColumn:
     samples: float
     """Samples that its gradients come from, effectively: (Σ‖g_i‖)² / Σ‖g_i‖²."""
     verdict: Literal["signal", "noise", "rare"]
-    """Above what shuffled labels give; not above it; or not above it but from too few samples to tell."""
+    """Above what shuffled labels give and a fiftieth of the strongest column; not so; or not so, but from too
+    few samples to tell."""
 
 
 @dataclass(frozen=True)

@@ -113,8 +113,8 @@ def _inputs(found: Inputs) -> Body:
         f"{count(found.signal)} carry signal, {count(found.noise)} noise alone, {count(found.rare)} are too "
         f"rare to tell, and {count(found.constant)} are constant. The coherence is how far the samples' "
         "gradients agree on the weights of a column, and the interval is what shuffled labels give the same "
-        "column. Noise is agreement not above that interval, from at least 100 samples; the columns are "
-        "ranked by the most agreement that they may have."
+        "column. Noise is agreement not above that interval, or below a fiftieth of the strongest column's, "
+        "from at least 100 samples; the columns are ranked by the most agreement that they may have."
     )
     return inputs_figure(found), tuple(tables), reading
 
