@@ -2,7 +2,7 @@
 
     python benchmarks/input_tokens.py --data-dir ../shared/data
 
-Each question of TREC gets four words more, drawn from thirty by chance, the commonest eight times as often as
+Each question of TREC gets four words more, drawn from thirty by chance, the commonest seven times as often as
 the seventeenth. A network of an embedding, the mean of the words, and two dense layers is judged at three
 stages of its training.
 """

@@ -68,7 +68,7 @@ def input_features(
         constant: Whether a column is the same for all samples, [columns].
     """
     told = np.flatnonzero(~constant & (squares > 0).all(0)).tolist()
-    if not len(told):
+    if not told:
         return Skipped("inputs", "every column of the input is constant")
     coherence = pairwise_coherence(squared_sum, squares, norms)[:, told]
     observed, mean, deviation = coherence[0], coherence[1:].mean(0), coherence[1:].std(0, ddof=1)
@@ -115,7 +115,7 @@ def _advice(columns: Sequence[InputColumn], still: int) -> str:
         )
     named = ", ".join(noise[:NAMED]) + (f" and {len(noise) - NAMED} more" if len(noise) > NAMED else "")
     return (
-        f"{len(noise)} of {len(columns)} columns that vary carry no more than shuffled labels would give them, or "
-        f"a fiftieth of the strongest: {named}. Train again without them, and keep the network that does better "
-        f"on a holdout.{constant}"
+        f"{len(noise)} of {len(columns)} columns that vary carry no more than shuffled labels would give them, "
+        f"or a fiftieth of the strongest: {named}. Train again without them, and keep the network that does "
+        f"better on a holdout.{constant}"
     )

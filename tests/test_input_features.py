@@ -240,6 +240,20 @@ def test_all_signal_says_that_there_is_nothing_to_drop() -> None:
     assert "nothing to drop" in found.advice
 
 
+def test_a_column_far_below_the_strongest_is_noise_though_above_its_null() -> None:
+    squares, norms = np.full((1 + SHUFFLES, 3), 500.0), np.full((1 + SHUFFLES, 3), 500.0)
+    sums = 500 + np.linspace(-5.0, 5.0, SHUFFLES + 1)[:, None] * np.ones(3)
+    sums[0] = 500 + 249_500 * np.array([0.3, 0.003, 0.03])
+    found = input_features(
+        ["strong", "inflated", "weak"], "fc", sums, squares, norms, np.zeros(3, dtype=bool)
+    )
+    assert isinstance(found, Inputs)
+    assert all(column.score > 3 for column in found.columns)
+    assert [(c.name, c.verdict) for c in found.columns] == [
+        *(("inflated", "noise"), ("weak", "signal"), ("strong", "signal"))
+    ]
+
+
 def test_constant_columns_alone_tell_nothing() -> None:
     zeros = np.zeros((1 + SHUFFLES, 2))
     found = input_features(["a", "b"], "fc", zeros, zeros, zeros, np.array([True, True]))
