@@ -115,7 +115,7 @@ def _advice(columns: Sequence[InputColumn], still: int) -> str:
         )
     named = ", ".join(noise[:NAMED]) + (f" and {len(noise) - NAMED} more" if len(noise) > NAMED else "")
     return (
-        f"{len(noise)} of {len(columns)} columns that vary carry no more than shuffled labels would give them, "
-        f"or a fiftieth of the strongest: {named}. Train again without them, and keep the network that does "
-        f"better on a holdout.{constant}"
+        f"{len(noise)} of {len(columns)} columns that vary carry no more than shuffled labels would give "
+        f"them, or a fiftieth of the strongest: {named}. Train again without them, and keep the network that "
+        f"does better on a holdout.{constant}"
     )

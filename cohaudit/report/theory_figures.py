@@ -63,6 +63,7 @@ def inputs_figure(found: Inputs) -> Markup:
             zorder=3,
         )
         axes.set_yscale("symlog", linthresh=0.01)
+        axes.yaxis.set_major_formatter(lambda value, place: f"{value:g}".replace("-", "−"))
         axes.grid(axis="y")
         axes.set_xlim(0.4, len(found.columns) + 0.6)
         axes.xaxis.set_major_locator(MaxNLocator(12, integer=True))
