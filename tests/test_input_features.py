@@ -15,7 +15,8 @@ from torch import Tensor, nn
 import cohaudit
 from cohaudit.audit import options_of
 from cohaudit.config import Config
-from cohaudit.data import open_dataset
+from cohaudit.data._table import TableDataset
+from cohaudit.data._transform import Transform
 from cohaudit.gradients import Source
 from cohaudit.gradients.input_sums import InputSums
 from cohaudit.gradients.inputs import SHUFFLES, input_sums
@@ -209,25 +210,30 @@ def trained() -> tuple[nn.Module, Tensor, Tensor]:
     return model, x, labels
 
 
-def test_noise_is_found_and_signal_its_copy_and_rare_columns_are_not_noise() -> None:
+def test_noise_is_found_and_signal_its_copy_and_rare_columns_are_not_noise(tmp_path: Path) -> None:
     model, x, labels = trained()
-    found = cohaudit.scan(model, (x, labels), audits=("inputs",)).theory.inputs
+    noise = [f"noise {j}" for j in range(8)]
+    columns = ["up", "down", "up again", *noise, "rare", "still"]
+    path = tmp_path / "rows.csv"
+    pd.DataFrame(x.numpy(), columns=columns).assign(label=labels.numpy()).to_csv(path, index=False)
+    found = cohaudit.scan(model, str(path), audits=("inputs",)).theory.inputs
     assert isinstance(found, Inputs)
     verdicts = {column.name: column.verdict for column in found.columns}
-    assert [verdicts[name] for name in ("0", "1", "2", "11")] == ["signal", "signal", "signal", "rare"]
-    noise = [verdicts[str(j)] for j in range(3, 11)]
-    assert noise.count("noise") >= 7
-    assert found.constants == ("12",)
+    assert [verdicts[name] for name in ("up", "down", "up again", "rare")] == [*(["signal"] * 3), "rare"]
+    assert [verdicts[name] for name in noise].count("noise") >= 7
+    assert found.constants == ("still",)
     assert (found.total, found.constant, found.rare) == (13, 1, 1)
-    assert {column.name for column in found.columns[:8]} == {str(j) for j in range(3, 11)}
+    assert {column.name for column in found.columns[:8]} == set(noise)
     assert f"{found.noise} of 12 columns" in found.advice
     assert "1 more is constant" in found.advice
 
 
-def test_columns_have_the_names_of_the_table(tmp_path: Path) -> None:
-    path = tmp_path / "rows.csv"
-    pd.DataFrame({"age": [1, 2], "hours": [3, 4], "label": ["a", "b"]}).to_csv(path, index=False)
-    assert open_dataset(Config(data=str(path))).column_names == ("age", "hours")
+def test_columns_have_no_names_behind_a_transform() -> None:
+    table = pd.DataFrame({"age": [1, 2], "hours": [3, 4]})
+    labels, ids = np.array([0, 1]), ["0", "1"]
+    assert TableDataset("t.csv", "", table, labels, ids).column_names == ("age", "hours")
+    changed = Transform("changed", lambda row: torch.ones(2))
+    assert TableDataset("t.csv", "", table, labels, ids, (), changed).column_names == ()
 
 
 def test_all_signal_says_that_there_is_nothing_to_drop() -> None:
