@@ -19,13 +19,13 @@ from cohaudit.verdict import Estimate, Skipped
 Array = NDArray[np.float64]
 
 WIDTH = 3.0
-"""Standard deviations of the null to either side: of a hundred columns of noise, none is outside by chance.
-The ranking is the same within 0.02 of AUROC from 1 to 10 of them."""
+"""Standard deviations of the null to either side: of a hundred columns of noise, hardly one is outside by
+chance."""
 FEWEST_SAMPLES = 100
 """A column whose gradients come from fewer samples than this is too rare to be called noise."""
 NEGLIGIBLE = 0.02
 """A column that may have no more than this share of the strongest one's coherence is noise, too: a network
-that has memorized through a column makes it a little coherent, by up to 12 deviations where measured."""
+that has memorized through a column makes it a little coherent, and its null does not know of that."""
 KEPT = 300
 """Columns told in full."""
 NAMED = 5
@@ -117,5 +117,6 @@ def _advice(columns: Sequence[InputColumn], still: int) -> str:
     return (
         f"{len(noise)} of {len(columns)} columns that vary carry no more than shuffled labels would give "
         f"them, or a fiftieth of the strongest: {named}. Train again without them, and keep the network that "
-        f"does better on a holdout.{constant}"
+        f"does better on a holdout: where it was measured, on two tables, that gained 1.4 to 1.7 points of "
+        f"accuracy on fitted networks, and nothing on some.{constant}"
     )
