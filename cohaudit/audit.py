@@ -236,7 +236,7 @@ def _audit(
         previews = previews_of(evidence, source, dataset, chosen)
     scanned = Scanned(
         *(model, source, measured, judged, config, options, device),
-        *(about.memory, about.decay, taken, schedule, len(dataset)),
+        *(about.memory, about.decay, taken, schedule, len(dataset), dataset.column_names),
     )
     with eval_mode(model):
         theory = run_further_audits(scanned, stages)

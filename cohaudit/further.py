@@ -21,6 +21,8 @@ from cohaudit.decay import LayerForces, background_force
 from cohaudit.depth import depth_trend
 from cohaudit.errors import ConfigError
 from cohaudit.gradients import Measurement, Options, Source, WeightSums, weight_sums
+from cohaudit.gradients.inputs import input_sums
+from cohaudit.input_features import input_features
 from cohaudit.judgment import NO_VERDICT, Judgment
 from cohaudit.nearest import did_you_mean
 from cohaudit.pace import Schedule
@@ -30,6 +32,7 @@ from cohaudit.theory import (
     BackgroundForce,
     CoherentWidth,
     DepthTrend,
+    Inputs,
     Memory,
     RobustStep,
     Stability,
@@ -63,6 +66,7 @@ class Scanned:
         taken: Snapshots of the training's checkpoints, in order, this one last; empty where none were taken.
         schedule: Its steps and learning rates as told by the user.
         total: Samples trained on, of which those of `source` were measured.
+        columns: Names of the input columns; empty where the data has none.
     """
 
     model: nn.Module
@@ -77,6 +81,7 @@ class Scanned:
     taken: Sequence[Named]
     schedule: Schedule
     total: int
+    columns: Sequence[str]
     _sums: list[WeightSums] = field(default_factory=list, init=False, repr=False)
 
     def weight_sums(self, advance: Advance) -> WeightSums:
@@ -144,6 +149,15 @@ def _robust(scanned: Scanned, advance: Advance) -> RobustStep | Skipped:
     return robust_step(scanned.model, scanned.source, standing, scanned.options, scanned.device, advance)
 
 
+def _inputs(scanned: Scanned, advance: Advance) -> Inputs | Skipped:
+    sums = input_sums(scanned.model, scanned.source, scanned.options, scanned.device, advance)
+    if isinstance(sums, Skipped):
+        return sums
+    named = not sums.tokens and len(scanned.columns) == len(sums.columns)
+    names = scanned.columns if named else [f"{'token ' * sums.tokens}{j}" for j in sums.columns]
+    return input_features(names, sums.layer, sums.squared_sum, sums.squares, sums.norms, sums.constant)
+
+
 @dataclass(frozen=True)
 class _Audit:
     """A further audit.
@@ -162,6 +176,7 @@ class _Audit:
 AUDITS: Mapping[str, _Audit] = {
     "depth": _Audit(_depth, by_default=True),
     "width": _Audit(_width, passes=1 + FORWARD_PASSES),
+    "inputs": _Audit(_inputs, passes=1),
     "decay": _Audit(_decay, passes=1),
     "memory": _Audit(_memory, by_default=True),
     "robust": _Audit(_robust, passes=1),

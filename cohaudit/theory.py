@@ -6,6 +6,7 @@ Part of the audit; see `results`. Which of them are run is chosen in `further`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from cohaudit.over_time import Point as Point
 from cohaudit.over_time import Series as Series
@@ -258,6 +259,52 @@ class BackgroundForce:
 
 
 @dataclass(frozen=True)
+class InputColumn:
+    """One column of the input."""
+
+    name: str
+    """As in the data; where it has no names, the number, from 0."""
+    coherence: float
+    """Of its weights' gradients: the mean cosine between those of two samples, weighted by their norms."""
+    shuffled: Estimate
+    """The same for shuffled labels: the mean, and three standard deviations to either side."""
+    score: float
+    """Standard deviations that its coherence lies above that mean."""
+    most: float
+    """Coherence beyond that mean that it may have at most: what was found, if above 0, and three standard
+    deviations."""
+    samples: float
+    """Samples that its gradients come from, effectively: (Σ‖g_i‖)² / Σ‖g_i‖²."""
+    verdict: Literal["signal", "noise", "rare"]
+    """Above what shuffled labels give and a fiftieth of the strongest column; not so; or not so, but from too
+    few samples to tell."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Which input columns carry signal, and which carry noise alone (Chatterjee, arXiv 2002.10657)."""
+
+    layer: str
+    """The layer that sees the input."""
+    total: int
+    """Columns of the input."""
+    signal: int
+    """Columns with signal."""
+    noise: int
+    """Columns with noise alone."""
+    rare: int
+    """Columns of too few samples to tell."""
+    constant: int
+    """Columns that are the same for all samples."""
+    columns: tuple[InputColumn, ...]
+    """Those that vary, the one with the least coherence that it may have first; at most 300."""
+    constants: tuple[str, ...]
+    """Names of the constant ones; at most 300."""
+    advice: str
+    """What to do, with the number behind it."""
+
+
+@dataclass(frozen=True)
 class Theory:
     """The further audits; each one that was not run says why."""
 
@@ -265,6 +312,8 @@ class Theory:
     """Whether depth amplifies what the samples share."""
     width: CoherentWidth | Skipped
     """How much of the width carries what samples share."""
+    inputs: Inputs | Skipped
+    """Which input columns carry signal, and which carry noise alone."""
     decay: BackgroundForce | Skipped
     """Weight decay against the data's pull."""
     memory: Memory | Skipped

@@ -343,6 +343,7 @@ def _theory(
             advice="12.5% of the gradients' energy was one steady direction: nothing to do.",
         ),
         width=_width(rng, names),
+        inputs=_inputs(_names(3, "column {}", hostile)),
         decay=theory.BackgroundForce(
             trained=theory.TrainedDecay(0.001, True, False),
             l2=theory.DecayRange(0.0005, 0.03),
@@ -375,6 +376,34 @@ def _theory(
             ),
             advice="The gap in loss is below 10^2.0 nats, which bounds nothing here: nothing to do.",
         ),
+    )
+
+
+def _inputs(names: list[str]) -> theory.Inputs:
+    noise, signal, rare = (
+        theory.InputColumn(
+            name=name,
+            coherence=coherence,
+            shuffled=results.Estimate(0.0, -0.0015, 0.0015),
+            score=2000 * coherence,
+            most=coherence + 0.0015,
+            samples=samples,
+            verdict=verdict,  # type: ignore[arg-type]
+        )
+        for name, coherence, samples, verdict in zip(
+            names, (0.0005, 0.25, 0.001), (640.0, 500.0, 12.5), ("noise", "signal", "rare"), strict=True
+        )
+    )
+    return theory.Inputs(
+        layer="body.0.fc",
+        total=4,
+        signal=1,
+        noise=1,
+        rare=1,
+        constant=1,
+        columns=(noise, rare, signal),
+        constants=("always the same",),
+        advice=f"1 of 3 columns that vary carries noise alone: {names[0]}. Train again without it.",
     )
 
 

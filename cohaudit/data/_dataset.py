@@ -62,6 +62,11 @@ class LabeledDataset(ABC):
     def preparation(self) -> str:
         """What is done to a stored input before the model gets it, in words."""
 
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """Names of the entries of an input that is a flat row; empty where they have none."""
+        return ()
+
     def __len__(self) -> int:
         return len(self.ids)
 

@@ -90,6 +90,11 @@ class TableDataset(LabeledDataset):
         return tuple(str(name) for name in self._written.columns)
 
     @property
+    def column_names(self) -> tuple[str, ...]:
+        """Names of the input columns; none with a transform, which may change them."""
+        return self.columns if self._transform is None else ()
+
+    @property
     def preparation(self) -> str:
         """What is done to a row, see the class."""
         columns = self.columns

@@ -9,7 +9,15 @@ from matplotlib.ticker import MaxNLocator
 
 from cohaudit.report._svg import BLUE, INK, MUTED, ORANGE, Names, draw_svg
 from cohaudit.report._words import text
-from cohaudit.theory import BackgroundForce, CoherentWidth, DepthTrend, RobustStep, Stability, Trajectory
+from cohaudit.theory import (
+    BackgroundForce,
+    CoherentWidth,
+    DepthTrend,
+    Inputs,
+    RobustStep,
+    Stability,
+    Trajectory,
+)
 from cohaudit.verdict import Skipped
 
 _WIDTH = 820
@@ -45,6 +53,35 @@ def depth_trend_figure(found: DepthTrend) -> Markup:
 
     title = "Coherent to incoherent gradient by layer"
     return draw_svg("trend", (_WIDTH, 300), title, f"{count} layers; the numbers are in the table.", draw)
+
+
+def inputs_figure(found: Inputs) -> Markup:
+    """Draw the coherence of each input column's gradients, and what shuffled labels give it."""
+    places = range(1, len(found.columns) + 1)
+
+    def draw(figure: Figure, names: Names) -> None:
+        axes = figure.subplots()
+        figure.subplots_adjust(left=0.09, right=0.97, top=0.9, bottom=0.2)
+        axes.set_title("Coherence by input column, and with labels shuffled (bars)")
+        shuffled = [one.shuffled for one in found.columns]
+        axes.vlines(places, [r.low for r in shuffled], [r.high for r in shuffled], color=MUTED, lw=2)
+        colors = {"signal": BLUE, "noise": ORANGE, "rare": MUTED}
+        axes.scatter(
+            places,
+            [one.coherence for one in found.columns],
+            c=[colors[one.verdict] for one in found.columns],
+            s=24 if len(found.columns) <= 60 else 10,
+            zorder=3,
+        )
+        axes.set_yscale("symlog", linthresh=0.01)
+        axes.yaxis.set_major_formatter(lambda value, place: f"{value:g}".replace("-", "−"))
+        axes.grid(axis="y")
+        axes.set_xlim(0.4, len(found.columns) + 0.6)
+        axes.xaxis.set_major_locator(MaxNLocator(12, integer=True))
+        axes.set_xlabel("column, the surest noise first; orange: noise, blue: signal")
+
+    told = f"{found.noise} of {found.total} columns carry noise alone; the numbers are in the table."
+    return draw_svg("inputs", (_WIDTH, 300), "Coherence by input column", told, draw)
 
 
 def robust_step_figure(found: RobustStep) -> Markup:

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from cohaudit.report._words import Text, interval, number, percent, prose, seconds, text
+from cohaudit.report._words import Text, count, interval, number, percent, prose, seconds, text
 from cohaudit.report.theory_figures import (
     decay_figure,
     depth_trend_figure,
+    inputs_figure,
     robust_step_figure,
     stability_figure,
     trajectory_figure,
@@ -23,6 +24,8 @@ from cohaudit.theory import (
     BackgroundForce,
     CoherentWidth,
     DepthTrend,
+    InputColumn,
+    Inputs,
     Memory,
     Point,
     RobustStep,
@@ -63,6 +66,7 @@ KINDS = ("easy", "typical", "hard", "memorized")
 TITLES: Mapping[str, str] = {
     "depth": "Depth: does it amplify what samples share?",
     "width": "Width: the coherent sub-network",
+    "inputs": "Input columns: which carry signal?",
     "decay": "Weight decay as a background force",
     "memory": "The optimizer's memory",
     "robust": "Robust averages: whose is the step?",
@@ -115,6 +119,33 @@ def _memory(found: Memory) -> Body:
         "not that of samples, and says whether training on would still move the weights."
     )
     return Markup(), (table,), reading
+
+
+_SHOWN = 60
+"""Rows of the table of columns: the noise comes first."""
+
+_VERDICTS = {"signal": "signal", "noise": "noise", "rare": "too rare to tell"}
+
+
+def _inputs(found: Inputs) -> Body:
+    def row(one: InputColumn) -> tuple[Text, tuple[str, ...]]:
+        told = number(one.coherence), interval(one.shuffled), number(one.score), number(one.samples)
+        return text(one.name, 40), (*told, _VERDICTS[one.verdict])
+
+    columns = ("Column", "Coherence", "Labels shuffled", "Deviations above", "Samples", "Carries")
+    tables = [Table("Columns, the surest noise first", columns, tuple(map(row, found.columns[:_SHOWN])))]
+    if found.constants:
+        names = tuple((text(name, 40), ()) for name in found.constants[:_SHOWN])
+        tables.append(Table("Constant columns", ("Column",), names))
+    reading = (
+        f"Of {count(found.total)} columns that layer {text(found.layer, 40).short} sees, "
+        f"{count(found.signal)} carry signal, {count(found.noise)} noise alone, {count(found.rare)} are too "
+        f"rare to tell, and {count(found.constant)} are constant. The coherence is how far the samples' "
+        "gradients agree on the weights of a column, and the interval is what shuffled labels give the same "
+        "column. Noise is agreement not above that interval, or below a fiftieth of the strongest column's, "
+        "from at least 100 samples; the columns are ranked by the most agreement that they may have."
+    )
+    return inputs_figure(found), tuple(tables), reading
 
 
 def _robust(found: RobustStep) -> Body:
@@ -241,15 +272,7 @@ def _decay(found: BackgroundForce) -> Body:
 
 def _trajectory(found: Trajectory) -> Body:
     held = any(not isinstance(point.holdout, Skipped) for point in found.points)
-    columns = (
-        "Checkpoint",
-        "Rating",
-        "Training",
-        "Corrected",
-        "Agreement",
-        "Expected",
-        *(["Holdout"] if held else []),
-    )
+    shares = ("Rating", "Training", "Corrected", "Agreement", "Expected", *(["Holdout"] if held else []))
     accuracies = Table(
         "Accuracy by checkpoint",
         ("Checkpoint", *shares, "Loss", "m-coherence", "Learned", "Forgotten"),
@@ -312,6 +335,7 @@ def _stability(found: Stability) -> Body:
 BUILDERS: Mapping[str, Callable[[Any], Body]] = {
     "depth": _depth,
     "width": _width,
+    "inputs": _inputs,
     "decay": _decay,
     "memory": _memory,
     "robust": _robust,
