@@ -229,7 +229,7 @@ def draw(found: Row, path: Path) -> None:
                 label = f"{row['depth']}, {row['kind']}" if row["seed"] == 0 else None
                 axis.plot(np.linspace(0, 1, len(ratios)), ratios, style, color=color, ms=3, label=label)
         axis.axhline(1 / (TRAIN - 1), color="gray", lw=1, linestyle=":")
-        axis.set(yscale="log", xlabel="depth", title=f"{noise:.0%} wrong labels, {when}", ylim=(5e-5, 1))
+        axis.set(yscale="log", xlabel="depth", title=f"{noise:.0%} wrong labels, {when}", ylim=(1e-4, 1e-1))
     axes[1].set_ylabel("α / (1 − α)")
     axes[1].legend(fontsize=6)
     figure.savefig(path, metadata={"Date": None})
@@ -281,19 +281,21 @@ def _show_together(rows: list[Row], noise: float, when: str) -> None:
         "depth": [row["depth"] for row in rows],
     }
     taus = ", ".join(f"{name} {kendalltau(values, test)[0]:.2f}" for name, values in told.items())
-    weak = sum(_at_chance(row, when) for row in rows)
+    weak = [row[when]["test"] for row in rows if _at_chance(row, when)]
+    other = [row[when]["test"] for row in rows if not _at_chance(row, when)]
+    means = f" (test {np.mean(weak):.1%}, of the others {np.mean(other):.1%})" if weak else ""
     rises, falls = (sum(s * row[when]["slope"][end] > 0 for row in rows) for s, end in ((1, 1), (-1, 2)))
     print(
-        f"{noise:.0%} wrong, {when}: Kendall's τ with test accuracy: {taus}; a layer at chance in {weak} of "
-        f"{len(rows)}; the slope rises in {rises}, falls in {falls}"
+        f"{noise:.0%} wrong, {when}: Kendall's τ with test accuracy: {taus}; a layer at chance in "
+        f"{len(weak)} of {len(rows)}{means}; the slope rises in {rises}, falls in {falls}"
     )
     for kind, depth in sorted({(row["kind"], row["depth"]) for row in rows}):
         own = [row[when] for row in rows if (row["kind"], row["depth"]) == (kind, depth)]
         ratios = np.array([[*one["ratios"].values()] for one in own])
         first, last = ratios[:, 0].mean(), ratios[:, -1].mean()
         print(
-            f"  {kind} {depth}: slope {np.mean([one['slope'][0] for one in own]):.2f}, ratio first {first:.3g}, "
-            f"median {np.median(ratios, axis=1).mean():.3g}, last {last:.3g}, "
+            f"  {kind} {depth}: slope {np.mean([one['slope'][0] for one in own]):.2f}, "
+            f"ratio first {first:.3g}, median {np.median(ratios, axis=1).mean():.3g}, last {last:.3g}, "
             f"test {np.mean([one['test'] for one in own]):.1%}"
         )
     for kind in ("plain", "residual"):
