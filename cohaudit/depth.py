@@ -21,8 +21,8 @@ from cohaudit.verdict import Estimate, Skipped
 NORMAL = 1.6448536269514722
 """Standard deviations to either side that hold nine tenths of a normal distribution, as the intervals do."""
 NEARLY_ORTHOGONAL = 2.0
-"""A ratio below so many times that of orthogonal samples says that nearly nothing is shared; the advice says it
-in words. It is no reproach: networks that have fitted right labels come to it as others do."""
+"""A ratio below so many times that of orthogonal samples says that nearly nothing is shared; the advice names
+it in words. It is no reproach: networks that have fitted right labels come to it as others do."""
 FEWEST = 2
 """Layers between which there is a trend."""
 
