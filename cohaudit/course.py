@@ -17,7 +17,7 @@ from cohaudit.earlier import Answer, Asked, Open, blaming, each_once, weights_ke
 from cohaudit.gradients import Measurement, Options, Source, answers, check_model, measure
 from cohaudit.model import fill_weights
 from cohaudit.optimizer_memory import Pace, pace_of
-from cohaudit.pace import Schedule, steps_between
+from cohaudit.pace import Schedule, steps_at
 from cohaudit.snapshots import Shelf, Snapshot, snapshot_of
 from cohaudit.stability import Stretch, stability
 from cohaudit.theory import Series, Stability, Trajectory
@@ -53,6 +53,10 @@ class Follower:
     total: int
     shelf: Shelf
 
+    @property
+    def _shape(self) -> tuple[int, int]:
+        return len(self.source.labels), len(self.source.class_names)
+
     def earlier(
         self, checkpoints: Sequence[Open], advance: Callable[[int], None]
     ) -> tuple[Asked, list[Named]]:
@@ -79,7 +83,7 @@ class Follower:
                 checkpoint = open_checkpoint()
                 with blaming(checkpoint.path):
                     fill_weights(self.model, checkpoint)
-                    found = self.shelf.load(checkpoint.sha256)
+                    found = self.shelf.load(checkpoint.sha256, self._shape)
                     if found is None:
                         measured = measure(self.model, self.source, self.options, self.device, advance)
                         found = self.of(measured, checkpoint.sha256, pace_of(checkpoint.optimizer))
@@ -174,7 +178,7 @@ def _series(names: Sequence[str], values: Sequence[Array]) -> list[Series]:
 
 
 def _told(name: str, value: float) -> float | Skipped:
-    return Skipped(name, "none was given: --holdout") if math.isnan(value) else value
+    return Skipped(name, "no holdout was measured: --holdout") if math.isnan(value) else value
 
 
 def stability_of(taken: Sequence[Named], samples: int, schedule: Schedule) -> Stability | Skipped:
@@ -189,19 +193,21 @@ def stability_of(taken: Sequence[Named], samples: int, schedule: Schedule) -> St
         return Skipped("stability", SEVERAL)
     shots = [shot for _, shot in taken]
     names = short_names([path for path, _ in taken])
-    steps = steps_between(names, [shot.step for shot in shots], schedule)
+    steps = steps_at(names, [shot.step for shot in shots], schedule)
     if isinstance(steps, Skipped):
         return steps
-    stretches, done = [], 0
-    for (before, now), name, count in zip(pairwise(shots), names[1:], steps, strict=True):
-        rate = schedule.rate(done, done + count, now.rate)
-        done += count
-        if math.isnan(rate):
+    stretches = []
+    for k, (before, now) in enumerate(pairwise(shots)):
+        ends = [rate for rate in (before.rate, now.rate) if not math.isnan(rate)]
+        told = sum(ends) / len(ends) if ends else math.nan
+        rate = schedule.rate(steps[k], steps[k + 1], told)
+        if math.isnan(rate) or rate <= 0:
             reason = "no learning rate is told: give --lr, or checkpoints with their optimizer's state"
             return Skipped("stability", reason)
         moved = float(np.linalg.norm(now.weights - before.weights))
         smoothness = float(np.linalg.norm(now.mean - before.mean)) / moved if moved else 0.0
         lipschitz = max(before.largest, now.largest)
         gap = _told("gap of the losses", now.holdout_loss - now.loss)
-        stretches.append(Stretch(name, count, rate, before.coherence, smoothness, lipschitz, gap))
+        count = steps[k + 1] - steps[k]
+        stretches.append(Stretch(names[k + 1], count, rate, before.coherence, smoothness, lipschitz, gap))
     return stability(stretches, samples)

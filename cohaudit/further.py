@@ -231,7 +231,7 @@ def _results(
     for name, audit in AUDITS.items():
         if name not in wanted:
             yield name, Skipped(name, f"not asked for: --audits {name}")
-        elif not scanned.judged.sanity.auditable:
+        elif not scanned.judged.sanity.auditable and name not in OVER_TIME:
             yield name, Skipped(name, NO_VERDICT)
         else:
             total = audit.passes * len(scanned.source.labels) or None

@@ -10,7 +10,14 @@ import torch
 from torch import Tensor
 
 from cohaudit.checkpoint import Checkpoint
-from cohaudit.optimizer_memory import BUFFERS, Moments, moments_by_name, temporal_coherence
+from cohaudit.optimizer_memory import (
+    BUFFERS,
+    Moments,
+    groups_of,
+    moments_by_name,
+    number_of,
+    temporal_coherence,
+)
 from cohaudit.theory import LayerSteadiness, Memory, TrainedDecay
 from cohaudit.verdict import Skipped
 
@@ -111,8 +118,8 @@ def decay_of(checkpoint: Checkpoint) -> TrainedDecay | Skipped:
     Args:
         checkpoint: As read; only the groups of its optimizer are looked at.
     """
-    groups = checkpoint.optimizer["param_groups"] if checkpoint.optimizer else []
-    told = [group["weight_decay"] for group in groups if isinstance(group.get("weight_decay"), int | float)]
+    groups = groups_of(checkpoint.optimizer) if checkpoint.optimizer else []
+    told = [decay for group in groups if (decay := number_of(group.get("weight_decay"))) >= 0]
     if not told:
         return Skipped("weight decay", "the checkpoint holds no optimizer's state that names it")
     apart = [group.get("decoupled_weight_decay") for group in groups]

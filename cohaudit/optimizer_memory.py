@@ -23,6 +23,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+LARGEST_RATE = 1e6
+"""No training steps further."""
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 """Last names of tensors in a state dict that no optimizer steps."""
 
@@ -118,25 +120,39 @@ def moments_by_name(optimizer: Mapping[str, Any], tensors: Mapping[str, Tensor])
     return found
 
 
+def groups_of(optimizer: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the parameter groups of an optimizer's state; a file may hold anything under that name."""
+    groups = optimizer.get("param_groups")
+    return [group for group in groups if isinstance(group, Mapping)] if isinstance(groups, list) else []
+
+
+def _states(optimizer: Mapping[str, Any]) -> Mapping[Any, Any]:
+    state = optimizer.get("state")
+    return state if isinstance(state, Mapping) else {}
+
+
 def _entries(optimizer: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any], Mapping[str, Any]]]:
     """Yield for each parameter with a state its name, if told, its state, and its group."""
-    for group in optimizer["param_groups"]:
-        names = group.get("param_names") or [""] * len(group["params"])
-        for index, name in zip(group["params"], names, strict=False):
-            entry = optimizer["state"].get(index)
+    states = _states(optimizer)
+    for group in groups_of(optimizer):
+        params, names = group.get("params"), group.get("param_names")
+        if not isinstance(params, list):
+            continue
+        for place, index in enumerate(params):
+            entry = states.get(index) if isinstance(index, int | str) else None
             if isinstance(entry, Mapping):
+                name = names[place] if isinstance(names, list) and place < len(names) else ""
                 yield str(name), entry, group
 
 
 def _moments(entry: Mapping[str, Any], group: Mapping[str, Any]) -> Moments:
     first = next((entry[key] for key in ("exp_avg", "momentum_buffer") if _is_dense(entry.get(key))), None)
     second = entry["exp_avg_sq"] if _is_dense(entry.get("exp_avg_sq")) else None
-    step, betas = entry.get("step", 0), group.get("betas")
-    steps = int(step.item() if isinstance(step, Tensor) else step)
-    known = None
-    if isinstance(betas, list | tuple) and len(betas) == 2 and all(0 <= float(b) < 1 for b in betas):
-        known = float(betas[0]), float(betas[1])
-    return Moments(first, second, max(1, steps), known)
+    steps, betas, known = number_of(entry.get("step")), group.get("betas"), None
+    if isinstance(betas, list | tuple) and len(betas) == 2:
+        values = number_of(betas[0]), number_of(betas[1])
+        known = values if all(0 <= value < 1 for value in values) else None
+    return Moments(first, second, 1 if math.isnan(steps) else max(1, int(steps)), known)
 
 
 def _is_dense(value: Any) -> bool:
@@ -160,17 +176,16 @@ def pace_of(optimizer: Mapping[str, Any] | None) -> Pace:
     """Return what an optimizer's state tells of its steps; None tells nothing."""
     if not optimizer:
         return Pace()
-    steps = [
-        _number(entry.get("step")) for entry in optimizer["state"].values() if isinstance(entry, Mapping)
-    ]
-    rates = [_number(group.get("lr")) for group in optimizer["param_groups"]]
-    return Pace(
-        int(max((step for step in steps if not math.isnan(step)), default=-1)),
-        max((rate for rate in rates if not math.isnan(rate)), default=math.nan),
-    )
+    groups, states = groups_of(optimizer), _states(optimizer)
+    entries = [entry for entry in states.values() if isinstance(entry, Mapping)]
+    steps = [step for entry in entries if (step := number_of(entry.get("step"))) >= 0]
+    rates = [rate for group in groups if 0 <= (rate := number_of(group.get("lr"))) <= LARGEST_RATE]
+    if not steps and not states and any("betas" in group for group in groups):
+        steps = [0.0]  # Adam before its first step
+    return Pace(int(max(steps, default=-1)), max(rates, default=math.nan))
 
 
-def _number(value: Any) -> float:
+def number_of(value: Any) -> float:
     """Return a number or a tensor of one as a float; NaN for anything else."""
     if isinstance(value, Tensor) and value.numel() == 1:
         value = value.item()

@@ -100,7 +100,7 @@ class Term:
     total: float
     """Sum of these so far."""
     log10_bound: float
-    """Power of ten of the bound so far, in nats of the loss, with the growth of differences."""
+    """Power of ten of the bound so far, in nats, with the growth of differences; −300 for a bound of 0."""
     measured: float | Skipped
     """Mean loss on the holdout less that of the training at the checkpoint, in nats."""
 

@@ -13,6 +13,8 @@ from cohaudit.errors import ConfigError
 from cohaudit.verdict import Skipped
 
 _NUMBER = re.compile(r"[0-9]+")
+_STEP = re.compile(r"(?i)(?:step|checkpoint)[^0-9/]{0,3}([0-9]+)")
+_EPOCH = re.compile(r"(?i)epoch[^0-9/]{0,3}([0-9]+)")
 LARGEST_RATE = 1e6
 """No training steps further."""
 
@@ -76,7 +78,7 @@ def _rate(text: str, where: str) -> float:
 def _from_file(path: Path) -> tuple[tuple[int, float], ...]:
     remedy = "give a number, or a CSV file with the columns step and lr"
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:
             rows = list(csv.DictReader(file))
         found = [(int(row["step"]), _rate(row["lr"], f"--lr {path}")) for row in rows]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -89,8 +91,8 @@ def _from_file(path: Path) -> tuple[tuple[int, float], ...]:
     return tuple(found)
 
 
-def steps_between(names: Sequence[str], steps: Sequence[int], schedule: Schedule) -> list[int] | Skipped:
-    """Return how many gradient steps were made from each checkpoint to the next.
+def steps_at(names: Sequence[str], steps: Sequence[int], schedule: Schedule) -> list[int] | Skipped:
+    """Return how many gradient steps were made up to each checkpoint.
 
     Args:
         names: Paths of the checkpoints, in the order of the training.
@@ -98,20 +100,30 @@ def steps_between(names: Sequence[str], steps: Sequence[int], schedule: Schedule
         schedule: What the user tells.
 
     Returns:
-        One number less than there are checkpoints, each at least 1; or why that is not told.
+        Rising numbers; or why they are not told.
     """
-    if min(steps) < 0:
-        numbers = [_NUMBER.findall(Path(name).stem) for name in names]
-        by_step = all("step" in Path(name).stem.lower() for name in names)
-        each = 1 if by_step else schedule.steps_per_epoch
-        if not all(numbers) or not each:
+    told = list(steps)
+    if min(told) < 0:
+        named = [_step_named(name, schedule.steps_per_epoch) for name in names]
+        known = [step for step in named if step is not None]
+        if len(known) < len(named):
             return Skipped(
                 "stability",
                 "how many steps lie between the checkpoints is not told: give --steps-per-epoch where their "
-                "names end in the epoch, or checkpoints with their optimizer's state",
+                "names hold the epoch, or checkpoints with their optimizer's state",
             )
-        steps = [int(own[-1]) * each for own in numbers]
-    between = [after - before for before, after in pairwise(steps)]
-    if min(between) < 1:
+        told = known
+    if any(after <= before for before, after in pairwise(told)):
         return Skipped("stability", "the steps of the checkpoints do not rise")
-    return between
+    return told
+
+
+def _step_named(name: str, steps_per_epoch: int) -> int | None:
+    """Return the step that a name tells: behind the word step or checkpoint, or by its epoch; else None."""
+    found = _STEP.findall(name)
+    if found:
+        return int(found[-1])
+    epochs = _EPOCH.findall(name) or _NUMBER.findall(Path(name).stem)
+    if not steps_per_epoch or not epochs or (not _EPOCH.search(name) and len(epochs) > 1):
+        return None
+    return int(epochs[-1]) * steps_per_epoch

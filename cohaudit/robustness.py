@@ -153,6 +153,8 @@ def robust_step(
         return Skipped("robust", "no layer tells which samples are memorized")
     chosen = choose(model, samples, options.seed)
     found = gradient_coordinates(model, source, chosen, options, device, advance)
+    if not found.scale.max() > 0:
+        return Skipped("robust", "every gradient is zero")
     # only ratios are told: a common scale keeps squares of fitted samples' gradients above 0
     found = Coordinates(found.rows, found.scale / found.scale.max())
     drawn = averaged(found, layers_of(model), standing.sets, options.seed)

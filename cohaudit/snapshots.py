@@ -31,7 +31,6 @@ from cohaudit.leave_one_out import heard_together, leave_one_out, suspect_labels
 from cohaudit.optimizer_memory import Pace
 from cohaudit.report.output import working_folder
 from cohaudit.risk import predict_gap
-from cohaudit.settings_used import MEASUREMENT_KEYS
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -39,6 +38,11 @@ Integers = NDArray[np.int64]
 WEIGHTS_KEPT = 2048
 """Numbers kept of all weights: distances between checkpoints are told within 3 %."""
 
+SHAPING = (
+    *("weights", "model_args", "data_args", "inputs", "labels", "ids", "transform", "class_names", "bf16"),
+    *("limit", "seed", "temperature", "sketch_size", "feature_size"),
+)
+"""Settings that a snapshot depends on."""
 LIKELY_WRONG = 0.5
 """Suspicion from which a label is more likely wrong than right."""
 HEARD = 2
@@ -221,42 +225,59 @@ class Shelf:
 
     def __init__(self, folder: Path | None, fingerprints: Sequence[str], config: Config) -> None:
         self._folder = folder
-        settings = {key: str(getattr(config, key)) for key in MEASUREMENT_KEYS}
-        code = config.model.rpartition(":")[0]
-        source = config.base / code
-        digest = hashlib.sha256(source.read_bytes()).hexdigest() if code and source.is_file() else ""
-        self._about = [__version__, *fingerprints, config.model, digest, settings]
+        settings = {key: str(getattr(config, key)) for key in SHAPING}
+        self._about = [__version__, *fingerprints, config.model, _code(config), settings]
 
-    def load(self, checkpoint: str) -> Snapshot | None:
+    def load(self, checkpoint: str, shape: tuple[int, int]) -> Snapshot | None:
         """Return the snapshot of a checkpoint, if there is one that can be read.
 
         Args:
             checkpoint: SHA-256 of its content; empty for one in memory, which has none.
+            shape: N and C.
         """
         path = self._path(checkpoint)
         if path is None or not path.is_file():
             return None
         try:
             with np.load(path, allow_pickle=False) as arrays:
-                return _decoded(arrays)
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
-            LOGGER.info("Snapshot: %s cannot be read, and is measured again", path)
-            return None
+                found = _decoded(arrays)
+            if found.probability.shape == shape and {len(found.corrected), len(found.share)} == {shape[0]}:
+                return found
+        except (OSError, EOFError, ValueError, TypeError, KeyError, zipfile.BadZipFile):
+            pass
+        LOGGER.info("Snapshot: %s cannot be used, and is measured again", path)
+        return None
 
     def keep(self, checkpoint: str, snapshot: Snapshot) -> None:
-        """Write the snapshot of a checkpoint, whole or not at all."""
+        """Write the snapshot of a checkpoint, whole or not at all; where that fails, none is kept."""
         path = self._path(checkpoint)
-        if path is None or path.is_file():
+        samples, classes = snapshot.probability.shape
+        if path is None or self.load(checkpoint, (samples, classes)):
             return
-        with working_folder(path.parent) as aside:
-            np.savez(aside / path.name, **{f.name: getattr(snapshot, f.name) for f in fields(Snapshot)})
-            (aside / path.name).replace(path)
+        try:
+            with working_folder(path.parent) as aside:
+                np.savez(aside / path.name, **{f.name: getattr(snapshot, f.name) for f in fields(Snapshot)})
+                (aside / path.name).replace(path)
+        except OSError as error:
+            LOGGER.info("Snapshots: none is kept, %s: %s", path.parent, error.strerror)
+            self._folder = None
 
     def _path(self, checkpoint: str) -> Path | None:
         if self._folder is None or not checkpoint:
             return None
         text = json.dumps([checkpoint, *self._about], sort_keys=True)
         return self._folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.npz"
+
+
+def _code(config: Config) -> str:
+    """Return a hash of the Python files beside those that the model's factory and the transform stand in."""
+    digest = hashlib.sha256()
+    for named in (config.model, config.transform, config.data):
+        file = config.base / named.rpartition(":")[0]
+        if file.suffix == ".py" and file.is_file():
+            for beside in sorted(file.parent.glob("*.py")):
+                digest.update(beside.read_bytes())
+    return digest.hexdigest()
 
 
 _SCALARS: Mapping[str, Callable[[Any], Any]] = {"float": float, "int": int}

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from cohaudit.theory import Stability, Term
 from cohaudit.verdict import Skipped
 
+NOTHING = -300.0
+"""Power of ten that a bound of 0 is told by."""
 VACUOUS = math.log10(5.0)
 """Powers of ten of a bound, in nats, above which it bounds nothing: a guess among a hundred classes loses so
 much."""
@@ -74,7 +76,7 @@ def stability(stretches: Sequence[Stretch], samples: int) -> Stability:
                 lipschitz=largest,
                 adds=scale * own.steps * step,
                 total=scale * total,
-                log10_bound=(log_sum + _log(scale)) / math.log(10) if step and scale else 0.0,
+                log10_bound=max(NOTHING, (log_sum + _log(scale)) / math.log(10)),
                 measured=own.measured,
             )
         )

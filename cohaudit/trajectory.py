@@ -180,14 +180,14 @@ def _takeover(shares: Array) -> int:
 def _advice(course: Course, points: Sequence[Point], labels: Integers, takeover: int) -> str:
     best, last = points[course.advised], points[-1]
     wrong = int((course.changed != labels).sum())
-    judged = (
-        f"with the {wrong:,} labels corrected that look wrong at {course.names[course.judge]}, less what "
-        "is memorized"
-    )
+    labels_told = "1 label that looks" if wrong == 1 else f"{wrong:,} labels that look"
+    judged = f"with {labels_told} wrong at {course.names[course.judge]} corrected, less what is memorized"
     if takeover >= 0:
         owned = f" Memorized samples own most of the mean gradient from {course.names[takeover]} on."
     else:
         owned = " Memorized samples do not own most of the mean gradient at the last checkpoint."
+    if best is last:
+        return f"Keep the last checkpoint: it is rated best, {best.rating:.1%}, {judged}.{owned}"
     if last.rating > best.rating - WORTH:
         return (
             f"Keep the last checkpoint, or take {best.checkpoint}: they are rated {last.rating:.1%} and "

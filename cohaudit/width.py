@@ -115,6 +115,8 @@ def coherent_width(
         return Skipped(
             "width", "it has no hidden linear, convolutional or attention layer of its own weights"
         )
+    if not any(sum(layer.energy) for layer in layers):
+        return Skipped("width", "no unit has a coherent gradient")
     units = sum(len(layer.energy) for layer in layers)
     told = _advice(units, accuracy, sub_networks)
     return CoherentWidth(tuple(layers), units, accuracy, tuple(sub_networks), told)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import nn
 
-from cohaudit.checkpoint import load_checkpoint
+from cohaudit.checkpoint import Checkpoint, load_checkpoint
 from cohaudit.cli import main
-from cohaudit.inspection import inspect
-from cohaudit.optimizer_memory import Moments, moments_by_name, noise_left, temporal_coherence
+from cohaudit.inspection import decay_of, inspect, memory_of
+from cohaudit.optimizer_memory import Moments, moments_by_name, noise_left, pace_of, temporal_coherence
+from cohaudit.results import Skipped
 
 
 def simulated(
@@ -197,3 +199,21 @@ def test_what_is_no_checkpoint_is_refused(content: bytes, tmp_path: Path) -> Non
     assert result.exit_code == 2
     assert "c.pt" in result.stderr
     assert run(tmp_path / "none.pt").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"state": [1, 2]},
+        {"param_groups": [{"params": None, "lr": -1.0}]},
+        {"param_groups": [{"params": [0, 1], "betas": ("a", "b"), "lr": 1e300}]},
+        {"param_groups": "none"},
+    ],
+)
+def test_what_is_no_optimizers_state_tells_nothing(change: dict[str, object]) -> None:
+    tensors = {"weight": torch.ones(2, 2)}
+    optimizer = {"state": {0: {"step": "x", "exp_avg": torch.ones(2, 2)}}, "param_groups": [{"params": [0]}]}
+    checkpoint = Checkpoint("ckpt.pt", "torch", "", tensors, optimizer=optimizer | change)
+    assert isinstance(memory_of(checkpoint), Skipped)
+    assert isinstance(decay_of(checkpoint), Skipped)
+    assert math.isnan(pace_of(checkpoint.optimizer).rate)

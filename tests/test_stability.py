@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cohaudit.errors import ConfigError
-from cohaudit.pace import Schedule, read_schedule, steps_between
+from cohaudit.pace import Schedule, read_schedule, steps_at
 from cohaudit.results import Skipped
 from cohaudit.stability import Stretch, stability
 
@@ -93,12 +93,23 @@ def test_a_rate_that_is_none_is_refused(tmp_path: Path, rate: str) -> None:
 
 def test_steps_are_told_by_optimizers_then_by_names() -> None:
     names = ["run2/epoch-1.pt", "run2/epoch-3.pt", "run2/epoch-9.pt"]
-    assert steps_between(names, [5, 20, 30], Schedule()) == [15, 10]
-    assert steps_between(names, [-1, 20, 30], Schedule(steps_per_epoch=4)) == [8, 24]
-    assert steps_between(["step-10.pt", "step-25.pt"], [-1, -1], Schedule()) == [15]
+    assert steps_at(names, [5, 20, 30], Schedule()) == [5, 20, 30]
+    assert steps_at(names, [-1, 20, 30], Schedule(steps_per_epoch=4)) == [4, 12, 36]
+    assert steps_at(["step-10.pt", "step-25.pt"], [-1, -1], Schedule()) == [10, 25]
+    many = ["epoch=1-step=100-v1.ckpt", "epoch=2-step=200-v2.ckpt"]
+    assert steps_at(many, [-1, -1], Schedule(steps_per_epoch=4)) == [100, 200]
+    assert steps_at(["checkpoint-20/model.pt", "checkpoint-40/model.pt"], [-1, -1], Schedule()) == [20, 40]
     for told in (
-        steps_between(names, [-1, -1, -1], Schedule()),
-        steps_between(["a.pt", "b.pt"], [-1, -1], Schedule(steps_per_epoch=4)),
-        steps_between(names, [5, 5, 9], Schedule()),
+        steps_at(names, [-1, -1, -1], Schedule()),
+        steps_at(["a.pt", "b.pt"], [-1, -1], Schedule(steps_per_epoch=4)),
+        steps_at(["a1-0.5.pt", "a2-0.4.pt"], [-1, -1], Schedule(steps_per_epoch=4)),
+        steps_at(names, [5, 5, 9], Schedule()),
     ):
         assert isinstance(told, Skipped)
+
+
+def test_a_rate_that_falls_to_nothing_lets_the_bound_stand() -> None:
+    first = Stretch("a", 10, 0.1, 0.2, 1.0, 1.0, NONE)
+    same = Stretch("b", 10, 0.1, 1.0, 0.0, 1.0, NONE)  # gradients all equal: nothing is added
+    terms = stability([first, same], 10).terms
+    assert terms[1].log10_bound == pytest.approx(terms[0].log10_bound)

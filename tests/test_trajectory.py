@@ -84,7 +84,9 @@ def test_the_advised_checkpoint_gives_most_of_the_labels_as_the_judge_corrects_t
     assert (told.judge, told.advised) == (1, 1)
     assert [point.accuracy for point in told.points] == [0.5, 0.75, 1.0]
     assert [point.corrected for point in told.points] == [0.75, 1.0, 0.75]
-    assert told.advice.startswith("Take epoch-1: it is rated 100.0%, with the 1 labels corrected")
+    assert told.advice.startswith(
+        "Take epoch-1: it is rated 100.0%, with 1 label that looks wrong at epoch-1 corrected"
+    )
     assert told.learned_at == (0, 1, 0, 2)
 
 
@@ -233,9 +235,36 @@ def test_what_was_measured_is_not_measured_again(followed: tuple[Path, Result, T
     assert again.exit_code == 0
     assert of(folder) == before
     assert {p: p.stat().st_mtime_ns for p in (folder / "out" / "snapshots").iterdir()} == written
-    kept[0].write_bytes(b"PK")
-    assert run(folder, folder / "checkpoints", "--holdout", folder / "test.npz").exit_code == 0
-    assert of(folder) == before
+    whole = kept[0].stat().st_size
+    for broken in (b"PK", b""):
+        kept[0].write_bytes(broken)
+        assert run(folder, folder / "checkpoints", "--holdout", folder / "test.npz").exit_code == 0
+        assert of(folder) == before
+        assert kept[0].stat().st_size == whole  # written anew
+
+
+def test_settings_that_change_no_snapshot_take_those_there_are(
+    followed: tuple[Path, Result, Tensor, Tensor],
+) -> None:
+    folder, *_ = followed
+    kept = sorted((folder / "out" / "snapshots").iterdir())
+    more = ("--holdout", folder / "test.npz", "--lr", "0.1", "--gallery", "3")
+    assert run(folder, folder / "checkpoints", *more).exit_code == 0
+    assert sorted((folder / "out" / "snapshots").iterdir()) == kept
+
+
+def test_of_a_folder_those_count_whose_names_differ_in_numbers(tmp_path: Path) -> None:
+    training(tmp_path)
+    for epoch, loss in zip(EPOCHS, (7, 5, 3), strict=True):
+        (tmp_path / "all").mkdir(exist_ok=True)
+        (tmp_path / f"epoch-{epoch}.pt").rename(tmp_path / "all" / f"epoch={epoch}-loss=0.{loss}.pt")
+    for other in ("best.pt", "training_args.bin"):
+        (tmp_path / "all" / other).write_bytes(b"")
+    result = run(tmp_path, tmp_path / "all")
+    assert result.exit_code == 0, result.output
+    assert "left out, for their names: best.pt, training_args.bin" in " ".join(result.output.split())
+    names = [point.checkpoint for point in of(tmp_path).points]
+    assert names == ["epoch=3-loss=0.7.pt", "epoch=20-loss=0.5.pt", "epoch=400-loss=0.3.pt"]
 
 
 def test_other_settings_do_not_take_those_snapshots(followed: tuple[Path, Result, Tensor, Tensor]) -> None:
@@ -249,6 +278,7 @@ def test_other_settings_do_not_take_those_snapshots(followed: tuple[Path, Result
     ("options", "told"),
     [
         (("epoch-3.pt",), "at least two checkpoints"),
+        (("else.pt",), "no such file"),
         (("nothing",), "at least two checkpoints"),
         (("epoch-3.pt", "epoch-20.pt", "--lr", "-1"), "above 0"),
         (("epoch-3.pt", "epoch-20.pt", "--lr", "missing.csv"), "No such file"),

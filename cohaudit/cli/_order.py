@@ -32,12 +32,34 @@ def in_training_order(checkpoints: Sequence[Path]) -> list[Path]:
     """
     _refuse_twice(checkpoints)
     *earlier, last = checkpoints
-    if _words(last) in map(_words, earlier):
+    if words_of(last) in map(words_of, earlier):
         return _by_number(checkpoints)
     return [*_by_number(earlier), last]
 
 
-def _words(path: Path) -> list[str]:
+def by_first_rising_number(checkpoints: Sequence[Path]) -> list[Path]:
+    """Put checkpoints whose paths differ in numbers alone in order, by the first number that differs in all.
+
+    Of epoch=9-val=0.5 and epoch=10-val=0.3 that is the epoch.
+
+    Args:
+        checkpoints: At least one.
+
+    Raises:
+        CheckpointError: If no number tells them apart.
+    """
+    numbers = [[Decimal(number) for number in _NUMBER.findall(str(path))] for path in checkpoints]
+    for column in zip(*numbers, strict=True):
+        if len(set(column)) == len(column):
+            return [checkpoints[i] for i in sorted(range(len(column)), key=lambda i: column[i])]
+    raise CheckpointError(
+        str(checkpoints[0].parent),
+        "no number in the names tells the order of its checkpoints",
+        "name the checkpoints one by one, in the order of the training",
+    )
+
+
+def words_of(path: Path) -> list[str]:
     """Return what stands around the numbers of a path."""
     return _NUMBER.split(str(path))[::2]
 
@@ -46,7 +68,7 @@ def _by_number(checkpoints: Sequence[Path]) -> list[Path]:
     """Return the paths by number; as they are where that says nothing of their order."""
     numbers = [[Decimal(number) for number in _NUMBER.findall(str(path))] for path in checkpoints]
     order = sorted(range(len(checkpoints)), key=lambda i: numbers[i])
-    alike = all(_words(path) == _words(checkpoints[0]) for path in checkpoints)
+    alike = all(words_of(path) == words_of(checkpoints[0]) for path in checkpoints)
     if alike and all(_follows(numbers[i], numbers[j]) for i, j in pairwise(order)):
         return [checkpoints[i] for i in order]
     return list(checkpoints)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cohaudit.cli._options import SectionedCommand, config_options, given_options
-from cohaudit.cli._order import in_training_order
+from cohaudit.cli._order import by_first_rising_number, in_training_order, words_of
 from cohaudit.cli._output import write_out
 from cohaudit.cli._scan import run_scan
 from cohaudit.config_file import load_config
@@ -56,7 +56,13 @@ def trajectory(
     """
     from cohaudit.further import OVER_TIME, asked_for
 
-    *earlier, last = in_training_order(_found(checkpoints))
+    (*earlier, last), left_out = _found(checkpoints)
+    if not quiet:
+        order = ", ".join(printable(path.name) for path in (*earlier, last))
+        click.echo(f"in this order: {order}", err=True)
+        if left_out:
+            names = ", ".join(printable(path.name) for path in left_out)
+            click.echo(f"left out, for their names: {names}", err=True)
     config = load_config(last, given_options(options), config_file)
     wanted = sorted(asked_for(config.audits) | OVER_TIME)
     audit, files = run_scan(last, earlier, config.updated({"audits": tuple(wanted)}), quiet)
@@ -66,22 +72,36 @@ def trajectory(
     ctx.exit(GATE_FAILED if any(gate.failed for gate in audit.gates) else OK)
 
 
-def _found(named: tuple[Path, ...]) -> list[Path]:
-    """Return the checkpoints named, and those in a folder that is named alone.
+def _found(named: tuple[Path, ...]) -> tuple[list[Path], list[Path]]:
+    """Return the checkpoints in the order of the training, and the files of a folder that were left out.
+
+    Of a folder, those count whose names differ in numbers alone: best.pt beside epoch-1.pt … is one of them
+    under another name, and where it stands in the training nobody tells.
 
     Raises:
-        CheckpointError: If they are too few for a trajectory.
+        CheckpointError: If they are too few for a trajectory, or their order is not told.
     """
-    paths = list(named)
-    if len(named) == 1 and named[0].is_dir():
-        paths = sorted(p for p in named[0].iterdir() if p.suffix in SUFFIXES and p.is_file())
-    if len(paths) < FEWEST:
-        raise CheckpointError(
-            str(named[0]),
-            f"found {len(paths)} checkpoint{'s' * (len(paths) != 1)} ({', '.join(SUFFIXES)})",
-            "name at least two checkpoints of one training, or the folder that they lie in",
-        )
-    return paths
+    if len(named) > 1 or not named[0].is_dir():
+        return in_training_order(_several(list(named), named[0])), []
+    files = sorted(p for p in named[0].iterdir() if p.suffix in SUFFIXES and p.is_file())
+    groups: dict[tuple[str, ...], list[Path]] = {}
+    for path in files:
+        groups.setdefault(tuple(words_of(path)), []).append(path)
+    largest = max(groups.values(), key=len, default=[])
+    return by_first_rising_number(_several(largest, named[0])), [p for p in files if p not in largest]
+
+
+def _several(paths: list[Path], named: Path) -> list[Path]:
+    if len(paths) >= FEWEST:
+        return paths
+    if not named.exists():
+        raise CheckpointError(str(named), "there is no such file or folder", "check the path")
+    raise CheckpointError(
+        str(named),
+        f"found {len(paths)} checkpoint{'s' * (len(paths) != 1)} of one training ({', '.join(SUFFIXES)}, "
+        "names that differ in numbers)",
+        "name at least two checkpoints of one training in their order, or the folder that they lie in",
+    )
 
 
 def _write_samples(audit: Audit, folder: Path) -> list[Path]:
@@ -115,7 +135,7 @@ def _show(audit: Audit, files: list[Path]) -> None:
             table = Table(box=None, pad_edge=False, header_style="bold")
             table.add_column("Checkpoint", no_wrap=True, overflow="ellipsis", max_width=32)
             for name in ("rating", "training", "corrected", "agreement", "learned", "forgotten"):
-                table.add_column(name, justify="right", no_wrap=True)
+                table.add_column(name, justify="right", no_wrap=True, min_width=len(name))
             for k, point in enumerate(found.points):
                 mark = "bold" if k == found.advised else ""
                 shares = (point.rating, point.accuracy, point.corrected, point.agreement)
