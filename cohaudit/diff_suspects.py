@@ -1,0 +1,171 @@
+"""Which suspects of two audits are new, fixed or still there, by their content's hash; part of `diff`."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from cohaudit.export import ranked
+from cohaudit.results import Audit
+
+UNLIKELY = 0.05
+"""Probability under which so many more new suspects than fixed ones are no chance."""
+
+Elsewhere = Literal["no suspect", "relabeled", "suppressed", "not audited", "suspect"]
+"""What a suspect of one audit is in the other: there with the same label; with another label; found to be
+right by a person; not among its samples; or a suspect too. Samples that are no suspects are found by id."""
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A sample that looks mislabeled."""
+
+    id: str
+    """As in its own audit."""
+    label: str
+    """As given there."""
+    suggested: str
+    """What fits better."""
+    suspicion: float
+    """Probability that the label is wrong."""
+    elsewhere: Elsewhere
+    """What it is in the other audit."""
+
+
+@dataclass(frozen=True)
+class StillSuspect:
+    """A suspect of both audits."""
+
+    base: Suspect
+    """There."""
+    head: Suspect
+    """Here."""
+
+
+@dataclass(frozen=True)
+class SuspectChanges:
+    """Suspects of two audits, each list the most suspicious first."""
+
+    new: tuple[Suspect, ...]
+    """Of the head alone."""
+    fixed: tuple[Suspect, ...]
+    """Of the base alone."""
+    still: tuple[StillSuspect, ...]
+    """Of both."""
+    unhashed: int
+    """How many have no hash in their audit, and could be matched by id alone."""
+    chance: float
+    """Probability of as many new ones, among those of one audit alone, where each is as likely fixed."""
+    more: bool
+    """Whether that is too unlikely: there are more suspects."""
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A suspect before it is matched."""
+
+    id: str
+    label: str
+    suggested: str
+    suspicion: float
+    content: str
+
+
+def compare_suspects(base: Audit, head: Audit) -> SuspectChanges:
+    """Match the suspects of two audits.
+
+    A sample that occurs several times is matched with the same id first, then with the same label. What an
+    audit holds no hash of is matched by id.
+
+    Args:
+        base: The earlier audit; its samples were judged.
+        head: The later one, likewise.
+    """
+    before, after = _suspects(base), _suspects(head)
+    pairs = _matched(before, after)
+    told = {new: old for old, new in pairs}
+    rest = [i for i in range(len(before)) if i not in {old for old, _ in pairs}]
+    in_base, in_head = _elsewhere(base), _elsewhere(head)
+    new = tuple(_told(one, in_base(one)) for i, one in enumerate(after) if i not in told)
+    fixed = tuple(_told(before[i], in_head(before[i])) for i in rest)
+    still = tuple(
+        StillSuspect(_told(before[told[i]], "suspect"), _told(one, "suspect"))
+        for i, one in enumerate(after)
+        if i in told
+    )
+    chance = sign_test(len(new), len(fixed))
+    unhashed = sum(not one.content for one in (*before, *after))
+    return SuspectChanges(new, fixed, still, unhashed, chance, chance <= UNLIKELY)
+
+
+def sign_test(new: int, fixed: int) -> float:
+    """Return the probability of at least so many new ones, where each is new or fixed by the toss of a coin.
+
+    P(X ≥ new), X ~ binomial(new + fixed, ½): McNemar's exact test (Psychometrika 12, 1947), one-sided.
+    """
+    n = new + fixed
+    whole = math.lgamma(n + 1) - n * math.log(2)
+    terms = (math.exp(whole - math.lgamma(k + 1) - math.lgamma(n - k + 1)) for k in range(new, n + 1))
+    return min(1.0, math.fsum(terms))
+
+
+def _suspects(audit: Audit) -> list[_Found]:
+    hashes = {one.id: one.content for one in audit.evidence}
+    rows = ranked(audit, False)
+    columns = (rows[name] for name in ("id", "label", "suggested", "suspicion"))
+    return [
+        _Found(str(i), str(label), str(suggested), float(suspicion), hashes.get(str(i), ""))
+        for i, label, suggested, suspicion in zip(*columns, strict=True)
+    ]
+
+
+def _matched(before: list[_Found], after: list[_Found]) -> list[tuple[int, int]]:
+    """Return pairs of places, of one sample each; every place once at most."""
+    keys: tuple[Callable[[_Found], Hashable], ...] = (
+        lambda one: (one.content, one.id) if one.content else None,
+        lambda one: (one.content, one.label) if one.content else None,
+        lambda one: one.content or None,
+    )
+    left, right = dict(enumerate(before)), dict(enumerate(after))
+    pairs = []
+    for key in keys:
+        pairs += _taken(left, right, key)
+    without = {one.id for one in (*left.values(), *right.values()) if not one.content}
+    pairs += _taken(left, right, lambda one: one.id if one.id in without else None)
+    return pairs
+
+
+def _taken(
+    left: dict[int, _Found], right: dict[int, _Found], key: Callable[[_Found], Hashable]
+) -> list[tuple[int, int]]:
+    """Take out pairs of equal key, in order; a key of None matches nothing."""
+    places: defaultdict[Hashable, list[int]] = defaultdict(list)
+    for j, one in reversed(right.items()):
+        places[key(one)].append(j)
+    known = {i: key(one) for i, one in left.items() if key(one) is not None}
+    pairs = [(i, places[k].pop()) for i, k in known.items() if places[k]]
+    for i, j in pairs:
+        del left[i], right[j]
+    return pairs
+
+
+def _elsewhere(other: Audit) -> Callable[[_Found], Elsewhere]:
+    """Return what tells of a suspect of one audit alone what it is in the other."""
+    suppressed = {(one.sample, one.label) for one in other.suppressed}
+    labels: Mapping[str, str] = dict(zip(other.samples["id"], other.samples["label"], strict=True))
+
+    def of(one: _Found) -> Elsewhere:
+        if (one.content, one.label) in suppressed:
+            return "suppressed"
+        if one.id not in labels:
+            return "not audited"
+        return "no suspect" if labels[one.id] == one.label else "relabeled"
+
+    return of
+
+
+def _told(one: _Found, elsewhere: Elsewhere) -> Suspect:
+    return Suspect(one.id, one.label, one.suggested, one.suspicion, elsewhere)
