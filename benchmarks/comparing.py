@@ -16,6 +16,7 @@ import itertools
 import json
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,7 @@ def data(kind: str) -> Arrays:
     return images[kept], torch.from_numpy(labels[kept]), [str(i) for i in kept]
 
 
+@cache
 def audit(kind: str, seed: int) -> cohaudit.Audit:
     """Train and audit, unless that is done."""
     path = CACHE / f"{kind.replace(' ', '-')}-{seed}.json"

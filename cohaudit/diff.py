@@ -138,6 +138,16 @@ class Difference:
     """What has become worse, in sentences: under --fail-on-regression, one is enough."""
     schema_version: str = SCHEMA_VERSION
 
+    @property
+    def headline(self) -> Literal["worse", "better", "no clear change", "nothing to compare"]:
+        """What came of it, in a word or three."""
+        if self.regressions:
+            return "worse"
+        if self.gap.outcome == "unknown" and self.suspects is None:
+            return "nothing to compare"
+        fewer = self.suspects is not None and self.suspects.fewer
+        return "better" if self.gap.outcome == "lower" or fewer else "no clear change"
+
 
 def compare(base: Audit, head: Audit) -> Difference:
     """Compare two audits.
@@ -260,11 +270,8 @@ def _unlike(base: Audit, head: Audit) -> Iterable[str]:
         yield f"Settings: {', '.join(differing)}."
     held = [_holdout(audit) for audit in (base, head)]
     if held[0] != held[1] and None not in held:
-        yield (
-            "The samples held out."
-            if all(held)
-            else f"Only the {'base' if held[0] else 'head'} has samples held out."
-        )
+        only = f"Only the {'base' if held[0] else 'head'} has samples held out."
+        yield "The samples held out." if all(held) else only
     if len(old.earlier) != len(new.earlier):
         yield f"Earlier checkpoints heard: {len(old.earlier)} in the base, {len(new.earlier)} in the head."
     if base.version != head.version:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from cohaudit.export import ranked
 from cohaudit.results import Audit
 
 UNLIKELY = 0.05
@@ -61,6 +60,8 @@ class SuspectChanges:
     """Probability of as many new ones, among those of one audit alone, where each is as likely fixed."""
     more: bool
     """Whether that is too unlikely: there are more suspects."""
+    fewer: bool
+    """Whether as many fixed ones are too unlikely: there are fewer suspects."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,8 @@ def compare_suspects(base: Audit, head: Audit) -> SuspectChanges:
     )
     chance = sign_test(len(new), len(fixed))
     unhashed = sum(not one.content for one in (*before, *after))
-    return SuspectChanges(new, fixed, still, unhashed, chance, chance <= UNLIKELY)
+    fewer = sign_test(len(fixed), len(new)) <= UNLIKELY
+    return SuspectChanges(new, fixed, still, unhashed, chance, chance <= UNLIKELY, fewer)
 
 
 def sign_test(new: int, fixed: int) -> float:
@@ -113,13 +115,13 @@ def sign_test(new: int, fixed: int) -> float:
 
 
 def _suspects(audit: Audit) -> list[_Found]:
+    """Return the suspects in the order of the evidence, the most suspicious first."""
     hashes = {one.id: one.content for one in audit.evidence}
-    rows = ranked(audit, False)
+    place = {name: k for k, name in enumerate(hashes)}
+    rows = audit.samples[audit.samples["suspect"]]
     columns = (rows[name] for name in ("id", "label", "suggested", "suspicion"))
-    return [
-        _Found(str(i), str(label), str(suggested), float(suspicion), hashes.get(str(i), ""))
-        for i, label, suggested, suspicion in zip(*columns, strict=True)
-    ]
+    found = [_Found(*row, hashes.get(row[0], "")) for row in zip(*columns, strict=True)]
+    return sorted(found, key=lambda one: place.get(one.id, len(place)))
 
 
 def _matched(before: list[_Found], after: list[_Found]) -> list[tuple[int, int]]:

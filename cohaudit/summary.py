@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cohaudit.export import ranked
-from cohaudit.results import Audit, Coherence, Layer, Skipped, by_gap, told_points
+from cohaudit.results import Audit, Coherence, GateResult, Layer, Skipped, by_gap, told_points
 from cohaudit.terminal import printable
 
 MOST_LAYERS = 8
@@ -238,14 +238,17 @@ def _skipped(audit: Audit) -> list[Text]:
 
 
 def _gates(audit: Audit) -> list[RenderableType]:
-    if not audit.gates:
-        return []
+    return ["", gate_table(audit.gates), ""] if audit.gates else []
+
+
+def gate_table(gates: Sequence[GateResult]) -> Table:
+    """Return a table of gates, each with what came of it and why."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("Gate", "", "measured"):
         table.add_column(name, overflow="fold")
-    for gate in audit.gates:
+    for gate in gates:
         table.add_row(_cell(gate.expression), OUTCOMES[gate.outcome], Text(_sentence(gate.reason)))
-    return ["", table, ""]
+    return table
 
 
 def _written(files: Sequence[Path]) -> list[Text]:
