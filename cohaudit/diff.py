@@ -300,8 +300,8 @@ def _regressions(
         told = f"{100 * gap.head.value:.3g} points, after {100 * gap.base.value:.3g}"
         yield f"The risk has risen from {base.level} to {head.level}: a gap of {told}."
     if suspects is not None and suspects.more:
-        new, fixed = len(suspects.new), len(suspects.fixed)
+        new, fixed = suspects.clear_new, suspects.clear_fixed
         yield (
-            f"{new:,} new suspect{'s' * (new != 1)} and {fixed:,} fixed: where neither is more likely, so "
-            f"many new ones have a probability of {suspects.chance:.2g}."
+            f"{new:,} new suspect{'s' * (new != 1)} of suspicion {suspects.clear_from:.3g} and more, against "
+            f"{fixed:,} fixed: by chance so many are new with probability {suspects.chance:.2g}."
         )

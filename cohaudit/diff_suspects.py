@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from cohaudit.results import Audit
+from cohaudit.settings_used import setting
 
 UNLIKELY = 0.05
-"""Probability under which so many more new suspects than fixed ones are no chance."""
+"""Probability under which so many more new suspects than fixed ones are no chance. Only clear ones count:
+many samples share one suspicion beside the threshold, and another training moves all of them across."""
 
 Elsewhere = Literal["no suspect", "relabeled", "suppressed", "not audited", "suspect"]
 """What a suspect of one audit is in the other: there with the same label; with another label; found to be
@@ -56,12 +58,19 @@ class SuspectChanges:
     """Of both."""
     unhashed: int
     """How many have no hash in their audit, and could be matched by id alone."""
+    clear_from: float
+    """Suspicion from which on a suspect is clear: halfway from the higher of the two thresholds to 1."""
+    clear_new: int
+    """Clear ones among the new."""
+    clear_fixed: int
+    """Clear ones among the fixed."""
     chance: float
-    """Probability of as many new ones, among those of one audit alone, where each is as likely fixed."""
+    """Probability of at least so many clear new ones among the clear ones of one audit alone, where each is
+    as likely fixed."""
     more: bool
     """Whether that is too unlikely: there are more suspects."""
     fewer: bool
-    """Whether as many fixed ones are too unlikely: there are fewer suspects."""
+    """Whether so many clear fixed ones are too unlikely: there are fewer suspects."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +93,9 @@ def compare_suspects(base: Audit, head: Audit) -> SuspectChanges:
     Args:
         base: The earlier audit; its samples were judged.
         head: The later one, likewise.
+
+    Raises:
+        ConfigError: If a threshold that an audit holds is none.
     """
     before, after = _suspects(base), _suspects(head)
     pairs = _matched(before, after)
@@ -97,10 +109,21 @@ def compare_suspects(base: Audit, head: Audit) -> SuspectChanges:
         for i, one in enumerate(after)
         if i in told
     )
-    chance = sign_test(len(new), len(fixed))
-    unhashed = sum(not one.content for one in (*before, *after))
-    fewer = sign_test(len(fixed), len(new)) <= UNLIKELY
-    return SuspectChanges(new, fixed, still, unhashed, chance, chance <= UNLIKELY, fewer)
+    clear_from = (1 + max(setting(audit, "suspicion_threshold") for audit in (base, head))) / 2
+    clear = [sum(one.suspicion >= clear_from for one in part) for part in (new, fixed)]
+    chance = sign_test(*clear)
+    return SuspectChanges(
+        new=new,
+        fixed=fixed,
+        still=still,
+        unhashed=sum(not one.content for one in (*before, *after)),
+        clear_from=clear_from,
+        clear_new=clear[0],
+        clear_fixed=clear[1],
+        chance=chance,
+        more=chance <= UNLIKELY,
+        fewer=sign_test(*reversed(clear)) <= UNLIKELY,
+    )
 
 
 def sign_test(new: int, fixed: int) -> float:

@@ -13,7 +13,9 @@ from cohaudit.cli import main
 PAGE = Path(__file__).parent.parent / "docs" / "cli.md"
 
 
-@pytest.mark.parametrize("command", ["", "scan ", "inspect ", "report ", "export ", "correct ", "init "])
+@pytest.mark.parametrize(
+    "command", ["", "scan ", "check ", "diff ", "inspect ", "report ", "export ", "correct ", "init "]
+)
 def test_the_page_shows_the_help_as_printed(command: str) -> None:
     shown = re.search(
         rf"^```text\n\$ cohaudit {command}--help\n(.*?)^```$",

@@ -70,7 +70,7 @@ def check(
     if as_json:
         content = [asdict(result) | {"outcome": result.outcome} for result in results]
         text = json.dumps({"gates": content}, indent=1, ensure_ascii=False) + "\n"
-        write_out(text.encode("utf-8", "backslashreplace"))
+        write_out(text.encode())
         for result in results:
             if result.failed or result.warned:
                 told = printable(f"{result.expression}: {result.reason}")

@@ -52,7 +52,7 @@ def diff(
     if as_json:
         content = {"headline": difference.headline, **asdict(difference)}
         text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-        write_out(text.encode("utf-8", "backslashreplace"))
+        write_out(text.encode())
         for regression in difference.regressions:
             click.echo(f"regression: {printable(regression)}", err=True)
     else:
