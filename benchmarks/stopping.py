@@ -3,7 +3,7 @@
     python benchmarks/stopping.py            train and measure what is missing, write results/stopping.json
     python benchmarks/stopping.py --show     print what was written
 
-24 trainings (see `stopping_runs`): digits, Fashion-MNIST and CIFAR-10 with 0 to 40 % wrong labels, by SGD and
+40 trainings (see `stopping_runs`): digits, Fashion-MNIST and CIFAR-10 with 0 to 40 % wrong labels, by SGD and
 Adam, until the wrong labels are largely fitted. Each rule picks a checkpoint; what counts is by how much its
 accuracy on the test set is below that of the best checkpoint.
 
@@ -158,14 +158,13 @@ def losses_of(rows: list[Row]) -> dict[str, list[float]]:
 
 def show(rows: list[Row]) -> None:
     """Print the rules, and the trajectory's advice in every training."""
-    print(f"{len(rows)} trainings; points below the best checkpoint's test accuracy")
-    for name, below in losses_of(rows).items():
-        print(f"{name:24} mean {np.mean(below):5.2f}  worst {max(below):5.2f}  ", end="")
-        parts = [
-            (data, [b for b, r in zip(below, rows, strict=True) if r["training"].startswith(data)])
-            for data in ("digits", "fashion", "cifar")
-        ]
-        print(", ".join(f"{data} {np.mean(own):.2f}" for data, own in parts if own))
+    print("points below the best checkpoint's test accuracy")
+    for seed in (0, 1):
+        own = [row for row in rows if row["training"].endswith(f"seed {seed}")]
+        print(f"\nseed {seed}: {len(own)} trainings")
+        _show_rules(own)
+    print(f"\nall: {len(rows)} trainings")
+    _show_rules(rows)
     for row in rows:
         place, best = row["picks"]["trajectory"], int(np.argmax(row["test"]))
         print(
@@ -173,6 +172,16 @@ def show(rows: list[Row]) -> None:
             f"{row['checkpoints'][best]} {row['test'][best]:.1%}, last {row['test'][-1]:.1%}, patience "
             f"{row['patience']:.1%}"
         )
+
+
+def _show_rules(rows: list[Row]) -> None:
+    for name, below in losses_of(rows).items():
+        print(f"{name:24} mean {np.mean(below):5.2f}  worst {max(below):5.2f}  ", end="")
+        parts = [
+            (data, [b for b, r in zip(below, rows, strict=True) if r["training"].startswith(data)])
+            for data in ("digits", "fashion", "cifar")
+        ]
+        print(", ".join(f"{data} {np.mean(own):.2f}" for data, own in parts if own))
 
 
 def main() -> int:

@@ -72,17 +72,20 @@ IMAGES = (1, 2, 3, 4, 6, 8, 11, 15, 21, 30, 42)
 EPOCHS = {"digits": (1, 2, 3, 5, 8, 12, 18, 27, 40, 60, 90, 130), "fashion": IMAGES, "cifar": IMAGES}
 """Epochs after which a checkpoint is kept."""
 NETWORKS = (("digits", "MLP"), ("fashion", "CNN"), ("cifar", "CNN"))
+SEEDS = {"digits": 2, "fashion": 1, "cifar": 2}
+"""Number of seeds of each data."""
 RATES = {True: 0.02, False: 1e-3}
 
 
-def trainings(seeds: tuple[int, ...] = (0,)) -> list[Training]:
+def trainings() -> list[Training]:
     """Return all trainings, seed by seed."""
     return [
         Training(data, model, sgd, noise, seed)
-        for seed in seeds
+        for seed in range(max(SEEDS.values()))
         for data, model in NETWORKS
         for sgd in (True, False)
         for noise in NOISES
+        if seed < SEEDS[data]
     ]
 
 

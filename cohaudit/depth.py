@@ -2,9 +2,10 @@
 
 In a deep network a gradient is a product over the other layers, so that a direction that many layers have
 learned grows faster than one that is in none of them (Chatterjee & Zielinski, arXiv 2203.10036, on a deep
-linear network). What shows it in a trained network is the ratio of the energy that all samples share to the
-rest, ‖μ‖² / mean‖g_i − μ‖² = α / (1 − α), against the depth: the reciprocal of the gradient noise scale
-(McCandlish, Kaplan, Amodei et al., arXiv 1812.06162). Nothing here knows a model.
+linear network). Of a trained network the ratio of the energy that all samples share to the rest can be told,
+‖μ‖² / mean‖g_i − μ‖² = α / (1 − α), layer by layer: the reciprocal of the gradient noise scale (McCandlish,
+Kaplan, Amodei et al., arXiv 1812.06162). It describes the layers and does not prove or disprove the
+amplification, which `docs/depth.md` measures. Nothing here knows a model.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from cohaudit.verdict import Estimate, Skipped
 NORMAL = 1.6448536269514722
 """Standard deviations to either side that hold nine tenths of a normal distribution, as the intervals do."""
 NEARLY_ORTHOGONAL = 2.0
-"""A ratio below so many times that of orthogonal samples says that nearly nothing is shared."""
+"""A ratio below so many times that of orthogonal samples says that nearly nothing is shared; the advice names
+it in words. It is no reproach: networks that have fitted right labels come to it as others do."""
 FEWEST = 2
 """Layers between which there is a trend."""
 
@@ -83,9 +85,10 @@ def _advice(layers: Sequence[LayerRatio], orthogonal: float, slope: Estimate) ->
         one = min(weak, key=lambda layer: layer.ratio.value)
         several = f" (and {len(weak) - 1} more)" if len(weak) > 1 else ""
         return (
-            f"In {one.name}{several} the samples share no more than chance would give them: a ratio of "
-            f"{one.ratio.value:.2g}, {orthogonal:.2g} for samples that have nothing in common. What it still "
-            "learns is single samples: stop, or train on with it frozen."
+            f"In {one.name}{several} the samples share less than twice what chance would give them: a ratio "
+            f"of {one.ratio.value:.2g}, {orthogonal:.2g} for samples that have nothing in common. Good "
+            "networks come to this as bad ones do, when the pulls of the samples cancel: it is no reason to "
+            "stop or to freeze the layer. Judge by the predicted gap and by the memorized samples."
         )
     low, high = (choose(layers, key=lambda layer: layer.ratio.value) for choose in (min, max))
     range_told = (

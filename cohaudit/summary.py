@@ -215,7 +215,7 @@ def _suppressed(audit: Audit) -> list[RenderableType]:
 def _theory(audit: Audit) -> list[Text]:
     """Name the further audits that were run."""
     names = [f.name for f in fields(audit.theory) if not isinstance(getattr(audit.theory, f.name), Skipped)]
-    return [_line("Also in the report", names)] if names else []
+    return [_line("Audits", names)] if names else []
 
 
 def _certificate(audit: Audit) -> Text:

@@ -30,7 +30,7 @@ class LayerRatio:
 
 @dataclass(frozen=True)
 class DepthTrend:
-    """Whether depth amplifies what the samples share (Chatterjee & Zielinski, arXiv 2203.10036)."""
+    """What samples share by depth, which is said to amplify it (Chatterjee & Zielinski, arXiv 2203.10036)."""
 
     layers: tuple[LayerRatio, ...]
     """Those with a gradient, input side first."""
@@ -309,7 +309,7 @@ class Theory:
     """The further audits; each one that was not run says why."""
 
     depth: DepthTrend | Skipped
-    """Whether depth amplifies what the samples share."""
+    """What samples share by depth, which is said to amplify it."""
     width: CoherentWidth | Skipped
     """How much of the width carries what samples share."""
     inputs: Inputs | Skipped

@@ -54,10 +54,11 @@ def test_any_coherence_gives_finite_figures_in_order(alphas: list[float]) -> Non
         assert one.low <= one.value <= one.high
 
 
-def test_a_layer_of_single_samples_is_named_with_what_to_do() -> None:
+def test_a_layer_that_shares_next_to_nothing_is_named_and_not_blamed() -> None:
     advice = trend(0.5, 1.2 / SAMPLES, 0.4).advice
     assert "layer 1" in advice
-    assert "stop, or train on with it frozen" in advice
+    assert "no reason to stop or to freeze the layer" in advice
+    assert "Judge by the predicted gap" in advice
     assert "nothing to do" in trend(0.5, 0.3, 0.4).advice
 
 

@@ -42,6 +42,8 @@ def depth_trend_figure(found: DepthTrend) -> Markup:
             places, [r.value for r in ratios], color=BLUE, lw=1.2, marker="o", ms=6 if count <= 40 else 3
         )
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter("")
         axes.grid(axis="y")
         axes.set_xlim(0.4, count + 0.6)
         if count <= _NAMED:
@@ -240,6 +242,7 @@ def stability_figure(found: Stability) -> Markup:
             )
         if min(totals) > 0:
             axes.set_yscale("symlog", linthresh=min(totals))
+            axes.yaxis.set_major_formatter("{x:g}")
         axes.legend(loc="upper left", frameon=False, fontsize=11)
         axes.grid(axis="y")
         axes.xaxis.set_major_locator(MaxNLocator(12, integer=True))

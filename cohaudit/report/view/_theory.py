@@ -100,8 +100,9 @@ def _depth(found: DepthTrend) -> Body:
     table = Table("Coherent to incoherent", ("Layer", "Ratio", "Interval", "To the layer before"), rows)
     reading = (
         "The ratio is the energy of the gradient that all samples share over that of the rest, α / (1 − α). "
-        f"Samples with nothing in common have {number(found.orthogonal)}, the dashed line: at it, a layer "
-        "learns single samples only. Where the ratio rises layer by layer, depth amplifies what they share. "
+        f"Samples with nothing in common have {number(found.orthogonal)}, the dashed line; below it, they "
+        "pull against each other. The slope tells where in the network they agree most, and nothing of its "
+        "accuracy on new data. "
         f"Slope: 10^{number(found.slope.value)} from the first to the last layer "
         f"({number(found.slope.low)} to {number(found.slope.high)})."
     )
