@@ -261,7 +261,7 @@ def _unlike(base: Audit, head: Audit) -> Iterable[str]:
     """Say what else was not the same; two equal audits of different models say nothing."""
     old, new = base.subject, head.subject
     if old.data_fingerprint != new.data_fingerprint:
-        yield f"The data: {old.samples_total:,} samples in the base, {new.samples_total:,} in the head."
+        yield f"The data, of {old.samples_total:,} samples in the base and {new.samples_total:,} in the head."
     if old.data_fingerprint == new.data_fingerprint and old.samples != new.samples:
         yield f"How many samples were audited: {old.samples:,} in the base, {new.samples:,} in the head."
     keys = [key for key in MEASUREMENT_KEYS if key not in SHAPES_NOTHING]
@@ -302,6 +302,6 @@ def _regressions(
     if suspects is not None and suspects.more:
         new, fixed = suspects.clear_new, suspects.clear_fixed
         yield (
-            f"{new:,} new suspect{'s' * (new != 1)} of suspicion {suspects.clear_from:.3g} and more, against "
-            f"{fixed:,} fixed: by chance so many are new with probability {suspects.chance:.2g}."
+            f"{new:,} new and {fixed:,} fixed suspects of suspicion {suspects.clear_from:.3g} and more: by "
+            f"chance so many are new with probability {suspects.chance:.2g}."
         )

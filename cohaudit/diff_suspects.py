@@ -142,8 +142,8 @@ def _suspects(audit: Audit) -> list[_Found]:
     hashes = {one.id: one.content for one in audit.evidence}
     place = {name: k for k, name in enumerate(hashes)}
     rows = audit.samples[audit.samples["suspect"]]
-    columns = (rows[name] for name in ("id", "label", "suggested", "suspicion"))
-    found = [_Found(*row, hashes.get(row[0], "")) for row in zip(*columns, strict=True)]
+    columns = zip(rows["id"], rows["label"], rows["suggested"], rows["suspicion"], strict=True)
+    found = [_Found(i, label, fits, float(wrong), hashes.get(i, "")) for i, label, fits, wrong in columns]
     return sorted(found, key=lambda one: place.get(one.id, len(place)))
 
 

@@ -195,8 +195,8 @@ def test_more_clear_suspects_are_a_regression() -> None:
     few, many = with_suspicions({0: 0.9}), with_suspicions(dict.fromkeys(range(6), 0.75))
     found = compare(few, many)
     assert found.regressions == (
-        "5 new suspects of suspicion 0.75 and more, against 0 fixed: by chance so many are new with "
-        "probability 0.031.",
+        "5 new and 0 fixed suspects of suspicion 0.75 and more: by chance so many are new with probability "
+        "0.031.",
     )
     assert compare(many, few).headline == "better"
     assert not compare(few, with_suspicions(dict.fromkeys(range(50), 0.74))).regressions
@@ -227,7 +227,7 @@ def test_it_is_said_what_else_is_not_the_same() -> None:
         settings={**BASE.settings, "seed": 1, "batch_size": 7, "temperature": 2.0},
     )
     assert compare(BASE, other).unlike == (
-        "The data: 240 samples in the base, 7 in the head.",
+        "The data, of 240 samples in the base and 7 in the head.",
         "Settings: seed, temperature.",
         "Earlier checkpoints heard: 1 in the base, 0 in the head.",
         "The version of cohaudit: 0.1.0 in the base, 9 in the head.",

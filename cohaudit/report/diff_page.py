@@ -147,12 +147,10 @@ def build_diff_page(difference: Difference) -> DiffPage:
 
 def _whole(difference: Difference) -> list[Row]:
     base, head = difference.base, difference.head
-    gap = difference.gap
     level = "risen" if difference.level_risen else ""
-    levels = (side.level or "no verdict" for side in (base, head))
     return [
-        _plain("Risk", *levels, change=level),
-        _row("Gap, points", gap, "", in_points=True),
+        _plain("Risk", base.level or "no verdict", head.level or "no verdict", level),
+        _row("Gap, points", difference.gap, "", in_points=True),
         _plain("Training accuracy", percent(base.accuracy), percent(head.accuracy)),
         _plain("Suspects", _count(base.suspects), _count(head.suspects)),
         _plain("Samples", count(base.samples), count(head.samples)),
