@@ -99,11 +99,10 @@ def compare_suspects(base: Audit, head: Audit) -> SuspectChanges:
     """
     before, after = _suspects(base), _suspects(head)
     pairs = _matched(before, after)
-    told = {new: old for old, new in pairs}
-    rest = [i for i in range(len(before)) if i not in {old for old, _ in pairs}]
+    told, gone = {new: old for old, new in pairs}, {old for old, _ in pairs}
     in_base, in_head = _elsewhere(base), _elsewhere(head)
     new = tuple(_told(one, in_base(one)) for i, one in enumerate(after) if i not in told)
-    fixed = tuple(_told(before[i], in_head(before[i])) for i in rest)
+    fixed = tuple(_told(one, in_head(one)) for i, one in enumerate(before) if i not in gone)
     still = tuple(
         StillSuspect(_told(before[told[i]], "suspect"), _told(one, "suspect"))
         for i, one in enumerate(after)

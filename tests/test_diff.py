@@ -381,3 +381,12 @@ def test_suspects_come_most_suspicious_first() -> None:
     values = [one.suspicion for one in found.new]
     assert values == sorted(values, reverse=True)
     assert isinstance(found.new[0], Suspect)
+
+
+def test_a_lower_threshold_alone_makes_no_more_clear_suspects() -> None:
+    rows = {i: 0.4 for i in range(30)}
+    lower = with_suspicions(rows)
+    table = lower.samples.assign(suspect=lower.samples["suspicion"] >= 0.3)
+    lower = replace(lower, samples=table, settings={**BASE.settings, "suspicion_threshold": 0.3})
+    found = compare(with_suspicions(rows), lower)
+    assert (len(suspects(found).new), suspects(found).clear_from, found.regressions) == (30, 0.75, ())

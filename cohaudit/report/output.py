@@ -164,7 +164,7 @@ def _write(folder: Path, contents: Mapping[str, str | bytes], option: str = _OUT
     return targets
 
 
-def _check_target(target: Path, option: str) -> None:
+def _check_target(target: Path, option: str = _OUT) -> None:
     if not _exists(target):
         return
     if target.is_dir():
