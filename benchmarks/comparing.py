@@ -29,6 +29,7 @@ import torch
 
 import cohaudit
 from cohaudit.diff import Difference, change, compare
+from cohaudit.diff_suspects import UNLIKELY, sign_test
 from cohaudit.report import audit_to_json, write_file
 from cohaudit.results import LEVELS, Estimate
 from cohaudit.risk import risk_level
@@ -153,6 +154,7 @@ def measure(name: str, kind: str) -> Row:
         "clear new": [one.clear_new for one in suspects],
         "clear fixed": [one.clear_fixed for one in suspects],
         "more suspects": sum(one.more for one in suspects),
+        "more, all counted": sum(sign_test(len(s.new), len(s.fixed)) <= UNLIKELY for s in suspects),
         "fewer suspects": sum(one.fewer for one in suspects),
         "regressions": sum(bool(one.regressions) for one in found),
         "layers changed": float(np.mean(layers)),
@@ -211,18 +213,18 @@ def rules() -> list[Row]:
 
 def show(results: dict[str, list[Row]]) -> None:
     """Print the tables."""
-    print(
-        f"{'change':30}{'pairs':>6}{'gap moved':>22}{'larger':>8}{'risen':>7}{'new':>7}{'clear':>7}", end=""
-    )
-    print(f"{'fixed':>7}{'clear':>7}{'more':>6}{'fewer':>7}{'regr.':>7}{'layers':>8}{'classes':>9}")
+    titles = ("larger", "risen", "new", "clear", "fixed", "clear", "more", "(all)", "fewer", "worse")
+    print(f"{'change':30}{'pairs':>6}{'gap moved':>22}" + "".join(f"{title:>7}" for title in titles), end="")
+    print(f"{'layers':>8}{'classes':>9}")
     for row in results["changes"]:
         mean, low, high = row["gap moved, points"]
+        moved = f"{mean:+.1f} ({low:+.1f} to {high:+.1f})"
         counts = [np.mean(row[name]) for name in ("new", "clear new", "fixed", "clear fixed")]
-        print(f"{row['data']} {row['change']:23}{row['pairs']:6}", end="")
-        print(f"{f'{mean:+.1f} ({low:+.1f} to {high:+.1f})':>22}{row['gap larger']:8}", end="")
-        print(f"{row['level risen']:7}" + "".join(f"{count:7.1f}" for count in counts), end="")
-        print(f"{row['more suspects']:6}{row['fewer suspects']:7}{row['regressions']:7}", end="")
-        print(f"{row['layers changed']:8.0%}{row['classes changed']:9.0%}")
+        print(f"{row['data']} {row['change']:23}{row['pairs']:6}{moved:>22}", end="")
+        print(f"{row['gap larger']:7}{row['level risen']:7}", end="")
+        print("".join(f"{count:7.1f}" for count in counts), end="")
+        print(f"{row['more suspects']:7}{row['more, all counted']:7}{row['fewer suspects']:7}", end="")
+        print(f"{row['regressions']:7}{row['layers changed']:8.0%}{row['classes changed']:9.0%}")
     for title in ("widths", "rules"):
         print()
         print(pd.DataFrame(results[title]).round(3).to_string(index=False))

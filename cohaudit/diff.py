@@ -31,6 +31,9 @@ SCHEMA_VERSION = "1.0"
 Outcome = Literal["higher", "lower", "alike", "unknown"]
 """Of the head against the base: clearly higher or lower, not clearly either, or not measured in both."""
 
+Headline = Literal["worse", "better", "fewer suspects", "no clear change", "nothing to compare"]
+"""The whole of a difference, in a word or three."""
+
 SHAPES_NOTHING = frozenset(
     {
         *("batch_size", "class_memory", "certificate_samples", "certificate_tolerance"),
@@ -139,14 +142,15 @@ class Difference:
     schema_version: str = SCHEMA_VERSION
 
     @property
-    def headline(self) -> Literal["worse", "better", "no clear change", "nothing to compare"]:
-        """What came of it, in a word or three."""
+    def headline(self) -> Headline:
+        """What came of it; fewer suspects can be corrected labels, or samples that were left out."""
         if self.regressions:
             return "worse"
         if self.gap.outcome == "unknown" and self.suspects is None:
             return "nothing to compare"
-        fewer = self.suspects is not None and self.suspects.fewer
-        return "better" if self.gap.outcome == "lower" or fewer else "no clear change"
+        if self.gap.outcome == "lower":
+            return "better"
+        return "fewer suspects" if self.suspects and self.suspects.fewer else "no clear change"
 
 
 def compare(base: Audit, head: Audit) -> Difference:

@@ -21,6 +21,7 @@ MOST_ROWS = 8
 HEADLINES = {
     "worse": "bold white on red",
     "better": "bold green",
+    "fewer suspects": "bold green",
     "no clear change": "bold",
     "nothing to compare": "bold yellow",
 }

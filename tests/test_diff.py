@@ -198,7 +198,8 @@ def test_more_clear_suspects_are_a_regression() -> None:
         "5 new and 0 fixed suspects of suspicion 0.75 and more: by chance so many are new with probability "
         "0.031.",
     )
-    assert compare(many, few).headline == "better"
+    assert compare(many, few).headline == "fewer suspects"
+    assert "Fewer suspects" in Page(render_difference(compare(many, few))).words
     assert not compare(few, with_suspicions(dict.fromkeys(range(50), 0.74))).regressions
     assert not compare(few, with_suspicions(dict.fromkeys(range(5), 0.9))).regressions
 
@@ -384,7 +385,7 @@ def test_suspects_come_most_suspicious_first() -> None:
 
 
 def test_a_lower_threshold_alone_makes_no_more_clear_suspects() -> None:
-    rows = {i: 0.4 for i in range(30)}
+    rows = dict.fromkeys(range(30), 0.4)
     lower = with_suspicions(rows)
     table = lower.samples.assign(suspect=lower.samples["suspicion"] >= 0.3)
     lower = replace(lower, samples=table, settings={**BASE.settings, "suspicion_threshold": 0.3})

@@ -17,6 +17,7 @@ MOST_SUSPECTS = 300
 _HEADLINES = {
     "worse": ("Worse than the base", "severe"),
     "better": ("Better than the base", "low"),
+    "fewer suspects": ("Fewer suspects", "low"),
     "no clear change": ("No clear change", ""),
     "nothing to compare": ("Nothing to compare", ""),
 }
