@@ -13,6 +13,7 @@ from cohaudit.diff import Change, Difference, Side
 from cohaudit.diff_suspects import Suspect
 from cohaudit.diff_width import UsedLayer, WidthChange
 from cohaudit.results import Estimate
+from cohaudit.summary import share
 from cohaudit.terminal import printable
 
 MOST_ROWS = 8
@@ -71,7 +72,7 @@ def _whole(difference: Difference) -> Table:
     table = _table("", "base", "head", "")
     table.add_row("Risk", *(_level(side) for side in (base, head)), "risen" if difference.level_risen else "")
     table.add_row("Gap, points", *_both(difference.gap, 100, 1), _said(difference.gap))
-    table.add_row("Training accuracy", f"{base.accuracy:.2%}", f"{head.accuracy:.2%}", "")
+    table.add_row("Training accuracy", share(base.accuracy), share(head.accuracy), "")
     table.add_row("Suspects", *(_count(side.suspects) for side in (base, head)), "")
     table.add_row("Samples", f"{base.samples:,}", f"{head.samples:,}", "")
     table.add_row("Parameters", f"{base.parameters:,}", f"{head.parameters:,}", "")
@@ -141,7 +142,7 @@ def _width(width: WidthChange) -> list[RenderableType]:
     table.add_row("all", f"{base.units:,}", f"{head.units:,}")
     table.add_row("holding 90% of the energy", _part(base.kept, base.units), _part(head.kept, head.units))
     table.add_row("participation", f"{base.participation:.2f}", f"{head.participation:.2f}")
-    table.add_row("accuracy, all", f"{base.accuracy:.2%}", f"{head.accuracy:.2%}")
+    table.add_row("accuracy, all", share(base.accuracy), share(head.accuracy))
     table.add_row("accuracy, these alone", _share(base.alone), _share(head.alone))
     table.add_row("accuracy, as many at random", _share(base.random), _share(head.random))
     layers = _table("Layer", "units kept", "participation")
@@ -219,8 +220,8 @@ def _count(many: int | None) -> str:
     return "–" if many is None else f"{many:,}"
 
 
-def _share(share: float | None) -> str:
-    return "–" if share is None else f"{share:.2%}"
+def _share(found: float | None) -> str:
+    return "–" if found is None else share(found)
 
 
 def _part(some: int, total: int) -> str:
