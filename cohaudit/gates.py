@@ -21,6 +21,7 @@ from cohaudit.errors import ConfigError
 from cohaudit.nearest import did_you_mean
 from cohaudit.results import LEVELS, Audit, Coherence, GateResult, Skipped
 from cohaudit.risk import risk_level
+from cohaudit.settings_used import setting
 
 OPERATORS: Mapping[str, tuple[Callable[[float, float], bool], str]] = {
     ">=": (operator.ge, "at or above"),
@@ -270,8 +271,7 @@ def _plain(metric: str, value: float) -> _Measured:
 def _risk(gate: Gate, audit: Audit) -> _Measured | Skipped:
     if isinstance(audit.risk, Skipped):
         return Skipped(gate.metric, audit.risk.reason)
-    gap, level, levels = audit.risk.gap, audit.risk.level, audit.settings["risk_levels"]
-    assert isinstance(levels, tuple)
+    gap, level, levels = audit.risk.gap, audit.risk.level, setting(audit, "risk_levels")
     ends = gap.low, gap.high
     if gate.metric == "predicted_gap":
         return _Measured("predicted_gap", gap.value, repr(gap.value), ends, percent=gate.is_share)

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cohaudit.export import ranked
-from cohaudit.results import Audit, Coherence, Layer, Skipped, by_gap, told_points
+from cohaudit.results import Audit, Coherence, GateResult, Layer, Skipped, by_gap, told_points
 from cohaudit.terminal import printable
 
 MOST_LAYERS = 8
@@ -123,7 +123,7 @@ def _holdout(audit: Audit) -> list[Text]:
     if isinstance(holdout, Skipped):
         return []  # what was given and could not be measured is among the skipped
     parts = [
-        f"accuracy {_share(holdout.accuracy)} on {holdout.samples:,} samples",
+        f"accuracy {share(holdout.accuracy)} on {holdout.samples:,} samples",
         f"a measured gap of {told_points(holdout.gap)}",
         f"predicted {told_points(audit.risk.predicted)}",
         f"α_u {_number(holdout.across, 4)} with the training, {_number(holdout.within, 4)} within it",
@@ -145,9 +145,9 @@ def _reasons(audit: Audit) -> list[Table]:
 def _sanity(audit: Audit) -> Text:
     sanity = audit.sanity
     parts = [
-        f"accuracy {_share(sanity.accuracy)}",
-        f"balanced {_share(sanity.balanced_accuracy)}",
-        f"chance {_share(sanity.chance)}",
+        f"accuracy {share(sanity.accuracy)}",
+        f"balanced {share(sanity.balanced_accuracy)}",
+        f"chance {share(sanity.chance)}",
         f"loss {_number(sanity.mean_loss, 4)}",
     ]
     return _line("Training data", parts)
@@ -187,8 +187,8 @@ def _suspects(audit: Audit) -> list[RenderableType]:
     if audit.samples["suspicion"].isna().all():
         return [_line("Suspects", ["not measured"])]
     suspects = audit.samples[audit.samples["suspect"]]
-    share = len(suspects) / len(audit.samples)
-    head = _line("Suspects", [f"{len(suspects):,} samples look mislabeled ({_share(share)})"])
+    flagged = share(len(suspects) / len(audit.samples))
+    head = _line("Suspects", [f"{len(suspects):,} samples look mislabeled ({flagged})"])
     if suspects.empty:
         return [head]
     top = ranked(audit, False).head(MOST_SUSPECTS)
@@ -224,7 +224,7 @@ def _certificate(audit: Audit) -> Text:
     parts = [
         f"{certificate.samples} samples computed again by plain autograd",
         f"largest relative error {error:.1e}",
-        f"{_share(certificate.parameter_coverage)} of the parameters measured",
+        f"{share(certificate.parameter_coverage)} of the parameters measured",
     ]
     return _line("Certificate", parts)
 
@@ -238,14 +238,17 @@ def _skipped(audit: Audit) -> list[Text]:
 
 
 def _gates(audit: Audit) -> list[RenderableType]:
-    if not audit.gates:
-        return []
+    return ["", gate_table(audit.gates), ""] if audit.gates else []
+
+
+def gate_table(gates: Sequence[GateResult]) -> Table:
+    """Return a table of gates, each with what came of it and why."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("Gate", "", "measured"):
         table.add_column(name, overflow="fold")
-    for gate in audit.gates:
+    for gate in gates:
         table.add_row(_cell(gate.expression), OUTCOMES[gate.outcome], Text(_sentence(gate.reason)))
-    return ["", table, ""]
+    return table
 
 
 def _written(files: Sequence[Path]) -> list[Text]:
@@ -288,7 +291,7 @@ def _sentence(text: str) -> str:
     return printable(text, LONGEST_SENTENCE)
 
 
-def _share(value: float) -> str:
+def share(value: float) -> str:
     """Write a share in per cent; only one that is whole is written as 0% or 100%."""
     if math.isnan(value):
         return "–"

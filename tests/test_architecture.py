@@ -23,6 +23,10 @@ LONGEST_OF_GRADIENTS = 400
 MEASURING = {"cohaudit.checkpoint", "cohaudit.model", "cohaudit.data", "cohaudit.gradients", "cohaudit.audit"}
 READS_RESULTS_ONLY = (
     "cohaudit.config",
+    "cohaudit.diff",
+    "cohaudit.diff_summary",
+    "cohaudit.diff_suspects",
+    "cohaudit.diff_width",
     "cohaudit.errors",
     "cohaudit.export",
     "cohaudit.gates",

@@ -13,9 +13,10 @@ from cohaudit.cli import main
 PAGE = Path(__file__).parent.parent / "docs" / "cli.md"
 
 
-@pytest.mark.parametrize(
-    "command", ["", "scan ", "trajectory ", "inspect ", "report ", "export ", "correct ", "init "]
-)
+COMMANDS = ("", "scan", "trajectory", "check", "diff", "inspect", "report", "export", "correct", "init")
+
+
+@pytest.mark.parametrize("command", [f"{name} ".lstrip() for name in COMMANDS])
 def test_the_page_shows_the_help_as_printed(command: str) -> None:
     shown = re.search(
         rf"^```text\n\$ cohaudit {command}--help\n(.*?)^```$",

@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from cohaudit.cli._check import check
+from cohaudit.cli._diff import diff
 from cohaudit.cli._inspect import inspect
 from cohaudit.cli._output import accept_any_text, drop_output, write_out
 from cohaudit.cli._scan import scan
@@ -85,6 +87,8 @@ def main() -> None:
 main.add_command(scan)
 main.add_command(trajectory)
 main.add_command(inspect)
+main.add_command(check)
+main.add_command(diff)
 
 
 @main.command()

@@ -2,7 +2,7 @@
 
 from cohaudit.report._encode import audit_to_json
 from cohaudit.report._read import read_audit
-from cohaudit.report.html import render_html
+from cohaudit.report.html import render_difference, render_html
 from cohaudit.report.output import (
     check_folder,
     refuse_data,
@@ -22,6 +22,7 @@ __all__ = [
     "refuse_data",
     "refuse_existing",
     "refuse_source",
+    "render_difference",
     "render_html",
     "table_to_csv",
     "working_folder",

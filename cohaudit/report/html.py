@@ -1,4 +1,4 @@
-"""The report as one HTML page that asks nothing of the network."""
+"""The report, and the difference of two, as one HTML page that asks nothing of the network."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from cohaudit.diff import Difference
+from cohaudit.report.diff_page import build_diff_page
 from cohaudit.report.view import build_page
 from cohaudit.results import Audit
 
@@ -25,6 +27,18 @@ def render_html(audit: Audit) -> str:
         The page: equal for equal audits.
     """
     return _environment().get_template("report.html.j2").render(page=build_page(audit))
+
+
+def render_difference(difference: Difference) -> str:
+    """Render the difference of two audits.
+
+    Args:
+        difference: From `diff.compare`.
+
+    Returns:
+        The page: equal for equal differences.
+    """
+    return _environment().get_template("diff.html.j2").render(page=build_diff_page(difference))
 
 
 @cache

@@ -17,6 +17,7 @@ from cohaudit.report.html import render_html
 from cohaudit.results import Audit
 
 _FILES = ("report.html", "audit.json", "samples.csv")
+_OUT = "--out"
 _ELSEWHERE = "name a folder that you may write to, on a disk with space left"
 
 
@@ -66,35 +67,37 @@ def write_html(audit: Audit, path: str | Path) -> Path:
     return write_file(path, render_html(audit))
 
 
-def write_file(path: str | Path, content: str | bytes) -> Path:
+def write_file(path: str | Path, content: str | bytes, option: str = _OUT) -> Path:
     """Write one file, whole or not at all; a `ReportError` when it cannot be written.
 
     Args:
         path: The file; an existing one is replaced.
         content: What it is to hold.
+        option: Where the path was given, for messages.
 
     Returns:
         The file.
     """
     path = Path(path)
-    (written,) = _write(path.parent, {path.name: content})
+    (written,) = _write(path.parent, {path.name: content}, option)
     return written
 
 
-def check_folder(out: Path) -> None:
+def check_folder(out: Path, option: str = _OUT) -> None:
     """Refuse, before anything expensive happens, a folder that cannot take the report.
 
     Args:
         out: The folder; it may not exist yet.
+        option: Where it was given, for messages.
 
     Raises:
         ReportError: It, or what should be a folder above it, is a file or may not be written to.
     """
     nearest = next(path for path in (out, *out.absolute().parents) if _exists(path))
     if not nearest.is_dir():
-        raise ReportError(f"--out {out}", f"{nearest} is a file, not a folder", "name another folder")
+        raise ReportError(f"{option} {out}", f"{nearest} is a file, not a folder", "name another folder")
     if not os.access(nearest, os.W_OK):
-        raise ReportError(f"--out {out}", f"{nearest} may not be written to", _ELSEWHERE)
+        raise ReportError(f"{option} {out}", f"{nearest} may not be written to", _ELSEWHERE)
 
 
 def refuse_existing(path: Path) -> None:
@@ -107,14 +110,19 @@ def refuse_existing(path: Path) -> None:
         raise ReportError(f"--out {path}", "exists already", "name something new, or move it away")
 
 
-def refuse_source(path: Path, source: Path) -> None:
+def refuse_source(path: Path, source: Path, option: str = _OUT) -> None:
     """Refuse to write over the file that is read: an audit is all that is left of a scan.
+
+    Args:
+        path: The file to write.
+        source: The file that is read.
+        option: Where the first was given, for messages.
 
     Raises:
         ReportError: Both are the same file.
     """
     if _same(path, source):
-        raise ReportError(f"--out {path}", "is the audit itself", "name another file")
+        raise ReportError(f"{option} {path}", "is the audit itself", "name another file")
 
 
 def refuse_data(out: Path, data: Path, called: str) -> None:
@@ -144,26 +152,26 @@ def _exists(path: Path) -> bool:
         return False
 
 
-def _write(folder: Path, contents: Mapping[str, str | bytes]) -> list[Path]:
-    check_folder(folder)
+def _write(folder: Path, contents: Mapping[str, str | bytes], option: str = _OUT) -> list[Path]:
+    check_folder(folder, option)
     targets = [folder / name for name in contents]
     for target in targets:
-        _check_target(target)
+        _check_target(target, option)
     try:
         _write_aside(folder, contents)
     except OSError as error:
-        raise ReportError(f"--out {folder}", f"cannot be written: {error.strerror}", _ELSEWHERE) from None
+        raise ReportError(f"{option} {folder}", f"cannot be written: {error.strerror}", _ELSEWHERE) from None
     return targets
 
 
-def _check_target(target: Path) -> None:
+def _check_target(target: Path, option: str = _OUT) -> None:
     if not _exists(target):
         return
     if target.is_dir():
-        raise ReportError(f"--out {target}", "is a folder, where a file is to be written", "move it away")
+        raise ReportError(f"{option} {target}", "is a folder, where a file is to be written", "move it away")
     # a pipe or a device would be replaced; /dev/stdout looks like a file where a shell sends it to one
     if target.exists() and (not target.is_file() or target.absolute().parent == Path("/dev")):
-        raise ReportError(f"--out {target}", "is no regular file", "name a file, new or to be replaced")
+        raise ReportError(f"{option} {target}", "is no regular file", "name a file, new or to be replaced")
 
 
 def _write_aside(folder: Path, contents: Mapping[str, str | bytes]) -> None:

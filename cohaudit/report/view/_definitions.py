@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cohaudit.report._words import number, prose
-from cohaudit.report.view._settings import setting
 from cohaudit.results import Audit
+from cohaudit.settings_used import setting
 
 
 @dataclass(frozen=True)

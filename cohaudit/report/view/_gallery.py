@@ -13,8 +13,9 @@ from cohaudit.kinds import REVIEWED
 from cohaudit.report._words import Text, count, number, percent, probability, prose, signed, text
 from cohaudit.report.figures import suspicion_histogram
 from cohaudit.report.thumbnails import Thumbnail, thumbnail
-from cohaudit.report.view._settings import judged, setting
+from cohaudit.report.view._settings import judged
 from cohaudit.results import Audit, Evidence, Neighbor, Preview
+from cohaudit.settings_used import setting
 
 _SIDE = 96
 _NEIGHBOR_SIDE = 56

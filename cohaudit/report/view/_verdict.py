@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from cohaudit import results
 from cohaudit.report._words import Text, count, interval, number, percent, plural, points, prose, text
-from cohaudit.report.view._settings import judged, setting
+from cohaudit.report.view._settings import judged
 from cohaudit.results import LEVELS, Audit, Coherence, Estimate, Holdout, Level, Risk, Skipped, told_points
+from cohaudit.settings_used import setting
 
 WIDEST = 0.4
 """Gap at which the scale ends."""

@@ -1,0 +1,98 @@
+"""`cohaudit check`: gates on the audit of an earlier scan."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cohaudit.cli._output import write_out
+from cohaudit.errors import GATE_FAILED, OK
+from cohaudit.terminal import printable
+
+if TYPE_CHECKING:
+    from cohaudit.results import Audit, GateResult
+
+PARAMETER = "parameter "
+"""What the name of a parameter begins with where an audit says why it was not measured."""
+
+
+@click.command()
+@click.argument("audit", type=click.Path(path_type=Path), metavar="AUDIT.JSON")
+@click.option(
+    "--fail-on",
+    multiple=True,
+    metavar="TEXT",
+    help="Gate: fail (exit code 1) when this holds, e.g. 'risk>=high' or 'suspects>2%'. May be repeated.",
+)
+@click.option(
+    "--warn-on",
+    multiple=True,
+    metavar="TEXT",
+    help="Gate that warns when this holds, and never fails. May be repeated.",
+)
+@click.option(
+    "--gate-on-value",
+    is_flag=True,
+    help="Let a gate fail where its condition holds on the value itself, rather than on its whole interval.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print what came of the gates as JSON.")
+@click.pass_context
+def check(
+    ctx: click.Context,
+    /,
+    audit: Path,
+    fail_on: tuple[str, ...],
+    warn_on: tuple[str, ...],
+    gate_on_value: bool,
+    as_json: bool,
+) -> None:
+    """Hold gates against an earlier scan, from AUDIT.JSON alone.
+
+    They are those of `cohaudit scan`; the gates that the scan itself was given do not count.
+
+    Exit code: 0 passed, 1 a gate failed, 2 bad usage or input, 70 a bug in cohaudit.
+    """
+    from cohaudit.config import Config
+    from cohaudit.gates import gate_results, parsed_gates, refuse_unknown_names
+    from cohaudit.report import read_audit
+
+    config = Config(fail_on=fail_on, warn_on=warn_on, gate_on_value=gate_on_value)
+    if not parsed_gates(config):
+        ctx.fail("no gate was given: give one, for example --fail-on 'risk>=high'")
+    found = read_audit(audit)
+    refuse_unknown_names(config, _layers(found), [one.name for one in found.classes])
+    results = gate_results(config, found)
+    if as_json:
+        content = [asdict(result) | {"outcome": result.outcome} for result in results]
+        text = json.dumps({"gates": content}, indent=1, ensure_ascii=False) + "\n"
+        write_out(text.encode())
+        for result in results:
+            if result.failed or result.warned:
+                told = printable(f"{result.expression}: {result.reason}")
+                click.echo(f"gate {result.outcome}: {told}", err=True)
+    else:
+        _show(results)
+    ctx.exit(GATE_FAILED if any(result.failed for result in results) else OK)
+
+
+def _layers(audit: Audit) -> list[str]:
+    """Return the names of the layers, also of those whose parameters were not measured."""
+    left_out = [part.name for part in audit.skipped if part.name.startswith(PARAMETER)]
+    owners = [name.removeprefix(PARAMETER).rpartition(".")[0] for name in left_out]
+    return [*(layer.name for layer in audit.layers), *(owner or "(model)" for owner in owners)]
+
+
+def _show(results: list[GateResult]) -> None:
+    from rich.console import Console
+
+    from cohaudit.summary import gate_table
+
+    console = Console(file=sys.stdout)
+    with console.capture() as captured:
+        console.print(gate_table(results), highlight=False)
+    write_out(captured.get().encode())

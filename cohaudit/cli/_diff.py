@@ -1,0 +1,64 @@
+"""`cohaudit diff`: what the second of two audits says that the first did not."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from cohaudit.cli._output import write_out
+from cohaudit.errors import GATE_FAILED, OK
+from cohaudit.terminal import printable
+
+
+@click.command()
+@click.argument("base", type=click.Path(path_type=Path), metavar="BASE.JSON")
+@click.argument("head", type=click.Path(path_type=Path), metavar="HEAD.JSON")
+@click.option("--json", "as_json", is_flag=True, help="Print the difference as JSON.")
+@click.option(
+    "--html",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write the difference as a page.",
+)
+@click.option(
+    "--fail-on-regression",
+    is_flag=True,
+    help="End with exit code 1 when the head is worse: its gap is clearly larger, its level of risk has "
+    "risen, its new suspects outnumber the fixed ones beyond chance, or it has no verdict any more.",
+)
+@click.pass_context
+def diff(
+    ctx: click.Context, /, base: Path, head: Path, as_json: bool, html: Path | None, fail_on_regression: bool
+) -> None:
+    """Compare the audit of HEAD.JSON with that of BASE.JSON, from the two files alone.
+
+    Layers and classes are matched by name, suspects by the hash of their content. A difference is clear where
+    the two intervals do not overlap. The base, an audit.json kept from an earlier scan, serves as a baseline.
+
+    Exit code: 0 done, 1 with --fail-on-regression when the head is worse, 2 bad usage or input.
+    """
+    from cohaudit.diff import compare
+    from cohaudit.report import read_audit, refuse_source, render_difference, write_file
+
+    if html is not None:
+        for source in (base, head):
+            refuse_source(html, source, "--html")
+    difference = compare(read_audit(base), read_audit(head))
+    written = None if html is None else write_file(html, render_difference(difference), "--html")
+    if as_json:
+        content = {"headline": difference.headline, **asdict(difference)}
+        text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        write_out(text.encode())
+        for regression in difference.regressions:
+            click.echo(f"regression: {printable(regression)}", err=True)
+    else:
+        from cohaudit.diff_summary import render_difference_summary
+
+        write_out(render_difference_summary(difference, sys.stdout))
+        if written is not None:
+            write_out(f"\nWritten: {printable(str(written))}\n")
+    ctx.exit(GATE_FAILED if fail_on_regression and difference.regressions else OK)
