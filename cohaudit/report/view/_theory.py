@@ -294,7 +294,15 @@ def _trajectory(found: Trajectory) -> Body:
         "more likely labeled so because the network saw them than because of the others, the rest is cut "
         "into thirds. A share below 0 says that these samples pull against the step."
     )
-    return trajectory_figure(found), (accuracies, owned), reading
+    over_time = tuple(
+        Table(
+            f"Coherence α\u1d64 of the {kind} by checkpoint",
+            (kind.capitalize(), *(text(point.checkpoint, 16).short for point in found.points)),
+            tuple((text(one.name, 40), tuple(map(number, one.values))) for one in series),
+        )
+        for kind, series in (("layers", found.layers), ("classes", found.classes))
+    )
+    return trajectory_figure(found), (accuracies, owned, *over_time), reading
 
 
 def _point(point: Point, held: bool) -> tuple[str, ...]:
