@@ -227,11 +227,14 @@ def _advice(largest: Survival, mean: StepShare, sets: Flags) -> str:
     memorized, suspects = sets.mean(1).tolist()
     left, count, clip = largest.kept.value, int(sets[1].sum()), f"{CLIPS[-1]:.0%}"
     whose = f"memorized samples, {memorized:.1%} of all, own {mean.memorized.value:.0%} of it"
+    if not 0 <= mean.memorized.value <= 1:
+        whose += ", as samples that pull against each other cancel"
     if left >= LONGER and suspects >= SOME:
         return (
             f"Single samples cancel part of what the others share: clipped to what all but {clip} a side "
             f"stay within, the step is {left:.2f} times as long ({whose}). Correct or drop the {count:,} "
-            "suspects before you train on; with them, a winsorized step serves new data better than the mean."
+            f"suspect{'s' * (count != 1)} before you train on; with them, a winsorized step serves new data "
+            "better than the mean."
         )
     if left < SHORTER:
         return (

@@ -126,17 +126,20 @@ def _advice(units: int, accuracy: float, sub_networks: Sequence[SubNetwork]) -> 
     good = [one for one in sub_networks if one.accuracy >= accuracy - AS_GOOD]
     if not good or good[0].units > (1 - WORTH_CUTTING) * units:
         one = sub_networks[0]
+        if one.units == units:
+            return (
+                f"It takes all {units:,} hidden units to hold {one.share:.0%} of the coherent gradient: "
+                "nothing to cut."
+            )
         return (
             f"{one.units:,} of {units:,} hidden units hold {one.share:.0%} of the coherent gradient; without "
             f"the others {one.accuracy:.1%} of the training labels are given, not {accuracy:.1%}. The width "
-            "is "
-            "in use: nothing to cut."
+            "is in use: nothing to cut."
         )
     one = good[0]
     told = (
         f"{one.units:,} of {units:,} hidden units hold {one.share:.0%} of the coherent gradient, and alone "
-        "give "
-        f"{one.accuracy:.1%} of the training labels (all of them {accuracy:.1%}, as many at random "
+        f"give {one.accuracy:.1%} of the training labels (all of them {accuracy:.1%}, as many at random "
         f"{one.random:.1%})."
     )
     if one.random >= accuracy - AS_GOOD:

@@ -274,6 +274,19 @@ def test_other_settings_do_not_take_those_snapshots(followed: tuple[Path, Result
     assert len(list((folder / "out" / "snapshots").iterdir())) == 2 * len(EPOCHS)
 
 
+def test_checkpoints_with_a_folder_each_are_found_and_their_steps_told(tmp_path: Path) -> None:
+    training(tmp_path)
+    for epoch in EPOCHS:
+        folder = tmp_path / "run" / f"checkpoint-{epoch}"
+        folder.mkdir(parents=True)
+        save_file(torch.load(tmp_path / f"epoch-{epoch}.pt")["model"], folder / "model.safetensors")
+    result = run(tmp_path, tmp_path / "run", "--lr", "0.003")
+    assert result.exit_code == 0, result.output
+    found = cohaudit.read_audit(tmp_path / "out" / "audit.json").theory.stability
+    assert not isinstance(found, Skipped)
+    assert [term.steps for term in found.terms] == [17, 380]
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [

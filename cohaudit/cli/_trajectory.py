@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
 """Of files that a folder is searched for."""
+IN_FOLDERS = ("model.safetensors", "pytorch_model.bin")
+"""Checkpoints that have a folder each."""
 FEWEST = 2
 
 
@@ -54,11 +56,12 @@ def trajectory(
 
     Settings come from the same places as those of `cohaudit scan`.
     """
+    from cohaudit.course import short_names
     from cohaudit.further import OVER_TIME, asked_for
 
     (*earlier, last), left_out = _found(checkpoints)
     if not quiet:
-        order = ", ".join(printable(path.name) for path in (*earlier, last))
+        order = ", ".join(map(printable, short_names([str(path) for path in (*earlier, last)])))
         click.echo(f"in this order: {order}", err=True)
         if left_out:
             names = ", ".join(printable(path.name) for path in left_out)
@@ -84,6 +87,8 @@ def _found(named: tuple[Path, ...]) -> tuple[list[Path], list[Path]]:
     if len(named) > 1 or not named[0].is_dir():
         return in_training_order(_several(list(named), named[0])), []
     files = sorted(p for p in named[0].iterdir() if p.suffix in SUFFIXES and p.is_file())
+    if not files:  # a folder for each checkpoint, as Hugging Face's trainer writes them
+        files = sorted(p for name in IN_FOLDERS for p in named[0].glob(f"*/{name}"))
     groups: dict[tuple[str, ...], list[Path]] = {}
     for path in files:
         groups.setdefault(tuple(words_of(path)), []).append(path)
