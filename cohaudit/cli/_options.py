@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -36,6 +37,22 @@ def config_options(command: Command) -> Command:
     for key in reversed(list(KEYS.values())):
         command = click.option(_declaration(key), key.name, help=_help(key), **_kind(key))(command)
     return command
+
+
+def checkpoint_options(command: Command) -> Command:
+    """Add to a command the checkpoints of a training, every key of the configuration, and --config."""
+    quiet = "No progress and no summary; errors are still printed."
+    command = click.option("--quiet", "-q", is_flag=True, help=quiet)(command)
+    command = click.option(
+        "--config",
+        "config_file",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Configuration file to use instead of searching for one.",
+    )(command)
+    return click.argument(
+        "checkpoints", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="CHECKPOINT..."
+    )(config_options(command))
 
 
 def given_options(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cohaudit.cli._options import SectionedCommand, config_options, given_options
+from cohaudit.cli._options import SectionedCommand, checkpoint_options, given_options
 from cohaudit.cli._order import in_training_order
 from cohaudit.cli._output import write_out
 from cohaudit.config_file import is_file, load_config, require_subject
@@ -25,18 +25,7 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=SectionedCommand)
-@click.argument(
-    "checkpoints", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="CHECKPOINT..."
-)
-@config_options
-@click.option(
-    "--config",
-    "config_file",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Configuration file to use instead of searching for one.",
-)
-@click.option("--quiet", "-q", is_flag=True, help="No progress and no summary; errors are still printed.")
+@checkpoint_options
 @click.option("--json", "as_json", is_flag=True, help="Print audit.json instead of the summary.")
 @click.pass_context
 def scan(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cohaudit.cli._options import SectionedCommand, config_options, given_options
+from cohaudit.cli._options import SectionedCommand, checkpoint_options, given_options
 from cohaudit.cli._order import by_first_rising_number, in_training_order, words_of
 from cohaudit.cli._output import write_out
 from cohaudit.cli._scan import run_scan
@@ -26,18 +26,7 @@ FEWEST = 2
 
 
 @click.command(cls=SectionedCommand)
-@click.argument(
-    "checkpoints", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="CHECKPOINT..."
-)
-@config_options
-@click.option(
-    "--config",
-    "config_file",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Configuration file to use instead of searching for one.",
-)
-@click.option("--quiet", "-q", is_flag=True, help="No progress and no summary; errors are still printed.")
+@checkpoint_options
 @click.pass_context
 def trajectory(
     ctx: click.Context,
