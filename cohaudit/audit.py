@@ -99,7 +99,7 @@ def scan_checkpoint(
         config.model,
         memory_of(loaded),
         decay_of(loaded),
-        pace_of(loaded.optimizer),
+        pace_of(loaded.optimizer, loaded.metadata),
         config.base / config.out / SNAPSHOTS,
     )
     return _audit(model, dataset, holdout, before, config, device, about, stages, entries)

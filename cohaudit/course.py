@@ -86,7 +86,9 @@ class Follower:
                     found = self.shelf.load(checkpoint.sha256, self._shape)
                     if found is None:
                         measured = measure(self.model, self.source, self.options, self.device, advance)
-                        found = self.of(measured, checkpoint.sha256, pace_of(checkpoint.optimizer))
+                        found = self.of(
+                            measured, checkpoint.sha256, pace_of(checkpoint.optimizer, checkpoint.metadata)
+                        )
                     else:
                         advance(len(self.source.labels))
                 heard.append(Answer(checkpoint.path, checkpoint.sha256, found.probability, unchanged()))

@@ -25,6 +25,10 @@ from torch import Tensor
 
 LARGEST_RATE = 1e6
 """No training steps further."""
+STEP_NAMES = ("step", "global_step", "steps")
+"""Keys of a safetensors header that tell the step."""
+LONGEST_STEP = 15
+"""Digits of a step; more are none."""
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 """Last names of tensors in a state dict that no optimizer steps."""
 
@@ -172,17 +176,28 @@ class Pace:
     rate: float = math.nan
 
 
-def pace_of(optimizer: Mapping[str, Any] | None) -> Pace:
-    """Return what an optimizer's state tells of its steps; None tells nothing."""
+def pace_of(optimizer: Mapping[str, Any] | None, metadata: Mapping[str, str] | None = None) -> Pace:
+    """Return what a checkpoint tells of the steps taken.
+
+    Args:
+        optimizer: Its optimizer's state; None tells nothing.
+        metadata: What its header says; counts where the optimizer does not tell.
+    """
     if not optimizer:
-        return Pace()
+        return Pace(_step_in(metadata or {}))
     groups, states = groups_of(optimizer), _states(optimizer)
     entries = [entry for entry in states.values() if isinstance(entry, Mapping)]
     steps = [step for entry in entries if (step := number_of(entry.get("step"))) >= 0]
     rates = [rate for group in groups if 0 <= (rate := number_of(group.get("lr"))) <= LARGEST_RATE]
     if not steps and not states and any("betas" in group for group in groups):
         steps = [0.0]  # Adam before its first step
-    return Pace(int(max(steps, default=-1)), max(rates, default=math.nan))
+    return Pace(int(max(steps, default=_step_in(metadata or {}))), max(rates, default=math.nan))
+
+
+def _step_in(metadata: Mapping[str, str]) -> int:
+    """Return the step that a header tells; −1 for none."""
+    told = [metadata[name] for name in STEP_NAMES if metadata.get(name, "").isdecimal()]
+    return int(told[0]) if told and len(told[0]) <= LONGEST_STEP else -1
 
 
 def number_of(value: Any) -> float:

@@ -287,6 +287,21 @@ def test_checkpoints_with_a_folder_each_are_found_and_their_steps_told(tmp_path:
     assert [term.steps for term in found.terms] == [17, 380]
 
 
+def test_where_names_tell_no_order_the_steps_in_the_files_do(tmp_path: Path) -> None:
+    training(tmp_path)
+    (tmp_path / "run").mkdir()
+    for epoch, name in zip(EPOCHS, ("zulu", "mike", "alpha"), strict=True):
+        state = torch.load(tmp_path / f"epoch-{epoch}.pt")["model"]
+        save_file(state, tmp_path / "run" / f"{name}.safetensors", {"step": str(epoch)})
+    result = run(tmp_path, tmp_path / "run", "--lr", "0.003")
+    assert result.exit_code == 0, result.output
+    names = [point.checkpoint for point in of(tmp_path).points]
+    assert names == ["zulu.safetensors", "mike.safetensors", "alpha.safetensors"]
+    found = cohaudit.read_audit(tmp_path / "out" / "audit.json").theory.stability
+    assert not isinstance(found, Skipped)
+    assert [term.steps for term in found.terms] == [17, 380]
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [

@@ -82,7 +82,28 @@ def _found(named: tuple[Path, ...]) -> tuple[list[Path], list[Path]]:
     for path in files:
         groups.setdefault(tuple(words_of(path)), []).append(path)
     largest = max(groups.values(), key=len, default=[])
+    told = _by_told_step(files) if len(largest) < FEWEST <= len(files) else []
+    if told:
+        return told, []
     return by_first_rising_number(_several(largest, named[0])), [p for p in files if p not in largest]
+
+
+def _by_told_step(files: list[Path]) -> list[Path]:
+    """Return checkpoints in the order of the steps that they tell themselves; none where one does not.
+
+    Raises:
+        CheckpointError: If one cannot be read.
+    """
+    from cohaudit.checkpoint import load_checkpoint
+    from cohaudit.optimizer_memory import pace_of
+
+    steps: dict[Path, int] = {}
+    for path in files:
+        loaded = load_checkpoint(path)
+        steps[path] = pace_of(loaded.optimizer, loaded.metadata).steps
+    if min(steps.values()) < 0 or len({*steps.values()}) < len(files):
+        return []
+    return sorted(files, key=steps.__getitem__)
 
 
 def _several(paths: list[Path], named: Path) -> list[Path]:
