@@ -104,6 +104,7 @@ def test_trajectories_are_read_as_their_papers_say() -> None:
     assert found["forgetting"].tolist() == [1, 0, detectors.NEVER]
 
 
+@pytest.mark.slow
 def test_a_case_is_trained_and_judged_once_and_cohaudit_again_on_request(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -174,6 +174,7 @@ def test_memory_is_drawn(tmp_path: Path) -> None:
     assert "without its result" in (tmp_path / "memory.svg").read_text()
 
 
+@pytest.mark.slow
 def test_scaling_draws_every_axis(tmp_path: Path) -> None:
     rows = [
         {"family": family, "axis": axis, "size": size, "plain": size, "cohaudit": 2.0 * size}

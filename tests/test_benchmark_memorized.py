@@ -37,6 +37,7 @@ def test_agreement_is_a_correlation() -> None:
     assert memorized.agreement(np.ones(4), truth) == {"pearson": 0.0, "spearman": 0.0}
 
 
+@pytest.mark.slow
 def test_few_networks_already_tell_who_is_memorized(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memorized, "CACHE", tmp_path / "detection")
     case = runs.Case("digits", "20 %", "MLP, SGD", 0)
@@ -53,6 +54,7 @@ def test_few_networks_already_tell_who_is_memorized(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.filterwarnings("ignore:.*:DeprecationWarning")
+@pytest.mark.slow
 def test_every_way_of_cleaning_is_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
     case = runs.Case("digits", "20 %", "MLP, SGD", 0)
     data = noisy.noisy("digits", "20 %", 0, NOWHERE)

@@ -135,6 +135,7 @@ def test_a_model_that_autocast_breaks_is_told() -> None:
         run(net, inputs, bf16=True)
 
 
+@pytest.mark.slow
 def test_the_digits_are_judged_alike(digits: Path, tmp_path: Path) -> None:
     result = scan(digits / "model.safetensors", "--bf16", "--device", "cpu", "--out", tmp_path / "bf16")
     assert result.exit_code == 0, result.output
