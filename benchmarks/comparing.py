@@ -36,7 +36,7 @@ from cohaudit.risk import risk_level
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "fixtures"))
-from make_fixtures import network  # noqa: E402
+from make_fixtures import network  # noqa: E402 (lies beside the fixtures)
 
 FOLDER = Path(__file__).parent
 RESULTS, RISK = FOLDER / "results" / "comparing.json", FOLDER / "results" / "risk.json"

@@ -170,7 +170,7 @@ def plain(model: nn.Module, given: Table, temperature: float) -> Array:
     return ((total - squares) / ((len(x) - 1) * squares.clamp_min(1e-300))).numpy()
 
 
-class Fitted(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class Fitted(ClassifierMixin, BaseEstimator):
     """A trained network as scikit-learn takes it."""
 
     def __init__(self, model: nn.Module, classes: int) -> None:

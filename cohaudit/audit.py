@@ -204,20 +204,20 @@ def _audit(
         with eval_mode(model):
             check_fit(model, holdout, config, device)
         new = new_samples(holdout, dataset, config)
-    unseen = new.source if isinstance(new, NewSamples) else None
-    shelf = Shelf(about.snapshots, [data.fingerprint for data in (dataset, holdout) if data], config)
-    follower = Follower(model, source, unseen, options, device, len(dataset), shelf)
-    asked, taken = Asked(), list[Named]()
+    asked, taken, follower = Asked(), list[Named](), None
     if earlier:
         count = len(earlier) * len(chosen)
         with stages("ask the earlier checkpoints", count) as advance, eval_mode(model):
             if wanted & OVER_TIME:
+                unseen = new.source if isinstance(new, NewSamples) else None
+                shelf = Shelf(about.snapshots, [d.fingerprint for d in (dataset, holdout) if d], config)
+                follower = Follower(model, source, unseen, options, device, len(dataset), shelf)
                 asked, taken = follower.earlier(earlier, advance)
             else:
                 asked = ask(model, earlier, source, config.batch_size, device, advance)
     with stages("measure the gradients", len(chosen)) as advance, eval_mode(model):
         measured = measure(model, source, options, device, advance)
-        if taken:
+        if follower is not None and taken:
             taken.append((about.checkpoint, follower.of(measured, about.sha256, about.pace)))
     held_out = _held_out(model, holdout, new, measured, source, options, device, stages)
     scope = Scope(_representation(measured), len(dataset))

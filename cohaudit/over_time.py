@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from cohaudit.verdict import Skipped
 
 
+KINDS = ("easy", "typical", "hard", "memorized")
+"""Of samples: memorized ones, and the others by thirds of how far they are memorized."""
+
+
 @dataclass(frozen=True)
 class Point:
     """One checkpoint of a training."""

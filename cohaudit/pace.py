@@ -10,13 +10,12 @@ from itertools import pairwise
 from pathlib import Path
 
 from cohaudit.errors import ConfigError
+from cohaudit.optimizer_memory import LARGEST_RATE
 from cohaudit.verdict import Skipped
 
 _NUMBER = re.compile(r"[0-9]+")
 _STEP = re.compile(r"(?i)(?:step|checkpoint)[^0-9/]{0,3}([0-9]+)")
 _EPOCH = re.compile(r"(?i)epoch[^0-9/]{0,3}([0-9]+)")
-LARGEST_RATE = 1e6
-"""No training steps further."""
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from cohaudit.theory import Point, Series, Trajectory
+from cohaudit.over_time import KINDS, Point, Series, Trajectory
 from cohaudit.verdict import Skipped
 
 Array = NDArray[np.float64]
@@ -30,8 +30,6 @@ Integers = NDArray[np.int64]
 
 MEMORIZED = 0.5
 """A label that is more likely given because the network saw it than because of the others is memorized."""
-KINDS = ("easy", "typical", "hard", "memorized")
-"""Of samples: memorized ones, and the others by thirds of how far they are memorized."""
 WORTH = 0.005
 """Difference of ratings below which one checkpoint is as good as another."""
 

@@ -388,7 +388,7 @@ def _inputs(names: list[str]) -> theory.Inputs:
             score=2000 * coherence,
             most=coherence + 0.0015,
             samples=samples,
-            verdict=verdict,  # type: ignore[arg-type]
+            verdict=verdict,
         )
         for name, coherence, samples, verdict in zip(
             names, (0.0005, 0.25, 0.001), (640.0, 500.0, 12.5), ("noise", "signal", "rare"), strict=True

@@ -115,7 +115,7 @@ def training(folder: Path) -> tuple[Tensor, Tensor, Tensor]:
     (folder / "net.py").write_text(NET)
     space: dict[str, object] = {}
     exec(NET, space)
-    model: nn.Module = space["build"]()  # type: ignore[operator]
+    model: nn.Module = space["build"]()
     optimizer = torch.optim.Adam(model.parameters(), 3e-3)
     for epoch in range(1, EPOCHS[-1] + 1):
         optimizer.zero_grad()
@@ -178,7 +178,7 @@ def test_figures_are_those_of_plain_autograd(followed: tuple[Path, Result, Tenso
     exec(NET, space)
     found = of(folder)
     for k, epoch in enumerate(EPOCHS):
-        model: nn.Module = space["build"]()  # type: ignore[operator]
+        model: nn.Module = space["build"]()
         model.load_state_dict(torch.load(folder / "checkpoints" / f"epoch-{epoch}.pt")["model"])
         model.double()
         gradients = torch.stack([gradient(model, a, b) for a, b in zip(x, y, strict=True)])
@@ -199,7 +199,7 @@ def test_a_snapshot_is_what_plain_autograd_gives_where_sketches_keep_all(tmp_pat
     x, labels = x.double(), y.numpy()
     space: dict[str, object] = {}
     exec(NET, space)
-    model: nn.Module = space["build"]()  # type: ignore[operator]
+    model: nn.Module = space["build"]()
     model.double().eval()
     source = Source(lambda chosen: x[chosen], labels, [str(i) for i in range(len(y))], ["a", "b", "c"])
     options = options_of(Config(sketch_size=5_000))
@@ -328,7 +328,7 @@ def test_in_memory_the_earlier_state_dicts_are_followed(tmp_path: Path) -> None:
     states = [torch.load(tmp_path / f"epoch-{epoch}.pt")["model"] for epoch in EPOCHS]
     space: dict[str, object] = {}
     exec(NET, space)
-    model: nn.Module = space["build"]()  # type: ignore[operator]
+    model: nn.Module = space["build"]()
     model.load_state_dict(states[-1])
     audit = cohaudit.scan(model, (x, y), earlier=states[:-1], audits=("trajectory",))
     assert isinstance(audit.theory.trajectory, Trajectory)
@@ -344,7 +344,7 @@ def test_a_single_checkpoint_has_no_trajectory(tmp_path: Path) -> None:
     x, y, _ = training(tmp_path)
     space: dict[str, object] = {}
     exec(NET, space)
-    model: nn.Module = space["build"]()  # type: ignore[operator]
+    model: nn.Module = space["build"]()
     save_file(torch.load(tmp_path / "epoch-400.pt")["model"], tmp_path / "last.safetensors")
     model.load_state_dict(torch.load(tmp_path / "epoch-400.pt")["model"])
     found = cohaudit.scan(model, (x, y), audits=("trajectory", "stability")).theory

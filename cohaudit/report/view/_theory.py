@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from cohaudit.over_time import KINDS
 from cohaudit.report._words import Text, count, interval, number, percent, prose, seconds, text
 from cohaudit.report.theory_figures import (
     decay_figure,
@@ -59,9 +60,6 @@ class Section:
     cost: str
     """What it added to the time of the scan."""
 
-
-KINDS = ("easy", "typical", "hard", "memorized")
-"""As in `Trajectory.sizes`."""
 
 TITLES: Mapping[str, str] = {
     "depth": "Depth: does it amplify what samples share?",
