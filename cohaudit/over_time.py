@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from cohaudit.verdict import Skipped
 
-
 KINDS = ("easy", "typical", "hard", "memorized")
 """Of samples: memorized ones, and the others by thirds of how far they are memorized."""
 

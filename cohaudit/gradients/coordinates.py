@@ -13,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from cohaudit.gradients.engine import Engine, UnplannedCallError
+from cohaudit.gradients.batches import Batches
 from cohaudit.gradients.measurement import Options
 from cohaudit.gradients.per_sample import CACHE_BYTES, PerSample
 from cohaudit.gradients.plan import Plan
-from cohaudit.gradients.precision import backward_in_eval_mode, full_precision, rounded_products
-from cohaudit.gradients.prepare import Source, failures_told, prepare, to_model
+from cohaudit.gradients.precision import backward_in_eval_mode, full_precision
+from cohaudit.gradients.prepare import Source, prepare
 from cohaudit.gradients.residuals import Residuals
 
 Indices = NDArray[np.int64]
@@ -90,9 +90,8 @@ class _Pass:
         options: Options,
         device: torch.device,
     ) -> None:
-        self.model, self.plan, self.source = model, plan, source
-        self.options, self.device = options, device
-        self.engine = Engine(model, plan, bf16=options.bf16)
+        self.parameters = plan.parameters
+        self.batches = Batches(model, plan, source, options, device)
         self.places = {name: torch.from_numpy(own).to(device) for name, own in chosen.items()}
         count, wide = len(source.labels), torch.float64 in {p.dtype for p in plan.parameters.values()}
         kind = np.float64 if wide else np.float32
@@ -100,34 +99,18 @@ class _Pass:
         self.scale = np.zeros(count)
 
     def batch(self, samples: slice) -> None:
-        """Fill in one batch; where the model's path depends on the data, turn to the loop first."""
-        indices = list(range(samples.start, samples.stop))
-        size, bf16 = self.options.batch_size, self.options.bf16
-        told = failures_told(self.model, self.source, indices, size, self.device, bf16)
-        with told, rounded_products(bf16):
-            inputs = to_model(self.source.load(indices), self.model, self.device)
-            while True:
-                try:
-                    self._measure(inputs, samples)
-                except UnplannedCallError as unplanned:
-                    self.plan = self.plan.with_loop(unplanned.parameters)
-                    self.engine = Engine(self.model, self.plan, bf16=bf16)
-                else:
-                    return
-
-    def _measure(self, inputs: object, samples: slice) -> None:
-        labels = torch.from_numpy(self.source.labels[samples])
+        """Fill in one batch."""
 
         def consume(name: str, form: PerSample, outcome: Residuals) -> None:
             if name in self.places:
                 self._pick(name, form, samples)
 
-        found = self.engine.run(inputs, labels, self.options.temperature, consume)
+        found = self.batches.run(list(range(samples.start, samples.stop)), consume)
         self.scale[samples] = found.residuals.scale.numpy()
 
     def _pick(self, name: str, form: PerSample, samples: slice) -> None:
         """Form the gradients of a few samples at a time, and keep what is chosen of them."""
-        parameter, count = self.plan.parameters[name], samples.stop - samples.start
+        parameter, count = self.parameters[name], samples.stop - samples.start
         step = max(1, CACHE_BYTES // max(1, parameter.numel() * parameter.element_size()))
         for start in range(0, count, step):
             stop = min(start + step, count)

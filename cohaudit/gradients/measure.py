@@ -18,14 +18,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cohaudit.errors import EngineError
+from cohaudit.gradients.batches import Batches
 from cohaudit.gradients.certificate import certify, rounding_told
-from cohaudit.gradients.engine import Engine, LabelFree, UnplannedCallError
+from cohaudit.gradients.engine import LabelFree
 from cohaudit.gradients.features import Shortener, Views
 from cohaudit.gradients.measurement import BLOCK, MeasuredLayer, Measurement, Options
 from cohaudit.gradients.per_sample import PerSample
 from cohaudit.gradients.plan import Plan
-from cohaudit.gradients.precision import backward_in_eval_mode, full_precision, rounded_products
-from cohaudit.gradients.prepare import Probe, Source, failures_told, prepare, to_model
+from cohaudit.gradients.precision import backward_in_eval_mode, full_precision
+from cohaudit.gradients.prepare import Probe, Source, prepare
 from cohaudit.gradients.reading import TINY, Reader, Share, shares
 from cohaudit.gradients.residuals import Residuals
 from cohaudit.gradients.sketch import make_projections
@@ -75,8 +76,8 @@ class _Pass:
         self, model: nn.Module, plan: Plan, source: Source, options: Options, device: torch.device
     ) -> None:
         shorten = Shortener(options.feature_size, options.seed)
-        self.engine = Engine(model, plan, shorten, options.bf16)
-        self.plan, self.source, self.options, self.device = plan, source, options, device
+        self.model, self.batches = model, Batches(model, plan, source, options, device, shorten)
+        self.source, self.options, self.device = source, options, device
         self.projections = make_projections(plan.parameters, options.sketch_size, options.seed)
         self.like = next(iter(plan.parameters.values())).detach()
         self.reader = Reader(self.like)
@@ -98,6 +99,11 @@ class _Pass:
         self.sums = ClassSums(
             plan.parameters, self.projections, layer_index, classes, options.class_memory * 2**20
         )
+
+    @property
+    def plan(self) -> Plan:
+        """How the model is measured by now."""
+        return self.batches.plan
 
     def _columns(self) -> dict[str, slice]:
         """Return where each parameter's sketch stands."""
@@ -130,25 +136,7 @@ class _Pass:
             ModelError: If the model itself fails on one of the samples.
             EngineError: If a loss or gradient is not finite, or memory does not suffice.
         """
-        chosen, size, bf16 = indices.tolist(), self.options.batch_size, self.options.bf16
-        told = failures_told(self.engine.model, self.source, chosen, size, self.device, bf16)
-        with told, rounded_products(bf16):
-            self._measure_as_planned(indices)
-
-    def _measure_as_planned(self, indices: NDArray[np.int64]) -> None:
-        """Measure one batch; where the model's path depends on the data, turn to the loop first."""
-        while True:
-            try:
-                self._measure(indices)
-            except UnplannedCallError as unplanned:
-                self.plan = self.plan.with_loop(unplanned.parameters)
-                self.engine = Engine(self.engine.model, self.plan, self.shorten, self.options.bf16)
-            else:
-                return
-
-    def _measure(self, indices: NDArray[np.int64]) -> None:
         labels = torch.from_numpy(self.source.labels[indices])
-        inputs = to_model(self.source.load(indices.tolist()), self.engine.model, self.device)
         # Apple's GPUs have no float64
         double = torch.float32 if self.device.type == "mps" else torch.float64
         norms = torch.zeros(len(indices), len(self.layers), dtype=double, device=self.device)
@@ -163,7 +151,7 @@ class _Pass:
             norms[:, layer] += squares
             self.sketches[indices, self.columns[name]] = short.float().cpu().numpy()
 
-        found = self.engine.run(inputs, labels, self.options.temperature, consume, self._label_free(indices))
+        found = self.batches.run(indices.tolist(), consume, self._label_free(indices))
         outcome = found.residuals
         squares = norms.cpu().double()
         self._refuse_overflow(indices, outcome, squares.sum(1))
@@ -211,7 +199,7 @@ class _Pass:
         """
         order = np.random.default_rng(self.options.seed).permutation(len(self.scale))
         chosen = np.sort(order[: self.options.certificate_samples])
-        model, layers = self.engine.model, [layer.name for layer in self.layers]
+        model, layers = self.model, [layer.name for layer in self.layers]
         return certify(
             model,
             self.plan,
@@ -228,7 +216,7 @@ class _Pass:
         """Return the finished measurement."""
         gram, error = self.sums.gram()
         return Measurement(
-            layers=self._layers(self.engine.model),
+            layers=self._layers(self.model),
             squared_norms=self.squared_norms,
             class_squares=self.sums.class_squares,
             total_squares=self.sums.total_squares(),

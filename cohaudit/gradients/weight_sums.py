@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cohaudit.gradients.batches import Batches
 from cohaudit.gradients.dense import Dense
-from cohaudit.gradients.engine import Engine, UnplannedCallError
 from cohaudit.gradients.measurement import Options
 from cohaudit.gradients.per_sample import Lookup, Outer, PerSample
-from cohaudit.gradients.precision import backward_in_eval_mode, full_precision, rounded_products
-from cohaudit.gradients.prepare import Source, failures_told, prepare, to_model
+from cohaudit.gradients.precision import backward_in_eval_mode, full_precision
+from cohaudit.gradients.prepare import Source, prepare
 from cohaudit.gradients.reading import Reader, Share, shares
 from cohaudit.gradients.residuals import Residuals
 
@@ -71,9 +71,7 @@ def weight_sums(
         order = np.argsort(source.labels, kind="stable")
         for start in range(0, len(order), options.batch_size):
             indices = order[start : start + options.batch_size].tolist()
-            size, bf16 = options.batch_size, options.bf16
-            with failures_told(model, source, indices, size, device, bf16), rounded_products(bf16):
-                run.batch(indices)
+            run.batch(indices)
             advance(len(indices))
     return run.result()
 
@@ -82,27 +80,16 @@ class _Pass:
     """The sums of all parameters, and how a batch is added to them."""
 
     def __init__(self, model: nn.Module, source: Source, options: Options, device: torch.device) -> None:
-        self._source, self._options, self._device = source, options, device
-        self._plan = prepare(model, source, device)
-        self._engine = Engine(model, self._plan, bf16=options.bf16)
-        self._like = next(iter(self._plan.parameters.values())).detach()
+        plan = prepare(model, source, device)
+        self._source, self._layer_of = source, plan.layer_of
+        self._batches = Batches(model, plan, source, options, device)
+        self._like = next(iter(plan.parameters.values())).detach()
         self._reader = Reader(self._like)
-        self._sums = {name: _Running(parameter) for name, parameter in self._plan.parameters.items()}
+        self._sums = {name: _Running(parameter) for name, parameter in plan.parameters.items()}
 
     def batch(self, indices: list[int]) -> None:
-        """Add a batch, its labels sorted; where the model's path depends on the data, turn to the loop."""
-        while True:
-            try:
-                self._batch(indices)
-            except UnplannedCallError as unplanned:
-                self._plan = self._plan.with_loop(unplanned.parameters)
-                self._engine = Engine(self._engine.model, self._plan, bf16=self._options.bf16)
-            else:
-                return
-
-    def _batch(self, indices: list[int]) -> None:
+        """Add a batch, its labels sorted."""
         labels = torch.from_numpy(self._source.labels[indices])
-        inputs = to_model(self._source.load(indices), self._engine.model, self._device)
         parts: list[Share] = []
 
         def consume(name: str, form: PerSample, outcome: Residuals) -> None:
@@ -111,7 +98,7 @@ class _Pass:
             for part in parts:
                 self._sums[name].add(form, part, self._reader)
 
-        self._engine.run(inputs, labels, self._options.temperature, consume)
+        self._batches.run(indices, consume)
 
     def result(self) -> WeightSums:
         """Return the sums, finished."""
@@ -120,7 +107,7 @@ class _Pass:
             running.close()
         return WeightSums(
             samples=count,
-            layer_of=dict(self._plan.layer_of),
+            layer_of=dict(self._layer_of),
             mean={name: one.total.cpu() / count for name, one in self._sums.items()},
             mean_square={name: one.squares.cpu() / count for name, one in self._sums.items()},
             class_squares={name: one.class_squares.cpu() for name, one in self._sums.items()},
