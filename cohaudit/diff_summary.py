@@ -13,7 +13,7 @@ from cohaudit.diff import Change, Difference, Side
 from cohaudit.diff_suspects import Suspect
 from cohaudit.diff_width import UsedLayer, WidthChange
 from cohaudit.results import Estimate
-from cohaudit.summary import share
+from cohaudit.summary import cell, share, with_rest
 from cohaudit.terminal import printable
 
 MOST_ROWS = 8
@@ -98,9 +98,9 @@ def _suspects(difference: Difference) -> list[RenderableType]:
 def _listed(title: str, other: str, suspects: Sequence[Suspect]) -> Table:
     table = _table(title, "suspicion", other, texts=("given", "suggested"), widest=22)
     for one in suspects[:MOST_ROWS]:
-        names = (_cell(name) for name in (one.id, one.label, one.suggested))
+        names = (cell(name) for name in (one.id, one.label, one.suggested))
         table.add_row(*names, f"{one.suspicion:.2f}", one.elsewhere)
-    return _with_rest(table, len(suspects) - MOST_ROWS)
+    return with_rest(table, len(suspects) - MOST_ROWS)
 
 
 def _layers(difference: Difference) -> list[RenderableType]:
@@ -111,8 +111,8 @@ def _layers(difference: Difference) -> list[RenderableType]:
     if changed:
         table = _table("Layer", "α_u base", "head", "")
         for one in changed[:MOST_ROWS]:
-            table.add_row(_cell(one.name), *_both(one.coherence, 1, 4), _said(one.coherence))
-        parts.append(_with_rest(table, len(changed) - MOST_ROWS))
+            table.add_row(cell(one.name), *_both(one.coherence, 1, 4), _said(one.coherence))
+        parts.append(with_rest(table, len(changed) - MOST_ROWS))
     return [*parts, *_alone([(one.name, one.only_in) for one in alone])]
 
 
@@ -131,8 +131,8 @@ def _classes(difference: Difference) -> list[RenderableType]:
         for one in changed[:MOST_ROWS]:
             suspects = f"{_count(one.base_suspects)} → {_count(one.head_suspects)}"
             gap, coherence = _arrow(one.gap, 100, 0), _arrow(one.coherence, 1, 4)
-            table.add_row(_cell(one.name), suspects, gap, coherence)
-        parts.append(_with_rest(table, len(changed) - MOST_ROWS))
+            table.add_row(cell(one.name), suspects, gap, coherence)
+        parts.append(with_rest(table, len(changed) - MOST_ROWS))
     return [*parts, *_alone([(one.name, one.only_in) for one in difference.classes if one.only_in])]
 
 
@@ -149,8 +149,8 @@ def _width(width: WidthChange) -> list[RenderableType]:
     for one in width.layers[:MOST_ROWS]:
         sides = (one.base, one.head)
         used = ("–" if side is None else f"{side.participation:.2f}" for side in sides)
-        layers.add_row(_cell(one.name), " → ".join(map(_kept, sides)), " → ".join(used))
-    return ["", table, "", _with_rest(layers, len(width.layers) - MOST_ROWS)]
+        layers.add_row(cell(one.name), " → ".join(map(_kept, sides)), " → ".join(used))
+    return ["", table, "", with_rest(layers, len(width.layers) - MOST_ROWS)]
 
 
 def _table(name: str, *numbers: str, texts: Sequence[str] = (), widest: int = 28) -> Table:
@@ -161,12 +161,6 @@ def _table(name: str, *numbers: str, texts: Sequence[str] = (), widest: int = 28
         table.add_column(column, no_wrap=True, overflow="ellipsis", max_width=14)
     for column in numbers:
         table.add_column(column, justify="right", no_wrap=True, overflow="ellipsis", min_width=len(column))
-    return table
-
-
-def _with_rest(table: Table, rest: int) -> Table:
-    if rest > 0:
-        table.add_row(Text(f"and {rest:,} more", "dim"))
     return table
 
 
@@ -183,10 +177,6 @@ def _alone(named: Sequence[tuple[str, str]]) -> list[Text]:
 
 def _line(name: str, words: str) -> Text:
     return Text.assemble((f"{name}: ", "bold"), words)
-
-
-def _cell(text: str) -> Text:
-    return Text(printable(text, 60))
 
 
 def _level(side: Side) -> str:

@@ -167,8 +167,8 @@ def _layers(layers: Sequence[Layer]) -> Table:
     shown = sorted(range(len(layers)), key=lambda i: layers[i].energy, reverse=True)[:MOST_LAYERS]
     table = _table("Layer", "m-coherence", "α_u")
     for i in sorted(shown):
-        table.add_row(_cell(layers[i].name), *_coherence(layers[i].coherence))
-    return _with_rest(table, len(layers) - len(shown))
+        table.add_row(cell(layers[i].name), *_coherence(layers[i].coherence))
+    return with_rest(table, len(layers) - len(shown))
 
 
 def _classes(audit: Audit) -> list[Table]:
@@ -179,7 +179,7 @@ def _classes(audit: Audit) -> list[Table]:
     for one in by_gap(audit.classes):
         gap = "–" if isinstance(one.predicted_gap, Skipped) else f"{100 * one.predicted_gap.value:.0f}"
         numbers = (f"{one.samples:,}", f"{one.suspects:,}", gap, _coherence(one.coherence)[1])
-        table.add_row(_cell(one.name), *numbers)
+        table.add_row(cell(one.name), *numbers)
     return [table]
 
 
@@ -194,9 +194,9 @@ def _suspects(audit: Audit) -> list[RenderableType]:
     top = ranked(audit, False).head(MOST_SUSPECTS)
     table = _table("Sample", "given", "suggested", "suspicion")
     for row in top.to_dict("records"):
-        names = (_cell(str(row[column])) for column in ("id", "label", "suggested"))
+        names = (cell(str(row[column])) for column in ("id", "label", "suggested"))
         table.add_row(*names, f"{row['suspicion']:.2f}")
-    return [head, _with_rest(table, len(suspects) - len(top))]
+    return [head, with_rest(table, len(suspects) - len(top))]
 
 
 def _suppressed(audit: Audit) -> list[RenderableType]:
@@ -208,8 +208,8 @@ def _suppressed(audit: Audit) -> list[RenderableType]:
         table.add_column(name, overflow="fold")
     for entry in audit.suppressed[:MOST_SUSPECTS]:
         texts = (entry.id, entry.label, entry.reviewer, entry.reason, entry.expires or "for good")
-        table.add_row(*map(_cell, texts))
-    return [_with_rest(table, len(audit.suppressed) - MOST_SUSPECTS)]
+        table.add_row(*map(cell, texts))
+    return [with_rest(table, len(audit.suppressed) - MOST_SUSPECTS)]
 
 
 def _theory(audit: Audit) -> list[Text]:
@@ -247,7 +247,7 @@ def gate_table(gates: Sequence[GateResult]) -> Table:
     for name in ("Gate", "", "measured"):
         table.add_column(name, overflow="fold")
     for gate in gates:
-        table.add_row(_cell(gate.expression), OUTCOMES[gate.outcome], Text(_sentence(gate.reason)))
+        table.add_row(cell(gate.expression), OUTCOMES[gate.outcome], Text(_sentence(gate.reason)))
     return table
 
 
@@ -267,7 +267,8 @@ def _table(name: str, *numbers: str) -> Table:
     return table
 
 
-def _with_rest(table: Table, rest: int) -> Table:
+def with_rest(table: Table, rest: int) -> Table:
+    """Return the table, with a row that says how many more there are, if any."""
     if rest > 0:
         table.add_row(Text(f"and {rest:,} more", "dim"))
     return table
@@ -283,7 +284,8 @@ def _line(name: str, parts: Iterable[str]) -> Text:
     return Text.assemble((f"{name}: ", "bold"), ", ".join(printable(part) for part in parts))
 
 
-def _cell(text: str) -> Text:
+def cell(text: str) -> Text:
+    """Return a name as it stands in a table."""
     return Text(printable(text, 60))
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from markupsafe import Markup
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -26,6 +29,16 @@ _NAMED = 12
 """Up to this many layers are named on the axis; more are numbered."""
 
 
+def _name_layers(axes: Axes, names: Names, layers: Sequence[str]) -> None:
+    """Name the layers at places 1, 2, … of the horizontal axis; number them where they are many."""
+    if len(layers) <= _NAMED:
+        shown = [names.stand_in(text(name, 15)) for name in layers]
+        axes.set_xticks(range(1, len(layers) + 1), shown, rotation=30, ha="right", rotation_mode="anchor")
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(12, integer=True))
+        axes.set_xlabel("layer, from the input to the output")
+
+
 def depth_trend_figure(found: DepthTrend) -> Markup:
     """Draw each layer's coherent-to-incoherent ratio with its interval, and that of orthogonal samples."""
     count = len(found.layers)
@@ -46,12 +59,7 @@ def depth_trend_figure(found: DepthTrend) -> Markup:
         axes.yaxis.set_minor_formatter("")
         axes.grid(axis="y")
         axes.set_xlim(0.4, count + 0.6)
-        if count <= _NAMED:
-            shown = [names.stand_in(text(one.name, 15)) for one in found.layers]
-            axes.set_xticks(places, shown, rotation=30, ha="right", rotation_mode="anchor")
-        else:
-            axes.xaxis.set_major_locator(MaxNLocator(12, integer=True))
-            axes.set_xlabel("layer, from the input to the output")
+        _name_layers(axes, names, [one.name for one in found.layers])
 
     title = "Coherent to incoherent gradient by layer"
     return draw_svg("trend", (_WIDTH, 300), title, f"{count} layers; the numbers are in the table.", draw)
@@ -109,12 +117,7 @@ def robust_step_figure(found: RobustStep) -> Markup:
         right.set_xlim(0.4, count + 0.6)
         right.set_title("Kept of the mean gradient, by layer")
         right.legend(frameon=False)
-        if count <= _NAMED:
-            shown = [names.stand_in(text(one.name, 15)) for one in found.layers]
-            right.set_xticks(places, shown, rotation=30, ha="right", rotation_mode="anchor")
-        else:
-            right.xaxis.set_major_locator(MaxNLocator(12, integer=True))
-            right.set_xlabel("layer, from the input to the output")
+        _name_layers(right, names, [one.name for one in found.layers])
 
     title = "Robust averages of the gradient"
     return draw_svg("robust", (_WIDTH, 300), title, "The numbers are in the tables.", draw)
