@@ -18,8 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from noisy import flipped
-from sklearn.datasets import load_digits
+from noisy import flat_digits
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -40,11 +39,8 @@ Row = dict[str, Any]
 
 def run(noise: float, decay: float) -> list[Row]:
     """Train once; return a row for each epoch of `TOLD`."""
-    found = load_digits()
-    order = torch.randperm(len(found.target), generator=torch.Generator().manual_seed(0))
-    x, truth = torch.tensor(found.data / 16, dtype=torch.float32)[order], torch.tensor(found.target)[order]
     generator = torch.Generator().manual_seed(1)
-    labels = flipped(truth[:TRAIN], 10, noise, generator)
+    x, truth, labels = flat_digits(TRAIN, noise, generator)
     wrong = labels != truth[:TRAIN]
     torch.manual_seed(0)
     model = nn.Sequential(

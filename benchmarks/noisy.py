@@ -175,6 +175,20 @@ def flipped(labels: Tensor, classes: int, share: float, generator: torch.Generat
     return torch.where(wrong, (labels + step) % classes, labels)
 
 
+def flat_digits(train: int, noise: float, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Return all digits as flat rows in a fixed order, their true labels, and those of the first to train on.
+
+    Args:
+        train: Samples to train on.
+        noise: Share of their labels that is flipped.
+        generator: Of the flips.
+    """
+    found = load_digits()
+    order = torch.randperm(len(found.target), generator=torch.Generator().manual_seed(0))
+    x, truth = torch.tensor(found.data / 16, dtype=torch.float32)[order], torch.tensor(found.target)[order]
+    return x, truth, flipped(truth[:train], 10, noise, generator)
+
+
 def _confused(clean: Clean, share: float, generator: torch.Generator) -> Tensor:
     """Return the labels, a share of those in a group replaced by the next class of the group."""
     follows = torch.arange(clean.classes)
