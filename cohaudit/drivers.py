@@ -27,6 +27,7 @@ WORTH_TELLING = 0.02
 """Shares and gaps below this are nothing to act on."""
 SMALL_LOSS = 0.05
 """Mean training loss, in nats, below which labels are fitted to the last one."""
+UNKNOWN = Skipped("effect on the gap", "it depends on the training: measure it by training again")
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def _samples(facts: Facts) -> Iterator[Driver]:
         return
     wrong = int((own & facts.suspect).sum())
     right = int(own.sum()) - wrong
-    look = f"{wrong:,} of them look mislabeled: correct or drop those (cohaudit export)." if wrong else ""
+    look = f"{wrong:,} of them look mislabeled: correct or drop those (cohaudit correct)." if wrong else ""
     rest = f"The other {right:,}" if wrong else "None of them looks mislabeled: they"
     common = f"{rest} are rare or hard: more samples like them would make them common." if right else ""
     yield Driver(
@@ -85,6 +86,7 @@ def _samples(facts: Facts) -> Iterator[Driver]:
         f"{int(own.sum()):,} of {len(own):,} labels ({share:.1%}) are more likely given because the model "
         "saw them than because the rest of the data would give them.",
         f"{look} {common}".strip(),
+        _at_most(float(facts.memorization[own].sum()) / len(own), facts),
     )
 
 
@@ -100,13 +102,12 @@ def _layers(facts: Facts) -> Iterator[Driver]:
             f"What stands before layer {facts.layers[first]} has learned single samples: "
             "regularize there (weight decay, dropout), make it narrower, or stop earlier."
         )
-        yield Driver(
-            "layer", facts.layers[first], float(views[first]), f"{where} {_disputed(facts, first)}", remedy
-        )
+        reason = f"{where} {_disputed(facts, first)}"
+        yield Driver("layer", facts.layers[first], float(views[first]), reason, remedy, UNKNOWN)
     elif all_bent[-1]:
         reason = f"The output gives {facts.bent[-1]:.0%} {_disputed(facts, -1)} No layer's input does."
         remedy = "Regularize the last layers (weight decay, dropout, label smoothing) or stop earlier."
-        yield Driver("layer", "output", float(facts.bent[-1]), reason, remedy)
+        yield Driver("layer", "output", float(facts.bent[-1]), reason, remedy, UNKNOWN)
 
 
 def _disputed(facts: Facts, place: int) -> str:
@@ -129,6 +130,7 @@ def _classes(facts: Facts) -> Iterator[Driver]:
             f"{max(0.0, min(1.0, expected)):.0%} are to be expected on new data.",
             f"Collect more than its {int(own.sum()):,} sample{'' if own.sum() == 1 else 's'}"
             + (f", and look at its {suspects:,} suspects first." if suspects else "."),
+            _at_most(gap * float(own.mean()), facts),
         )
 
 
@@ -139,7 +141,12 @@ def _training(facts: Facts) -> Iterator[Driver]:
             "training",
             facts.mean_loss,
             f"The mean training loss is {facts.mean_loss:.2g}: nearly every label was fitted.",
-            "Scan earlier checkpoints of the training, each on its own: the better one is that of which more "
-            "accuracy is to be expected on new data. Weight decay and augmentation keep labels from being "
-            "fitted singly.",
+            "Keep checkpoints of the training, and let cohaudit trajectory say which of them to take. Weight "
+            "decay and augmentation keep labels from being fitted singly.",
+            UNKNOWN,
         )
+
+
+def _at_most(part: float, facts: Facts) -> float:
+    """Return a part of the gap, which is no more than the whole: other networks' habits are in it as well."""
+    return min(part, facts.gap)

@@ -68,6 +68,8 @@ class Driver:
     """One sentence in plain words, with the number in it."""
     remedy: str
     """What would lower it."""
+    lowers: float | Skipped
+    """How much of the gap it is, as a share of all samples: what its end would lower the gap by, at most."""
 
 
 @dataclass(frozen=True)
