@@ -71,7 +71,7 @@ def _is_signal(sample: npt.NDArray[Any]) -> bool:
 
 
 def _signal_preview(sample: npt.NDArray[Any]) -> Preview:
-    """Draw a signal over time: in each column from the smallest to the largest value of its part, any channel."""
+    """Draw a signal over time: each column from the smallest to the largest value of its part."""
     width, height = _DRAWING
     values = np.nan_to_num(np.atleast_2d(sample).astype(np.float64))
     scaled = values / max(float(np.abs(values).max()), 1e-300)
