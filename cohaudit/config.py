@@ -184,7 +184,7 @@ class Config:
 
     evidence: int = _output(5, "Supporters and opponents kept per suspect.", Interval(0))
     gallery: int = _output(
-        60,
+        500,
         "Suspects shown with their pictures and evidence in the report, most suspicious first.",
         Interval(0),
     )

@@ -76,8 +76,12 @@ def _samples(facts: Facts) -> Iterator[Driver]:
         return
     wrong = int((own & facts.suspect).sum())
     right = int(own.sum()) - wrong
-    each = "the one memorized sample that looks" if wrong == 1 else f"the {wrong:,} memorized samples that look"
-    look = f"Look at {each} mislabeled, and correct or drop what is wrong (cohaudit correct)." if wrong else ""
+    each = (
+        "the one memorized sample that looks" if wrong == 1 else f"the {wrong:,} memorized samples that look"
+    )
+    look = (
+        f"Look at {each} mislabeled, and correct or drop what is wrong (cohaudit correct)." if wrong else ""
+    )
     rest = f"The other {right:,}" if wrong else f"The {right:,} memorized samples"
     common = f"{rest} are rare or hard: more samples like them would make them common." if right else ""
     yield Driver(
@@ -130,7 +134,7 @@ def _classes(facts: Facts) -> Iterator[Driver]:
             f"Of class {facts.names[c]} the model finds {facts.class_accuracy[c]:.1%} in training, and about "
             f"{max(0.0, min(1.0, expected)):.0%} are to be expected on new data.",
             f"Collect more samples of class {facts.names[c]}, which has {int(own.sum()):,}"
-            + (f", and look at its {suspects:,} suspects first." if suspects else "."),
+            + (f", and look at its {suspects:,} suspect{'s' * (suspects > 1)} first." if suspects else "."),
             _at_most(gap * float(own.mean()), facts),
         )
 

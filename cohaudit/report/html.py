@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from functools import cache
+import base64
+import hashlib
+from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from cohaudit.diff import Difference
 from cohaudit.report.diff_page import build_diff_page
@@ -41,12 +45,30 @@ def render_difference(difference: Difference) -> str:
     return _environment().get_template("diff.html.j2").render(page=build_diff_page(difference))
 
 
+@dataclass(frozen=True)
+class InlineScript:
+    """A script that stands in the page."""
+
+    text: Markup
+    hash: str
+    """By which the page's Content-Security-Policy allows it, and nothing else."""
+
+
 @cache
 def _environment() -> Environment:
-    return Environment(
+    environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals["inline_script"] = partial(_inline_script, environment)
+    return environment
+
+
+def _inline_script(environment: Environment, name: str) -> InlineScript:
+    assert environment.loader is not None
+    text, _, _ = environment.loader.get_source(environment, name)
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
+    return InlineScript(Markup(text), f"sha256-{digest}")
