@@ -6,7 +6,7 @@ import base64
 import dataclasses
 import hashlib
 import io
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -24,7 +24,7 @@ HOSTILE = (
 )
 """Names that try to run, to leave an attribute, to reorder text, to stretch the page, to be typeset."""
 
-PreviewKind = Literal["image", "row", "text", "none"]
+PreviewKind = Literal["image", "wave", "row", "text", "none"]
 
 KINDS = np.array(["typical", "ambiguous", "rare", "duplicate"])
 
@@ -115,7 +115,9 @@ def _samples(
             "suggested": [names[i] for i in suggested],
             "suspicion": suspicion,
             "suspect": suspicion >= 0.5,
-            "kind": np.where(suspicion >= 0.5, "mislabeled", KINDS[rng.integers(0, 4, n)]),
+            "kind": np.where(
+                suspicion >= 0.5, "mislabeled", KINDS[rng.integers(0, 4, n)] if auditable else ""
+            ),
             "certainty": rng.uniform(0.5, 1.0, n),
             "duplicate_of": [ids[i - 1] if i % 7 == 3 else "" for i in range(n)],
             "memorization": suspicion,
@@ -131,6 +133,10 @@ def _samples(
     )
 
 
+def _kinds(rng: np.random.Generator, suspicion: Any) -> Any:
+    return np.where(suspicion >= 0.5, "mislabeled", KINDS[rng.integers(0, 4, len(suspicion))])
+
+
 def _suppressed(table: pd.DataFrame, names: list[str], count: int) -> tuple[Suppression, ...]:
     """Return entries for the last samples of the table, which are then no suspects."""
     return tuple(
@@ -144,12 +150,13 @@ def _suppressed(table: pd.DataFrame, names: list[str], count: int) -> tuple[Supp
 
 def _evidence(rng: np.random.Generator, table: pd.DataFrame, per_side: int) -> tuple[results.Evidence, ...]:
     suspects = table[table["suspect"]].sort_values("suspicion", ascending=False)
+    others = table[~table["suspect"] & (table["kind"] != "typical")].groupby("kind").head(3)
     per_side = min(per_side, (len(table) - 1) // 2)
     found = []
-    for sample_id in suspects["id"]:
-        others = table[table["id"] != sample_id].sample(2 * per_side, random_state=rng)
+    for sample_id in (*suspects["id"], *others["id"]):
+        near = table[table["id"] != sample_id].sample(2 * per_side, random_state=rng)
         cosines = np.sort(rng.uniform(0.2, 0.95, 2 * per_side))[::-1]
-        pairs = list(zip(others["id"], others["label"], cosines.tolist(), strict=True))
+        pairs = list(zip(near["id"], near["label"], cosines.tolist(), strict=True))
         supporters = tuple(
             results.Neighbor(i, name, c, k == 0) for k, (i, name, c) in enumerate(pairs[:per_side])
         )
@@ -165,6 +172,7 @@ def _previews(
     columns = _names(14, "mean_column_{}", hostile)
     make = {
         "image": lambda: results.Preview("image", image=png(rng, side)),
+        "wave": lambda: results.Preview("wave", image=png(rng, 48)),
         "row": lambda: results.Preview("row", row={c: f"{rng.normal():.4g}" for c in columns}),
         "text": lambda: results.Preview(
             "text", text=HOSTILE[0] if hostile else "the service was slow but the soup was good"
