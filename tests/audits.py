@@ -6,6 +6,7 @@ import base64
 import dataclasses
 import hashlib
 import io
+import itertools
 from typing import Literal
 
 import numpy as np
@@ -163,12 +164,11 @@ def _previews(
 ) -> dict[str, results.Preview]:
     named = [e.id for e in found] + [n.id for e in found for n in (*e.supporters, *e.opponents)]
     columns = _names(14, "mean_column_{}", hostile)
+    texts = itertools.cycle(HOSTILE if hostile else ["the service was slow but the soup was good"])
     make = {
         "image": lambda: results.Preview("image", image=png(rng, side)),
         "row": lambda: results.Preview("row", row={c: f"{rng.normal():.4g}" for c in columns}),
-        "text": lambda: results.Preview(
-            "text", text=HOSTILE[0] if hostile else "the service was slow but the soup was good"
-        ),
+        "text": lambda: results.Preview("text", text=next(texts)),
         "none": lambda: results.Preview("none"),
     }[kind]
     return {sample_id: make() for sample_id in dict.fromkeys(named)}
