@@ -92,7 +92,8 @@
     card.append(get("blank-card").content.cloneNode(true));
     const part = selector => card.querySelector(selector);
     const put = (selector, text) => part(selector).replaceChildren(name(text));
-    part(".rank").textContent = samples.indexOf(sample) + 1;
+    const rank = place.get(sample) + 1;
+    part(".rank").textContent = rank;
     put(".name", sample.id);
     put(".given", classes[sample.given]);
     if (sample.suggested !== sample.given) put(".suggested", classes[sample.suggested]);
@@ -111,11 +112,13 @@
     else part("header img").replaceWith(picture(sample.picture, "the sample"));
     if (sample.said) part("blockquote").textContent = sample.said; else part("blockquote").remove();
     const sides = part(".sides");
-    if (sample.rows) sides.before(make("div", { className: "own" }, rowTable(sample.rows.slice(0, 1))));
+    if (sample.rows) sides.before(make("div", { className: "own" }, rowTable(`Row of sample ${rank}`, sample.rows.slice(0, 1))));
     sides.append(...side("Opponents", "their gradients pull against it", "against", sample.against));
     sides.append(...side("Supporters", "their gradients pull with it", "with", sample.with));
-    if (sample.rows?.length > 1)
-      card.append(make("details", {}, make("summary", {}, "Compare the rows"), rowTable(sample.rows)));
+    if (sample.rows?.length > 1) {
+      const compared = rowTable(`Rows of sample ${rank} and its neighbors`, sample.rows);
+      card.append(make("details", {}, make("summary", {}, "Compare the rows"), compared));
+    }
     if (sample.note) card.append(make("p", { className: "soft" }, sample.note));
     return card;
   }
@@ -142,7 +145,7 @@
     return line;
   }
 
-  function rowTable(lines) {
+  function rowTable(label, lines) {
     const heads = data.columns.map(column => make("th", { scope: "col", className: "number" }, name(column)));
     const body = lines.map(([role, label, cosine, cells]) => {
       const head = make("th", { scope: "row" }, make("span", { className: "label" }, name(label)));
@@ -152,7 +155,7 @@
       return line;
     });
     const head = make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "label"), ...heads));
-    const around = make("div", { className: "scroll", role: "region", tabIndex: 0, ariaLabel: "Rows" });
+    const around = make("div", { className: "scroll", role: "region", tabIndex: 0, ariaLabel: label });
     around.append(make("table", { className: "rows" }, head, make("tbody", {}, ...body)));
     return around;
   }

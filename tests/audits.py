@@ -6,6 +6,7 @@ import base64
 import dataclasses
 import hashlib
 import io
+import itertools
 from typing import Any, Literal
 
 import numpy as np
@@ -170,13 +171,12 @@ def _previews(
 ) -> dict[str, results.Preview]:
     named = [e.id for e in found] + [n.id for e in found for n in (*e.supporters, *e.opponents)]
     columns = _names(14, "mean_column_{}", hostile)
+    texts = itertools.cycle(HOSTILE if hostile else ["the service was slow but the soup was good"])
     make = {
         "image": lambda: results.Preview("image", image=png(rng, side)),
         "wave": lambda: results.Preview("wave", image=png(rng, 48)),
         "row": lambda: results.Preview("row", row={c: f"{rng.normal():.4g}" for c in columns}),
-        "text": lambda: results.Preview(
-            "text", text=HOSTILE[0] if hostile else "the service was slow but the soup was good"
-        ),
+        "text": lambda: results.Preview("text", text=next(texts)),
         "none": lambda: results.Preview("none"),
     }[kind]
     return {sample_id: make() for sample_id in dict.fromkeys(named)}

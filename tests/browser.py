@@ -1,8 +1,8 @@
 """A real browser for tests: fixtures that open a page and hold that it stays quiet and asks for nothing.
 
-`open_report(width=360, scheme="dark", hostile=True)` renders `make_audit(hostile=True)` and returns the page in
-Playwright, `open_page(html)` does so with any other page. What a page says on its console, throws, asks a person or
-loads besides itself fails the test in the end; a test that expects such a thing reads and clears `trouble`.
+`open_report(width=360, scheme="dark", hostile=True)` renders `make_audit(hostile=True)` and returns the page
+in Playwright; `open_page(html)` does so with any other page. What a page says on its console, throws, asks a
+person or loads besides itself fails the test in the end; a test that expects it reads and clears `trouble`.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def open_page(chromium: Browser, tmp_path: Path, trouble: list[str]) -> Iterator
 
 @pytest.fixture
 def open_report(open_page: OpenPage) -> OpenPage:
-    """Return a function that opens the report of `make_audit(**variant)`, at a width and in a color scheme."""
+    """Return a function that opens the report of `make_audit(**variant)` as `open_page` does."""
 
     def open_variant(*, width: int = 1280, scheme: Scheme = "light", **variant: Any) -> Page:
         return open_page(report(**variant), width=width, scheme=scheme)

@@ -1,4 +1,4 @@
-"""The report in a real browser: nothing foreign runs, no request leaves, nothing makes the page scroll sideways."""
+"""The report in a real browser: nothing foreign runs or loads, nothing makes the page scroll sideways."""
 
 from __future__ import annotations
 
