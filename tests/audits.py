@@ -320,7 +320,7 @@ def _settings() -> dict[str, object]:
         "bootstrap": 200,
         "suspicion_threshold": 0.5,
         "risk_levels": (0.05, 0.1, 0.2),
-        "gallery": 60,
+        "gallery": 500,
         "class_names": (),
         "limit": 0,
         "fail_on": ("risk>=high",),

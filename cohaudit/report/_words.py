@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from cohaudit.results import Estimate
 
-_REORDERING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+REORDERING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Characters whose only use is to change the order in which others are shown."""
 
 _LONGEST = 240
@@ -47,7 +47,7 @@ def text(raw: str, limit: int = 48) -> Text:
 def _visible(character: str) -> str:
     if character < " ":
         return chr(0x2400 + ord(character))
-    hidden = character in _REORDERING or unicodedata.category(character) in {"Cc", "Cs"}
+    hidden = character in REORDERING or unicodedata.category(character) in {"Cc", "Cs"}
     return "\ufffd" if hidden else character
 
 

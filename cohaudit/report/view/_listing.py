@@ -14,7 +14,7 @@ from typing import Any
 from markupsafe import Markup
 
 from cohaudit.kinds import KINDS, REVIEWED, TYPICAL
-from cohaudit.report._words import Text, probability, prose, text
+from cohaudit.report._words import REORDERING, Text, probability, prose, text
 from cohaudit.report.view._cards import NUMBERS, Card, NeighborView, Pictures, RowTable, build_cards
 from cohaudit.results import Audit, Evidence
 from cohaudit.settings_used import setting
@@ -27,8 +27,8 @@ _PICTURES = 1_400_000
 """Characters of all pictures of the page: at 3 MB it still has room for the rest."""
 _ROWS = 400_000
 """Characters of all rows of neighbors in the data."""
-_ESCAPED = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
-"""What could end a script element, or a line in it."""
+_ESCAPED = {ord(c): f"\\u{ord(c):04x}" for c in {*"<>&\u2028\u2029", *REORDERING}}
+"""What could end a script element or a line in it, or show a reader of the source another order."""
 
 
 @dataclass(frozen=True)
