@@ -71,7 +71,7 @@ def build_gallery(audit: Audit) -> Gallery:
         twins=_twins(audit),
         histogram=suspicion_histogram(suspicion, threshold) if judged(audit) else None,
         listing=listing,
-        more=_more(total, listing.suspects),
+        more=_more(total, listing),
         suppressed=tuple(_suppressed(audit)),
     )
 
@@ -130,10 +130,16 @@ def _twins(audit: Audit) -> str:
     return f"{count(len(twin))} {verb} nearly the same as another one{but}: see duplicate_of in samples.csv."
 
 
-def _more(total: int, shown: int) -> str:
-    if total <= shown:
-        return ""
-    return f"{count(total - shown)} more suspects are in samples.csv, where the column suspect is True."
+def _more(total: int, listing: Listing) -> str:
+    parts = []
+    if total > listing.suspects:
+        left = count(total - listing.suspects)
+        parts.append(f"{left} more suspects are in samples.csv, where the column suspect is True.")
+    if listing.unseen:
+        parts.append(
+            f"{count(listing.unseen)} samples stand here without their picture, to keep the page small."
+        )
+    return " ".join(parts)
 
 
 def _suppressed(audit: Audit) -> Iterator[SuppressedRow]:

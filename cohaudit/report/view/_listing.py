@@ -43,6 +43,8 @@ class Listing:
     """Those that occur."""
     suspects: int
     """How many suspects are in the page."""
+    unseen: int
+    """How many have a picture that the page has no room for."""
     numbers: tuple[tuple[str, str], ...]
     """What the numbers of a card are, to be filled in by the script."""
 
@@ -67,6 +69,7 @@ def build_listing(audit: Audit) -> Listing:
         else Markup(""),
         kinds=tuple(kinds),
         suspects=len(detailed) + len(brief),
+        unseen=sum(not card.picture and card.kind in {"image", "wave"} for card in cards),
         numbers=tuple((name, "") for name in NUMBERS),
     )
 
