@@ -128,7 +128,7 @@ def draw_scores(found: dict[str, NDArray[Any]], wrong: NDArray[np.bool_], path: 
         for part, color, label in ((~wrong, RIGHT, "right label"), (wrong, WRONG, "wrong label")):
             share = np.full(part.sum(), 1 / part.sum())
             axes.hist(values[part], bins, weights=share, color=color, alpha=0.7, label=label)
-        axes.set_title(f"{titles[name]}: AUROC {roc_auc_score(wrong, values):.2f}", fontsize=9)
+        axes.set_title(f"{titles[name]}: AUROC {roc_auc_score(wrong, values):.4f}", fontsize=9)
         axes.tick_params(labelsize=7)
     panels[0, 0].legend(frameon=False, fontsize=8)
     figure.supylabel("share of the samples", fontsize=9)
