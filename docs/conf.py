@@ -18,7 +18,6 @@ author = "the cohaudit contributors"
 version = release = cohaudit.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "generated"]
-myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3  # links such as data.md#fingerprint, as GitHub makes them
 
 html_theme = "furo"

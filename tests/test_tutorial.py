@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from statistics import mean
 
 import numpy as np
 import pytest
@@ -50,6 +51,13 @@ def test_the_page_has_the_table_that_was_measured() -> None:
     done = results["corrections"]["all"]
     assert f"{done['changed'] - done['were_wrong']} of the changed labels had been right" in TEXT
     assert f"{done['wrong_left']} are left in `all.npz`" in TEXT
+
+
+def test_the_readme_tells_the_same() -> None:
+    results = json.loads(RESULTS.read_text(encoding="utf-8"))["test_accuracy"]
+    before, after, best = (f"{mean(results[name]):.1f}" for name in ("train", "all", "true"))
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert f"from {before} to {after} % on new pictures ({best} with all labels right)" in readme
 
 
 @pytest.mark.slow
