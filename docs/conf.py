@@ -46,7 +46,7 @@ OTHERS = "% pages that no list names"
 def _add_the_others(app: Sphinx, page: str, source: list[str]) -> None:
     """Put every page that the index does not name where it says so: a new page is never forgotten."""
     if page == app.config.root_doc:
-        named = set(re.findall(r"^\w+$", source[0], re.MULTILINE))
+        named = set(re.findall(r"^[\w-]+$", source[0], re.MULTILINE))
         source[0] = source[0].replace(OTHERS, "\n".join(sorted(app.env.found_docs - named - {page})))
 
 
