@@ -21,7 +21,9 @@ import cohaudit
 
 ROOT = Path(__file__).parents[1]
 ACTION: dict[str, Any] = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))
-GITLAB: dict[str, Any] = yaml.safe_load((ROOT / ".gitlab/cohaudit.yml").read_text(encoding="utf-8"))["cohaudit"]
+GITLAB: dict[str, Any] = yaml.safe_load((ROOT / ".gitlab/cohaudit.yml").read_text(encoding="utf-8"))[
+    "cohaudit"
+]
 
 EXPRESSION = re.compile(r"\$\{\{(.*?)\}\}", re.DOTALL)
 TOKEN = re.compile(r"\s*('(?:[^']|'')*'|always\(\)|&&|\|\||==|!=|[\w.-]+)\s*")
@@ -46,17 +48,18 @@ class Machine:
 
     Args:
         home: An empty folder for all of it.
-        workspace: The name of the folder that stands for the checkout.
+        workspace: The checkout; an empty folder unless given.
     """
 
     home: Path
-    workspace_name: str = "workspace"
+    workspace: Path = Path()
     environment: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.workspace = self.home / self.workspace_name
+        if self.workspace == Path():
+            self.workspace = self.home / "workspace"
         for folder in (self.workspace, self.home / "bin", self.home / "temp"):
-            folder.mkdir(parents=True)
+            folder.mkdir(parents=True, exist_ok=True)
         self.calls_file = self.home / "calls"
         self.command("cohaudit", f'exec {shlex.quote(sys.executable)} -P -m cohaudit "$@"')
         self._python()
@@ -89,7 +92,7 @@ class Machine:
 
     def note(self) -> str:
         """Return shell code that notes the arguments of the command it stands in."""
-        return f"printf '%s\\0' \"$#\" \"$@\" >>{shlex.quote(str(self.calls_file))}\n"
+        return f'printf \'%s\\0\' "$#" "$@" >>{shlex.quote(str(self.calls_file))}\n'
 
     def _python(self, scanning: str = "") -> None:
         """Let `python` note what pip is to install in place of installing it."""

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 from audits import gate, make_audit
-from pipelines import ACTION, ARTIFACT, GITLAB, ROOT, Machine, outputs
+from pipelines import ACTION, ARTIFACT, GITLAB, ROOT, Machine
 
 from cohaudit.report import audit_to_json
 
@@ -30,7 +27,9 @@ def scanned(tmp_path: Path) -> Path:
     """Return a folder as a scan leaves it."""
     folder = tmp_path / "scanned"
     folder.mkdir()
-    (folder / "audit.json").write_text(audit_to_json(make_audit(gates=(gate(failed=True),))), encoding="utf-8")
+    (folder / "audit.json").write_text(
+        audit_to_json(make_audit(gates=(gate(failed=True),))), encoding="utf-8"
+    )
     (folder / "report.html").write_text("<!doctype html>", encoding="utf-8")
     (folder / "summary.md").write_text("# Summary\n", encoding="utf-8")
     return folder
@@ -66,7 +65,9 @@ def scripts() -> dict[str, str]:
 def test_shellcheck_finds_nothing(name: str, tmp_path: Path) -> None:
     script = tmp_path / "script.sh"
     script.write_text(scripts()[name], encoding="utf-8")
-    done = subprocess.run(["shellcheck", "--shell=bash", "--severity=warning", script], capture_output=True, text=True)
+    done = subprocess.run(
+        ["shellcheck", "--shell=bash", "--severity=warning", script], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stdout
 
 
@@ -75,7 +76,10 @@ def test_no_expression_is_pasted_into_code() -> None:
 
 
 def test_other_actions_are_pinned_to_a_commit() -> None:
-    for file in ("action.yml", *(f".github/workflows/{p.name}" for p in (ROOT / ".github/workflows").iterdir())):
+    for file in (
+        "action.yml",
+        *(f".github/workflows/{p.name}" for p in (ROOT / ".github/workflows").iterdir()),
+    ):
         used = re.findall(r"uses: (\S+)(.*)", (ROOT / file).read_text(encoding="utf-8"))
         assert used
         for action, comment in used:
@@ -168,9 +172,13 @@ def test_after_a_failed_gate_all_is_written_and_then_the_job_fails(
 
 
 @pytest.mark.parametrize("code", [2, 70])
-def test_without_an_audit_an_older_one_is_not_taken_for_it(machine: Machine, scanned: Path, code: int) -> None:
+def test_without_an_audit_an_older_one_is_not_taken_for_it(
+    machine: Machine, scanned: Path, code: int
+) -> None:
     machine.pretend_scan(scanned, code)
-    run = machine.github(checkpoint="m.pt", baseline="base.json", install="false", comment="true", sarif="true")
+    run = machine.github(
+        checkpoint="m.pt", baseline="base.json", install="false", comment="true", sarif="true"
+    )
     assert run.code == code
     assert run.outputs == dict.fromkeys(ACTION["outputs"], "") | {"exit-code": str(code)}
     assert f"exit code {code}" in run.summary
@@ -269,5 +277,7 @@ def test_the_job_ends_as_the_scan_or_else_the_comparison(
         HOSTILE,
         "--second.pt",
     ]
-    assert [call[-3:] for call in compared_with] == [["--", HOSTILE, "cohaudit-report/audit.json"]] * (scan < 2)
+    assert [call[-3:] for call in compared_with] == [["--", HOSTILE, "cohaudit-report/audit.json"]] * (
+        scan < 2
+    )
     assert "pwned" not in files(machine)
