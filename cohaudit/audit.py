@@ -232,7 +232,7 @@ def _audit(
         hashes = {i: dataset.content_hash(int(chosen[i])) for i in hashed}
         found = match(entries, hashes, judged.samples["label"].tolist(), today)
         judged, suppressed = suppress(judged, found.samples)
-        evidence = gather_evidence(judged.neighbors, source, hashes)
+        evidence = gather_evidence(judged.neighbors, source, hashes, dataset, chosen)
         previews = previews_of(evidence, source, dataset, chosen)
     scanned = Scanned(
         *(model, source, measured, judged, config, options, device),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,7 +55,11 @@ def suppress(
 
 
 def gather_evidence(
-    neighbors: Mapping[int, tuple[Pairs, Pairs]], source: Source, hashes: Mapping[int, str]
+    neighbors: Mapping[int, tuple[Pairs, Pairs]],
+    source: Source,
+    hashes: Mapping[int, str],
+    dataset: LabeledDataset,
+    chosen: NDArray[np.int64],
 ) -> tuple[Evidence, ...]:
     """Return each suspect's supporters and opponents by name.
 
@@ -61,6 +67,8 @@ def gather_evidence(
         neighbors: Index of a suspect → its supporters and opponents.
         source: The samples.
         hashes: Index of a suspect → hash of its input.
+        dataset: The whole data.
+        chosen: Where each sample stands in it.
     """
 
     def named(pairs: Pairs) -> tuple[Neighbor, ...]:
@@ -70,9 +78,21 @@ def gather_evidence(
         )
 
     return tuple(
-        Evidence(source.ids[i], named(supporters), named(opponents), hashes[i])
+        Evidence(
+            *(source.ids[i], named(supporters), named(opponents), hashes[i]),
+            *_told(*dataset.place(int(chosen[i]))),
+        )
         for i, (supporters, opponents) in neighbors.items()
     )
+
+
+def _told(file: Path | None, line: int) -> tuple[str, int]:
+    """Write a place as whoever started the scan sees it: what lies elsewhere keeps its whole path."""
+    if file is None:
+        return "", line
+    path = Path(os.path.normpath(file.absolute()))
+    here = Path.cwd()
+    return (path.relative_to(here) if path.is_relative_to(here) else path).as_posix(), line
 
 
 def previews_of(

@@ -25,7 +25,7 @@ from cohaudit.verdict import RiskTerm as RiskTerm
 from cohaudit.verdict import Skipped as Skipped
 from cohaudit.verdict import told_points as told_points
 
-SCHEMA_VERSION = "3.0"
+SCHEMA_VERSION = "4.0"
 
 SAMPLE_COLUMNS: tuple[str, ...] = (
     "id",
@@ -149,6 +149,11 @@ class Evidence:
     """Samples with the most negative cosine, strongest first."""
     content: str
     """Hash of the suspect's input: what a suppression names it by."""
+    place: str
+    """Path of the file that the suspect lies in, or whose code makes it, as seen from where the scan was
+    started, with slashes; empty when in memory."""
+    line: int
+    """Line of that file that the suspect begins in, from 1; 0 where a file has no lines, or it is unknown."""
 
 
 @dataclass(frozen=True)
