@@ -35,6 +35,9 @@ def scanned(tmp_path: Path) -> Path:
     return folder
 
 
+SHELLCHECK = Path(sys.executable).with_name("shellcheck")
+
+
 def files(machine: Machine) -> set[str]:
     return {path.name for path in machine.workspace.rglob("*")}
 
@@ -66,7 +69,7 @@ def test_shellcheck_finds_nothing(name: str, tmp_path: Path) -> None:
     script = tmp_path / "script.sh"
     script.write_text(scripts()[name], encoding="utf-8")
     done = subprocess.run(
-        ["shellcheck", "--shell=bash", "--severity=warning", script], capture_output=True, text=True
+        [SHELLCHECK, "--shell=bash", "--severity=warning", script], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout
 
@@ -184,6 +187,15 @@ def test_without_an_audit_an_older_one_is_not_taken_for_it(
     assert f"exit code {code}" in run.summary
     assert "actions/upload-artifact" not in run.used
     assert len(machine.calls()) == 1
+
+
+def test_where_installing_fails_nothing_else_is_tried(machine: Machine) -> None:
+    machine.command("python", f"{machine.note()}exit 9")
+    run = machine.github(checkpoint="m.pt", baseline="base.json", comment="true", sarif="true")
+    assert run.code == 9
+    assert len(machine.calls()) == 1
+    assert run.used.keys() == {"actions/setup-python"}
+    assert set(run.outputs.values()) == {""}
 
 
 def test_a_model_without_a_verdict_has_no_risk(machine: Machine, scanned: Path) -> None:
