@@ -76,7 +76,8 @@ def sentence(raw: str, limit: int = LONGEST_SENTENCE) -> str:
     escaped = text(raw, limit).short.strip().translate(_TABLE)
     escaped = re.sub(r"^(\d*)([-+=](?!\d)|[.)](?=\s|$))", r"\1\\\2", escaped)  # no list in the list
     escaped = re.sub(r":(?=//)", r"\\:", escaped)
-    return re.sub(r"\bwww\.", r"www\\.", escaped, flags=re.IGNORECASE)
+    escaped = re.sub(r"\b(gh)-(?=\d)", r"\1&#8203;-", escaped, flags=re.IGNORECASE)  # an issue to GitHub
+    return re.sub(r"\b(www)\.", r"\1\\.", escaped, flags=re.IGNORECASE)
 
 
 def size(markdown: str) -> int:
