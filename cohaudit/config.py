@@ -188,6 +188,10 @@ class Config:
         "Suspects shown with their pictures and evidence in the report, most suspicious first.",
         Interval(0),
     )
+    formats: tuple[str, ...] = _output(
+        (),
+        "Further formats, separated by commas: markdown, junit, sarif, parquet; github prints annotations.",
+    )
     out: str = _output("cohaudit-report", "Folder for report.html, audit.json and samples.csv.", path=True)
 
     base: Path = field(default_factory=Path.cwd)

@@ -66,7 +66,7 @@ class MissingExtraError(CohauditError):
     """
 
     def __init__(self, where: str, package: str, extra: str) -> None:
-        super().__init__(where, f"reading it needs the package {package}", f"pip install 'cohaudit[{extra}]'")
+        super().__init__(where, f"needs the package {package}", f"pip install 'cohaudit[{extra}]'")
 
 
 def told(error: BaseException) -> str:

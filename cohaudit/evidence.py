@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -93,7 +95,10 @@ def gather_evidence(
 
     others = {i: sides(compared, i, count) for i in _other_kinds(judged.samples)}
     evidence = tuple(
-        Evidence(source.ids[i], named(supporters), named(opponents), dataset.content_hash(int(chosen[i])))
+        Evidence(
+            *(source.ids[i], named(supporters), named(opponents), dataset.content_hash(int(chosen[i]))),
+            *_told(*dataset.place(int(chosen[i]))),
+        )
         for i, (supporters, opponents) in (judged.neighbors | others).items()
     )
     position = {sample: int(chosen[i]) for i, sample in enumerate(source.ids)}
@@ -101,6 +106,15 @@ def gather_evidence(
     seen |= set(judged.samples["duplicate_of"].iloc[list(judged.neighbors | others)]) - {""}
     previews = {name: dataset.preview(position[name]) for name in sorted(seen, key=position.__getitem__)}
     return Shown(evidence, previews)
+
+
+def _told(file: Path | None, line: int) -> tuple[str, int]:
+    """Write a place as whoever started the scan sees it: what lies elsewhere keeps its whole path."""
+    if file is None:
+        return "", line
+    path = Path(os.path.normpath(file.absolute()))
+    here = Path.cwd()
+    return (path.relative_to(here) if path.is_relative_to(here) else path).as_posix(), line
 
 
 def _other_kinds(samples: pd.DataFrame) -> list[int]:

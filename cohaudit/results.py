@@ -149,6 +149,11 @@ class Evidence:
     """Samples with the most negative cosine, strongest first."""
     content: str
     """Hash of its input: what a suppression names it by."""
+    place: str
+    """Path of the file that the sample lies in, or whose code makes it, as seen from where the scan was
+    started, with slashes; empty when in memory."""
+    line: int
+    """Line of that file that the sample begins in, from 1; 0 where a file has no lines, or it is unknown."""
 
 
 @dataclass(frozen=True)

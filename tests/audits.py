@@ -52,7 +52,7 @@ def make_audit(
     class_names = _names(classes, "class {}", hostile)
     ids = _names(samples, "train/{:04d}.png", hostile)
     table = _samples(rng, ids, class_names, suspects if auditable else 0, auditable)
-    found = _evidence(rng, table, evidence)
+    found = _evidence(rng, table, evidence, kind)
     coherence = _coherence(rng, samples)
     nothing = results.Skipped("coherence", "the model is not auditable")
     return results.Audit(
@@ -149,7 +149,9 @@ def _suppressed(table: pd.DataFrame, names: list[str], count: int) -> tuple[Supp
     )
 
 
-def _evidence(rng: np.random.Generator, table: pd.DataFrame, per_side: int) -> tuple[results.Evidence, ...]:
+def _evidence(
+    rng: np.random.Generator, table: pd.DataFrame, per_side: int, kind: PreviewKind
+) -> tuple[results.Evidence, ...]:
     suspects = table[table["suspect"]].sort_values("suspicion", ascending=False)
     others = table[~table["suspect"] & (table["kind"] != "typical")].groupby("kind").head(3)
     per_side = min(per_side, (len(table) - 1) // 2)
@@ -162,7 +164,8 @@ def _evidence(rng: np.random.Generator, table: pd.DataFrame, per_side: int) -> t
             results.Neighbor(i, name, c, k == 0) for k, (i, name, c) in enumerate(pairs[:per_side])
         )
         opponents = tuple(results.Neighbor(i, name, -c, False) for i, name, c in pairs[per_side:])
-        found.append(results.Evidence(sample_id, supporters, opponents, content(sample_id)))
+        place, line = ("data/train.csv", len(found) + 2) if kind == "row" else (f"data/{sample_id}", 0)
+        found.append(results.Evidence(sample_id, supporters, opponents, content(sample_id), place, line))
     return tuple(found)
 
 

@@ -13,7 +13,7 @@ import click
 
 from cohaudit.cli._options import SectionedCommand, checkpoint_options, given_options
 from cohaudit.cli._order import in_training_order
-from cohaudit.cli._output import write_out
+from cohaudit.cli._output import annotate, write_out
 from cohaudit.config_file import is_file, load_config, require_subject
 from cohaudit.errors import GATE_FAILED, OK
 from cohaudit.terminal import printable
@@ -65,6 +65,7 @@ def scan(
         from cohaudit.summary import render_summary
 
         write_out(render_summary(audit, files, sys.stdout, notes))
+    annotate(audit, config.formats, as_json)
     if quiet or as_json:  # the summary would have said it
         for gate in audit.gates:
             if gate.failed or gate.warned:
@@ -87,14 +88,15 @@ def run_scan(checkpoint: Path, earlier: list[Path], config: Config, quiet: bool)
         The audit with its gates, and the files written.
     """
     from cohaudit.gates import parsed_gates
-    from cohaudit.report import check_folder, refuse_data, write_report
+    from cohaudit.report import check_folder, parsed_formats, refuse_data, write_report
 
     parsed_gates(config)
+    parsed_formats(config.formats)
     out = _seen_from_here(config.base / config.out)
     check_folder(out)
     for path, called in ((config.data, "the training data"), (config.holdout, "the holdout")):
         if path:
-            refuse_data(out, config.base / path, called)
+            refuse_data(out, config.base / path, called, config.formats)
     if is_file(checkpoint):  # otherwise that comes first, and whoever opens the checkpoint says it best
         require_subject(config)
 
@@ -104,7 +106,7 @@ def run_scan(checkpoint: Path, earlier: list[Path], config: Config, quiet: bool)
     sources = [config.base / path for path in (config.data, config.holdout) if path]
     with guarding(checkpoint, *earlier, *sources):
         audit = scan_checkpoint(config, checkpoint, _progress(quiet), earlier)
-    return audit, write_report(audit, out)
+    return audit, write_report(audit, out, config.formats)
 
 
 class _Collector(logging.Handler):

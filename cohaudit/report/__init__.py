@@ -2,6 +2,9 @@
 
 from cohaudit.report._encode import audit_to_json
 from cohaudit.report._read import read_audit
+from cohaudit.report.annotations import render_annotations
+from cohaudit.report.diff_markdown import render_difference_markdown
+from cohaudit.report.formats import GITHUB, parsed_formats, table_to_parquet
 from cohaudit.report.html import render_difference, render_html
 from cohaudit.report.output import (
     check_folder,
@@ -11,22 +14,29 @@ from cohaudit.report.output import (
     table_to_csv,
     working_folder,
     write_file,
+    write_formats,
     write_html,
     write_report,
 )
 
 __all__ = [
+    "GITHUB",
     "audit_to_json",
     "check_folder",
+    "parsed_formats",
     "read_audit",
     "refuse_data",
     "refuse_existing",
     "refuse_source",
+    "render_annotations",
     "render_difference",
+    "render_difference_markdown",
     "render_html",
     "table_to_csv",
+    "table_to_parquet",
     "working_folder",
     "write_file",
+    "write_formats",
     "write_html",
     "write_report",
 ]

@@ -6,13 +6,14 @@ import contextlib
 import csv
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from cohaudit.errors import ReportError
 from cohaudit.report._encode import audit_to_json
+from cohaudit.report.formats import FILES, parsed_formats, render_formats
 from cohaudit.report.html import render_html
 from cohaudit.results import Audit
 
@@ -21,25 +22,48 @@ _OUT = "--out"
 _ELSEWHERE = "name a folder that you may write to, on a disk with space left"
 
 
-def write_report(audit: Audit, out: str | Path) -> list[Path]:
+def write_report(audit: Audit, out: str | Path, formats: Sequence[str] = ()) -> list[Path]:
     """Write report.html, audit.json and samples.csv into a folder, replacing those of an earlier scan.
 
-    Other files in the folder stay. All three are rendered and written aside first: what goes wrong before the
+    Other files in the folder stay. All are rendered and written aside first: what goes wrong before the
     last step leaves the folder as it was. A folder that cannot be written to raises a `ReportError`.
 
     Args:
         audit: The result of a scan.
         out: The folder; made when there is none.
+        formats: Further ones, see docs/formats.md; `github`, which is printed, has no file.
 
     Returns:
-        The files, in the order above.
+        The files, in the order above, then those of the formats.
     """
     contents: dict[str, str | bytes] = {
         "report.html": render_html(audit),
         "audit.json": audit_to_json(audit),
         "samples.csv": table_to_csv(audit.samples),
+        **render_formats(audit, formats),
     }
     return _write(Path(out), contents)
+
+
+def write_formats(audit: Audit, out: Path, formats: Sequence[str], source: Path) -> list[Path]:
+    """Write the files of further formats alone, from an audit read back.
+
+    Args:
+        audit: As read, with the gates to tell of.
+        out: The folder; made when there is none.
+        formats: As `write_report` takes them.
+        source: The file that the audit was read from.
+
+    Returns:
+        The files.
+
+    Raises:
+        ReportError: One of them is the audit itself, or cannot be written.
+    """
+    contents = render_formats(audit, formats)
+    for name in contents:
+        refuse_source(out / name, source)
+    return _write(out, contents) if contents else []
 
 
 def table_to_csv(table: pd.DataFrame) -> str:
@@ -125,18 +149,19 @@ def refuse_source(path: Path, source: Path, option: str = _OUT) -> None:
         raise ReportError(f"{option} {path}", "is the audit itself", "name another file")
 
 
-def refuse_data(out: Path, data: Path, called: str) -> None:
+def refuse_data(out: Path, data: Path, called: str, formats: Sequence[str] = ()) -> None:
     """Refuse a folder in which a file of the report would replace data.
 
     Args:
         out: The folder.
         data: The file.
         called: What it is, for the message.
+        formats: Further ones that are to be written.
 
     Raises:
         ReportError: The data is a file of that name in this folder.
     """
-    for name in _FILES:
+    for name in (*_FILES, *(FILES[one] for one in parsed_formats(formats) if one in FILES)):
         if _same(out / name, data):
             raise ReportError(f"--out {out}", f"its {name} is {called}", "name another folder")
 
