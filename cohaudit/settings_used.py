@@ -53,6 +53,7 @@ MEANINGLESS_IN_MEMORY: Mapping[str, str] = {
     "data": "give the dataset, or its path, as the second argument",
     "device": "move the model: model.to(device)",
     "out": "write the report with cohaudit.write_report(audit, folder)",
+    "templates": "give them to cohaudit.write_report(audit, folder, templates)",
 }
 """Keys about files and devices that a model in memory has no use for, and what to do in their place."""
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from cohaudit.cli._options import templates_option
 from cohaudit.cli._output import write_out
 from cohaudit.errors import GATE_FAILED, OK
 from cohaudit.terminal import printable
@@ -24,6 +25,7 @@ from cohaudit.terminal import printable
     metavar="FILE",
     help="Write the difference as a page.",
 )
+@templates_option
 @click.option(
     "--fail-on-regression",
     is_flag=True,
@@ -32,7 +34,14 @@ from cohaudit.terminal import printable
 )
 @click.pass_context
 def diff(
-    ctx: click.Context, /, base: Path, head: Path, as_json: bool, html: Path | None, fail_on_regression: bool
+    ctx: click.Context,
+    /,
+    base: Path,
+    head: Path,
+    as_json: bool,
+    html: Path | None,
+    templates: Path | None,
+    fail_on_regression: bool,
 ) -> None:
     """Compare the audit of HEAD.JSON with that of BASE.JSON, from the two files alone.
 
@@ -44,11 +53,15 @@ def diff(
     from cohaudit.diff import compare
     from cohaudit.report import read_audit, refuse_source, render_difference, write_file
 
+    if templates is not None and html is None:
+        ctx.fail("--templates is for the page: name it with --html FILE")
     if html is not None:
         for source in (base, head):
             refuse_source(html, source, "--html")
     difference = compare(read_audit(base), read_audit(head))
-    written = None if html is None else write_file(html, render_difference(difference), "--html")
+    written = None
+    if html is not None:
+        written = write_file(html, render_difference(difference, templates), "--html")
     if as_json:
         content = {"headline": difference.headline, **asdict(difference)}
         text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"

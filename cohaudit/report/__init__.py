@@ -2,6 +2,7 @@
 
 from cohaudit.report._encode import audit_to_json
 from cohaudit.report._read import read_audit
+from cohaudit.report._templates import check_templates
 from cohaudit.report.html import render_difference, render_html
 from cohaudit.report.output import (
     check_folder,
@@ -18,6 +19,7 @@ from cohaudit.report.output import (
 __all__ = [
     "audit_to_json",
     "check_folder",
+    "check_templates",
     "read_audit",
     "refuse_data",
     "refuse_existing",
