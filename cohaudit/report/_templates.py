@@ -167,7 +167,7 @@ def _loads_itself(place: str, name: str) -> UserTemplateError:
     remedy = "end the circle"
     if name in _shipped().list_templates():
         remedy = f'the shipped one is named with a prefix: {{% extends "{PREFIX}/{name}" %}}'
-    return UserTemplateError(place, "loads itself, without end", remedy)
+    return UserTemplateError(place, "loads or calls itself, without end", remedy)
 
 
 class _Unknown(StrictUndefined):

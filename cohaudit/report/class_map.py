@@ -25,7 +25,7 @@ _NUMBERED = 12
 _SCALES = (0.02, 0.05, 0.1, 0.2, 0.5)
 """Cosines that can have the full color, in place of 1, where none is above."""
 POSITIVE, NEGATIVE = (31 / 255, 130 / 255, 198 / 255), (213 / 255, 94 / 255, 0)
-"""Colors of a positive and of a negative cosine: as far from white as from a dark page, and apart for every eye."""
+"""Colors of a positive and of a negative cosine: apart for every eye, on a light and on a dark page."""
 STRONGEST = 0.9
 """Opacity of the strongest cosine, and of those that a number stands on."""
 BEHIND_NUMBERS = 0.6

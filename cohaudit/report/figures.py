@@ -132,7 +132,7 @@ def _told_of(classes: Sequence[ClassResult], shares: Sequence[float], suspects: 
     if worst.accuracy < 1:
         told.append(f"The lowest accuracy is {percent(worst.accuracy)}, of {named(worst.name)}.")
     else:
-        told.append("All their samples are predicted as labeled.")
+        told.append("All samples are predicted as labeled.")
     if suspects and max(shares) > 0:
         most = classes[int(np.argmax(shares))]
         told.append(f"{named(most.name)} has the largest share of suspects, {percent(max(shares))}.")

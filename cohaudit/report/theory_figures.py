@@ -110,12 +110,13 @@ def inputs_figure(found: Inputs) -> Markup:
 
 def robust_step_figure(found: RobustStep) -> Markup:
     """Draw whose the step is by each average, and what survives of the mean in each layer."""
-    layers, averages = [one.name for one in found.layers], [one.average for one in found.averages]
+    layers = [one.name for one in found.layers]
+    averages = [one.average.removeprefix("winsorized, ") for one in found.averages]
     shares = [found.memorized / found.samples, *(one.memorized.value for one in found.steps)]
 
     def draw(figure: Figure, names: Names) -> None:
         left, right = figure.subplots(1, 2, width_ratios=(1, 2))
-        figure.subplots_adjust(left=0.2, right=0.97, top=0.82, bottom=0.3, wspace=0.25)
+        figure.subplots_adjust(left=0.2, right=0.97, top=0.8, bottom=0.3, wspace=0.25)
         labels = ("by number", *(one.average for one in found.steps))
         left.barh(range(len(shares)), shares, color=[MUTED, *([BLUE] * len(found.steps))], height=0.6)
         left.set_yticks(range(len(shares)), labels)
@@ -130,8 +131,8 @@ def robust_step_figure(found: RobustStep) -> Markup:
             places = range(1, len(layers) + 1)
             draw_values(right, places, values, spans, color=color, marker=marker, label=averages[k])
         right.set_ylim(bottom=0)
-        right.set_title("Kept of the mean gradient, by layer", pad=24)
-        right.legend(loc="lower left", bbox_to_anchor=(-0.02, 1), ncols=3, frameon=False, borderpad=0.2)
+        right.set_title("Kept of the mean gradient, by layer", pad=28)
+        right.legend(loc="lower left", bbox_to_anchor=(-0.02, 1), ncols=3, frameon=False, fontsize=11)
         name_layers(right, names, layers)
 
     owned = "; ".join(f"{percent(one.memorized.value)}, {one.average}" for one in found.steps)
@@ -145,6 +146,8 @@ def robust_step_figure(found: RobustStep) -> Markup:
 
 _CURVES = 12
 """Layers that are drawn; more would hide one another."""
+_STYLES = ("-", "--", "-.", ":")
+"""Of the lines of successive layers: shades of one color alone are hard to tell apart."""
 
 
 def width_figure(found: CoherentWidth) -> Markup:
@@ -158,11 +161,11 @@ def width_figure(found: CoherentWidth) -> Markup:
         axes.set_title("Coherent energy held by the strongest units")
         for place, layer in enumerate(layers):
             held = np.cumsum(np.sort(layer.energy)[::-1])
-            shade = 0.25 + 0.75 * place / max(1, len(layers) - 1)
+            shade = 1 - 0.5 * (len(layers) - 1 - place) / max(1, len(layers) - 1)
+            dashes = _STYLES[place % len(_STYLES)]
             name = names.stand_in(text(layer.name, 15))
-            axes.plot(
-                np.arange(1, len(held) + 1) / len(held), held, color=BLUE, alpha=shade, lw=1.4, label=name
-            )
+            share = np.arange(1, len(held) + 1) / len(held)
+            axes.plot(share, held, color=BLUE, alpha=shade, lw=1.6, ls=dashes, label=name)
         axes.axhline(0.9, color=MUTED, lw=1, linestyle="--")
         axes.set_xlim(0, 1)
         axes.set_ylim(0, 1.02)
