@@ -166,7 +166,7 @@ def _failure(place: str, error: Exception, folder: Path) -> UserTemplateError:
 def _loads_itself(place: str, name: str) -> UserTemplateError:
     remedy = "end the circle"
     if name in _shipped().list_templates():
-        remedy = f'the shipped one is named with a prefix: {{% extends "{PREFIX}/{name}" %}}'
+        remedy += f'; the shipped one is named with a prefix: {{% extends "{PREFIX}/{name}" %}}'
     return UserTemplateError(place, "loads or calls itself, without end", remedy)
 
 
