@@ -73,9 +73,14 @@ def test_a_page_of_a_thousand_classes_and_five_hundred_layers_stays_small() -> N
     html = html_of(classes=1000, layers=500, samples=3000)
     assert len(html.encode()) < 1_000_000
     words = " ".join(re.sub("<[^>]+>", " ", html).split())
-    assert "And 800 classes more, in audit.json." in words
-    assert "The first and the last 100 rows; 300 between them are in audit.json." in words
+    assert "And 850 classes more, in audit.json." in words
+    assert "The first and the last 75 rows; 350 between them are in audit.json." in words
     assert "The first and the last 50 rows; 400 between them are in audit.json." in words
+
+
+def test_a_page_of_many_of_everything_keeps_to_three_megabytes() -> None:
+    audit = make_audit(classes=1000, layers=500, samples=3000, suspects=60, image_side=64)
+    assert len(render_html(audit).encode()) < 3_000_000
 
 
 def test_tables_that_fit_are_whole() -> None:

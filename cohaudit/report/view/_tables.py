@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from cohaudit.report._words import Text, count
 
-MOST_ROWS = 200
+MOST_ROWS = 150
 """Most rows of a table; audit.json has all."""
 
 _MOST_OF_THEORY = 100
