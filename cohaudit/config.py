@@ -193,6 +193,9 @@ class Config:
         "Further formats, separated by commas: markdown, junit, sarif, parquet; github prints annotations.",
     )
     out: str = _output("cohaudit-report", "Folder for report.html, audit.json and samples.csv.", path=True)
+    templates: str = _output(
+        "", "Folder of your own templates, which run as code: each replaces that of its name.", path=True
+    )
 
     base: Path = field(default_factory=Path.cwd)
     """Folder that relative paths are resolved against; not a key."""

@@ -56,6 +56,10 @@ class ReportError(CohauditError):
     """An audit file that cannot be read, or an output that cannot be written."""
 
 
+class UserTemplateError(CohauditError):
+    """A template given with --templates that cannot be used, or fails."""
+
+
 class MissingExtraError(CohauditError):
     """An optional package that this input needs is not installed.
 

@@ -54,6 +54,7 @@ MEANINGLESS_IN_MEMORY: Mapping[str, str] = {
     "device": "move the model: model.to(device)",
     "formats": "name them there: cohaudit.write_report(audit, folder, formats)",
     "out": "write the report with cohaudit.write_report(audit, folder)",
+    "templates": "give them to cohaudit.write_report(audit, folder, templates)",
 }
 """Keys about files and devices that a model in memory has no use for, and what to do in their place."""
 

@@ -405,7 +405,7 @@ def test_the_error_of_sketched_cosines_is_said() -> None:
 
 
 def test_classes_beyond_the_chart_are_counted() -> None:
-    assert "The 40 least coherent classes; the table has 60 more." in page_of(classes=100, samples=400).words
+    assert "The 40 least coherent classes of 100." in page_of(classes=100, samples=400).words
 
 
 def test_a_suspect_shows_labels_numbers_and_neighbors() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from cohaudit.cli._options import templates_option
 from cohaudit.cli._output import write_out
 from cohaudit.errors import GATE_FAILED, OK
 from cohaudit.terminal import printable
@@ -24,6 +25,7 @@ from cohaudit.terminal import printable
     metavar="FILE",
     help="Write the difference as a page.",
 )
+@templates_option
 @click.option(
     "--markdown",
     type=click.Path(path_type=Path),
@@ -45,6 +47,7 @@ def diff(
     as_json: bool,
     html: Path | None,
     markdown: Path | None,
+    templates: Path | None,
     fail_on_regression: bool,
 ) -> None:
     """Compare the audit of HEAD.JSON with that of BASE.JSON, from the two files alone.
@@ -63,8 +66,10 @@ def diff(
         write_file,
     )
 
+    if templates is not None and html is None:
+        ctx.fail("--templates is for the page: name it with --html FILE")
     pages = (
-        ("--html", html, render_difference),
+        ("--html", html, lambda found: render_difference(found, templates)),
         ("--markdown", markdown, render_difference_markdown),
     )
     wanted = [(option, path, render) for option, path, render in pages if path is not None]

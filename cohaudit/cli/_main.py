@@ -12,6 +12,7 @@ import click
 from cohaudit.cli._check import check
 from cohaudit.cli._diff import diff
 from cohaudit.cli._inspect import inspect
+from cohaudit.cli._options import templates_option
 from cohaudit.cli._output import accept_any_text, drop_output, write_out
 from cohaudit.cli._scan import scan
 from cohaudit.cli._trajectory import trajectory
@@ -99,13 +100,14 @@ main.add_command(diff)
     metavar="FILE",
     help="File to write [default: report.html beside AUDIT.JSON].",
 )
-def report(audit: Path, out: Path | None) -> None:
+@templates_option
+def report(audit: Path, out: Path | None, templates: Path | None) -> None:
     """Render the report of an earlier scan again, from AUDIT.JSON alone."""
     from cohaudit.report import read_audit, refuse_source, write_html
 
     target = out or audit.parent / "report.html"
     refuse_source(target, audit)
-    written = write_html(read_audit(audit), target)
+    written = write_html(read_audit(audit), target, templates)
     write_out(f"Report: {printable(str(written))}\n")
 
 

@@ -55,6 +55,13 @@ def checkpoint_options(command: Command) -> Command:
     )(config_options(command))
 
 
+def templates_option(command: Command) -> Command:
+    """Add to a command that renders a page, and reads no configuration, the folder of a user's templates."""
+    return click.option(
+        "--templates", type=click.Path(path_type=Path), metavar="DIR", help=KEYS["templates"].help
+    )(command)
+
+
 def given_options(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return key → value for those of the configuration's options that were given."""
     return {name: value for name, value in values.items() if value is not None and value != ()}

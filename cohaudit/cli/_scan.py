@@ -88,12 +88,15 @@ def run_scan(checkpoint: Path, earlier: list[Path], config: Config, quiet: bool)
         The audit with its gates, and the files written.
     """
     from cohaudit.gates import parsed_gates
-    from cohaudit.report import check_folder, parsed_formats, refuse_data, write_report
+    from cohaudit.report import check_folder, check_templates, parsed_formats, refuse_data
 
     parsed_gates(config)
     parsed_formats(config.formats)
     out = _seen_from_here(config.base / config.out)
     check_folder(out)
+    templates = _seen_from_here(config.base / config.templates) if config.templates else None
+    if templates:
+        check_templates(templates)
     for path, called in ((config.data, "the training data"), (config.holdout, "the holdout")):
         if path:
             refuse_data(out, config.base / path, called, config.formats)
@@ -106,7 +109,25 @@ def run_scan(checkpoint: Path, earlier: list[Path], config: Config, quiet: bool)
     sources = [config.base / path for path in (config.data, config.holdout) if path]
     with guarding(checkpoint, *earlier, *sources):
         audit = scan_checkpoint(config, checkpoint, _progress(quiet), earlier)
-    return audit, write_report(audit, out, config.formats)
+    return audit, _write(audit, out, config.formats, templates)
+
+
+def _write(audit: Audit, out: Path, formats: tuple[str, ...], templates: Path | None) -> list[Path]:
+    """Write the report; where a template of the user fails, what was measured is not lost with it.
+
+    Raises:
+        UserTemplateError: A template failed, and the report was written with the shipped ones.
+    """
+    from cohaudit.errors import UserTemplateError
+    from cohaudit.report import write_report
+
+    try:
+        return write_report(audit, out, formats, templates)
+    except UserTemplateError as error:
+        write_report(audit, out, formats)
+        again = f"the report is written with the shipped templates: cohaudit report {out / 'audit.json'}"
+        remedy = f"{error.remedy}; {again} --templates {templates} writes it again"
+        raise UserTemplateError(error.where, error.found, remedy) from error
 
 
 class _Collector(logging.Handler):

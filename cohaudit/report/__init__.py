@@ -2,6 +2,7 @@
 
 from cohaudit.report._encode import audit_to_json
 from cohaudit.report._read import read_audit
+from cohaudit.report._templates import check_templates
 from cohaudit.report.annotations import render_annotations
 from cohaudit.report.diff_markdown import render_difference_markdown
 from cohaudit.report.formats import GITHUB, parsed_formats, table_to_parquet
@@ -23,6 +24,7 @@ __all__ = [
     "GITHUB",
     "audit_to_json",
     "check_folder",
+    "check_templates",
     "parsed_formats",
     "read_audit",
     "refuse_data",

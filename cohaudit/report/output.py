@@ -22,22 +22,26 @@ _OUT = "--out"
 _ELSEWHERE = "name a folder that you may write to, on a disk with space left"
 
 
-def write_report(audit: Audit, out: str | Path, formats: Sequence[str] = ()) -> list[Path]:
+def write_report(
+    audit: Audit, out: str | Path, formats: Sequence[str] = (), templates: str | Path | None = None
+) -> list[Path]:
     """Write report.html, audit.json and samples.csv into a folder, replacing those of an earlier scan.
 
     Other files in the folder stay. All are rendered and written aside first: what goes wrong before the
-    last step leaves the folder as it was. A folder that cannot be written to raises a `ReportError`.
+    last step leaves the folder as it was. A folder that cannot be written to raises a `ReportError`, a
+    template of the user that cannot be used a `UserTemplateError`.
 
     Args:
         audit: The result of a scan.
         out: The folder; made when there is none.
         formats: Further ones, see docs/formats.md; `github`, which is printed, has no file.
+        templates: Folder of a user's templates that come before the shipped ones of the same name.
 
     Returns:
         The files, in the order above, then those of the formats.
     """
     contents: dict[str, str | bytes] = {
-        "report.html": render_html(audit),
+        "report.html": render_html(audit, Path(templates) if templates else None),
         "audit.json": audit_to_json(audit),
         "samples.csv": table_to_csv(audit.samples),
         **render_formats(audit, formats),
@@ -78,17 +82,18 @@ def table_to_csv(table: pd.DataFrame) -> str:
     return text
 
 
-def write_html(audit: Audit, path: str | Path) -> Path:
+def write_html(audit: Audit, path: str | Path, templates: Path | None = None) -> Path:
     """Write the report alone, as from an audit read back; a `ReportError` when it cannot be written.
 
     Args:
         audit: The result of a scan.
         path: The file; an existing one is replaced.
+        templates: Folder of a user's templates that come before the shipped ones of the same name.
 
     Returns:
         The file.
     """
-    return write_file(path, render_html(audit))
+    return write_file(path, render_html(audit, templates))
 
 
 def write_file(path: str | Path, content: str | bytes, option: str = _OUT) -> Path:
