@@ -171,7 +171,8 @@ def export(audit: Path, kind: str, every: bool, out: Path | None) -> None:
     "--only",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Change only the suspects whose ids are in this text file, one a line.",
+    help="Change only the suspects whose ids are in this text file, one a line, or the samples in this .csv "
+    "file, whose columns id and new_label the report's page writes.",
 )
 @click.option("--labels", default="", help="Key or column that holds the labels [default: as in the scan].")
 @click.option("--ids", default="", help="Key or column that holds the ids [default: as in the scan].")
