@@ -11,6 +11,7 @@ import click
 
 from cohaudit.cli._check import check
 from cohaudit.cli._diff import diff
+from cohaudit.cli._doctor import doctor
 from cohaudit.cli._inspect import inspect
 from cohaudit.cli._output import accept_any_text, drop_output, write_out
 from cohaudit.cli._scan import scan
@@ -86,6 +87,7 @@ def main() -> None:
 
 main.add_command(scan)
 main.add_command(trajectory)
+main.add_command(doctor)
 main.add_command(inspect)
 main.add_command(check)
 main.add_command(diff)
