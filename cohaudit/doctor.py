@@ -15,7 +15,7 @@ from cohaudit.config import KEYS, Config
 from cohaudit.config_file import FILE_NAME, load_config, require_subject
 from cohaudit.config_values import toml_value
 from cohaudit.errors import ConfigError
-from cohaudit.finding import Finding, amount, attempt, not_run
+from cohaudit.finding import Figures, Finding, amount, attempt, not_run
 from cohaudit.machine import devices, extras, versions
 
 PARTS = ("model", "weights", "data", "first batch", "gradients", "forecast")
@@ -41,7 +41,7 @@ def examine(
     elif config is None:
         yield attempt("device", lambda: (devices("auto"), None))[0]
         if checkpoints:
-            from cohaudit.doctor_parts import opened_checkpoint
+            from cohaudit.doctor_checks import opened_checkpoint
 
             weights, trust = options.get("weights", ""), bool(options.get("trust_checkpoint"))
             yield attempt("checkpoint", lambda: opened_checkpoint(checkpoints[-1], weights, trust))[0]
@@ -56,29 +56,48 @@ def examine(
 def settings(
     checkpoints: Sequence[Path], options: Mapping[str, Any], file: Path | None
 ) -> tuple[Finding, Config]:
-    """Read the settings, and all that they alone can show to be wrong.
+    """Read the settings, and say what they alone show to be wrong; the rest of them is tried all the same.
+
+    Args:
+        checkpoints: As for `examine`; without one, model and data may be missing.
+        options: Likewise.
+        file: Likewise.
 
     Raises:
-        ConfigError: If a scan would refuse them; without a checkpoint, model and data may be missing.
+        ConfigError: If they cannot be read.
     """
-    from cohaudit.gates import parsed_gates
-    from cohaudit.suppressions import read_suppressions
-
     config = load_config(checkpoints[-1] if checkpoints else Path(FILE_NAME), options, file)
-    parsed_gates(config)
-    if config.suppressions:
-        read_suppressions(config.base / config.suppressions)
-    if checkpoints:
-        require_subject(config)
     usual = {name: key.default for name, key in KEYS.items()} | {"out": str(Path.cwd() / KEYS["out"].default)}
     changed = [name for name in KEYS if getattr(config, name) not in (KEYS[name].default, usual[name])]
     values = ", ".join(f"{name} = {toml_value(_plain(getattr(config, name)))}" for name in changed)
     words = f"{config.source or 'no file was found'}; {values or 'all defaults'}"
-    figures = {"file": config.source, "changed": len(changed)}
+    figures: Figures = {"file": config.source, "changed": len(changed)}
+    try:
+        _refuse(config, bool(checkpoints))
+    except ConfigError as error:
+        found = f"{words}; {error.where}: {error.found}"
+        usable = config.updated({"fail_on": (), "warn_on": (), "suppressions": ""})
+        return Finding("settings", "failed", found, error.remedy, figures), usable
     if not config.model and not config.data:
         remedy = "run `cohaudit init` where the model lies: it writes cohaudit.toml"
         return Finding("settings", "warning", words, remedy, figures), config
     return Finding("settings", "ok", words, figures=figures), config
+
+
+def _refuse(config: Config, scanned: bool) -> None:
+    """Refuse what a scan would refuse of settings that could be read.
+
+    Raises:
+        ConfigError: If a gate or the file of suppressions is wrong, or a scan lacks model or data.
+    """
+    from cohaudit.gates import parsed_gates
+    from cohaudit.suppressions import read_suppressions
+
+    parsed_gates(config)
+    if config.suppressions:
+        read_suppressions(config.base / config.suppressions)
+    if scanned:
+        require_subject(config)
 
 
 def _plain(value: Any) -> Any:
@@ -107,7 +126,7 @@ def folder(config: Config | None, options: Mapping[str, Any]) -> tuple[Finding, 
     words = (
         f"{out} {state} and may be written, {amount(free)} free; {amount(beside)} in {tempfile.gettempdir()}"
     )
-    figures = {"folder": str(out), "bytes_free": free, "temporary_bytes_free": beside}
+    figures: Figures = {"folder": str(out), "bytes_free": free, "temporary_bytes_free": beside}
     if free < SCARCE:
         remedy = "make room, or name a folder on another disk with --out"
         return Finding("output folder", "warning", words, remedy, figures), None

@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 
 from cohaudit.config import Config
-from cohaudit.finding import Finding, amount, duration
+from cohaudit.finding import Figures, Finding, amount, duration
 from cohaudit.forecast import GRADIENTS, SQUARED
 from cohaudit.further import OVER_TIME, asked_for
 from cohaudit.machine import device_memory, free_memory
@@ -48,8 +48,8 @@ def told_forecast(
     rest = forecast.total - gradients - pairs
     how = "measured on all of them" if forecast.measured else f"drawn out from {done.samples:,}"
     words = (
-        f"{total:,} samples: about {duration(forecast.total)} (gradients {duration(gradients)}, comparing all "
-        f"pairs {duration(pairs)}, the rest {duration(rest)}), {how}"
+        f"{total:,} samples: about {duration(forecast.total)} (gradients {duration(gradients)}, "
+        f"comparing all pairs {duration(pairs)}, the rest {duration(rest)}), {how}"
     )
     free = device_memory(device) if device.type == "cuda" else free_memory()
     where = "GPU memory" if device.type == "cuda" else "memory"
@@ -60,7 +60,7 @@ def told_forecast(
     spilled = total * config.sketch_size * 4
     if spilled > config.sketch_memory * 2**20:
         words += f", {amount(spilled)} of sketches in {tempfile.gettempdir()}"
-    figures = {
+    figures: Figures = {
         "seconds": forecast.total,
         "seconds_gradients": gradients,
         "seconds_pairs": pairs,

@@ -16,7 +16,7 @@ from typing import Any
 
 from cohaudit import __version__
 from cohaudit.errors import MissingExtraError, told
-from cohaudit.finding import Finding, amount
+from cohaudit.finding import Figures, Finding, amount
 
 PACKAGES = ("torch", "numpy", "pandas", "matplotlib", "safetensors")
 """Whose version a bug report needs; all are imported by a scan."""
@@ -91,7 +91,7 @@ def devices(name: str) -> Finding:
     words = f"{chosen} (device = {name}); {cpus} CPUs, torch uses {threads}"
     words += f"; {amount(memory)} memory free" if memory is not None else ""
     words += f"; {'; '.join(_accelerators()) or 'no CUDA, no MPS'}"
-    figures = {
+    figures: Figures = {
         "device": str(chosen),
         "cpus": cpus,
         "torch_threads": threads,

@@ -20,7 +20,7 @@ from cohaudit.settings_used import MEANINGLESS_IN_MEMORY
 from cohaudit.subsample import FEWEST_OF_A_CLASS
 
 MOST = 2048
-"""Samples of the larger trial: as many as are compared in one block, so that more take as long in proportion."""
+"""Samples of the larger trial: as many as are compared in one block."""
 SECONDS = 10.0
 """That the gradients of the larger trial may take, about."""
 WRITING = "write the report"

@@ -43,9 +43,9 @@ def doctor(
 ) -> None:
     """Try everything that a scan needs, and say what to do about what would stop it.
 
-    Takes the arguments and options of `cohaudit scan`. One line a check: packages, device, settings, checkpoint,
-    model, weights, data, a first batch, gradients of a few samples, and from these the time and memory of the
-    whole scan. Without CHECKPOINT, what needs none is tried. Nothing is written.
+    Takes the arguments and options of `cohaudit scan`. One line a check: packages, device, settings,
+    checkpoint, model, weights, data, a first batch, gradients of a few samples, and from these the time and
+    the memory of the whole scan. Without CHECKPOINT, what needs none is tried. Nothing is written.
 
     Exit code: 0 a scan would run (there may be warnings), 2 something failed, 70 a bug in cohaudit.
     """
