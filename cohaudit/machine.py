@@ -10,6 +10,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -172,12 +173,25 @@ def free_memory(file: Path = MEMORY_FILE, group: Path = GROUP) -> int | None:
         return free
 
 
+def forget_peak(device: Any) -> None:
+    """Let `peak_memory` begin anew, where the system can do that."""
+    import torch
+
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    with suppress(OSError):  # not Linux, or not allowed
+        Path("/proc/self/clear_refs").write_text("5")
+
+
 def peak_memory(device: Any) -> int | None:
-    """Return the most bytes that this process ever held: on a CUDA device there, else in main memory."""
+    """Return the most bytes that this process has held: on a CUDA device there, else in main memory."""
     import torch
 
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
+    with suppress(OSError, StopIteration, ValueError):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) * 1024
     try:
         import resource
     except ModuleNotFoundError:  # Windows

@@ -13,7 +13,7 @@ from cohaudit.audit import scan
 from cohaudit.config import KEYS, Config
 from cohaudit.data import LabeledDataset
 from cohaudit.forecast import GRADIENTS, Forecast, Trial, expect
-from cohaudit.machine import peak_memory
+from cohaudit.machine import forget_peak, peak_memory
 from cohaudit.report import audit_to_json, render_html, table_to_csv
 from cohaudit.results import Audit
 from cohaudit.settings_used import MEANINGLESS_IN_MEMORY
@@ -23,7 +23,7 @@ MOST = 2048
 """Samples of the larger trial: as many as are compared in one block."""
 SECONDS = 10.0
 """That the gradients of the larger trial may take, about."""
-WRITING = "write the report"
+WARMING, WRITING = "warm up", "write the report"
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,10 @@ class Rehearsal:
 
 
 def rehearse(model: nn.Module, dataset: LabeledDataset, config: Config) -> Rehearsal:
-    """Scan a few samples twice, and more of them once; write nothing.
+    """Scan a few samples twice, and then more of them; write nothing.
 
-    The first scan warms up, and tells how many samples the last one can take in a few seconds. A holdout,
-    earlier checkpoints and what is kept of them are left out.
+    The first scan warms up; the second tells how many samples the last one can take in a few seconds. A
+    holdout, earlier checkpoints and what is kept of them are left out.
 
     Args:
         model: On its device; left as it was.
@@ -62,17 +62,28 @@ def rehearse(model: nn.Module, dataset: LabeledDataset, config: Config) -> Rehea
     total = min(config.limit or len(dataset), len(dataset))
     small = min(total, max(config.batch_size, _fewest(dataset)))
     device = next(model.parameters()).device
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    warm = _scan(model, dataset, config, small)
-    first = Trial(small, _scan(model, dataset, config, small).timings, peak_memory(device))
-    large = trial_size(small, total, warm.timings[GRADIENTS])
-    audit = _scan(model, dataset, config, large)
-    seconds, size = _render(audit, total / large)
-    last = Trial(large, {**audit.timings, WRITING: seconds}, peak_memory(device))
-    # a page takes as long for few samples as for many
-    first = replace(first, seconds={**first.seconds, WRITING: seconds})
-    return Rehearsal(audit, large, total, expect(first, last, total), size)
+    warm = _scan(model, dataset, config, small).timings
+    before = peak_memory(device)
+    audit, first = _trial(model, dataset, config, small, device)
+    last, most = first, trial_size(small, total, first.seconds[GRADIENTS])
+    if most > small:
+        audit, last = _trial(model, dataset, config, most, device)
+    seconds, size = _render(audit, total / last.samples)
+    # what a first scan takes longer, and a page, take as long for few samples as for many
+    once = {WARMING: max(0.0, sum(warm.values()) - sum(first.seconds.values())), WRITING: seconds}
+    first, last = (replace(trial, seconds={**trial.seconds, **once}) for trial in (first, last))
+    forecast = expect(first, last, total)
+    if forecast.peak is not None and before is not None:
+        forecast = replace(forecast, peak=max(before, forecast.peak))
+    return Rehearsal(audit, last.samples, total, forecast, size)
+
+
+def _trial(
+    model: nn.Module, dataset: LabeledDataset, config: Config, samples: int, device: torch.device
+) -> tuple[Audit, Trial]:
+    forget_peak(device)
+    audit = _scan(model, dataset, config, samples)
+    return audit, Trial(samples, audit.timings, peak_memory(device))
 
 
 def trial_size(small: int, total: int, seconds: float) -> int:

@@ -26,7 +26,10 @@ PIPE_CLOSED = 128 + 13
 LONGEST_LINE = 500
 """Characters of a line of an error message; a hostile file can put a name of any length into one."""
 
-BUG_REPORT = "this is a bug in cohaudit: please report it with the lines above and `cohaudit --version`"
+BUG_REPORT = (
+    "this is a bug in cohaudit: please report it with the lines above and what `cohaudit doctor` prints, "
+    "given the same arguments"
+)
 
 
 class _Commands(click.Group):
