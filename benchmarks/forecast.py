@@ -133,8 +133,9 @@ def main() -> None:
                 path = write_project(Path(folder), name, SIZES[name])
             rows.append(compare(name, path, args.wall))
             show(rows[-1:])
-    if not args.only:
-        RESULTS.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    if args.only:
+        return
+    RESULTS.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     show(rows)
 
 

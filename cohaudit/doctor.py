@@ -7,6 +7,7 @@ are opened and run by the code that a scan runs.
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -47,9 +48,11 @@ def examine(
             yield attempt("checkpoint", lambda: opened_checkpoint(checkpoints[-1], weights, trust))[0]
         yield from (not_run(part, "the settings") for part in PARTS)
     else:
+        start = time.perf_counter()
         from cohaudit.doctor_parts import Parts
 
-        yield from Parts(config, checkpoints, float(packages.figures["seconds"] or 0)).examine()
+        imports = float(packages.figures["seconds"] or 0) + time.perf_counter() - start
+        yield from Parts(config, checkpoints, imports).examine()
     yield attempt("output folder", lambda: folder(config, options))[0]
 
 

@@ -167,7 +167,8 @@ class Parts:
         if not self._ready() or model is None or dataset is None or device is None:
             return not_run("first batch", self._missing())
         trained = bool(self._checkpoints)
-        found, passed = attempt(
+        # timed with what is opened: a first call of the model loads code of torch's, in a scan as well
+        found, passed = self._timed(
             "first batch", lambda: first_batch(model.to(device), dataset, self._config, device, trained)
         )
         if passed is None:
