@@ -89,7 +89,7 @@ def devices(name: str) -> Finding:
 
     chosen = resolve_device(name)
     cpus, threads, memory = usable_cpus(), torch.get_num_threads(), free_memory()
-    words = f"{chosen} (device = {name}); {cpus} CPUs, torch uses {threads}"
+    words = f"{chosen} (device = {name}); {cpus} CPU{'s' * (cpus != 1)}, torch uses {threads}"
     words += f"; {amount(memory)} memory free" if memory is not None else ""
     words += f"; {'; '.join(_accelerators()) or 'no CUDA, no MPS'}"
     figures: Figures = {

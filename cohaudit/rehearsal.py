@@ -23,6 +23,9 @@ MOST = 2048
 """Samples of the larger trial: as many as are compared in one block."""
 SECONDS = 10.0
 """That the gradients of the larger trial may take, about."""
+APART = 2
+"""So many times the smaller trial the larger one must be, for a line through both. A network for which that
+takes several times `SECONDS` is tried once, and drawn out in proportion."""
 WARMING, WRITING = "warm up", "write the report"
 
 
@@ -94,8 +97,10 @@ def trial_size(small: int, total: int, seconds: float) -> int:
         total: Those of the whole scan.
         seconds: That the gradients of the smaller one took.
     """
-    affordable = int(small * SECONDS / max(seconds, 1e-3))
-    return max(small, min(total, max(MOST, 4 * small), affordable))
+    times = int(SECONDS / max(seconds, 1e-3))
+    if times < APART and seconds <= APART * SECONDS:
+        times = APART
+    return min(total, max(MOST, 4 * small), max(1, times) * small)
 
 
 def _fewest(dataset: LabeledDataset) -> int:

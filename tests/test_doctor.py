@@ -367,6 +367,7 @@ def test_the_larger_trial_is_what_a_few_seconds_hold() -> None:
     assert trial_size(128, 1_000_000, seconds=0.01) == MOST
     assert trial_size(1024, 1_000_000, seconds=0.01) == 4096
     assert trial_size(128, 1_000_000, seconds=2.0) == 640
+    assert trial_size(128, 1_000_000, seconds=6.0) == 256
     assert trial_size(128, 1_000_000, seconds=60.0) == 128
     assert trial_size(128, 300, seconds=0.01) == 300
 
