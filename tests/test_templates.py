@@ -272,7 +272,7 @@ def test_a_scan_loses_nothing_when_a_template_fails_in_the_end(tmp_path: Path) -
 
 def test_a_model_in_memory_takes_them_where_the_report_is_written(tmp_path: Path) -> None:
     own = folder(tmp_path, {"report.html.j2": EXTENDS + "{% block head %}OURS{% endblock %}"})
-    page, *_ = cohaudit.write_report(make_audit(suspects=1), tmp_path / "out", own)
+    page, *_ = cohaudit.write_report(make_audit(suspects=1), tmp_path / "out", templates=own)
     assert "OURS" in page.read_text("utf-8")
     with pytest.raises(ConfigError, match="write_report"):
         cohaudit.scan(None, None, templates=str(own))

@@ -11,6 +11,7 @@ import click
 
 from cohaudit.cli._check import check
 from cohaudit.cli._diff import diff
+from cohaudit.cli._doctor import doctor
 from cohaudit.cli._inspect import inspect
 from cohaudit.cli._options import templates_option
 from cohaudit.cli._output import accept_any_text, drop_output, write_out
@@ -26,7 +27,10 @@ PIPE_CLOSED = 128 + 13
 LONGEST_LINE = 500
 """Characters of a line of an error message; a hostile file can put a name of any length into one."""
 
-BUG_REPORT = "this is a bug in cohaudit: please report it with the lines above and `cohaudit --version`"
+BUG_REPORT = (
+    "this is a bug in cohaudit: please report it with the lines above and what `cohaudit doctor` prints, "
+    "given the same arguments"
+)
 
 
 class _Commands(click.Group):
@@ -87,6 +91,7 @@ def main() -> None:
 
 main.add_command(scan)
 main.add_command(trajectory)
+main.add_command(doctor)
 main.add_command(inspect)
 main.add_command(check)
 main.add_command(diff)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -122,11 +123,35 @@ def check_folder(out: Path, option: str = _OUT) -> None:
     Raises:
         ReportError: It, or what should be a folder above it, is a file or may not be written to.
     """
-    nearest = next(path for path in (out, *out.absolute().parents) if _exists(path))
+    nearest = _nearest(out)
     if not nearest.is_dir():
         raise ReportError(f"{option} {out}", f"{nearest} is a file, not a folder", "name another folder")
     if not os.access(nearest, os.W_OK):
         raise ReportError(f"{option} {out}", f"{nearest} may not be written to", _ELSEWHERE)
+
+
+def try_folder(out: Path) -> int:
+    """Write into a folder, and take away what was written; what may be missing of it is not made.
+
+    Args:
+        out: The folder that a report would go to; where there is none yet, the one above is tried.
+
+    Returns:
+        Bytes that its disk has room for.
+
+    Raises:
+        ReportError: It, or a file of the report in it, cannot be written.
+    """
+    check_folder(out)
+    for name in _FILES:
+        _check_target(out / name)
+    try:
+        with tempfile.TemporaryFile(dir=_nearest(out), prefix=".cohaudit-") as file:
+            file.write(b"cohaudit")
+            file.flush()
+        return shutil.disk_usage(_nearest(out)).free
+    except OSError as error:
+        raise ReportError(f"{_OUT} {out}", f"cannot be written: {error.strerror}", _ELSEWHERE) from None
 
 
 def refuse_existing(path: Path) -> None:
@@ -173,6 +198,11 @@ def refuse_data(out: Path, data: Path, called: str, formats: Sequence[str] = ())
 
 def _same(path: Path, other: Path) -> bool:
     return _exists(path) and _exists(other) and os.path.realpath(path) == os.path.realpath(other)
+
+
+def _nearest(out: Path) -> Path:
+    """Return a folder, or the first above it that there is."""
+    return next(path for path in (out, *out.absolute().parents) if _exists(path))
 
 
 def _exists(path: Path) -> bool:
