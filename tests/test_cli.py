@@ -26,6 +26,7 @@ from cohaudit.errors import CheckpointError
 from cohaudit.gates import gate_results
 from cohaudit.progress import Progress, SilentProgress
 from cohaudit.results import Audit
+from cohaudit.unfinished import Unfinished
 
 COMPLETE = 'model = "net.py:build"\ndata = "train.npz"\n'
 REPORT_FILES = ["audit.json", "report.html", "samples.csv"]
@@ -46,7 +47,12 @@ class FakeScan:
     earlier: Sequence[Path] = ()
 
     def __call__(
-        self, config: Config, checkpoint: Path, progress: Progress, earlier: Sequence[Path]
+        self,
+        config: Config,
+        checkpoint: Path,
+        progress: Progress,
+        earlier: Sequence[Path],
+        unfinished: Unfinished,
     ) -> Audit:
         self.config, self.checkpoint, self.progress = config, checkpoint, progress
         self.earlier = earlier

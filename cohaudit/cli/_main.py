@@ -48,8 +48,8 @@ class _Commands(click.Group):
             message = "\n".join(printable(line, LONGEST_LINE) for line in str(error).split("\n"))
             click.echo(f"error: {message}", err=True)
             ctx.exit(error.exit_code)
-        except KeyboardInterrupt:
-            click.echo("interrupted", err=True)
+        except KeyboardInterrupt as error:
+            click.echo("; ".join(["interrupted", *map(printable, map(str, error.args))]), err=True)
             ctx.exit(INTERRUPTED)
         except BrokenPipeError:
             drop_output()

@@ -43,6 +43,8 @@ def checkpoint_options(command: Command) -> Command:
     """Add to a command the checkpoints of a training, every key of the configuration, and --config."""
     quiet = "No progress and no summary; errors are still printed."
     command = click.option("--quiet", "-q", is_flag=True, help=quiet)(command)
+    fresh = "Do not go on from where an interrupted scan stopped: measure from the start."
+    command = click.option("--fresh", is_flag=True, help=fresh)(command)
     command = click.option(
         "--config",
         "config_file",

@@ -33,6 +33,7 @@ def scan(
     /,
     checkpoints: tuple[Path, ...],
     config_file: Path | None,
+    fresh: bool,
     quiet: bool,
     as_json: bool,
     **options: Any,
@@ -56,7 +57,7 @@ def scan(
     if config.source and not quiet:
         click.echo(f"settings from {printable(config.source)}", err=True)
     with _noted() as notes:
-        audit, files = run_scan(checkpoint, earlier, config, quiet)
+        audit, files = run_scan(checkpoint, earlier, config, quiet, fresh)
     if as_json:
         from cohaudit.report import audit_to_json
 
@@ -72,7 +73,9 @@ def scan(
     ctx.exit(GATE_FAILED if any(gate.failed for gate in audit.gates) else OK)
 
 
-def run_scan(checkpoint: Path, earlier: list[Path], config: Config, quiet: bool) -> tuple[Audit, list[Path]]:
+def run_scan(
+    checkpoint: Path, earlier: list[Path], config: Config, quiet: bool, fresh: bool
+) -> tuple[Audit, list[Path]]:
     """Scan, and write the report.
 
     What can be refused without the model is refused before anything expensive happens.
@@ -82,9 +85,13 @@ def run_scan(checkpoint: Path, earlier: list[Path], config: Config, quiet: bool)
         earlier: Earlier checkpoints of its training, in order.
         config: Settings.
         quiet: Whether to show no progress.
+        fresh: Whether to begin anew where an interrupted scan could be resumed.
 
     Returns:
         The audit with its gates, and the files written.
+
+    Raises:
+        KeyboardInterrupt: When the user ends it; its text says where what was measured is kept.
     """
     from cohaudit.gates import parsed_gates
     from cohaudit.report import check_folder, refuse_data, write_report
@@ -100,11 +107,18 @@ def run_scan(checkpoint: Path, earlier: list[Path], config: Config, quiet: bool)
 
     from cohaudit.audit import scan_checkpoint
     from cohaudit.factories import guarding
+    from cohaudit.unfinished import FOLDER, Unfinished
 
     sources = [config.base / path for path in (config.data, config.holdout) if path]
-    with guarding(checkpoint, *earlier, *sources):
-        audit = scan_checkpoint(config, checkpoint, _progress(quiet), earlier)
-    return audit, write_report(audit, out)
+    unfinished = Unfinished(out / FOLDER, fresh)
+    try:
+        with guarding(checkpoint, *earlier, *sources):
+            audit = scan_checkpoint(config, checkpoint, _progress(quiet), earlier, unfinished)
+        files = write_report(audit, out)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(*filter(None, [unfinished.told()])) from None
+    unfinished.remove()
+    return audit, files
 
 
 class _Collector(logging.Handler):

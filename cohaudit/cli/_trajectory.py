@@ -33,6 +33,7 @@ def trajectory(
     /,
     checkpoints: tuple[Path, ...],
     config_file: Path | None,
+    fresh: bool,
     quiet: bool,
     **options: Any,
 ) -> None:
@@ -57,7 +58,7 @@ def trajectory(
             click.echo(f"left out, for their names: {names}", err=True)
     config = load_config(last, given_options(options), config_file)
     wanted = sorted(asked_for(config.audits) | OVER_TIME)
-    audit, files = run_scan(last, earlier, config.updated({"audits": tuple(wanted)}), quiet)
+    audit, files = run_scan(last, earlier, config.updated({"audits": tuple(wanted)}), quiet, fresh)
     written = _write_samples(audit, files[0].parent)
     if not quiet:
         _show(audit, [*files, *written])
