@@ -43,7 +43,7 @@ _ABOUT, _SUMS = "about.json", "sums.npz"
 _HASHES = {
     "checkpoint": "another checkpoint",
     "data": "other data",
-    "labels": "other labels",
+    "samples": "other samples",
     "code": "other code of the model or the data",
 }
 
@@ -122,7 +122,7 @@ class PassKeeper:
             if other := self._differences():
                 LOGGER.warning("Unfinished: %s is of a scan with %s; not used", self._folder, other)
                 return
-            with np.load(self._folder / _SUMS, allow_pickle=False) as arrays:
+            with _opened(self._folder / _SUMS) as arrays:
                 sums = {name: arrays[name] for name in arrays.files}
             facts = json.loads(str(sums.pop("facts")))
             self._shards = [(int(start), int(stop)) for start, stop in facts.pop("shards")]
@@ -197,7 +197,7 @@ class PassKeeper:
         except OSError as error:
             self._refused = True
             LOGGER.warning(
-                "Unfinished: the scan could not be resumed from here: %s: %s", self._folder, error.strerror
+                "Unfinished: the scan cannot be resumed later: %s: %s", self._folder, error.strerror
             )
         now = time.perf_counter()
         self._next = now + max(EVERY, (now - started) / MOST_TIME)
@@ -214,7 +214,7 @@ class PassKeeper:
             if start != end or stop <= start:
                 raise ValueError("a shard is missing")
             end = stop
-            with np.load(self._folder / _rows(start, stop), allow_pickle=False) as arrays:
+            with _opened(self._folder / _rows(start, stop)) as arrays:
                 yield start, stop, arrays
 
     def _put(self, name: str, content: bytes | Mapping[str, NDArray[Any]]) -> None:
@@ -254,7 +254,7 @@ def depends_on(
         "threads": str(torch.get_num_threads()),
         "checkpoint": checkpoint,
         "data": data,
-        "labels": hashlib.sha256(labels.tobytes()).hexdigest(),
+        "samples": hashlib.sha256(labels.tobytes()).hexdigest(),
         "code": code_of(config, model),
         **settings,
     }
@@ -262,6 +262,13 @@ def depends_on(
 
 def _called(name: str) -> str:
     return option_name(name) if name in KEYS else name
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Mapping[str, NDArray[Any]]]:
+    # numpy leaves a file open that is no archive
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        yield arrays
 
 
 def _rows(start: int, stop: int) -> str:

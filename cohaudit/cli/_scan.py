@@ -56,7 +56,7 @@ def scan(
         click.echo(f"auditing {printable(str(checkpoint))}; earlier ones, in this order: {names}", err=True)
     if config.source and not quiet:
         click.echo(f"settings from {printable(config.source)}", err=True)
-    with _noted() as notes:
+    with noted() as notes:
         audit, files = run_scan(checkpoint, earlier, config, quiet, fresh)
     if as_json:
         from cohaudit.report import audit_to_json
@@ -67,6 +67,8 @@ def scan(
 
         write_out(render_summary(audit, files, sys.stdout, notes))
     if quiet or as_json:  # the summary would have said it
+        for notice in audit.notices:
+            _say_note(notice)
         for gate in audit.gates:
             if gate.failed or gate.warned:
                 click.echo(f"gate {gate.outcome}: {printable(f'{gate.expression}: {gate.reason}')}", err=True)
@@ -122,16 +124,26 @@ def run_scan(
 
 
 class _Collector(logging.Handler):
+    """Keeps what is noted for the summary; a warning is told at once."""
+
     def __init__(self, notes: list[str]) -> None:
         super().__init__(logging.INFO)
         self._notes = notes
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._notes.append(record.getMessage())
+        if record.levelno >= logging.WARNING:
+            _say_note(record.getMessage())
+        else:
+            self._notes.append(record.getMessage())
+
+
+def _say_note(text: str) -> None:
+    """Say on standard error, on one line, what a reader must know who does not see the summary."""
+    click.echo(f"note: {printable(text)}", err=True)
 
 
 @contextmanager
-def _noted() -> Iterator[list[str]]:
+def noted() -> Iterator[list[str]]:
     """Collect what the parts of a scan log of what they found: which weights, what the model is fed."""
     notes: list[str] = []
     handler = _Collector(notes)

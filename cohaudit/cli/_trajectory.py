@@ -10,7 +10,7 @@ import click
 from cohaudit.cli._options import SectionedCommand, checkpoint_options, given_options
 from cohaudit.cli._order import by_first_rising_number, in_training_order, words_of
 from cohaudit.cli._output import write_out
-from cohaudit.cli._scan import run_scan
+from cohaudit.cli._scan import noted, run_scan
 from cohaudit.config_file import load_config
 from cohaudit.errors import GATE_FAILED, OK, CheckpointError
 from cohaudit.terminal import printable
@@ -58,7 +58,8 @@ def trajectory(
             click.echo(f"left out, for their names: {names}", err=True)
     config = load_config(last, given_options(options), config_file)
     wanted = sorted(asked_for(config.audits) | OVER_TIME)
-    audit, files = run_scan(last, earlier, config.updated({"audits": tuple(wanted)}), quiet, fresh)
+    with noted():
+        audit, files = run_scan(last, earlier, config.updated({"audits": tuple(wanted)}), quiet, fresh)
     written = _write_samples(audit, files[0].parent)
     if not quiet:
         _show(audit, [*files, *written])
