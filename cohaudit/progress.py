@@ -101,8 +101,8 @@ class BarProgress:
     def stage(self, name: str, total: int | None = None) -> Iterator[Advance]:
         """See `Progress.stage`."""
         task = self._bars.add_task(name, total=total)
-        self._bars.start()
         try:
+            self._bars.start()  # within, as it hides the cursor: Ctrl-C may come right then
             yield lambda samples: self._bars.advance(task, samples)
         finally:
             self._bars.refresh()  # bars are drawn ten times a second: show the last count too

@@ -123,7 +123,7 @@ class PassKeeper:
                 LOGGER.warning("Unfinished: %s is of a scan with %s; not used", self._folder, other)
                 return
             with _opened(self._folder / _SUMS) as arrays:
-                sums = {name: arrays[name] for name in arrays.files}
+                sums = dict(arrays)
             facts = json.loads(str(sums.pop("facts")))
             self._shards = [(int(start), int(stop)) for start, stop in facts.pop("shards")]
             take_up(Kept(self._shards[-1][1], sums, facts, self._read()))

@@ -170,7 +170,7 @@ def test_it_can_be_interrupted_again_and_again(
 @pytest.mark.parametrize(
     ("option", "said"),
     [
-        (("--seed", "1"), "a scan with --seed 0; not used"),
+        (("--seed", "1"), "a scan with other samples, --seed 0; not used"),
         (("--limit", "100"), "a scan with other samples, --limit 120; not used"),
     ],
 )

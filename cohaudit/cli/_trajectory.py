@@ -13,7 +13,7 @@ from cohaudit.cli._output import write_out
 from cohaudit.cli._scan import noted, run_scan
 from cohaudit.config_file import load_config
 from cohaudit.errors import GATE_FAILED, OK, CheckpointError
-from cohaudit.terminal import printable
+from cohaudit.terminal import printable, without_padding
 
 if TYPE_CHECKING:
     from cohaudit.results import Audit
@@ -162,4 +162,4 @@ def _show(audit: Audit, files: list[Path]) -> None:
             console.print(table, highlight=False)
             console.print(Text(f"\n{printable(found.advice)}"))
         console.print(Text(f"Report: {printable(', '.join(map(str, files)))}"))
-    write_out(captured.get().encode())
+    write_out(without_padding(captured.get()).encode())
