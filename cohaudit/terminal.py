@@ -16,5 +16,5 @@ def printable(text: str, limit: int | None = None) -> str:
 
 
 def without_padding(text: str) -> str:
-    """Return a table as rich lays it out without the spaces at the ends of its lines, which wrap in a paste."""
+    """Return what rich laid out without the spaces at the ends of lines, which would wrap when pasted."""
     return "".join(f"{line.rstrip(' ')}\n" for line in text.splitlines())

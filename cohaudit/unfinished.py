@@ -34,9 +34,11 @@ from cohaudit.snapshots import SHAPING, code_of
 FOLDER = ".unfinished"
 """Folder, in that of the report, of a pass that is not finished."""
 EVERY = 30.0
-"""Seconds of a pass after which it is kept again, and …"""
+"""Seconds of a pass after which it is kept again, if that takes no more than …"""
 MOST_TIME = 0.02
-"""… the share of the time that keeping may take, by how long it took last."""
+"""… this share of the time. What is measured quickly is not worth keeping: it is not quickly written."""
+FIRST_SPEED = 1e8
+"""Bytes per second that a disk is taken to write, until it has shown how many it does."""
 LOGGER = logging.getLogger("cohaudit.unfinished")
 
 _ABOUT, _SUMS = "about.json", "sums.npz"
@@ -106,7 +108,8 @@ class PassKeeper:
     def __init__(self, folder: Path, about: Mapping[str, str]) -> None:
         self._folder, self._about = folder, dict(about)
         self._shards: list[tuple[int, int]] = []
-        self._next = time.perf_counter() + EVERY
+        self._begun = time.perf_counter()
+        self._next, self._spent, self._speed = self._begun + EVERY, 0.0, FIRST_SPEED
         self._refused, self._asked = False, False
         self.kept = False
 
@@ -170,17 +173,28 @@ class PassKeeper:
         """
         if self._asked:
             raise KeyboardInterrupt
-        if time.perf_counter() >= self._next:
-            self.keep(state())
+        now = time.perf_counter()
+        if now < self._next or self._refused:
+            return
+        found = state()
+        affordable = self._begun + (self._spent + self._size(found) / self._speed) / MOST_TIME
+        if now >= affordable:
+            self.keep(found)
+        else:
+            self._next = max(now + EVERY, affordable)
 
-    def finish(self, state: Callable[[], State]) -> None:
-        """Keep the state at the end of a pass that was long enough for something to be kept of it."""
-        if self.kept:
-            self.keep(state())
+    def _size(self, state: State) -> int:
+        """Return the bytes to be written."""
+        sums = sum(array.nbytes for array in state.sums.values())
+        return (state.done - self._done) * state.row_bytes + sums
+
+    @property
+    def _done(self) -> int:
+        return self._shards[-1][1] if self._shards else 0
 
     def keep(self, state: State) -> None:
         """Keep the state, whatever the time; what is kept already stays if that fails."""
-        done = self._shards[-1][1] if self._shards else 0
+        done, size = self._done, self._size(state)
         if self._refused or state.done == done:
             return
         started = time.perf_counter()
@@ -200,7 +214,9 @@ class PassKeeper:
                 "Unfinished: the scan cannot be resumed later: %s: %s", self._folder, error.strerror
             )
         now = time.perf_counter()
-        self._next = now + max(EVERY, (now - started) / MOST_TIME)
+        self._spent += now - started
+        self._speed = size / max(now - started, 1e-3)
+        self._next = now + EVERY
 
     def _differences(self) -> str:
         """Return in words what that is kept depends on and this pass does not; empty if nothing."""

@@ -32,7 +32,7 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def in_terminal(*arguments: str, width: int = 80, until: str | None = None, **more: str) -> tuple[str, int]:
-    """Return all that a command writes to a terminal, and its exit code; Ctrl-C is typed at what `until` finds."""
+    """Return what a command writes to a terminal, and its exit code; at `until`, Ctrl-C is typed."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
     process = subprocess.Popen(
@@ -118,7 +118,7 @@ def test_ctrl_c_takes_the_bar_away_and_says_what_is_kept(
     )
     assert code == 130
     assert said.rfind(SHOWN) > said.rfind(HIDDEN)
-    assert "\r\ninterrupted; what was measured is kept in r/.unfinished (" in said
+    assert "\rinterrupted; what was measured is kept in r/.unfinished (" in said
     shown = STYLE.sub("", said[said.rfind(SHOWN) :])
     assert "━" not in shown
     assert "Traceback" not in shown

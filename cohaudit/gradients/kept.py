@@ -26,12 +26,14 @@ class State:
         sums: Name → what changes with every batch.
         facts: What else must be known to go on, in JSON's types.
         rows: From, to → name → what is known of these samples, in the order of the pass; it changes no more.
+        row_bytes: What it takes for one sample.
     """
 
     done: int
     sums: Arrays
     facts: Mapping[str, Any]
     rows: Callable[[int, int], Arrays]
+    row_bytes: int
 
 
 @dataclass(frozen=True)
@@ -74,9 +76,6 @@ class Keeper(Protocol):
     def keep(self, state: State) -> None:
         """Keep the state, whatever the time; what is kept already stays if that fails."""
 
-    def finish(self, state: Callable[[], State]) -> None:
-        """Keep the state at the end of a pass that was long enough for something to be kept of it."""
-
 
 class KeepsNothing:
     """Keeps nothing: for models in memory, and for passes that nobody waits for."""
@@ -92,9 +91,6 @@ class KeepsNothing:
         """See `Keeper`."""
 
     def keep(self, state: State) -> None:
-        """See `Keeper`."""
-
-    def finish(self, state: Callable[[], State]) -> None:
         """See `Keeper`."""
 
 

@@ -86,7 +86,6 @@ def _go(run: _Pass, keeper: Keeper, advance: Callable[[int], None]) -> None:
             run.batch(indices)
             advance(len(indices))
             keeper.offer(run.state)
-        keeper.finish(run.state)
     except KeyboardInterrupt:
         if not run.in_batch:
             keeper.keep(run.state())
@@ -210,8 +209,9 @@ class _Pass:
             "activations": self.activations.widths,
         }
         rows = self._per_sample()
+        size = sum(array[0].nbytes for array in rows.values())
         return State(
-            self.done, self.sums.state(), facts, lambda start, stop: part(rows, self.order[start:stop])
+            self.done, self.sums.state(), facts, lambda start, stop: part(rows, self.order[start:stop]), size
         )
 
     def take_up(self, kept: Kept) -> None:
