@@ -6,9 +6,8 @@ sees the model and no threshold, the second sees arrays and no model.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -30,7 +29,7 @@ from cohaudit.errors import ModelError
 from cohaudit.evidence import gather_evidence, suppress
 from cohaudit.further import OVER_TIME, Scanned, asked_for, run_further_audits
 from cohaudit.gates import gate_results, refuse_unknown_names
-from cohaudit.gradients import Measurement, Options, Source, measure
+from cohaudit.gradients import Keeper, Measurement, Options, Source, measure
 from cohaudit.holdout import (
     NewSamples,
     Trained,
@@ -43,7 +42,7 @@ from cohaudit.holdout import (
 )
 from cohaudit.inspection import decay_of, memory_of
 from cohaudit.judgment import NO_HOLDOUT, Scope, compare, judge
-from cohaudit.model import build_model, check_ready, load_weights, resolve_device
+from cohaudit.model import build_model, check_ready, eval_mode, load_weights, resolve_device
 from cohaudit.optimizer_memory import Pace, pace_of
 from cohaudit.pace import read_schedule
 from cohaudit.progress import Progress, SilentProgress, Stages
@@ -54,6 +53,7 @@ from cohaudit.snapshots import Shelf
 from cohaudit.subsample import choose_samples
 from cohaudit.suppressions import Suppression, active, match, read_suppressions
 from cohaudit.theory import Memory, TrainedDecay
+from cohaudit.unfinished import Unfinished, depends_on
 
 Integers = NDArray[np.int64]
 SNAPSHOTS = "snapshots"
@@ -63,7 +63,11 @@ ROOT = "(model)"
 
 
 def scan_checkpoint(
-    config: Config, checkpoint: Path, progress: Progress, earlier: Sequence[Path] = ()
+    config: Config,
+    checkpoint: Path,
+    progress: Progress,
+    earlier: Sequence[Path] = (),
+    unfinished: Unfinished | None = None,
 ) -> Audit:
     """Audit a checkpoint file with the model and data that the configuration names.
 
@@ -72,9 +76,10 @@ def scan_checkpoint(
         checkpoint: The file.
         progress: Told about each stage.
         earlier: Earlier checkpoints of the same training, in order; only their answers are heard.
+        unfinished: Keeps what is measured, so that a scan can be resumed; None keeps nothing.
 
     Returns:
-        The audit; nothing is written or printed.
+        The audit; nothing is printed.
 
     Raises:
         CohauditError: If checkpoint, model or data cannot be used, or the certificate fails.
@@ -101,6 +106,7 @@ def scan_checkpoint(
         decay_of(loaded),
         pace_of(loaded.optimizer, loaded.metadata),
         config.base / config.out / SNAPSHOTS,
+        unfinished or Unfinished(None),
     )
     return _audit(model, dataset, holdout, before, config, device, about, stages, entries)
 
@@ -160,7 +166,7 @@ def scan(
     device = torch.device("cpu") if parameter is None else parameter.device
     reason = "a model in memory comes without its optimizer's state"
     unknown = Skipped("memory", reason), Skipped("weight decay", reason)
-    about = _About("(in memory)", "", "(in memory)", type(model).__qualname__, *unknown, Pace(), None)
+    about = _About("(in memory)", "", "(in memory)", type(model).__qualname__, *unknown, Pace())
     return _audit(model, opened, held_out, before, config, device, about, stages, entries)
 
 
@@ -175,8 +181,9 @@ class _About:
     memory: Memory | Skipped
     decay: TrainedDecay | Skipped
     pace: Pace
-    snapshots: Path | None
+    snapshots: Path | None = None
     """Folder of what was measured of checkpoints; None keeps nothing."""
+    unfinished: Unfinished = field(default_factory=partial(Unfinished, None))
 
 
 def _audit(
@@ -204,6 +211,11 @@ def _audit(
         with eval_mode(model):
             check_fit(model, holdout, config, device)
         new = new_samples(holdout, dataset, config)
+
+    def keeper(sha256: str) -> Keeper:
+        key = depends_on(config, sha256, dataset.fingerprint, source.labels, model, device)
+        return about.unfinished.keeper(key)
+
     asked, taken, follower = Asked(), list[Named](), None
     if earlier:
         count = len(earlier) * len(chosen)
@@ -211,12 +223,12 @@ def _audit(
             if wanted & OVER_TIME:
                 unseen = new.source if isinstance(new, NewSamples) else None
                 shelf = Shelf(about.snapshots, [d.fingerprint for d in (dataset, holdout) if d], config)
-                follower = Follower(model, source, unseen, options, device, len(dataset), shelf)
+                follower = Follower(model, source, unseen, options, device, len(dataset), shelf, keeper)
                 asked, taken = follower.earlier(earlier, advance)
             else:
                 asked = ask(model, earlier, source, config.batch_size, device, advance)
     with stages("measure the gradients", len(chosen)) as advance, eval_mode(model):
-        measured = measure(model, source, options, device, advance)
+        measured = measure(model, source, options, device, advance, keeper(about.sha256))
         if follower is not None and taken:
             taken.append((about.checkpoint, follower.of(measured, about.sha256, about.pace)))
     held_out = _held_out(model, holdout, new, measured, source, options, device, stages)
@@ -323,18 +335,6 @@ def options_of(config: Config) -> Options:
         seed=config.seed,
         bf16=config.bf16,
     )
-
-
-@contextmanager
-def eval_mode(model: nn.Module) -> Iterator[None]:
-    """Put a model in eval mode, and every module back into its own mode in the end."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 def _subject(

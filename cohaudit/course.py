@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from cohaudit.earlier import Answer, Asked, Open, blaming, each_once, weights_kept
-from cohaudit.gradients import Measurement, Options, Source, answers, check_model, measure
+from cohaudit.gradients import Keeper, Measurement, Options, Source, answers, check_model, measure
 from cohaudit.model import fill_weights
 from cohaudit.optimizer_memory import Pace, pace_of
 from cohaudit.pace import Schedule, steps_at
@@ -43,6 +43,7 @@ class Follower:
         device: Where.
         total: Samples trained on, of which those of `source` are measured.
         shelf: Where snapshots are kept.
+        keeper: SHA-256 of a checkpoint → who keeps its pass while it is not finished.
     """
 
     model: nn.Module
@@ -52,6 +53,7 @@ class Follower:
     device: torch.device
     total: int
     shelf: Shelf
+    keeper: Callable[[str], Keeper]
 
     @property
     def _shape(self) -> tuple[int, int]:
@@ -85,7 +87,10 @@ class Follower:
                     fill_weights(self.model, checkpoint)
                     found = self.shelf.load(checkpoint.sha256, self._shape)
                     if found is None:
-                        measured = measure(self.model, self.source, self.options, self.device, advance)
+                        keeper = self.keeper(checkpoint.sha256)
+                        measured = measure(
+                            self.model, self.source, self.options, self.device, advance, keeper
+                        )
                         found = self.of(
                             measured, checkpoint.sha256, pace_of(checkpoint.optimizer, checkpoint.metadata)
                         )

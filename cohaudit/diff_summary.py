@@ -14,7 +14,7 @@ from cohaudit.diff_suspects import Suspect
 from cohaudit.diff_width import UsedLayer, WidthChange
 from cohaudit.results import Estimate
 from cohaudit.summary import cell, share, with_rest
-from cohaudit.terminal import printable
+from cohaudit.terminal import printable, without_padding
 
 MOST_ROWS = 8
 """Suspects, layers or classes shown; the page and --json have all."""
@@ -41,7 +41,7 @@ def render_difference_summary(difference: Difference, stream: IO[str]) -> str:
     console = Console(file=stream)
     with console.capture() as captured:
         console.print(difference_summary(difference), highlight=False)
-    return captured.get()
+    return without_padding(captured.get())
 
 
 def difference_summary(difference: Difference) -> Group:

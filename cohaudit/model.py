@@ -273,3 +273,15 @@ def _kept_on_error(own: dict[str, Tensor]) -> Iterator[None]:
         for name, value in own.items():
             value.copy_(backup[name])
         raise
+
+
+@contextmanager
+def eval_mode(model: nn.Module) -> Iterator[None]:
+    """Put a model in eval mode, and every module back into its own mode in the end."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training

@@ -40,8 +40,12 @@ WORTH_A_LINE = 1.0
 """Seconds that a stage takes before a log says that it is done."""
 
 
+BETWEEN_LINES = 30.0
+"""Seconds after which a log says how far a stage is."""
+
+
 class LineProgress:
-    """A line when a stage that counts samples starts, and one when a stage ends that took a while: for logs.
+    """A line when a stage that counts samples starts, some on its way, and one if it took a while: for logs.
 
     Args:
         stream: Where to write.
@@ -55,8 +59,17 @@ class LineProgress:
         """See `Progress.stage`."""
         if total is not None:
             self._say(f"{name}: {total:,} samples")
-        start = time.perf_counter()
-        yield lambda samples: None
+        start = said = time.perf_counter()
+        done = 0
+
+        def advance(samples: int) -> None:
+            nonlocal said, done
+            done += samples
+            if total is not None and time.perf_counter() - said >= BETWEEN_LINES:
+                said = time.perf_counter()
+                self._say(f"{name}: {done:,} of {total:,} samples")
+
+        yield advance
         seconds = time.perf_counter() - start
         if seconds >= WORTH_A_LINE:
             self._say(f"{name}: done in {seconds:.1f} s")
@@ -88,8 +101,8 @@ class BarProgress:
     def stage(self, name: str, total: int | None = None) -> Iterator[Advance]:
         """See `Progress.stage`."""
         task = self._bars.add_task(name, total=total)
-        self._bars.start()
         try:
+            self._bars.start()  # within, as it hides the cursor: Ctrl-C may come right then
             yield lambda samples: self._bars.advance(task, samples)
         finally:
             self._bars.refresh()  # bars are drawn ten times a second: show the last count too
@@ -99,8 +112,9 @@ class BarProgress:
 
 
 def progress_on(console: Console) -> Progress:
-    """Return the progress that suits `console`: bars on a terminal, lines in a log."""
-    if console.is_terminal and not console.is_dumb_terminal:
+    """Return the progress that suits `console`: bars on a terminal, lines in a log, of whatever color."""
+    # not console.is_terminal: FORCE_COLOR makes a log colored, and no terminal
+    if console.file.isatty() and not console.is_dumb_terminal:
         return BarProgress(console)
     return LineProgress(console.file)
 

@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import math
+import sys
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -226,7 +227,7 @@ class Shelf:
     def __init__(self, folder: Path | None, fingerprints: Sequence[str], config: Config) -> None:
         self._folder = folder
         settings = {key: str(getattr(config, key)) for key in SHAPING}
-        self._about = [__version__, *fingerprints, config.model, _code(config), settings]
+        self._about = [__version__, *fingerprints, config.model, code_of(config), settings]
 
     def load(self, checkpoint: str, shape: tuple[int, int]) -> Snapshot | None:
         """Return the snapshot of a checkpoint, if there is one that can be read.
@@ -269,14 +270,24 @@ class Shelf:
         return self._folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.npz"
 
 
-def _code(config: Config) -> str:
-    """Return a hash of the Python files beside those that the model's factory and the transform stand in."""
+def code_of(config: Config, model: nn.Module | None = None) -> str:
+    """Return a hash of the Python files beside those that the model's factory and the transform stand in.
+
+    Args:
+        config: Names these.
+        model: Whose parts' own files count too, but for torch's.
+    """
     digest = hashlib.sha256()
     for named in (config.model, config.transform, config.data):
         file = config.base / named.rpartition(":")[0]
         if file.suffix == ".py" and file.is_file():
             for beside in sorted(file.parent.glob("*.py")):
                 digest.update(beside.read_bytes())
+    names = {type(module).__module__ for module in (model.modules() if model else ())}
+    for name in sorted(name for name in names if name.partition(".")[0] != "torch"):
+        source = getattr(sys.modules.get(name), "__file__", None)
+        if source and Path(source).is_file():
+            digest.update(Path(source).read_bytes())
     return digest.hexdigest()
 
 

@@ -15,10 +15,10 @@ from rich.text import Text
 
 from cohaudit.export import ranked
 from cohaudit.results import Audit, Coherence, GateResult, Layer, Skipped, by_gap, told_points
-from cohaudit.terminal import printable
+from cohaudit.terminal import printable, without_padding
 
-MOST_LAYERS = 8
-MOST_CLASSES = 12
+MOST_LAYERS = 6
+MOST_CLASSES = 6
 MOST_SUSPECTS = 5
 MOST_REASONS = 3
 MOST_SKIPPED = 3
@@ -56,7 +56,7 @@ def render_summary(audit: Audit, files: Sequence[Path], stream: IO[str], notes: 
     console = Console(file=stream)
     with console.capture() as captured:
         console.print(summary(audit, files, notes), highlight=False)
-    return captured.get()
+    return without_padding(captured.get())
 
 
 def summary(audit: Audit, files: Sequence[Path], notes: Sequence[str] = ()) -> Group:
@@ -159,7 +159,7 @@ def _notice(notice: str) -> Text:
 
 def _findings(audit: Audit) -> list[RenderableType]:
     tables = Columns([_layers(audit.layers), *_classes(audit)], padding=(0, 3))
-    return [tables, "", *_suspects(audit), *_suppressed(audit), ""]
+    return [*_suspects(audit), *_suppressed(audit), "", tables, ""]
 
 
 def _layers(layers: Sequence[Layer]) -> Table:
@@ -172,15 +172,13 @@ def _layers(layers: Sequence[Layer]) -> Table:
 
 
 def _classes(audit: Audit) -> list[Table]:
-    """Return the table of classes, unless they are too many for a screen."""
-    if len(audit.classes) > MOST_CLASSES:
-        return []
+    """Return the table of the classes with the largest gaps."""
     table = _table("Class", "samples", "suspects", "gap", "α_u")
-    for one in by_gap(audit.classes):
+    for one in by_gap(audit.classes)[:MOST_CLASSES]:
         gap = "–" if isinstance(one.predicted_gap, Skipped) else f"{100 * one.predicted_gap.value:.0f}"
         numbers = (f"{one.samples:,}", f"{one.suspects:,}", gap, _coherence(one.coherence)[1])
         table.add_row(cell(one.name), *numbers)
-    return [table]
+    return [with_rest(table, len(audit.classes) - MOST_CLASSES)]
 
 
 def _suspects(audit: Audit) -> list[RenderableType]:

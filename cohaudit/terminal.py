@@ -13,3 +13,8 @@ def printable(text: str, limit: int | None = None) -> str:
     if limit is not None and len(text) > limit:
         text = text[: limit - 1] + "…"
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def without_padding(text: str) -> str:
+    """Return what rich laid out without the spaces at the ends of lines, which would wrap when pasted."""
+    return "".join(f"{line.rstrip(' ')}\n" for line in text.splitlines())

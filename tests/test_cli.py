@@ -26,11 +26,15 @@ from cohaudit.errors import CheckpointError
 from cohaudit.gates import gate_results
 from cohaudit.progress import Progress, SilentProgress
 from cohaudit.results import Audit
+from cohaudit.unfinished import Unfinished
 
 COMPLETE = 'model = "net.py:build"\ndata = "train.npz"\n'
 REPORT_FILES = ["audit.json", "report.html", "samples.csv"]
 ENDED = CheckpointError("model.pt", "is only a test", "look at the configuration")
 """What a scan raises that need not write a report."""
+
+NOTICE = "note: Measured on 240 of 480 samples.\n"
+"""What must be known of the audit that `make_audit` gives, said where there is no summary."""
 
 PATHS = {"PYTHONPATH": os.pathsep.join(sys.path)}
 
@@ -46,7 +50,12 @@ class FakeScan:
     earlier: Sequence[Path] = ()
 
     def __call__(
-        self, config: Config, checkpoint: Path, progress: Progress, earlier: Sequence[Path]
+        self,
+        config: Config,
+        checkpoint: Path,
+        progress: Progress,
+        earlier: Sequence[Path],
+        unfinished: Unfinished,
     ) -> Audit:
         self.config, self.checkpoint, self.progress = config, checkpoint, progress
         self.earlier = earlier
@@ -181,6 +190,7 @@ def test_the_holdout_is_not_replaced_by_the_report(fake: FakeScan) -> None:
 
 
 def test_quiet_says_nothing(fake: FakeScan) -> None:
+    fake.result = replace(make_audit(), notices=())
     result = scan("--quiet")
     assert (result.exit_code, result.output) == (0, "")
     assert isinstance(fake.progress, SilentProgress)
@@ -193,7 +203,7 @@ def test_json_is_the_file_on_standard_output() -> None:
     assert result.stdout_bytes == Path("here/audit.json").read_bytes()
     assert json.loads(result.stdout)["schema_version"]
     assert "measure the gradients" in result.stderr
-    assert scan("--json", "--quiet").stderr == ""
+    assert scan("--json", "--quiet").stderr == NOTICE
 
 
 @pytest.mark.usefixtures("fake")
@@ -210,7 +220,7 @@ def test_a_failed_gate_is_exit_code_1_after_the_report(gate: str, code: int, wor
     said = [line for line in result.stderr.splitlines() if line.startswith("gate failed: ")]
     assert len(said) == (1 if code and form else 0), "the summary says it, or else a line on standard error"
     assert not said or said[0] == f"gate failed: {gate}: {kept['reason']}"
-    assert form != "--quiet" or result.stderr.splitlines() == said
+    assert form != "--quiet" or result.stderr.splitlines() == [NOTICE.rstrip(), *said]
 
 
 @pytest.mark.usefixtures("fake")
@@ -224,7 +234,7 @@ def test_a_gate_that_warns_is_told_and_fails_nothing(options: tuple[str, str], f
     (kept,) = json.loads(Path("cohaudit-report/audit.json").read_text())["gates"]
     assert (kept["failed"], kept["warned"]) == (False, True)
     if form:
-        assert result.stderr.splitlines() == [f"gate warned: {options[1]}: {kept['reason']}"]
+        assert result.stderr == f"{NOTICE}gate warned: {options[1]}: {kept['reason']}\n"
     else:
         assert f"{options[1]}  warned" in result.stdout
     assert scan(*options, "--gate-on-value").exit_code == int(options[0] == "--fail-on")

@@ -12,7 +12,7 @@ from cohaudit.progress import BarProgress, LineProgress, SilentProgress, progres
 
 
 def test_a_log_says_what_takes_long_and_nothing_of_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
-    seconds = iter([0.0, 12.34, 20.0, 20.9, 30.0, 31.0, 40.0, 40.1])
+    seconds = iter([0.0, *[1.0] * 13, 12.34, 20.0, 20.9, 30.0, 31.0, 40.0, 40.1])
     monkeypatch.setattr("cohaudit.progress.time.perf_counter", lambda: next(seconds))
     stream = io.StringIO()
     progress = LineProgress(stream)
@@ -75,9 +75,34 @@ def test_a_bar_is_removed_when_its_stage_fails() -> None:
     assert "\x1b[?25h" in stream.getvalue()
 
 
-def test_the_console_decides() -> None:
-    assert isinstance(progress_on(Console(file=io.StringIO(), force_terminal=True)), BarProgress)
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_the_stream_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    assert isinstance(progress_on(Console(file=Terminal())), BarProgress)
     assert isinstance(progress_on(Console(file=io.StringIO())), LineProgress)
+    assert isinstance(progress_on(Console(file=io.StringIO(), force_terminal=True)), LineProgress)
+    monkeypatch.setenv("TERM", "dumb")
+    assert isinstance(progress_on(Console(file=Terminal())), LineProgress)
+
+
+def test_a_log_says_now_and_then_how_far_a_stage_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("cohaudit.progress.time.perf_counter", lambda: now)
+    stream = io.StringIO()
+    with LineProgress(stream).stage("measure the gradients", 1000) as advance:
+        for _ in range(10):
+            now += 9
+            advance(100)
+    assert stream.getvalue().splitlines() == [
+        "measure the gradients: 1,000 samples",
+        "measure the gradients: 400 of 1,000 samples",
+        "measure the gradients: 800 of 1,000 samples",
+        "measure the gradients: done in 90.0 s",
+    ]
 
 
 def test_silence(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ import click
 
 from cohaudit.cli._output import annotate, write_out
 from cohaudit.errors import GATE_FAILED, OK
-from cohaudit.terminal import printable
+from cohaudit.terminal import printable, without_padding
 
 if TYPE_CHECKING:
     from cohaudit.results import Audit, GateResult
@@ -118,4 +118,4 @@ def _show(results: list[GateResult]) -> None:
     console = Console(file=sys.stdout)
     with console.capture() as captured:
         console.print(gate_table(results), highlight=False)
-    write_out(captured.get().encode())
+    write_out(without_padding(captured.get()).encode())

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cohaudit.cli._output import write_out
-from cohaudit.terminal import printable
+from cohaudit.terminal import printable, without_padding
 
 if TYPE_CHECKING:
     from cohaudit.inspection import Inspection
@@ -65,7 +65,7 @@ def _show(found: Inspection) -> None:
             console.print(f"and {len(found.tensors) - MOST_ROWS:,} more (--json has all)", highlight=False)
         for finding in found.findings:
             console.print(Text(f"  - {printable(finding)}"))
-    write_out(captured.get().encode())
+    write_out(without_padding(captured.get()).encode())
 
 
 def _number(value: float | None) -> str:

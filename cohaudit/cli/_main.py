@@ -36,25 +36,46 @@ BUG_REPORT = (
 class _Commands(click.Group):
     """A group that turns what goes wrong into a message and an exit code."""
 
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """Read the options in front of the command; one that is wrong is told as any other error is.
+
+        Raises:
+            Exit: One is wrong.
+            UsageError: There is nothing at all, which click answers with the help.
+        """
+        nothing = not args
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except click.UsageError as error:
+            if nothing:
+                raise
+            _say_usage(error)
+            raise click.exceptions.Exit(error.exit_code) from None
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command.
 
         Raises:
-            ClickException: Wrong usage: click prints it.
+            ClickException: It is of click's own.
             Exit: The command is done.
             Abort: The user ended a prompt.
         """
         accept_any_text()
         try:
             return super().invoke(ctx)
+        except click.UsageError as error:
+            _say_usage(error)
+            ctx.exit(error.exit_code)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except CohauditError as error:
             message = "\n".join(printable(line, LONGEST_LINE) for line in str(error).split("\n"))
             click.echo(f"error: {message}", err=True)
             ctx.exit(error.exit_code)
-        except KeyboardInterrupt:
-            click.echo("interrupted", err=True)
+        except KeyboardInterrupt as error:
+            click.echo("; ".join(["interrupted", *map(printable, map(str, error.args))]), err=True)
             ctx.exit(INTERRUPTED)
         except BrokenPipeError:
             drop_output()
@@ -62,6 +83,13 @@ class _Commands(click.Group):
         except Exception:
             click.echo(f"{traceback.format_exc()}\n{BUG_REPORT}", err=True)
             ctx.exit(BUG)
+
+
+def _say_usage(error: click.UsageError) -> None:
+    """Say what is wrong with a command as it was typed: what was found, and what to do."""
+    message = printable(error.format_message().replace("\n", " "), LONGEST_LINE)
+    command = error.ctx.command_path if error.ctx else "cohaudit"
+    click.echo(f"error: {message}\n  → {command} --help tells how it is used", err=True)
 
 
 def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:

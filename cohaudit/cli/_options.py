@@ -50,6 +50,8 @@ def scan_options(command: Command) -> Command:
     """Add to a command every key of the configuration, --config and --quiet."""
     quiet = "No progress and no summary; errors are still printed."
     command = click.option("--quiet", "-q", is_flag=True, help=quiet)(command)
+    fresh = "Do not go on from where an interrupted scan stopped: measure from the start."
+    command = click.option("--fresh", is_flag=True, help=fresh)(command)
     command = click.option(
         "--config",
         "config_file",

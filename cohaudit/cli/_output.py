@@ -26,7 +26,7 @@ def write_out(content: str | bytes) -> None:
     if sys.stdout is None:  # closed by whoever started the program
         return
     try:
-        click.echo(content, nl=False)
+        click.echo(content, nl=False, color=True)  # as laid out: click would take forced colors out of a log
         sys.stdout.flush()
     except BrokenPipeError:
         drop_output()

@@ -33,6 +33,7 @@ def scan(
     /,
     checkpoints: tuple[Path, ...],
     config_file: Path | None,
+    fresh: bool,
     quiet: bool,
     as_json: bool,
     **options: Any,
@@ -55,8 +56,8 @@ def scan(
         click.echo(f"auditing {printable(str(checkpoint))}; earlier ones, in this order: {names}", err=True)
     if config.source and not quiet:
         click.echo(f"settings from {printable(config.source)}", err=True)
-    with _noted() as notes:
-        audit, files = run_scan(checkpoint, earlier, config, quiet)
+    with noted() as notes:
+        audit, files = run_scan(checkpoint, earlier, config, quiet, fresh)
     if as_json:
         from cohaudit.report import audit_to_json
 
@@ -67,13 +68,17 @@ def scan(
         write_out(render_summary(audit, files, sys.stdout, notes))
     annotate(audit, config.formats, as_json)
     if quiet or as_json:  # the summary would have said it
+        for notice in audit.notices:
+            _say_note(notice)
         for gate in audit.gates:
             if gate.failed or gate.warned:
                 click.echo(f"gate {gate.outcome}: {printable(f'{gate.expression}: {gate.reason}')}", err=True)
     ctx.exit(GATE_FAILED if any(gate.failed for gate in audit.gates) else OK)
 
 
-def run_scan(checkpoint: Path, earlier: list[Path], config: Config, quiet: bool) -> tuple[Audit, list[Path]]:
+def run_scan(
+    checkpoint: Path, earlier: list[Path], config: Config, quiet: bool, fresh: bool
+) -> tuple[Audit, list[Path]]:
     """Scan, and write the report.
 
     What can be refused without the model is refused before anything expensive happens.
@@ -83,9 +88,13 @@ def run_scan(checkpoint: Path, earlier: list[Path], config: Config, quiet: bool)
         earlier: Earlier checkpoints of its training, in order.
         config: Settings.
         quiet: Whether to show no progress.
+        fresh: Whether to begin anew where an interrupted scan could be resumed.
 
     Returns:
         The audit with its gates, and the files written.
+
+    Raises:
+        KeyboardInterrupt: When the user ends it; its text says where what was measured is kept.
     """
     from cohaudit.gates import parsed_gates
     from cohaudit.report import check_folder, check_templates, parsed_formats, refuse_data
@@ -105,11 +114,18 @@ def run_scan(checkpoint: Path, earlier: list[Path], config: Config, quiet: bool)
 
     from cohaudit.audit import scan_checkpoint
     from cohaudit.factories import guarding
+    from cohaudit.unfinished import FOLDER, Unfinished
 
     sources = [config.base / path for path in (config.data, config.holdout) if path]
-    with guarding(checkpoint, *earlier, *sources):
-        audit = scan_checkpoint(config, checkpoint, _progress(quiet), earlier)
-    return audit, _write(audit, out, config.formats, templates)
+    unfinished = Unfinished(out / FOLDER, fresh)
+    try:
+        with guarding(checkpoint, *earlier, *sources):
+            audit = scan_checkpoint(config, checkpoint, _progress(quiet), earlier, unfinished)
+        files = _write(audit, out, config.formats, templates)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(*filter(None, [unfinished.told()])) from None
+    unfinished.remove()
+    return audit, files
 
 
 def _write(audit: Audit, out: Path, formats: tuple[str, ...], templates: Path | None) -> list[Path]:
@@ -131,16 +147,26 @@ def _write(audit: Audit, out: Path, formats: tuple[str, ...], templates: Path | 
 
 
 class _Collector(logging.Handler):
+    """Keeps what is noted for the summary; a warning is told at once."""
+
     def __init__(self, notes: list[str]) -> None:
         super().__init__(logging.INFO)
         self._notes = notes
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._notes.append(record.getMessage())
+        if record.levelno >= logging.WARNING:
+            _say_note(record.getMessage())
+        else:
+            self._notes.append(record.getMessage())
+
+
+def _say_note(text: str) -> None:
+    """Say on standard error, on one line, what a reader must know who does not see the summary."""
+    click.echo(f"note: {printable(text)}", err=True)
 
 
 @contextmanager
-def _noted() -> Iterator[list[str]]:
+def noted() -> Iterator[list[str]]:
     """Collect what the parts of a scan log of what they found: which weights, what the model is fed."""
     notes: list[str] = []
     handler = _Collector(notes)

@@ -10,10 +10,10 @@ import click
 from cohaudit.cli._options import SectionedCommand, checkpoint_options, given_options
 from cohaudit.cli._order import by_first_rising_number, in_training_order, words_of
 from cohaudit.cli._output import annotate, write_out
-from cohaudit.cli._scan import run_scan
+from cohaudit.cli._scan import noted, run_scan
 from cohaudit.config_file import load_config
 from cohaudit.errors import GATE_FAILED, OK, CheckpointError
-from cohaudit.terminal import printable
+from cohaudit.terminal import printable, without_padding
 
 if TYPE_CHECKING:
     from cohaudit.results import Audit
@@ -33,6 +33,7 @@ def trajectory(
     /,
     checkpoints: tuple[Path, ...],
     config_file: Path | None,
+    fresh: bool,
     quiet: bool,
     **options: Any,
 ) -> None:
@@ -57,7 +58,8 @@ def trajectory(
             click.echo(f"left out, for their names: {names}", err=True)
     config = load_config(last, given_options(options), config_file)
     wanted = sorted(asked_for(config.audits) | OVER_TIME)
-    audit, files = run_scan(last, earlier, config.updated({"audits": tuple(wanted)}), quiet)
+    with noted():
+        audit, files = run_scan(last, earlier, config.updated({"audits": tuple(wanted)}), quiet, fresh)
     written = _write_samples(audit, files[0].parent)
     if not quiet:
         _show(audit, [*files, *written])
@@ -161,4 +163,4 @@ def _show(audit: Audit, files: list[Path]) -> None:
             console.print(table, highlight=False)
             console.print(Text(f"\n{printable(found.advice)}"))
         console.print(Text(f"Report: {printable(', '.join(map(str, files)))}"))
-    write_out(captured.get().encode())
+    write_out(without_padding(captured.get()).encode())

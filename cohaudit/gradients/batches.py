@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import nn
 
@@ -56,5 +58,9 @@ class Batches:
                 try:
                     return self._engine.run(inputs, labels, self._options.temperature, consume, label_free)
                 except UnplannedCallError as unplanned:
-                    self.plan = self.plan.with_loop(unplanned.parameters)
-                    self._engine = Engine(self.model, self.plan, self._shorten, bf16)
+                    self.loop(unplanned.parameters)
+
+    def loop(self, names: Iterable[str]) -> None:
+        """Measure these parameters by the loop from now on."""
+        self.plan = self.plan.with_loop(names)
+        self._engine = Engine(self.model, self.plan, self._shorten, self._options.bf16)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,6 +98,21 @@ class Views:
                 self._rows[key] = None  # as long as the sentences of its batch: not comparable
             else:
                 kept[indices] = rows
+
+    @property
+    def widths(self) -> list[tuple[str, bool, int | None]]:
+        """Layer, whether averaged, and numbers per sample, None for what is not comparable; in order."""
+        return [(*key, None if rows is None else rows.shape[1]) for key, rows in self._rows.items()]
+
+    @widths.setter
+    def widths(self, widths: Sequence[tuple[str, bool, int | None]]) -> None:
+        for layer, averaged, width in widths:
+            rows = None if width is None else np.zeros((self._samples, width), dtype=np.float32)
+            self._rows[layer, averaged] = rows
+
+    def arrays(self, called: str) -> dict[str, NDArray[np.float32]]:
+        """Return name → rows of every sample, to be kept or filled in."""
+        return {f"{called}-{k}": rows for k, rows in enumerate(self._rows.values()) if rows is not None}
 
     def finished(self) -> tuple[View, ...]:
         """Return the views, in the order of the layers."""

@@ -11,6 +11,7 @@ import os
 import tempfile
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from cohaudit.gradients.batches import Batches
 from cohaudit.gradients.certificate import certify, rounding_told
 from cohaudit.gradients.engine import LabelFree
 from cohaudit.gradients.features import Shortener, Views
+from cohaudit.gradients.kept import DamagedError, Keeper, KeepsNothing, Kept, State, fill, part
 from cohaudit.gradients.measurement import BLOCK, MeasuredLayer, Measurement, Options
 from cohaudit.gradients.per_sample import PerSample
 from cohaudit.gradients.plan import Plan
@@ -43,6 +45,7 @@ def measure(
     options: Options,
     device: torch.device,
     advance: Callable[[int], None],
+    keeper: Keeper | None = None,
 ) -> Measurement:
     """Measure every sample's gradient.
 
@@ -52,6 +55,7 @@ def measure(
         options: How.
         device: Where.
         advance: Called with the number of samples done.
+        keeper: Keeps the pass while it is not finished, and hands over an earlier one; None for nobody.
 
     Raises:
         ModelError: If model and data do not fit.
@@ -59,14 +63,33 @@ def measure(
     """
     with backward_in_eval_mode(model, device):
         plan = prepare(model, source, device)
+        keeper = keeper or KeepsNothing()
         run = _Pass(model, plan, source, options, device)
-        order = np.argsort(source.labels, kind="stable")
-        for start in range(0, len(order), options.batch_size):
-            indices = order[start : start + options.batch_size]
-            run.batch(indices)
-            advance(len(indices))
+        try:
+            keeper.load(run.take_up)
+        except DamagedError:
+            run = _Pass(model, plan, source, options, device)
+        if run.done:
+            advance(run.done)
+        with keeper.watching():
+            _go(run, keeper, advance)
         run.sums.finish()
         return run.result(run.certificate())
+
+
+def _go(run: _Pass, keeper: Keeper, advance: Callable[[int], None]) -> None:
+    """Measure what is left, batch by batch; what is interrupted between two of them is kept."""
+    size = run.options.batch_size
+    try:
+        while run.done < len(run.order):
+            indices = run.order[run.done : run.done + size]
+            run.batch(indices)
+            advance(len(indices))
+            keeper.offer(run.state)
+    except KeyboardInterrupt:
+        if not run.in_batch:
+            keeper.keep(run.state())
+        raise
 
 
 class _Pass:
@@ -78,6 +101,8 @@ class _Pass:
         shorten = Shortener(options.feature_size, options.seed)
         self.model, self.batches = model, Batches(model, plan, source, options, device, shorten)
         self.source, self.options, self.device = source, options, device
+        self.order: NDArray[np.int64] = np.argsort(source.labels, kind="stable")
+        self.done, self.in_batch = 0, False
         self.projections = make_projections(plan.parameters, options.sketch_size, options.seed)
         self.like = next(iter(plan.parameters.values())).detach()
         self.reader = Reader(self.like)
@@ -136,6 +161,7 @@ class _Pass:
             ModelError: If the model itself fails on one of the samples.
             EngineError: If a loss or gradient is not finite, or memory does not suffice.
         """
+        self.in_batch = True
         labels = torch.from_numpy(self.source.labels[indices])
         # Apple's GPUs have no float64
         double = torch.float32 if self.device.type == "mps" else torch.float64
@@ -164,6 +190,48 @@ class _Pass:
             self.features.keep(indices, layer, views)
         for layer, average in found.activations.items():
             self.activations.keep(indices, layer, (self.shorten(average),))
+        self.done, self.in_batch = self.done + len(indices), False
+
+    def _per_sample(self) -> dict[str, NDArray[Any]]:
+        """Return every array with a row per sample."""
+        names = ("squared_norms", "unit_norms", "sketches", "scale", "loss", "margin", "predicted")
+        own: dict[str, NDArray[Any]] = {name: getattr(self, name) for name in names}
+        own |= {"probability": self.probability}
+        if self.jacobian_sketches is not None:
+            own |= {"jacobian_sketches": self.jacobian_sketches}
+        return own | self.features.arrays("feature") | self.activations.arrays("activation")
+
+    def state(self) -> State:
+        """Return all that it takes to go on from here, between two batches."""
+        facts = {
+            "looped": sorted(self.plan.looped),
+            "features": self.features.widths,
+            "activations": self.activations.widths,
+        }
+        rows = self._per_sample()
+        size = sum(array[0].nbytes for array in rows.values())
+        return State(
+            self.done, self.sums.state(), facts, lambda start, stop: part(rows, self.order[start:stop]), size
+        )
+
+    def take_up(self, kept: Kept) -> None:
+        """Go on from an earlier pass over the same samples, with the same model and options.
+
+        Raises:
+            KeyError: If something is missing.
+            ValueError: If it is of another pass.
+        """
+        self.batches.loop(kept.facts["looped"])
+        self.features.widths, self.activations.widths = kept.facts["features"], kept.facts["activations"]
+        self.sums.restore(kept.sums)
+        for start, stop, rows in kept.shards:
+            indices = self.order[start:stop]
+            for name, array in self._per_sample().items():
+                if name in rows or "-" not in name:  # a layer may have been reached later than by this shard
+                    own = np.empty_like(array[indices])
+                    fill(own, rows[name])
+                    array[indices] = own
+        self.done = kept.done
 
     def _refuse_overflow(self, indices: NDArray[np.int64], outcome: Residuals, norms: Tensor) -> None:
         finite = torch.isfinite(outcome.loss) & torch.isfinite(outcome.scale) & torch.isfinite(norms)

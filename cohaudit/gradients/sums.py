@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import gcd
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cohaudit.gradients.dense import Dense
+from cohaudit.gradients.kept import Arrays, fill
 from cohaudit.gradients.reading import TINY, Share
 from cohaudit.gradients.sketch import Projection, fold
 
@@ -68,6 +70,25 @@ class ClassSums:
         """
         self._sums[name].add(share, total)
 
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Return all that was added up, between two batches; on a CPU it shares the sums' memory."""
+        own = {"class_squares": self.class_squares, "class_sketches": self.sketches}
+        for k, running in enumerate(self._sums.values()):
+            own |= {f"{name}-{k}": array for name, array in running.state().items()}
+        return own
+
+    def restore(self, state: Arrays) -> None:
+        """Go on from what `state` returned.
+
+        Raises:
+            KeyError: If something is missing.
+            ValueError: If it is of other parameters.
+        """
+        fill(self.class_squares, state["class_squares"])
+        fill(self.sketches, state["class_sketches"])
+        for k, running in enumerate(self._sums.values()):
+            running.restore({name: state[f"{name}-{k}"] for name in running.state()})
+
     def finish(self) -> None:
         """Close the last class of each parameter."""
         for running in self._sums.values():
@@ -121,6 +142,23 @@ class _Running:
         exact = torch.promote_types(parameter.dtype, torch.float32)
         self._directions = torch.zeros(len(squares), kept, dtype=exact, device=self._device)
         self._class = -1
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        tensors = {"total": self.total, "current": self._current, "directions": self._directions}
+        own = {name: tensor.cpu().numpy() for name, tensor in tensors.items()}
+        return {**own, "norms": self._norms, "class": np.array(self._class)}
+
+    def restore(self, state: Arrays) -> None:
+        fill(self._norms, state["norms"])
+        self._class = int(state["class"])
+        for name, target in (
+            ("total", self.total),
+            ("current", self._current),
+            ("directions", self._directions),
+        ):
+            whole = target.cpu()
+            fill(whole.numpy(), state[name])
+            target.copy_(whole)  # in its place: memory that lies elsewhere could be added up in another order
 
     def add(self, share: Share, total: Tensor) -> None:
         if share.label != self._class:
