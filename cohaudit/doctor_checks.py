@@ -10,13 +10,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from cohaudit.audit import eval_mode
 from cohaudit.checkpoint import Checkpoint, check_finite, load_checkpoint
 from cohaudit.config import Config
 from cohaudit.data import LabeledDataset, describe_inputs, open_dataset
 from cohaudit.finding import Figures, Finding
 from cohaudit.gradients import Source, answers, check_model
-from cohaudit.model import build_model, load_weights
+from cohaudit.model import build_model, eval_mode, load_weights
 from cohaudit.rehearsal import Rehearsal, rehearse
 from cohaudit.sanity import is_skilled
 

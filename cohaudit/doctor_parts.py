@@ -10,7 +10,6 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from cohaudit.audit import eval_mode
 from cohaudit.checkpoint import Checkpoint, load_checkpoint
 from cohaudit.config import Config
 from cohaudit.data import LabeledDataset, describe_inputs
@@ -27,7 +26,7 @@ from cohaudit.factories import guarding
 from cohaudit.finding import Finding, attempt, not_run
 from cohaudit.holdout import check_fit, open_holdout
 from cohaudit.machine import devices
-from cohaudit.model import load_weights, resolve_device
+from cohaudit.model import eval_mode, load_weights, resolve_device
 
 Found = TypeVar("Found")
 NO_CHECKPOINT = "a CHECKPOINT, and none was named"

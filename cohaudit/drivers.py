@@ -63,10 +63,16 @@ class Facts:
 
 
 def find_drivers(facts: Facts) -> tuple[Driver, ...]:
-    """Return what the gap comes from; nothing where there is none to speak of."""
+    """Return what the gap comes from, the largest part first; nothing where there is none to speak of."""
     if facts.gap < WORTH_TELLING:
         return ()
-    return (*_samples(facts), *_layers(facts), *_classes(facts), *_training(facts))
+    found = (*_samples(facts), *_layers(facts), *_classes(facts), *_training(facts))
+    return tuple(sorted(found, key=_part, reverse=True))
+
+
+def _part(driver: Driver) -> float:
+    """Return how much of the gap it is; what is not known comes after all else."""
+    return -1.0 if isinstance(driver.lowers, Skipped) else driver.lowers
 
 
 def _samples(facts: Facts) -> Iterator[Driver]:

@@ -112,6 +112,6 @@ class Risk:
     terms: tuple[RiskTerm, ...]
     """What `predicted` is made of; they add up to it."""
     drivers: tuple[Driver, ...]
-    """What it comes from, the largest of each kind first."""
+    """What it comes from, the largest part of it first, then what is no known part."""
     holdout: Holdout | Skipped
     """Samples that the model was not trained on, where some were given."""

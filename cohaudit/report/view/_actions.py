@@ -48,19 +48,10 @@ class Action:
     """Where the page says more, as '#id'."""
 
 
-def ranked_drivers(risk: Risk | Skipped) -> list[Driver]:
-    """Return what the gap comes from, the largest part first, then those whose part is not known."""
-    if isinstance(risk, Skipped):
-        return []
-
-    def part(driver: Driver) -> float:
-        return -1.0 if isinstance(driver.lowers, Skipped) else driver.lowers
-
-    return sorted(risk.drivers, key=part, reverse=True)
-
-
 def build_causes(audit: Audit) -> tuple[Cause, ...]:
     """Return the largest causes of the gap."""
+    if isinstance(audit.risk, Skipped):
+        return ()
     places = Places(audit)
     return tuple(
         Cause(
@@ -70,7 +61,7 @@ def build_causes(audit: Audit) -> tuple[Cause, ...]:
             reason=text(driver.reason, 400),
             link=places.of(driver),
         )
-        for driver in ranked_drivers(audit.risk)[:CAUSES]
+        for driver in audit.risk.drivers[:CAUSES]
     )
 
 
@@ -82,9 +73,9 @@ def build_actions(audit: Audit) -> tuple[Action, ...]:
     risk = audit.risk
     if isinstance(risk, Skipped):
         return ()
-    places, ranked = Places(audit), ranked_drivers(risk)
-    known = [driver for driver in ranked if not isinstance(driver.lowers, Skipped)]
-    unknown = [driver for driver in ranked if isinstance(driver.lowers, Skipped)]
+    places = Places(audit)
+    known = [driver for driver in risk.drivers if not isinstance(driver.lowers, Skipped)]
+    unknown = [driver for driver in risk.drivers if isinstance(driver.lowers, Skipped)]
     return (
         *(_action(driver, places) for driver in known),
         *_other_checkpoint(audit),
@@ -100,8 +91,8 @@ def _action(driver: Driver, places: Places) -> Action:
     return Action(text(driver.remedy, 400), effect, places.of(driver))
 
 
-def _part(driver: Driver, risk: Risk | Skipped) -> str:
-    if isinstance(driver.lowers, Skipped) or isinstance(risk, Skipped):
+def _part(driver: Driver, risk: Risk) -> str:
+    if isinstance(driver.lowers, Skipped):
         return ""
     return f"{points(driver.lowers)} of {points(risk.gap.value)} points"
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from cohaudit import results
 from cohaudit.report._words import Text, count, interval, number, percent, plural, points, prose, text
-from cohaudit.report.view._actions import Action, Cause, build_actions, build_causes, ranked_drivers
+from cohaudit.report.view._actions import Action, Cause, build_actions, build_causes
 from cohaudit.report.view._settings import judged
 from cohaudit.results import LEVELS, Audit, Coherence, Estimate, Holdout, Level, Risk, Skipped, told_points
 from cohaudit.settings_used import setting
@@ -257,7 +257,7 @@ def _terms(risk: Risk) -> Iterator[Term]:
 
 
 def _drivers(risk: Risk) -> Iterator[Driver]:
-    for one in ranked_drivers(risk):
+    for one in risk.drivers:
         yield Driver(
             kind=_KINDS[one.kind],
             name=text("" if one.name == one.kind else one.name, 40),
