@@ -41,10 +41,10 @@ TIMES = """
 
 def sizes(page: str) -> dict[str, int]:
     """Return the bytes of each section, of the style and scripts, and of what stands around them."""
-    found = {f"<{tag}>": _bytes(re.findall(f"(?s)<{tag}.*?</{tag}>", page)) for tag in ("style", "script")}
+    found = {f"<{tag}>": _bytes(re.findall(f"(?s)<{tag}[ >].*?</{tag}>", page)) for tag in ("style", "script")}
     for start in re.finditer('<section id="([^"]+)"', page):
         found[start[1]] = _bytes([page[start.start() : page.index("</section>", start.start())]])
-    found["pictures, within these"] = _bytes(re.findall('src="data:image/[^"]*"', page))
+    found["pictures, within these"] = _bytes(re.findall('"data:image/[^"]*"', page))
     return found
 
 
@@ -78,7 +78,7 @@ def main() -> None:
     """Build, render, open, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--samples", type=int, default=50_000)
-    parser.add_argument("--suspects", type=int, default=500)
+    parser.add_argument("--suspects", type=int, default=2500)
     parser.add_argument("--classes", type=int, default=100)
     parser.add_argument("--layers", type=int, default=54)
     parser.add_argument("--turns", type=int, default=5)

@@ -179,7 +179,7 @@ def test_five_hundred_suspects_of_the_largest_pictures_stay_under_three_megabyte
     assert html.count('<li class="card') == 24
     assert len([sample for sample in data["samples"] if "form" in sample]) >= 500 - 24
     unseen = len([sample for sample in data["samples"] if "form" in sample and "picture" not in sample])
-    assert 0 < unseen < 200
+    assert 0 < unseen < 500
     assert f"{unseen} samples stand here without their picture" in Page(html).words
     assert any(neighbor[4] < 0 for neighbor in data["neighbors"])
     assert 1_500_000 < len(html.encode()) < 3_000_000

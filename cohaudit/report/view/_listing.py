@@ -23,7 +23,7 @@ PRINTED = 24
 """Cards that stand in the page itself: those that the script shows first, and all where no script runs."""
 LISTED = 5000
 """Suspects in the page, at most; samples.csv has all."""
-_PICTURES = 1_400_000
+_PICTURES = 1_000_000
 """Characters of all pictures of the page: at 3 MB it still has room for the rest."""
 _ROWS = 400_000
 """Characters of all rows of neighbors in the data."""
