@@ -38,6 +38,7 @@ def make_audit(
     suspects: int = 12,
     suppressed: int = 0,
     evidence: int = 5,
+    others: int = 0,
     kind: PreviewKind = "image",
     image_side: int = 8,
     auditable: bool = True,
@@ -52,7 +53,7 @@ def make_audit(
     class_names = _names(classes, "class {}", hostile)
     ids = _names(samples, "train/{:04d}.png", hostile)
     table = _samples(rng, ids, class_names, suspects if auditable else 0, auditable)
-    found = _evidence(rng, table, evidence, kind)
+    found = _evidence(rng, table, others, evidence, kind)
     coherence = _coherence(rng, samples)
     nothing = results.Skipped("coherence", "the model is not auditable")
     return results.Audit(
@@ -150,13 +151,13 @@ def _suppressed(table: pd.DataFrame, names: list[str], count: int) -> tuple[Supp
 
 
 def _evidence(
-    rng: np.random.Generator, table: pd.DataFrame, per_side: int, kind: PreviewKind
+    rng: np.random.Generator, table: pd.DataFrame, others: int, per_side: int, kind: PreviewKind
 ) -> tuple[results.Evidence, ...]:
     suspects = table[table["suspect"]].sort_values("suspicion", ascending=False)
-    others = table[~table["suspect"] & (table["kind"] != "typical")].groupby("kind").head(3)
+    shown = table[~table["suspect"] & (table["kind"] != "typical")].groupby("kind").head(others)
     per_side = min(per_side, (len(table) - 1) // 2)
     found = []
-    for sample_id in (*suspects["id"], *others["id"]):
+    for sample_id in (*suspects["id"], *shown["id"]):
         near = table[table["id"] != sample_id].sample(2 * per_side, random_state=rng)
         cosines = np.sort(rng.uniform(0.2, 0.95, 2 * per_side))[::-1]
         pairs = list(zip(near["id"], near["label"], cosines.tolist(), strict=True))

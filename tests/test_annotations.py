@@ -46,7 +46,7 @@ def test_gates_that_fail_are_errors_and_suspects_are_warnings() -> None:
         "risk>=high: the risk is high, at or above high",
     )
     assert found[1][1:] == ({"title": "cohaudit: gate warned"}, "suspects>1%: 12 of 240 (5%), above 1%")
-    for (_, properties, message), evidence in zip(found[2:5], audit.evidence, strict=True):
+    for (_, properties, message), evidence in zip(found[2:5], audit.evidence[:3], strict=True):
         assert (properties["file"], properties["line"]) == (evidence.place, str(evidence.line))
         assert evidence.id in message
     assert found[-1][2] == (

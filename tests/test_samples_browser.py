@@ -20,7 +20,7 @@ from cohaudit.suppressions import read_suppressions
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-MANY: dict[str, Any] = {"suspects": 60, "samples": 400}
+MANY: dict[str, Any] = {"suspects": 60, "samples": 400, "others": 3}
 
 
 def ids(page: Page) -> list[str]:
@@ -67,7 +67,9 @@ def test_the_script_builds_the_cards_that_the_page_has(
 
     def cards(printed: int) -> tuple[str, list[str]]:
         monkeypatch.setattr(_listing, "PRINTED", printed)
-        page = open_page(render_html(make_audit(kind=kind, hostile=True, classes=6)))
+        page = open_page(
+            render_html(make_audit(kind=kind, hostile=True, classes=6, suspects=6, evidence=2, others=2))
+        )
         pictures = page.evaluate("[...document.querySelectorAll('#cards img')].map(i => i.src + i.className)")
         return page.inner_text("#cards"), pictures
 
@@ -201,7 +203,7 @@ def test_without_scripts_the_most_suspicious_samples_are_there(open_page: OpenPa
 
 def test_five_thousand_suspects_stay_in_pages(open_page: OpenPage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_listing, "LISTED", 900)
-    audit = make_audit(samples=1200, suspects=1000, evidence=1, kind="none")
+    audit = make_audit(samples=1200, suspects=1000, evidence=1, others=3, kind="none")
     page = open_page(render_html(audit))
     wait_for(page, "1 to 24 of 909 samples")
     assert "100 more suspects are in samples.csv" in page.inner_text("#suspects")

@@ -165,8 +165,15 @@ def test_model_coherence_is_that_of_explicit_gradients(digits_audit: tuple[Audit
 def test_suspects_come_with_evidence_and_pictures(digits_audit: tuple[Audit, Path]) -> None:
     audit = digits_audit[0]
     table = audit.samples.set_index("id")
-    assert {e.id for e in audit.evidence} == set(table.index[table["suspect"]])
-    assert table.loc[[e.id for e in audit.evidence], "suspicion"].is_monotonic_decreasing
+    named = [e.id for e in audit.evidence]
+    suspects = named[: table["suspect"].sum()]
+    assert set(suspects) == set(table.index[table["suspect"]])
+    assert table.loc[suspects, "suspicion"].is_monotonic_decreasing
+    others = table.loc[named[len(suspects) :]]
+    assert set(others["kind"]) == {"ambiguous", "rare"}
+    assert len(others) == (table["kind"].isin(["ambiguous", "rare", "duplicate"])).sum() <= 3 * 40
+    for _, own in others.groupby("kind"):
+        assert own["certainty"].is_monotonic_decreasing
     for evidence in audit.evidence:
         assert 0 < len(evidence.supporters) + len(evidence.opponents) <= 10
         assert evidence.id not in {n.id for n in (*evidence.supporters, *evidence.opponents)}
