@@ -26,7 +26,7 @@ from cohaudit.course import Follower, Named
 from cohaudit.data import LabeledDataset, as_dataset, open_dataset
 from cohaudit.earlier import Asked, Open, ask, given_in_memory
 from cohaudit.errors import ModelError
-from cohaudit.evidence import gather_evidence, previews_of, suppress
+from cohaudit.evidence import gather_evidence, suppress
 from cohaudit.further import OVER_TIME, Scanned, asked_for, run_further_audits
 from cohaudit.gates import gate_results, refuse_unknown_names
 from cohaudit.gradients import Keeper, Measurement, Options, Source, measure
@@ -240,12 +240,11 @@ def _audit(
         judged = judge(measured, compared, source, config, resampling, scope, asked.answers, held_out)
     with stages("gather the evidence"):
         today = date.today()
-        hashed = range(len(chosen)) if active(entries, today) else judged.neighbors
+        hashed = range(len(chosen)) if active(entries, today) else range(0)
         hashes = {i: dataset.content_hash(int(chosen[i])) for i in hashed}
         found = match(entries, hashes, judged.samples["label"].tolist(), today)
         judged, suppressed = suppress(judged, found.samples)
-        evidence = gather_evidence(judged.neighbors, source, hashes)
-        previews = previews_of(evidence, source, dataset, chosen)
+        shown = gather_evidence(judged, compared, source, dataset, chosen, config.evidence)
     scanned = Scanned(
         *(model, source, measured, judged, config, options, device),
         *(about.memory, about.decay, taken, schedule, len(dataset), dataset.column_names),
@@ -265,9 +264,9 @@ def _audit(
         samples=judged.samples,
         cosine_error=judged.cosine_error,
         representation=scope.representation,
-        evidence=evidence,
+        evidence=shown.evidence,
         suppressed=suppressed,
-        previews=previews,
+        previews=shown.previews,
         risk=judged.risk,
         theory=theory,
         certificate=measured.certificate,

@@ -184,11 +184,18 @@ class Config:
 
     evidence: int = _output(5, "Supporters and opponents kept per suspect.", Interval(0))
     gallery: int = _output(
-        60,
+        500,
         "Suspects shown with their pictures and evidence in the report, most suspicious first.",
         Interval(0),
     )
+    formats: tuple[str, ...] = _output(
+        (),
+        "Further formats, separated by commas: markdown, junit, sarif, parquet; github prints annotations.",
+    )
     out: str = _output("cohaudit-report", "Folder for report.html, audit.json and samples.csv.", path=True)
+    templates: str = _output(
+        "", "Folder of your own templates, which run as code: each replaces that of its name.", path=True
+    )
 
     base: Path = field(default_factory=Path.cwd)
     """Folder that relative paths are resolved against; not a key."""

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from cohaudit.config import KEYS
+from cohaudit.confirmed import read_confirmed
 from cohaudit.data import Original, hash_original, open_original
 from cohaudit.errors import DataError, ReportError
 from cohaudit.export import ranked, require_judged
-from cohaudit.nearest import did_you_mean
 from cohaudit.report import check_folder, refuse_existing, working_folder
 from cohaudit.results import Audit
 
@@ -73,7 +73,7 @@ def correct(
         data: The same data, unchanged since.
         out: The file or folder to make.
         drop: Leave the suspects out in place of giving them the suggested label.
-        only: A file of ids, one a line: only these suspects are changed.
+        only: A file of ids, one a line, or a table of ids and new labels: only these samples are changed.
         labels: Key or column of the labels; empty: as in the scan.
         ids: Key or column of the ids; empty: as in the scan.
 
@@ -86,10 +86,11 @@ def correct(
         CohauditError: If the ids or the options do not fit.
     """
     require_judged(audit)
-    rows = _chosen(audit, only)
+    rows = _chosen(audit, only, drop)
     log = out.parent / (out.name + LOG)
     _check_place(data, out, log)
     original = _open(audit, data, labels, ids)
+    _check_labels(rows, original, data)
     positions = {name: position for position, name in enumerate(original.ids)}
     changes = {positions[row["id"]]: _change(row, drop, only) for row in rows}
     count = len(changes)
@@ -112,40 +113,21 @@ def correct(
     return Correction(out, log, tuple(changes.values()), len(original.ids), notices)
 
 
-def _chosen(audit: Audit, only: Path | None) -> list[dict[str, Any]]:
-    """Return the rows of the suspects to change, most suspicious first."""
-    rows = [
-        {str(key): value for key, value in row.items()} for row in ranked(audit, False).to_dict("records")
-    ]
-    if only is None:
-        return rows
-    suspects = {row["id"]: row for row in rows}
-    wanted = _read_ids(only)
-    known = set(audit.samples["id"])
-    for line, name in wanted.items():
-        if name in suspects:
+def _chosen(audit: Audit, only: Path | None, drop: bool) -> list[dict[str, Any]]:
+    """Return the rows of the samples to change, most suspicious first, each with its new label."""
+    confirmed = None if only is None else read_confirmed(only, audit)
+    rows = ranked(audit, every=confirmed is not None).to_dict("records")
+    chosen = []
+    for row in ({str(key): value for key, value in row.items()} for row in rows):
+        said = None if confirmed is None else confirmed.get(row["id"])
+        if confirmed is not None and said is None:
             continue
-        found = "a sample, but no suspect" if name in known else "no sample of the audit"
-        remedy = did_you_mean(name, suspects) if suspects else "the audit has no suspects"
-        raise ReportError(f"--only {only}, line {line}", f"{name!r:.80} is {found}", remedy)
-    confirmed = set(wanted.values())
-    return [row for row in rows if row["id"] in confirmed]
-
-
-def _read_ids(path: Path) -> dict[int, str]:
-    """Return number of a line → the id on it; empty lines are passed over."""
-    try:
-        # not splitlines: an id may hold what only Unicode takes for the end of a line
-        lines = path.read_bytes().decode("utf-8-sig").split("\n")
-    except OSError as error:
-        found, remedy = f"cannot be read: {error.strerror}", "name a text file with one id a line"
-        raise ReportError(f"--only {path}", found, remedy) from None
-    except UnicodeDecodeError as error:
-        raise ReportError(
-            f"--only {path}", f"is not UTF-8 (byte {error.start})", "save it as UTF-8"
-        ) from None
-    cut = [line.removesuffix("\r") for line in lines]
-    return {number: line for number, line in enumerate(cut, 1) if line.strip()}
+        if said is not None and not (said.new_label or row["suspect"] or drop):
+            found = f"{row['id']!r:.80} has no new label, and is no suspect that one is suggested for"
+            raise ReportError(said.where, found, "give one, or leave such samples out with --drop")
+        new = (said.new_label if said else "") or row["suggested"]
+        chosen.append(row | {"new_label": new})
+    return chosen
 
 
 def _check_place(data: Path, out: Path, log: Path) -> None:
@@ -187,11 +169,15 @@ def _open(audit: Audit, data: Path, labels: str, ids: str) -> Original:
                 f"is {label!r:.80} in the audit, but {now} here",
                 "name the labels and ids of the scan with --labels and --ids",
             )
-    unknown = set(audit.samples["suggested"]) - set(original.labels)
-    if unknown:
-        found = f"suggests {min(unknown)!r:.80}, which is no class of {data}"
-        raise ReportError("the audit", found, "run cohaudit scan again")
     return original
+
+
+def _check_labels(rows: Iterable[dict[str, Any]], original: Original, data: Path) -> None:
+    """Raise an error unless the data has every label that is to be written."""
+    unknown = {row["new_label"] for row in rows} - set(original.labels)
+    if unknown:
+        found = f"no sample of {data} is a {min(unknown)!r:.80}, so how it is written there is not known"
+        raise ReportError("the new labels", found, "run cohaudit scan again, or correct that one by hand")
 
 
 def _recorded(audit: Audit, key: str) -> str:
@@ -201,10 +187,11 @@ def _recorded(audit: Audit, key: str) -> str:
 
 def _change(row: dict[str, Any], drop: bool, only: Path | None) -> Change:
     why = f"the other samples say {row['suggested']}" if row["suggested"] != row["label"] else "a suspect"
+    why = why if row["suspect"] else "no suspect"
     return Change(
         id=row["id"],
         label=row["label"],
-        new_label="" if drop else row["suggested"],
+        new_label="" if drop else row["new_label"],
         new_id="" if drop else row["id"],
         suspicion=row["suspicion"],
         reason=why if only is None else f"{why}; listed in {only.name}",

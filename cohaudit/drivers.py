@@ -27,6 +27,7 @@ WORTH_TELLING = 0.02
 """Shares and gaps below this are nothing to act on."""
 SMALL_LOSS = 0.05
 """Mean training loss, in nats, below which labels are fitted to the last one."""
+UNKNOWN = Skipped("effect on the gap", "it depends on the training: measure it by training again")
 
 
 @dataclass(frozen=True)
@@ -62,10 +63,16 @@ class Facts:
 
 
 def find_drivers(facts: Facts) -> tuple[Driver, ...]:
-    """Return what the gap comes from; nothing where there is none to speak of."""
+    """Return what the gap comes from, the largest part first; nothing where there is none to speak of."""
     if facts.gap < WORTH_TELLING:
         return ()
-    return (*_samples(facts), *_layers(facts), *_classes(facts), *_training(facts))
+    found = (*_samples(facts), *_layers(facts), *_classes(facts), *_training(facts))
+    return tuple(sorted(found, key=_part, reverse=True))
+
+
+def _part(driver: Driver) -> float:
+    """Return how much of the gap it is; what is not known comes after all else."""
+    return -1.0 if isinstance(driver.lowers, Skipped) else driver.lowers
 
 
 def _samples(facts: Facts) -> Iterator[Driver]:
@@ -75,8 +82,13 @@ def _samples(facts: Facts) -> Iterator[Driver]:
         return
     wrong = int((own & facts.suspect).sum())
     right = int(own.sum()) - wrong
-    look = f"{wrong:,} of them look mislabeled: correct or drop those (cohaudit export)." if wrong else ""
-    rest = f"The other {right:,}" if wrong else "None of them looks mislabeled: they"
+    each = (
+        "the one memorized sample that looks" if wrong == 1 else f"the {wrong:,} memorized samples that look"
+    )
+    look = (
+        f"Look at {each} mislabeled, and correct or drop what is wrong (cohaudit correct)." if wrong else ""
+    )
+    rest = f"The other {right:,}" if wrong else f"The {right:,} memorized samples"
     common = f"{rest} are rare or hard: more samples like them would make them common." if right else ""
     yield Driver(
         "samples",
@@ -85,6 +97,7 @@ def _samples(facts: Facts) -> Iterator[Driver]:
         f"{int(own.sum()):,} of {len(own):,} labels ({share:.1%}) are more likely given because the model "
         "saw them than because the rest of the data would give them.",
         f"{look} {common}".strip(),
+        _at_most(float(facts.memorization[own].sum()) / len(own), facts),
     )
 
 
@@ -100,13 +113,12 @@ def _layers(facts: Facts) -> Iterator[Driver]:
             f"What stands before layer {facts.layers[first]} has learned single samples: "
             "regularize there (weight decay, dropout), make it narrower, or stop earlier."
         )
-        yield Driver(
-            "layer", facts.layers[first], float(views[first]), f"{where} {_disputed(facts, first)}", remedy
-        )
+        reason = f"{where} {_disputed(facts, first)}"
+        yield Driver("layer", facts.layers[first], float(views[first]), reason, remedy, UNKNOWN)
     elif all_bent[-1]:
         reason = f"The output gives {facts.bent[-1]:.0%} {_disputed(facts, -1)} No layer's input does."
         remedy = "Regularize the last layers (weight decay, dropout, label smoothing) or stop earlier."
-        yield Driver("layer", "output", float(facts.bent[-1]), reason, remedy)
+        yield Driver("layer", "output", float(facts.bent[-1]), reason, remedy, UNKNOWN)
 
 
 def _disputed(facts: Facts, place: int) -> str:
@@ -127,8 +139,9 @@ def _classes(facts: Facts) -> Iterator[Driver]:
             gap,
             f"Of class {facts.names[c]} the model finds {facts.class_accuracy[c]:.1%} in training, and about "
             f"{max(0.0, min(1.0, expected)):.0%} are to be expected on new data.",
-            f"Collect more than its {int(own.sum()):,} sample{'' if own.sum() == 1 else 's'}"
-            + (f", and look at its {suspects:,} suspects first." if suspects else "."),
+            f"Collect more samples of class {facts.names[c]}, which has {int(own.sum()):,}"
+            + (f", and look at its {suspects:,} suspect{'s' * (suspects > 1)} first." if suspects else "."),
+            _at_most(gap * float(own.mean()), facts),
         )
 
 
@@ -139,7 +152,12 @@ def _training(facts: Facts) -> Iterator[Driver]:
             "training",
             facts.mean_loss,
             f"The mean training loss is {facts.mean_loss:.2g}: nearly every label was fitted.",
-            "Scan earlier checkpoints of the training, each on its own: the better one is that of which more "
-            "accuracy is to be expected on new data. Weight decay and augmentation keep labels from being "
-            "fitted singly.",
+            "Keep checkpoints of the training, and let cohaudit trajectory say which of them to take. Weight "
+            "decay and augmentation keep labels from being fitted singly.",
+            UNKNOWN,
         )
+
+
+def _at_most(part: float, facts: Facts) -> float:
+    """Return a part of the gap, which is no more than the whole: other networks' habits are in it as well."""
+    return min(part, facts.gap)

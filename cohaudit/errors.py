@@ -56,6 +56,10 @@ class ReportError(CohauditError):
     """An audit file that cannot be read, or an output that cannot be written."""
 
 
+class UserTemplateError(CohauditError):
+    """A template given with --templates that cannot be used, or fails."""
+
+
 class MissingExtraError(CohauditError):
     """An optional package that this input needs is not installed.
 
@@ -66,7 +70,7 @@ class MissingExtraError(CohauditError):
     """
 
     def __init__(self, where: str, package: str, extra: str) -> None:
-        super().__init__(where, f"reading it needs the package {package}", f"pip install 'cohaudit[{extra}]'")
+        super().__init__(where, f"needs the package {package}", f"pip install 'cohaudit[{extra}]'")
 
 
 def told(error: BaseException) -> str:

@@ -1,20 +1,26 @@
-"""What stands beside each suspect: who agrees with it, who fights it, and what a person has said of it."""
+"""What stands beside each sample shown: who agrees with it, who fights it, what a person has said of it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from cohaudit.data import LabeledDataset
 from cohaudit.drivers import find_drivers
 from cohaudit.gradients import Source
-from cohaudit.judgment import Judgment, Pairs
-from cohaudit.kinds import REVIEWED
+from cohaudit.judgment import Comparison, Judgment, Pairs, sides
+from cohaudit.kinds import AMBIGUOUS, DUPLICATE, KINDS, RARE, REVIEWED
 from cohaudit.results import Evidence, Neighbor, Preview, Skipped
 from cohaudit.suppressions import Suppression, told_suppressed
+
+SHOWN = 40
+"""Samples of each kind other than mislabeled that are shown: enough to see what is meant."""
 
 
 def suppress(
@@ -52,15 +58,33 @@ def suppress(
     return remaining, suppressed
 
 
+@dataclass(frozen=True)
+class Shown:
+    """What a person is shown of samples."""
+
+    evidence: tuple[Evidence, ...]
+    """As `Audit.evidence`."""
+    previews: dict[str, Preview]
+    """As `Audit.previews`."""
+
+
 def gather_evidence(
-    neighbors: Mapping[int, tuple[Pairs, Pairs]], source: Source, hashes: Mapping[int, str]
-) -> tuple[Evidence, ...]:
-    """Return each suspect's supporters and opponents by name.
+    judged: Judgment,
+    compared: Comparison,
+    source: Source,
+    dataset: LabeledDataset,
+    chosen: NDArray[np.int64],
+    count: int,
+) -> Shown:
+    """Return the neighbors of the suspects, and of a few samples of each other kind, by name and to look at.
 
     Args:
-        neighbors: Index of a suspect → its supporters and opponents.
+        judged: The findings.
+        compared: What stands near each sample.
         source: The samples.
-        hashes: Index of a suspect → hash of its input.
+        dataset: The whole data.
+        chosen: Where each sample stands in it.
+        count: Supporters and opponents kept of each sample of another kind; those of suspects are chosen.
     """
 
     def named(pairs: Pairs) -> tuple[Neighbor, ...]:
@@ -69,23 +93,40 @@ def gather_evidence(
             for j, cosine, twice in pairs
         )
 
-    return tuple(
-        Evidence(source.ids[i], named(supporters), named(opponents), hashes[i])
-        for i, (supporters, opponents) in neighbors.items()
+    others = {i: sides(compared, i, count) for i in _other_kinds(judged.samples)}
+    evidence = tuple(
+        Evidence(
+            *(source.ids[i], named(supporters), named(opponents), dataset.content_hash(int(chosen[i]))),
+            *_told(*dataset.place(int(chosen[i]))),
+        )
+        for i, (supporters, opponents) in (judged.neighbors | others).items()
     )
-
-
-def previews_of(
-    evidence: Sequence[Evidence], source: Source, dataset: LabeledDataset, chosen: NDArray[np.int64]
-) -> dict[str, Preview]:
-    """Return what a person is shown of every sample that the evidence names.
-
-    Args:
-        evidence: Of the suspects.
-        source: The samples.
-        dataset: The whole data.
-        chosen: Where each sample stands in it.
-    """
     position = {sample: int(chosen[i]) for i, sample in enumerate(source.ids)}
-    named = {e.id for e in evidence} | {n.id for e in evidence for n in (*e.supporters, *e.opponents)}
-    return {sample: dataset.preview(position[sample]) for sample in sorted(named, key=position.__getitem__)}
+    seen = {e.id for e in evidence} | {n.id for e in evidence for n in (*e.supporters, *e.opponents)}
+    seen |= set(judged.samples["duplicate_of"].iloc[list(judged.neighbors | others)]) - {""}
+    previews = {name: dataset.preview(position[name]) for name in sorted(seen, key=position.__getitem__)}
+    return Shown(evidence, previews)
+
+
+def _told(file: Path | None, line: int) -> tuple[str, int]:
+    """Write a place as whoever started the scan sees it: what lies elsewhere keeps its whole path."""
+    if file is None:
+        return "", line
+    path = Path(os.path.normpath(file.absolute()))
+    here = Path.cwd()
+    return (path.relative_to(here) if path.is_relative_to(here) else path).as_posix(), line
+
+
+def _other_kinds(samples: pd.DataFrame) -> list[int]:
+    """Return the samples that are most certainly ambiguous, rare, or there twice, kind by kind.
+
+    Of duplicates first those that carry another label than their twin.
+    """
+    label = samples.set_index("id")["label"]
+    twin = samples["duplicate_of"].map(label)
+    same = twin.isna() | (twin == samples["label"])
+    keys = pd.DataFrame({"same": same, "certainty": -samples["certainty"]})
+    order = keys.sort_values(["same", "certainty"], kind="stable").index.to_numpy()
+    kind = samples["kind"].to_numpy()[order]
+    chosen = [order[kind == KINDS[one]][:SHOWN] for one in (AMBIGUOUS, RARE, DUPLICATE)]
+    return [int(i) for i in np.concatenate(chosen)]

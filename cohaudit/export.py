@@ -5,8 +5,6 @@ The audit is read, never the data: nothing here changes a dataset.
 
 from __future__ import annotations
 
-import importlib.util
-import io
 import json
 from collections.abc import Callable
 from typing import Any
@@ -14,8 +12,8 @@ from typing import Any
 import pandas as pd
 
 from cohaudit.config_values import toml_value
-from cohaudit.errors import MissingExtraError, ReportError
-from cohaudit.report import table_to_csv
+from cohaudit.errors import ReportError
+from cohaudit.report import table_to_csv, table_to_parquet
 from cohaudit.results import Audit, Preview, Skipped
 from cohaudit.suppressions import TABLE
 from cohaudit.width import SHARES, smallest_set
@@ -82,11 +80,7 @@ def _jsonl(audit: Audit, every: bool) -> bytes:
 
 
 def _parquet(audit: Audit, every: bool) -> bytes:
-    if importlib.util.find_spec("pyarrow") is None:
-        raise MissingExtraError("--format parquet", "pyarrow", "parquet")
-    buffer = io.BytesIO()
-    ranked(audit, every).to_parquet(buffer, engine="pyarrow", index=False)
-    return buffer.getvalue()
+    return table_to_parquet(ranked(audit, every), "--format parquet")
 
 
 def _keep(audit: Audit, every: bool) -> bytes:

@@ -189,15 +189,15 @@ def judge(
         class_cosines=class_cosines(measured.class_gram, measured.class_gram_error),
         samples=samples,
         cosine_error=_cosine_error(measured),
-        neighbors={i: _sides(compared, i, config.evidence) for i in wanted.tolist()},
+        neighbors={i: sides(compared, i, config.evidence) for i in wanted.tolist()},
         risk=risk,
         facts=facts,
         skipped=_skipped(found, whole, risk, *(p.coherence for p in layers), *(p.coherence for p in classes)),
     )
 
 
-def _sides(compared: Comparison, sample: int, count: int) -> tuple[Pairs, Pairs]:
-    """Return a sample's supporters and opponents."""
+def sides(compared: Comparison, sample: int, count: int) -> tuple[Pairs, Pairs]:
+    """Return at most `count` of a sample's supporters and opponents each, from `compare`."""
 
     def told(side: Side) -> Pairs:
         found = side.of(sample, count)

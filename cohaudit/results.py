@@ -25,7 +25,7 @@ from cohaudit.verdict import RiskTerm as RiskTerm
 from cohaudit.verdict import Skipped as Skipped
 from cohaudit.verdict import told_points as told_points
 
-SCHEMA_VERSION = "3.0"
+SCHEMA_VERSION = "4.0"
 
 SAMPLE_COLUMNS: tuple[str, ...] = (
     "id",
@@ -139,26 +139,31 @@ class Neighbor:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Why a sample is suspected: who agrees with it and who fights it."""
+    """What stands for and against a sample's label: who agrees with it and who fights it."""
 
     id: str
-    """The suspect."""
+    """The sample."""
     supporters: tuple[Neighbor, ...]
     """Samples with the largest positive cosine, strongest first."""
     opponents: tuple[Neighbor, ...]
     """Samples with the most negative cosine, strongest first."""
     content: str
-    """Hash of the suspect's input: what a suppression names it by."""
+    """Hash of its input: what a suppression names it by."""
+    place: str
+    """Path of the file that the sample lies in, or whose code makes it, as seen from where the scan was
+    started, with slashes; empty when in memory."""
+    line: int
+    """Line of that file that the sample begins in, from 1; 0 where a file has no lines, or it is unknown."""
 
 
 @dataclass(frozen=True)
 class Preview:
     """What a person is shown of a sample."""
 
-    kind: Literal["image", "row", "text", "none"]
+    kind: Literal["image", "wave", "row", "text", "none"]
     """How to show it."""
     image: str = ""
-    """kind image: a data URI of a PNG."""
+    """kind image: a data URI of a PNG; kind wave: of a drawing of the signal over time."""
     row: Mapping[str, str] = field(default_factory=dict)
     """kind row: column → value as written in the file."""
     text: str = ""
@@ -282,11 +287,11 @@ class Audit:
     representation: str
     """What leave-one-out prediction sees of a sample, such as 'the input of layer fc1'; empty without any."""
     evidence: tuple[Evidence, ...]
-    """For the suspects, most suspicious first."""
+    """For the suspects, most suspicious first, then for those most certainly ambiguous, rare, there twice."""
     suppressed: tuple[Suppression, ...]
     """Samples that would be suspects, had no person found their labels right; most suspicious first."""
     previews: Mapping[str, Preview]
-    """Sample id → what to show, for every sample that `evidence` names."""
+    """Sample id → what to show, for every sample that `evidence` names, and for near-duplicates of them."""
     risk: Risk | Skipped
     """Skipped when the model is not auditable: no verdict."""
     theory: Theory

@@ -52,7 +52,9 @@ MEANINGLESS_IN_MEMORY: Mapping[str, str] = {
     "trust_checkpoint": "load the checkpoint into the model yourself",
     "data": "give the dataset, or its path, as the second argument",
     "device": "move the model: model.to(device)",
+    "formats": "name them there: cohaudit.write_report(audit, folder, formats=…)",
     "out": "write the report with cohaudit.write_report(audit, folder)",
+    "templates": "give them to cohaudit.write_report(audit, folder, templates=…)",
 }
 """Keys about files and devices that a model in memory has no use for, and what to do in their place."""
 

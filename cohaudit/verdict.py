@@ -68,6 +68,8 @@ class Driver:
     """One sentence in plain words, with the number in it."""
     remedy: str
     """What would lower it."""
+    lowers: float | Skipped
+    """How much of the gap it is, as a share of all samples: what its end would lower the gap by, at most."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,6 @@ class Risk:
     terms: tuple[RiskTerm, ...]
     """What `predicted` is made of; they add up to it."""
     drivers: tuple[Driver, ...]
-    """What it comes from, the largest of each kind first."""
+    """What it comes from, the largest part of it first, then what is no known part."""
     holdout: Holdout | Skipped
     """Samples that the model was not trained on, where some were given."""

@@ -6,7 +6,8 @@ import base64
 import dataclasses
 import hashlib
 import io
-from typing import Literal
+import itertools
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -24,7 +25,7 @@ HOSTILE = (
 )
 """Names that try to run, to leave an attribute, to reorder text, to stretch the page, to be typeset."""
 
-PreviewKind = Literal["image", "row", "text", "none"]
+PreviewKind = Literal["image", "wave", "row", "text", "none"]
 
 KINDS = np.array(["typical", "ambiguous", "rare", "duplicate"])
 
@@ -51,7 +52,7 @@ def make_audit(
     class_names = _names(classes, "class {}", hostile)
     ids = _names(samples, "train/{:04d}.png", hostile)
     table = _samples(rng, ids, class_names, suspects if auditable else 0, auditable)
-    found = _evidence(rng, table, evidence)
+    found = _evidence(rng, table, evidence, kind)
     coherence = _coherence(rng, samples)
     nothing = results.Skipped("coherence", "the model is not auditable")
     return results.Audit(
@@ -115,7 +116,9 @@ def _samples(
             "suggested": [names[i] for i in suggested],
             "suspicion": suspicion,
             "suspect": suspicion >= 0.5,
-            "kind": np.where(suspicion >= 0.5, "mislabeled", KINDS[rng.integers(0, 4, n)]),
+            "kind": np.where(
+                suspicion >= 0.5, "mislabeled", KINDS[rng.integers(0, 4, n)] if auditable else ""
+            ),
             "certainty": rng.uniform(0.5, 1.0, n),
             "duplicate_of": [ids[i - 1] if i % 7 == 3 else "" for i in range(n)],
             "memorization": suspicion,
@@ -131,6 +134,10 @@ def _samples(
     )
 
 
+def _kinds(rng: np.random.Generator, suspicion: Any) -> Any:
+    return np.where(suspicion >= 0.5, "mislabeled", KINDS[rng.integers(0, 4, len(suspicion))])
+
+
 def _suppressed(table: pd.DataFrame, names: list[str], count: int) -> tuple[Suppression, ...]:
     """Return entries for the last samples of the table, which are then no suspects."""
     return tuple(
@@ -142,19 +149,23 @@ def _suppressed(table: pd.DataFrame, names: list[str], count: int) -> tuple[Supp
     )
 
 
-def _evidence(rng: np.random.Generator, table: pd.DataFrame, per_side: int) -> tuple[results.Evidence, ...]:
+def _evidence(
+    rng: np.random.Generator, table: pd.DataFrame, per_side: int, kind: PreviewKind
+) -> tuple[results.Evidence, ...]:
     suspects = table[table["suspect"]].sort_values("suspicion", ascending=False)
+    others = table[~table["suspect"] & (table["kind"] != "typical")].groupby("kind").head(3)
     per_side = min(per_side, (len(table) - 1) // 2)
     found = []
-    for sample_id in suspects["id"]:
-        others = table[table["id"] != sample_id].sample(2 * per_side, random_state=rng)
+    for sample_id in (*suspects["id"], *others["id"]):
+        near = table[table["id"] != sample_id].sample(2 * per_side, random_state=rng)
         cosines = np.sort(rng.uniform(0.2, 0.95, 2 * per_side))[::-1]
-        pairs = list(zip(others["id"], others["label"], cosines.tolist(), strict=True))
+        pairs = list(zip(near["id"], near["label"], cosines.tolist(), strict=True))
         supporters = tuple(
             results.Neighbor(i, name, c, k == 0) for k, (i, name, c) in enumerate(pairs[:per_side])
         )
         opponents = tuple(results.Neighbor(i, name, -c, False) for i, name, c in pairs[per_side:])
-        found.append(results.Evidence(sample_id, supporters, opponents, content(sample_id)))
+        place, line = ("data/train.csv", len(found) + 2) if kind == "row" else (f"data/{sample_id}", 0)
+        found.append(results.Evidence(sample_id, supporters, opponents, content(sample_id), place, line))
     return tuple(found)
 
 
@@ -163,12 +174,12 @@ def _previews(
 ) -> dict[str, results.Preview]:
     named = [e.id for e in found] + [n.id for e in found for n in (*e.supporters, *e.opponents)]
     columns = _names(14, "mean_column_{}", hostile)
+    texts = itertools.cycle(HOSTILE if hostile else ["the service was slow but the soup was good"])
     make = {
         "image": lambda: results.Preview("image", image=png(rng, side)),
+        "wave": lambda: results.Preview("wave", image=png(rng, 48)),
         "row": lambda: results.Preview("row", row={c: f"{rng.normal():.4g}" for c in columns}),
-        "text": lambda: results.Preview(
-            "text", text=HOSTILE[0] if hostile else "the service was slow but the soup was good"
-        ),
+        "text": lambda: results.Preview("text", text=next(texts)),
         "none": lambda: results.Preview("none"),
     }[kind]
     return {sample_id: make() for sample_id in dict.fromkeys(named)}
@@ -239,11 +250,18 @@ def _risk(holdout: bool = False) -> results.Risk:
         results.RiskTerm("what networks do beyond that", 0.84375, -0.03125, "Networks did 3.1% better."),
     )
     drivers = (
-        results.Driver("samples", "samples", 0.125, "12.5% of the labels are memorized.", "Drop them."),
         results.Driver(
-            "layer", "body.1.fc", 0.75, "The input of layer body.1.fc gives 75%.", "Stop earlier."
+            "samples", "samples", 0.125, "12.5% of the labels are memorized.", "Drop them.", 0.09375
         ),
-        results.Driver("class", "class 3", 0.25, "Of class 3 it finds 75%.", "Collect more of it."),
+        results.Driver("class", "class 3", 0.25, "Of class 3 it finds 75%.", "Collect more of it.", 0.03125),
+        results.Driver(
+            "layer",
+            "body.1.fc",
+            0.75,
+            "The input of layer body.1.fc gives 75%.",
+            "Stop earlier.",
+            results.Skipped("effect on the gap", "measure it by training again"),
+        ),
     )
     predicted = results.Estimate(0.15625, 0.125, 0.1875)
     nothing = results.Skipped("holdout", "none was given: --holdout")
@@ -305,7 +323,7 @@ def _settings() -> dict[str, object]:
         "bootstrap": 200,
         "suspicion_threshold": 0.5,
         "risk_levels": (0.05, 0.1, 0.2),
-        "gallery": 60,
+        "gallery": 500,
         "class_names": (),
         "limit": 0,
         "fail_on": ("risk>=high",),

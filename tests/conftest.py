@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+pytest_plugins = ["browser"]
+
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 
 

@@ -39,7 +39,7 @@ PURE = (
     *("cohaudit.label_noise", "cohaudit.leave_one_out", "cohaudit.memorization", "cohaudit.neighbors"),
     *("cohaudit.decay", "cohaudit.depth", "cohaudit.drivers", "cohaudit.risk", "cohaudit.sanity"),
     *("cohaudit.clipping", "cohaudit.stability", "cohaudit.trajectory", "cohaudit.width"),
-    "cohaudit.input_features",
+    *("cohaudit.forecast", "cohaudit.input_features"),
 )
 PURE_MAY_IMPORT = {
     *("cohaudit.class_noise", "cohaudit.config", "cohaudit.errors", "cohaudit.label_noise"),

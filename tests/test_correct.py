@@ -55,6 +55,8 @@ def audit_of(config: Config, suggested: Mapping[str, str], known: slice = slice(
         classes=tuple(replace(one, name=name) for one, name in zip(base.classes, names, strict=True)),
         subject=replace(base.subject, data=config.data, data_fingerprint=dataset.fingerprint),
         settings={"labels": config.labels, "ids": config.ids, "class_names": config.class_names},
+        evidence=(),
+        previews={},
     )
 
 
@@ -381,6 +383,37 @@ def test_an_id_that_is_no_suspect_is_refused(line: str, told: str, tmp_path: Pat
     assert "--only none.txt: cannot be read" in refused(config, {"s 0": "p"}, "--only", "none.txt")
 
 
+def test_a_table_of_fixes_says_what_is_right(tmp_path: Path) -> None:
+    """Also of samples that are no suspects: whoever looked at them knows better."""
+    rows = "".join(f'"s, {k}",{k},{"npq"[k % 3]}\n' for k in range(6))
+    config = write_csv(tmp_path, "id,a,y\n" + rows)
+    lines = ['"s, 0","n","q"', '"s, 1","","n"', '"s, 3","n",""']
+    (tmp_path / "fixes.csv").write_text("id,label,new_label\n" + "\n".join(lines) + "\n")
+    out = corrected(config, {"s, 0": "p", "s, 2": "p", "s, 3": "p"}, "--only", tmp_path / "fixes.csv")
+    assert [row[2] for row in read_rows(out)] == ["q", "n", "q", "p", "p", "q"]
+    reasons = {line["id"]: line["reason"] for line in changes(out)}
+    assert reasons["s, 1"] == "no suspect; listed in fixes.csv"
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("id,label\ns 0,n\n", "has no column 'new_label'"),
+        ("id,new_label\ns 9,p\n", "line 2: 's 9' is no sample of the audit"),
+        ("id,new_label\ns 0,r\n", "line 2: 'r' is no class of the audit"),
+        ("id,new_label\ns 0,p\ns 0,p\n", "line 3: 's 0' stands there twice"),
+        ("id,label,new_label\ns 0,p,n\n", "line 2: 's 0' is labeled 'n' in the audit, not 'p'"),
+        ("id,new_label\ns 1,\n", "line 2: 's 1' has no new label, and is no suspect"),
+        ('id,new_label\n"s 0,p\n', "is no CSV"),
+        ("", "has no column 'id'"),
+    ],
+)
+def test_a_table_of_fixes_that_does_not_fit_is_refused(content: str, told: str, tmp_path: Path) -> None:
+    config = write_csv(tmp_path, "id,a,y\n" + "".join(f"s {k},{k},{'np'[k % 2]}\n" for k in range(6)))
+    (tmp_path / "fixes.csv").write_text(content)
+    assert told in refused(config, {"s 0": "p"}, "--only", tmp_path / "fixes.csv")
+
+
 def test_what_was_not_audited_stays(tmp_path: Path) -> None:
     config = write_csv(tmp_path, "a,y\n" + "".join(f"{k},{'np'[k % 2]}\n" for k in range(6)))
     out = corrected(config, {"2": "p", "5": "n"}, known=slice(0, 4))
@@ -511,7 +544,7 @@ def test_an_audit_changed_by_hand_reaches_no_other_folder(pictures: Config) -> N
     for suggested in ("../../up", "/tmp/x", "", "ant/../.."):
         audit = audit_of(pictures, {"cat/b.png": suggested})
         path.write_text(audit_to_json(audit))
-        assert f"suggests {suggested!r}, which is no class of" in refused(pictures, {})
+        assert f"is a {suggested!r}, so how it is written there is not known" in refused(pictures, {})
 
 
 def test_hostile_ids_stay_text(tmp_path: Path) -> None:

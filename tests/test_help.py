@@ -13,7 +13,19 @@ from cohaudit.cli import main
 PAGE = Path(__file__).parent.parent / "docs" / "cli.md"
 
 
-COMMANDS = ("", "scan", "trajectory", "check", "diff", "inspect", "report", "export", "correct", "init")
+COMMANDS = (
+    "",
+    "scan",
+    "trajectory",
+    "doctor",
+    "check",
+    "diff",
+    "inspect",
+    "report",
+    "export",
+    "correct",
+    "init",
+)
 
 
 @pytest.mark.parametrize("command", [f"{name} ".lstrip() for name in COMMANDS])

@@ -247,12 +247,13 @@ def test_samples_are_counted_and_their_wrong_labels_named() -> None:
     assert found is not None
     assert found.measured == 0.12
     assert found.reason.startswith("12 of 100 labels (12.0%)")
-    assert "5 of them look mislabeled" in found.remedy
+    assert found.lowers == pytest.approx(12 * 0.9 / 100)
+    assert "Look at the 5 memorized samples that look mislabeled" in found.remedy
     assert "The other 7 are rare or hard" in found.remedy
     assert driver("samples", memorization=np.zeros(100)) is None
     right = driver("samples", suspect=np.zeros(100, dtype=bool))
     assert right is not None
-    assert right.remedy.startswith("None of them looks mislabeled: they are rare or hard")
+    assert right.remedy.startswith("The 12 memorized samples are rare or hard")
     wrong = driver("samples", suspect=np.ones(100, dtype=bool))
     assert wrong is not None
     assert "rare" not in wrong.remedy
@@ -276,7 +277,8 @@ def test_a_class_worse_than_the_model_is_named_with_what_is_expected_of_it() -> 
     found = [one for one in find_drivers(facts()) if one.kind == "class"]
     assert [one.name for one in found] == ["cat"]
     assert "finds 100.0% in training, and about 70% are to be expected" in found[0].reason
-    assert "its 50 samples, and look at its 5 suspects first" in found[0].remedy
+    assert "more samples of class cat, which has 50, and look at its 5 suspects first" in found[0].remedy
+    assert found[0].lowers == pytest.approx(0.3 / 2), "half of the samples are of it"
 
 
 def test_a_loss_near_zero_is_told() -> None:
@@ -284,6 +286,14 @@ def test_a_loss_near_zero_is_told() -> None:
     assert found is not None
     assert "0.0031" in found.reason
     assert driver("training") is None
+
+
+def test_the_largest_part_comes_first_and_none_is_more_than_the_whole() -> None:
+    found = find_drivers(facts(bent=np.array([0.0, 0.75, 1.0]), mean_loss=0.01))
+    assert [one.kind for one in found] == ["class", "samples", "layer", "training"]
+    assert [isinstance(one.lowers, Skipped) for one in found] == [False, False, True, True]
+    small = find_drivers(facts(gap=0.05, class_gaps=[Estimate(0.3, 0.2, 0.4), Estimate(0.1, 0.0, 0.2)]))
+    assert {one.lowers for one in small if not isinstance(one.lowers, Skipped)} == {0.05}
 
 
 def test_without_a_gap_nothing_drives_it() -> None:

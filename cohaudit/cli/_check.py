@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from cohaudit.cli._output import write_out
+from cohaudit.cli._output import annotate, write_out
 from cohaudit.errors import GATE_FAILED, OK
 from cohaudit.terminal import printable, without_padding
 
@@ -40,6 +40,19 @@ PARAMETER = "parameter "
     is_flag=True,
     help="Let a gate fail where its condition holds on the value itself, rather than on its whole interval.",
 )
+@click.option(
+    "--formats",
+    multiple=True,
+    metavar="TEXT",
+    help="Files to write, separated by commas: markdown, junit, sarif, parquet; github prints annotations. "
+    "May be repeated.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder for these files [default: that of AUDIT.JSON].",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print what came of the gates as JSON.")
 @click.pass_context
 def check(
@@ -49,24 +62,31 @@ def check(
     fail_on: tuple[str, ...],
     warn_on: tuple[str, ...],
     gate_on_value: bool,
+    formats: tuple[str, ...],
+    out: Path | None,
     as_json: bool,
 ) -> None:
     """Hold gates against an earlier scan, from AUDIT.JSON alone.
 
-    They are those of `cohaudit scan`; the gates that the scan itself was given do not count.
+    They are those of `cohaudit scan`; the gates that the scan itself was given do not count. The files of
+    --formats tell of these gates, and are written before one fails.
 
     Exit code: 0 passed, 1 a gate failed, 2 bad usage or input, 70 a bug in cohaudit.
     """
     from cohaudit.config import Config
     from cohaudit.gates import gate_results, parsed_gates, refuse_unknown_names
-    from cohaudit.report import read_audit
+    from cohaudit.report import parsed_formats, read_audit, write_formats
 
     config = Config(fail_on=fail_on, warn_on=warn_on, gate_on_value=gate_on_value)
     if not parsed_gates(config):
         ctx.fail("no gate was given: give one, for example --fail-on 'risk>=high'")
+    if out is not None and not parsed_formats(formats):
+        ctx.fail("--out means nothing without --formats")
     found = read_audit(audit)
     refuse_unknown_names(config, _layers(found), [one.name for one in found.classes])
     results = gate_results(config, found)
+    judged = replace(found, gates=tuple(results))
+    files = write_formats(judged, audit.parent if out is None else out, formats, audit)
     if as_json:
         content = [asdict(result) | {"outcome": result.outcome} for result in results]
         text = json.dumps({"gates": content}, indent=1, ensure_ascii=False) + "\n"
@@ -77,6 +97,9 @@ def check(
                 click.echo(f"gate {result.outcome}: {told}", err=True)
     else:
         _show(results)
+        if files:
+            write_out(f"Written: {printable(', '.join(map(str, files)))}\n")
+    annotate(judged, formats, as_json)
     ctx.exit(GATE_FAILED if any(result.failed for result in results) else OK)
 
 

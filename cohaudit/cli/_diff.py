@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from cohaudit.cli._options import templates_option
 from cohaudit.cli._output import write_out
 from cohaudit.errors import GATE_FAILED, OK
 from cohaudit.terminal import printable
@@ -24,6 +25,13 @@ from cohaudit.terminal import printable
     metavar="FILE",
     help="Write the difference as a page.",
 )
+@templates_option
+@click.option(
+    "--markdown",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write the difference as Markdown, for a comment on a pull request.",
+)
 @click.option(
     "--fail-on-regression",
     is_flag=True,
@@ -32,7 +40,15 @@ from cohaudit.terminal import printable
 )
 @click.pass_context
 def diff(
-    ctx: click.Context, /, base: Path, head: Path, as_json: bool, html: Path | None, fail_on_regression: bool
+    ctx: click.Context,
+    /,
+    base: Path,
+    head: Path,
+    as_json: bool,
+    html: Path | None,
+    markdown: Path | None,
+    templates: Path | None,
+    fail_on_regression: bool,
 ) -> None:
     """Compare the audit of HEAD.JSON with that of BASE.JSON, from the two files alone.
 
@@ -42,13 +58,26 @@ def diff(
     Exit code: 0 done, 1 with --fail-on-regression when the head is worse, 2 bad usage or input.
     """
     from cohaudit.diff import compare
-    from cohaudit.report import read_audit, refuse_source, render_difference, write_file
+    from cohaudit.report import (
+        read_audit,
+        refuse_source,
+        render_difference,
+        render_difference_markdown,
+        write_file,
+    )
 
-    if html is not None:
+    if templates is not None and html is None:
+        ctx.fail("--templates is for the page: name it with --html FILE")
+    pages = (
+        ("--html", html, lambda found: render_difference(found, templates)),
+        ("--markdown", markdown, render_difference_markdown),
+    )
+    wanted = [(option, path, render) for option, path, render in pages if path is not None]
+    for option, path, _ in wanted:
         for source in (base, head):
-            refuse_source(html, source, "--html")
+            refuse_source(path, source, option)
     difference = compare(read_audit(base), read_audit(head))
-    written = None if html is None else write_file(html, render_difference(difference), "--html")
+    written = [write_file(path, render(difference), option) for option, path, render in wanted]
     if as_json:
         content = {"headline": difference.headline, **asdict(difference)}
         text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
@@ -59,6 +88,6 @@ def diff(
         from cohaudit.diff_summary import render_difference_summary
 
         write_out(render_difference_summary(difference, sys.stdout))
-        if written is not None:
-            write_out(f"\nWritten: {printable(str(written))}\n")
+        if written:
+            write_out(f"\nWritten: {printable(', '.join(map(str, written)))}\n")
     ctx.exit(GATE_FAILED if fail_on_regression and difference.regressions else OK)

@@ -11,7 +11,9 @@ import click
 
 from cohaudit.cli._check import check
 from cohaudit.cli._diff import diff
+from cohaudit.cli._doctor import doctor
 from cohaudit.cli._inspect import inspect
+from cohaudit.cli._options import templates_option
 from cohaudit.cli._output import accept_any_text, drop_output, write_out
 from cohaudit.cli._scan import scan
 from cohaudit.cli._trajectory import trajectory
@@ -25,7 +27,10 @@ PIPE_CLOSED = 128 + 13
 LONGEST_LINE = 500
 """Characters of a line of an error message; a hostile file can put a name of any length into one."""
 
-BUG_REPORT = "this is a bug in cohaudit: please report it with the lines above and `cohaudit --version`"
+BUG_REPORT = (
+    "this is a bug in cohaudit: please report it with the lines above and what `cohaudit doctor` prints, "
+    "given the same arguments"
+)
 
 
 class _Commands(click.Group):
@@ -114,6 +119,7 @@ def main() -> None:
 
 main.add_command(scan)
 main.add_command(trajectory)
+main.add_command(doctor)
 main.add_command(inspect)
 main.add_command(check)
 main.add_command(diff)
@@ -127,13 +133,14 @@ main.add_command(diff)
     metavar="FILE",
     help="File to write [default: report.html beside AUDIT.JSON].",
 )
-def report(audit: Path, out: Path | None) -> None:
+@templates_option
+def report(audit: Path, out: Path | None, templates: Path | None) -> None:
     """Render the report of an earlier scan again, from AUDIT.JSON alone."""
     from cohaudit.report import read_audit, refuse_source, write_html
 
     target = out or audit.parent / "report.html"
     refuse_source(target, audit)
-    written = write_html(read_audit(audit), target)
+    written = write_html(read_audit(audit), target, templates)
     write_out(f"Report: {printable(str(written))}\n")
 
 
@@ -197,7 +204,8 @@ def export(audit: Path, kind: str, every: bool, out: Path | None) -> None:
     "--only",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Change only the suspects whose ids are in this text file, one a line.",
+    help="Change only the suspects whose ids are in this text file, one a line, or the samples in this .csv "
+    "file, whose columns id and new_label the report's page writes.",
 )
 @click.option("--labels", default="", help="Key or column that holds the labels [default: as in the scan].")
 @click.option("--ids", default="", help="Key or column that holds the ids [default: as in the scan].")

@@ -40,7 +40,14 @@ def config_options(command: Command) -> Command:
 
 
 def checkpoint_options(command: Command) -> Command:
-    """Add to a command the checkpoints of a training, every key of the configuration, and --config."""
+    """Add to a command the checkpoints of a training, at least one, and `scan_options`."""
+    return click.argument(
+        "checkpoints", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="CHECKPOINT..."
+    )(scan_options(command))
+
+
+def scan_options(command: Command) -> Command:
+    """Add to a command every key of the configuration, --config and --quiet."""
     quiet = "No progress and no summary; errors are still printed."
     command = click.option("--quiet", "-q", is_flag=True, help=quiet)(command)
     fresh = "Do not go on from where an interrupted scan stopped: measure from the start."
@@ -52,9 +59,14 @@ def checkpoint_options(command: Command) -> Command:
         metavar="FILE",
         help="Configuration file to use instead of searching for one.",
     )(command)
-    return click.argument(
-        "checkpoints", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="CHECKPOINT..."
-    )(config_options(command))
+    return config_options(command)
+
+
+def templates_option(command: Command) -> Command:
+    """Add to a command that renders a page, and reads no configuration, the folder of a user's templates."""
+    return click.option(
+        "--templates", type=click.Path(path_type=Path), metavar="DIR", help=KEYS["templates"].help
+    )(command)
 
 
 def given_options(values: Mapping[str, Any]) -> dict[str, Any]:

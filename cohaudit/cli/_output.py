@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from cohaudit.errors import ReportError
+
+if TYPE_CHECKING:
+    from cohaudit.results import Audit
 
 
 def write_out(content: str | bytes) -> None:
@@ -29,6 +34,24 @@ def write_out(content: str | bytes) -> None:
         drop_output()
         found = f"cannot be written: {error.strerror}"
         raise ReportError("standard output", found, "send it elsewhere") from None
+
+
+def annotate(audit: Audit, formats: Sequence[str], as_json: bool = False) -> None:
+    """Print what GitHub shows beside a change, if that is among the formats asked for.
+
+    Args:
+        audit: With its gates.
+        formats: As given.
+        as_json: Whether standard output holds JSON: GitHub reads standard error too.
+    """
+    from cohaudit.report import GITHUB, parsed_formats, render_annotations
+
+    if GITHUB not in parsed_formats(formats):
+        return
+    if as_json:
+        click.echo(render_annotations(audit), nl=False, err=True)
+    else:
+        write_out(render_annotations(audit))
 
 
 def drop_output() -> None:

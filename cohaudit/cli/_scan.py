@@ -13,7 +13,7 @@ import click
 
 from cohaudit.cli._options import SectionedCommand, checkpoint_options, given_options
 from cohaudit.cli._order import in_training_order
-from cohaudit.cli._output import write_out
+from cohaudit.cli._output import annotate, write_out
 from cohaudit.config_file import is_file, load_config, require_subject
 from cohaudit.errors import GATE_FAILED, OK
 from cohaudit.terminal import printable
@@ -66,6 +66,7 @@ def scan(
         from cohaudit.summary import render_summary
 
         write_out(render_summary(audit, files, sys.stdout, notes))
+    annotate(audit, config.formats, as_json)
     if quiet or as_json:  # the summary would have said it
         for notice in audit.notices:
             _say_note(notice)
@@ -96,14 +97,18 @@ def run_scan(
         KeyboardInterrupt: When the user ends it; its text says where what was measured is kept.
     """
     from cohaudit.gates import parsed_gates
-    from cohaudit.report import check_folder, refuse_data, write_report
+    from cohaudit.report import check_folder, check_templates, parsed_formats, refuse_data
 
     parsed_gates(config)
+    parsed_formats(config.formats)
     out = _seen_from_here(config.base / config.out)
     check_folder(out)
+    templates = _seen_from_here(config.base / config.templates) if config.templates else None
+    if templates:
+        check_templates(templates)
     for path, called in ((config.data, "the training data"), (config.holdout, "the holdout")):
         if path:
-            refuse_data(out, config.base / path, called)
+            refuse_data(out, config.base / path, called, config.formats)
     if is_file(checkpoint):  # otherwise that comes first, and whoever opens the checkpoint says it best
         require_subject(config)
 
@@ -116,11 +121,29 @@ def run_scan(
     try:
         with guarding(checkpoint, *earlier, *sources):
             audit = scan_checkpoint(config, checkpoint, _progress(quiet), earlier, unfinished)
-        files = write_report(audit, out)
+        files = _write(audit, out, config.formats, templates)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(*filter(None, [unfinished.told()])) from None
     unfinished.remove()
     return audit, files
+
+
+def _write(audit: Audit, out: Path, formats: tuple[str, ...], templates: Path | None) -> list[Path]:
+    """Write the report; where a template of the user fails, what was measured is not lost with it.
+
+    Raises:
+        UserTemplateError: A template failed, and the report was written with the shipped ones.
+    """
+    from cohaudit.errors import UserTemplateError
+    from cohaudit.report import write_report
+
+    try:
+        return write_report(audit, out, formats, templates)
+    except UserTemplateError as error:
+        write_report(audit, out, formats)
+        again = f"the report is written with the shipped templates: cohaudit report {out / 'audit.json'}"
+        remedy = f"{error.remedy}; {again} --templates {templates} writes it again"
+        raise UserTemplateError(error.where, error.found, remedy) from error
 
 
 class _Collector(logging.Handler):

@@ -9,7 +9,7 @@ import click
 
 from cohaudit.cli._options import SectionedCommand, checkpoint_options, given_options
 from cohaudit.cli._order import by_first_rising_number, in_training_order, words_of
-from cohaudit.cli._output import write_out
+from cohaudit.cli._output import annotate, write_out
 from cohaudit.cli._scan import noted, run_scan
 from cohaudit.config_file import load_config
 from cohaudit.errors import GATE_FAILED, OK, CheckpointError
@@ -63,6 +63,7 @@ def trajectory(
     written = _write_samples(audit, files[0].parent)
     if not quiet:
         _show(audit, [*files, *written])
+    annotate(audit, config.formats)
     ctx.exit(GATE_FAILED if any(gate.failed for gate in audit.gates) else OK)
 
 

@@ -7,6 +7,7 @@ Every kind is a `LabeledDataset`, in a fixed order, checked when opened; docs/da
 """
 
 from cohaudit.data._dataset import LabeledDataset
+from cohaudit.data._describe import describe_inputs
 from cohaudit.data._inputs import Inputs
 from cohaudit.data._open import as_dataset, hash_original, open_dataset, open_original, with_columns
 from cohaudit.data._torch_dataset import from_torch
@@ -17,6 +18,7 @@ __all__ = [
     "LabeledDataset",
     "Original",
     "as_dataset",
+    "describe_inputs",
     "from_torch",
     "hash_original",
     "open_dataset",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +45,8 @@ class LabeledDataset(ABC):
     """[N], class numbers 0..C-1; every class has a sample, but in a holdout."""
     class_names: list[str]
     """C names, in the order of the model's outputs."""
+    file: Path | None = None
+    """The file or folder that holds the samples, or whose code makes them; None where there is none."""
 
     def __init__(
         self,
@@ -73,6 +76,13 @@ class LabeledDataset(ABC):
     def where(self, index: int) -> str:
         """Name a sample for an error message: the source, the id and, where the two differ, the row."""
         return name_sample(self.source, self.ids, index)
+
+    def place(self, index: int) -> tuple[Path | None, int]:
+        """Return the file that a sample lies in, and the line that it begins in, from 1.
+
+        The line is 0 where the file has none; the file is None where the samples are in memory.
+        """
+        return self.file, 0
 
     def batch(self, indices: Sequence[int]) -> Inputs:
         """Return the inputs of some samples, stacked in the first dimension, on the CPU.

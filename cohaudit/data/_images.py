@@ -98,6 +98,10 @@ class ImageFolder(LabeledDataset):
             return self._transform(image, self.where(index))
         return as_inputs(_pixels(image, self._grey, self.where(index)), self.where(index))
 
+    def place(self, index: int) -> tuple[Path | None, int]:
+        """Return the image itself, which has no lines."""
+        return self._root / self._files[index], 0
+
     def preview(self, index: int) -> Preview:
         """Show a thumbnail."""
         with _opened(self._root / self._files[index]) as image:

@@ -59,12 +59,16 @@ def open_dataset(config: Config, called: str = "Inputs", complete: bool = True) 
     if not _exists(path) and _is_factory(config.data):
         _refuse_keys(config, "a dataset's factory", "inputs", "labels", "ids")
         dataset = open_factory(config)
+        code = config.base / config.data.rpartition(":")[0]
+        dataset.file = code if code.suffix == ".py" else None
     elif path.is_dir():
         _refuse_keys(config, "an image folder", "inputs", "labels", "ids", "data_args")
         dataset = open_images(path, config)
+        dataset.file = path
     else:
         _refuse_keys(config, "a data file", "data_args")
         dataset = _opener(path)(path, config)
+        dataset.file = path
     check_repeatable(dataset)
     return _announced(dataset, called, complete)
 

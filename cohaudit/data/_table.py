@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from cohaudit.data._ids import as_ids, name_sample, row_numbers
 from cohaudit.data._inputs import Inputs
 from cohaudit.data._names import Names, setting
 from cohaudit.data._preview import text_preview
-from cohaudit.data._table_files import read_table
+from cohaudit.data._table_files import first_lines, read_table
 from cohaudit.data._transform import Transform, in_words, load_transform
 from cohaudit.errors import DataError
 from cohaudit.results import Preview
@@ -110,6 +111,16 @@ class TableDataset(LabeledDataset):
             return self._values[index]
         row = {str(name): value for name, value in self._rows.iloc[index].items()}
         return self._transform(row, self.where(index))
+
+    def place(self, index: int) -> tuple[Path | None, int]:
+        """Return the table and, where it is text, the line that the row begins in; 0 if that is unknown."""
+        return self.file, self._lines[index] if self._lines else 0
+
+    @cached_property
+    def _lines(self) -> Sequence[int]:
+        """The line that each row begins in, found when first asked for; empty where there are none."""
+        lines = [] if self.file is None else first_lines(self.file)
+        return lines if len(lines) == len(self) else []
 
     def preview(self, index: int) -> Preview:
         """Show the row's inputs as written; one column of text is shown as a text."""

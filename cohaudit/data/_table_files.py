@@ -2,11 +2,46 @@
 
 from __future__ import annotations
 
+import re
+from itertools import accumulate
 from pathlib import Path
 
 import pandas as pd
 
 from cohaudit.errors import DataError, MissingExtraError
+
+CELL = r'(?:"(?:[^"]++|"")*+"?)?+[^,\r\n]*+'
+"""A cell of a .csv as pandas reads it: what is in quotes, if it begins with one, and what follows up to the
+comma."""
+_ROW = re.compile(rf"(?:{CELL},)*+{CELL}(?:\r\n|[\r\n]|\Z)")
+_LINE_END = re.compile(r"\r\n|[\r\n]")
+BOM = "\ufeff"
+
+
+def split_rows(text: str) -> list[str]:
+    """Return the rows of a .csv, each with its line end, blank lines too; a row can have several lines.
+
+    Args:
+        text: Its content, without a byte order mark.
+    """
+    return [row for row in _ROW.findall(text) if row]
+
+
+def is_blank(row: str) -> bool:
+    """Tell whether a row is none to pandas."""
+    return not row.strip(" \t\r\n")
+
+
+def first_lines(path: Path) -> list[int]:
+    """Return the line, from 1, that each row of a .csv begins in; nothing for a table that is no text.
+
+    The header is no row. A cell in quotes may hold line ends, which count as an editor counts them.
+    """
+    if path.suffix.lower() != ".csv":
+        return []
+    rows = split_rows(path.read_bytes().decode("utf-8").removeprefix(BOM))
+    ends = accumulate((len(_LINE_END.findall(row)) for row in rows), initial=1)
+    return [line for line, row in zip(ends, rows, strict=False) if not is_blank(row)][1:]
 
 
 def read_table(path: Path) -> pd.DataFrame:

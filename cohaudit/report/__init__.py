@@ -2,6 +2,10 @@
 
 from cohaudit.report._encode import audit_to_json
 from cohaudit.report._read import read_audit
+from cohaudit.report._templates import check_templates
+from cohaudit.report.annotations import render_annotations
+from cohaudit.report.diff_markdown import render_difference_markdown
+from cohaudit.report.formats import GITHUB, parsed_formats, table_to_parquet
 from cohaudit.report.html import render_difference, render_html
 from cohaudit.report.output import (
     check_folder,
@@ -9,24 +13,34 @@ from cohaudit.report.output import (
     refuse_existing,
     refuse_source,
     table_to_csv,
+    try_folder,
     working_folder,
     write_file,
+    write_formats,
     write_html,
     write_report,
 )
 
 __all__ = [
+    "GITHUB",
     "audit_to_json",
     "check_folder",
+    "check_templates",
+    "parsed_formats",
     "read_audit",
     "refuse_data",
     "refuse_existing",
     "refuse_source",
+    "render_annotations",
     "render_difference",
+    "render_difference_markdown",
     "render_html",
     "table_to_csv",
+    "table_to_parquet",
+    "try_folder",
     "working_folder",
     "write_file",
+    "write_formats",
     "write_html",
     "write_report",
 ]

@@ -46,10 +46,10 @@ def _encode(value: Any) -> Any:
     if isinstance(value, pd.DataFrame):
         return {column: _encode_column(value[column]) for column in SAMPLE_COLUMNS}
     if isinstance(value, Mapping):
-        return {_valid(key): _encode(item) for key, item in value.items()}
+        return {valid(key): _encode(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
         return [_encode(item) for item in value]
-    return _valid(value) if isinstance(value, str) else value
+    return valid(value) if isinstance(value, str) else value
 
 
 def _encode_field(value: Any) -> Any:
@@ -60,7 +60,7 @@ def _encode_column(column: pd.Series[Any]) -> list[Any]:
     return [None if isinstance(v, float) and math.isnan(v) else _encode(v) for v in column.tolist()]
 
 
-def _valid(text: str) -> str:
+def valid(text: str) -> str:
     """Write the stray bytes of a file name that is not UTF-8 as escapes: JSON has no other place for them."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 

@@ -123,9 +123,15 @@ def _content(svg: str) -> str:
     svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", svg, flags=re.DOTALL)
     used = set(re.findall(r'(?:url\(#|href="#)([^")]+)', svg))
     svg = re.sub(r' id="([^"]*)"', lambda match: match[0] if match[1] in used else "", svg)
+    svg = re.sub(r' d="[^"]*"', _rounded, svg)
     svg = re.sub(r"font: (?:(bold|\d+) )?([\d.]+px)[^;\"]*", _font, svg)
     svg = re.sub("|".join(_CSS_COLORS), lambda match: _CSS_COLORS[match[0]], svg)
     return re.sub(r"\s*\n\s*", "\n", svg)
+
+
+def _rounded(path: re.Match[str]) -> str:
+    """A path to a tenth of a pixel: a third as long."""
+    return re.sub(r"\d+\.\d+", lambda number: f"{float(number[0]):.1f}".removesuffix(".0"), path[0])
 
 
 def _font(match: re.Match[str]) -> str:

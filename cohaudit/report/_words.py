@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from cohaudit.results import Estimate
 
-_REORDERING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+REORDERING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Characters whose only use is to change the order in which others are shown."""
 
 _LONGEST = 240
@@ -47,7 +47,7 @@ def text(raw: str, limit: int = 48) -> Text:
 def _visible(character: str) -> str:
     if character < " ":
         return chr(0x2400 + ord(character))
-    hidden = character in _REORDERING or unicodedata.category(character) in {"Cc", "Cs"}
+    hidden = character in REORDERING or unicodedata.category(character) in {"Cc", "Cs"}
     return "\ufffd" if hidden else character
 
 
@@ -102,7 +102,7 @@ def percent(share: float) -> str:
         return "<0.1%"
     if 0.9995 <= share < 1:
         return ">99.9%"
-    return f"{share:.1%}"
+    return _minus(f"{share:.1%}")
 
 
 def points(share: float) -> str:
@@ -129,7 +129,12 @@ def plural(quantity: int, noun: str) -> str:
     """Write a count with its noun: 1 sample, 1,300 samples, 2 classes."""
     if quantity == 1:
         return f"1 {noun}"
-    return f"{count(quantity)} {noun}{'es' if noun.endswith('s') else 's'}"
+    return f"{count(quantity)} {noun}{'es' if noun.endswith(('s', 'ch')) else 's'}"
+
+
+def named(raw: str) -> str:
+    """Make a name fit to stand in a sentence: short, and unable to reorder what stands around it."""
+    return f"\u2068{text(raw, 32).short}\u2069"
 
 
 def prose(raw: str) -> str:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import csv
 import os
+import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from cohaudit.errors import ReportError
 from cohaudit.report._encode import audit_to_json
+from cohaudit.report.formats import FILES, parsed_formats, render_formats
 from cohaudit.report.html import render_html
 from cohaudit.results import Audit
 
@@ -21,25 +23,52 @@ _OUT = "--out"
 _ELSEWHERE = "name a folder that you may write to, on a disk with space left"
 
 
-def write_report(audit: Audit, out: str | Path) -> list[Path]:
+def write_report(
+    audit: Audit, out: str | Path, formats: Sequence[str] = (), templates: str | Path | None = None
+) -> list[Path]:
     """Write report.html, audit.json and samples.csv into a folder, replacing those of an earlier scan.
 
-    Other files in the folder stay. All three are rendered and written aside first: what goes wrong before the
-    last step leaves the folder as it was. A folder that cannot be written to raises a `ReportError`.
+    Other files in the folder stay. All are rendered and written aside first: what goes wrong before the
+    last step leaves the folder as it was. A folder that cannot be written to raises a `ReportError`, a
+    template of the user that cannot be used a `UserTemplateError`.
 
     Args:
         audit: The result of a scan.
         out: The folder; made when there is none.
+        formats: Further ones, see docs/formats.md; `github`, which is printed, has no file.
+        templates: Folder of a user's templates that come before the shipped ones of the same name.
 
     Returns:
-        The files, in the order above.
+        The files, in the order above, then those of the formats.
     """
     contents: dict[str, str | bytes] = {
-        "report.html": render_html(audit),
+        "report.html": render_html(audit, Path(templates) if templates else None),
         "audit.json": audit_to_json(audit),
         "samples.csv": table_to_csv(audit.samples),
+        **render_formats(audit, formats),
     }
     return _write(Path(out), contents)
+
+
+def write_formats(audit: Audit, out: Path, formats: Sequence[str], source: Path) -> list[Path]:
+    """Write the files of further formats alone, from an audit read back.
+
+    Args:
+        audit: As read, with the gates to tell of.
+        out: The folder; made when there is none.
+        formats: As `write_report` takes them.
+        source: The file that the audit was read from.
+
+    Returns:
+        The files.
+
+    Raises:
+        ReportError: One of them is the audit itself, or cannot be written.
+    """
+    contents = render_formats(audit, formats)
+    for name in contents:
+        refuse_source(out / name, source)
+    return _write(out, contents) if contents else []
 
 
 def table_to_csv(table: pd.DataFrame) -> str:
@@ -54,17 +83,18 @@ def table_to_csv(table: pd.DataFrame) -> str:
     return text
 
 
-def write_html(audit: Audit, path: str | Path) -> Path:
+def write_html(audit: Audit, path: str | Path, templates: Path | None = None) -> Path:
     """Write the report alone, as from an audit read back; a `ReportError` when it cannot be written.
 
     Args:
         audit: The result of a scan.
         path: The file; an existing one is replaced.
+        templates: Folder of a user's templates that come before the shipped ones of the same name.
 
     Returns:
         The file.
     """
-    return write_file(path, render_html(audit))
+    return write_file(path, render_html(audit, templates))
 
 
 def write_file(path: str | Path, content: str | bytes, option: str = _OUT) -> Path:
@@ -93,11 +123,35 @@ def check_folder(out: Path, option: str = _OUT) -> None:
     Raises:
         ReportError: It, or what should be a folder above it, is a file or may not be written to.
     """
-    nearest = next(path for path in (out, *out.absolute().parents) if _exists(path))
+    nearest = _nearest(out)
     if not nearest.is_dir():
         raise ReportError(f"{option} {out}", f"{nearest} is a file, not a folder", "name another folder")
     if not os.access(nearest, os.W_OK):
         raise ReportError(f"{option} {out}", f"{nearest} may not be written to", _ELSEWHERE)
+
+
+def try_folder(out: Path) -> int:
+    """Write into a folder, and take away what was written; what may be missing of it is not made.
+
+    Args:
+        out: The folder that a report would go to; where there is none yet, the one above is tried.
+
+    Returns:
+        Bytes that its disk has room for.
+
+    Raises:
+        ReportError: It, or a file of the report in it, cannot be written.
+    """
+    check_folder(out)
+    for name in _FILES:
+        _check_target(out / name)
+    try:
+        with tempfile.TemporaryFile(dir=_nearest(out), prefix=".cohaudit-") as file:
+            file.write(b"cohaudit")
+            file.flush()
+        return shutil.disk_usage(_nearest(out)).free
+    except OSError as error:
+        raise ReportError(f"{_OUT} {out}", f"cannot be written: {error.strerror}", _ELSEWHERE) from None
 
 
 def refuse_existing(path: Path) -> None:
@@ -125,24 +179,30 @@ def refuse_source(path: Path, source: Path, option: str = _OUT) -> None:
         raise ReportError(f"{option} {path}", "is the audit itself", "name another file")
 
 
-def refuse_data(out: Path, data: Path, called: str) -> None:
+def refuse_data(out: Path, data: Path, called: str, formats: Sequence[str] = ()) -> None:
     """Refuse a folder in which a file of the report would replace data.
 
     Args:
         out: The folder.
         data: The file.
         called: What it is, for the message.
+        formats: Further ones that are to be written.
 
     Raises:
         ReportError: The data is a file of that name in this folder.
     """
-    for name in _FILES:
+    for name in (*_FILES, *(FILES[one] for one in parsed_formats(formats) if one in FILES)):
         if _same(out / name, data):
             raise ReportError(f"--out {out}", f"its {name} is {called}", "name another folder")
 
 
 def _same(path: Path, other: Path) -> bool:
     return _exists(path) and _exists(other) and os.path.realpath(path) == os.path.realpath(other)
+
+
+def _nearest(out: Path) -> Path:
+    """Return a folder, or the first above it that there is."""
+    return next(path for path in (out, *out.absolute().parents) if _exists(path))
 
 
 def _exists(path: Path) -> bool:

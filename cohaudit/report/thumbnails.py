@@ -10,7 +10,7 @@ from PIL import Image
 
 _PNG = "data:image/png;base64,"
 _JPEG = "data:image/jpeg;base64,"
-_KEPT = 1500
+_KEPT = 700
 """Bytes up to which a PNG stays as it is; above, a JPEG says as much in fewer."""
 _COARSE = 32
 """Pixels a side up to which an enlarged picture is shown as squares: smoothing would invent detail."""

@@ -9,15 +9,11 @@ from pathlib import Path
 from cohaudit.data._ids import row_numbers
 from cohaudit.data._names import Names
 from cohaudit.data._table import ID_COLUMNS, LABEL_COLUMNS, table_ids, table_labels
-from cohaudit.data._table_files import read_table
+from cohaudit.data._table_files import BOM, CELL, is_blank, read_table, split_rows
 from cohaudit.data.originals._original import Original
 from cohaudit.errors import DataError
 
-_CELL = r'(?:"(?:[^"]++|"")*+"?)?+[^,\r\n]*+'
-"""A cell as pandas reads it: what is in quotes, if it begins with one, and what follows up to the comma."""
-_ROW = re.compile(rf"(?:{_CELL},)*+{_CELL}(?:\r\n|[\r\n]|\Z)")
-_CELLS = re.compile(rf"({_CELL})(,|\r\n|[\r\n]|\Z)")
-_BOM = "\ufeff"
+_CELLS = re.compile(rf"({CELL})(,|\r\n|[\r\n]|\Z)")
 
 
 class _Table(Original):
@@ -65,9 +61,9 @@ class CsvOriginal(_Table):
     def write(self, target: Path, relabeled: Mapping[int, str], dropped: Collection[int]) -> dict[int, str]:
         """Write a copy, see `Original`: same bytes but for the cells that change and the rows left out."""
         text = self._path.read_bytes().decode("utf-8")
-        bom = _BOM if text.startswith(_BOM) else ""
-        rows = [row for row in _ROW.findall(text.removeprefix(_BOM)) if row]
-        at = [k for k, row in enumerate(rows) if row.strip(" \t\r\n")][1:]  # blank lines are no rows
+        bom = BOM if text.startswith(BOM) else ""
+        rows = split_rows(text.removeprefix(BOM))
+        at = [k for k, row in enumerate(rows) if not is_blank(row)][1:]
         if len(at) != len(self._table):
             raise self._refusal()
         column, cells = self._table.columns.tolist().index(self._label), self._table[self._label].tolist()

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 from markupsafe import Markup
 
-from cohaudit.report._words import Text, count, interval, number, percent, points, prose, signed, text
-from cohaudit.report.figures import class_bars, cosine_map
+from cohaudit.report._words import Text, count, interval, number, percent, plural, points, prose, signed, text
+from cohaudit.report.class_map import ClassMap, Cosines, cosine_map, group_classes, most_unlike
+from cohaudit.report.figures import class_bars
 from cohaudit.report.view._settings import judged
+from cohaudit.report.view._tables import MOST_ROWS
 from cohaudit.results import Audit, ClassCosines, ClassResult, Coherence, Estimate, Skipped, by_gap
 
 _DRAWN = 40
 """Most classes in the bar chart; the table has all."""
 _PAIRS = 5
-"""Most opposed pairs that are listed."""
+"""Pairs with the lowest cosines, and with the highest, that are listed."""
 
 
 @dataclass(frozen=True)
@@ -56,28 +59,53 @@ class Classes:
     bars_note: str
     """Which classes the bars leave out; empty when none."""
     rows: tuple[ClassRow, ...]
+    rows_note: str
+    """Which rows are left out; empty when none."""
     heat_map: Markup | None
     heat_map_note: str
     """How exact the map is, or why there is none."""
-    pairs: tuple[Pair, ...]
-    """Smallest cosine first."""
+    pairs: tuple[tuple[str, tuple[Pair, ...]], ...]
+    """Heading and pairs: the lowest cosines, lowest first, and the highest."""
+    groups: tuple[tuple[Text, ...], ...]
+    """Names of the classes in each row of the map; empty where each class has its own."""
 
 
 def build_classes(audit: Audit) -> Classes:
     """Put the classes into words."""
     drawn = _least_coherent(audit.classes)
     left_out = len(audit.classes) - len(drawn)
-    cosines = audit.class_cosines
-    measured = cosines if isinstance(cosines, ClassCosines) and len(audit.classes) > 1 else None
+    names = [one.name for one in audit.classes]
+    found = audit.class_cosines
+    cosines = np.array(found.matrix) if isinstance(found, ClassCosines) and len(names) > 1 else None
+    shown = None if cosines is None else group_classes(cosines)
+    rows = by_gap(audit.classes)
+    beyond = len(rows) - MOST_ROWS
     return Classes(
         judged=judged(audit),
         bars=class_bars(drawn, suspects=judged(audit)),
-        bars_note=f"The {_DRAWN} least coherent classes; the table has {left_out} more." if left_out else "",
-        rows=tuple(_row(result) for result in by_gap(audit.classes)),
-        heat_map=cosine_map([c.name for c in audit.classes], measured.matrix) if measured else None,
-        heat_map_note=_note(cosines),
-        pairs=_pairs(audit.classes, measured) if measured else (),
+        bars_note=f"The {_DRAWN} least coherent classes of {count(len(names))}." if left_out else "",
+        rows=tuple(_row(result) for result in rows[:MOST_ROWS]),
+        rows_note=f"And {plural(beyond, 'class')} more, in audit.json." if beyond > 0 else "",
+        heat_map=None if cosines is None or shown is None else cosine_map(names, cosines, shown),
+        heat_map_note=" ".join(filter(None, (_grouped(shown), _note(found)))),
+        pairs=() if cosines is None else _pairs(names, cosines),
+        groups=_groups(names, shown),
     )
+
+
+def _grouped(shown: ClassMap | None) -> str:
+    if shown is None or max(map(len, shown.groups)) == 1:
+        return ""
+    return (
+        f"Classes that pull alike are put into {len(shown.groups)} groups, each named after its most central "
+        "class; a cell is the mean cosine between two groups. Every cosine is in audit.json."
+    )
+
+
+def _groups(names: list[str], shown: ClassMap | None) -> tuple[tuple[Text, ...], ...]:
+    if shown is None or max(map(len, shown.groups)) == 1:
+        return ()
+    return tuple(tuple(text(names[i], 24) for i in group) for group in shown.groups)
 
 
 def _least_coherent(classes: tuple[ClassResult, ...]) -> tuple[ClassResult, ...]:
@@ -119,9 +147,10 @@ def _note(cosines: ClassCosines | Skipped) -> str:
     return f"Computed from sketches: the standard error of a cosine is {number(cosines.error)}."
 
 
-def _pairs(classes: tuple[ClassResult, ...], cosines: ClassCosines) -> tuple[Pair, ...]:
-    upper = [(cosines.matrix[i][j], i, j) for i in range(len(classes)) for j in range(i + 1, len(classes))]
-    return tuple(
-        Pair(text(classes[i].name, 32), text(classes[j].name, 32), signed(cosine), cosine < 0)
-        for cosine, i, j in sorted(upper)[:_PAIRS]
-    )
+def _pairs(names: list[str], cosines: Cosines) -> tuple[tuple[str, tuple[Pair, ...]], ...]:
+    def pair(i: int, j: int) -> Pair:
+        cosine = float(cosines[i, j])
+        return Pair(text(names[i], 32), text(names[j], 32), signed(cosine), cosine < 0)
+
+    found = zip(("Lowest cosines", "Highest cosines"), most_unlike(cosines, _PAIRS), strict=True)
+    return tuple((title, tuple(pair(i, j) for i, j in pairs)) for title, pairs in found if pairs)

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from cohaudit.report._words import Text, count, interval, number, percent, prose, text
+from cohaudit.report._words import Text, count, interval, named, number, percent, prose, text
 from cohaudit.report.figures import depth_profile
+from cohaudit.report.view._tables import cut
 from cohaudit.results import Audit, Coherence, Layer
 
 
@@ -39,12 +40,16 @@ class Depth:
     finding: str
     """What stands out, in one sentence; empty when no layer was measured."""
     rows: tuple[LayerRow, ...]
+    rows_note: str
+    """Which rows are left out; empty when none."""
 
 
 def build_depth(audit: Audit) -> Depth:
     """Put the depth profile into words."""
     rows = tuple(_row(i, layer) for i, layer in enumerate(audit.layers, 1))
-    return Depth(depth_profile(audit.layers), _finding(audit.layers), rows)
+    finding = _finding(audit.layers)
+    shown, left_out = cut(rows)
+    return Depth(depth_profile(audit.layers, finding), finding, shown, left_out)
 
 
 def _row(position: int, layer: Layer) -> LayerRow:
@@ -74,12 +79,8 @@ def _finding(layers: tuple[Layer, ...]) -> str:
     if not measured:
         return ""
     main = max(layers, key=lambda layer: layer.energy)
-    carries = f"{_named(main.name)} carries {percent(main.energy)} of the gradient energy."
+    carries = f"{named(main.name)} carries {percent(main.energy)} of the gradient energy."
     if len(measured) == 1:
         return carries
-    least, most = (f"{_named(name)} ({number(value)})" for value, name in (min(measured), max(measured)))
+    least, most = (f"{named(name)} ({number(value)})" for value, name in (min(measured), max(measured)))
     return f"Samples agree most in {most} and least in {least}; {carries}"
-
-
-def _named(name: str) -> str:
-    return f"\u2068{text(name, 32).short}\u2069"

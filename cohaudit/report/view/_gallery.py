@@ -3,84 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from markupsafe import Markup
 
 from cohaudit.kinds import REVIEWED
-from cohaudit.report._words import Text, count, number, percent, probability, prose, signed, text
+from cohaudit.report._words import Text, count, percent, probability, prose, text
 from cohaudit.report.figures import suspicion_histogram
-from cohaudit.report.thumbnails import Thumbnail, thumbnail
+from cohaudit.report.view._listing import Listing, build_listing
 from cohaudit.report.view._settings import judged
-from cohaudit.results import Audit, Evidence, Neighbor, Preview
+from cohaudit.results import Audit
 from cohaudit.settings_used import setting
-
-_SIDE = 96
-_NEIGHBOR_SIDE = 56
-_COLUMNS = 40
-"""Most columns of a row that are shown."""
-
-
-@dataclass(frozen=True)
-class NeighborView:
-    """A supporter or opponent."""
-
-    id: Text
-    label: Text
-    cosine: str
-    picture: Thumbnail | None
-    words: Text
-    """What stands in the place of a picture: its text, or nothing."""
-    suspect: bool
-    """Whether it is a suspect itself."""
-    duplicate: bool
-    """Whether every layer sees it nearly as it sees the sample."""
-
-
-@dataclass(frozen=True)
-class RowLine:
-    """A sample's row in the table that compares rows."""
-
-    role: str
-    """'suspect', 'opponent' or 'supporter'."""
-    label: Text
-    cosine: str
-    cells: tuple[Text, ...]
-
-
-@dataclass(frozen=True)
-class RowTable:
-    """A suspect's row beside those of its opponents and supporters."""
-
-    columns: tuple[Text, ...]
-    lines: tuple[RowLine, ...]
-    note: str
-    """How many columns are left out; empty when none."""
-
-
-@dataclass(frozen=True)
-class Card:
-    """One suspect."""
-
-    rank: int
-    id: Text
-    given: Text
-    suggested: Text | None
-    """The label that leave-one-out prediction prefers; None when that is the given one."""
-    suspicion: str
-    bar: str
-    """The suspicion as a CSS percentage."""
-    numbers: tuple[tuple[str, str], ...]
-    predicted: Text
-    kind: str
-    """How to show it: image, row, text or none."""
-    picture: Thumbnail | None
-    text: str
-    table: RowTable | None
-    opponents: tuple[NeighborView, ...]
-    supporters: tuple[NeighborView, ...]
 
 
 @dataclass(frozen=True)
@@ -118,7 +52,7 @@ class Gallery:
     twins: str
     """How many near-duplicates there are and whether their labels agree; empty when none."""
     histogram: Markup | None
-    cards: tuple[Card, ...]
+    listing: Listing
     more: str
     """Where the suspects are that are not shown; empty when all are."""
     suppressed: tuple[SuppressedRow, ...]
@@ -126,18 +60,18 @@ class Gallery:
 
 def build_gallery(audit: Audit) -> Gallery:
     """Put the suspects into words, the most suspicious first."""
-    threshold, most = setting(audit, "suspicion_threshold"), setting(audit, "gallery")
-    shown = audit.evidence[:most]
+    threshold = setting(audit, "suspicion_threshold")
     suspicion = audit.samples["suspicion"].dropna()
     total = int(audit.samples["suspect"].sum())
+    listing = build_listing(audit)
     return Gallery(
         total=total,
         summary=_summary(audit, total, threshold),
         kinds=tuple(_kinds(audit)) if judged(audit) else (),
         twins=_twins(audit),
         histogram=suspicion_histogram(suspicion, threshold) if judged(audit) else None,
-        cards=tuple(_cards(audit, shown)),
-        more=_more(total, len(shown)),
+        listing=listing,
+        more=_more(total, listing),
         suppressed=tuple(_suppressed(audit)),
     )
 
@@ -196,10 +130,16 @@ def _twins(audit: Audit) -> str:
     return f"{count(len(twin))} {verb} nearly the same as another one{but}: see duplicate_of in samples.csv."
 
 
-def _more(total: int, shown: int) -> str:
-    if total <= shown:
-        return ""
-    return f"{count(total - shown)} more suspects are in samples.csv, where the column suspect is True."
+def _more(total: int, listing: Listing) -> str:
+    parts = []
+    if total > listing.suspects:
+        left = count(total - listing.suspects)
+        parts.append(f"{left} more suspects are in samples.csv, where the column suspect is True.")
+    if listing.unseen:
+        parts.append(
+            f"{count(listing.unseen)} samples stand here without their picture, to keep the page small."
+        )
+    return " ".join(parts)
 
 
 def _suppressed(audit: Audit) -> Iterator[SuppressedRow]:
@@ -213,71 +153,3 @@ def _suppressed(audit: Audit) -> Iterator[SuppressedRow]:
             reason=prose(entry.reason),
             until=prose(entry.expires) or "for good",
         )
-
-
-def _cards(audit: Audit, shown: Sequence[Evidence]) -> Iterator[Card]:
-    position = {sample_id: i for i, sample_id in enumerate(audit.samples["id"])}
-    suspects = frozenset(audit.samples["id"][audit.samples["suspect"]])
-    for rank, evidence in enumerate(shown, 1):
-        row = audit.samples.iloc[position[evidence.id]].to_dict()
-        yield _card(rank, evidence, row, audit.previews, suspects)
-
-
-def _card(
-    rank: int,
-    evidence: Evidence,
-    row: Mapping[Any, Any],
-    previews: Mapping[str, Preview],
-    suspects: frozenset[str],
-) -> Card:
-    own = previews[evidence.id]
-    return Card(
-        rank=rank,
-        id=text(evidence.id, 56),
-        given=text(row["label"], 28),
-        suggested=text(row["suggested"], 28) if row["suggested"] != row["label"] else None,
-        suspicion=probability(row["suspicion"]),
-        bar=f"{row['suspicion']:.1%}",
-        numbers=(
-            ("loss", number(row["loss"])),
-            ("support", signed(row["support"])),
-            ("support count", count(row["support_count"])),
-            ("leave-one-out margin", signed(row["loo_margin"])),
-        ),
-        predicted=text(row["predicted"], 28),
-        kind=own.kind,
-        picture=thumbnail(own.image, _SIDE) if own.image else None,
-        text=prose(own.text),
-        table=_row_table(evidence, row["label"], previews) if own.kind == "row" else None,
-        opponents=tuple(_neighbor(n, previews[n.id], n.id in suspects) for n in evidence.opponents),
-        supporters=tuple(_neighbor(n, previews[n.id], n.id in suspects) for n in evidence.supporters),
-    )
-
-
-def _neighbor(neighbor: Neighbor, preview: Preview, suspect: bool) -> NeighborView:
-    return NeighborView(
-        id=text(neighbor.id, 14 if preview.image else 40),
-        label=text(neighbor.label, 20),
-        cosine=signed(neighbor.cosine),
-        picture=thumbnail(preview.image, _NEIGHBOR_SIDE) if preview.image else None,
-        words=text(preview.text, 120),
-        suspect=suspect,
-        duplicate=neighbor.duplicate,
-    )
-
-
-def _row_table(evidence: Evidence, label: str, previews: Mapping[str, Preview]) -> RowTable:
-    own = previews[evidence.id].row
-    columns = list(own)[:_COLUMNS]
-    lines = [RowLine("suspect", text(label, 20), "", _cells(own, columns))]
-    for role, neighbors in (("opponent", evidence.opponents), ("supporter", evidence.supporters)):
-        for n in neighbors:
-            cells = _cells(previews[n.id].row, columns)
-            lines.append(RowLine(role, text(n.label, 20), signed(n.cosine), cells))
-    left_out = len(own) - len(columns)
-    note = f"{count(left_out)} more columns are in the data." if left_out else ""
-    return RowTable(tuple(text(column, 24) for column in columns), tuple(lines), note)
-
-
-def _cells(row: Mapping[str, str], columns: Sequence[str]) -> tuple[Text, ...]:
-    return tuple(text(row.get(column, ""), 24) for column in columns)

@@ -20,6 +20,7 @@ from cohaudit.report.theory_figures import (
     trajectory_figure,
     width_figure,
 )
+from cohaudit.report.view._tables import Table, shortened
 from cohaudit.results import Audit, Estimate, Skipped
 from cohaudit.theory import (
     BackgroundForce,
@@ -33,15 +34,6 @@ from cohaudit.theory import (
     Stability,
     Trajectory,
 )
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table: the first column names, the others are figures."""
-
-    label: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[Text, tuple[str, ...]], ...]
 
 
 @dataclass(frozen=True)
@@ -80,9 +72,10 @@ def build_theory(audit: Audit) -> tuple[Section, ...]:
         result = getattr(audit.theory, name)
         if not isinstance(result, Skipped):
             cost = audit.timings.get(f"audit {name}")
-            body = build(result)
+            figure, tables, reading = build(result)
+            tables = tuple(map(shortened, tables))
             told = "" if cost is None else f"Took {seconds(cost)}."
-            found.append(Section(name, TITLES[name], prose(result.advice), *body, told))
+            found.append(Section(name, TITLES[name], prose(result.advice), figure, tables, reading, told))
     return tuple(found)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from cohaudit import results
 from cohaudit.report._words import Text, count, interval, number, percent, plural, points, prose, text
+from cohaudit.report.view._actions import Action, Cause, build_actions, build_causes
 from cohaudit.report.view._settings import judged
 from cohaudit.results import LEVELS, Audit, Coherence, Estimate, Holdout, Level, Risk, Skipped, told_points
 from cohaudit.settings_used import setting
@@ -18,6 +19,12 @@ _MEANINGS: dict[Level, str] = {
     "moderate": "a gap of {0:.6g} to {1:.6g} points",
     "high": "a gap of {1:.6g} to {2:.6g} points",
     "severe": "a gap of {2:.6g} points or more",
+}
+_TRUST: dict[Level, str] = {
+    "low": "Its training accuracy can be trusted.",
+    "moderate": "Its training accuracy is a little too good to be true.",
+    "high": "Do not trust its training accuracy.",
+    "severe": "Its training accuracy says next to nothing.",
 }
 _KINDS = {"samples": "Samples", "layer": "Layer", "class": "Class", "training": "Training"}
 
@@ -88,6 +95,8 @@ class Verdict:
     level: str
     """The risk level, or 'none' without a verdict."""
     headline: str
+    trust: str
+    """Whether to trust the model, in a sentence; empty without a verdict."""
     sentence: str
     value: str
     """The gap in points, without its sign; empty without a verdict."""
@@ -105,7 +114,11 @@ class Verdict:
     facts: tuple[tuple[str, Text], ...]
     """What was audited: name and value."""
     terms: tuple[Term, ...]
+    causes: tuple[Cause, ...]
+    """The largest three."""
+    actions: tuple[Action, ...]
     drivers: tuple[Driver, ...]
+    """All that the gap comes from."""
     holdout: tuple[tuple[str, str], ...]
     """What was measured on samples held out: name and value."""
     gates: tuple[Gate, ...]
@@ -118,6 +131,7 @@ def build_verdict(audit: Audit) -> Verdict:
     return Verdict(
         level=level,
         headline=headline,
+        trust="" if risk is None else _TRUST[risk.level],
         sentence=sentence,
         value="" if risk is None else points(abs(risk.gap.value)),
         unit=f"points of accuracy {'less' if risk is None or risk.gap.value >= 0 else 'more'} on new data",
@@ -129,6 +143,8 @@ def build_verdict(audit: Audit) -> Verdict:
         tiles=tuple(_tiles(audit)),
         facts=tuple(_facts(audit)),
         terms=() if risk is None else tuple(_terms(risk)),
+        causes=build_causes(audit),
+        actions=build_actions(audit),
         drivers=() if risk is None else tuple(_drivers(risk)),
         holdout=() if risk is None else tuple(_holdout(risk)),
         gates=tuple(Gate(text(g.expression), g.outcome, prose(g.reason)) for g in audit.gates),
@@ -220,6 +236,7 @@ def _facts(audit: Audit) -> Iterator[tuple[str, Text]]:
     yield "Model", text(subject.model, 72)
     yield "Data", text(subject.data, 72)
     yield "Data fingerprint", text(subject.data_fingerprint, 20)
+    yield "Mean training loss", text(f"{number(audit.sanity.mean_loss)} nats")
 
 
 def _hashed(files: Mapping[str, str]) -> str:

@@ -1,0 +1,140 @@
+"""Would a scan run, and for how long? Every part of it tried in turn, and nothing written.
+
+A part that fails does not end the examination: what does not depend on it is tried all the same. The parts
+are opened and run by the code that a scan runs.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cohaudit.config import KEYS, Config
+from cohaudit.config_file import FILE_NAME, load_config, require_subject
+from cohaudit.config_values import toml_value
+from cohaudit.errors import ConfigError
+from cohaudit.finding import Figures, Finding, amount, attempt, not_run
+from cohaudit.machine import devices, extras, versions
+
+PARTS = ("model", "weights", "data", "first batch", "gradients", "forecast")
+"""What depends on the settings, in order."""
+
+
+def examine(
+    checkpoints: Sequence[Path], options: Mapping[str, Any], file: Path | None = None
+) -> Iterator[Finding]:
+    """Try what a scan would do, one finding after the other, as each is made.
+
+    Args:
+        checkpoints: As a scan takes them, in the order of the training; none tries what needs none.
+        options: Key → value, for the options given.
+        file: Configuration file to use instead of searching for one.
+    """
+    yield (packages := versions())
+    yield extras()
+    found, config = attempt("settings", lambda: settings(checkpoints, options, file))
+    yield found
+    if packages.status == "failed":
+        yield from (not_run(part, "the packages that cannot be imported") for part in ("device", *PARTS))
+    elif config is None:
+        yield attempt("device", lambda: (devices("auto"), None))[0]
+        if checkpoints:
+            from cohaudit.doctor_checks import opened_checkpoint
+
+            weights, trust = options.get("weights", ""), bool(options.get("trust_checkpoint"))
+            yield attempt("checkpoint", lambda: opened_checkpoint(checkpoints[-1], weights, trust))[0]
+        yield from (not_run(part, "the settings") for part in PARTS)
+    else:
+        start = time.perf_counter()
+        from cohaudit.doctor_parts import Parts
+
+        imports = float(packages.figures["seconds"] or 0) + time.perf_counter() - start
+        yield from Parts(config, checkpoints, imports).examine()
+    yield attempt("output folder", lambda: folder(config, options))[0]
+
+
+def settings(
+    checkpoints: Sequence[Path], options: Mapping[str, Any], file: Path | None
+) -> tuple[Finding, Config]:
+    """Read the settings, and say what they alone show to be wrong; the rest of them is tried all the same.
+
+    Args:
+        checkpoints: As for `examine`; without one, model and data may be missing.
+        options: Likewise.
+        file: Likewise.
+
+    Raises:
+        ConfigError: If they cannot be read.
+    """
+    config = load_config(checkpoints[-1] if checkpoints else Path(FILE_NAME), options, file)
+    usual = {name: key.default for name, key in KEYS.items()} | {"out": str(Path.cwd() / KEYS["out"].default)}
+    changed = [name for name in KEYS if getattr(config, name) not in (KEYS[name].default, usual[name])]
+    values = ", ".join(f"{name} = {toml_value(_plain(getattr(config, name)))}" for name in changed)
+    words = f"{config.source or 'no file was found'}; {values or 'all defaults'}"
+    figures: Figures = {"file": config.source, "changed": len(changed)}
+    try:
+        _refuse(config, bool(checkpoints))
+    except ConfigError as error:
+        found = f"{words}; {error.where}: {error.found}"
+        usable = config.updated({"fail_on": (), "warn_on": (), "suppressions": ""})
+        return Finding("settings", "failed", found, error.remedy, figures), usable
+    if not config.model and not config.data:
+        remedy = "run `cohaudit init` where the model lies: it writes cohaudit.toml"
+        return Finding("settings", "warning", words, remedy, figures), config
+    return Finding("settings", "ok", words, figures=figures), config
+
+
+def _refuse(config: Config, scanned: bool) -> None:
+    """Refuse what a scan would refuse of settings that could be read.
+
+    Raises:
+        ConfigError: If a gate or the file of suppressions is wrong, or a scan lacks model or data.
+    """
+    from cohaudit.gates import parsed_gates
+    from cohaudit.suppressions import read_suppressions
+
+    parsed_gates(config)
+    if config.suppressions:
+        read_suppressions(config.base / config.suppressions)
+    if scanned:
+        require_subject(config)
+
+
+def _plain(value: Any) -> Any:
+    return {name: str(one) for name, one in value.items()} if isinstance(value, Mapping) else value
+
+
+def folder(config: Config | None, options: Mapping[str, Any]) -> tuple[Finding, None]:
+    """Try the folder that the report goes to, and the one for sketches that memory has no room for.
+
+    Args:
+        config: Settings; None where they could not be read, then the folder is that of the options.
+        options: Key → value, for the options given.
+
+    Raises:
+        ReportError: If it cannot be written to.
+    """
+    import shutil
+
+    from cohaudit.report import refuse_data, try_folder
+
+    out = config.base / config.out if config else Path(str(options.get("out", KEYS["out"].default)))
+    free, beside = try_folder(out), shutil.disk_usage(tempfile.gettempdir()).free
+    if config and config.data:
+        refuse_data(out, config.base / config.data, "the training data")
+    state = "is there" if out.exists() else "will be made"
+    words = (
+        f"{out} {state} and may be written, {amount(free)} free; {amount(beside)} in {tempfile.gettempdir()}"
+    )
+    figures: Figures = {"folder": str(out), "bytes_free": free, "temporary_bytes_free": beside}
+    if free < SCARCE:
+        remedy = "make room, or name a folder on another disk with --out"
+        return Finding("output folder", "warning", words, remedy, figures), None
+    return Finding("output folder", "ok", words, figures=figures), None
+
+
+SCARCE = 50_000_000
+"""Bytes free below which a report (3 MB, and 1 kB a sample) may not find room."""
