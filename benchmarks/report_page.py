@@ -41,7 +41,9 @@ TIMES = """
 
 def sizes(page: str) -> dict[str, int]:
     """Return the bytes of each section, of the style and scripts, and of what stands around them."""
-    found = {f"<{tag}>": _bytes(re.findall(f"(?s)<{tag}[ >].*?</{tag}>", page)) for tag in ("style", "script")}
+    found = {
+        f"<{tag}>": _bytes(re.findall(f"(?s)<{tag}[ >].*?</{tag}>", page)) for tag in ("style", "script")
+    }
     for start in re.finditer('<section id="([^"]+)"', page):
         found[start[1]] = _bytes([page[start.start() : page.index("</section>", start.start())]])
     found["pictures, within these"] = _bytes(re.findall('"data:image/[^"]*"', page))
