@@ -40,9 +40,10 @@ def read_confirmed(path: Path, audit: Audit) -> dict[str, Confirmed]:
         ReportError: If the file cannot be read, or names what the audit does not have.
     """
     text = _read(path)
-    if path.suffix.lower() == ".csv":
-        return _fixes(path, text, audit)
-    return _listed(path, text, audit)
+    found = _fixes(path, text, audit) if path.suffix.lower() == ".csv" else _listed(path, text, audit)
+    if not found:
+        raise ReportError(f"--only {path}", "names no sample", "name those that are wrong, or leave it out")
+    return found
 
 
 def _read(path: Path) -> str:
@@ -80,12 +81,17 @@ def _fixes(path: Path, text: str, audit: Audit) -> dict[str, Confirmed]:
     classes = [one.name for one in audit.classes]
     found: dict[str, Confirmed] = {}
     try:
+        columns = reader.fieldnames or ()
         for column in (ID, NEW_LABEL):
-            if column not in (reader.fieldnames or ()):
-                remedy = f"name its columns in the first line: {ID},{LABEL},{NEW_LABEL}"
-                raise ReportError(f"--only {path}", f"has no column {column!r}", remedy)
+            if list(columns).count(column) != 1:
+                found_there = f"has {'two columns' if column in columns else 'no column'} {column!r}"
+                remedy = f"name its columns in the first line, each once: {ID},{LABEL},{NEW_LABEL}"
+                raise ReportError(f"--only {path}", found_there, remedy)
         for row in reader:
             where = f"--only {path}, line {reader.line_num}"
+            if None in row or None in row.values():
+                told = f"has another number of cells than the {len(columns)} columns"
+                raise ReportError(where, told, "put a text with a comma into quotes")
             found[row[ID]] = _fix(where, row, labels, classes, found)
     except csv.Error as error:
         where = f"--only {path}, line {reader.line_num}"

@@ -194,8 +194,13 @@ def _change(row: dict[str, Any], drop: bool, only: Path | None) -> Change:
         new_label="" if drop else row["new_label"],
         new_id="" if drop else row["id"],
         suspicion=row["suspicion"],
-        reason=why if only is None else f"{why}; listed in {only.name}",
+        reason=why if only is None else f"{why}; {_said(row, drop)} {only.name}",
     )
+
+
+def _said(row: dict[str, Any], drop: bool) -> str:
+    """Say whether a person confirmed the suggested label, or named another one."""
+    return "listed in" if drop or row["new_label"] == row["suggested"] else "another label by"
 
 
 def _listed(changes: Iterable[Change]) -> bytes:

@@ -61,9 +61,9 @@ class SuspectChanges:
     clear_from: float
     """Suspicion from which on a suspect is clear: halfway from the higher of the two thresholds to 1."""
     clear_new: int
-    """Clear ones among the new."""
+    """Clear ones among the new, without those that are suppressed in the base."""
     clear_fixed: int
-    """Clear ones among the fixed."""
+    """Clear ones among the fixed, without those that are suppressed in the head."""
     chance: float
     """Probability of at least so many clear new ones among the clear ones of one audit alone, where each is
     as likely fixed."""
@@ -109,7 +109,9 @@ def compare_suspects(base: Audit, head: Audit) -> SuspectChanges:
         if i in told
     )
     clear_from = (1 + max(setting(audit, "suspicion_threshold") for audit in (base, head))) / 2
-    clear = [sum(one.suspicion >= clear_from for one in part) for part in (new, fixed)]
+    # what a person found to be right in one of the two has not changed by itself
+    changed = ([one for one in part if one.elsewhere != "suppressed"] for part in (new, fixed))
+    clear = [sum(one.suspicion >= clear_from for one in part) for part in changed]
     chance = sign_test(*clear)
     return SuspectChanges(
         new=new,

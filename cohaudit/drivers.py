@@ -90,12 +90,13 @@ def _samples(facts: Facts) -> Iterator[Driver]:
     )
     rest = f"The other {right:,}" if wrong else f"The {right:,} memorized samples"
     common = f"{rest} are rare or hard: more samples like them would make them common." if right else ""
+    told = f"; {wrong:,} of them look{'s' * (wrong == 1)} mislabeled" if wrong else ""
     yield Driver(
         "samples",
         "samples",
         share,
         f"{int(own.sum()):,} of {len(own):,} labels ({share:.1%}) are more likely given because the model "
-        "saw them than because the rest of the data would give them.",
+        f"saw them than because the rest of the data would give them{told}.",
         f"{look} {common}".strip(),
         _at_most(float(facts.memorization[own].sum()) / len(own), facts),
     )

@@ -39,23 +39,32 @@
     return element;
   }
 
-  // verdicts: sample → {verdict, label}, kept in this browser
+  // verdicts: sample → {verdict, label: place of the right class}, kept in this browser by name: an audit of
+  // the same model and data may read other labels, or the classes in another order
 
   const key = "cohaudit:" + data.audit;
+  const named = new Map(classes.map((label, i) => [whole(label), i]));
+  let kept = true;
   const verdicts = new Map();
+  let forgotten = []; // a second press of the button brings back what the first one took
 
   function recall() {
-    let kept = {};
-    try { kept = JSON.parse(localStorage.getItem(key)) ?? {}; } catch { return; }
+    let stored = {};
+    try { stored = JSON.parse(localStorage.getItem(key)) ?? {}; } catch { return; }
     for (const sample of samples) {
-      const found = Object.hasOwn(kept, whole(sample.id)) ? kept[whole(sample.id)] : null;
-      if (found && VERDICTS.includes(found.verdict) && classes[found.label]) verdicts.set(sample, found);
+      const found = Object.hasOwn(stored, whole(sample.id)) ? stored[whole(sample.id)] : null;
+      if (!found || !VERDICTS.includes(found.verdict) || found.given !== whole(classes[sample.given])) continue;
+      if (named.has(found.label)) verdicts.set(sample, { verdict: found.verdict, label: named.get(found.label) });
     }
   }
 
   function remember() {
-    const kept = Object.fromEntries([...verdicts].map(([sample, verdict]) => [whole(sample.id), verdict]));
-    try { localStorage.setItem(key, JSON.stringify(kept)); } catch { /* the page still holds them */ }
+    const stored = Object.fromEntries([...verdicts].map(([sample, { verdict, label }]) =>
+      [whole(sample.id), { verdict, given: whole(classes[sample.given]), label: whole(classes[label]) }]));
+    try {
+      localStorage.setItem(key, JSON.stringify(stored));
+      kept = true;
+    } catch { kept = false; }
     tell();
   }
 
@@ -70,9 +79,14 @@
   function tell() {
     const counts = VERDICTS.map(verdict => `${judged(verdict).length} ${verdict}`);
     panel.querySelector("output").textContent = counts.join(", ");
+    get("kept").textContent = kept
+      ? "They stay in this browser until you download them."
+      : "This browser does not keep them: download them before you leave the page.";
     panel.elements.suppressions.disabled = judged("right").length === 0;
     panel.elements.fixes.disabled = judged("wrong").length === 0;
-    panel.elements.forget.disabled = verdicts.size === 0;
+    if (verdicts.size) forgotten = [];
+    panel.elements.forget.textContent = forgotten.length ? "Bring them back" : "Forget all";
+    panel.elements.forget.disabled = !verdicts.size && !forgotten.length;
   }
 
   // cards: those in the page, then those made from the data when they are first shown
@@ -92,7 +106,7 @@
     card.append(get("blank-card").content.cloneNode(true));
     const part = selector => card.querySelector(selector);
     const put = (selector, text) => part(selector).replaceChildren(name(text));
-    const rank = place.get(sample) + 1;
+    const rank = ranks.get(sample) + 1;
     part(".rank").textContent = rank;
     put(".name", sample.id);
     put(".given", classes[sample.given]);
@@ -209,7 +223,7 @@
   };
   const FALLING = new Set(["suspicion", "loss"]);
   const collator = new Intl.Collator(undefined, { numeric: true });
-  const place = new Map(samples.map((sample, i) => [sample, i]));
+  const ranks = new Map(samples.map((sample, i) => [sample, i]));
   const words = new Map(samples.map(sample => [sample, [
     whole(sample.id), whole(classes[sample.given]), whole(classes[sample.suggested]), sample.said,
   ].join("\n").toLowerCase()]));
@@ -226,11 +240,13 @@
       (!wanted.verdict || (verdicts.get(sample)?.verdict ?? "none") === wanted.verdict));
     const order = ORDERS[wanted.order];
     const turn = wanted.rising ? -1 : 1;
-    state.found.sort((a, b) => turn * (order(a, b) || place.get(a) - place.get(b)));
+    state.found.sort((a, b) => turn * (order(a, b) || ranks.get(a) - ranks.get(b)));
     state.page = 0;
     markHeadings();
     show();
   }
+
+  const counted = kinds.map((kind, i) => `${samples.filter(s => s.kind === i).length} ${kind}`).join(", ");
 
   function show() {
     const asTable = filters.elements.view.value === "table";
@@ -245,8 +261,8 @@
     const first = state.page * size + 1;
     shown.textContent = now.length
       ? `${first} to ${first + now.length - 1} of ${state.found.length} samples` +
-        (state.found.length < samples.length ? ` (${samples.length} without a filter)` : "")
-      : `None of the ${samples.length} samples is of that kind.`;
+        (state.found.length < samples.length ? ` (${samples.length} without a filter)` : `: ${counted}`)
+      : `None of the ${samples.length} samples fits.`;
     paging.hidden = pages === 1;
     paging.querySelector("span").textContent = `page ${state.page + 1} of ${pages}`;
     paging.querySelector("[name=back]").disabled = state.page === 0;
@@ -255,7 +271,9 @@
 
   function line(sample) {
     const open = make("button", { type: "button", className: "plain", ariaExpanded: "false" }, name(sample.id));
-    if (sample.picture !== undefined) open.prepend(picture(sample.picture, ""));
+    const shown = cards.get(sample)?.querySelector("header img")?.cloneNode();
+    if (shown) open.prepend(Object.assign(shown, { alt: "" }));
+    else if (sample.picture !== undefined) open.prepend(picture(sample.picture, ""));
     const row = make("tr", {}, make("th", { scope: "row" }, open));
     const cell = (content, className = "") => row.append(make("td", { className }, content));
     cell(name(classes[sample.given]));
@@ -312,7 +330,7 @@
   function suppressions() {
     const { reviewer, reason } = panel.elements;
     for (const field of [reviewer, reason]) {
-      field.setCustomValidity(field.value.trim() ? "" : "a suppression needs it");
+      field.setCustomValidity(field.value.trim() ? "" : `suppressions.toml names a ${field.name} for each sample`);
       if (!field.reportValidity()) return;
     }
     const seen = new Set();
@@ -336,6 +354,16 @@
     download("fixes.csv", "id,label,new_label\n" + lines.join(""));
   }
 
+  function forget() {
+    const taken = [...verdicts];
+    verdicts.clear();
+    for (const [sample, verdict] of forgotten) verdicts.set(sample, verdict);
+    forgotten = taken;
+    for (const card of cards.values()) card.querySelector(".marks")?.remove();
+    remember();
+    show();
+  }
+
   // start
 
   const choice = filters.elements.class;
@@ -347,19 +375,14 @@
   filters.addEventListener("input", find);
   filters.addEventListener("reset", () => setTimeout(find));
   for (const heading of headings) heading.addEventListener("click", () => orderBy(heading.dataset.order));
-  const turn = by => { state.page += by; show(); shown.scrollIntoView(); };
+  const turn = by => { state.page += by; show(); shown.focus(); };
   paging.querySelector("[name=back]").addEventListener("click", () => turn(-1));
   paging.querySelector("[name=on]").addEventListener("click", () => turn(1));
   for (const field of [panel.elements.reviewer, panel.elements.reason])
     field.addEventListener("input", () => field.setCustomValidity(""));
   panel.elements.suppressions.addEventListener("click", suppressions);
   panel.elements.fixes.addEventListener("click", fixes);
-  panel.elements.forget.addEventListener("click", () => {
-    verdicts.clear();
-    for (const card of cards.values()) card.querySelector(".marks")?.remove();
-    remember();
-    show();
-  });
+  panel.elements.forget.addEventListener("click", forget);
   tell();
   find();
 })();

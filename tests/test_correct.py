@@ -392,7 +392,9 @@ def test_a_table_of_fixes_says_what_is_right(tmp_path: Path) -> None:
     out = corrected(config, {"s, 0": "p", "s, 2": "p", "s, 3": "p"}, "--only", tmp_path / "fixes.csv")
     assert [row[2] for row in read_rows(out)] == ["q", "n", "q", "p", "p", "q"]
     reasons = {line["id"]: line["reason"] for line in changes(out)}
-    assert reasons["s, 1"] == "no suspect; listed in fixes.csv"
+    assert reasons["s, 1"] == "no suspect; another label by fixes.csv"
+    assert reasons["s, 0"] == "the other samples say p; another label by fixes.csv"
+    assert reasons["s, 3"] == "the other samples say p; listed in fixes.csv"
 
 
 @pytest.mark.parametrize(
@@ -406,6 +408,10 @@ def test_a_table_of_fixes_says_what_is_right(tmp_path: Path) -> None:
         ("id,new_label\ns 1,\n", "line 2: 's 1' has no new label, and is no suspect"),
         ('id,new_label\n"s 0,p\n', "is no CSV"),
         ("", "has no column 'id'"),
+        ("id,new_label\n", "names no sample"),
+        ("id,new_label,new_label\ns 0,p,\n", "has two columns 'new_label'"),
+        ("id,new_label\ns 0,p,q\n", "line 2: has another number of cells than the 2 columns"),
+        ("id,new_label\ns 0\n", "line 2: has another number of cells than the 2 columns"),
     ],
 )
 def test_a_table_of_fixes_that_does_not_fit_is_refused(content: str, told: str, tmp_path: Path) -> None:

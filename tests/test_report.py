@@ -18,8 +18,9 @@ from audits import HOSTILE, gate, make_audit
 
 from cohaudit.errors import CohauditError
 from cohaudit.report import audit_to_json, read_audit, render_html
-from cohaudit.report._words import points, signed
+from cohaudit.report._words import signed
 from cohaudit.report.view import _listing
+from cohaudit.report.view._actions import build_actions
 from cohaudit.results import Coherence, Estimate, Preview, Risk, Skipped, by_gap
 from cohaudit.theory import Theory
 
@@ -207,10 +208,10 @@ def test_the_first_screen_gives_the_verdict_and_its_reasons() -> None:
     assert "Measured on 240 of 480 samples." in words
     assert "Do not trust its training accuracy." in words
     assert "Labels that only memory gives 9.4 of 15.6 points 12.5% of the labels are memorized." in words
-    assert "Drop them. lowers the gap by 1.9 to 5.2 points, going by networks that were cleaned" in words
-    assert "Collect more of it. lowers the gap by up to 3.1 points" in words
-    assert "Stop earlier. not predicted: train again and compare (cohaudit diff)" in words
-    assert "never saw (--holdout). known to ±1.5 points, now ±3.1" in words
+    assert "Drop them. Lowers the gap by 1.9 to 5.2 points, going by networks that were cleaned" in words
+    assert "Collect more of it. Lowers the gap by up to 3.1 points: see the class" in words
+    assert "Stop earlier. Not predicted: train again and compare (cohaudit diff)" in words
+    assert "never saw (--holdout). The gap is then known to ±1.5 points, now ±3.1" in words
     assert "would give 81.3% themselves. 81.2% 18.8" in words
     assert "Networks did 3.1% better. 84.4% −3.1" in words
     assert "On samples held out" not in words
@@ -458,14 +459,35 @@ def test_a_better_checkpoint_and_a_holdout_are_actions() -> None:
     audit = make_audit()
     trajectory = audit.theory.trajectory
     assert not isinstance(trajectory, Skipped)
-    earlier = replace(audit, theory=replace(audit.theory, trajectory=replace(trajectory, advised=1)))
-    gain = 100 * (trajectory.points[1].rating - trajectory.points[-1].rating)
-    words = Page(render_html(earlier)).words
-    assert (
-        f"Take the checkpoint epoch-1.pt in place of the last one. about {points(gain / 100)} points" in words
-    )
+    better = replace(trajectory.points[1], rating=trajectory.points[-1].rating + 0.015625)
+    changed = replace(trajectory, points=(trajectory.points[0], better, *trajectory.points[2:]), advised=1)
+    words = Page(render_html(replace(audit, theory=replace(audit.theory, trajectory=changed)))).words
+    assert "Take the checkpoint epoch-1.pt in place of the last one. About 1.6 points more" in words
     assert "Take the checkpoint" not in page_of().words
     assert "--holdout)." not in page_of(holdout=True).words
+
+
+def test_the_action_that_promises_most_comes_first_and_classes_are_one() -> None:
+    audit = make_audit()
+    trajectory = audit.theory.trajectory
+    assert not isinstance(trajectory, Skipped)
+    assert isinstance(audit.risk, Risk)
+    better = [replace(trajectory.points[0], rating=0.99), *trajectory.points[1:]]
+    much = replace(trajectory, points=tuple(better), advised=0)
+    drivers = [*audit.risk.drivers, replace(audit.risk.drivers[1], name="class 4", lowers=0.0625)]
+    changed = replace(
+        audit, theory=replace(audit.theory, trajectory=much), risk=replace(audit.risk, drivers=tuple(drivers))
+    )
+    found = build_actions(changed)
+    assert [one.words.short.split(" ", 2)[0] for one in found] == [
+        "Take",
+        "Drop",
+        "Collect",
+        "Stop",
+        "Measure",
+    ]
+    assert "the classes class 3 and class 4" in found[2].words.short
+    assert "up to 9.4 points" in found[2].effect
 
 
 def test_a_model_that_cannot_be_audited_is_told_what_to_do() -> None:

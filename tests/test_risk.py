@@ -247,6 +247,7 @@ def test_samples_are_counted_and_their_wrong_labels_named() -> None:
     assert found is not None
     assert found.measured == 0.12
     assert found.reason.startswith("12 of 100 labels (12.0%)")
+    assert found.reason.endswith("would give them; 5 of them look mislabeled.")
     assert found.lowers == pytest.approx(12 * 0.9 / 100)
     assert "Look at the 5 memorized samples that look mislabeled" in found.remedy
     assert "The other 7 are rare or hard" in found.remedy

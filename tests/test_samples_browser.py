@@ -20,12 +20,14 @@ from cohaudit.suppressions import read_suppressions
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
+STORE = "stored => stored.forEach(([key, value]) => localStorage.setItem(key, value))"
+BROKEN = ("null", "5", "{", "[]", '{"train/0000.png": {"verdict": "wrong", "label": "map"}}')
 MANY: dict[str, Any] = {"suspects": 60, "samples": 400, "others": 3}
 
 
 def ids(page: Page) -> list[str]:
     """Return the ids of the cards shown, in order."""
-    return page.locator("#cards > li h3 .name bdi").all_inner_texts()
+    return page.locator("#cards > li h3 .name bdi").all_text_contents()
 
 
 def wait_for(page: Page, text: str) -> None:
@@ -70,6 +72,7 @@ def test_the_script_builds_the_cards_that_the_page_has(
         page = open_page(
             render_html(make_audit(kind=kind, hostile=True, classes=6, suspects=6, evidence=2, others=2))
         )
+        page.add_style_tag(content=".card { content-visibility: visible !important }")
         pictures = page.evaluate("[...document.querySelectorAll('#cards img')].map(i => i.src + i.className)")
         return page.inner_text("#cards"), pictures
 
@@ -99,7 +102,7 @@ def test_samples_are_filtered_by_class_kind_probability_and_text(open_report: Op
     page.fill("#filters [name=text]", audit.evidence[7].id.upper())
     count(lambda rows: rows.index == audit.evidence[7].id)
     page.fill("#filters [name=text]", "nothing is called so")
-    wait_for(page, f"None of the {len(shown)} samples")
+    wait_for(page, f"None of the {len(shown)} samples fits.")
 
 
 def test_samples_are_sorted_by_the_list_and_by_the_headings(open_report: OpenPage) -> None:
@@ -112,6 +115,7 @@ def test_samples_are_sorted_by_the_list_and_by_the_headings(open_report: OpenPag
     losses = [float(text) for text in page.locator("#sample-table tbody td:nth-child(6)").all_inner_texts()]
     assert losses == sorted(losses, reverse=True)
     assert len(losses) == len(audit.evidence)
+    assert page.locator("#sample-table tbody img").count() == len(audit.evidence)
     heading = page.locator("th:has([data-order=loss])")
     assert heading.get_attribute("aria-sort") == "descending"
     page.click("#sample-table [data-order=loss]")
@@ -190,8 +194,63 @@ def test_verdicts_outlive_the_page_and_can_be_taken_back(open_report: OpenPage) 
     page.get_by_role("button", name="undo").click()
     assert page.locator("#verdicts output").inner_text() == "1 wrong, 0 right, 0 unsure"
     page.click("#verdicts [name=forget]")
+    assert page.locator("#verdicts output").inner_text() == "0 wrong, 0 right, 0 unsure"
+    page.get_by_role("button", name="Bring them back").click()
+    assert page.locator("#verdicts output").inner_text() == "1 wrong, 0 right, 0 unsure"
+    page.click("#verdicts [name=forget]")
     page.reload()
     assert page.locator("#verdicts output").inner_text() == "0 wrong, 0 right, 0 unsure"
+
+
+def test_verdicts_are_of_a_label_not_of_a_place(open_page: OpenPage) -> None:
+    """Another audit of the same model and data may read other labels, or the classes in another order."""
+    audit = make_audit()
+    page = open_page(render_html(audit))
+    mark(page, 0, "wrong")
+    stored = page.evaluate("Object.entries(localStorage)")
+    other = replace(audit, classes=audit.classes[::-1])
+    relabeled = audit.samples.assign(
+        label=audit.samples["label"].map(lambda name: f"class {9 - int(name[-1])}")
+    )
+    for changed, told in ((other, "1 wrong"), (replace(audit, samples=relabeled), "0 wrong")):
+        again = open_page(render_html(changed))
+        again.evaluate(STORE, stored)
+        again.reload()
+        assert again.locator("#verdicts output").inner_text().startswith(told)
+    again = open_page(render_html(other))
+    again.evaluate(STORE, stored)
+    again.reload()
+    first = audit.samples.set_index("id").loc[audit.evidence[0].id]
+    assert again.locator(".marks select option:checked").inner_text() == first["suggested"]
+
+
+@pytest.mark.parametrize(
+    "stored", ["null", "5", "{", "[]", '{"train/0000.png": {"verdict": "wrong", "label": "map"}}']
+)
+def test_what_the_browser_kept_cannot_break_the_page(stored: str, open_report: OpenPage) -> None:
+    page = open_report()
+    mark(page, 0, "unsure")
+    page.evaluate(
+        "stored => Object.keys(localStorage).forEach(key => localStorage.setItem(key, stored))", stored
+    )
+    page.reload()
+    assert page.locator("#verdicts output").inner_text() == "0 wrong, 0 right, 0 unsure"
+
+
+def test_a_browser_that_keeps_nothing_says_so(open_report: OpenPage) -> None:
+    page = open_report()
+    assert "stay in this browser" in page.inner_text("#kept")
+    page.evaluate("Storage.prototype.setItem = () => { throw new Error('full'); }")
+    mark(page, 0, "unsure")
+    assert "download them before you leave" in page.inner_text("#kept")
+
+
+def test_paging_keeps_the_focus_for_the_keyboard(open_report: OpenPage) -> None:
+    page = open_report(**MANY)
+    while page.locator("#paging [name=on]").is_enabled():
+        page.focus("#paging [name=on]")
+        page.keyboard.press("Enter")
+        assert page.evaluate("document.activeElement.id") == "shown"
 
 
 def test_without_scripts_the_most_suspicious_samples_are_there(open_page: OpenPage) -> None:

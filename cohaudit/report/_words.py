@@ -60,6 +60,8 @@ def number(value: float) -> str:
     """Write a number with three significant digits: 0.0123; a dash for one that is missing."""
     if math.isnan(value):
         return "–"
+    if math.isinf(value):
+        return _minus(f"{'-' * (value < 0)}∞")
     if value == 0:
         return "0"
     if not 1e-4 <= abs(value) < 1e6:

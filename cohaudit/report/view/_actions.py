@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from cohaudit.report._words import Text, count, points, text
 from cohaudit.results import Audit, Driver, Holdout, Risk, Skipped, by_gap
-from cohaudit.theory import Trajectory
 
 CAUSES = 3
 _HELD_OUT = 1000
@@ -23,6 +22,12 @@ _TITLES: Mapping[str, str] = {
     "layer": "Single samples learned by layer",
     "class": "Too little in common: class",
     "training": "Fitted to the last label",
+}
+_WHERE: Mapping[str, str] = {
+    "samples": "see the samples",
+    "layer": "see the layer",
+    "class": "see the class",
+    "training": "see what was audited",
 }
 
 
@@ -49,6 +54,8 @@ class Action:
     """What to expect of it."""
     link: str
     """Where the page says more, as '#id'."""
+    where: str
+    """What is there."""
 
 
 def build_causes(audit: Audit) -> tuple[Cause, ...]:
@@ -69,33 +76,49 @@ def build_causes(audit: Audit) -> tuple[Cause, ...]:
 
 
 def build_actions(audit: Audit) -> tuple[Action, ...]:
-    """Return what to do, that which promises most first."""
+    """Return what to do, that which promises most first, then that of which it is not known."""
     if not audit.sanity.auditable:
         words = "Give the model the weights, labels and preprocessing of its training, and scan again."
-        return (Action(text(words, 400), "a verdict", "#skipped"),)
+        return (Action(text(words, 400), "a verdict", "#skipped", "see what was skipped"),)
     risk = audit.risk
     if isinstance(risk, Skipped):
         return ()
     places = Places(audit)
-    known = [driver for driver in risk.drivers if not isinstance(driver.lowers, Skipped)]
-    unknown = [driver for driver in risk.drivers if isinstance(driver.lowers, Skipped)]
-    return (
-        *(_action(driver, places) for driver in known),
+    classes = [driver for driver in risk.drivers if driver.kind == "class"]
+    single = [driver for driver in risk.drivers if driver.kind != "class" or len(classes) == 1]
+    promised = [
+        *((one.lowers, _action(one, places)) for one in single if not isinstance(one.lowers, Skipped)),
+        *(_more_of(classes, risk) if len(classes) > 1 else ()),
         *_other_checkpoint(audit),
-        *(_action(driver, places) for driver in unknown),
+    ]
+    promised.sort(key=lambda pair: pair[0], reverse=True)
+    return (
+        *(action for _, action in promised),
+        *(_action(one, places) for one in single if isinstance(one.lowers, Skipped)),
         *_hold_out(audit, risk),
     )
 
 
 def _action(driver: Driver, places: Places) -> Action:
     if isinstance(driver.lowers, Skipped):
-        effect = "not predicted: train again and compare (cohaudit diff)"
+        effect = "Not predicted: train again and compare (cohaudit diff)"
     elif driver.kind == "samples":
         low, high = (points(part * driver.lowers) for part in CLEANED)
-        effect = f"lowers the gap by {low} to {high} points, going by networks that were cleaned"
+        effect = f"Lowers the gap by {low} to {high} points, going by networks that were cleaned"
     else:
-        effect = f"lowers the gap by up to {points(driver.lowers)} points"
-    return Action(text(driver.remedy, 400), effect, places.of(driver))
+        effect = f"Lowers the gap by up to {points(driver.lowers)} points"
+    return Action(text(driver.remedy, 400), effect, places.of(driver), _WHERE[driver.kind])
+
+
+def _more_of(classes: Sequence[Driver], risk: Risk) -> Iterator[tuple[float, Action]]:
+    """Put several classes into one action: no sample is of two."""
+    names = [text(driver.name, 40).short for driver in classes]
+    part = sum(driver.lowers for driver in classes if not isinstance(driver.lowers, Skipped))
+    most = min(part, risk.gap.value)
+    listed = f"{', '.join(names[:-1])} and {names[-1]}"
+    words = f"Collect more samples of the classes {listed}, and look at their suspects first."
+    effect = f"Lowers the gap by up to {points(most)} points"
+    yield most, Action(text(words, 400), effect, "#classes", "see the classes")
 
 
 def _part(driver: Driver, risk: Risk) -> str:
@@ -104,18 +127,17 @@ def _part(driver: Driver, risk: Risk) -> str:
     return f"{points(driver.lowers)} of {points(risk.gap.value)} points"
 
 
-def _other_checkpoint(audit: Audit) -> Iterator[Action]:
+def _other_checkpoint(audit: Audit) -> Iterator[tuple[float, Action]]:
     """Tell to take an earlier checkpoint, where one was measured to be better."""
     found = audit.theory.trajectory
     if isinstance(found, Skipped) or found.advised == len(found.points) - 1:
         return
-    gain = _gain(found)
+    gain = found.points[found.advised].rating - found.points[-1].rating
+    if gain <= 0:
+        return
     words = f"Take the checkpoint {found.points[found.advised].checkpoint} in place of the last one."
-    yield Action(text(words, 400), f"about {points(gain)} points more on new data", "#theory-trajectory")
-
-
-def _gain(found: Trajectory) -> float:
-    return found.points[found.advised].rating - found.points[-1].rating
+    effect = f"About {points(gain)} points more on new data"
+    yield gain, Action(text(words, 400), effect, "#theory-trajectory", "see the checkpoints")
 
 
 def _hold_out(audit: Audit, risk: Risk) -> Iterator[Action]:
@@ -128,7 +150,8 @@ def _hold_out(audit: Audit, risk: Risk) -> Iterator[Action]:
     if narrow >= now:
         return
     words = f"Measure the gap on {count(_HELD_OUT)} samples that the model never saw (--holdout)."
-    yield Action(text(words, 400), f"known to ±{points(narrow)} points, now ±{points(now)}", "#method")
+    effect = f"The gap is then known to ±{points(narrow)} points, now ±{points(now)}"
+    yield Action(text(words, 400), effect, "#method", "see the method")
 
 
 class Places:

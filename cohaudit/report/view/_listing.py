@@ -6,6 +6,7 @@ The page shows the first cards by itself, whether scripts run or not; the script
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -13,7 +14,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from cohaudit.kinds import KINDS, REVIEWED, TYPICAL
+from cohaudit.kinds import KINDS
 from cohaudit.report._words import REORDERING, Text, probability, prose, text
 from cohaudit.report.view._cards import NUMBERS, Card, NeighborView, Pictures, RowTable, build_cards
 from cohaudit.results import Audit, Evidence
@@ -88,6 +89,7 @@ class _Writer:
         self._classes = {one.name: i for i, one in enumerate(audit.classes)}
         self._pictures: dict[str, int] = {}
         self._coarse: list[int] = []
+        self._kinds: dict[str, int] = {}
         self._neighbors: dict[tuple[Any, ...], int] = {}
         self._room = _ROWS
 
@@ -102,7 +104,7 @@ class _Writer:
         return {
             "audit": f"{subject.checkpoint_sha256:.16}.{subject.data_fingerprint:.16}",
             "classes": [_shown(text(name, 28), name) for name in self._classes],
-            "kinds": [*KINDS, REVIEWED],
+            "kinds": list(self._kinds),
             "columns": next((_texts(card.table.columns) for card in cards if card.table), []),
             "samples": [*samples, *(self._sample(one) for one in brief)],
             "neighbors": [list(key) for key in self._neighbors],
@@ -113,13 +115,12 @@ class _Writer:
     def _sample(self, one: Evidence) -> dict[str, Any]:
         """What sorting, filtering and noting verdicts need of a sample."""
         row = self._rows.loc[one.id]
-        kind = row["kind"] if row["kind"] in KINDS else KINDS[TYPICAL]
         return {
             "id": _shown(text(one.id, 56), one.id),
             "hash": one.content,
             "given": self._classes[row["label"]],
             "suggested": self._classes[row["suggested"]],
-            "kind": KINDS.index(kind),
+            "kind": self._kinds.setdefault(row["kind"], len(self._kinds)),
             "suspicion": [_short(row["suspicion"]), probability(row["suspicion"])],
             "loss": _short(row["loss"]),
             "margin": _short(row["loo_margin"]),
@@ -168,8 +169,8 @@ _LINE = {"suspect": 0, "opponent": 1, "supporter": 2}
 
 
 def _short(value: float) -> float | None:
-    """Round to what sorting needs; null for what was not measured."""
-    return None if value != value else float(f"{value:.6g}")
+    """Round to what sorting needs; null for what was not measured, or is no number."""
+    return float(f"{value:.6g}") if math.isfinite(value) else None
 
 
 def _pair(name: Text) -> tuple[str, str]:

@@ -222,6 +222,8 @@ def _tiles(audit: Audit) -> Iterator[Tile]:
         low = "; below 1 gradients cancel, as near convergence" if m_coherence.value < 1 else ""
         note = f"of {count(samples)}; {interval(m_coherence)}{low}"
         yield Tile("m-coherence", number(m_coherence.value), note)
+    held = f"{plural(audit.certificate.samples, 'sample')} measured again by plain autograd"
+    yield Tile("Certificate", "passed", held)
     yield Tile("Parameters", count(audit.subject.parameters), f"in {plural(len(audit.layers), 'layer')}")
 
 
