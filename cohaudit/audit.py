@@ -222,7 +222,8 @@ def _audit(
         with stages("ask the earlier checkpoints", count) as advance, eval_mode(model):
             if wanted & OVER_TIME:
                 unseen = new.source if isinstance(new, NewSamples) else None
-                shelf = Shelf(about.snapshots, [d.fingerprint for d in (dataset, holdout) if d], config)
+                fingerprints = [d.fingerprint for d in (dataset, holdout) if d]
+                shelf = Shelf(about.snapshots, fingerprints, config, model)
                 follower = Follower(model, source, unseen, options, device, len(dataset), shelf, keeper)
                 asked, taken = follower.earlier(earlier, advance)
             else:

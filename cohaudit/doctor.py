@@ -21,6 +21,8 @@ from cohaudit.machine import devices, extras, versions
 
 PARTS = ("model", "weights", "data", "first batch", "gradients", "forecast")
 """What depends on the settings, in order."""
+MENDED = {"gates": ("fail_on", "warn_on"), "formats": ("formats",)}
+"""Check that failed → the settings that are left out of what is tried after it."""
 
 
 def examine(
@@ -37,6 +39,10 @@ def examine(
     yield extras()
     found, config = attempt("settings", lambda: settings(checkpoints, options, file))
     yield found
+    refused = refused_settings(config) if config else []
+    yield from refused
+    if config:  # what was told is not told again by what is tried next
+        config = config.updated({key: () for finding in refused for key in MENDED.get(finding.check, ())})
     if packages.status == "failed":
         yield from (not_run(part, "the packages that cannot be imported") for part in ("device", *PARTS))
     elif config is None:
@@ -53,7 +59,18 @@ def examine(
 
         imports = float(packages.figures["seconds"] or 0) + time.perf_counter() - start
         yield from Parts(config, checkpoints, imports).examine()
-    yield attempt("output folder", lambda: folder(config, options))[0]
+    if "output folder" not in {finding.check for finding in refused}:
+        yield attempt("output folder", lambda: folder(config, options))[0]
+
+
+def refused_settings(config: Config) -> list[Finding]:
+    """Return a finding for each thing that a scan would refuse before it opens anything."""
+    from cohaudit.refusals import refusals
+
+    return [
+        Finding(check, "failed", f"{error.where}: {error.found}", error.remedy)
+        for check, error in refusals(config)
+    ]
 
 
 def settings(
@@ -79,7 +96,7 @@ def settings(
         _refuse(config, bool(checkpoints))
     except ConfigError as error:
         found = f"{words}; {error.where}: {error.found}"
-        usable = config.updated({"fail_on": (), "warn_on": (), "suppressions": ""})
+        usable = config.updated({"suppressions": ""})
         return Finding("settings", "failed", found, error.remedy, figures), usable
     if not config.model and not config.data:
         remedy = "run `cohaudit init` where the model lies: it writes cohaudit.toml"
@@ -91,12 +108,10 @@ def _refuse(config: Config, scanned: bool) -> None:
     """Refuse what a scan would refuse of settings that could be read.
 
     Raises:
-        ConfigError: If a gate or the file of suppressions is wrong, or a scan lacks model or data.
+        ConfigError: If the file of suppressions is wrong, or a scan lacks model or data.
     """
-    from cohaudit.gates import parsed_gates
     from cohaudit.suppressions import read_suppressions
 
-    parsed_gates(config)
     if config.suppressions:
         read_suppressions(config.base / config.suppressions)
     if scanned:
@@ -119,12 +134,11 @@ def folder(config: Config | None, options: Mapping[str, Any]) -> tuple[Finding, 
     """
     import shutil
 
-    from cohaudit.report import refuse_data, try_folder
+    from cohaudit.report import try_folder
 
     out = config.base / config.out if config else Path(str(options.get("out", KEYS["out"].default)))
-    free, beside = try_folder(out), shutil.disk_usage(tempfile.gettempdir()).free
-    if config and config.data:
-        refuse_data(out, config.base / config.data, "the training data")
+    formats = config.formats if config else ()
+    free, beside = try_folder(out, formats), shutil.disk_usage(tempfile.gettempdir()).free
     state = "is there" if out.exists() else "will be made"
     words = (
         f"{out} {state} and may be written, {amount(free)} free; {amount(beside)} in {tempfile.gettempdir()}"

@@ -1,4 +1,4 @@
-"""What a scan finds where it runs: packages, devices, memory, room for the report."""
+"""What a scan finds where it runs: packages, devices, memory."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from cohaudit.machine import forget_peak, peak_memory
 from cohaudit.report import audit_to_json, render_html, table_to_csv
 from cohaudit.results import Audit
 from cohaudit.settings_used import MEANINGLESS_IN_MEMORY
-from cohaudit.subsample import FEWEST_OF_A_CLASS
+from cohaudit.subsample import fewest
 
 MOST = 2048
 """Samples of the larger trial: as many as are compared in one block."""
@@ -63,7 +63,7 @@ def rehearse(model: nn.Module, dataset: LabeledDataset, config: Config) -> Rehea
         CohauditError: If the scan stops; it would stop at the whole set too.
     """
     total = min(config.limit or len(dataset), len(dataset))
-    small = min(total, max(config.batch_size, _fewest(dataset)))
+    small = min(total, max(config.batch_size, fewest(np.bincount(dataset.labels))))
     device = next(model.parameters()).device
     warm = _scan(model, dataset, config, small).timings
     before = peak_memory(device)
@@ -101,11 +101,6 @@ def trial_size(small: int, total: int, seconds: float) -> int:
     if times < APART and seconds <= APART * SECONDS:
         times = APART
     return min(total, max(MOST, 4 * small), max(1, times) * small)
-
-
-def _fewest(dataset: LabeledDataset) -> int:
-    sizes = np.bincount(dataset.labels)
-    return int(np.minimum(sizes, FEWEST_OF_A_CLASS).sum())
 
 
 def _scan(model: nn.Module, dataset: LabeledDataset, config: Config, samples: int) -> Audit:

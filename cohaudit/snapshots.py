@@ -222,12 +222,18 @@ class Shelf:
         folder: None keeps none.
         fingerprints: Of the data, and of the holdout.
         config: Settings.
+        model: Whose code counts.
     """
 
-    def __init__(self, folder: Path | None, fingerprints: Sequence[str], config: Config) -> None:
+    def __init__(
+        self, folder: Path | None, fingerprints: Sequence[str], config: Config, model: nn.Module
+    ) -> None:
         self._folder = folder
         settings = {key: str(getattr(config, key)) for key in SHAPING}
-        self._about = [__version__, *fingerprints, config.model, code_of(config), settings]
+        # neither torch, device, threads nor batch size, as `unfinished.depends_on` has them: a snapshot is
+        # whole, and these change it by rounding alone, while sums half of one and half of another would not
+        # be those of any pass; class_memory is for the cosines between classes, which no snapshot holds
+        self._about = [__version__, *fingerprints, config.model, code_of(config, model), settings]
 
     def load(self, checkpoint: str, shape: tuple[int, int]) -> Snapshot | None:
         """Return the snapshot of a checkpoint, if there is one that can be read.
@@ -270,7 +276,7 @@ class Shelf:
         return self._folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.npz"
 
 
-def code_of(config: Config, model: nn.Module | None = None) -> str:
+def code_of(config: Config, model: nn.Module) -> str:
     """Return a hash of the Python files beside those that the model's factory and the transform stand in.
 
     Args:
@@ -283,7 +289,7 @@ def code_of(config: Config, model: nn.Module | None = None) -> str:
         if file.suffix == ".py" and file.is_file():
             for beside in sorted(file.parent.glob("*.py")):
                 digest.update(beside.read_bytes())
-    names = {type(module).__module__ for module in (model.modules() if model else ())}
+    names = {type(module).__module__ for module in model.modules()}
     for name in sorted(name for name in names if name.partition(".")[0] != "torch"):
         source = getattr(sys.modules.get(name), "__file__", None)
         if source and Path(source).is_file():

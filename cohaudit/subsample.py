@@ -29,7 +29,7 @@ def choose_samples(labels: Integers, limit: int, seed: int) -> Integers:
     if not limit or limit >= len(labels):
         return np.arange(len(labels))
     present, sizes = np.unique(labels, return_counts=True)
-    needed = int(np.minimum(sizes, FEWEST_OF_A_CLASS).sum())
+    needed = fewest(sizes)
     if limit < needed:
         raise ConfigError(
             f"--limit {limit}",
@@ -42,6 +42,15 @@ def choose_samples(labels: Integers, limit: int, seed: int) -> Integers:
         for label, count in zip(present, _counts(sizes, limit), strict=True)
     ]
     return np.sort(np.concatenate(chosen))
+
+
+def fewest(sizes: Integers) -> int:
+    """Return the fewest samples that `choose_samples` can be asked for.
+
+    Args:
+        sizes: Samples of each class.
+    """
+    return int(np.minimum(sizes, FEWEST_OF_A_CLASS).sum())
 
 
 def _counts(sizes: Integers, limit: int) -> Integers:

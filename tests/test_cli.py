@@ -111,7 +111,13 @@ OPTIONS: dict[Any, tuple[list[str], Any]] = {
 @pytest.mark.parametrize("key", KEYS.values(), ids=KEYS)
 def test_every_key_is_an_option(key: Any, fake: FakeScan) -> None:
     option = option_name(key.name)
-    if key.type == Texts:
+    if key.name == "formats":  # refused before the scan, if there is none of that name
+        arguments, expected = [option, "junit", option, "sarif,github"], ("junit", "sarif,github")
+    elif key.name == "templates":  # likewise
+        Path("own").mkdir()
+        Path("own", "style.css").touch()
+        arguments, expected = [option, "own"], "own"
+    elif key.type == Texts:
         arguments, expected = [option, "loss>9", option, "risk>low"], ("loss>9", "risk>low")
     elif key.type == Table:
         arguments, expected = [option, "width=64", option, "name=wide"], {"width": 64, "name": "wide"}

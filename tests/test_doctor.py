@@ -167,9 +167,52 @@ def test_settings_that_cannot_be_read_leave_the_checkpoint_to_be_opened(text: st
     }
 
 
-@pytest.mark.parametrize("option", [("--fail-on", "risk>=nonsense"), ("--suppressions", "missing.toml")])
-def test_a_wrong_gate_or_list_hides_nothing_else(option: tuple[str, str], tmp_path: Path) -> None:
-    assert statuses(findings(project(tmp_path), *option, code=2)) == {"settings": "failed"}
+@pytest.mark.parametrize(
+    ("check", "option"),
+    [
+        ("settings", ("--suppressions", "missing.toml")),
+        ("gates", ("--fail-on", "risk>=nonsense")),
+        ("formats", ("--formats", "nonsense")),
+        ("templates", ("--templates", "nosuch")),
+    ],
+)
+def test_a_wrong_setting_hides_nothing_else(check: str, option: tuple[str, str], tmp_path: Path) -> None:
+    path = project(tmp_path)
+    found = findings(path, *option, code=2)
+    assert statuses(found) == {check: "failed"}
+    scanned = CliRunner().invoke(main, ["scan", str(path), *option, "--out", str(tmp_path / "out")])
+    assert scanned.exit_code == 2
+    assert found[check]["remedy"] in scanned.stderr
+
+
+def test_all_that_a_scan_would_refuse_is_told_at_once(tmp_path: Path) -> None:
+    path = project(tmp_path)
+    wrong = ("--warn-on", "nonsense", "--formats", "nonsense", "--templates", "nosuch", "--out", path)
+    found = findings(path, *wrong, code=2)
+    checks = ("gates", "formats", "output folder", "templates")
+    assert statuses(found) == dict.fromkeys(checks, "failed")
+
+
+def test_data_that_the_report_or_a_format_would_replace(tmp_path: Path) -> None:
+    path = project(tmp_path)
+    with np.load(tmp_path / "train.npz") as arrays:
+        rows = [",".join(map(str, row)) for row in arrays["images"].reshape(60, -1)]
+        lines = [f"{row},{label}" for row, label in zip(rows, arrays["labels"], strict=True)]
+    heading = ",".join([*(f"x{k}" for k in range(12)), "label"])
+    (tmp_path / "samples.csv").write_text("\n".join([heading, *lines]))
+    csv = ("--data", tmp_path / "samples.csv", "--holdout", tmp_path / "samples.csv", "--out", tmp_path)
+    found = statuses(findings(path, *csv, code=2))
+    assert (found["data kept"], found["holdout kept"]) == ("failed", "failed")
+    assert set(found) <= {"data kept", "holdout kept"}
+
+
+def test_a_folder_that_stands_where_a_format_is_to_be_written(tmp_path: Path) -> None:
+    path = project(tmp_path)
+    (tmp_path / "out" / "junit.xml").mkdir(parents=True)
+    out = ("--out", tmp_path / "out")
+    assert statuses(findings(path, *out)) == {}
+    found = findings(path, *out, "--formats", "markdown,junit", code=2)
+    assert statuses(found) == {"output folder": "failed"}
 
 
 def test_a_gate_on_a_class_that_is_not_there_is_found(tmp_path: Path) -> None:

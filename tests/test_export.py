@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import io
 import json
 from dataclasses import replace
@@ -127,7 +128,7 @@ def test_an_id_of_several_lines_does_not_become_several_ids(audit: Audit) -> Non
 
 
 def test_parquet_without_pyarrow_says_what_to_install(audit: Audit, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exporting.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"pip install 'cohaudit\[parquet\]'"):
         exporting.export(audit, "parquet")
 

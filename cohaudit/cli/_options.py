@@ -40,7 +40,9 @@ def config_options(command: Command) -> Command:
 
 
 def checkpoint_options(command: Command) -> Command:
-    """Add to a command the checkpoints of a training, at least one, and `scan_options`."""
+    """Add to a command the checkpoints of a training, at least one, --fresh, and `scan_options`."""
+    fresh = "Do not go on from where an interrupted scan stopped: measure from the start."
+    command = click.option("--fresh", is_flag=True, help=fresh)(command)
     return click.argument(
         "checkpoints", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="CHECKPOINT..."
     )(scan_options(command))
@@ -50,8 +52,6 @@ def scan_options(command: Command) -> Command:
     """Add to a command every key of the configuration, --config and --quiet."""
     quiet = "No progress and no summary; errors are still printed."
     command = click.option("--quiet", "-q", is_flag=True, help=quiet)(command)
-    fresh = "Do not go on from where an interrupted scan stopped: measure from the start."
-    command = click.option("--fresh", is_flag=True, help=fresh)(command)
     command = click.option(
         "--config",
         "config_file",

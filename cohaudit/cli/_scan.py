@@ -96,19 +96,10 @@ def run_scan(
     Raises:
         KeyboardInterrupt: When the user ends it; its text says where what was measured is kept.
     """
-    from cohaudit.gates import parsed_gates
-    from cohaudit.report import check_folder, check_templates, parsed_formats, refuse_data
+    from cohaudit.refusals import out_folder, refusals, templates_folder
 
-    parsed_gates(config)
-    parsed_formats(config.formats)
-    out = _seen_from_here(config.base / config.out)
-    check_folder(out)
-    templates = _seen_from_here(config.base / config.templates) if config.templates else None
-    if templates:
-        check_templates(templates)
-    for path, called in ((config.data, "the training data"), (config.holdout, "the holdout")):
-        if path:
-            refuse_data(out, config.base / path, called, config.formats)
+    for _, error in refusals(config):
+        raise error
     if is_file(checkpoint):  # otherwise that comes first, and whoever opens the checkpoint says it best
         require_subject(config)
 
@@ -117,11 +108,12 @@ def run_scan(
     from cohaudit.unfinished import FOLDER, Unfinished
 
     sources = [config.base / path for path in (config.data, config.holdout) if path]
+    out = out_folder(config)
     unfinished = Unfinished(out / FOLDER, fresh)
     try:
         with guarding(checkpoint, *earlier, *sources):
             audit = scan_checkpoint(config, checkpoint, _progress(quiet), earlier, unfinished)
-        files = _write(audit, out, config.formats, templates)
+        files = _write(audit, out, config.formats, templates_folder(config))
     except KeyboardInterrupt:
         raise KeyboardInterrupt(*filter(None, [unfinished.told()])) from None
     unfinished.remove()
@@ -187,8 +179,3 @@ def _progress(quiet: bool) -> Progress:
     from cohaudit.progress import SilentProgress, progress_on
 
     return SilentProgress() if quiet else progress_on(Console(stderr=True))
-
-
-def _seen_from_here(path: Path) -> Path:
-    here = Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path

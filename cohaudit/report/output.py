@@ -130,11 +130,12 @@ def check_folder(out: Path, option: str = _OUT) -> None:
         raise ReportError(f"{option} {out}", f"{nearest} may not be written to", _ELSEWHERE)
 
 
-def try_folder(out: Path) -> int:
+def try_folder(out: Path, formats: Sequence[str] = ()) -> int:
     """Write into a folder, and take away what was written; what may be missing of it is not made.
 
     Args:
         out: The folder that a report would go to; where there is none yet, the one above is tried.
+        formats: Further ones that are to be written.
 
     Returns:
         Bytes that its disk has room for.
@@ -143,7 +144,7 @@ def try_folder(out: Path) -> int:
         ReportError: It, or a file of the report in it, cannot be written.
     """
     check_folder(out)
-    for name in _FILES:
+    for name in _names(formats):
         _check_target(out / name)
     try:
         with tempfile.TemporaryFile(dir=_nearest(out), prefix=".cohaudit-") as file:
@@ -191,9 +192,14 @@ def refuse_data(out: Path, data: Path, called: str, formats: Sequence[str] = ())
     Raises:
         ReportError: The data is a file of that name in this folder.
     """
-    for name in (*_FILES, *(FILES[one] for one in parsed_formats(formats) if one in FILES)):
+    for name in _names(formats):
         if _same(out / name, data):
             raise ReportError(f"--out {out}", f"its {name} is {called}", "name another folder")
+
+
+def _names(formats: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of the files that a scan writes."""
+    return (*_FILES, *(FILES[one] for one in parsed_formats(formats) if one in FILES))
 
 
 def _same(path: Path, other: Path) -> bool:
