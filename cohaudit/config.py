@@ -52,7 +52,8 @@ class Config:
     model_args: Mapping[str, Any] = _subject({}, "Keyword arguments for the model's factory.")
     data: str = _subject(
         "",
-        "The training data: .npz, .safetensors, .csv, .parquet, an image folder, or file.py:function.",
+        "The training data: .npz, .safetensors, .csv, .jsonl, .parquet, an image folder, or"
+        " file.py:function.",
         path=True,
     )
     holdout: str = _subject(

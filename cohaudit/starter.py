@@ -21,7 +21,7 @@ from cohaudit.import_work import Work, find_work
 from cohaudit.model_source import Factory, find_factories
 
 CHECKPOINTS = frozenset({".safetensors", ".pt", ".pth", ".bin", ".ckpt"})
-DATA_FILES = frozenset({".npz", ".csv", ".parquet", ".safetensors"})
+DATA_FILES = frozenset({".npz", ".csv", ".jsonl", ".parquet", ".safetensors"})
 IMAGES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"})
 
 TRAINING = frozenset({"train", "training"})
@@ -34,6 +34,8 @@ NOT_WEIGHTS = frozenset({"optimizer", "optim", "scheduler", "args"})
 
 OWN_TABLE = b"id,label,predicted,suggested,suspicion,"
 """How the samples.csv of a report begins."""
+OWN_LINE = re.compile(rb'\{"id": "(?:[^"\\]|\\.)*", "label": "(?:[^"\\]|\\.)*", "predicted": ')
+"""How the .jsonl of an export begins."""
 
 NUMBER = re.compile(r"[0-9]+")
 SHARD = re.compile(r".*-\d{5}-of-\d{5}\..*")
@@ -210,11 +212,13 @@ def _is_data_file(path: Path) -> bool:
 
 
 def _is_own(path: Path) -> bool:
-    """Tell whether a file is the table of an earlier report, under whatever name."""
+    """Tell whether a file is the table of an earlier report or export, under whatever name."""
     if path.name == "samples.csv" and path.with_name("audit.json").exists():
         return True
     try:
         with path.open("rb") as file:
+            if path.suffix.lower() == ".jsonl":
+                return bool(OWN_LINE.match(file.read(1 << 12)))
             return path.suffix.lower() == ".csv" and file.read(len(OWN_TABLE)) == OWN_TABLE
     except OSError:
         return False

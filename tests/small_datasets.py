@@ -90,6 +90,23 @@ def csv_transformed(folder: Path) -> Config:
     return write_code(folder, data="data.csv", transform="code.py:row")
 
 
+def write_jsonl(folder: Path, *lines: str, **keys: Any) -> Config:
+    (folder / "data.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return Config(data="data.jsonl", base=folder, **keys)
+
+
+def jsonl_numbers(folder: Path) -> Config:
+    return write_jsonl(
+        folder, *(f'{{"id": "s{i}", "a": {i}.5, "b": -{i}, "y": "c{i % 3}"}}' for i in range(6))
+    )
+
+
+def jsonl_transformed(folder: Path) -> Config:
+    write_code(folder)
+    lines = (f'{{"width": {i}, "color": "{"x" * i}", "label": {i % 2}}}' for i in range(6))
+    return write_jsonl(folder, *lines, transform="code.py:row")
+
+
 def parquet_numbers(folder: Path) -> Config:
     pd.DataFrame({"a": [1.5, 2, 3], "b": [True, False, True], "y": ["n", "p", "n"]}).to_parquet(
         folder / "data.parquet"
@@ -112,6 +129,8 @@ KINDS: dict[str, Callable[[Path], Config]] = {
     "safetensors of bfloat16": safetensors_floats,
     "csv": csv_numbers,
     "csv with a transform": csv_transformed,
+    "jsonl": jsonl_numbers,
+    "jsonl with a transform": jsonl_transformed,
     "parquet": parquet_numbers,
     "image folder": write_images,
     "image folder with a transform": images_transformed,

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from scanning import scan
-from small_datasets import write_arrays, write_code, write_csv, write_images
+from small_datasets import write_arrays, write_code, write_csv, write_images, write_jsonl
 from test_bad_input import IS_ROOT, left_behind
 
 from cohaudit.cli import main
@@ -187,6 +187,50 @@ def test_any_table_is_read_back_with_the_change_alone(
 def read_rows(path: Path) -> list[list[str]]:
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.reader(file))[1:]
+
+
+LINES = {
+    "plain": b'{"id": "p", "a": 1, "label": "cat"}\n'
+    b'{"id": "q", "a": 2, "label": "dog"}\n'
+    b'{"id": "r", "a": 3, "label": "cat"}\n',
+    "as Windows writes it": b'\xef\xbb\xbf{"id":"p","a":1.50,"label":"cat"}\r\n\r\n'
+    b'{"id":"q","a":2e0,"label":"dog"}\r\n'
+    b'{"id":"r","a":3,"label":"cat"}',
+    "odd spaces, orders and keys": b'{"label" :"cat","id":"p","a":1}\n'
+    b' {"id": "q", "a":2 ,"only": null, "label": "dog"}\n'
+    b'{ "a" : 3 , "note": "\\"label\\": \\u00e9, {", "label"\t: "cat" , "id" :"r" } \n',
+}
+
+
+@pytest.mark.parametrize("content", LINES.values(), ids=LINES.keys())
+def test_of_a_jsonl_only_the_value_changes(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "data.jsonl").write_bytes(content)
+    config = Config(data="data.jsonl", base=tmp_path, inputs=("a",))
+    assert corrected(config, {"r": "dog"}).read_bytes() == b"dog".join(content.rsplit(b"cat", 1))
+    for name in ("new.jsonl", "new.jsonl.changes.csv"):
+        (tmp_path / name).unlink()
+    out = corrected(config, {"q": "cat"}, "--drop", "--ids", "id")
+    lines = content.splitlines(keepends=True)
+    assert out.read_bytes() == b"".join(line for line in lines if b"dog" not in line)
+
+
+@pytest.mark.parametrize(
+    ("labels", "class_names", "suggested", "expected"),
+    [
+        ("1 0 1 1 0", (), "1", "1 1 1 1 0"),
+        ("true false true true false", ("no", "yes"), "yes", "true true true true false"),
+        ('"1" "0" "1" "1" "0"', ("ant", "bee"), "bee", '"1" "1" "1" "1" "0"'),
+        (r'"\u00e9" "b" "\u00e9" "\u00e9" "b"', (), "é", r'"\u00e9" "\u00e9" "\u00e9" "\u00e9" "b"'),
+    ],
+)
+def test_a_label_in_json_is_written_as_the_file_writes_its_class(
+    labels: str, class_names: tuple[str, ...], suggested: str, expected: str, tmp_path: Path
+) -> None:
+    lines = [f'{{"a": {k}, "y": {label}}}' for k, label in enumerate(labels.split())]
+    out = corrected(write_jsonl(tmp_path, *lines, class_names=class_names), {"1": suggested})
+    assert [line.partition('"y": ')[2] for line in out.read_text("utf-8").splitlines()] == [
+        f"{label}}}" for label in expected.split()
+    ]
 
 
 def test_a_parquet_keeps_types_and_metadata(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from small_datasets import KINDS, write_arrays, write_csv
+from small_datasets import KINDS, write_arrays, write_code, write_csv, write_jsonl
 
 from cohaudit.config import Config
 from cohaudit.data import LabeledDataset, as_dataset, from_torch, open_dataset
@@ -286,3 +286,50 @@ def test_other_previews(opened: dict[str, LabeledDataset]) -> None:
     assert opened["torch dataset of dicts"].preview(0).kind == "none"
     assert opened["torch dataset of tensors"].preview(1).text == "2 3"
     assert dict(opened["parquet"].preview(0).row) == {"a": "1.5", "b": "True"}
+
+
+def test_a_jsonl_gives_what_the_same_csv_gives(tmp_path: Path) -> None:
+    frame = pd.DataFrame(
+        {"id": ["p", "q", "r"], "a": [1.5, -2, 3e-7], "b": [1, 2, 3], "c": [True, False, True]}
+    )
+    frame = frame.assign(label=["ant", "bée", "ant"])
+    frame.to_csv(tmp_path / "data.csv", index=False)
+    frame.to_json(tmp_path / "data.jsonl", orient="records", lines=True, double_precision=15)
+    table, lines = (open_dataset(Config(data=f"data.{end}", base=tmp_path)) for end in ("csv", "jsonl"))
+    assert (lines.ids, lines.class_names) == (table.ids, table.class_names)
+    assert lines.labels.tolist() == table.labels.tolist()
+    assert torch.equal(lines.batch([0, 1, 2]), table.batch([0, 1, 2]))
+    assert dict(lines.preview(1).row) == {"a": "-2.0", "b": "2", "c": "False"}
+
+
+def test_a_transform_gets_the_values_of_a_line_as_they_are(tmp_path: Path) -> None:
+    write_code(tmp_path)
+    with (tmp_path / "code.py").open("a") as code:
+        code.write("\ndef keep(row): return torch.tensor([len(repr(row))])\n")
+    config = write_jsonl(
+        tmp_path,
+        '{"zip": "007", "n": 5, "flag": true, "note": "a", "y": 0, "huge": 36893488147419103232}',
+        '{"y": 1, "note": null, "n": null, "zip": "NA", "flag": false, "late": 2, "huge": 1}',
+        transform="code.py:keep",
+    )
+    dataset = open_dataset(config)
+    assert dataset.columns == ("zip", "n", "flag", "note", "huge", "late")
+    seen = [repr(row) for row in dataset._rows.to_dict("records")]
+    assert seen == [
+        "{'zip': '007', 'n': 5.0, 'flag': True, 'note': 'a', 'huge': 36893488147419103232, 'late': nan}",
+        "{'zip': 'NA', 'n': nan, 'flag': False, 'note': None, 'huge': 1, 'late': 2.0}",
+    ]
+    assert dataset.batch([0, 1]).flatten().tolist() == [len(row) for row in seen]
+
+
+@pytest.mark.parametrize(
+    ("names", "numbers"),
+    [((), [1, 0, 1]), (("no", "yes"), [1, 0, 1]), (("true", "false"), [0, 1, 0])],
+)
+def test_boolean_labels_go_by_number_or_by_name(
+    tmp_path: Path, names: tuple[str, ...], numbers: list[int]
+) -> None:
+    lines = (f'{{"a": 1, "label": {label}}}' for label in ("true", "false", "true"))
+    dataset = open_dataset(write_jsonl(tmp_path, *lines, class_names=names))
+    assert dataset.labels.tolist() == numbers
+    assert dataset.class_names == list(names or ("0", "1"))

@@ -67,6 +67,13 @@ def csv(text: str | bytes, **keys: Any) -> Make:
     return make
 
 
+ROW = '{"a": 1, "label": 0}'
+
+
+def jsonl(*lines: str, **keys: Any) -> Make:
+    return file("data.jsonl", "\n".join(lines).encode(), **keys)
+
+
 def file(name: str, content: bytes = b"", **keys: Any) -> Make:
     def make(folder: Path) -> Config:
         (folder / name).write_bytes(content)
@@ -253,6 +260,48 @@ OPENING: dict[str, tuple[Make, list[str]]] = {
     "regression target": (csv("a,y\n1,0.5\n2,1.5\n"), ["sample '0'", "0.5", "not an integer"]),
     "duplicate ids in a table": (csv("id,a,y\np,1,0\np,2,1\n"), ["'p'", "rows 0 and 1"]),
     "missing id": (csv("id,a,y\np,1,0\n,2,1\n"), ["row 1", "id is empty"]),
+    # JSON Lines
+    "empty jsonl": (jsonl("\ufeff\n \t\r\n"), ["data.jsonl", "empty", "object a line"]),
+    "jsonl that is no JSON": (
+        jsonl(ROW, "", '{"a": 1,}'),
+        ["data.jsonl:3", "no JSON: ", "column 9", "lines=True"],
+    ),
+    "jsonl without line ends": (jsonl(ROW + ROW), ["data.jsonl:1", "no JSON: Extra data"]),
+    "JSON over several lines": (jsonl("[", ROW, "]"), ["data.jsonl:1", "no JSON", "one object a line"]),
+    "jsonl of an array": (jsonl(ROW, "[1, 0]"), ["data.jsonl:2", "an array, not an object"]),
+    "jsonl of a number": (jsonl(ROW, "17"), ["data.jsonl:2", "a number, not an object"]),
+    "jsonl of null": (jsonl("null"), ["data.jsonl:1", "null, not an object"]),
+    "jsonl of a list": (
+        jsonl(ROW, '{"a": [1, 2], "label": 1}'),
+        ["data.jsonl:2, key 'a'", "an array, where", ".npz", "file.py:function"],
+    ),
+    "jsonl of an object": (
+        jsonl(ROW, '{"a": {}, "label": 1}'),
+        ["data.jsonl:2, key 'a'", "an object, where", "a key of its own"],
+    ),
+    "jsonl nested without end": (jsonl("[" * 200_000), ["data.jsonl:1", "object a line"]),
+    "key twice": (jsonl(ROW, '{"a": 1, "a": 2, "label": 1}'), ["data.jsonl:2", "'a' occurs twice"]),
+    "jsonl with NaN": (jsonl(ROW, '{"a": NaN, "label": 1}'), ["data.jsonl:2, key 'a'", "NaN", "null"]),
+    "jsonl with -Infinity": (jsonl(ROW, '{"a": -Infinity, "label": 1}'), ["data.jsonl:2", "infinite"]),
+    "jsonl beyond a float": (jsonl(ROW, '{"a": 1e999, "label": 1}'), ["data.jsonl:2", "too large"]),
+    "jsonl with an endless integer": (
+        jsonl(ROW, '{"a": ' + "9" * 5000 + "}"),
+        ["data.jsonl:2", "5000 digits", "correct the number"],
+    ),
+    "jsonl beyond float32": (
+        jsonl(ROW, '{"a": ' + "9" * 50 + ', "label": 1}'),
+        ["sample '1', column 'a'", "too large for float32"],
+    ),
+    "jsonl with half a character": (
+        jsonl(ROW, r'{"a": 1, "label": "\ud83d"}'),
+        ["data.jsonl:2, key 'label'", "half a character"],
+    ),
+    "jsonl in UTF-16": (file("data.jsonl", ROW.encode("utf-16")), ["data.jsonl", "not UTF-8"]),
+    "jsonl with null": (jsonl(ROW, '{"a": null, "label": 1}'), ["sample '1', column 'a'", "missing"]),
+    "jsonl that lacks a key": (jsonl(ROW, '{"label": 1}'), ["sample '1', column 'a'", "missing"]),
+    "jsonl without a label": (jsonl(ROW, '{"a": 2}'), ["sample '1', column 'label'", "label is missing"]),
+    "jsonl with a text": (jsonl(ROW, '{"a": "big", "label": 1}'), ["'a'", "'big' is not a number"]),
+    "key without a name": (jsonl('{"": 1, "label": 0}'), ["column 0", "no name"]),
     "damaged parquet": (file("data.parquet", b"PAR1 no"), ["data.parquet", "Parquet"]),
     "parquet with a missing value": (
         parquet(a=pd.array([1, None], dtype="Int64"), y=[0, 1]),

@@ -60,10 +60,10 @@ def test_rows_begin_where_the_standard_library_says(
     assert len(found) == len(read_table(path))
 
 
-def opened(tmp_path: Path, content: str) -> list[int]:
-    path = tmp_path / "train.csv"
+def opened(tmp_path: Path, content: str, name: str = "train.csv") -> list[int]:
+    path = tmp_path / name
     path.write_bytes(content.encode())
-    dataset = open_dataset(Config(data="train.csv", base=tmp_path))
+    dataset = open_dataset(Config(data=name, base=tmp_path))
     places = [dataset.place(i) for i in range(len(dataset))]
     assert {file for file, _ in places} == {path}
     return [line for _, line in places]
@@ -76,6 +76,20 @@ def test_the_line_of_a_row_is_that_of_the_file(tmp_path: Path) -> None:
 
 def test_the_header_may_have_several_lines(tmp_path: Path) -> None:
     assert opened(tmp_path, '"x\ny",label\n1,0\n2,1\n') == [3, 4]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_line_of_json_is_a_line_of_the_file(tmp_path: Path, end: str) -> None:
+    lines = [
+        "",
+        '{"x": 1, "label": "a\u2028b"}',
+        " \t",
+        '{"x": 2, "label": "c\\nd"}',
+        "",
+        '{"x": 3, "label": "e"}',
+    ]
+    assert opened(tmp_path, end.join(lines), "train.jsonl") == [2, 4, 6]
+    assert opened(tmp_path, "\ufeff" + end.join(lines[1:]) + end, "train.jsonl") == [1, 3, 5]
 
 
 def test_a_row_that_changed_place_since_it_was_read_has_no_line(tmp_path: Path) -> None:

@@ -8,10 +8,12 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from audits import make_audit
 
 from cohaudit.config import KEYS, Config
 from cohaudit.config_file import load_config, require_subject
 from cohaudit.errors import ConfigError
+from cohaudit.export import export
 from cohaudit.import_work import find_work
 from cohaudit.model_source import find_factories
 from cohaudit.results import SAMPLE_COLUMNS
@@ -91,6 +93,7 @@ def test_what_is_no_folder_is_refused(tmp_path: Path, name: str) -> None:
         (["holdout.npz", "train.npz", "val.npz"], "train.npz"),
         (["my_train_set.parquet", "my_test_set.parquet"], "my_train_set.parquet"),
         (["data/train.csv", "data/test.csv"], "data/train.csv"),
+        (["test.jsonl", "train.jsonl"], "train.jsonl"),
         (["train.safetensors", "model.safetensors"], "train.safetensors"),
         (["images/cat/1.JPG", "images/dog/2.png"], "images"),
         (
@@ -191,6 +194,8 @@ def test_an_earlier_report_is_no_training_data(tmp_path: Path) -> None:
     make(tmp_path, "run1/audit.json", "run1/samples.csv")
     assert "data" not in starter(tmp_path)
     (tmp_path / "suspects.csv").write_text(",".join(SAMPLE_COLUMNS) + "\n7,1,1,2,0.9,True\n")
+    assert "data" not in starter(tmp_path)
+    (tmp_path / "suspects.jsonl").write_bytes(export(make_audit(), "jsonl"))
     assert "data" not in starter(tmp_path)
     make(tmp_path, "other/samples.csv")
     assert starter(tmp_path)["data"] == "other/samples.csv"

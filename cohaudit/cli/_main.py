@@ -190,7 +190,7 @@ def export(audit: Path, kind: str, every: bool, out: Path | None) -> None:
     type=click.Path(path_type=Path),
     metavar="PATH",
     required=True,
-    help="The data that was audited: .npz, .safetensors, .csv, .parquet or an image folder.",
+    help="The data that was audited: .npz, .safetensors, .csv, .jsonl, .parquet or an image folder.",
 )
 @click.option(
     "--out",

@@ -1,7 +1,8 @@
 """The training data, whatever holds it, as an indexed dataset of samples with ids, labels and class names.
 
-One file per kind: `_arrays` (.npz, .safetensors, arrays in memory), `_table` (.csv, .parquet), `_images`
-(a folder of class folders), `_torch_dataset` (a map-style torch Dataset, from Python or from a factory).
+One file per kind: `_arrays` (.npz, .safetensors, arrays in memory), `_table` (.csv, .parquet, and with
+`_jsonl` .jsonl), `_images` (a folder of class folders), `_torch_dataset` (a map-style torch Dataset, from
+Python or from a factory).
 Every kind is a `LabeledDataset`, in a fixed order, checked when opened; docs/data.md is the user's side.
 `originals` writes corrected copies of those that are stored.
 """

@@ -19,7 +19,14 @@ from cohaudit.data._labels import check_classes
 from cohaudit.data._names import setting
 from cohaudit.data._table import TableDataset, open_table
 from cohaudit.data._torch_dataset import from_torch, open_factory
-from cohaudit.data.originals import ArrayOriginal, CsvOriginal, ImageOriginal, Original, ParquetOriginal
+from cohaudit.data.originals import (
+    ArrayOriginal,
+    CsvOriginal,
+    ImageOriginal,
+    JsonlOriginal,
+    Original,
+    ParquetOriginal,
+)
 from cohaudit.errors import ConfigError, DataError
 from cohaudit.nearest import missing
 
@@ -29,6 +36,7 @@ _BY_SUFFIX: dict[str, Callable[[Path, Config], LabeledDataset]] = {
     ".npz": open_arrays,
     ".safetensors": open_arrays,
     ".csv": open_table,
+    ".jsonl": open_table,
     ".parquet": open_table,
 }
 
@@ -36,6 +44,7 @@ _ORIGINALS: dict[str, Callable[[Path, str, str, Sequence[str]], Original]] = {
     ".npz": ArrayOriginal,
     ".safetensors": ArrayOriginal,
     ".csv": CsvOriginal,
+    ".jsonl": JsonlOriginal,
     ".parquet": ParquetOriginal,
 }
 
@@ -123,7 +132,7 @@ def open_original(path: Path, labels: str, ids: str, class_names: Sequence[str])
     """Open a stored dataset to write a corrected copy of it.
 
     Args:
-        path: A .npz, .safetensors, .csv or .parquet file, or a folder of class folders.
+        path: A .npz, .safetensors, .csv, .jsonl or .parquet file, or a folder of class folders.
         labels: As the configuration key of that name.
         ids: Likewise.
         class_names: In the order of the model's outputs.

@@ -1,4 +1,4 @@
-"""Samples as rows of a table: .csv and .parquet."""
+"""Samples as rows of a table: .csv, .jsonl and .parquet."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
-from pandas.api.types import is_numeric_dtype, is_scalar
+from pandas.api.types import is_bool_dtype, is_numeric_dtype, is_scalar
 
 from cohaudit.config import Config
 from cohaudit.data._dataset import LabeledDataset
@@ -48,6 +48,7 @@ class TableDataset(LabeledDataset):
         ids: One id a sample.
         class_names: In the order of the model's outputs; may be empty.
         transform: Applied to one row.
+        typed: Whether a text is one even where it reads like a number.
 
     Raises:
         DataError: If a column is not numeric, a value is missing, or the labels cannot be audited.
@@ -62,6 +63,7 @@ class TableDataset(LabeledDataset):
         ids: Sequence[str],
         class_names: Sequence[str] = (),
         transform: Transform | None = None,
+        typed: bool = False,
     ) -> None:
         super().__init__(source, fingerprint, ids, labels, class_names)
         self._written, self._transform = inputs, transform
@@ -69,7 +71,7 @@ class TableDataset(LabeledDataset):
             columns = [self._numeric(str(name)) for name in inputs.columns]
             self._values = torch.from_numpy(np.stack(columns, axis=1))
         else:
-            self._rows = inputs.apply(_typed).astype(object)
+            self._rows = (inputs if typed else inputs.apply(_typed)).astype(object)
 
     def _numeric(self, name: str) -> npt.NDArray[np.float32]:
         """Return a column's finite numbers, float32 [N]."""
@@ -124,14 +126,16 @@ class TableDataset(LabeledDataset):
 
     def preview(self, index: int) -> Preview:
         """Show the row's inputs as written; one column of text is shown as a text."""
-        row = {str(name): str(value) for name, value in self._written.iloc[index].items()}
+        # as objects: a row of several types of numbers would make them all floats
+        written = self._written.iloc[[index]].astype(object).iloc[0]
+        row = {str(name): str(value) for name, value in written.items()}
         if len(row) == 1 and self._transform is not None:
             return text_preview(next(iter(row.values())))
         return Preview("row", row=row)
 
 
 def open_table(path: Path, config: Config) -> TableDataset:
-    """Open a .csv or .parquet file.
+    """Open a .csv, .jsonl or .parquet file.
 
     Raises:
         DataError: If the file cannot be read, a column is not found, or its content cannot be audited.
@@ -151,7 +155,14 @@ def open_table(path: Path, config: Config) -> TableDataset:
     ids = row_numbers(len(table)) if id_column is None else table_ids(table, id_column, source)
     labels = table_labels(table[label], config.class_names, config.data, ids)
     return TableDataset(
-        config.data, hash_file(path), table[inputs], labels, ids, config.class_names, load_transform(config)
+        config.data,
+        hash_file(path),
+        table[inputs],
+        labels,
+        ids,
+        config.class_names,
+        load_transform(config),
+        typed=path.suffix.lower() == ".jsonl",
     )
 
 
@@ -175,6 +186,8 @@ def table_labels(
     Raises:
         DataError: If a label is missing.
     """
+    if is_bool_dtype(column) and {"true", "false"} <= set(class_names):
+        column = column.map({True: "true", False: "false"})
     written = column if is_numeric_dtype(column) else column.astype(str)
     blank = column.isna() | (written.isin(MISSING) & ~written.isin(class_names))
     if blank.any():

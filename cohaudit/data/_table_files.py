@@ -1,4 +1,4 @@
-"""Tables: .csv, kept as the text that was written, and .parquet, with its own types."""
+"""Tables: .csv, kept as the text that was written; .jsonl and .parquet, with their own types."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from cohaudit.data._jsonl import BOM, is_empty, read_jsonl, split_lines
 from cohaudit.errors import DataError, MissingExtraError
 
 CELL = r'(?:"(?:[^"]++|"")*+"?)?+[^,\r\n]*+'
@@ -15,7 +16,6 @@ CELL = r'(?:"(?:[^"]++|"")*+"?)?+[^,\r\n]*+'
 comma."""
 _ROW = re.compile(rf"(?:{CELL},)*+{CELL}(?:\r\n|[\r\n]|\Z)")
 _LINE_END = re.compile(r"\r\n|[\r\n]")
-BOM = "\ufeff"
 
 
 def split_rows(text: str) -> list[str]:
@@ -33,13 +33,17 @@ def is_blank(row: str) -> bool:
 
 
 def first_lines(path: Path) -> list[int]:
-    """Return the line, from 1, that each row of a .csv begins in; nothing for a table that is no text.
+    """Return the line, from 1, that each row of a .csv or .jsonl begins in; nothing for a .parquet.
 
-    The header is no row. A cell in quotes may hold line ends, which count as an editor counts them.
+    The header is no row. In a .csv a cell in quotes may hold line ends, which count as an editor counts them.
     """
-    if path.suffix.lower() != ".csv":
+    kind = path.suffix.lower()
+    if kind not in {".csv", ".jsonl"}:
         return []
-    rows = split_rows(path.read_bytes().decode("utf-8").removeprefix(BOM))
+    text = path.read_bytes().decode("utf-8").removeprefix(BOM)
+    if kind == ".jsonl":
+        return [number for number, line in enumerate(split_lines(text), 1) if not is_empty(line)]
+    rows = split_rows(text)
     ends = accumulate((len(_LINE_END.findall(row)) for row in rows), initial=1)
     return [line for line, row in zip(ends, rows, strict=False) if not is_blank(row)][1:]
 
@@ -50,7 +54,7 @@ def read_table(path: Path) -> pd.DataFrame:
     Raises:
         DataError: If it cannot be parsed, or a column has no name or one that occurs twice.
     """
-    table = _read_csv(path) if path.suffix.lower() == ".csv" else _read_parquet(path)
+    table = _READERS[path.suffix.lower()](path)
     names = [str(name) for name in table.columns]
     for position, name in enumerate(names):
         if not name.strip():
@@ -108,3 +112,6 @@ def _read_parquet(path: Path) -> pd.DataFrame:
     except (OSError, ValueError, pyarrow.ArrowException) as error:
         raise DataError(str(path), f"not a readable Parquet file: {error}", "write the file again") from error
     return table.reset_index() if any(name is not None for name in table.index.names) else table
+
+
+_READERS = {".csv": _read_csv, ".jsonl": read_jsonl, ".parquet": _read_parquet}

@@ -7,6 +7,6 @@ changed goes into the copy as it is stored.
 from cohaudit.data.originals._arrays import ArrayOriginal
 from cohaudit.data.originals._images import ImageOriginal
 from cohaudit.data.originals._original import Original
-from cohaudit.data.originals._table import CsvOriginal, ParquetOriginal
+from cohaudit.data.originals._table import CsvOriginal, JsonlOriginal, ParquetOriginal
 
-__all__ = ["ArrayOriginal", "CsvOriginal", "ImageOriginal", "Original", "ParquetOriginal"]
+__all__ = ["ArrayOriginal", "CsvOriginal", "ImageOriginal", "JsonlOriginal", "Original", "ParquetOriginal"]

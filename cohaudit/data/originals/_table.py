@@ -1,4 +1,4 @@
-"""Tables: of a .csv every byte stays but the changed cells and rows; a .parquet is written anew."""
+"""Tables: of a .csv or .jsonl every byte stays but the changed cells and rows; a .parquet is written anew."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from cohaudit.data._ids import row_numbers
+from cohaudit.data._jsonl import BOM, is_empty, read_objects, read_text, split_lines, value_span
 from cohaudit.data._names import Names
 from cohaudit.data._table import ID_COLUMNS, LABEL_COLUMNS, table_ids, table_labels
-from cohaudit.data._table_files import BOM, CELL, is_blank, read_table, split_rows
+from cohaudit.data._table_files import CELL, is_blank, read_table, split_rows
 from cohaudit.data.originals._original import Original
 from cohaudit.errors import DataError
 
@@ -83,6 +84,33 @@ def _with_cell(row: str, column: int, value: str) -> str:
     if cell[1].startswith('"') or re.search(r'^"|[,\r\n]', value):
         value = '"' + value.replace('"', '""') + '"'
     return row[: cell.start(1)] + value + row[cell.end(1) :]
+
+
+class JsonlOriginal(_Table):
+    """A .jsonl file; see `_Table` for the arguments."""
+
+    def write(self, target: Path, relabeled: Mapping[int, str], dropped: Collection[int]) -> dict[int, str]:
+        """Write a copy, see `Original`: same bytes but for the labels that change and the lines left out."""
+        text = read_text(self._path)
+        bom = BOM if text.startswith(BOM) else ""
+        lines = split_lines(text.removeprefix(BOM))
+        at = [k for k, line in enumerate(lines) if not is_empty(line)]
+        rows = read_objects(self._path)
+        if not len(at) == len(rows) == len(self._table):
+            raise self._refusal()
+        new, donors = list(lines), self._donors(relabeled)
+        for position in relabeled:
+            line, donor = lines[at[position]], lines[at[donors[position]]]
+            (start, end), value = value_span(line, self._label), slice(*value_span(donor, self._label))
+            new[at[position]] = line[:start] + donor[value] + line[end:]
+        for position in dropped:
+            new[at[position]] = ""
+        target.write_bytes((bom + "".join(new)).encode("utf-8"))
+        # line by line, not as tables: a column can have another type, or be gone, without the lines left out
+        expected = [{**rows[k], self._label: rows[donors[k]][self._label]} for k in self._kept(dropped)]
+        if read_objects(target) != expected:
+            raise self._refusal()
+        return {}
 
 
 class ParquetOriginal(_Table):
