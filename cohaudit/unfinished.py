@@ -2,7 +2,8 @@
 
 A folder holds one pass: `about.json`, all that its numbers depend on; `rows-FROM-TO.npz`, the samples
 measured since the file before; and `sums.npz`, which is written last and says which of the others count. Each
-is written aside and renamed: whenever the process ends, what is there is whole. Nothing is ever unpickled.
+is written aside and renamed: whenever the process ends, what is there is whole. All bear the same random
+token: files of two scans in one folder are never taken for those of one. Nothing is ever unpickled.
 """
 
 from __future__ import annotations
@@ -10,13 +11,15 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import shutil
+import os
+import re
+import secrets
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Container, Generator, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +31,7 @@ from torch import nn
 from cohaudit._version import __version__
 from cohaudit.config import KEYS, Config
 from cohaudit.config_file import option_name
+from cohaudit.errors import ReportError
 from cohaudit.gradients import DamagedError, Keeper, KeepsNothing, Kept, State
 from cohaudit.snapshots import SHAPING, code_of
 
@@ -42,6 +46,7 @@ FIRST_SPEED = 1e8
 LOGGER = logging.getLogger("cohaudit.unfinished")
 
 _ABOUT, _SUMS = "about.json", "sums.npz"
+_OURS = re.compile(r"(about\.json|sums\.npz|rows-\d+-\d+\.npz)(\.part)?")
 _HASHES = {
     "checkpoint": "another checkpoint",
     "data": "other data",
@@ -67,12 +72,18 @@ class Unfinished:
 
         Args:
             about: All that its numbers depend on; see `depends_on`.
+
+        Raises:
+            ReportError: It should begin anew, and what is there cannot be removed.
         """
         self.remove()
         if self._folder is None:
             return KeepsNothing()
         if self._fresh:
             _empty(self._folder)
+            if os.path.lexists(self._folder):
+                found = "is not a folder of an interrupted scan alone, or may not be removed"
+                raise ReportError(f"--fresh {self._folder}", found, "remove it, or name another --out")
             self._fresh = False
         self._keeper = PassKeeper(self._folder, about)
         return self._keeper
@@ -81,7 +92,10 @@ class Unfinished:
         """Return where what was measured is kept, and how much that is; empty if nothing is."""
         if self._folder is None or self._keeper is None or not self._keeper.kept:
             return ""
-        size = sum(path.stat().st_size for path in self._folder.iterdir())
+        try:
+            size = sum(path.stat().st_size for path in self._folder.iterdir())
+        except OSError:  # somebody has removed it meanwhile
+            return ""
         return (
             f"what was measured is kept in {self._folder} ({max(size / 1e6, 0.1):,.1f} MB): "
             "the same command goes on from there"
@@ -106,7 +120,7 @@ class PassKeeper:
     """
 
     def __init__(self, folder: Path, about: Mapping[str, str]) -> None:
-        self._folder, self._about = folder, dict(about)
+        self._folder, self._about, self._token = folder, dict(about), ""
         self._shards: list[tuple[int, int]] = []
         self._begun = time.perf_counter()
         self._next, self._spent, self._speed = self._begun + EVERY, 0.0, FIRST_SPEED
@@ -114,28 +128,40 @@ class PassKeeper:
         self.kept = False
 
     def load(self, take_up: Callable[[Kept], None]) -> None:
-        """Hand over what was kept of this pass before, if anything was.
+        """Hand over what was kept of this pass before, if anything was; what nobody can use is removed.
 
         Raises:
             DamagedError: If it cannot be used; `take_up` may have used some of it.
         """
-        if not (self._folder / _SUMS).is_file():
+        if self._folder.is_symlink():  # what lies behind it is not ours to write or to remove
+            self._refused = True
+            LOGGER.warning(
+                "Unfinished: %s is a symbolic link; the scan cannot be resumed later", self._folder
+            )
             return
         try:
-            if other := self._differences():
+            if not (self._folder / _SUMS).is_file():
+                _empty(self._folder)
+                return
+            there = json.loads((self._folder / _ABOUT).read_text("utf-8"))
+            if other := self._differences(there):
                 LOGGER.warning("Unfinished: %s is of a scan with %s; not used", self._folder, other)
                 return
             with _opened(self._folder / _SUMS) as arrays:
                 sums = dict(arrays)
             facts = json.loads(str(sums.pop("facts")))
             self._shards = [(int(start), int(stop)) for start, stop in facts.pop("shards")]
-            take_up(Kept(self._shards[-1][1], sums, facts, self._read()))
+            self._token = there["token"]
+            self._check(facts.pop("token"))
+            with closing(self._read()) as shards:
+                take_up(Kept(self._done, sums, facts, shards))
         except Exception as error:  # a file that is damaged can fail in any way
             self._shards = []
+            _empty(self._folder)
             LOGGER.warning("Unfinished: %s is damaged (%s); not used", self._folder, type(error).__name__)
             raise DamagedError from error
         self.kept = True
-        LOGGER.info("Resumed: %s samples had been measured before", f"{self._shards[-1][1]:,}")
+        LOGGER.info("Resumed: %s samples had been measured before", f"{self._done:,}")
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -201,15 +227,20 @@ class PassKeeper:
         try:
             if not self.kept:
                 _empty(self._folder)
-                self._folder.mkdir(parents=True)
-                self._put(_ABOUT, json.dumps(self._about, indent=1).encode())
-            self._put(_rows(done, state.done), state.rows(done, state.done))
-            self._shards.append((done, state.done))
-            facts = json.dumps({**state.facts, "shards": self._shards})
+                self._folder.mkdir(parents=True, exist_ok=True)
+                self._token = secrets.token_hex(8)
+                self._put(_ABOUT, json.dumps({**self._about, "token": self._token}, indent=1).encode())
+            rows = {**state.rows(done, state.done), "token": np.array(self._token)}
+            self._put(_rows(done, state.done), rows)
+            shards = [*self._shards, (done, state.done)]
+            facts = json.dumps({**state.facts, "shards": shards, "token": self._token})
             self._put(_SUMS, {**state.sums, "facts": np.array(facts)})
-            self.kept = True
+            self._shards, self.kept = shards, True
         except OSError as error:
-            self._refused = True
+            self._refused = True  # and the room on the disk is left to the report
+            _empty(
+                self._folder, {_ABOUT, _SUMS, *(_rows(*shard) for shard in self._shards)} if self.kept else ()
+            )
             LOGGER.warning(
                 "Unfinished: the scan cannot be resumed later: %s: %s", self._folder, error.strerror
             )
@@ -218,19 +249,23 @@ class PassKeeper:
         self._speed = size / max(now - started, 1e-3)
         self._next = now + EVERY
 
-    def _differences(self) -> str:
+    def _differences(self, there: Mapping[str, str]) -> str:
         """Return in words what that is kept depends on and this pass does not; empty if nothing."""
-        there = json.loads((self._folder / _ABOUT).read_text("utf-8"))
         names = [name for name in self._about if there.get(name) != self._about[name]]
         return ", ".join(_HASHES.get(name, f"{_called(name)} {there.get(name)}"[:80]) for name in names)
 
-    def _read(self) -> Iterator[tuple[int, int, Mapping[str, NDArray[Any]]]]:
+    def _check(self, token: str) -> None:
+        if token != self._token:
+            raise ValueError("a file is of another scan")
+
+    def _read(self) -> Generator[tuple[int, int, Mapping[str, NDArray[Any]]], None, None]:
         end = 0
         for start, stop in self._shards:
             if start != end or stop <= start:
                 raise ValueError("a shard is missing")
             end = stop
             with _opened(self._folder / _rows(start, stop)) as arrays:
+                self._check(str(arrays["token"]))
                 yield start, stop, arrays
 
     def _put(self, name: str, content: bytes | Mapping[str, NDArray[Any]]) -> None:
@@ -291,7 +326,16 @@ def _rows(start: int, stop: int) -> str:
     return f"rows-{start}-{stop}.npz"
 
 
-def _empty(folder: Path) -> None:
-    """Remove the folder; the file that makes the others count goes first."""
-    (folder / _SUMS).unlink(missing_ok=True)
-    shutil.rmtree(folder, ignore_errors=True)
+def _empty(folder: Path, but: Container[str] = ()) -> None:
+    """Remove the files of a pass but those named, as far as possible, and the folder if that leaves it empty.
+
+    The file that makes the others count goes first. What is behind a symbolic link stays.
+    """
+    if folder.is_symlink():
+        return
+    with suppress(OSError):
+        ours = [path for path in folder.iterdir() if _OURS.fullmatch(path.name) and path.name not in but]
+        for path in sorted(ours, key=lambda path: path.name != _SUMS):
+            with suppress(OSError):
+                path.unlink()
+        folder.rmdir()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import os
 import shutil
 import zipfile
@@ -29,6 +30,7 @@ from test_bad_input import IS_ROOT, left_behind
 from cohaudit.cli import main
 from cohaudit.config import Config
 from cohaudit.data import hash_original, open_dataset
+from cohaudit.data._jsonl import value_span
 from cohaudit.data.originals import CsvOriginal
 from cohaudit.report import audit_to_json, read_audit
 from cohaudit.results import Audit
@@ -231,6 +233,26 @@ def test_a_label_in_json_is_written_as_the_file_writes_its_class(
     assert [line.partition('"y": ')[2] for line in out.read_text("utf-8").splitlines()] == [
         f"{label}}}" for label in expected.split()
     ]
+
+
+values = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), cells
+)
+
+
+@given(
+    row=st.dictionaries(cells, values, min_size=1, max_size=5),
+    ascii_only=st.booleans(),
+    separators=st.sampled_from([(",", ":"), (" , ", " : "), (",\t", ":\t ")]),
+    data=st.data(),
+)
+def test_the_value_of_a_key_is_found_in_any_line(
+    row: dict[str, Any], ascii_only: bool, separators: tuple[str, str], data: st.DataObject
+) -> None:
+    line = json.dumps(row, ensure_ascii=ascii_only, separators=separators) + "\r\n"
+    key = data.draw(st.sampled_from(sorted(row)))
+    start, end = value_span(line, key)
+    assert line[start:end] == json.dumps(row[key], ensure_ascii=ascii_only)
 
 
 def test_a_parquet_keeps_types_and_metadata(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -198,6 +199,41 @@ def test_fresh_begins_anew(interrupted: Path, whole: Path) -> None:
     assert FOLDER not in named(interrupted)
 
 
+@pytest.mark.parametrize("kind", ["file", "link", "folder"])
+def test_fresh_refuses_what_it_cannot_remove(kind: str, out: Path) -> None:
+    there = out / FOLDER
+    out.mkdir()
+    (out.parent / "aside").mkdir()
+    if kind == "file":
+        there.touch()
+    elif kind == "link":
+        there.symlink_to(out.parent / "aside")
+    else:
+        there.mkdir()
+        (there / "mine.txt").touch()
+    result = run("--out", str(out), "--fresh")
+    assert result.exit_code == 2
+    assert f"error: --fresh {there}: is not a folder of an interrupted scan alone" in result.stderr
+    assert "\n  → remove it, or name another --out" in result.stderr
+    assert named(out) == [FOLDER]
+
+
+def test_an_interruption_is_told_where_what_was_kept_is_gone(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep = PassKeeper.keep
+
+    def gone(self: PassKeeper, state: State) -> None:
+        keep(self, state)
+        shutil.rmtree(out / FOLDER)
+
+    monkeypatch.setattr(PassKeeper, "keep", gone)
+    ending = Interrupting(4)
+    monkeypatch.setattr(passes(), "batch", ending.run)
+    result = run("--out", str(out))
+    assert (result.exit_code, result.stderr.splitlines()[-1]) == (130, "interrupted")
+
+
 def test_a_folder_that_cannot_be_written_costs_only_the_resuming(
     out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -348,6 +384,69 @@ def test_damage_is_told_and_costs_no_more_than_the_work(
     assert equal(expected.class_squares, found.class_squares)
     (record,) = caplog.records
     assert re.fullmatch(r"Unfinished: .*kept is damaged \(\w+\); not used", record.getMessage())
+    assert not (tmp_path / "kept").exists(), "nobody could use it"
+
+
+@pytest.mark.parametrize("name", ["sums.npz", "rows-0-30.npz", "about.json"])
+def test_files_of_two_scans_are_not_taken_for_those_of_one(
+    name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for folder in ("kept", "other"):
+        with pytest.raises(KeyboardInterrupt):
+            measured(False, Stop(tmp_path / folder, 3))
+    (tmp_path / "other" / name).replace(tmp_path / "kept" / name)
+    _, seen = measured(False, PassKeeper(tmp_path / "kept", {}))
+    assert seen == [10] * 5
+    assert "kept is damaged (ValueError); not used" in caplog.text
+    assert not (tmp_path / "kept").exists()
+
+
+def test_what_was_ended_before_it_counted_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    for name in ("about.json", "rows-0-10.npz", "sums.npz.part", "mine.txt"):
+        (kept / name).touch()
+    measured(False, PassKeeper(kept, {}))
+    assert named(kept) == ["mine.txt"]
+    (kept / "mine.txt").unlink()
+    measured(False, PassKeeper(kept, {}))
+    assert named(tmp_path) == []
+
+
+@pytest.mark.parametrize("after", [0, 2])
+def test_a_full_disk_leaves_its_room_to_the_report(
+    after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, save = tmp_path / "kept", np.savez
+    if after:
+        with pytest.raises(KeyboardInterrupt):
+            measured(False, Stop(kept, after))
+    before = named(kept) if after else []
+
+    def full(file: Any, **arrays: Any) -> None:
+        save(file, **arrays)
+        if "facts" in arrays:
+            raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "savez", full)
+        with pytest.raises(KeyboardInterrupt):
+            measured(False, Stop(kept, after + 1))
+    assert (named(kept) if kept.exists() else []) == before
+    assert measured(False, PassKeeper(kept, {}))[1] == [*([10 * after] if after else []), *[10] * (5 - after)]
+
+
+def test_a_symbolic_link_is_not_followed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        measured(False, Stop(tmp_path / "kept", 3))
+    there = named(tmp_path / "kept")
+    (tmp_path / "link").symlink_to("kept")
+    with pytest.raises(KeyboardInterrupt):
+        measured(False, Stop(tmp_path / "link", 4))
+    assert "link is a symbolic link" in caplog.text
+    assert measured(False, PassKeeper(tmp_path / "link", {"other": "data"}))[1] == [10] * 5
+    assert named(tmp_path / "kept") == there
+    assert named(tmp_path) == ["kept", "link"]
 
 
 def test_it_is_kept_as_often_as_the_time_allows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
