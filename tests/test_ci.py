@@ -48,6 +48,7 @@ def files(machine: Machine) -> set[str]:
 SCHEMAS = (
     ("vendor.github-actions", "action.yml"),
     ("vendor.github-workflows", ".github/workflows/ci.yml"),
+    ("vendor.github-workflows", ".github/workflows/docs.yml"),
     ("vendor.gitlab-ci", ".gitlab/cohaudit.yml"),
 )
 

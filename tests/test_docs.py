@@ -1,7 +1,7 @@
 """The pages of docs/ are true: their commands and code run, in a folder that holds the fixtures.
 
 What a page takes for granted is made first, by SETUP or by the lines of GIVEN; what cannot run is listed in
-NOT_RUN with the reason. The tutorial has a test of its own, tests/test_tutorial.py.
+NOT_RUN with the reason. Two pages have tests of their own: tests/test_tutorial.py, tests/test_ci_page.py.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ READ = {"toml"}
 PAGES = {
     path.name: blocks(path.read_text(encoding="utf-8"))
     for path in sorted((ROOT / "docs").glob("*.md"))
-    if path.name != "tutorial.md"
+    if path.name not in {"tutorial.md", "ci.md"}
 }
 
 NOT_RUN = {
@@ -25,6 +25,12 @@ NOT_RUN = {
         "the README runs the same three commands; the fixtures have more suspects than this gate allows"
     ),
     ("data.md", "# net.py"): "parts of a reader's file, with torchvision, which is no dependency",
+    ("formats.md", 'cat cohaudit-report/summary.md >> "$GITHUB_STEP_SUMMARY"'): (
+        "writes a comment on GitHub; tests/test_ci.py does both with a `gh` of its own"
+    ),
+    ("templates.md", "cohaudit report cohaudit-report/audit.json --templates brand"): (
+        "tests/test_templates.py renders the report with the folder `brand` that the page shows"
+    ),
 }
 """(page, first line of the block) → why no test runs it."""
 
@@ -35,6 +41,7 @@ SETUP = {
         cohaudit export cohaudit-report/audit.json --format jsonl --out suspects.jsonl
         python -c "import json; print(json.loads(open('suspects.jsonl').readline())['id'])" > confirmed.txt
     """,
+    "formats.md": "cp fixtures/digits/* .",
 }
 """Page → what a reader has done before, in bash."""
 
