@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
 from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # as many tests as cores run at once
 
 import numpy as np
 import pytest

@@ -7,7 +7,6 @@ import logging
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -368,9 +367,9 @@ class TestProcess:
     def test_help_comes_at_once_and_imports_nothing_heavy(self) -> None:
         seconds = []
         for _ in range(3):
-            start = time.perf_counter()
+            start = os.times()  # the processor's time: the clock's is also that of all else on the machine
             assert command("--help").returncode == 0
-            seconds.append(time.perf_counter() - start)
+            seconds.append(sum(os.times()[2:4]) - sum(start[2:4]))
         assert min(seconds) < 0.4
         heavy = ("torch", "numpy", "pandas", "rich", "matplotlib", "jinja2", "PIL", "safetensors")
         code = (

@@ -221,7 +221,7 @@ def test_verdicts_are_of_a_label_not_of_a_place(open_page: OpenPage) -> None:
     again.evaluate(STORE, stored)
     again.reload()
     first = audit.samples.set_index("id").loc[audit.evidence[0].id]
-    assert again.locator(".marks select option:checked").inner_text() == first["suggested"]
+    assert again.locator(".marks select option:checked").text_content() == first["suggested"]
 
 
 @pytest.mark.parametrize(
@@ -240,7 +240,7 @@ def test_what_the_browser_kept_cannot_break_the_page(stored: str, open_report: O
 def test_a_browser_that_keeps_nothing_says_so(open_report: OpenPage) -> None:
     page = open_report()
     assert "stay in this browser" in page.inner_text("#kept")
-    page.evaluate("Storage.prototype.setItem = () => { throw new Error('full'); }")
+    page.evaluate("() => { Storage.prototype.setItem = () => { throw new Error('full'); }; }")
     mark(page, 0, "unsure")
     assert "download them before you leave" in page.inner_text("#kept")
 
