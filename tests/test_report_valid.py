@@ -98,8 +98,8 @@ def complaints(*paths: Path) -> list[str]:
 def mistaken(complaint: dict[str, Any]) -> bool:
     """Return whether it is what the checker wrongly says of the Content-Security-Policy.
 
-    It holds that `img-src data:` forbids a data URI, and that a script is forbidden whose hash the policy names:
-    no browser does, and the tests of the samples would find it if one did.
+    It holds that `img-src data:` forbids a data URI, and that a script is forbidden whose hash the policy
+    names: no browser does, and the tests of the samples would find it if one did.
     """
     message: str = complaint["message"]
     image = "blocked by “img-src” directive" in message and "image “data:" in message
