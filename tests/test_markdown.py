@@ -137,7 +137,7 @@ def test_it_always_fits_into_a_comment(name: str) -> None:
         evidence=tuple(replace(one, id=known, place=name) for known in ids),
         notices=(name,) * 300,
         subject=replace(audit.subject, checkpoint=name, data=name),
-        risk=replace(audit.risk, drivers=(Driver("samples", name, 0.5, name, name),) * 300),
+        risk=replace(audit.risk, drivers=(Driver("samples", name, 0.5, name, name, 0.5),) * 300),
     )
     markdown = render_markdown(audit)
     assert LONGEST * 0.8 < size(markdown) <= LONGEST
