@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 from pathlib import Path
 
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):  # as in the background of a shell: tests interrupt scans
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # as many tests as cores run at once
 
 import numpy as np

@@ -58,8 +58,10 @@ def test_no_page_scrolls_sideways(variant: dict[str, Any], open_report: OpenPage
 
 
 def scripts(page: Page) -> list[str]:
-    """Return the scripts of a page, as the browser holds them."""
-    found: list[str] = page.evaluate("[...document.scripts].map(script => script.text)")
+    """Return the scripts of a page that run, as the browser holds them."""
+    found: list[str] = page.evaluate(
+        "[...document.scripts].filter(script => !script.type).map(script => script.text)"
+    )
     return found
 
 

@@ -22,7 +22,9 @@ from rich.cells import cell_len
 from cohaudit.report import write_report
 
 COUNT = ("--limit", "60", "--batch-size", "4")
-CLEAN = {name: value for name, value in os.environ.items() if name not in {"NO_COLOR", "FORCE_COLOR"}}
+TOLD = {"NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES"}
+"""What would say more of a terminal than itself; the last two are set where tests run in parallel."""
+CLEAN = {name: value for name, value in os.environ.items() if name not in TOLD}
 SHOWN, HIDDEN = "\x1b[?25h", "\x1b[?25l"
 STYLE = re.compile(r"\x1b\[[0-9;]*m")
 

@@ -83,7 +83,8 @@ def test_no_smaller_set_holds_the_share(energies: list[float], share: float) -> 
         return
     assert values[kept].sum() >= share * values.sum() * (1 - 1e-9)
     strongest = np.sort(values)[::-1]
-    assert strongest[: len(kept) - 1].sum() < share * values.sum() * (1 + 1e-9)
+    # equal where half of the smallest number there is rounds to 0
+    assert strongest[: len(kept) - 1].sum() <= share * values.sum() * (1 + 1e-9)
     assert (np.diff(kept) > 0).all()
 
 
