@@ -31,7 +31,7 @@ DIGITS = ROOT / "fixtures/digits"
 RESULTS = Path(__file__).parent / "results"
 sys.path.insert(0, str(DIGITS))
 
-from net import build  # noqa: E402
+from net import build  # noqa: E402 (lies beside the fixture)
 
 NEIGHBORS = 20
 """As many as vote in a sample's support."""

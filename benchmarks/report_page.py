@@ -25,9 +25,9 @@ from cohaudit.report import render_html
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from audits import make_audit
+from browser import NAMES
 
 RESULT = Path(__file__).parent / "results" / "report_page.json"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 TIMES = """
 () => {
   const paint = performance.getEntriesByName("first-contentful-paint")[0];
@@ -80,7 +80,7 @@ def _bytes(parts: list[str]) -> int:
 
 def opened(page: str, turns: int) -> list[dict[str, float]]:
     """Return the seconds from navigation to the load event and the first paint, each in a fresh profile."""
-    executable = next(filter(None, map(shutil.which, BROWSERS)), None)
+    executable = next(filter(None, map(shutil.which, NAMES)), None)
     if executable is None:
         sys.exit("needs chromium on the PATH")
     found = []

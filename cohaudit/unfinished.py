@@ -274,7 +274,7 @@ class PassKeeper:
             if isinstance(content, bytes):
                 file.write(content)
             else:
-                np.savez(file, **content)  # type: ignore[arg-type]
+                np.savez(file, **content)  # type: ignore[arg-type]  # it could name allow_pickle
         aside.replace(self._folder / name)
 
 
