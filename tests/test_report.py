@@ -186,6 +186,16 @@ def test_five_hundred_suspects_of_the_largest_pictures_stay_under_three_megabyte
     assert 1_500_000 < len(html.encode()) < 3_000_000
 
 
+def test_the_kinds_of_samples_in_a_line_are_named_too() -> None:
+    audit = make_audit(suspects=5, others=2)
+    html = render_html(replace(audit, settings={**audit.settings, "gallery": 0}))
+    data, kind_of = data_of(html), audit.samples.set_index("id")["kind"]
+    assert len(data["samples"]) == 11
+    for one in data["samples"]:
+        assert data["kinds"][one["kind"]] == kind_of[one["id"]]
+    assert "<option>mislabeled</option>" in html
+
+
 def test_suspects_beyond_the_gallery_have_a_line() -> None:
     audit = make_audit(suspects=60)
     data = data_of(render_html(replace(audit, settings={**audit.settings, "gallery": 30})))

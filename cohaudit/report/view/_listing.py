@@ -62,7 +62,7 @@ def build_listing(audit: Audit) -> Listing:
     cards = tuple(build_cards(audit, shown, pictures))
     brief = suspects[len(detailed) : LISTED]
     rows = audit.samples.set_index("id", drop=False)
-    kinds = [name for name in KINDS if name in set(rows["kind"].loc[[one.id for one in shown]])]
+    kinds = [name for name in KINDS if name in set(rows["kind"].loc[[one.id for one in (*shown, *brief)]])]
     return Listing(
         printed=cards[:PRINTED],
         data=_script_data(_Writer(audit, rows).content(shown, cards, brief))
@@ -100,13 +100,14 @@ class _Writer:
             self._sample(one) | ({} if card.rank <= PRINTED else self._card(card))
             for one, card in zip(shown, cards, strict=True)
         ]
+        samples += [self._sample(one) for one in brief]  # before what they add to below is written
         subject = self._audit.subject
         return {
             "audit": f"{subject.checkpoint_sha256:.16}.{subject.data_fingerprint:.16}",
             "classes": [_shown(text(name, 28), name) for name in self._classes],
             "kinds": list(self._kinds),
             "columns": next((_texts(card.table.columns) for card in cards if card.table), []),
-            "samples": [*samples, *(self._sample(one) for one in brief)],
+            "samples": samples,
             "neighbors": [list(key) for key in self._neighbors],
             "pictures": list(self._pictures),
             "coarse": self._coarse,
