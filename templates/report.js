@@ -68,8 +68,12 @@
     tell();
   }
 
+  // the suggested label; where that is the given one, the first other one, until the reader chooses
+  const likely = ({ given, suggested }) =>
+    suggested !== given ? suggested : Math.max(0, classes.findIndex((_, i) => i !== given));
+
   function judge(sample, verdict) {
-    if (verdict) verdicts.set(sample, { verdict, label: verdicts.get(sample)?.label ?? sample.suggested });
+    if (verdict) verdicts.set(sample, { verdict, label: verdicts.get(sample)?.label ?? likely(sample) });
     else verdicts.delete(sample);
     remember();
   }
@@ -115,7 +119,7 @@
     part(".suspicion b").textContent = sample.suspicion[1];
     part(".suspicion .meter i").style.width = `${100 * sample.suspicion[0]}%`;
     part(".kind").textContent = kinds[sample.kind];
-    part(".kind").classList.add(kinds[sample.kind]);
+    part(".kind").className = `kind ${kinds[sample.kind]}`;
     const numbers = part(".numbers");
     if (sample.numbers) {
       put(".predicted", sample.predicted);
@@ -205,7 +209,6 @@
       if (i !== sample.given) select.append(make("option", { value: i }, short(label)));
     });
     const chosen = verdicts.get(sample);
-    if (chosen.label === sample.given) chosen.label = Number(select.options[0]?.value ?? sample.given);
     select.value = chosen.label;
     select.addEventListener("change", () => { chosen.label = Number(select.value); remember(); });
     return make("label", {}, "it should be ", select);

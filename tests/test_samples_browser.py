@@ -202,6 +202,18 @@ def test_verdicts_outlive_the_page_and_can_be_taken_back(open_report: OpenPage) 
     assert page.locator("#verdicts output").inner_text() == "0 wrong, 0 right, 0 unsure"
 
 
+def test_a_wrong_label_is_never_corrected_to_itself(open_page: OpenPage, tmp_path: Path) -> None:
+    """Also of a sample that no other label is suggested for, and whose card is not shown again."""
+    audit = make_audit(**MANY)
+    table = audit.samples.assign(suggested=audit.samples["label"])
+    page = open_page(render_html(replace(audit, samples=table)))
+    page.click("#paging [name=on]")
+    mark(page, 0, "wrong")
+    page.reload()
+    (line,) = csv.DictReader(io.StringIO(download(page, "fixes", tmp_path / "fixes.csv")))
+    assert line["new_label"] not in {"", line["label"]}
+
+
 def test_verdicts_are_of_a_label_not_of_a_place(open_page: OpenPage) -> None:
     """Another audit of the same model and data may read other labels, or the classes in another order."""
     audit = make_audit()
