@@ -31,13 +31,22 @@ from runs import Case, Run
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
-from cohaudit.audit import options_of
-from cohaudit.clipping import Drawn, Totals, clipped_shares, cosine, kept, share_of_step
+from cohaudit.analysis.leave_one_out import suspect_labels
+from cohaudit.audits.robust_mean import (
+    LONGER,
+    MEMORIZED,
+    SHORTER,
+    SOME,
+    WINSORIZED,
+    averaged,
+    choose,
+    layers_of,
+)
+from cohaudit.audits.winsorized_statistics import Drawn, Totals, clipped_shares, cosine, kept, share_of_step
 from cohaudit.config import Config
 from cohaudit.gradients import Source
-from cohaudit.gradients.coordinates import Coordinates, gradient_coordinates
-from cohaudit.leave_one_out import suspect_labels
-from cohaudit.robustness import LONGER, MEMORIZED, SHORTER, SOME, WINSORIZED, averaged, choose, layers_of
+from cohaudit.gradients.passes.coordinates import Coordinates, gradient_coordinates
+from cohaudit.pipeline.scan import options_of
 
 RESULTS = Path(__file__).parent / "results" / "clipped.json"
 CASES = (

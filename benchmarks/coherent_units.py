@@ -25,11 +25,11 @@ import zoo
 from numpy.typing import NDArray
 from torch import nn
 
-from cohaudit.audit import options_of
+from cohaudit.audits.unit_ablation import HiddenUnits, hidden_units, measured_units, only
+from cohaudit.audits.width import SHARES, smallest_set
 from cohaudit.config import Config
 from cohaudit.gradients import Source, WeightSums, weight_sums
-from cohaudit.sub_network import HiddenUnits, hidden_units, measured_units, only
-from cohaudit.width import SHARES, smallest_set
+from cohaudit.pipeline.scan import options_of
 
 RESULTS = Path(__file__).parent / "results" / "coherent_units.json"
 FAMILIES = (

@@ -28,11 +28,11 @@ import pandas as pd
 import torch
 
 import cohaudit
-from cohaudit.diff import Difference, change, compare
-from cohaudit.diff_suspects import UNLIKELY, sign_test
+from cohaudit.analysis.generalization_gap import risk_level
 from cohaudit.report import audit_to_json, write_file
 from cohaudit.results import LEVELS, Estimate
-from cohaudit.risk import risk_level
+from cohaudit.review.diff.compare import Difference, change, compare
+from cohaudit.review.diff.suspects import UNLIKELY, sign_test
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "fixtures"))

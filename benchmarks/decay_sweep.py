@@ -4,9 +4,9 @@
     python benchmarks/decay_sweep.py --show   print what was written
 
 A perceptron of two hidden layers of 128 units on 1,200 of scikit-learn's digits, of which 0 or 20 % carry a
-wrong label, by plain SGD (rate 0.1, batches of 64) for 200 epochs, with eight weight decays. After 5, 50 and
-200 epochs: what `cohaudit.decay` says, the share of the wrong and of the right labels that are fitted, test
-accuracy.
+wrong label, by plain SGD (rate 0.1, batches of 64) for 200 epochs, with eight weight decays. After 5, 50
+and 200 epochs: what `cohaudit.audits.weight_decay` says, the share of the wrong and of the right labels
+that are fitted, test accuracy.
 """
 
 from __future__ import annotations
@@ -22,13 +22,12 @@ from noisy import flat_digits
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cohaudit.audit import options_of
+from cohaudit.audits.registry import layer_forces
+from cohaudit.audits.weight_decay import background_force
 from cohaudit.config import Config
-from cohaudit.decay import background_force
-from cohaudit.further import layer_forces
 from cohaudit.gradients import Source, weight_sums
-from cohaudit.theory import TrainedDecay
-from cohaudit.verdict import Skipped
+from cohaudit.pipeline.scan import options_of
+from cohaudit.results import Skipped, TrainedDecay
 
 RESULTS = Path(__file__).parent / "results" / "decay_sweep.json"
 NOISES, DECAYS = (0.2, 0.0), (0.0, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1)

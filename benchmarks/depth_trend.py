@@ -31,8 +31,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import cohaudit
-from cohaudit.depth import NEARLY_ORTHOGONAL, coherent_ratio
-from cohaudit.theory import DepthTrend
+from cohaudit.audits.depth import NEARLY_ORTHOGONAL, coherent_ratio
+from cohaudit.results import DepthTrend
 
 RESULTS = Path(__file__).parent / "results" / "depth_trend.json"
 

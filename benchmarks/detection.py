@@ -43,10 +43,10 @@ from runs import STAGES, Case, Run, cases, train
 from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import nn
 
-from cohaudit.audit import options_of
+from cohaudit.analysis.leave_one_out import Suspicion, suspect_labels
 from cohaudit.config import Config
 from cohaudit.gradients import Measurement, Source, measure
-from cohaudit.leave_one_out import Suspicion, suspect_labels
+from cohaudit.pipeline.scan import options_of
 
 RESULTS = Path(__file__).parent / "results" / "detection.json"
 HOT = 10.0

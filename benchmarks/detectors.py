@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cohaudit.gradients.features import View
-from cohaudit.gradients.measurement import Measurement
+from cohaudit.gradients.passes.measurement import Measurement
 
 Array = NDArray[np.float64]
 Scores = dict[str, Array]

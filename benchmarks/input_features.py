@@ -32,12 +32,12 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cohaudit.audit import options_of
+from cohaudit.audits.input_features import input_features
 from cohaudit.config import Config
 from cohaudit.gradients import Source
-from cohaudit.gradients.inputs import input_sums
-from cohaudit.input_features import input_features
-from cohaudit.theory import Inputs
+from cohaudit.gradients.passes.inputs import input_sums
+from cohaudit.pipeline.scan import options_of
+from cohaudit.results import Inputs
 
 RESULTS = Path(__file__).parent / "results"
 Array = NDArray[np.float64]

@@ -23,13 +23,13 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cohaudit.audit import options_of
+from cohaudit.audits.input_features import FEWEST_SAMPLES, input_features
 from cohaudit.config import Config
 from cohaudit.gradients import Source
-from cohaudit.gradients.input_sums import InputSums
-from cohaudit.gradients.inputs import input_sums
-from cohaudit.input_features import FEWEST_SAMPLES, input_features
-from cohaudit.theory import Inputs
+from cohaudit.gradients.passes.input_sums import InputSums
+from cohaudit.gradients.passes.inputs import input_sums
+from cohaudit.pipeline.scan import options_of
+from cohaudit.results import Inputs
 
 NOISE, PLACES = 30, 4
 EPOCHS = (3, 10, 30)

@@ -30,9 +30,9 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 from torch.nn import functional as F
 
-from cohaudit.duplicates import likeness
-from cohaudit.kinds import KINDS, kinds_of
-from cohaudit.leave_one_out import suspect_labels
+from cohaudit.analysis.leave_one_out import suspect_labels
+from cohaudit.analysis.near_duplicates import likeness
+from cohaudit.analysis.sample_kinds import KINDS, kinds_of
 
 RESULTS = Path(__file__).parent / "results" / "kinds.json"
 DATA = ("fashion", "cifar")

@@ -33,7 +33,7 @@ from runs import CACHE, INTERPOLATED, RECIPES, Case, fit
 from scipy.stats import pearsonr, spearmanr
 from torch import nn
 
-from cohaudit.leave_one_out import suspect_labels
+from cohaudit.analysis.leave_one_out import suspect_labels
 
 RESULTS = Path(__file__).parent / "results" / "memorized.json"
 TRAINED_ON = 0.7

@@ -7,8 +7,9 @@
     python benchmarks/risk.py --show                      print the tables of what was written
 
 Half of the families are for fitting; all figures but those said to be of that half are of the other one,
-which no constant of cohaudit was fitted to. The prediction in the table is that of `cohaudit.risk` with the
-constants it has; what fitting them anew gives is printed beside them.
+which no constant of cohaudit was fitted to. The prediction in the table is that of
+`cohaudit.analysis.generalization_gap` with the constants it has; what fitting them anew gives is printed
+beside them.
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ from risk_fit import fitted_constants
 from risk_scores import conditional_information, coverage, granulated, kendall, spearman
 from zoo import FACTORS, Member
 
-from cohaudit.leave_one_out import suspect_labels_by
-from cohaudit.risk import CLASS_HALF_WIDTH, HALF_WIDTH, class_agreement, predict_gap
-from cohaudit.sanity import check_sanity
+from cohaudit.analysis.generalization_gap import CLASS_HALF_WIDTH, HALF_WIDTH, class_agreement, predict_gap
+from cohaudit.analysis.leave_one_out import suspect_labels_by
+from cohaudit.analysis.sanity import check_sanity
 
 RESULTS = Path(__file__).parent / "results"
 OURS = "predicted gap"

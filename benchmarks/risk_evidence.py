@@ -26,13 +26,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from zoo import Member, Pool
 
-from cohaudit.audit import options_of
-from cohaudit.coherence import pairwise_coherence
+from cohaudit.analysis.coherence import pairwise_coherence
+from cohaudit.analysis.leave_one_out import leave_one_out
+from cohaudit.analysis.neighbor_support import neighborhood_support
 from cohaudit.config import Config
 from cohaudit.gradients import Measurement, Source, measure
 from cohaudit.gradients.features import Shortener
-from cohaudit.leave_one_out import leave_one_out
-from cohaudit.memorization import neighborhood_support
+from cohaudit.pipeline.scan import options_of
 
 CACHE = Path(__file__).parent / ".cache" / "risk"
 CONTROLLED = 1000

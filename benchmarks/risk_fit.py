@@ -1,4 +1,4 @@
-"""The constants of `cohaudit.risk`, fitted on the half of the zoo that is for that.
+"""The constants of `cohaudit.analysis.generalization_gap`, fitted on the half of the zoo that is for that.
 
 The form was chosen on this half too, by the mean absolute error on families left out: of all formulas of one
 to three measured numbers that take no further pass, the mean probability of the answers by layers that did
@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
-from cohaudit.risk import COVERAGE, FEWEST, MOST, SUREST
+from cohaudit.analysis.generalization_gap import COVERAGE, FEWEST, MOST, SUREST
 
 Array = NDArray[np.float64]
 

@@ -32,17 +32,17 @@ from torch import Tensor
 from torch.nn import functional as F
 from trained import NETWORKS, Trained, trained
 
+from cohaudit.analysis.leave_one_out import suspect_labels
+from cohaudit.analysis.neighbor_support import neighborhood_support
 from cohaudit.config import Config
-from cohaudit.gradients.dense import Dense
+from cohaudit.gradients.checks.prepare import Source, prepare
 from cohaudit.gradients.engine import Engine
 from cohaudit.gradients.features import Shortener
-from cohaudit.gradients.per_sample import PerSample
-from cohaudit.gradients.plan import Plan
-from cohaudit.gradients.prepare import Source, prepare
+from cohaudit.gradients.forms.dense import Dense
+from cohaudit.gradients.forms.per_sample import PerSample
 from cohaudit.gradients.residuals import Residuals
 from cohaudit.gradients.sketch import make_projections
-from cohaudit.leave_one_out import suspect_labels
-from cohaudit.memorization import neighborhood_support
+from cohaudit.gradients.tracing.plan import Plan
 
 RESULTS = Path(__file__).parent / "results" / "sketches.json"
 SIZES = (128, 256, 512, 1024, 2048, 4096)

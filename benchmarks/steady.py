@@ -5,9 +5,8 @@
 
 Perceptrons and CNNs on the digits and Fashion-MNIST, by AdamW, of several learning rates, batch sizes,
 lengths and shares of wrong labels. Of each, per layer: α of the steps' gradients by
-`cohaudit.optimizer_memory`, and α of the samples' gradients at the last weights by `cohaudit.gradients`,
-turned into that of batches of k,
-kα / (1 + (k − 1) α).
+`cohaudit.audits.optimizer_state`, and α of the samples' gradients at the last weights by
+`cohaudit.gradients`, turned into that of batches of k, kα / (1 + (k − 1) α).
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from risk_evidence import measured
 from scipy.stats import spearmanr
 from torch.nn import functional as F
 
-from cohaudit.optimizer_memory import moments_by_name, temporal_coherence
+from cohaudit.audits.optimizer_state import moments_by_name, temporal_coherence
 
 RESULTS = Path(__file__).parent / "results"
 GRID = {

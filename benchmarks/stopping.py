@@ -34,12 +34,12 @@ import torch
 from numpy.typing import NDArray
 from stopping_runs import Training, build, samples, train, trainings
 
-from cohaudit.audit import options_of
+from cohaudit.analysis.leave_one_out import leave_one_out
+from cohaudit.audits.training.snapshot import word_of_the_others
+from cohaudit.audits.training.trajectory import Course
 from cohaudit.config import Config
 from cohaudit.gradients import Source, measure
-from cohaudit.leave_one_out import leave_one_out
-from cohaudit.snapshots import word_of_the_others
-from cohaudit.trajectory import Course
+from cohaudit.pipeline.scan import options_of
 
 RESULTS = Path(__file__).parent / "results" / "stopping.json"
 RISES = (1, 2, 3, 5)

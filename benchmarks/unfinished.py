@@ -18,10 +18,10 @@ from pathlib import Path
 import torch
 from models import SPECS, make
 
-from cohaudit.audit import options_of
 from cohaudit.config import Config
 from cohaudit.gradients import Kept, Source, State, measure
-from cohaudit.unfinished import PassKeeper
+from cohaudit.pipeline.resume import PassKeeper
+from cohaudit.pipeline.scan import options_of
 
 
 class Timed(PassKeeper):

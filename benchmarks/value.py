@@ -33,7 +33,7 @@ from rich.table import Table
 from runs import CACHE, INTERPOLATED, RECIPES, Case, Run, accuracy, fit, train
 from scipy.stats import t as student
 
-from cohaudit.leave_one_out import suspect_labels
+from cohaudit.analysis.leave_one_out import suspect_labels
 
 RESULTS = Path(__file__).parent / "results" / "value.json"
 NOTHING = "nothing"

@@ -3,11 +3,11 @@
     python benchmarks/winsorized.py          train, and write benchmarks/results/winsorized.json and .svg
     python benchmarks/winsorized.py --show   print what was written
 
-A perceptron of two hidden layers of 64 units on 600 of scikit-learn's digits, of which 0, 25 or 50 % carry a
-wrong label, by plain SGD with batches of 60, for so long that the mean fits the wrong labels. In each step
-every coordinate of the samples' gradients is clipped to its k-th smallest and largest value but k
-(`cohaudit.robust`), for k = 2 and 8 of the 60; or the median of three is taken. After Chatterjee (ICLR 2020,
-arXiv 2002.10657), who has MNIST and three layers of 256.
+A perceptron of two hidden layers of 64 units on 600 of scikit-learn's digits, of which 0, 25 or 50 % carry
+a wrong label, by plain SGD with batches of 60, for so long that the mean fits the wrong labels. In each
+step every coordinate of the samples' gradients is clipped to its k-th smallest and largest value but k
+(`cohaudit.gradients.robust`), for k = 2 and 8 of the 60; or the median of three is taken. After Chatterjee
+(ICLR 2020, arXiv 2002.10657), who has MNIST and three layers of 256.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from noisy import flat_digits
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cohaudit.robust import median_of_three_gradient, winsorized_gradient
+from cohaudit.gradients.robust import median_of_three_gradient, winsorized_gradient
 
 RESULTS = Path(__file__).parent / "results"
 NOISES = (0.0, 0.25, 0.5)

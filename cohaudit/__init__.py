@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cohaudit._version import __version__
-    from cohaudit.audit import scan
     from cohaudit.config import Config
     from cohaudit.errors import CohauditError
+    from cohaudit.pipeline.scan import scan
     from cohaudit.report import read_audit, write_report
     from cohaudit.results import Audit
 
@@ -29,7 +29,7 @@ _HOME = {
     "Config": "cohaudit.config",
     "__version__": "cohaudit._version",
     "read_audit": "cohaudit.report",
-    "scan": "cohaudit.audit",
+    "scan": "cohaudit.pipeline.scan",
     "write_report": "cohaudit.report",
 }
 

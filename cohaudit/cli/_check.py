@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cohaudit.cli._output import annotate, write_out
-from cohaudit.errors import GATE_FAILED, OK
-from cohaudit.terminal import printable, without_padding
+from cohaudit.errors import GATE_FAILED, OK, printable, without_padding
 
 if TYPE_CHECKING:
     from cohaudit.results import Audit, GateResult
@@ -74,8 +73,8 @@ def check(
     Exit code: 0 passed, 1 a gate failed, 2 bad usage or input, 70 a bug in cohaudit.
     """
     from cohaudit.config import Config
-    from cohaudit.gates import gate_results, parsed_gates, refuse_unknown_names
     from cohaudit.report import parsed_formats, read_audit, write_formats
+    from cohaudit.review.gates import gate_results, parsed_gates, refuse_unknown_names
 
     config = Config(fail_on=fail_on, warn_on=warn_on, gate_on_value=gate_on_value)
     if not parsed_gates(config):
@@ -113,7 +112,7 @@ def _layers(audit: Audit) -> list[str]:
 def _show(results: list[GateResult]) -> None:
     from rich.console import Console
 
-    from cohaudit.summary import gate_table
+    from cohaudit.report.terminal.summary import gate_table
 
     console = Console(file=sys.stdout)
     with console.capture() as captured:

@@ -11,8 +11,7 @@ import click
 
 from cohaudit.cli._options import templates_option
 from cohaudit.cli._output import write_out
-from cohaudit.errors import GATE_FAILED, OK
-from cohaudit.terminal import printable
+from cohaudit.errors import GATE_FAILED, OK, printable
 
 
 @click.command()
@@ -57,7 +56,6 @@ def diff(
 
     Exit code: 0 done, 1 with --fail-on-regression when the head is worse, 2 bad usage or input.
     """
-    from cohaudit.diff import compare
     from cohaudit.report import (
         read_audit,
         refuse_source,
@@ -65,6 +63,7 @@ def diff(
         render_difference_markdown,
         write_file,
     )
+    from cohaudit.review.diff.compare import compare
 
     if templates is not None and html is None:
         ctx.fail("--templates is for the page: name it with --html FILE")
@@ -85,7 +84,7 @@ def diff(
         for regression in difference.regressions:
             click.echo(f"regression: {printable(regression)}", err=True)
     else:
-        from cohaudit.diff_summary import render_difference_summary
+        from cohaudit.report.terminal.diff_summary import render_difference_summary
 
         write_out(render_difference_summary(difference, sys.stdout))
         if written:

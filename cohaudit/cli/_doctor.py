@@ -14,13 +14,12 @@ import click
 from cohaudit.cli._options import SectionedCommand, given_options, scan_options
 from cohaudit.cli._order import in_training_order
 from cohaudit.cli._output import write_out
-from cohaudit.errors import BAD_INPUT, OK
-from cohaudit.terminal import printable
+from cohaudit.errors import BAD_INPUT, OK, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from cohaudit.finding import Finding
+    from cohaudit.doctor.finding import Finding
 
 LONGEST = 600
 """Characters shown of what was found; --json has all."""
@@ -51,7 +50,7 @@ def doctor(
     """
     from rich.console import Console
 
-    from cohaudit.doctor import examine
+    from cohaudit.doctor.diagnose import examine
 
     in_order = in_training_order(checkpoints) if checkpoints else []
     console, findings = Console(), []

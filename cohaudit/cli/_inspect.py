@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cohaudit.cli._output import write_out
-from cohaudit.terminal import printable, without_padding
+from cohaudit.errors import printable, without_padding
 
 if TYPE_CHECKING:
-    from cohaudit.inspection import Inspection
+    from cohaudit.audits.checkpoint_inspection import Inspection
 
 MOST_ROWS = 40
 """Tensors shown in the terminal; --json has all."""
@@ -31,8 +31,8 @@ def inspect(checkpoint: Path, weights: str, trust_checkpoint: bool, as_json: boo
     Needs neither data nor the model's code. Of a training checkpoint of Adam or AdamW it tells, per layer,
     how much of the gradients over the last steps was one steady direction, and how much noise.
     """
-    from cohaudit.checkpoint import load_checkpoint
-    from cohaudit.inspection import inspect as inspect_checkpoint
+    from cohaudit.audits.checkpoint_inspection import inspect as inspect_checkpoint
+    from cohaudit.loading.checkpoint import load_checkpoint
 
     loaded = load_checkpoint(checkpoint, weights=weights, trust=trust_checkpoint)
     found = inspect_checkpoint(loaded)

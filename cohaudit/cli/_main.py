@@ -17,8 +17,7 @@ from cohaudit.cli._options import templates_option
 from cohaudit.cli._output import accept_any_text, drop_output, write_out
 from cohaudit.cli._scan import scan
 from cohaudit.cli._trajectory import trajectory
-from cohaudit.errors import BUG, CohauditError
-from cohaudit.terminal import printable
+from cohaudit.errors import BUG, CohauditError, printable
 
 INTERRUPTED = 128 + signal.SIGINT
 PIPE_CLOSED = 128 + 13
@@ -171,8 +170,8 @@ def export(audit: Path, kind: str, every: bool, out: Path | None) -> None:
 
     The dataset itself is neither read nor changed.
     """
-    from cohaudit import export as exporting
     from cohaudit.report import read_audit, refuse_existing, refuse_source, write_file
+    from cohaudit.review import export as exporting
 
     target = out or audit.parent / exporting.NAMES[kind]
     refuse_source(target, audit)
@@ -215,8 +214,8 @@ def correct(audit: Path, data: Path, out: Path, drop: bool, only: Path | None, l
     The data itself is not changed, and all else in the copy is as it was. Look at the suspects first, and
     name those that are wrong with --only.
     """
-    from cohaudit.correct import correct as write_copy
     from cohaudit.report import read_audit
+    from cohaudit.review.correct import correct as write_copy
 
     done = write_copy(read_audit(audit), data, out, drop=drop, only=only, labels=labels, ids=ids)
     many, rest = len(done.changes), done.samples - len(done.changes)
@@ -236,7 +235,7 @@ def init(folder: Path, force: bool) -> None:
     DIR is the working directory unless named. Looks for a checkpoint, for training data and for the code of
     the model. Nothing is imported or run.
     """
-    from cohaudit.starter import write_starter
+    from cohaudit.loading.init_config import write_starter
 
     for line in write_starter(folder, force=force):
         write_out(f"{printable(line)}\n")

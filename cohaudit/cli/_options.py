@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 import click
 
 from cohaudit.config import KEYS
-from cohaudit.config_file import option_name
-from cohaudit.config_values import Key, Table, Texts, Thresholds, toml_value
+from cohaudit.config.file import option_name
+from cohaudit.config.keys import Key, Table, Texts, Thresholds, toml_value
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -14,13 +14,12 @@ import click
 from cohaudit.cli._options import SectionedCommand, checkpoint_options, given_options
 from cohaudit.cli._order import in_training_order
 from cohaudit.cli._output import annotate, write_out
-from cohaudit.config_file import is_file, load_config, require_subject
-from cohaudit.errors import GATE_FAILED, OK
-from cohaudit.terminal import printable
+from cohaudit.config.file import is_file, load_config, require_subject
+from cohaudit.errors import GATE_FAILED, OK, printable
 
 if TYPE_CHECKING:
     from cohaudit.config import Config
-    from cohaudit.progress import Progress
+    from cohaudit.pipeline.progress import Progress
     from cohaudit.results import Audit
 
 
@@ -63,7 +62,7 @@ def scan(
 
         write_out(audit_to_json(audit).encode())
     elif not quiet:
-        from cohaudit.summary import render_summary
+        from cohaudit.report.terminal.summary import render_summary
 
         write_out(render_summary(audit, files, sys.stdout, notes))
     annotate(audit, config.formats, as_json)
@@ -96,16 +95,16 @@ def run_scan(
     Raises:
         KeyboardInterrupt: When the user ends it; its text says where what was measured is kept.
     """
-    from cohaudit.refusals import out_folder, refusals, templates_folder
+    from cohaudit.pipeline.preflight import out_folder, refusals, templates_folder
 
     for _, error in refusals(config):
         raise error
     if is_file(checkpoint):  # otherwise that comes first, and whoever opens the checkpoint says it best
         require_subject(config)
 
-    from cohaudit.audit import scan_checkpoint
-    from cohaudit.factories import guarding
-    from cohaudit.unfinished import FOLDER, Unfinished
+    from cohaudit.loading.factories import guarding
+    from cohaudit.pipeline.resume import FOLDER, Unfinished
+    from cohaudit.pipeline.scan import scan_checkpoint
 
     sources = [config.base / path for path in (config.data, config.holdout) if path]
     out = out_folder(config)
@@ -176,6 +175,6 @@ def noted() -> Iterator[list[str]]:
 def _progress(quiet: bool) -> Progress:
     from rich.console import Console
 
-    from cohaudit.progress import SilentProgress, progress_on
+    from cohaudit.pipeline.progress import SilentProgress, progress_on
 
     return SilentProgress() if quiet else progress_on(Console(stderr=True))

@@ -11,9 +11,8 @@ from cohaudit.cli._options import SectionedCommand, checkpoint_options, given_op
 from cohaudit.cli._order import by_first_rising_number, in_training_order, words_of
 from cohaudit.cli._output import annotate, write_out
 from cohaudit.cli._scan import noted, run_scan
-from cohaudit.config_file import load_config
-from cohaudit.errors import GATE_FAILED, OK, CheckpointError
-from cohaudit.terminal import printable, without_padding
+from cohaudit.config.file import load_config
+from cohaudit.errors import GATE_FAILED, OK, CheckpointError, printable, without_padding
 
 if TYPE_CHECKING:
     from cohaudit.results import Audit
@@ -46,8 +45,8 @@ def trajectory(
 
     Settings come from the same places as those of `cohaudit scan`.
     """
-    from cohaudit.course import short_names
-    from cohaudit.further import OVER_TIME, asked_for
+    from cohaudit.audits.registry import OVER_TIME, asked_for
+    from cohaudit.audits.training.measure_checkpoints import short_names
 
     (*earlier, last), left_out = _found(checkpoints)
     if not quiet:
@@ -97,8 +96,8 @@ def _by_told_step(files: list[Path]) -> list[Path]:
     Raises:
         CheckpointError: If one cannot be read.
     """
-    from cohaudit.checkpoint import load_checkpoint
-    from cohaudit.optimizer_memory import pace_of
+    from cohaudit.audits.optimizer_state import pace_of
+    from cohaudit.loading.checkpoint import load_checkpoint
 
     steps: dict[Path, int] = {}
     for path in files:

@@ -1,12 +1,12 @@
 """Per-sample gradients of a model over a dataset: exact norms and sums, sketches for cosines."""
 
+from cohaudit.gradients.checks.prepare import Source, check_model
 from cohaudit.gradients.features import Shortener
-from cohaudit.gradients.forward import answers
-from cohaudit.gradients.kept import DamagedError, Keeper, KeepsNothing, Kept, State
-from cohaudit.gradients.measure import measure
-from cohaudit.gradients.measurement import MeasuredLayer, Measurement, Options
-from cohaudit.gradients.prepare import Source, check_model
-from cohaudit.gradients.weight_sums import WeightSums, weight_sums
+from cohaudit.gradients.passes.forward import answers
+from cohaudit.gradients.passes.measure import measure
+from cohaudit.gradients.passes.measurement import MeasuredLayer, Measurement, Options
+from cohaudit.gradients.passes.resume_protocol import DamagedError, Keeper, KeepsNothing, Kept, State
+from cohaudit.gradients.passes.weight_sums import WeightSums, weight_sums
 
 __all__ = [
     "DamagedError",

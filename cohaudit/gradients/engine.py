@@ -20,18 +20,18 @@ from torch.autograd import Function
 from torch.utils import _pytree as pytree
 
 from cohaudit.errors import EngineError
-from cohaudit.gradients import recurrent
-from cohaudit.gradients.dense import Dense
 from cohaudit.gradients.features import Shortener, averaged
-from cohaudit.gradients.intercept import Call, Interceptor
-from cohaudit.gradients.per_sample import Lazy, PerSample, add
-from cohaudit.gradients.plan import Plan, Use
+from cohaudit.gradients.forms import recurrent
+from cohaudit.gradients.forms.dense import Dense
+from cohaudit.gradients.forms.per_sample import Lazy, PerSample, add
+from cohaudit.gradients.forms.views import through_view
 from cohaudit.gradients.precision import autocast, no_autocast
-from cohaudit.gradients.pull import Pull, is_float
 from cohaudit.gradients.residuals import Residuals, logits_of, random_combination, residuals
 from cohaudit.gradients.sketch import full
-from cohaudit.gradients.trace import call, every_module_called, is_closed
-from cohaudit.gradients.views import through_view
+from cohaudit.gradients.tracing.intercept import Call, Interceptor
+from cohaudit.gradients.tracing.plan import Plan, Use
+from cohaudit.gradients.tracing.trace import call, every_module_called, is_closed
+from cohaudit.gradients.vmap import Pull, is_float
 
 Consumer: TypeAlias = Callable[[str, PerSample, Residuals], None]
 """Receives a parameter's name, the batch's gradients of the *unit* residual (see `Residuals.scale`), and the

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cohaudit.gradients.intercept import Call
+from cohaudit.gradients.tracing.intercept import Call
 
 
 class Shortener:

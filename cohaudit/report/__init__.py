@@ -1,13 +1,11 @@
 """Turns an `Audit` into files, and audit.json back into an `Audit`: without model, data or torch."""
 
-from cohaudit.report._encode import audit_to_json
-from cohaudit.report._read import read_audit
-from cohaudit.report._templates import check_templates
-from cohaudit.report.annotations import render_annotations
-from cohaudit.report.diff_markdown import render_difference_markdown
-from cohaudit.report.formats import GITHUB, parsed_formats, table_to_parquet
-from cohaudit.report.html import render_difference, render_html
-from cohaudit.report.output import (
+from cohaudit.report.formats.annotations import render_annotations
+from cohaudit.report.formats.diff_markdown import render_difference_markdown
+from cohaudit.report.formats.registry import GITHUB, parsed_formats, table_to_parquet
+from cohaudit.report.html.render import render_difference, render_html
+from cohaudit.report.html.templates import check_templates
+from cohaudit.report.write import (
     check_folder,
     refuse_data,
     refuse_existing,
@@ -20,6 +18,8 @@ from cohaudit.report.output import (
     write_html,
     write_report,
 )
+from cohaudit.results.json_encode import audit_to_json
+from cohaudit.results.read import read_audit
 
 __all__ = [
     "GITHUB",

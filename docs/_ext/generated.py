@@ -13,7 +13,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from cohaudit.config import KEYS
-from cohaudit.config_file import option_name
+from cohaudit.config.file import option_name
 
 
 class Settings(SphinxDirective):
@@ -25,11 +25,11 @@ class Settings(SphinxDirective):
 
 
 class AuditSchema(SphinxDirective):
-    """Every object of cohaudit/audit.schema.json, with its fields."""
+    """Every object of cohaudit/results/audit.schema.json, with its fields."""
 
     def run(self) -> list[nodes.Node]:
         """Return the parsed reference."""
-        schema = json.loads(files("cohaudit").joinpath("audit.schema.json").read_text("utf-8"))
+        schema = json.loads(files("cohaudit.results").joinpath("audit.schema.json").read_text("utf-8"))
         return self.parse_text_to_nodes("\n".join(objects(schema)), allow_section_headings=True)
 
 

@@ -1,0 +1,1 @@
+"""Pure mathematics: arrays in, numbers out. No model, no files."""

@@ -1,0 +1,1 @@
+"""The further audits, one file each; `registry` says which of them run."""

@@ -1,0 +1,1 @@
+"""What several checkpoints of one training run show together."""

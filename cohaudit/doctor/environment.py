@@ -1,0 +1,200 @@
+"""What a scan finds where it runs: packages, devices, memory."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from cohaudit import __version__
+from cohaudit.doctor.finding import Figures, Finding, amount
+from cohaudit.errors import MissingExtraError, told
+
+PACKAGES = ("torch", "numpy", "pandas", "matplotlib", "safetensors")
+"""Whose version a bug report needs; all are imported by a scan."""
+EXTRAS = {"parquet": "pyarrow"}
+"""Extra of cohaudit → the package that it brings."""
+MEMORY_FILE, GROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
+"""Linux tells here what memory is free, and what a container may take."""
+
+
+def versions() -> Finding:
+    """Import what a scan imports, and tell the versions; the seconds that this took are among the figures."""
+    start, broken = time.perf_counter(), {}
+    found: dict[str, Any] = {"cohaudit": __version__, "python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            importlib.import_module(name)
+        except Exception as error:  # a package that was built for another one raises anything
+            broken[name] = told(error)
+        else:
+            found[name] = _version(name)
+    found["seconds"] = time.perf_counter() - start
+    words = ", ".join(f"{name} {found[name]}" for name in found if name not in {"python", "seconds"})
+    words = f"{words}, Python {found['python']} on {platform.system()} {platform.machine()}"
+    if broken:
+        told_of = "; ".join(f"importing {name} raised {what}" for name, what in broken.items())
+        names = " ".join(broken)
+        return Finding(
+            "versions",
+            "failed",
+            f"{words}; {told_of}",
+            f"install what is missing: {sys.executable} -m pip install --force-reinstall {names}",
+            found,
+        )
+    return Finding("versions", "ok", words, figures=found)
+
+
+def extras() -> Finding:
+    """Tell which optional packages are there, and how to install the others."""
+    there = {extra: importlib.util.find_spec(package) is not None for extra, package in EXTRAS.items()}
+    words = [
+        f"{extra}: {package} {_version(package)}" if there[extra] else f"{extra}: {package} is not installed"
+        for extra, package in EXTRAS.items()
+    ]
+    lines = [MissingExtraError("", package, extra).remedy for extra, package in EXTRAS.items()]
+    wanted = [line for line, is_there in zip(lines, there.values(), strict=True) if not is_there]
+    remedy = f"for files of that kind: {'; '.join(wanted)}" if wanted else ""
+    return Finding("extras", "ok", ", ".join(words), remedy, there)
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:  # a folder on the path
+        return "(version unknown)"
+
+
+def devices(name: str) -> Finding:
+    """Tell what torch can run on, and what the configuration's device comes to.
+
+    Args:
+        name: As the key `device`.
+
+    Raises:
+        ConfigError: If there is no such device.
+    """
+    import torch
+
+    from cohaudit.loading.model import resolve_device
+
+    chosen = resolve_device(name)
+    cpus, threads, memory = usable_cpus(), torch.get_num_threads(), free_memory()
+    words = f"{chosen} (device = {name}); {cpus} CPU{'s' * (cpus != 1)}, torch uses {threads}"
+    words += f"; {amount(memory)} memory free" if memory is not None else ""
+    words += f"; {'; '.join(_accelerators()) or 'no CUDA, no MPS'}"
+    figures: Figures = {
+        "device": str(chosen),
+        "cpus": cpus,
+        "torch_threads": threads,
+        "memory_free": memory,
+        "cuda_devices": torch.cuda.device_count() if torch.cuda.is_available() else 0,
+        "device_memory_free": device_memory(chosen),
+    }
+    failure = _failure(chosen)
+    if failure:
+        remedy = "use --device cpu, or install the torch build for this device: https://pytorch.org"
+        return Finding("device", "failed", f"{words}; {chosen} does not compute: {failure}", remedy, figures)
+    if not torch.cuda.is_available() and shutil.which("nvidia-smi"):
+        built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "a build without CUDA"
+        remedy = "hold its CUDA against the driver's, in nvidia-smi, or use --device cpu"
+        return Finding(
+            "device", "warning", f"{words}, though there is nvidia-smi; torch is {built}", remedy, figures
+        )
+    if threads > cpus:
+        remedy = f"set OMP_NUM_THREADS={cpus}: more threads than CPUs wait for each other"
+        return Finding("device", "warning", words, remedy, figures)
+    return Finding("device", "ok", words, figures=figures)
+
+
+def _accelerators() -> Iterator[str]:
+    import torch
+
+    for k in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
+        free, total = torch.cuda.mem_get_info(k)
+        name = torch.cuda.get_device_name(k)
+        yield f"cuda:{k} {name}, {amount(free)} of {amount(total)} free"
+    if torch.backends.mps.is_available():
+        yield "mps, which shares the memory"
+
+
+def _failure(device: Any) -> str:
+    """Return what goes wrong when a device adds two numbers; empty when nothing does."""
+    import torch
+
+    try:
+        (torch.ones(2, device=device) + 1).sum().item()
+    except RuntimeError as error:  # a GPU that this build of torch has no kernels for, or a driver too old
+        return told(error)
+    return ""
+
+
+def usable_cpus() -> int:
+    """Return the number of CPUs that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def device_memory(device: Any) -> int | None:
+    """Return the bytes free on a CUDA device; None for others, which have none of their own."""
+    import torch
+
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
+
+
+def free_memory(file: Path = MEMORY_FILE, group: Path = GROUP) -> int | None:
+    """Return the bytes that this process may still take, None where the system does not tell.
+
+    Args:
+        file: As Linux's /proc/meminfo.
+        group: As its /sys/fs/cgroup, which limits a container.
+    """
+    try:
+        lines = dict(line.split(":", 1) for line in file.read_text().splitlines() if ":" in line)
+        free = int(lines["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        return None
+    try:
+        used = int((group / "memory.current").read_text())
+        # the system gives files that it holds in memory up before it ends a process
+        held = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        return min(free, int((group / "memory.max").read_text()) - used + int(held["inactive_file"]))
+    except (OSError, KeyError, ValueError):  # no limit ("max"), or none that can be read
+        return free
+
+
+def forget_peak(device: Any) -> None:
+    """Let `peak_memory` begin anew, where the system can do that."""
+    import torch
+
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    with suppress(OSError):  # not Linux, or not allowed
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_memory(device: Any) -> int | None:
+    """Return the most bytes that this process has held: on a CUDA device there, else in main memory."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    with suppress(OSError, StopIteration, ValueError):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) * 1024
+    try:
+        import resource
+    except ModuleNotFoundError:  # Windows
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

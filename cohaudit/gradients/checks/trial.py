@@ -1,0 +1,146 @@
+"""The plan put to the test on a few samples, before anything expensive: each one alone, by plain autograd."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import CheckpointError
+
+from cohaudit.errors import EngineError, ModelError, told
+from cohaudit.gradients.engine import Engine, sample, single_gradients
+from cohaudit.gradients.forms.per_sample import PerSample
+from cohaudit.gradients.residuals import Residuals, class_logits, logits_of
+from cohaudit.gradients.tracing.batch_dependence import mixing_module, random_module
+from cohaudit.gradients.tracing.plan import Plan
+from cohaudit.gradients.tracing.trace import call
+from cohaudit.gradients.vmap import UnsupportedCallError
+
+STRUCTURAL_ERROR = 1e-2
+"""A relative error above this is no rounding: the module is used in a way that its hooks do not see."""
+LOGIT_ERROR = 1e-3
+"""Logits that move by more than this share of their size did not come from the sample alone."""
+
+
+def refuse_unstable(model: nn.Module, inputs: Any, samples: int) -> None:
+    """Check that the model's output is a function of the sample: the same twice, and the same alone.
+
+    Raises:
+        ModelError: If it cannot be called on a sample alone.
+        EngineError: If a second forward pass differs, or a sample's logits depend on its batch; names the
+            module in which that begins.
+    """
+    for name, module in model.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None:
+            raise EngineError(
+                f"layer {name}",
+                "BatchNorm without running statistics mixes the samples of a batch",
+                "build the model with track_running_stats=True, or with GroupNorm or LayerNorm",
+            )
+    with torch.no_grad():
+        first, second = (class_logits(logits_of(call(model, inputs))) for _ in range(2))
+        alone = torch.cat([_alone(model, inputs, i, first.shape[1]) for i in range(samples)])
+    bound = LOGIT_ERROR * max(1.0, first.abs().max().item())
+    if (first - second).abs().max().item() > bound:
+        raise EngineError(
+            _place(random_module(model, inputs)),
+            "two forward passes over the same samples differ",
+            "turn off what is random in eval mode (functional dropout needs training=self.training)",
+        )
+    if (first - alone).abs().max().item() > bound:
+        raise EngineError(
+            _place(mixing_module(model, inputs, samples)),
+            "a sample's logits depend on the other samples of its batch",
+            "normalize with running statistics or within the sample, so that samples do not mix",
+        )
+
+
+def _place(module: str) -> str:
+    return f"layer {module}" if module else "model"
+
+
+def _alone(model: nn.Module, inputs: Any, index: int, classes: int) -> Tensor:
+    """Return the logits of one sample as a batch of its own, [1, classes]."""
+    try:
+        output = call(model, sample(inputs, index))
+    except Exception as error:
+        found = told(error)
+    else:
+        logits = logits_of(output)
+        if class_logits(logits).shape == (1, classes):
+            return class_logits(logits)
+        found = f"its output has the shape {list(logits.shape)}"
+    raise ModelError(
+        "model",
+        f"it takes several samples, but not one alone: {found}",
+        "keep the batch dimension throughout: squeeze(-1), not squeeze()",
+    )
+
+
+def refuse_failing(model: nn.Module, inputs: Any, ids: Sequence[str]) -> None:
+    """Find the sample that the model itself fails on, if there is one.
+
+    Raises:
+        ModelError: If there is; names the sample.
+    """
+    for index, name in enumerate(ids):
+        try:
+            with torch.no_grad():
+                call(model, sample(inputs, index))
+        except Exception as error:
+            raise ModelError(
+                f"sample {name}",
+                f"the model fails on it: {told(error)}",
+                "correct or drop the sample, e.g. one with a token id beyond the model's vocabulary",
+            ) from error
+
+
+def settle(model: nn.Module, plan: Plan, inputs: Any, labels: Tensor) -> Plan:
+    """Return the plan with whatever its hooks cannot measure moved to the loop.
+
+    Args:
+        model: In eval mode.
+        plan: From `make_plan`.
+        inputs: A few samples on the model's device.
+        labels: Their labels, int64, on the CPU.
+    """
+    turned = False
+    while True:
+        try:
+            wrong = _wrong(model, plan, inputs, labels)
+        except UnsupportedCallError as unsupported:
+            plan = plan.with_loop(unsupported.parameters)
+            continue
+        except CheckpointError:  # what is computed again in the backward pass was not watched then
+            plan = plan.with_loop(plan.parameters)
+            continue
+        if not wrong or turned:
+            return plan.with_loop(wrong) if wrong else plan
+        # positions may be folded into the batch in either order, which shapes do not tell
+        plan, turned = plan.with_inner(wrong), True
+
+
+def _wrong(model: nn.Module, plan: Plan, inputs: Any, labels: Tensor) -> set[str]:
+    """Return the parameters whose gradients differ from plain autograd by more than rounding."""
+    found: dict[str, Tensor] = {}
+
+    def keep(name: str, form: PerSample, outcome: Residuals) -> None:
+        found[name] = form.dense().gradients
+
+    outcome = Engine(model, plan).run(inputs, labels, 1.0, keep).residuals
+    wrong = set()
+    parameters = dict(plan.parameters)
+    singles = [
+        single_gradients(model, parameters, sample(inputs, i), outcome.direction[i : i + 1])
+        for i in range(len(labels))
+    ]
+    expected = {name: torch.stack([single[name] for single in singles]) for name in plan.parameters}
+    size = sum(float(gradient.norm()) for gradient in expected.values())
+    for name, gradient in expected.items():
+        difference = gradient - found[name] if name in found else gradient
+        rounding = 10 * torch.finfo(gradient.dtype).eps * size  # all that a gradient of zero consists of
+        if difference.norm() > STRUCTURAL_ERROR * gradient.norm() + rounding:
+            wrong.add(name)
+    return wrong

@@ -1,0 +1,1 @@
+"""Per-sample gradients by layer type, in closed form."""

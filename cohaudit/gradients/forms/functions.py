@@ -1,0 +1,233 @@
+"""Closed forms: a function's arguments and the gradient at its output give per-sample gradients.
+
+One form per function of torch that takes weights. Each takes the gradient g at the output and then the
+function's own arguments, input and g with the batch first, and returns the gradient of each weight
+argument. Everything else goes through autograd; see `cohaudit.gradients.engine`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from cohaudit.gradients.forms.convolved import Convolved
+from cohaudit.gradients.forms.dense import Dense
+from cohaudit.gradients.forms.per_sample import Lookup, Outer, PerSample
+
+Gradients: TypeAlias = list[tuple[Tensor | None, PerSample]]
+"""Weight argument (None where it was left out) → its per-sample gradients."""
+
+
+@dataclass(frozen=True)
+class ClosedForm:
+    """How one function's weights get their gradients.
+
+    Attributes:
+        gradients: (g, *arguments) → gradients.
+        input: Position of the input among the flattened arguments; the only one that holds samples.
+        position_wise: Whether all positions are treated alike, so that the batch may stand in any dimension
+            but the last, or be folded with others.
+        usable: Arguments → whether the form covers them.
+    """
+
+    gradients: Callable[..., Gradients]
+    input: int = 0
+    position_wise: bool = False
+    usable: Callable[..., bool] = lambda *args, **kwargs: True
+
+
+def _positions(x: Tensor) -> Tensor:
+    """Return x as [batch, positions, features]; its last dimension holds the features."""
+    return x.reshape(len(x), -1, x.shape[-1])
+
+
+def _linear(g: Tensor, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Gradients:
+    """G_i = Σ_t g_t x_tᵀ; the bias's is Σ_t g_t."""
+    b = _positions(g)
+    return [(weight, Outer(b, _positions(input))), (bias, Dense(b.sum(1)))]
+
+
+def _matmul(g: Tensor, input: Tensor, other: Tensor) -> Gradients:
+    """As `_linear`, with a weight [in, out]."""
+    return [(other, Outer(_positions(input), _positions(g)))]
+
+
+def _addmm(g: Tensor, input: Tensor, mat1: Tensor, mat2: Tensor) -> Gradients:
+    return [(input, Dense(_positions(g).sum(1))), *_matmul(g, mat1, mat2)]
+
+
+def _embedding(
+    g: Tensor, input: Tensor, weight: Tensor, padding_idx: int | None = None, *args: Any, **kwargs: Any
+) -> Gradients:
+    """Each looked-up row receives the gradient of its position; the padding row receives none."""
+    index, b = input.flatten(1), _positions(g)
+    if padding_idx is not None:
+        b = b * (index != padding_idx % len(weight))[:, :, None]
+    return [(weight, Lookup(index, b, len(weight)))]
+
+
+def _not_renormalizing(
+    input: Tensor, weight: Tensor, padding_idx: int | None = None, max_norm: Any = None, *args: Any, **kw: Any
+) -> bool:
+    return max_norm is None
+
+
+def _embedding_bag(
+    g: Tensor, input: Tensor, weight: Tensor, *rest: Any, padding_idx: int | None = None, **options: Any
+) -> Gradients:
+    """A bag's gradient reaches each of its rows, divided among them where the bag is their mean."""
+    kept = torch.ones_like(input, dtype=g.dtype)
+    if padding_idx is not None:
+        kept = (input != padding_idx % len(weight)).to(g.dtype)
+    if options.get("mode", "mean") == "mean":
+        kept = kept / kept.sum(1, keepdim=True).clamp(min=1)
+    return [(weight, Lookup(input, kept[:, :, None] * g[:, None], len(weight)))]
+
+
+def _bags_of_equal_size(input: Tensor, weight: Tensor, *rest: Any, **options: Any) -> bool:
+    given = dict(zip(("offsets", "max_norm", "norm_type", "scale", "mode"), rest, strict=False)) | options
+    plain = given.get("max_norm") is None and given.get("mode", "mean") in {"sum", "mean"}
+    return input.ndim == 2 and plain and len(rest) <= 1
+
+
+def _layer_norm(
+    g: Tensor,
+    input: Tensor,
+    normalized_shape: Sequence[int],
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Gradients:
+    """The scale's gradient is g · x̂ summed over positions, x̂ the normalized input; the shift's is g."""
+    shape = tuple(normalized_shape)
+    scaled = g * F.layer_norm(input, shape, eps=eps)
+    return [(w, Dense(t.reshape(len(t), -1, *shape).sum(1))) for w, t in ((weight, scaled), (bias, g))]
+
+
+def _rms_norm(
+    g: Tensor,
+    input: Tensor,
+    normalized_shape: Sequence[int],
+    weight: Tensor | None = None,
+    eps: float | None = None,
+) -> Gradients:
+    shape = tuple(normalized_shape)
+    scaled = g * F.rms_norm(input, shape, eps=eps)
+    return [(weight, Dense(scaled.reshape(len(g), -1, *shape).sum(1)))]
+
+
+def _per_channel(x: Tensor) -> Tensor:
+    """Sum [batch, channels, ...] over everything behind the channels."""
+    return x.flatten(2).sum(2) if x.ndim > 2 else x
+
+
+def _group_norm(
+    g: Tensor,
+    input: Tensor,
+    num_groups: int,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Gradients:
+    """As `_layer_norm`, with a scale and a shift per channel."""
+    scaled = g * F.group_norm(input, num_groups, eps=eps)
+    return [(weight, Dense(_per_channel(scaled))), (bias, Dense(_per_channel(g)))]
+
+
+def _batch_norm(
+    g: Tensor,
+    input: Tensor,
+    running_mean: Tensor,
+    running_var: Tensor,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Gradients:
+    """With running statistics x̂ = (x − mean) / √(var + eps) is a function of the sample alone."""
+    shape = (1, -1, *[1] * (input.ndim - 2))
+    scaled = _per_channel((input - running_mean.reshape(shape)).mul_(g)) * (running_var + eps).rsqrt()
+    return [(weight, Dense(scaled)), (bias, Dense(_per_channel(g)))]
+
+
+def _with_running_statistics(
+    input: Tensor, running_mean: Any, running_var: Any, *rest: Any, training: bool = False, **others: Any
+) -> bool:
+    return running_mean is not None and not (rest[2] if len(rest) > 2 else training)
+
+
+def _each(value: int | Sequence[int], dims: int) -> tuple[int, ...]:
+    """Return one number per dimension."""
+    return (value,) * dims if isinstance(value, int) else tuple(value) * (dims if len(value) == 1 else 1)
+
+
+def _convolution(
+    g: Tensor,
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: int | Sequence[int] = 1,
+    padding: str | int | Sequence[int] = 0,
+    dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+) -> Gradients:
+    dims = weight.ndim - 2
+    dilations = _each(dilation, dims)
+    if padding == "same":  # an even kernel pads one more behind than before
+        spans = [d * (k - 1) for d, k in zip(dilations, weight.shape[2:], strict=True)]
+        input = F.pad(input, [p for span in reversed(spans) for p in (span // 2, span - span // 2)])
+    around = (0,) * dims if isinstance(padding, str) else _each(padding, dims)
+    form = Convolved(g, input, weight.shape, _each(stride, dims), around, dilations, groups)
+    return [(weight, form), (bias, Dense(_per_channel(g)))]
+
+
+def _transposed_convolution(
+    g: Tensor,
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: int | Sequence[int] = 1,
+    padding: int | Sequence[int] = 0,
+    output_padding: int | Sequence[int] = 0,
+    groups: int = 1,
+    dilation: int | Sequence[int] = 1,
+) -> Gradients:
+    """The adjoint of a convolution with the weight: ⟨g, convᵀ(x)⟩ = ⟨conv(g), x⟩; x and g change roles."""
+    dims = weight.ndim - 2
+    form = Convolved(
+        input, g, weight.shape, _each(stride, dims), _each(padding, dims), _each(dilation, dims), groups
+    )
+    return [(weight, form), (bias, Dense(_per_channel(g)))]
+
+
+_CONVOLUTION = ClosedForm(_convolution)
+_TRANSPOSED = ClosedForm(_transposed_convolution)
+_MATMUL = ClosedForm(_matmul, position_wise=True, usable=lambda input, other: other.ndim == 2)
+
+CLOSED_FORMS: Mapping[Callable[..., Any], ClosedForm] = {
+    F.linear: ClosedForm(_linear, position_wise=True),
+    torch.matmul: _MATMUL,
+    torch.mm: _MATMUL,
+    Tensor.matmul: _MATMUL,
+    Tensor.mm: _MATMUL,
+    Tensor.__matmul__: _MATMUL,
+    torch.addmm: ClosedForm(_addmm, input=1, position_wise=True, usable=lambda *args, **kwargs: not kwargs),
+    F.conv1d: _CONVOLUTION,
+    F.conv2d: _CONVOLUTION,
+    F.conv3d: _CONVOLUTION,
+    F.conv_transpose1d: _TRANSPOSED,
+    F.conv_transpose2d: _TRANSPOSED,
+    F.conv_transpose3d: _TRANSPOSED,
+    F.embedding: ClosedForm(_embedding, position_wise=True, usable=_not_renormalizing),
+    F.embedding_bag: ClosedForm(_embedding_bag, usable=_bags_of_equal_size),
+    F.layer_norm: ClosedForm(_layer_norm, position_wise=True),
+    F.rms_norm: ClosedForm(_rms_norm, position_wise=True),
+    F.group_norm: ClosedForm(_group_norm),
+    F.batch_norm: ClosedForm(_batch_norm, usable=_with_running_statistics),
+}

@@ -1,0 +1,59 @@
+"""What a network answers, by forward passes alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from cohaudit.errors import EngineError
+from cohaudit.gradients.checks.prepare import Source, failures_told, to_model
+from cohaudit.gradients.precision import full_precision
+from cohaudit.gradients.residuals import class_logits, class_probability, logits_of
+from cohaudit.gradients.tracing.trace import call, every_module_called
+
+
+@full_precision()
+def answers(
+    model: nn.Module,
+    source: Source,
+    batch_size: int,
+    device: torch.device,
+    advance: Callable[[int], None],
+) -> NDArray[np.float32]:
+    """Return what `measure` returns as `Measurement.probability`, and measure nothing else.
+
+    Args:
+        model: On `device`, in eval mode.
+        source: The samples.
+        batch_size: Samples per forward pass.
+        device: Where.
+        advance: Called with the number of samples done.
+
+    Returns:
+        Probability of each class at temperature 1, [samples, classes].
+
+    Raises:
+        ModelError: If the model fails on a sample.
+        EngineError: If an answer is not finite, or memory does not suffice.
+    """
+    found = np.zeros((len(source.labels), len(source.class_names)), dtype=np.float32)
+    for start in range(0, len(found), batch_size):
+        indices = list(range(start, min(start + batch_size, len(found))))
+        with failures_told(model, source, indices, batch_size, device):
+            inputs = to_model(source.load(indices), model, device)
+            with torch.no_grad(), every_module_called():
+                logits = class_logits(logits_of(call(model, inputs)))
+        bad = (~torch.isfinite(logits)).any(1).nonzero().flatten().tolist()
+        if bad:
+            raise EngineError(
+                f"sample {source.ids[indices[bad[0]]]}",
+                f"its logits are not finite: {logits[bad[0]].tolist()[:10]}",
+                "check the weights and this sample's input for overflow, or build the model in float32",
+            )
+        found[indices] = class_probability(logits).float().numpy()
+        advance(len(indices))
+    return found

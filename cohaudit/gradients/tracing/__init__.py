@@ -1,0 +1,1 @@
+"""What a forward pass does: calls intercepted, modules traced, the plan made from them."""

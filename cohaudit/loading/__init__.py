@@ -1,0 +1,1 @@
+"""From what the user names to tensors, a module and samples."""

@@ -1,0 +1,1 @@
+"""The scan, from files to an `Audit`; start reading in `scan`."""

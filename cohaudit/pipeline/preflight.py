@@ -1,0 +1,59 @@
+"""What a scan refuses of its settings and folders before anything is opened or measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+from cohaudit.config import Config
+from cohaudit.errors import CohauditError
+from cohaudit.report import check_folder, check_templates, parsed_formats, refuse_data
+from cohaudit.review.gates import parsed_gates
+
+
+def refusals(config: Config) -> Iterator[tuple[str, CohauditError]]:
+    """Yield what is wrong, each with the name of what was looked at; a scan stops at the first.
+
+    Args:
+        config: Settings.
+    """
+    out, templates, formats = out_folder(config), templates_folder(config), config.formats
+    if error := _refused(partial(parsed_gates, config)):
+        yield "gates", error
+    if error := _refused(partial(parsed_formats, formats)):
+        yield "formats", error
+        formats = ()  # the rest can be looked at all the same
+    if error := _refused(partial(check_folder, out)):
+        yield "output folder", error
+    if templates and (error := _refused(partial(check_templates, templates))):
+        yield "templates", error
+    for name, path, called in (
+        ("data kept", config.data, "the training data"),
+        ("holdout kept", config.holdout, "the holdout"),
+    ):
+        if path and (error := _refused(partial(refuse_data, out, config.base / path, called, formats))):
+            yield name, error
+
+
+def out_folder(config: Config) -> Path:
+    """Return the folder that the report goes to, as seen from the working directory."""
+    return _seen_from_here(config.base / config.out)
+
+
+def templates_folder(config: Config) -> Path | None:
+    """Return the folder of the user's templates, likewise; None without."""
+    return _seen_from_here(config.base / config.templates) if config.templates else None
+
+
+def _refused(check: Callable[[], object]) -> CohauditError | None:
+    try:
+        check()
+    except CohauditError as error:
+        return error
+    return None
+
+
+def _seen_from_here(path: Path) -> Path:
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path

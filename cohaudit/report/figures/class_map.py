@@ -1,0 +1,188 @@
+"""The map of the cosines between classes: each class of few, groups of similar classes of many."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from cohaudit.report.figures.axes import NAME, widest
+from cohaudit.report.figures.svg import INK, Names, draw_svg
+from cohaudit.report.words import count, named, plural, signed, text
+
+MOST = 40
+"""Up to this many classes have a row each, with its name; more are grouped, or nobody could read them."""
+_GROUPS = 32
+"""Groups of many classes: halved five times."""
+_NUMBERED = 12
+"""Up to this many classes have their cosines written into the map."""
+_SCALES = (0.02, 0.05, 0.1, 0.2, 0.5)
+"""Cosines that can have the full color, in place of 1, where none is above."""
+POSITIVE, NEGATIVE = (31 / 255, 130 / 255, 198 / 255), (213 / 255, 94 / 255, 0)
+"""Colors of a positive and of a negative cosine: apart for every eye, on a light and on a dark page."""
+STRONGEST = 0.9
+"""Opacity of the strongest cosine, and of those that a number stands on."""
+BEHIND_NUMBERS = 0.6
+
+Cosines = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ClassMap:
+    """What is drawn."""
+
+    groups: tuple[tuple[int, ...], ...]
+    """Indices of the classes in each row, most central first; each has one where the classes are few."""
+    matrix: Cosines
+    """[row, row]: the mean cosine between two different classes, one of each; NaN where there are none."""
+
+
+def group_classes(cosines: Cosines) -> ClassMap:
+    """Put many classes into groups of those that pull alike; leave few as they are.
+
+    The groups come from halving, again and again, at the median of the leading principal axis of the
+    cosines (recursive spectral bisection; Simon 1991, "Partitioning of unstructured problems for parallel
+    processing"): similar classes end up side by side, in groups of nearly one size.
+
+    Args:
+        cosines: [class, class].
+    """
+    n = len(cosines)
+    if n <= MOST:
+        matrix = cosines.copy()
+        np.fill_diagonal(matrix, np.nan)
+        return ClassMap(tuple((i,) for i in range(n)), matrix)
+    parts = [np.arange(n)]
+    while len(parts) < _GROUPS:
+        parts = [half for part in parts for half in _halves(part, cosines)]
+    groups = [part[np.argsort(-cosines[np.ix_(part, part)].sum(1), kind="stable")] for part in parts]
+    return ClassMap(tuple(tuple(map(int, group)) for group in groups), _means(groups, cosines))
+
+
+def _halves(part: npt.NDArray[np.int64], cosines: Cosines) -> list[npt.NDArray[np.int64]]:
+    own = cosines[np.ix_(part, part)]
+    centered = own - own.mean(0) - own.mean(1)[:, None] + own.mean()
+    axis = np.linalg.eigh(centered)[1][:, -1]
+    axis = axis * np.sign(axis[np.argmax(np.abs(axis))] or 1)  # of the two directions, always the same
+    order = part[np.argsort(axis, kind="stable")]
+    return [order[: (len(order) + 1) // 2], order[(len(order) + 1) // 2 :]]
+
+
+def _means(groups: Sequence[npt.NDArray[np.int64]], cosines: Cosines) -> Cosines:
+    member = np.zeros((len(groups), len(cosines)))
+    for row, group in enumerate(groups):
+        member[row, group] = 1
+    without_self = cosines.copy()
+    np.fill_diagonal(without_self, 0)
+    sizes = member.sum(1)
+    pairs = np.outer(sizes, sizes) - np.diag(sizes)
+    with np.errstate(invalid="ignore"):
+        return (member @ without_self @ member.T) / np.where(pairs > 0, pairs, np.nan)
+
+
+def most_unlike(cosines: Cosines, most: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """Return the pairs of classes with the lowest cosines, lowest first, and those with the highest.
+
+    Args:
+        cosines: [class, class].
+        most: How many of each; no pair is in both.
+    """
+    i, j = np.triu_indices(len(cosines), 1)
+    order = np.argsort(cosines[i, j], kind="stable")
+    lowest, highest = order[:most], order[most:][-most:][::-1]
+    low, high = ([(int(i[k]), int(j[k])) for k in chosen] for chosen in (lowest, highest))
+    return low, high
+
+
+def cosine_map(class_names: Sequence[str], cosines: Cosines, shown: ClassMap) -> Markup:
+    """Draw the cosines between the mean gradients of the classes, as numbers too where they fit.
+
+    Args:
+        class_names: In the order of the cosines.
+        cosines: [class, class].
+        shown: From `group_classes`.
+    """
+    n = len(shown.groups)
+    labels = [_label(group, class_names) for group in shown.groups]
+    cell = 48 if n <= _NUMBERED else 600 / n
+    room = widest(labels)
+    left, bottom, right, top = 14 + room, 20 + 0.75 * room, 84, 12
+    width, height = round(left + n * cell + right), max(round(bottom + n * cell + top), 190)
+    strongest = np.nanmax(np.abs(shown.matrix), initial=0)
+    full = next((scale for scale in _SCALES if strongest <= scale), 1.0)
+
+    def draw(figure: Figure, names: Names) -> None:
+        side = n * cell
+        axes = figure.add_axes((left / width, 1 - (top + side) / height, side / width, side / height))
+        opacity = BEHIND_NUMBERS if n <= _NUMBERED else STRONGEST
+        axes.imshow(_colors(shown.matrix / full, opacity), interpolation="none", aspect="auto")
+        axes.spines[:].set_visible(False)
+        _name_rows(axes, [names.stand_in(text(label, NAME)) for label in labels], cell)
+        if n <= _NUMBERED:
+            _write_cosines(axes, shown.matrix)
+        scale = figure.add_axes((1 - 62 / width, 1 - (top + 150) / height, 14 / width, 150 / height))
+        _draw_scale(scale, full, opacity)
+
+    title = "Cosines between the mean gradients of the classes"
+    return draw_svg("cosines", (width, height), title, _told_of(class_names, cosines, n), draw)
+
+
+def _label(group: Sequence[int], class_names: Sequence[str]) -> str:
+    """Name a group by its most central class, and by how many others there are."""
+    if len(group) == 1:
+        return class_names[group[0]]
+    rest = f" +{len(group) - 1}"
+    return text(class_names[group[0]], NAME - len(rest)).short + rest
+
+
+def _told_of(class_names: Sequence[str], cosines: Cosines, rows: int) -> str:
+    """Say what the map shows."""
+    upper = cosines[np.triu_indices(len(cosines), 1)]
+    (low, *_), high = most_unlike(cosines, 1)
+    told = f"{plural(len(class_names), 'class')}"
+    told += f", in {rows} groups of similar ones. " if rows < len(class_names) else ". "
+    told += f"Of {plural(len(upper), 'pair')}, {count(int((upper < 0).sum()))} pull the weights apart. "
+    for what, pairs in (("Lowest", [low]), ("Highest", high)):
+        for i, j in pairs:
+            told += f"{what}: {named(class_names[i])} and {named(class_names[j])}, {signed(cosines[i, j])}. "
+    return told.strip()
+
+
+def _name_rows(axes: Axes, shown: list[str], cell: float) -> None:
+    size = min(12.0, max(9.0, cell * 0.62))
+    axes.tick_params(length=0)
+    axes.set_yticks(range(len(shown)), shown, fontsize=size)
+    axes.set_xticks(range(len(shown)), shown, fontsize=size, rotation=45, ha="right", rotation_mode="anchor")
+
+
+def _write_cosines(axes: Axes, matrix: Cosines) -> None:
+    for (i, j), value in np.ndenumerate(matrix):
+        if i != j:
+            axes.text(j, i, signed(value), ha="center", va="center", size=11.5, color=INK)
+
+
+def _draw_scale(axes: Axes, full: float, opacity: float) -> None:
+    levels = np.linspace(1, -1, 41)[:, None]
+    axes.imshow(_colors(levels, opacity), extent=(0, 1, -full, full), aspect="auto", interpolation="none")
+    axes.spines[:].set_visible(False)
+    axes.set_xticks([])
+    axes.set_yticks([-full, -full / 2, 0, full / 2, full])
+    axes.yaxis.tick_right()
+    axes.yaxis.set_major_formatter(
+        FuncFormatter(lambda value, _: f"{value:+g}".replace("-", "\u2212") if value else "0")
+    )
+
+
+def _colors(cosines: Cosines, opacity: float) -> Cosines:
+    """Color [rows, columns, RGBA] of cosines: none at 0, so that it fits a light and a dark page."""
+    colors = np.empty((*cosines.shape, 4))
+    colors[..., :3] = np.where(cosines[..., None] > 0, POSITIVE, NEGATIVE)
+    colors[..., 3] = opacity * np.clip(np.abs(np.nan_to_num(cosines)), 0, 1) ** 0.7
+    colors[np.isnan(cosines)] = (0.5, 0.5, 0.5, 0.2)
+    return colors

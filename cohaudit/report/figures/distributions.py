@@ -1,0 +1,188 @@
+"""The figures of the layers, classes and suspicions; how they become SVG is `_svg`'s matter."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from cohaudit.report.figures.axes import (
+    NAME,
+    NAMED,
+    draw_shares,
+    draw_values,
+    name_extremes,
+    name_layers,
+    segments,
+    widest,
+)
+from cohaudit.report.figures.svg import BLUE, INK, LINE, MUTED, ORANGE, Names, draw_svg
+from cohaudit.report.words import count, named, number, percent, plural, text
+from cohaudit.results import ClassResult, Coherence, Layer
+
+_WIDTH = 820
+_PERCENT = FuncFormatter(lambda share, _: f"{100 * share:g}%")
+
+
+def depth_profile(layers: Sequence[Layer], finding: str) -> Markup:
+    """Draw the coherence of each layer with its interval, and its share of the gradient energy.
+
+    Args:
+        layers: From the input to the output.
+        finding: What stands out, in words.
+    """
+    few = len(layers) <= NAMED
+    below = 22 + 0.5 * widest(layer.name for layer in layers) if few else 44
+    height = 352 + round(below)
+    missing = sum(not isinstance(layer.coherence, Coherence) for layer in layers)
+
+    def draw(figure: Figure, names: Names) -> None:
+        top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[5, 2])
+        figure.subplots_adjust(left=0.08, right=0.92, top=1 - 28 / height, bottom=below / height, hspace=0.28)
+        _draw_coherence(top, layers, names)
+        bottom.set_title("Share of the gradient energy")
+        draw_shares(bottom, np.arange(1, len(layers) + 1), [layer.energy for layer in layers], BLUE)
+        bottom.yaxis.set_major_formatter(_PERCENT)
+        bottom.yaxis.set_major_locator(MaxNLocator(3))
+        bottom.grid(axis="y")
+        name_layers(bottom, names, [layer.name for layer in layers])
+
+    title = "Depth profile: coherence and gradient energy by layer"
+    unmeasured = f" {plural(missing, 'layer')} without a coherence." if missing else ""
+    description = f"{plural(len(layers), 'layer')} from input to output. {finding}{unmeasured}"
+    return draw_svg("depth", (_WIDTH, height), title, description, draw)
+
+
+def _draw_coherence(axes: Axes, layers: Sequence[Layer], names: Names) -> None:
+    measured = [layer.coherence for layer in layers if isinstance(layer.coherence, Coherence)]
+    axes.set_title("Pairwise coherence α\u1d64")
+    axes.axhline(0, color=MUTED, linewidth=0.8)
+    axes.grid(axis="y")
+    if not measured:
+        return
+    found = [layer.coherence.pairwise if isinstance(layer.coherence, Coherence) else None for layer in layers]
+    values = [one.value if one else math.nan for one in found]
+    spans = [(one.low, one.high) if one else (math.nan, math.nan) for one in found]
+    draw_values(axes, range(1, len(layers) + 1), values, spans, color=BLUE)
+    name_extremes(axes, names, values, [layer.name for layer in layers])
+    _add_m_coherence(axes, measured[0].samples)
+
+
+def _add_m_coherence(axes: Axes, samples: int) -> None:
+    """Add an axis on the right: m-coherence is 1 + (m − 1) α_u, the same curve on another scale."""
+
+    def m_coherence(pairwise: npt.ArrayLike) -> npt.ArrayLike:
+        return 1 + (samples - 1) * np.asarray(pairwise)
+
+    def pairwise(m_coherence: npt.ArrayLike) -> npt.ArrayLike:
+        return (np.asarray(m_coherence) - 1) / (samples - 1)
+
+    axes.secondary_yaxis("right", functions=(m_coherence, pairwise)).set_ylabel("m-coherence")
+
+
+def class_bars(classes: Sequence[ClassResult], *, suspects: bool) -> Markup:
+    """Draw the coherence of each class with its interval, its accuracy and, if any, its share of suspects."""
+    height = 62 + 24 * len(classes)
+    shares = [one.suspects / max(one.samples, 1) for one in classes]
+
+    def draw(figure: Figure, names: Names) -> None:
+        widths = [5, 2, 2] if suspects else [5, 2]
+        coherence, accuracy, *rest = figure.subplots(1, len(widths), sharey=True, width_ratios=widths)
+        left = (16 + widest(c.name for c in classes)) / _WIDTH
+        figure.subplots_adjust(left=left, right=0.97, top=1 - 30 / height, bottom=30 / height, wspace=0.18)
+        rows = np.arange(len(classes))
+        _draw_bars(coherence, classes)
+        coherence.set_yticks(rows, [names.stand_in(text(c.name, NAME)) for c in classes])
+        coherence.set_ylim(len(classes) - 0.4, -0.6)
+        accuracy.set_title("Accuracy")
+        accuracy.barh(rows, [c.accuracy for c in classes], color=MUTED, height=0.6)
+        for axes in rest:
+            axes.set_title("Suspects")
+            axes.barh(rows, shares, color=ORANGE, height=0.6)
+        for axes in (accuracy, *rest):
+            axes.xaxis.set_major_formatter(_PERCENT)
+            axes.xaxis.set_major_locator(MaxNLocator(2))
+            axes.set_xlim(0, 1 if axes is accuracy else 1.05 * max(0.01, *shares))
+        for axes in (coherence, accuracy, *rest):
+            axes.grid(axis="x")
+            axes.tick_params(axis="y", length=0)
+            axes.spines["left"].set_visible(axes is not coherence)
+
+    title = f"Classes: coherence, accuracy{' and share of suspects' if suspects else ''}"
+    return draw_svg("classes", (_WIDTH, height), title, _told_of(classes, shares, suspects), draw)
+
+
+def _told_of(classes: Sequence[ClassResult], shares: Sequence[float], suspects: bool) -> str:
+    """Say what the bars show."""
+    measured = [(c.coherence.pairwise.value, c.name) for c in classes if isinstance(c.coherence, Coherence)]
+    worst = min(classes, key=lambda one: one.accuracy)
+    told = [f"{plural(len(classes), 'class')}."]
+    if len(measured) > 1:
+        low, high = (
+            f"{named(name)} (α\u1d64 {number(value)})" for value, name in (min(measured), max(measured))
+        )
+        told.append(f"Samples agree most in {high} and least in {low}.")
+    if worst.accuracy < 1:
+        told.append(f"The lowest accuracy is {percent(worst.accuracy)}, of {named(worst.name)}.")
+    else:
+        told.append("All samples are predicted as labeled.")
+    if suspects and max(shares) > 0:
+        most = classes[int(np.argmax(shares))]
+        told.append(f"{named(most.name)} has the largest share of suspects, {percent(max(shares))}.")
+    elif suspects:
+        told.append("None of them has a suspect.")
+    return " ".join(told)
+
+
+def _draw_bars(axes: Axes, classes: Sequence[ClassResult]) -> None:
+    axes.set_title("Pairwise coherence α\u1d64")
+    axes.axvline(0, color=MUTED, linewidth=0.8)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    found = [
+        (row, one.coherence.pairwise)
+        for row, one in enumerate(classes)
+        if isinstance(one.coherence, Coherence)
+    ]
+    if found:
+        rows, measured = zip(*found, strict=True)
+        axes.barh(rows, [one.value for one in measured], color=BLUE, height=0.6)
+        spans = ([one.low for one in measured], rows), ([one.high for one in measured], rows)
+        segments(axes, *spans, color=INK, lw=1.2)
+    for row in {*range(len(classes))} - {row for row, _ in found}:
+        axes.text(0, row, "  not measured", color=MUTED, va="center", size=11)
+
+
+def suspicion_histogram(suspicion: pd.Series[float], threshold: float) -> Markup:
+    """Draw how many samples have which suspicion, the suspects in another color."""
+    below, above = suspicion[suspicion < threshold], suspicion[suspicion >= threshold]
+
+    def draw(figure: Figure, names: Names) -> None:
+        del names
+        figure.subplots_adjust(left=0.08, right=0.97, top=0.86, bottom=0.24)
+        axes = figure.add_subplot()
+        bins = np.linspace(0, 1, 41).tolist()
+        axes.set_title("Samples by suspicion (logarithmic)")
+        axes.hist([below, above], bins=bins, stacked=True, color=[BLUE, ORANGE], rwidth=0.85)
+        axes.axvline(threshold, color=INK, lw=1.2, ls=(0, (4, 3)))
+        axes.set_yscale("log")
+        axes.set_ylim(bottom=0.7)
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+        axes.minorticks_off()
+        axes.grid(axis="y", color=LINE)
+        axes.set_xlim(0, 1)
+        axes.set_xlabel("suspicion; suspects are right of the dashed line")
+
+    title = "How many samples have which suspicion"
+    median, most = float(suspicion.median()), float(suspicion.max())
+    description = (
+        f"{count(len(above))} of {plural(len(suspicion), 'sample')} reach the threshold of "
+        f"{number(threshold)}; the highest suspicion is {number(most)}, the median {number(median)}."
+    )
+    return draw_svg("suspicion", (_WIDTH, 200), title, description, draw)

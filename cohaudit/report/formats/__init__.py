@@ -1,0 +1,1 @@
+"""Further formats: Markdown, JUnit, SARIF, Parquet and annotations."""

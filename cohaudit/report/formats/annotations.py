@@ -1,0 +1,83 @@
+"""Failed gates and suspects as GitHub's workflow commands, which it shows beside the lines of a change.
+
+Values are escaped as in github.com/actions/toolkit, packages/core/src/command.ts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from cohaudit.report.formats.suspects import list_suspects, told_correction
+from cohaudit.report.words import count, plural, probability, text
+from cohaudit.results import Audit, GateResult, Skipped, told_points
+
+MOST = 10
+"""Annotations of each level: GitHub shows no more of one step."""
+LONGEST_SENTENCE = 400
+
+
+def render_annotations(audit: Audit) -> str:
+    """Render the audit as workflow commands, a line each.
+
+    Args:
+        audit: The result of a scan.
+
+    Returns:
+        Failed gates as errors, then gates that warned and the most suspicious samples as warnings, then the
+        verdict as a notice; at most ten of each level.
+    """
+    failed = [_gate("error", "gate failed", gate) for gate in audit.gates if gate.failed]
+    warned = [_gate("warning", "gate warned", gate) for gate in audit.gates if gate.outcome == "warned"]
+    suspects = list(_suspects(audit, MOST - len(warned)))
+    notice = _command("notice", {"title": "cohaudit"}, _verdict(audit, len(suspects)))
+    return "".join(f"{line}\n" for line in (*_first(failed), *warned[:MOST], *suspects, notice))
+
+
+def _first(failed: Sequence[str]) -> list[str]:
+    """Return the first failed gates; where there are too many, the last line counts the rest."""
+    if len(failed) <= MOST:
+        return list(failed)
+    rest = f"{count(len(failed) - MOST + 1)} more gates failed: see the report"
+    return [*failed[: MOST - 1], _command("error", {"title": "cohaudit: gates failed"}, rest)]
+
+
+def _gate(level: str, what: str, gate: GateResult) -> str:
+    message = f"{_short(gate.expression, 120)}: {_short(gate.reason, LONGEST_SENTENCE)}"
+    return _command(level, {"title": f"cohaudit: {what}"}, message)
+
+
+def _suspects(audit: Audit, most: int) -> Iterator[str]:
+    for _, one in zip(range(max(0, most)), list_suspects(audit), strict=False):
+        told = told_correction(repr(_short(one.label, 60)), repr(_short(one.suggested, 60)))
+        where = {"file": one.place, "line": str(one.line or "")}
+        message = f"Sample {_short(one.id, 80)} is {told} (suspicion {probability(one.suspicion)})"
+        yield _command("warning", {"title": "cohaudit: suspect label", **where}, message)
+
+
+def _verdict(audit: Audit, annotated: int) -> str:
+    if not audit.sanity.auditable:
+        return f"Not auditable: {_short(audit.sanity.reason, LONGEST_SENTENCE)}"
+    many = int(audit.samples["suspect"].sum())
+    told = plural(many, "suspect") + (f", {annotated} of them annotated" if annotated < many else "")
+    if isinstance(audit.risk, Skipped):
+        return f"Risk not estimated: {_short(audit.risk.reason, LONGEST_SENTENCE)}; {told}"
+    level, gap = audit.risk.level.capitalize(), told_points(audit.risk.gap)
+    return f"{level} risk of overfitting, a predicted gap of {gap}; {told}"
+
+
+def _short(raw: str, limit: int) -> str:
+    return text(raw, limit).short
+
+
+def _command(level: str, properties: dict[str, str], message: str) -> str:
+    """Return a workflow command; properties that are empty are left out."""
+    given = ",".join(f"{name}={_property(value)}" for name, value in properties.items() if value)
+    return f"::{level} {given}::{_data(message)}"
+
+
+def _data(value: str) -> str:
+    return value.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(value: str) -> str:
+    return _data(value).replace(":", "%3A").replace(",", "%2C")

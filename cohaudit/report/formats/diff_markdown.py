@@ -1,0 +1,75 @@
+"""The difference of two audits as Markdown for a comment on a pull request; see `markdown`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cohaudit.report.formats.markdown import LIST_ROOM, code, listed, row, sentence, table
+from cohaudit.report.html.diff_page import DiffPage, Row, build_diff_page
+from cohaudit.report.words import Text, probability
+from cohaudit.review.diff.compare import Difference
+from cohaudit.review.diff.suspects import Suspect
+
+
+def render_difference_markdown(difference: Difference) -> str:
+    """Render the difference of two audits as Markdown of at most 65,000 characters.
+
+    Args:
+        difference: From `diff.compare`.
+
+    Returns:
+        The text: equal for equal differences.
+    """
+    page = build_diff_page(difference)
+    found = difference.suspects
+    parts = [
+        f"## cohaudit: {page.headline.lower()}\n\n{_name(page.head)} against {_name(page.base)}",
+        *listed(
+            "### What is worse", [f"- {sentence(one)}" for one in difference.regressions], LIST_ROOM // 2
+        ),
+        *listed(
+            "### Not the same in both", [f"- {sentence(one)}" for one in difference.unlike], LIST_ROOM // 2
+        ),
+        *listed(
+            f"### The whole\n\n{_heads('')}", [_change(one.name.short, one) for one in page.whole], LIST_ROOM
+        ),
+        f"\n\n### Suspects\n\n{page.suspects}",
+        *(_suspects("New", "In the base", found.new) if found else []),
+        *(_suspects("Fixed", "In the head", found.fixed) if found else []),
+        *_changed(page),
+    ]
+    return "".join(parts) + "\n"
+
+
+def _name(name: Text) -> str:
+    return code(name.full or name.short)
+
+
+def _heads(name: str) -> str:
+    return table(name, "Base", "Head", "Change", right=("Base", "Head"))
+
+
+def _change(name: str, one: Row) -> str:
+    sides = ((one.base, one.base_interval), (one.head, one.head_interval))
+    values = (f"{value} ({interval})" if interval else value for value, interval in sides)
+    return row((name, *values, f"**{one.change}**" if one.clear else one.change))
+
+
+def _suspects(title: str, other: str, suspects: Sequence[Suspect]) -> list[str]:
+    head = table(title, "Given", "Suggested", "Suspicion", other, right=("Suspicion",))
+    return listed(head, [_suspect(one) for one in suspects], LIST_ROOM)
+
+
+def _suspect(one: Suspect) -> str:
+    names = (code(one.id), code(one.label, 30), code(one.suggested, 30))
+    return row((*names, probability(one.suspicion), one.elsewhere))
+
+
+def _changed(page: DiffPage) -> list[str]:
+    """Return the layers and classes that differ clearly, each with its coherence and gap."""
+    layers = [_change(_name(one.name), one) for one in page.layers if one.clear]
+    gaps = [_change(_name(one.name), one.gap) for one in page.classes if one.gap.clear]
+    return [
+        *listed(f"### Layers whose α_u differs clearly\n\n{_heads('Layer')}", layers, LIST_ROOM),
+        *listed(f"### Classes whose gap differs clearly\n\n{_heads('Class')}", gaps, LIST_ROOM),
+    ]

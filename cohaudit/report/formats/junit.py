@@ -1,0 +1,77 @@
+"""The gates as JUnit XML, which Jenkins, GitLab and most other build servers show as tests.
+
+A gate that warns is written as skipped, with the reason. A passed test has no place for one: GitLab drops the
+output of passed tests (lib/gitlab/ci/parsers/test/junit.rb) and Jenkins hides it, while both list what was
+skipped, with its message, and neither fails a build for it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from xml.etree import ElementTree
+
+from cohaudit.report.words import text
+from cohaudit.results import Audit
+
+AUDITABLE = "the model can be audited"
+"""The test that is always there: a file without any is an error to Jenkins."""
+LONGEST_NAME = 240
+LONGEST_SENTENCE = 2000
+
+_ILLEGAL = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""What XML 1.0 has no way to write."""
+
+Case = tuple[str, str, str]
+"""Name of a test, what came of it ('passed', 'failed' or 'skipped'), and why."""
+
+
+def render_junit(audit: Audit) -> bytes:
+    """Render the gates as the tests of one suite, in UTF-8.
+
+    Args:
+        audit: The result of a scan.
+
+    Returns:
+        The file's content: equal for equal audits, as it holds no times.
+    """
+    cases = list(_cases(audit))
+    counts = Counter(outcome for _, outcome, _ in cases)
+    numbers = {
+        "tests": str(len(cases)),
+        "failures": str(counts["failed"]),
+        "errors": "0",
+    }
+    root = ElementTree.Element("testsuites", {"name": "cohaudit", **numbers})
+    suite = ElementTree.SubElement(
+        root, "testsuite", {"name": "cohaudit", **numbers, "skipped": str(counts["skipped"])}
+    )
+    for name, outcome, reason in cases:
+        case = ElementTree.SubElement(suite, "testcase", {"classname": "cohaudit", "name": name})
+        if outcome == "failed":
+            ElementTree.SubElement(case, "failure", {"message": reason, "type": "gate"}).text = reason
+        elif outcome == "skipped":  # GitLab reads the content, Jenkins the message
+            ElementTree.SubElement(
+                case, "skipped", {"message": f"warned: {reason}"}
+            ).text = f"warned: {reason}"
+    ElementTree.indent(root)
+    content: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
+    return content + b"\n"
+
+
+def _cases(audit: Audit) -> Iterator[Case]:
+    sanity = audit.sanity
+    yield AUDITABLE, "passed" if sanity.auditable else "failed", _legal(sanity.reason, LONGEST_SENTENCE)
+    seen: Counter[str] = Counter()
+    for gate in audit.gates:
+        name = _legal(gate.expression, LONGEST_NAME)
+        seen[name] += 1  # of tests with one name GitLab reads the first alone
+        if seen[name] > 1:
+            name = f"{name} ({seen[name]})"
+        outcome = "skipped" if gate.outcome == "warned" else gate.outcome
+        yield name, outcome, _legal(gate.reason, LONGEST_SENTENCE)
+
+
+def _legal(raw: str, limit: int) -> str:
+    return _ILLEGAL.sub("\ufffd", text(raw, limit).short)

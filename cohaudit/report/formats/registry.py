@@ -1,0 +1,83 @@
+"""The further formats that a scan or a check writes: which there are, and what their files hold."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+from collections.abc import Callable, Mapping, Sequence
+
+import pandas as pd
+
+from cohaudit.errors import ConfigError, MissingExtraError, did_you_mean
+from cohaudit.report.formats.junit import render_junit
+from cohaudit.report.formats.markdown import render_markdown
+from cohaudit.report.formats.sarif import render_sarif
+from cohaudit.results import Audit
+
+FILES: Mapping[str, str] = {
+    "markdown": "summary.md",
+    "junit": "junit.xml",
+    "sarif": "suspects.sarif",
+    "parquet": "samples.parquet",
+}
+"""Format → its file."""
+GITHUB = "github"
+"""The format that is printed."""
+_OPTION = "--formats"
+
+
+def parsed_formats(given: Sequence[str]) -> tuple[str, ...]:
+    """Return the formats asked for, each once, in the order of `FILES`.
+
+    Args:
+        given: Names; several in one are separated by commas.
+
+    Raises:
+        ConfigError: If there is none of that name.
+        MissingExtraError: If one cannot be written without a package that is missing.
+    """
+    names = [part.strip() for name in given for part in name.split(",")]
+    known = (*FILES, GITHUB)
+    for name in names:
+        if name not in known:
+            raise ConfigError(_OPTION, f"there is no format {name!r}", did_you_mean(name, known))
+    if "parquet" in names:
+        _require_pyarrow(f"{_OPTION} parquet")
+    return tuple(name for name in known if name in names)
+
+
+def render_formats(audit: Audit, formats: Sequence[str]) -> dict[str, str | bytes]:
+    """Return name and content of each format's file; that which is printed has none.
+
+    Args:
+        audit: The result of a scan.
+        formats: Names, as `parsed_formats` takes them.
+    """
+    forms: Mapping[str, Callable[[Audit], str | bytes]] = {
+        "markdown": render_markdown,
+        "junit": render_junit,
+        "sarif": render_sarif,
+        "parquet": lambda audit: table_to_parquet(audit.samples, f"{_OPTION} parquet"),
+    }
+    return {FILES[name]: forms[name](audit) for name in parsed_formats(formats) if name in FILES}
+
+
+def table_to_parquet(table: pd.DataFrame, option: str) -> bytes:
+    """Return a table as the content of a .parquet file.
+
+    Args:
+        table: Its index is left out.
+        option: Where Parquet was asked for, for the message.
+
+    Raises:
+        MissingExtraError: If pyarrow is not installed.
+    """
+    _require_pyarrow(option)
+    buffer = io.BytesIO()
+    table.to_parquet(buffer, engine="pyarrow", index=False)
+    return buffer.getvalue()
+
+
+def _require_pyarrow(option: str) -> None:
+    if importlib.util.find_spec("pyarrow") is None:
+        raise MissingExtraError(option, "pyarrow", "parquet")

@@ -1,0 +1,230 @@
+"""The templates: those that cohaudit ships, and a user's folder whose files take the place of single ones.
+
+A template of a user is code that the user names, as a model's factory is: jinja's plain environment runs it.
+Names from the audit stay escaped, whichever template shows them.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, is_dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+from jinja2 import (
+    ChoiceLoader,
+    Environment,
+    FileSystemLoader,
+    PrefixLoader,
+    StrictUndefined,
+    TemplateError,
+    TemplateNotFound,
+    TemplateSyntaxError,
+    UndefinedError,
+    nodes,
+)
+from jinja2.environment import TemplateModule
+from jinja2.utils import missing
+from markupsafe import Markup
+
+from cohaudit.errors import UserTemplateError, did_you_mean, told
+
+_PACKAGE = Path(__file__).parents[2]
+_TEMPLATES = (_PACKAGE / "templates", _PACKAGE.parent / "templates")
+"""Where the templates lie: in an installed package, and beside it in the repository."""
+PREFIX = "cohaudit"
+"""Names a shipped template even where a user's one has taken its place: cohaudit/report.html.j2."""
+
+_GUIDE = "docs/templates.md says what a template sees"
+_SEEN = ("page", "audit", "difference", "show")
+"""What there is to name at the top: of a report page and audit, of a difference page and difference."""
+
+
+def render(name: str, folder: Path | None, **seen: object) -> str:
+    """Render a template.
+
+    Args:
+        name: The template.
+        folder: Where a user's templates lie that come first; None for the shipped ones alone.
+        **seen: What the templates see, by name.
+
+    Returns:
+        The page.
+
+    Raises:
+        UserTemplateError: A template of the user cannot be used, or fails.
+    """
+    if folder is None:
+        return _shipped().get_template(name).render(**seen)
+    check_templates(folder)
+    try:
+        return _environment(folder).get_template(name).render(**seen)
+    except Exception as error:
+        place = _place(error, folder)
+        if not place and not isinstance(error, TemplateError):
+            raise  # no template of the user had a part in it
+        failure = _failure(place or f"{folder}, by what a shipped template needs", error, folder)
+        raise failure from error
+
+
+def check_templates(folder: Path) -> None:
+    """Refuse, before anything expensive happens, templates that cannot be used.
+
+    Args:
+        folder: Where a user's templates lie.
+
+    Raises:
+        UserTemplateError: There is no such folder or nothing in it; a file takes the place of no template,
+            cannot be read, is no valid template, or loads what does not exist, or itself.
+    """
+    if not folder.is_dir():
+        found = "is a file, not a folder" if folder.exists() else "there is no such folder"
+        raise UserTemplateError(f"--templates {folder}", found, "name the folder that holds your templates")
+    files = sorted(
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+    shipped = _shipped().list_templates()
+    if not files:
+        remedy = f"put one there that has the name of a shipped one: {', '.join(shipped[:3])}, …"
+        raise UserTemplateError(f"--templates {folder}", "holds no template", remedy)
+    environment = _environment(folder)
+    used, todo = set[str](), [name for name in files if name in shipped]
+    while todo:
+        name = todo.pop()
+        used.add(name)
+        todo += _own_loaded(environment, folder, name, files) - used
+    for name in files:
+        if name not in used:
+            raise UserTemplateError(
+                f"{folder / name}",
+                "takes the place of no template, and none of yours loads it",
+                f"{did_you_mean(name, shipped)} A file of your own is loaded by {{% include {name!r} %}}",
+            )
+
+
+def _own_loaded(environment: Environment, folder: Path, name: str, files: list[str]) -> set[str]:
+    """Check one template; return those of the user's files that it loads."""
+    loaded = set[str]()
+    for line, wanted, must_exist in _loads(environment, folder, name):
+        if wanted is None:  # a name that only rendering tells: it may be any of them
+            loaded.update(files)
+        elif wanted in files:
+            loaded.add(wanted)
+        elif must_exist and wanted not in environment.list_templates():
+            known = [*files, *_shipped().list_templates()]
+            found = f"loads {wanted!r}, which does not exist"
+            raise UserTemplateError(f"{folder / name}:{line}", found, did_you_mean(wanted, known))
+        if wanted == name and must_exist:
+            raise _loads_itself(f"{folder / name}:{line}", name)
+    return loaded
+
+
+def _loads(environment: Environment, folder: Path, name: str) -> Iterator[tuple[int, str | None, bool]]:
+    """Yield the line, the name (None if computed), and whether it must exist, of each template loaded."""
+    path = folder / name
+    try:
+        source = path.read_text(encoding="utf-8")
+        tree = environment.parse(source, name, str(path))
+        environment.compile(tree, name, str(path))  # finds filters and tests that do not exist
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserTemplateError(str(path), f"cannot be read ({told(error)})", "save it as UTF-8") from None
+    except TemplateSyntaxError as error:
+        raise _failure(f"{path}:{error.lineno}", error, folder) from None
+    loading: Any  # jinja's type of the nodes found has no `template`
+    for loading in tree.find_all((nodes.Extends, nodes.Include, nodes.Import, nodes.FromImport)):
+        several = isinstance(loading.template, nodes.List | nodes.Tuple)
+        must_exist = not several and not getattr(loading, "ignore_missing", False)
+        for one in loading.template.items if several else [loading.template]:
+            constant = isinstance(one, nodes.Const) and isinstance(one.value, str)
+            yield loading.lineno, one.value if constant else None, must_exist
+
+
+def _place(error: BaseException, folder: Path) -> str:
+    """Return file and line of the user's template in which rendering failed; empty when it was in none."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).is_relative_to(folder)]
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+
+
+def _failure(place: str, error: Exception, folder: Path) -> UserTemplateError:
+    if isinstance(error, TemplateSyntaxError):
+        return UserTemplateError(place, f"is no valid template: {error.message}", "correct that line")
+    if isinstance(error, UndefinedError):
+        found, _, remedy = str(error).partition("\n")
+        return UserTemplateError(place, found, remedy or _GUIDE)
+    if isinstance(error, TemplateNotFound):
+        found = f"loads {error.name!r}, which does not exist"
+        return UserTemplateError(place, found, "name a file of that folder, or a shipped template")
+    if isinstance(error, RecursionError):
+        return _loads_itself(place, place.removeprefix(f"{folder.as_posix()}/").partition(":")[0])
+    return UserTemplateError(place, f"fails: {told(error)}", f"correct the template; {_GUIDE}")
+
+
+def _loads_itself(place: str, name: str) -> UserTemplateError:
+    remedy = "end the circle"
+    if name in _shipped().list_templates():
+        remedy += f'; the shipped one is named with a prefix: {{% extends "{PREFIX}/{name}" %}}'
+    return UserTemplateError(place, "loads or calls itself, without end", remedy)
+
+
+class _Unknown(StrictUndefined):
+    """A name that does not exist: says so, and what there is in its place."""
+
+    __slots__ = ()
+
+    def __init__(
+        self, hint: str | None = None, obj: Any = missing, name: str | None = None, exc: Any = UndefinedError
+    ) -> None:
+        super().__init__(hint or _unknown(obj, name), obj, name, exc)
+
+
+def _unknown(owner: Any, name: str | None) -> str | None:
+    """Return what to say of a name, and in a second line what to do; None for what jinja says as well."""
+    if owner is missing:
+        return f"there is no {name!r}\n{did_you_mean(str(name), _SEEN)}"
+    if is_dataclass(owner):
+        called, known = type(owner).__name__, [field.name for field in fields(owner)]
+    elif isinstance(owner, TemplateModule):
+        called, known = str(owner.__name__), [one for one in vars(owner) if not one.startswith("_")]
+    else:
+        return None
+    return f"{called} has no {name!r}\n{did_you_mean(str(name), known) if known else 'define it there'}"
+
+
+@cache
+def _shipped() -> Environment:
+    return _plain(FileSystemLoader(_TEMPLATES))
+
+
+def _environment(folder: Path) -> Environment:
+    shipped = FileSystemLoader(_TEMPLATES)
+    return _plain(ChoiceLoader([FileSystemLoader(folder), shipped, PrefixLoader({PREFIX: shipped})]))
+
+
+def _plain(loader: Any) -> Environment:
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=_Unknown, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.globals["inline_script"] = partial(_inline_script, environment)
+    return environment
+
+
+@dataclass(frozen=True)
+class InlineScript:
+    """A script that stands in the page."""
+
+    text: Markup
+    hash: str
+    """By which the page's Content-Security-Policy allows it, and no other."""
+
+
+def _inline_script(environment: Environment, name: str) -> InlineScript:
+    assert environment.loader is not None
+    text, _, _ = environment.loader.get_source(environment, name)
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
+    return InlineScript(Markup(text), f"sha256-{digest}")

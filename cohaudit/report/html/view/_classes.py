@@ -1,0 +1,156 @@
+"""The classes: how coherent each is, and which ones pull the weights apart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from markupsafe import Markup
+
+from cohaudit.report.figures.class_map import ClassMap, Cosines, cosine_map, group_classes, most_unlike
+from cohaudit.report.figures.distributions import class_bars
+from cohaudit.report.html.view._settings import judged
+from cohaudit.report.html.view._tables import MOST_ROWS
+from cohaudit.report.words import Text, count, interval, number, percent, plural, points, prose, signed, text
+from cohaudit.results import Audit, ClassCosines, ClassResult, Coherence, Estimate, Skipped, by_gap
+
+_DRAWN = 40
+"""Most classes in the bar chart; the table has all."""
+_PAIRS = 5
+"""Pairs with the lowest cosines, and with the highest, that are listed."""
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """One class in the table."""
+
+    name: Text
+    samples: str
+    accuracy: str
+    mean_loss: str
+    gap: str
+    gap_interval: str
+    suspects: str
+    suspect_share: str
+    coherence: str
+    interval: str
+    m_coherence: str
+    skipped: str
+    """Why its coherence is missing; empty when it is not."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two classes and the cosine of their mean gradients."""
+
+    one: Text
+    other: Text
+    cosine: str
+    opposed: bool
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The section."""
+
+    judged: bool
+    """Whether there are suspects to count."""
+    bars: Markup
+    bars_note: str
+    """Which classes the bars leave out; empty when none."""
+    rows: tuple[ClassRow, ...]
+    rows_note: str
+    """Which rows are left out; empty when none."""
+    heat_map: Markup | None
+    heat_map_note: str
+    """How exact the map is, or why there is none."""
+    pairs: tuple[tuple[str, tuple[Pair, ...]], ...]
+    """Heading and pairs: the lowest cosines, lowest first, and the highest."""
+    groups: tuple[tuple[Text, ...], ...]
+    """Names of the classes in each row of the map; empty where each class has its own."""
+
+
+def build_classes(audit: Audit) -> Classes:
+    """Put the classes into words."""
+    drawn = _least_coherent(audit.classes)
+    left_out = len(audit.classes) - len(drawn)
+    names = [one.name for one in audit.classes]
+    found = audit.class_cosines
+    cosines = np.array(found.matrix) if isinstance(found, ClassCosines) and len(names) > 1 else None
+    shown = None if cosines is None else group_classes(cosines)
+    rows = by_gap(audit.classes)
+    beyond = len(rows) - MOST_ROWS
+    return Classes(
+        judged=judged(audit),
+        bars=class_bars(drawn, suspects=judged(audit)),
+        bars_note=f"The {_DRAWN} least coherent classes of {count(len(names))}." if left_out else "",
+        rows=tuple(_row(result) for result in rows[:MOST_ROWS]),
+        rows_note=f"And {plural(beyond, 'class')} more, in audit.json." if beyond > 0 else "",
+        heat_map=None if cosines is None or shown is None else cosine_map(names, cosines, shown),
+        heat_map_note=" ".join(filter(None, (_grouped(shown), _note(found)))),
+        pairs=() if cosines is None else _pairs(names, cosines),
+        groups=_groups(names, shown),
+    )
+
+
+def _grouped(shown: ClassMap | None) -> str:
+    if shown is None or max(map(len, shown.groups)) == 1:
+        return ""
+    return (
+        f"Classes that pull alike are put into {len(shown.groups)} groups, each named after its most central "
+        "class; a cell is the mean cosine between two groups. Every cosine is in audit.json."
+    )
+
+
+def _groups(names: list[str], shown: ClassMap | None) -> tuple[tuple[Text, ...], ...]:
+    if shown is None or max(map(len, shown.groups)) == 1:
+        return ()
+    return tuple(tuple(text(names[i], 24) for i in group) for group in shown.groups)
+
+
+def _least_coherent(classes: tuple[ClassResult, ...]) -> tuple[ClassResult, ...]:
+    if len(classes) <= _DRAWN:
+        return classes
+
+    def coherence(index: int) -> float:
+        measured = classes[index].coherence
+        return measured.pairwise.value if isinstance(measured, Coherence) else float("-inf")
+
+    chosen = sorted(range(len(classes)), key=coherence)[:_DRAWN]
+    return tuple(classes[i] for i in sorted(chosen))
+
+
+def _row(result: ClassResult) -> ClassRow:
+    measured = result.coherence if isinstance(result.coherence, Coherence) else None
+    gap = result.predicted_gap if isinstance(result.predicted_gap, Estimate) else None
+    return ClassRow(
+        name=text(result.name, 40),
+        samples=count(result.samples),
+        accuracy=percent(result.accuracy),
+        mean_loss=number(result.mean_loss),
+        gap=points(gap.value) if gap else "",
+        gap_interval=f"{points(gap.low)} to {points(gap.high)}" if gap else "",
+        suspects=count(result.suspects),
+        suspect_share=percent(result.suspects / max(result.samples, 1)),
+        coherence=number(measured.pairwise.value) if measured else "",
+        interval=interval(measured.pairwise) if measured else "",
+        m_coherence=number(measured.m_coherence.value) if measured else "",
+        skipped="" if isinstance(result.coherence, Coherence) else prose(result.coherence.reason),
+    )
+
+
+def _note(cosines: ClassCosines | Skipped) -> str:
+    if isinstance(cosines, Skipped):
+        return prose(f"Not measured: {cosines.reason}")
+    if cosines.error == 0:
+        return "Computed from the whole gradients: no sampling error."
+    return f"Computed from sketches: the standard error of a cosine is {number(cosines.error)}."
+
+
+def _pairs(names: list[str], cosines: Cosines) -> tuple[tuple[str, tuple[Pair, ...]], ...]:
+    def pair(i: int, j: int) -> Pair:
+        cosine = float(cosines[i, j])
+        return Pair(text(names[i], 32), text(names[j], 32), signed(cosine), cosine < 0)
+
+    found = zip(("Lowest cosines", "Highest cosines"), most_unlike(cosines, _PAIRS), strict=True)
+    return tuple((title, tuple(pair(i, j) for i, j in pairs)) for title, pairs in found if pairs)

@@ -1,0 +1,189 @@
+"""The samples as data for the page's script: those with a card, then the other suspects in a line each.
+
+The page shows the first cards by itself, whether scripts run or not; the script builds the others from here.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+from markupsafe import Markup
+
+from cohaudit.analysis.sample_kinds import KINDS
+from cohaudit.config.used import setting
+from cohaudit.report.html.view._cards import NUMBERS, Card, NeighborView, Pictures, RowTable, build_cards
+from cohaudit.report.words import REORDERING, Text, probability, prose, text
+from cohaudit.results import Audit, Evidence
+
+PRINTED = 24
+"""Cards that stand in the page itself: those that the script shows first, and all where no script runs."""
+LISTED = 5000
+"""Suspects in the page, at most; samples.csv has all."""
+_PICTURES = 1_000_000
+"""Characters of all pictures of the page: at 3 MB it still has room for the rest."""
+_ROWS = 400_000
+"""Characters of all rows of neighbors in the data."""
+_ESCAPED = {ord(c): f"\\u{ord(c):04x}" for c in {*"<>&\u2028\u2029", *REORDERING}}
+"""What could end a script element or a line in it, or show a reader of the source another order."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What the page shows of single samples."""
+
+    printed: tuple[Card, ...]
+    """Those that stand in the page itself."""
+    data: Markup
+    """JSON for the script; empty without samples."""
+    kinds: tuple[str, ...]
+    """Those that occur."""
+    suspects: int
+    """How many suspects are in the page."""
+    unseen: int
+    """How many have a picture that the page has no room for."""
+    numbers: tuple[tuple[str, str], ...]
+    """What the numbers of a card are, to be filled in by the script."""
+
+
+def build_listing(audit: Audit) -> Listing:
+    """Return the samples that the page shows."""
+    suspicious = set(audit.samples["id"][audit.samples["suspect"]])
+    suspects = [one for one in audit.evidence if one.id in suspicious]
+    detailed = suspects[: setting(audit, "gallery")]
+    shown = [*detailed, *(one for one in audit.evidence if one.id not in suspicious)]
+    pictures = Pictures(audit.previews, _PICTURES)
+    for one in shown:  # before those of any neighbors, should there not be room for all
+        pictures.of(one.id)
+    cards = tuple(build_cards(audit, shown, pictures))
+    brief = suspects[len(detailed) : LISTED]
+    rows = audit.samples.set_index("id", drop=False)
+    kinds = [name for name in KINDS if name in set(rows["kind"].loc[[one.id for one in (*shown, *brief)]])]
+    return Listing(
+        printed=cards[:PRINTED],
+        data=_script_data(_Writer(audit, rows).content(shown, cards, brief))
+        if cards or brief
+        else Markup(""),
+        kinds=tuple(kinds),
+        suspects=len(detailed) + len(brief),
+        unseen=sum(not card.picture and card.kind in {"image", "wave"} for card in cards),
+        numbers=tuple((name, "") for name in NUMBERS),
+    )
+
+
+def _script_data(content: Mapping[str, Any]) -> Markup:
+    """Return JSON that may stand in a script element, whatever text is in it."""
+    line = json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return Markup(line.translate(_ESCAPED))
+
+
+class _Writer:
+    """Puts samples into as few characters as the script can read: every neighbor and picture once."""
+
+    def __init__(self, audit: Audit, rows: Any) -> None:
+        self._audit, self._rows = audit, rows
+        self._classes = {one.name: i for i, one in enumerate(audit.classes)}
+        self._pictures: dict[str, int] = {}
+        self._coarse: list[int] = []
+        self._kinds: dict[str, int] = {}
+        self._neighbors: dict[tuple[Any, ...], int] = {}
+        self._room = _ROWS
+
+    def content(
+        self, shown: Sequence[Evidence], cards: Sequence[Card], brief: Sequence[Evidence]
+    ) -> dict[str, Any]:
+        samples = [
+            self._sample(one) | ({} if card.rank <= PRINTED else self._card(card))
+            for one, card in zip(shown, cards, strict=True)
+        ]
+        samples += [self._sample(one) for one in brief]  # before what they add to below is written
+        subject = self._audit.subject
+        return {
+            "audit": f"{subject.checkpoint_sha256:.16}.{subject.data_fingerprint:.16}",
+            "classes": [_shown(text(name, 28), name) for name in self._classes],
+            "kinds": list(self._kinds),
+            "columns": next((_texts(card.table.columns) for card in cards if card.table), []),
+            "samples": samples,
+            "neighbors": [list(key) for key in self._neighbors],
+            "pictures": list(self._pictures),
+            "coarse": self._coarse,
+        }
+
+    def _sample(self, one: Evidence) -> dict[str, Any]:
+        """What sorting, filtering and noting verdicts need of a sample."""
+        row = self._rows.loc[one.id]
+        return {
+            "id": _shown(text(one.id, 56), one.id),
+            "hash": one.content,
+            "given": self._classes[row["label"]],
+            "suggested": self._classes[row["suggested"]],
+            "kind": self._kinds.setdefault(row["kind"], len(self._kinds)),
+            "suspicion": [_short(row["suspicion"]), probability(row["suspicion"])],
+            "loss": _short(row["loss"]),
+            "margin": _short(row["loo_margin"]),
+            "said": prose(self._audit.previews[one.id].text),
+        }
+
+    def _card(self, card: Card) -> dict[str, Any]:
+        """What the card shows beside that."""
+        written: dict[str, Any] = {
+            "form": card.kind,
+            "predicted": _shown(card.predicted),
+            "numbers": [value for _, value in card.numbers],
+            "against": [self._neighbor(n) for n in card.opponents],
+            "with": [self._neighbor(n) for n in card.supporters],
+        }
+        if card.twin:
+            written["twin"] = _shown(card.twin)
+        if card.picture:
+            written["picture"] = self._picture(card.picture.uri, card.picture.coarse)
+        if card.table:
+            written["rows"], written["note"] = self._lines(card.table), card.table.note
+        return written
+
+    def _lines(self, table: RowTable) -> list[list[Any]]:
+        """The row itself, and those of its neighbors while there is room."""
+        lines = [[_LINE[n.role], _shown(n.label), n.cosine, _texts(n.cells)] for n in table.lines]
+        self._room -= sum(len(cell.short) + 3 for n in table.lines for cell in n.cells)
+        return lines if self._room > 0 else lines[:1]
+
+    def _neighbor(self, seen: NeighborView) -> list[Any]:
+        picture = self._picture(seen.picture.uri, seen.picture.coarse) if seen.picture else -1
+        words = "" if seen.picture else seen.words.short
+        parts = chain(_pair(seen.id), _pair(seen.label), (picture, words, int(seen.suspect)))
+        place = self._neighbors.setdefault(tuple(parts), len(self._neighbors))
+        return [place, seen.cosine, int(seen.duplicate)]
+
+    def _picture(self, uri: str, coarse: bool) -> int:
+        if uri not in self._pictures:
+            if coarse:
+                self._coarse.append(len(self._pictures))
+            self._pictures[uri] = len(self._pictures)
+        return self._pictures[uri]
+
+
+_LINE = {"suspect": 0, "opponent": 1, "supporter": 2}
+
+
+def _short(value: float) -> float | None:
+    """Round to what sorting needs; null for what was not measured, or is no number."""
+    return float(f"{value:.6g}") if math.isfinite(value) else None
+
+
+def _pair(name: Text) -> tuple[str, str]:
+    return name.short, name.full
+
+
+def _shown(name: Text, raw: str | None = None) -> Any:
+    """Return a text as the script takes it: as it is, or what to show, on demand, and to write to a file."""
+    if raw is not None and (raw != name.short or name.full):
+        return [name.short, name.full, raw]
+    return [name.short, name.full] if name.full else name.short
+
+
+def _texts(names: Sequence[Text]) -> list[Any]:
+    return [_shown(name) for name in names]

@@ -1,0 +1,304 @@
+"""The audit on one screen of a terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import IO
+
+from rich.columns import Columns
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from cohaudit.errors import printable, without_padding
+from cohaudit.results import Audit, Coherence, GateResult, Layer, Skipped, by_gap, told_points
+from cohaudit.review.export import ranked
+
+MOST_LAYERS = 6
+MOST_CLASSES = 6
+MOST_SUSPECTS = 5
+MOST_REASONS = 3
+MOST_SKIPPED = 3
+MOST_EARLIER = 6
+LONGEST_SENTENCE = 240
+"""Characters of a reason shown before it is cut; the report has it whole."""
+
+LEVEL_STYLES = {
+    "low": "bold green",
+    "moderate": "bold yellow",
+    "high": "bold red",
+    "severe": "bold white on red",
+}
+
+
+OUTCOMES = {
+    "failed": Text("FAILED", "bold red"),
+    "warned": Text("warned", "bold yellow"),
+    "passed": Text("passed", "green"),
+}
+
+
+def render_summary(audit: Audit, files: Sequence[Path], stream: IO[str], notes: Sequence[str] = ()) -> str:
+    """Lay out what matters most about `audit`, and where the rest is.
+
+    Args:
+        audit: The audit.
+        files: What was written, the most readable first.
+        stream: Where the text will go: a terminal gets colors (unless NO_COLOR is set) and its own width.
+        notes: What was said on the way of what was found, each 'Word: …'.
+
+    Returns:
+        The text to write.
+    """
+    console = Console(file=stream)
+    with console.capture() as captured:
+        console.print(summary(audit, files, notes), highlight=False)
+    return without_padding(captured.get())
+
+
+def summary(audit: Audit, files: Sequence[Path], notes: Sequence[str] = ()) -> Group:
+    """Return the summary for rich to lay out; see `render_summary` for the arguments."""
+    parts: list[RenderableType] = [
+        _heading(audit),
+        *_earlier(audit),
+        *(_note(note) for note in notes),
+        "",
+        _verdict(audit),
+        *_reasons(audit),
+        *_holdout(audit),
+        _sanity(audit),
+        *(_notice(notice) for notice in audit.notices),
+        "",
+        *(_findings(audit) if audit.sanity.auditable else []),
+        *_theory(audit),
+        _certificate(audit),
+        *_skipped(audit),
+        *_gates(audit),
+        *_written(files),
+    ]
+    return Group(*parts)
+
+
+def _heading(audit: Audit) -> Text:
+    subject = audit.subject
+    total = "" if subject.samples == subject.samples_total else f" of {subject.samples_total:,}"
+    return Text.assemble(
+        (printable(subject.checkpoint, 60), "bold"),
+        f" on {subject.samples:,}{total} samples of {printable(subject.data, 60)} (cohaudit {audit.version})",
+    )
+
+
+def _earlier(audit: Audit) -> list[Text]:
+    paths = [printable(path, 60) for path in audit.subject.earlier]
+    more = [f"and {len(paths) - MOST_EARLIER} more"] if len(paths) > MOST_EARLIER else []
+    return [_line("Earlier checkpoints heard", [*paths[-MOST_EARLIER:], *more])] if paths else []
+
+
+def _note(note: str) -> Text:
+    word, _, rest = note.partition(": ")
+    return _line(word, [_sentence(rest)])
+
+
+def _verdict(audit: Audit) -> Text:
+    if not audit.sanity.auditable:
+        return Text.assemble(("NOT AUDITABLE", "bold white on red"), f": {_sentence(audit.sanity.reason)}")
+    if isinstance(audit.risk, Skipped):
+        return Text.assemble(("No verdict", "bold"), f": {_sentence(audit.risk.reason)}")
+    return Text.assemble(
+        ("Overfitting risk: ", "bold"),
+        (audit.risk.level.upper(), LEVEL_STYLES[audit.risk.level]),
+        f", a gap of {told_points(audit.risk.gap)} between the training's and new data's accuracy "
+        f"({audit.risk.coverage:.0%} interval)",
+    )
+
+
+def _holdout(audit: Audit) -> list[Text]:
+    """Return what was measured on samples that the model was not trained on."""
+    if isinstance(audit.risk, Skipped):
+        return []
+    holdout = audit.risk.holdout
+    if isinstance(holdout, Skipped):
+        return []  # what was given and could not be measured is among the skipped
+    parts = [
+        f"accuracy {share(holdout.accuracy)} on {holdout.samples:,} samples",
+        f"a measured gap of {told_points(holdout.gap)}",
+        f"predicted {told_points(audit.risk.predicted)}",
+        f"α_u {_number(holdout.across, 4)} with the training, {_number(holdout.within, 4)} within it",
+    ]
+    return [_line("Holdout", parts)]
+
+
+def _reasons(audit: Audit) -> list[Table]:
+    if isinstance(audit.risk, Skipped):
+        return []
+    grid = Table.grid(padding=(0, 1))
+    for driver in audit.risk.drivers[:MOST_REASONS]:
+        grid.add_row("  -", Text(_sentence(driver.reason)))
+    if not audit.risk.drivers:
+        grid.add_row("  -", Text(_sentence(audit.risk.terms[0].reason)))
+    return [grid]
+
+
+def _sanity(audit: Audit) -> Text:
+    sanity = audit.sanity
+    parts = [
+        f"accuracy {share(sanity.accuracy)}",
+        f"balanced {share(sanity.balanced_accuracy)}",
+        f"chance {share(sanity.chance)}",
+        f"loss {_number(sanity.mean_loss, 4)}",
+    ]
+    return _line("Training data", parts)
+
+
+def _notice(notice: str) -> Text:
+    return Text.assemble(("Note: ", "bold yellow"), printable(notice))
+
+
+def _findings(audit: Audit) -> list[RenderableType]:
+    tables = Columns([_layers(audit.layers), *_classes(audit)], padding=(0, 3))
+    return [*_suspects(audit), *_suppressed(audit), "", tables, ""]
+
+
+def _layers(layers: Sequence[Layer]) -> Table:
+    """Return the table of the layers with the largest gradients, in the model's order."""
+    shown = sorted(range(len(layers)), key=lambda i: layers[i].energy, reverse=True)[:MOST_LAYERS]
+    table = _table("Layer", "m-coherence", "α_u")
+    for i in sorted(shown):
+        table.add_row(cell(layers[i].name), *_coherence(layers[i].coherence))
+    return with_rest(table, len(layers) - len(shown))
+
+
+def _classes(audit: Audit) -> list[Table]:
+    """Return the table of the classes with the largest gaps."""
+    table = _table("Class", "samples", "suspects", "gap", "α_u")
+    for one in by_gap(audit.classes)[:MOST_CLASSES]:
+        gap = "–" if isinstance(one.predicted_gap, Skipped) else f"{100 * one.predicted_gap.value:.0f}"
+        numbers = (f"{one.samples:,}", f"{one.suspects:,}", gap, _coherence(one.coherence)[1])
+        table.add_row(cell(one.name), *numbers)
+    return [with_rest(table, len(audit.classes) - MOST_CLASSES)]
+
+
+def _suspects(audit: Audit) -> list[RenderableType]:
+    if audit.samples["suspicion"].isna().all():
+        return [_line("Suspects", ["not measured"])]
+    suspects = audit.samples[audit.samples["suspect"]]
+    flagged = share(len(suspects) / len(audit.samples))
+    head = _line("Suspects", [f"{len(suspects):,} samples look mislabeled ({flagged})"])
+    if suspects.empty:
+        return [head]
+    top = ranked(audit, False).head(MOST_SUSPECTS)
+    table = _table("Sample", "given", "suggested", "suspicion")
+    for row in top.to_dict("records"):
+        names = (cell(str(row[column])) for column in ("id", "label", "suggested"))
+        table.add_row(*names, f"{row['suspicion']:.2f}")
+    return [head, with_rest(table, len(suspects) - len(top))]
+
+
+def _suppressed(audit: Audit) -> list[RenderableType]:
+    """Return the suspects that are not counted, each with who says so and why."""
+    if not audit.suppressed:
+        return []
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("Suppressed", "label", "by", "reason", "until"):
+        table.add_column(name, overflow="fold")
+    for entry in audit.suppressed[:MOST_SUSPECTS]:
+        texts = (entry.id, entry.label, entry.reviewer, entry.reason, entry.expires or "for good")
+        table.add_row(*map(cell, texts))
+    return [with_rest(table, len(audit.suppressed) - MOST_SUSPECTS)]
+
+
+def _theory(audit: Audit) -> list[Text]:
+    """Name the further audits that were run."""
+    names = [f.name for f in fields(audit.theory) if not isinstance(getattr(audit.theory, f.name), Skipped)]
+    return [_line("Audits", names)] if names else []
+
+
+def _certificate(audit: Audit) -> Text:
+    certificate = audit.certificate
+    error = max((check.error for check in certificate.checks), default=math.nan)
+    parts = [
+        f"{certificate.samples} samples computed again by plain autograd",
+        f"largest relative error {error:.1e}",
+        f"{share(certificate.parameter_coverage)} of the parameters measured",
+    ]
+    return _line("Certificate", parts)
+
+
+def _skipped(audit: Audit) -> list[Text]:
+    lines = [
+        _line("Skipped", [_sentence(f"{item.name}: {item.reason}")]) for item in audit.skipped[:MOST_SKIPPED]
+    ]
+    rest = len(audit.skipped) - len(lines)
+    return [*lines, *([_line("Skipped", [f"{rest} more, in the report"])] if rest else [])]
+
+
+def _gates(audit: Audit) -> list[RenderableType]:
+    return ["", gate_table(audit.gates), ""] if audit.gates else []
+
+
+def gate_table(gates: Sequence[GateResult]) -> Table:
+    """Return a table of gates, each with what came of it and why."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("Gate", "", "measured"):
+        table.add_column(name, overflow="fold")
+    for gate in gates:
+        table.add_row(cell(gate.expression), OUTCOMES[gate.outcome], Text(_sentence(gate.reason)))
+    return table
+
+
+def _written(files: Sequence[Path]) -> list[Text]:
+    if not files:
+        return []
+    beside = f" (beside it: {', '.join(path.name for path in files[1:])})" if files[1:] else ""
+    return [_line("Report", [f"{files[0]}{beside}"])]
+
+
+def _table(name: str, *numbers: str) -> Table:
+    """Return a table without rules: a name that is cut where it must, then figures, which never are."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column(name, no_wrap=True, overflow="ellipsis", max_width=24)
+    for number in numbers:
+        table.add_column(number, justify="right", no_wrap=True, overflow="ellipsis", max_width=20)
+    return table
+
+
+def with_rest(table: Table, rest: int) -> Table:
+    """Return the table, with a row that says how many more there are, if any."""
+    if rest > 0:
+        table.add_row(Text(f"and {rest:,} more", "dim"))
+    return table
+
+
+def _coherence(coherence: Coherence | Skipped) -> tuple[str, str]:
+    if isinstance(coherence, Skipped):
+        return "–", "–"
+    return _number(coherence.m_coherence.value, 1), _number(coherence.pairwise.value, 4)
+
+
+def _line(name: str, parts: Iterable[str]) -> Text:
+    return Text.assemble((f"{name}: ", "bold"), ", ".join(printable(part) for part in parts))
+
+
+def cell(text: str) -> Text:
+    """Return a name as it stands in a table."""
+    return Text(printable(text, 60))
+
+
+def _sentence(text: str) -> str:
+    return printable(text, LONGEST_SENTENCE)
+
+
+def share(value: float) -> str:
+    """Write a share in per cent; only one that is whole is written as 0% or 100%."""
+    if math.isnan(value):
+        return "–"
+    if value in {0, 1}:
+        return f"{value:.0%}"
+    return f"{min(max(value, 0.0001), 0.9999):.2%}"
+
+
+def _number(value: float, digits: int) -> str:
+    return f"{value:,.{digits}f}" if math.isfinite(value) else "–"

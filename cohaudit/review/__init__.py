@@ -1,0 +1,1 @@
+"""What is done with a finished audit: gates, differences, exports, corrections, suppressions."""

@@ -1,0 +1,388 @@
+"""Leave-one-out prediction by the layers' views: against refits, and on blobs with moved labels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy.stats import spearmanr
+from sklearn.metrics import roc_auc_score
+
+from cohaudit.analysis.label_noise import Share
+from cohaudit.analysis.leave_one_out import (
+    Suspicion,
+    confusion,
+    doubt,
+    heard_together,
+    just_below,
+    leave_one_out,
+    suspect_labels,
+)
+
+Array = NDArray[np.float64]
+Integers = NDArray[np.int64]
+Float32 = NDArray[np.float32]
+
+seeds = st.integers(0, 2**32 - 1)
+quick = settings(max_examples=40, deadline=None)
+
+
+class Refit(NamedTuple):
+    """The ridge regression without each sample, and how it would predict a target that is 1 everywhere."""
+
+    scores: Array
+    ones: Array
+
+
+def refitted(features: Float32, labels: Integers, classes: int, ridge: float) -> Refit:
+    """Solve the ridge regression once without each sample.
+
+    Held fixed, as all samples make them: the center of the features, and the class shares.
+    """
+    x = features.astype(np.float64) - features.astype(np.float64).mean(0)
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    y = np.eye(classes)[labels]
+    share = y.mean(0)
+    scores, ones = np.zeros((len(x), classes)), np.zeros(len(x))
+    for i in range(len(x)):
+        rest = np.arange(len(x)) != i
+        gram = x[rest].T @ x[rest] + ridge * np.eye(x.shape[1])
+        weights = np.linalg.solve(gram, x[rest].T)
+        scores[i] = x[i] @ weights @ (y[rest] - share) + share
+        ones[i] = (x[i] @ weights).sum()
+    return Refit(scores, ones)
+
+
+class Problem(NamedTuple):
+    """Arguments of `leave_one_out`, with one regularization."""
+
+    features: Float32
+    labels: Integers
+    classes: int
+    ridge: float
+
+
+def problem(seed: int, samples: int = 15, size: int = 4, classes: int = 3, ridge: float = 0.5) -> Problem:
+    """Return a random problem."""
+    generator = np.random.default_rng(seed)
+    features = generator.normal(size=(samples, size)).astype(np.float32)
+    return Problem(features, generator.integers(classes, size=samples), classes, ridge)
+
+
+def scores_of(given: Problem) -> Array:
+    return leave_one_out(given.features, given.labels, given.classes, (given.ridge,)).scores
+
+
+@quick
+@given(seeds, st.integers(3, 20), st.integers(1, 25), st.integers(2, 5), st.floats(0.01, 100))
+def test_scores_are_those_of_a_refit_without_each_sample(
+    seed: int, samples: int, size: int, classes: int, ridge: float
+) -> None:
+    given = problem(seed, samples, size, classes, ridge)
+    assert scores_of(given) == pytest.approx(refitted(*given).scores, rel=1e-7, abs=1e-7)
+
+
+@quick
+@given(seeds, st.integers(0, 14))
+def test_a_label_reaches_its_own_scores_through_the_class_shares_alone(seed: int, i: int) -> None:
+    given = problem(seed)
+    relabeled = given.labels.copy()
+    relabeled[i] = (given.labels[i] + 1) % given.classes
+    moved = scores_of(given._replace(labels=relabeled))[i] - scores_of(given)[i]
+    share = 1 / len(given.labels)
+    swapped = np.eye(given.classes)[relabeled[i]] - np.eye(given.classes)[given.labels[i]]
+    assert moved == pytest.approx(share * swapped * (1 - refitted(*given).ones[i]), abs=1e-9)
+
+
+@quick
+@given(seeds, st.sampled_from([1e-25, 1e-12, 1.0, 1e12]), st.floats(-2, 2))
+def test_scores_do_not_depend_on_rotation_shift_scale_or_order(seed: int, scale: float, shift: float) -> None:
+    given = problem(seed)
+    generator = np.random.default_rng(seed)
+    rotation, _ = np.linalg.qr(generator.normal(size=(4, 4)))
+    order = generator.permutation(15)
+    features = ((given.features @ rotation + shift) * scale).astype(np.float32)[order]
+    changed = Problem(features, given.labels[order], given.classes, given.ridge)
+    assert scores_of(changed) == pytest.approx(scores_of(given)[order], abs=1e-4)
+
+
+def test_class_names_in_another_order_permute_the_scores() -> None:
+    given = problem(1)
+    renamed = scores_of(given._replace(labels=(given.labels + 1) % 3))
+    assert renamed == pytest.approx(np.roll(scores_of(given), 1, axis=1))
+
+
+def test_the_scores_of_a_sample_sum_to_one() -> None:
+    assert scores_of(problem(2)).sum(1) == pytest.approx(np.ones(15))
+
+
+def test_equal_features_score_as_the_class_shares() -> None:
+    labels = np.array([0, 0, 0, 1, 1, 2])
+    scores = leave_one_out(np.full((6, 3), 0.1, np.float32), labels, 3).scores
+    assert scores == pytest.approx(np.tile([3 / 6, 2 / 6, 1 / 6], (6, 1)))
+
+
+def test_the_regularization_with_the_smallest_error_is_taken() -> None:
+    given = problem(4, samples=60)
+    y = np.eye(3)[given.labels]
+    errors = {
+        ridge: np.square(scores_of(given._replace(ridge=ridge)) - y).sum()
+        for ridge in (0.1, 1.0, 10.0, 100.0)
+    }
+    found = leave_one_out(given.features, given.labels, 3, tuple(errors))
+    assert found.ridge == min(errors, key=lambda ridge: errors[ridge])
+    assert found.scores == pytest.approx(scores_of(given._replace(ridge=found.ridge)))
+
+
+def test_views_are_heard_by_what_they_give_of_the_disputed_labels() -> None:
+    labels = np.array([0, 0, 1, 1])
+    first = np.eye(2)[[0, 1, 1, 0]]  # disputes the second and the fourth label
+    second = np.eye(2)[[0, 0, 1, 0]]  # gives one of them
+    third = np.eye(2)[labels]  # gives what is left
+    scores, weights = heard_together([first, second, third], labels, 3)
+    # of the variance, 4 · ½, the first leaves 4, the second 2 and the third 0; less than nothing counts 0.001
+    expected = np.array([0.001, 0.001 * 0.5**3, 0])
+    assert weights == pytest.approx(expected / expected.sum())
+    assert scores == pytest.approx((first + 0.5**3 * second) / (1 + 0.5**3))
+    assert heard_together([first], labels, 3)[0] == pytest.approx(first)
+
+
+def test_a_view_that_bent_to_the_labels_is_not_heard() -> None:
+    features, labels, true = blobs(2, (120, 120, 120), flipped=0.2)
+    bent = np.eye(3, dtype=np.float32)[labels] + 0.01 * features[:, :3]
+    alone, both = suspects([bent], labels, 3), suspects([features, bent], labels, 3)
+    wrong = labels != true
+    assert (alone.suggested == labels).all()
+    assert both.weights[1] < 0.01
+    assert both.evidence[wrong].max() < np.quantile(both.evidence[~wrong], 0.05)
+
+
+# Suspects
+
+
+def suspects(views: list[Float32], labels: Integers, classes: int) -> Suspicion:
+    """Judge the labels by some views in a network that fits them all."""
+    return suspect_labels(views, labels, np.eye(classes)[labels])
+
+
+class Blobs(NamedTuple):
+    """Gaussian blobs, one a class, with some labels moved."""
+
+    features: Float32
+    labels: Integers
+    true: Integers
+
+
+def blobs(seed: int, sizes: tuple[int, ...], flipped: float = 0.1, size: int = 12) -> Blobs:
+    generator = np.random.default_rng(seed)
+    true = np.repeat(np.arange(len(sizes)), sizes)
+    centers = 2.5 * generator.normal(size=(len(sizes), size))
+    features = centers[true] + generator.normal(size=(len(true), size))
+    chosen = generator.choice(len(true), size=round(flipped * len(true)), replace=False)
+    labels = true.copy()
+    labels[chosen] = (true[chosen] + generator.integers(1, len(sizes), size=len(chosen))) % len(sizes)
+    return Blobs(features.astype(np.float32), labels, true)
+
+
+@pytest.mark.parametrize("sizes", [(150, 150), (100, 100, 100)])
+@pytest.mark.parametrize("seed", range(3))
+def test_flipped_labels_among_blobs_are_found(seed: int, sizes: tuple[int, ...]) -> None:
+    features, labels, true = blobs(seed, sizes)
+    found = suspects([features], labels, len(sizes))
+    wrong = labels != true
+    suspect = found.probability >= 0.5
+    assert (suspect == wrong).mean() >= 0.97
+    assert suspect[wrong].mean() >= 0.8
+    assert wrong[suspect].all()
+    assert found.evidence[wrong].max() < np.quantile(found.evidence[~wrong], 0.02)
+    assert (found.suggested[wrong] == true[wrong]).all()
+    assert found.share.estimate == pytest.approx(0.1, abs=0.03)
+    assert found.accuracy == pytest.approx(0.9, abs=0.02)
+
+
+def test_a_warning_tells_wrong_labels_from_hard_samples() -> None:
+    features, labels, _ = blobs(0, (150, 150, 150), flipped=0.15)
+    found = suspects([features], labels, 3)
+    assert doubt(found) == ""
+    for lower, upper, told in [(0.001, 0.04, True), (0.03, 0.04, False), (0.0001, 0.01, False)]:
+        torn = replace(found, share=Share(lower, 0.0, upper))
+        assert ("may as well be right and hard" in doubt(torn)) == told
+        assert not told or f"Between {lower:.1%} and {upper:.1%}" in doubt(torn)
+
+
+def test_samples_that_pile_up_under_the_threshold_are_told() -> None:
+    features, labels, _ = blobs(0, (150, 150, 150), flipped=0.15)
+    found = suspects([features], labels, 3)
+    assert just_below(found, 0.5) == ""
+    piled = replace(found, probability=np.repeat([0.9, 0.5, 0.45, 0.4, 0.39], [3, 6, 4, 6, 431]))
+    assert just_below(piled, 0.5).startswith("9 suspicions are 0.5 or more, and 10 from 0.4 to that: ")
+    assert just_below(replace(piled, probability=piled.probability[8:]), 0.5).startswith("1 suspicion is")
+    assert just_below(replace(piled, probability=piled.probability[13:]), 0.5).startswith("0 suspicions are")
+    assert just_below(replace(piled, probability=piled.probability[14:]), 0.5) == ""
+
+
+def test_clean_labels_are_not_suspected() -> None:
+    features, labels, _ = blobs(0, (100, 60, 30), flipped=0)
+    found = suspects([features], labels, 3)
+    assert found.probability.max() < 0.5
+    assert found.accuracy > 0.97
+
+
+def test_margin_and_suggestion_are_those_of_the_scores() -> None:
+    features, labels, _ = blobs(1, (20, 20, 20))
+    found = suspects([features], labels, 3)
+    scores = leave_one_out(features, labels, 3).scores
+    for i, label in enumerate(labels):
+        others = {c: scores[i, c] for c in range(3) if c != label}
+        assert found.suggested[i] == scores[i].argmax()
+        assert found.margin[i] == pytest.approx(scores[i, label] - max(others.values()))
+    assert found.accuracy == pytest.approx((found.margin > 0).mean())
+
+
+def test_equal_input_gives_equal_verdicts() -> None:
+    given = blobs(3, (40, 40))
+    first, second = (suspects([given.features], given.labels, 2) for _ in range(2))
+    assert first.probability.tolist() == second.probability.tolist()
+    assert first.share == second.share
+
+
+def test_a_class_of_a_single_sample_gets_a_verdict() -> None:
+    features, labels, _ = blobs(4, (60, 60, 1), flipped=0)
+    found = suspects([features], labels, 3)
+    assert np.isfinite(found.probability).all()
+    assert found.margin[-1] < 0
+    assert found.suggested[-1] in {0, 1}
+
+
+@pytest.mark.parametrize("share", [0.5, 0.1])
+def test_features_that_say_nothing_accuse_nobody(share: float) -> None:
+    labels = (np.arange(200) < share * 200).astype(np.int64)
+    found = suspects([np.full((200, 3), 0.3, np.float32)], labels, 2)
+    assert found.probability.max() < 0.5
+    assert found.accuracy == max(share, 1 - share)
+
+
+def test_two_samples_of_two_classes_get_a_verdict() -> None:
+    found = suspects([np.array([[0, 1], [1, 0]], np.float32)], np.array([0, 1]), 2)
+    assert np.isfinite([*found.probability, *found.margin]).all()
+
+
+def test_the_arguments_are_left_as_they_were() -> None:
+    given = blobs(5, (20, 20))
+    before = [array.copy() for array in given]
+    suspects([given.features], given.labels, 2)
+    assert all((a == b).all() for a, b in zip(before, given, strict=True))
+    assert torch.is_grad_enabled()
+
+
+def test_memorization_is_high_only_for_labels_that_the_others_would_not_give() -> None:
+    generator = np.random.default_rng(4)
+    true = generator.integers(3, size=300)
+    view = (np.eye(3)[true] + 0.2 * generator.standard_normal((300, 3))).astype(np.float32)
+    labels = true.copy()
+    labels[:30] = (labels[:30] + 1) % 3
+    answer = 0.98 * np.eye(3)[labels] + 0.02 / 3
+    answer[298:] = np.eye(3)[(labels[298:] + 1) % 3]  # what is not given has no p
+    found = suspect_labels([view], labels, answer)
+    assert found.memorization[:30].min() > 0.8
+    assert np.median(found.memorization[30:]) < 0.1
+    assert found.memorization[298:].max() < 0.9
+    hard = answer.copy()
+    hard[100] = 0.4 * np.eye(3)[labels[100]] + 0.2
+    assert suspect_labels([view], labels, hard).memorization[100] > found.memorization[100] + 0.2
+    assert found.expected.sum(1) == pytest.approx(1)
+
+
+def confused_blobs() -> tuple[Float32, Integers, Integers]:
+    """Return samples of four classes, a fifth of the first one labeled as the second, and the true labels."""
+    generator = np.random.default_rng(8)
+    true = np.repeat(np.arange(4), 200)
+    view = (np.eye(4)[true] + 0.15 * generator.standard_normal((800, 4))).astype(np.float32)
+    labels = true.copy()
+    labels[:40] = 1
+    return view, labels, true
+
+
+def test_a_class_taken_for_another_is_found_and_named() -> None:
+    view, labels, true = confused_blobs()
+    found = suspect_labels([view], labels, np.eye(4)[labels])
+    assert found.confused is not None
+    suspect = found.probability >= 0.5
+    assert suspect[:40].mean() > 0.9
+    assert suspect[40:].mean() < 0.02
+    assert (found.suggested == true).mean() > 0.97
+    assert found.evidence[:40].max() < np.median(found.evidence[40:])
+    assert found.share.estimate == pytest.approx(40 / 800, abs=0.02)
+    said = confusion(found, ["shirt", "coat", "bag", "boot"])
+    assert "of what looks like shirt is labeled coat" in said
+    assert "bag" not in said
+    assert confusion(replace(found, confused=None), ["a", "b", "c", "d"]) == ""
+
+
+# What the network answered earlier
+
+
+def confident(classes: Integers, count: int, sure: float = 0.97) -> Float32:
+    """Return the answers of a network that is so sure of some classes."""
+    answer = np.full((len(classes), count), (1 - sure) / (count - 1))
+    answer[np.arange(len(classes)), classes] = sure
+    return answer.astype(np.float32)
+
+
+def test_earlier_answers_are_heard_between_the_views_and_the_answer() -> None:
+    features, labels, true = blobs(0, (60, 60, 60), flipped=0.2)
+    answer, early = confident(labels, 3), [confident(true, 3, sure) for sure in (0.6, 0.8)]
+    found = suspect_labels([features], labels, answer, early)
+    each = [leave_one_out(features, labels, 3).scores, *early, answer]
+    scores, weights = heard_together(each, labels, 4)
+    assert found.weights == pytest.approx(weights)
+    assert len(found.weights) == 4
+    given = scores[np.arange(180), labels]
+    assert ((found.margin > 0) == (scores.argmax(1) == labels)).all()
+    assert np.corrcoef(found.margin, given)[0, 1] > 0.9
+    backwards = suspect_labels([features], labels, answer, early[::-1])
+    assert backwards.weights[1:3] == pytest.approx(found.weights[[2, 1]]), "here both give as much"
+
+
+def test_a_network_that_knew_better_before_it_memorized_tells_what_its_layers_do_not() -> None:
+    _, labels, true = blobs(1, (80, 80, 80), flipped=0.2)
+    nothing = np.random.default_rng(0).normal(size=(240, 5)).astype(np.float32)
+    wrong = labels != true
+    answer = confident(labels, 3, 0.999)
+    alone = suspect_labels([nothing], labels, answer)
+    found = suspect_labels([nothing], labels, answer, [confident(true, 3)])
+    assert found.evidence[wrong].max() < found.evidence[~wrong].min()
+    assert alone.evidence[wrong].max() > alone.evidence[~wrong].min()
+    assert (found.suggested[wrong] == true[wrong]).all()
+
+
+def test_an_earlier_checkpoint_that_has_memorized_is_not_heard() -> None:
+    features, labels, _ = blobs(2, (80, 80, 80), flipped=0.2)
+    memorized = confident(labels, 3)
+    found = suspect_labels([features], labels, memorized, [memorized, memorized])
+    assert found.weights[1:].max() < 0.01
+
+
+@quick
+@given(seeds, st.integers(1, 6), st.sampled_from([0.0, 1.0, 30.0]))
+def test_untrained_and_diverged_checkpoints_hardly_change_the_order(
+    seed: int, count: int, scale: float
+) -> None:
+    """Scale 0 answers alike everywhere, 1 as fresh weights do, 30 is sure of anything."""
+    features, labels, true = blobs(seed % 5, (60, 60, 60), flipped=0.2)
+    generator = np.random.default_rng(seed)
+    answer, wrong = confident(labels, 3, 0.999), labels != true
+    logits = scale * generator.normal(size=(count, 180, 3))
+    random = torch.from_numpy(logits).softmax(2).float().numpy()
+    alone = suspect_labels([features], labels, answer)
+    found = suspect_labels([features], labels, answer, list(random))
+    assert found.weights[1:-1].sum() < 0.02
+    assert spearmanr(found.evidence, alone.evidence).statistic > 0.95
+    before, after = (roc_auc_score(wrong, -one.evidence) for one in (alone, found))
+    assert after == pytest.approx(before, abs=0.02)

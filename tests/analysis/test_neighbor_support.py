@@ -1,0 +1,171 @@
+"""Gradient neighbors: against brute force."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from cohaudit.analysis import nearest_neighbors as neighboring
+from cohaudit.analysis.nearest_neighbors import unit_rows
+from cohaudit.analysis.neighbor_support import LEAF_COSINE, neighborhood_support, sketched_cosine_error
+
+Array = NDArray[np.float64]
+Integers = NDArray[np.int64]
+Float32 = NDArray[np.float32]
+
+seeds = st.integers(0, 2**32 - 1)
+quick = settings(max_examples=40, deadline=None)
+
+
+def gradients(seed: int, samples: int, size: int = 6) -> Float32:
+    """Return gradients in a few clusters, so that cosines of all signs and sizes occur."""
+    generator = np.random.default_rng(seed)
+    centers = generator.normal(size=(4, size))
+    rows = centers[generator.integers(4, size=samples)] + 0.7 * generator.normal(size=(samples, size))
+    return rows.astype(np.float32)
+
+
+def cosines(sketches: Float32) -> Array:
+    """Return all cosines, in float64; 0 on the diagonal and with a row of zeros."""
+    rows = sketches.astype(np.float64)
+    norms = np.linalg.norm(rows, axis=1)
+    rows /= np.where(norms > 0, norms, 1)[:, None]
+    found = rows @ rows.T
+    np.fill_diagonal(found, 0)
+    return found
+
+
+# Neighborhood support
+
+
+@quick
+@given(seeds, st.integers(2, 30), st.integers(1, 40), st.integers(1, 9))
+def test_support_is_the_mean_cosine_of_the_k_strongest_others(
+    seed: int, samples: int, neighbors: int, rows_at_once: int
+) -> None:
+    sketches = gradients(seed, samples)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(neighboring, "BLOCK", rows_at_once)
+        patch.setattr(neighboring, "CHUNK", 2)
+        found = neighborhood_support(sketches, neighbors, 0)
+    k = min(neighbors, samples - 1)
+    for i, row in enumerate(cosines(sketches)):
+        others = sorted(np.delete(row, i), key=abs, reverse=True)
+        if k == len(others) or abs(others[k - 1]) - abs(others[k]) > 1e-5:
+            assert found.support[i] == pytest.approx(np.mean(others[:k]), abs=1e-6)
+        if min(abs(cosine - LEAF_COSINE) for cosine in others) > 1e-5:
+            assert found.count[i] == sum(cosine > LEAF_COSINE for cosine in others)
+
+
+@quick
+@given(seeds, st.integers(2, 25), st.sampled_from([1e-30, 1e-18, 1.0, 1e18]))
+def test_support_knows_neither_a_samples_own_scale_nor_its_place(
+    seed: int, samples: int, scale: float
+) -> None:
+    generator = np.random.default_rng(seed)
+    sketches = gradients(seed, samples)
+    order = generator.permutation(samples)
+    own_scale = (generator.uniform(0.5, 2, size=(samples, 1)) * scale).astype(np.float32)
+    # all others vote: which one is k-th may hang on the last digit
+    plain = neighborhood_support(sketches, samples, 0)
+    changed = neighborhood_support((sketches * own_scale)[order], samples, 0)
+    assert changed.support == pytest.approx(plain.support[order], abs=2e-6)
+
+
+def test_support_is_one_among_equals_and_never_more() -> None:
+    # some of these pairs round to a cosine of 1.0000001
+    found = neighborhood_support(np.repeat(gradients(0, 64, 50), 2, axis=0), 1, 0)
+    assert found.support == pytest.approx(np.ones(128))
+    assert found.support.max() <= 1
+
+
+def test_support_is_minus_one_between_two_opposites() -> None:
+    row = gradients(0, 1, 50)
+    assert neighborhood_support(np.concatenate([row, -row]), 5, 0).support == pytest.approx([-1, -1])
+
+
+def test_a_sample_without_gradient_has_no_support_and_no_leaf() -> None:
+    sketches = gradients(0, 10)
+    sketches[3] = 0
+    found = neighborhood_support(sketches, 4, 0)
+    assert found.support[3] == 0
+    assert found.count[3] == 0
+    assert np.isfinite(found.support).all()
+
+
+def test_a_wrong_label_is_fought_by_its_neighbors() -> None:
+    # a sample that pulls against the nine others of its leaf, at a thousandth of their strength
+    leaf = np.tile(gradients(0, 1), (10, 1)) + 0.01 * gradients(1, 10)
+    leaf[4] *= -0.001
+    support = neighborhood_support(leaf, 5, 0).support
+    assert support[4] < -0.95
+    assert np.delete(support, 4).min() > 0.5
+
+
+@pytest.mark.parametrize("scale", [1e-44, 1e-38, 1e-30, 1e30])
+def test_rows_of_any_scale_become_unit_rows(scale: float) -> None:
+    rows = unit_rows((np.array([[3.0, -4.0]]) * scale).astype(np.float32))
+    assert rows.numpy() == pytest.approx(np.array([[0.6, -0.8]]), rel=0.1 if scale == 1e-44 else 1e-6)
+
+
+# Supporters and opponents
+
+
+@quick
+@given(seeds, st.integers(2, 20), st.integers(0, 25), st.integers(1, 4))
+def test_supporters_and_opponents_are_the_brute_force_ones(
+    seed: int, samples: int, count: int, rows_at_once: int
+) -> None:
+    sketches = gradients(seed, samples)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(neighboring, "BLOCK", rows_at_once)
+        patch.setattr(neighboring, "CHUNK", 2)
+        found = neighborhood_support(sketches, 3, count)
+    for i, row in enumerate(cosines(sketches)):
+        for side, sign in ((found.supporters, 1), (found.opponents, -1)):
+            pairs = side.of(i, count)
+            expected = sorted((sign * c for c in np.delete(row, i) if sign * c > 1e-6), reverse=True)[:count]
+            assert [sign * c for _, c in pairs[: len(expected)]] == pytest.approx(expected, abs=1e-6)
+            assert len(pairs) <= count
+            assert side.of(i, 1) == pairs[:1]
+            for j, cosine in pairs:
+                assert j != i
+                assert sign * cosine > 0
+                assert row[j] == pytest.approx(cosine, abs=1e-6)
+
+
+def test_the_cosine_of_a_duplicate_is_one_and_not_more() -> None:
+    found = neighborhood_support(np.repeat(gradients(0, 64, 50), 2, axis=0), 1, 1).supporters
+    assert found.indices[:, 0].tolist() == [i ^ 1 for i in range(128)]
+    assert ((found.cosines > 1 - 1e-6) & (found.cosines <= 1)).all()
+
+
+def test_equal_gradients_have_no_opponents() -> None:
+    found = neighborhood_support(np.tile(gradients(5, 1), (3, 1)), 2, 5)
+    assert sorted(j for j, _ in found.supporters.of(1, 5)) == [0, 2]
+    assert found.opponents.of(1, 5) == []
+
+
+# The error of sketched cosines
+
+
+@pytest.mark.parametrize("kept", [64, 512])
+def test_the_error_of_a_sketched_cosine_is_estimated_from_norms(kept: int) -> None:
+    generator = np.random.default_rng(0)
+    rows = generator.normal(size=(300, 5000))
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    signs = generator.choice([-1.0, 1.0], size=(5000, kept)) / np.sqrt(kept)
+    sketches = (rows @ signs).astype(np.float32)
+    errors = (cosines(sketches) - cosines(rows.astype(np.float32)))[np.triu_indices(300, 1)]
+    estimated = sketched_cosine_error(3 * sketches, np.arange(300), np.full(300, 9.0))
+    assert estimated == pytest.approx(np.sqrt(np.square(errors).mean()), rel=0.1)
+    assert estimated == pytest.approx(1 / np.sqrt(kept), rel=0.1)
+
+
+def test_sketches_that_keep_everything_have_no_error() -> None:
+    rows = gradients(0, 20)
+    assert sketched_cosine_error(rows, np.arange(20), np.square(rows.astype(np.float64)).sum(1)) < 1e-7
+    assert sketched_cosine_error(rows, np.arange(0), np.zeros(0)) == 0

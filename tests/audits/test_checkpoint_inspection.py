@@ -1,0 +1,219 @@
+"""Inspecting a checkpoint: the coherence over time of gradients that are known, names, and what is broken."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+from torch import nn
+
+from cohaudit.audits.checkpoint_inspection import decay_of, inspect, memory_of
+from cohaudit.audits.optimizer_state import Moments, moments_by_name, noise_left, pace_of, temporal_coherence
+from cohaudit.cli import main
+from cohaudit.loading.checkpoint import Checkpoint, load_checkpoint
+from cohaudit.results import Skipped
+
+
+def simulated(
+    steady: float, steps: int, *, betas: tuple[float, float] = (0.9, 0.999), size: int = 20_000
+) -> Moments:
+    """Return what torch's Adam keeps of gradients with a known share of steady energy."""
+    torch.manual_seed(0)
+    weight = nn.Parameter(torch.zeros(size))
+    optimizer = torch.optim.Adam([weight], lr=0.0, betas=betas)
+    direction = torch.randn(size)
+    for _ in range(steps):
+        weight.grad = steady**0.5 * direction + (1 - steady) ** 0.5 * torch.randn(size)
+        optimizer.step()
+    (moments,) = moments_by_name(optimizer.state_dict(), {"w": weight}).values()
+    return moments
+
+
+@pytest.mark.parametrize("steps", [2, 5, 30, 300])
+@pytest.mark.parametrize("steady", [0.0, 0.1, 0.5, 1.0])
+def test_the_share_of_steady_energy_is_found_at_any_step(steady: float, steps: int) -> None:
+    assert temporal_coherence([simulated(steady, steps)]) == pytest.approx(steady, abs=0.03)
+
+
+@pytest.mark.parametrize("betas", [(0.0, 0.99), (0.5, 0.9), (0.99, 0.999)])
+def test_it_is_found_with_other_betas(betas: tuple[float, float]) -> None:
+    found = temporal_coherence([simulated(0.3, 60, betas=betas)])
+    # without momentum there is no average, so nothing can be told from noise
+    assert found is None if betas[0] == 0 else found == pytest.approx(0.3, abs=0.05)
+
+
+@given(st.floats(0.01, 0.999), st.integers(1, 10_000))
+def test_the_noise_left_falls_with_the_steps_to_its_limit(beta: float, steps: int) -> None:
+    left, later = noise_left(beta, steps), noise_left(beta, steps + 1)
+    assert (1 - beta) / (1 + beta) - 1e-9 <= later <= left + 1e-12
+    assert noise_left(beta, 1) == pytest.approx(1)
+
+
+@settings(max_examples=20)
+@given(st.floats(1e-6, 1e6))
+def test_the_scale_of_the_gradients_does_not_matter(scale: float) -> None:
+    known = simulated(0.5, 10, size=200)
+    assert known.first is not None
+    assert known.second is not None
+    scaled = Moments(known.first.double() * scale, known.second.double() * scale**2, known.steps, known.betas)
+    assert temporal_coherence([scaled]) == pytest.approx(temporal_coherence([known]), rel=1e-6)
+
+
+def test_parameters_together_are_weighted_by_their_energy() -> None:
+    noise, constant = simulated(0.0, 50), simulated(1.0, 50)
+    assert temporal_coherence([noise, constant]) == pytest.approx(0.5, abs=0.03)
+
+
+def test_a_single_step_tells_nothing() -> None:
+    assert temporal_coherence([simulated(0.5, 1)]) is None
+    assert temporal_coherence([]) is None
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Linear(5, 5), nn.Linear(5, 3))
+
+
+def trained(kind: Any, steps: int = 40, **options: Any) -> tuple[nn.Module, torch.optim.Optimizer]:
+    model = network()
+    optimizer = kind(model.parameters(), lr=1e-3, **options)
+    x, y = torch.randn(64, 6), torch.randint(3, (64,))
+    for _ in range(steps):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(x), y).backward()
+        optimizer.step()
+    return model, optimizer
+
+
+def saved(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Path:
+    torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "epoch": 3}, path)
+    return path
+
+
+@pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.AdamW, torch.optim.NAdam])
+def test_moments_find_their_parameters_past_the_buffers(kind: Any) -> None:
+    model, optimizer = trained(kind)
+    found = moments_by_name(optimizer.state_dict(), model.state_dict())
+    assert list(found) == [name for name, _ in model.named_parameters()]
+    for name, parameter in model.named_parameters():
+        assert found[name].first is optimizer.state[parameter]["exp_avg"]
+
+
+def test_names_that_the_optimizer_knows_win_over_the_order() -> None:
+    model, optimizer = trained(torch.optim.Adam)
+    state = optimizer.state_dict()
+    names = [name for name, _ in model.named_parameters()]
+    state["param_groups"][0]["param_names"] = names
+    state["param_groups"][0]["params"] = state["param_groups"][0]["params"]
+    assert list(moments_by_name(state, model.state_dict())) == names
+
+
+def test_the_same_batch_at_every_step_is_steady(tmp_path: Path) -> None:
+    path = saved(tmp_path / "c.pt", *trained(torch.optim.Adam))
+    found = inspect(load_checkpoint(path))
+    assert found.optimizer == "two moments (Adam, AdamW)"
+    assert found.coherence is not None
+    assert found.coherence > 0.6
+    assert [one.name for one in found.layers] == ["0", "1", "3", "4"]
+    assert any(
+        "of the gradients' energy over the last steps was one steady direction" in f for f in found.findings
+    )
+    assert not any(one.never_stepped for one in found.tensors)
+
+
+@pytest.mark.parametrize("options", [{}, {"momentum": 0.9}])
+def test_one_moment_tells_no_coherence(options: dict[str, float], tmp_path: Path) -> None:
+    found = inspect(load_checkpoint(saved(tmp_path / "c.pt", *trained(torch.optim.SGD, **options))))
+    assert found.coherence is None
+    assert found.layers == ()
+    assert found.findings
+
+
+def test_singular_values_are_those_of_the_matrix(tmp_path: Path) -> None:
+    weight = torch.randn(8, 3, 3, 3)
+    save_file({"conv.weight": weight, "conv.bias": torch.randn(8)}, tmp_path / "m.safetensors")
+    first, second = inspect(load_checkpoint(tmp_path / "m.safetensors")).tensors
+    conv, bias = (first, second) if first.name == "conv.weight" else (second, first)
+    values = torch.linalg.svdvals(weight.flatten(1).double())
+    assert conv.spectral_norm == pytest.approx(float(values[0]))
+    assert conv.stable_rank == pytest.approx(float(values.square().sum() / values[0] ** 2))
+    assert bias.spectral_norm is None
+
+
+def test_what_is_broken_dead_tied_or_unused_is_told(tmp_path: Path) -> None:
+    model, optimizer = trained(torch.optim.Adam)
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    state["0.weight"][2] = 0
+    state["3.weight"][0, 0] = torch.nan
+    state["tied.weight"] = state["4.weight"]
+    state["extra.weight"] = torch.randn(7, 7)
+    torch.save({"model": state, "optimizer": optimizer.state_dict()}, tmp_path / "c.pt")
+    found = inspect(load_checkpoint(tmp_path / "c.pt"))
+    facts = {one.name: one for one in found.tensors}
+    assert facts["0.weight"].dead_units == 1
+    assert (facts["3.weight"].not_finite, facts["3.weight"].norm) == (1, None)
+    assert facts["tied.weight"].tied_to == "4.weight"
+    assert [one.name for one in found.tensors if one.never_stepped] == ["extra.weight"]
+    told = " ".join(found.findings)
+    for words in (
+        "1 weights are NaN or infinite, first in 3.weight",
+        "1 units have only zero",
+        "extra.weight",
+    ):
+        assert words in told
+
+
+def run(*arguments: Any) -> Result:
+    return CliRunner().invoke(main, ["inspect", *map(str, arguments)])
+
+
+def test_the_command_prints_a_table_and_json(tmp_path: Path) -> None:
+    path = saved(tmp_path / "c.pt", *trained(torch.optim.AdamW))
+    shown = run(path)
+    assert shown.exit_code == 0, shown.output
+    assert "0.weight" in shown.stdout
+    assert "steady" in shown.stdout
+    content = json.loads(run(path, "--json").stdout)
+    assert content["tensors"][0]["shape"] == [5, 6]
+    assert 0 < content["coherence"] <= 1.05
+
+
+def test_the_fixture_has_no_memory_and_says_so(digits: Path) -> None:
+    result = run(digits / "model.safetensors")
+    assert result.exit_code == 0, result.output
+    assert "It holds no optimizer's state" in " ".join(result.stdout.split())
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80\x04garbage", b"PK\x03\x04"])
+def test_what_is_no_checkpoint_is_refused(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "c.pt").write_bytes(content)
+    result = run(tmp_path / "c.pt")
+    assert result.exit_code == 2
+    assert "c.pt" in result.stderr
+    assert run(tmp_path / "none.pt").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"state": [1, 2]},
+        {"param_groups": [{"params": None, "lr": -1.0}]},
+        {"param_groups": [{"params": [0, 1], "betas": ("a", "b"), "lr": 1e300}]},
+        {"param_groups": "none"},
+    ],
+)
+def test_what_is_no_optimizers_state_tells_nothing(change: dict[str, object]) -> None:
+    tensors = {"weight": torch.ones(2, 2)}
+    optimizer = {"state": {0: {"step": "x", "exp_avg": torch.ones(2, 2)}}, "param_groups": [{"params": [0]}]}
+    checkpoint = Checkpoint("ckpt.pt", "torch", "", tensors, optimizer=optimizer | change)
+    assert isinstance(memory_of(checkpoint), Skipped)
+    assert isinstance(decay_of(checkpoint), Skipped)
+    assert math.isnan(pace_of(checkpoint.optimizer).rate)

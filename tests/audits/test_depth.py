@@ -1,0 +1,67 @@
+"""The coherent-to-incoherent ratio by depth: closed forms, bounds, and what is said of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cohaudit.audits.depth import coherent_ratio, depth_trend
+from cohaudit.results import DepthTrend, Estimate, Skipped
+
+SAMPLES = 101
+
+
+def around(alpha: float) -> Estimate:
+    return Estimate(alpha, alpha * 0.9, min(1.0, alpha * 1.1))
+
+
+def trend(*alphas: float) -> DepthTrend:
+    found = depth_trend([f"layer {i}" for i in range(len(alphas))], [around(a) for a in alphas], SAMPLES)
+    assert isinstance(found, DepthTrend)
+    return found
+
+
+@given(st.integers(2, 40), st.integers(1, 20), st.floats(0, 3))
+def test_the_ratio_is_that_of_the_mean_to_the_deviations(samples: int, size: int, shared: float) -> None:
+    gradients = np.random.default_rng(0).normal(size=(samples, size)) + shared
+    mean = gradients.mean(0)
+    alpha = float(mean @ mean / np.square(gradients).sum(1).mean())
+    direct = float(mean @ mean / np.square(gradients - mean).sum(1).mean())
+    assert coherent_ratio(alpha) == pytest.approx(direct, rel=1e-9)
+
+
+def test_orthogonal_samples_have_the_ratio_that_is_named() -> None:
+    assert trend(1 / SAMPLES, 0.5).layers[0].ratio.value == pytest.approx(1 / (SAMPLES - 1))
+    assert trend(0.5, 0.5).orthogonal == pytest.approx(1 / (SAMPLES - 1))
+
+
+def test_the_slope_counts_tenfolds_from_first_to_last_layer() -> None:
+    ratios = [0.02, 0.2, 2.0]
+    found = trend(*(r / (1 + r) for r in ratios))
+    assert found.slope.value == pytest.approx(2)
+    assert found.slope.low < 2 < found.slope.high
+    assert [layer.amplification for layer in found.layers] == pytest.approx([1, 10, 10])
+
+
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=12))
+def test_any_coherence_gives_finite_figures_in_order(alphas: list[float]) -> None:
+    found = trend(*alphas)
+    for one in (found.slope, *(layer.ratio for layer in found.layers)):
+        assert np.isfinite([one.low, one.value, one.high]).all()
+        assert one.low <= one.value <= one.high
+
+
+def test_a_layer_that_shares_next_to_nothing_is_named_and_not_blamed() -> None:
+    advice = trend(0.5, 1.2 / SAMPLES, 0.4).advice
+    assert "layer 1" in advice
+    assert "no reason to stop or to freeze the layer" in advice
+    assert "Judge by the predicted gap" in advice
+    assert "nothing to do" in trend(0.5, 0.3, 0.4).advice
+
+
+def test_one_layer_has_no_trend() -> None:
+    found = depth_trend(["fc"], [around(0.5)], SAMPLES)
+    assert isinstance(found, Skipped)
+    assert "there is 1" in found.reason

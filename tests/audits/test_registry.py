@@ -1,0 +1,78 @@
+"""Which further audits are run, and what becomes of those that are not."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+import cohaudit
+from cohaudit.audits import registry as further
+from cohaudit.audits.registry import AUDITS, BY_DEFAULT, asked_for
+from cohaudit.errors import ConfigError
+from cohaudit.report import render_html
+from cohaudit.results import Skipped
+
+
+def scanned(steps: int = 40, **settings: object) -> cohaudit.Audit:
+    torch.manual_seed(0)
+    x, y = torch.randn(40, 6), torch.arange(40) % 2
+    x[:, 0] += 3 * y
+    model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 2))
+    optimizer = torch.optim.Adam(model.parameters(), 0.05)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(x), y).backward()
+        optimizer.step()
+    return cohaudit.scan(model, (x, y), **settings)
+
+
+def test_names_may_be_given_apart_or_with_commas() -> None:
+    assert asked_for(()) == set(BY_DEFAULT)
+    assert asked_for(("depth, memory",)) == asked_for(("depth", "memory")) == {"depth", "memory"}
+    assert asked_for(("all",)) == set(AUDITS)
+    assert asked_for(("none",)) == set()
+
+
+def test_a_name_that_is_none_is_refused_with_the_nearest() -> None:
+    with pytest.raises(ConfigError, match="dept") as caught:
+        asked_for(("dept",))
+    assert "depth" in caught.value.remedy
+
+
+def test_those_without_a_pass_of_their_own_are_run_and_timed() -> None:
+    audit = scanned()
+    assert not isinstance(audit.theory.depth, Skipped)
+    assert "audit depth" in audit.timings
+    assert isinstance(audit.theory.memory, Skipped)
+    assert "optimizer" in audit.theory.memory.reason
+
+
+def test_one_that_is_not_asked_for_says_so() -> None:
+    depth = scanned(audits=("none",)).theory.depth
+    assert isinstance(depth, Skipped)
+    assert "--audits depth" in depth.reason
+
+
+def test_the_sums_of_every_weight_are_measured_once_for_all_that_use_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    measure, calls = further.weight_sums, []
+    monkeypatch.setattr(further, "weight_sums", lambda *given: calls.append(1) or measure(*given))
+    theory = scanned(steps=5, audits=("width", "decay")).theory
+    assert len(calls) == 1
+    assert not isinstance(theory.width, Skipped)
+    assert not isinstance(theory.decay, Skipped)
+    assert theory.width.units == 8
+    assert isinstance(theory.decay.trained, Skipped)
+
+
+def test_one_that_takes_a_pass_is_run_when_asked_for() -> None:
+    assert "robust" not in BY_DEFAULT
+    audit = scanned(audits=("robust",))
+    found = audit.theory.robust
+    assert not isinstance(found, Skipped)
+    assert found.samples == 40
+    assert [layer.name for layer in found.layers] == [layer.name for layer in audit.layers]
+    assert "audit robust" in audit.timings
+    assert "winsorized" in render_html(audit)

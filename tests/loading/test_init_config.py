@@ -1,0 +1,304 @@
+"""`cohaudit init`: what it finds in a folder, and that what it writes can be loaded."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tomllib
+from pathlib import Path
+
+import pytest
+from support.audits import make_audit
+
+from cohaudit.config import KEYS, Config
+from cohaudit.config.file import load_config, require_subject
+from cohaudit.errors import ConfigError
+from cohaudit.loading.find_factories import find_factories
+from cohaudit.loading.import_side_effects import find_work
+from cohaudit.loading.init_config import OWN_TABLE, write_starter
+from cohaudit.results import SAMPLE_COLUMNS
+from cohaudit.review.export import export
+
+
+def make(folder: Path, *files: str) -> None:
+    for name in files:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def starter(folder: Path) -> dict[str, object]:
+    write_starter(folder, force=True)
+    return tomllib.loads((folder / "cohaudit.toml").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("fixture", "model", "data"),
+    [("digits", "net.py:build", "train.npz"), ("tumors", "net.py:TumorNet", "train.csv")],
+)
+def test_a_real_folder_gives_a_configuration_that_loads(
+    fixture: str, model: str, data: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    shutil.copytree(
+        request.getfixturevalue(fixture),
+        tmp_path / "copy",
+        ignore=shutil.ignore_patterns("*.toml", "__pycache__"),
+    )
+    lines = write_starter(tmp_path / "copy", force=False)
+    config = load_config(tmp_path / "copy" / "model.safetensors", {})
+    require_subject(config)
+    assert (config.model, config.data) == (model, data)
+    assert (config.base / data).is_file()
+    assert lines[-1] == f"Next: cohaudit scan {tmp_path / 'copy' / 'model.safetensors'}"
+
+
+def test_uncommenting_every_line_changes_nothing(tmp_path: Path) -> None:
+    write_starter(tmp_path, force=False)
+    text = (tmp_path / "cohaudit.toml").read_text()
+    (tmp_path / "cohaudit.toml").write_text(re.sub(r"^#(?=\w)", "", text, flags=re.MULTILINE))
+    config = load_config(tmp_path / "model.pt", {"out": Config().out})
+    assert all(getattr(config, key) == getattr(Config(), key) for key in KEYS if key != "out")
+    assert tomllib.loads(re.sub(r"^#(?=\w)", "", text, flags=re.MULTILINE)).keys() == KEYS.keys()
+
+
+def test_an_empty_folder_says_what_is_left_to_do(tmp_path: Path) -> None:
+    lines = write_starter(tmp_path, force=False)
+    assert "  model: not found: fill in the key model" in lines
+    assert "  data: not found: fill in the key data" in lines
+    assert "  checkpoint: not found: name yours when you scan" in lines
+    assert tomllib.loads((tmp_path / "cohaudit.toml").read_text()) == {}
+
+
+def test_an_existing_file_is_kept_without_force(tmp_path: Path) -> None:
+    (tmp_path / "cohaudit.toml").write_text("seed = 7")
+    with pytest.raises(ConfigError, match=r"cohaudit\.toml: is already there\n.*--force"):
+        write_starter(tmp_path, force=False)
+    assert (tmp_path / "cohaudit.toml").read_text() == "seed = 7"
+    write_starter(tmp_path, force=True)
+    assert "seed = 7" not in (tmp_path / "cohaudit.toml").read_text()
+    assert [path.name for path in tmp_path.iterdir()] == ["cohaudit.toml"]
+
+
+@pytest.mark.parametrize("name", ["missing", "file"])
+def test_what_is_no_folder_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="is not a folder"):
+        write_starter(tmp_path / name, force=False)
+
+
+@pytest.mark.parametrize(
+    ("files", "found"),
+    [
+        (["a.csv", "train.csv"], "train.csv"),
+        (["holdout.npz", "train.npz", "val.npz"], "train.npz"),
+        (["my_train_set.parquet", "my_test_set.parquet"], "my_train_set.parquet"),
+        (["data/train.csv", "data/test.csv"], "data/train.csv"),
+        (["test.jsonl", "train.jsonl"], "train.jsonl"),
+        (["train.safetensors", "model.safetensors"], "train.safetensors"),
+        (["images/cat/1.JPG", "images/dog/2.png"], "images"),
+        (
+            ["data/train/cat/1.png", "data/train/dog/2.png", "data/val/cat/3.png", "data/val/dog/4.png"],
+            "data/train",
+        ),
+        (["cohaudit-report/samples.csv", ".cache/train.csv", "rows.csv"], "rows.csv"),
+        (["heldout/cat/1.png", "heldout/dog/2.png", "photos/cat/1.png", "photos/dog/2.png"], "photos"),
+        (["test.csv"], None),
+        (["images/cat/1.png"], None),
+        (["trained_model.safetensors", "m-00001-of-00002.safetensors", "optimizer.safetensors"], None),
+    ],
+    ids=str,
+)
+def test_data_is_found(tmp_path: Path, files: list[str], found: str | None) -> None:
+    make(tmp_path, *files)
+    assert starter(tmp_path).get("data") == found
+
+
+@pytest.mark.parametrize(
+    ("files", "found"),
+    [
+        (["model.safetensors", "train.safetensors"], "model.safetensors"),
+        (["trained_model.pt", "optimizer.pt", "training_args.bin"], "trained_model.pt"),
+        (["checkpoints/last.ckpt"], "checkpoints/last.ckpt"),
+        (
+            ["m-00001-of-00002.safetensors", "m-00002-of-00002.safetensors", "m.safetensors.index.json"],
+            "m.safetensors.index.json",
+        ),
+    ],
+    ids=str,
+)
+def test_checkpoints_are_found(tmp_path: Path, files: list[str], found: str) -> None:
+    make(tmp_path, *files)
+    assert f"  checkpoint: {found}" in write_starter(tmp_path, force=False)
+
+
+def test_of_a_series_of_checkpoints_the_last_one_is_next(tmp_path: Path) -> None:
+    make(tmp_path, "run-2.pt", "run-10.pt", "run-9.pt", "zero-99.pt")
+    assert write_starter(tmp_path, force=False)[-1].endswith(f"cohaudit scan {tmp_path / 'run-10.pt'}")
+
+
+def test_other_candidates_are_listed(tmp_path: Path) -> None:
+    make(tmp_path, "train_a.csv", "train_b.csv")
+    lines = write_starter(tmp_path, force=False)
+    assert "  data: train_a.csv (also found: train_b.csv)" in lines
+    assert '# Also found: "train_b.csv".' in (tmp_path / "cohaudit.toml").read_text()
+
+
+def test_required_arguments_are_pointed_out(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\nclass Net(nn.Module):\n    def __init__(self, width, *, depth): ..."
+    )
+    make(tmp_path, "model.pt", "train.npz")
+    lines = write_starter(tmp_path, force=False)
+    assert "  model: net.py:Net. It needs arguments: give width, depth in model_args." in lines
+    target = tmp_path / "cohaudit.toml"
+    assert "#model_args = { width = …, depth = … }" in target.read_text(encoding="utf-8").splitlines()
+    scan = f"cohaudit scan {tmp_path / 'model.pt'}"
+    assert lines[-1] == f"Next: fill in model_args in {target}, then: {scan}"
+    assert starter(tmp_path) == {"model": "net.py:Net", "data": "train.npz"}
+
+
+def test_what_is_missing_comes_before_the_scan(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text("class Net(nn.Module): ...")
+    target = tmp_path / "cohaudit.toml"
+    assert (
+        write_starter(tmp_path, force=False)[-1]
+        == f"Next: fill in data in {target}, then: cohaudit scan CHECKPOINT"
+    )
+    (tmp_path / "net.py").unlink()
+    assert "fill in model and data in" in write_starter(tmp_path, force=True)[-1]
+
+
+NET = "from torch import nn\nclass Net(nn.Module): ...\n"
+
+
+def test_a_file_that_only_defines_the_model_goes_before_one_that_trains_it(tmp_path: Path) -> None:
+    (tmp_path / "a_train.py").write_text(NET + "for _ in range(3):\n    loss.backward()\n")
+    (tmp_path / "b_net.py").write_text("class Other(nn.Module):\n    def __init__(self, width): ...\n")
+    lines = write_starter(tmp_path, force=False)
+    assert "  model: b_net.py:Other (also found: a_train.py:Net)." in lines[1]
+    assert "a_train" not in lines[-1]
+
+
+def test_a_file_that_trains_on_import_is_pointed_out(tmp_path: Path) -> None:
+    make(tmp_path, "model.pt", "train.npz")
+    (tmp_path / "train.py").write_text(NET + "for _ in range(3):\n    loss.backward()\n")
+    lines = write_starter(tmp_path, force=False)
+    assert "line 4 runs loss.backward(): put that under `if __name__ == '__main__':`" in lines[1]
+    assert lines[-1].startswith("Next: see to what train.py does on import, then: cohaudit scan")
+    assert "line 4 runs loss.backward()" in (tmp_path / "cohaudit.toml").read_text().replace("\n# ", " ")
+    (tmp_path / "train.py").write_text(NET + "if __name__ == '__main__':\n    loss.backward()\n")
+    assert "import" not in "".join(write_starter(tmp_path, force=True))
+
+
+def test_an_earlier_report_is_no_training_data(tmp_path: Path) -> None:
+    make(tmp_path, "run1/audit.json", "run1/samples.csv")
+    assert "data" not in starter(tmp_path)
+    (tmp_path / "suspects.csv").write_text(",".join(SAMPLE_COLUMNS) + "\n7,1,1,2,0.9,True\n")
+    assert "data" not in starter(tmp_path)
+    (tmp_path / "suspects.jsonl").write_bytes(export(make_audit(), "jsonl"))
+    assert "data" not in starter(tmp_path)
+    make(tmp_path, "other/samples.csv")
+    assert starter(tmp_path)["data"] == "other/samples.csv"
+
+
+def test_the_columns_of_a_report_are_still_those_that_init_knows() -> None:
+    assert ",".join(SAMPLE_COLUMNS).encode().startswith(OWN_TABLE)
+
+
+def test_code_is_not_run(tmp_path: Path) -> None:
+    ran = tmp_path / "ran"
+    (tmp_path / "net.py").write_text(
+        f"open({str(ran)!r}, 'w')\nfrom torch import nn\nclass Net(nn.Module): ..."
+    )
+    assert starter(tmp_path)["model"] == "net.py:Net"
+    assert not ran.exists()
+
+
+def test_hostile_names_stay_valid_toml(tmp_path: Path) -> None:
+    name = 'train "x"\\ \x7f\x1b[31m\n= 1.csv'
+    make(tmp_path, name, "train 2\nseed = 3.csv")
+    assert starter(tmp_path) == {"data": name}
+
+
+@pytest.mark.parametrize("name", ["net.py", "data.csv", "model.pt"])
+def test_folders_named_like_files_are_no_obstacle(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    assert starter(tmp_path) == {}
+
+
+class TestFactories:
+    """What in a Python file makes a model."""
+
+    @pytest.mark.parametrize(
+        ("source", "names"),
+        [
+            ("class Net(nn.Module): ...", ["Net"]),
+            ("class Net(torch.nn.Module): ...", ["Net"]),
+            ("class Net(pl.LightningModule): ...", ["Net"]),
+            ("class Block(nn.Module): ...\nclass Net(Block): ...", ["Net", "Block"]),
+            ("class Data(Dataset): ...\nclass Net: ...", []),
+            ("def anything() -> nn.Module: ...", ["anything"]),
+            ("def anything() -> 'torch.nn.Module': ...", ["anything"]),
+            ("def build_model(): ...", ["build_model"]),
+            ("def get_data(): ...", []),
+            ("def build() -> int: ...", []),
+            ("def _build() -> nn.Module: ...", []),
+            ("class N(nn.Module): ...\ndef f():\n    return N()", ["f", "N"]),
+            ("class N(nn.Module): ...\ndef f():\n    net = N()\n    return net", ["f", "N"]),
+            ("class N(nn.Module): ...\ndef f():\n    return 3", ["N"]),
+            ("def build(width): ...\ndef make(width=3): ...", ["make", "build"]),
+            ("def broken(:", []),
+            ("\0", []),
+            ("", []),
+        ],
+    )
+    def test_are_found_likeliest_first(self, source: str, names: list[str]) -> None:
+        assert [factory.name for factory in find_factories(source)] == names
+
+    @pytest.mark.parametrize(
+        ("source", "required"),
+        [
+            ("def build(a, b=1, /, *c, d, e=2, **f): ...", ("a", "d")),
+            ("def build(a, b=1, *c, d, e=2, **f): ...", ("a", "d")),
+            ("def build(a=1): ...", ()),
+            ("class N(nn.Module):\n    def __init__(self, a, b=1): ...", ("a",)),
+            ("class N(nn.Module): ...", ()),
+            ("class M(nn.Module):\n    def __init__(self, a): ...\nclass N(M): ...", ("a",)),
+        ],
+    )
+    def test_know_what_they_need(self, source: str, required: tuple[str, ...]) -> None:
+        assert find_factories(source)[0].required == required
+
+
+class TestWork:
+    """What importing a file does."""
+
+    @pytest.mark.parametrize(
+        ("source", "found"),
+        [
+            ("loss.backward()", ["loss.backward()"]),
+            ("criterion(net(x), y).backward()", ["….backward()"]),
+            ("torch.save(net.state_dict(), 'm.pt')", ["torch.save(…)"]),
+            ("with torch.enable_grad():\n    loss.backward()", ["loss.backward()"]),
+            ("try:\n    save_file(x, 'm')\nexcept OSError: ...", ["save_file(…)"]),
+            ("def main():\n    train()\ndef train():\n    loss.backward()\nmain()", ["main()"]),
+            ("def main():\n    main()\nmain()", []),
+            ("for i in range(3):\n    optimizer.step()", ["a loop", "optimizer.step()"]),
+            ("while True:\n    loss.backward()", ["loss.backward()", "a loop"]),
+            ("trainer.fit(model)", ["trainer.fit(…)"]),
+            ("def f():\n    loss.backward()", []),
+            ("class A:\n    def f(self): self.loss.backward()", []),
+            ("later = lambda: loss.backward()", []),
+            ("if __name__ == '__main__':\n    loss.backward()", []),
+            ("if __name__ != 'net': ...\nelse:\n    loss.backward()", ["loss.backward()"]),
+            ("x = torch.ones(3)\nnp.savez('a.npz', x=x)\nstep = 3", []),
+            ("broken(:", []),
+            ("x = " + "(" * 500 + ")" * 500, []),
+        ],
+    )
+    def test_is_found_the_certain_first(self, source: str, found: list[str]) -> None:
+        assert [work.what for work in find_work(source)] == found
+
+    def test_of_many_calls_is_found_in_time(self) -> None:
+        functions = "".join(f"def f{i}():\n    f{i + 1}()\n    f{i + 1}()\n" for i in range(60))
+        assert find_work(functions + "f0()") == []

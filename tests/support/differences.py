@@ -1,0 +1,28 @@
+"""Audits that differ in one thing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from support.audits import content, make_audit
+
+from cohaudit.results import Audit, Estimate, Risk
+
+BASE = make_audit(samples=120, suspects=12)
+
+
+def with_gap(value: float, half: float = 0.01, audit: Audit = BASE) -> Audit:
+    assert isinstance(audit.risk, Risk)
+    return replace(audit, risk=replace(audit.risk, gap=Estimate(value, value - half, value + half)))
+
+
+def with_suspicions(suspicions: dict[int, float], audit: Audit = BASE) -> Audit:
+    """Return an audit whose suspects are the samples in these rows."""
+    values = np.full(len(audit.samples), 0.1)
+    values[list(suspicions)] = list(suspicions.values())
+    table = audit.samples.assign(suspicion=values, suspect=values >= 0.5)
+    ids = table["id"][table["suspect"]]
+    any_evidence = audit.evidence[0]
+    evidence = tuple(replace(any_evidence, id=i, content=content(i)) for i in ids)
+    return replace(audit, samples=table, evidence=evidence)
