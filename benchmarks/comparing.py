@@ -28,9 +28,10 @@ import pandas as pd
 import torch
 
 import cohaudit
-from cohaudit.analysis.generalization_gap import risk_level
-from cohaudit.report import audit_to_json, write_file
 from cohaudit.results import LEVELS, Estimate
+from cohaudit.results.files import write_file
+from cohaudit.results.gap import risk_level
+from cohaudit.results.json_encode import audit_to_json
 from cohaudit.review.diff.compare import Difference, change, compare
 from cohaudit.review.diff.suspects import UNLIKELY, sign_test
 

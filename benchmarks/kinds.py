@@ -32,7 +32,8 @@ from torch.nn import functional as F
 
 from cohaudit.analysis.leave_one_out import suspect_labels
 from cohaudit.analysis.near_duplicates import likeness
-from cohaudit.analysis.sample_kinds import KINDS, kinds_of
+from cohaudit.analysis.sample_kinds import kinds_of
+from cohaudit.results.kinds import SAMPLE_KINDS
 
 RESULTS = Path(__file__).parent / "results" / "kinds.json"
 DATA = ("fashion", "cifar")
@@ -95,7 +96,7 @@ def judge(data: str, seed: int, folder: Path) -> list[Row]:
     rows = []
     for k, put_in in enumerate(PUT_IN):
         own = what == k
-        called = {name: int((names[own] == name).sum()) for name in KINDS}
+        called = {name: int((names[own] == name).sum()) for name in SAMPLE_KINDS}
         rows.append(
             {"data": data, "seed": seed, "put_in": put_in, "samples": int(own.sum()), "called": called}
             | {"certainty": float(certainty[own].mean())}
@@ -107,10 +108,10 @@ def show(rows: Sequence[Row], console: Console) -> None:
     """Print what is called what, the mean over the seeds."""
     table = pd.DataFrame(list(rows))
     for data, own in table.groupby("data", sort=False):
-        printed = Table("put in", "samples", *KINDS, title=f"{data}: called what, of what was put in")
+        printed = Table("put in", "samples", *SAMPLE_KINDS, title=f"{data}: called what, of what was put in")
         for put_in, part in own.groupby("put_in", sort=False):
             total = int(part["samples"].sum())
-            shares = [sum(called[kind] for called in part["called"]) / total for kind in KINDS]
+            shares = [sum(called[kind] for called in part["called"]) / total for kind in SAMPLE_KINDS]
             printed.add_row(str(put_in), f"{total:,}", *(f"{share:.1%}" for share in shares))
         console.print(printed)
 

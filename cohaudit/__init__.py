@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from cohaudit.config import Config
     from cohaudit.errors import CohauditError
     from cohaudit.pipeline.scan import scan
-    from cohaudit.report import read_audit, write_report
+    from cohaudit.report import write_report
     from cohaudit.results import Audit
+    from cohaudit.results.read import read_audit
 
 __all__ = ["Audit", "CohauditError", "Config", "__version__", "read_audit", "scan", "write_report"]
 
@@ -28,7 +29,7 @@ _HOME = {
     "CohauditError": "cohaudit.errors",
     "Config": "cohaudit.config",
     "__version__": "cohaudit._version",
-    "read_audit": "cohaudit.report",
+    "read_audit": "cohaudit.results.read",
     "scan": "cohaudit.pipeline.scan",
     "write_report": "cohaudit.report",
 }

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cohaudit.results import LEVELS, Estimate, Holdout, Level, Risk, RiskTerm, Skipped
+from cohaudit.results import Estimate, Holdout, Risk, RiskTerm, Skipped
+from cohaudit.results.gap import risk_level
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -252,8 +253,3 @@ def preprocessing_warning(accuracy: float, leave_one_out_accuracy: float) -> str
         f"({leave_one_out_accuracy:.0%}): if training reached more, the preprocessing or the transform "
         "differs from training."
     )
-
-
-def risk_level(gap: float, levels: Sequence[float]) -> Level:
-    """Return the level of a gap, given the gaps from which moderate, high and severe begin."""
-    return LEVELS[sum(gap >= bound for bound in levels)]

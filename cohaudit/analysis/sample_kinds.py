@@ -11,13 +11,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from cohaudit.results.kinds import DUPLICATE, MISLABELED, SAMPLE_KINDS
+
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
-
-KINDS = ("typical", "mislabeled", "ambiguous", "rare", "duplicate")
-REVIEWED = "reviewed"
-"""What a suspect is that a person found to be right (`suppressions`)."""
-TYPICAL, MISLABELED, AMBIGUOUS, RARE, DUPLICATE = range(len(KINDS))
 
 
 def kinds_of(
@@ -51,4 +48,4 @@ def kinds_of(
     kind = np.where(suspect, MISLABELED, others.argmax(1))
     certainty = chances[np.arange(len(labels)), kind]
     twice = (duplicate_of >= 0) & ~suspect
-    return np.array(KINDS)[np.where(twice, DUPLICATE, kind)], np.where(twice, 1.0, certainty)
+    return np.array(SAMPLE_KINDS)[np.where(twice, DUPLICATE, kind)], np.where(twice, 1.0, certainty)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import nn
 
@@ -27,12 +28,12 @@ from cohaudit.config import Config
 from cohaudit.errors import ConfigError, did_you_mean
 from cohaudit.gradients import Measurement, Options, Source, WeightSums, weight_sums
 from cohaudit.gradients.passes.inputs import input_sums
-from cohaudit.pipeline.findings import NO_VERDICT, Judgment
 from cohaudit.results import (
     BackgroundForce,
     CoherentWidth,
     DepthTrend,
     Inputs,
+    Layer,
     Memory,
     RobustStep,
     Skipped,
@@ -41,6 +42,7 @@ from cohaudit.results import (
     TrainedDecay,
     Trajectory,
 )
+from cohaudit.results.gap import NO_VERDICT
 
 ALL, NONE = "all", "none"
 
@@ -49,14 +51,16 @@ Advance = Callable[[int], None]
 
 
 @dataclass(frozen=True)
-class Scanned:
+class AuditContext:
     """What a further audit may use; the model is on `device`, in eval mode, and is left as it was.
 
     Attributes:
         model: The audited one.
         source: The samples measured.
         measured: What the gradient pass gave.
-        judged: What was made of it.
+        layers: The model's layers with their coherence, input side first.
+        samples: The table of samples, columns `SAMPLE_COLUMNS`.
+        auditable: Whether the model and the data belong together at all.
         config: Settings.
         options: How gradients are measured.
         device: Where.
@@ -71,7 +75,9 @@ class Scanned:
     model: nn.Module
     source: Source
     measured: Measurement
-    judged: Judgment
+    layers: Sequence[Layer]
+    samples: pd.DataFrame
+    auditable: bool
     config: Config
     options: Options
     device: torch.device
@@ -90,42 +96,42 @@ class Scanned:
         return self._sums[0]
 
 
-def _depth(scanned: Scanned, advance: Advance) -> DepthTrend | Skipped:
+def _depth(context: AuditContext, advance: Advance) -> DepthTrend | Skipped:
     told = [
         (layer.name, layer.coherence.alpha)
-        for layer in scanned.judged.layers
+        for layer in context.layers
         if not isinstance(layer.coherence, Skipped)
     ]
-    return depth_trend([name for name, _ in told], [alpha for _, alpha in told], len(scanned.source.labels))
+    return depth_trend([name for name, _ in told], [alpha for _, alpha in told], len(context.source.labels))
 
 
-def _memory(scanned: Scanned, advance: Advance) -> Memory | Skipped:
-    return scanned.memory
+def _memory(context: AuditContext, advance: Advance) -> Memory | Skipped:
+    return context.memory
 
 
-def _trajectory(scanned: Scanned, advance: Advance) -> Trajectory | Skipped:
-    layers = [layer.name for layer in scanned.measured.layers]
-    return trajectory_of(scanned.taken, scanned.source.labels, layers, scanned.source.class_names)
+def _trajectory(context: AuditContext, advance: Advance) -> Trajectory | Skipped:
+    layers = [layer.name for layer in context.measured.layers]
+    return trajectory_of(context.taken, context.source.labels, layers, context.source.class_names)
 
 
-def _stability(scanned: Scanned, advance: Advance) -> Stability | Skipped:
-    return stability_of(scanned.taken, scanned.total, scanned.schedule)
+def _stability(context: AuditContext, advance: Advance) -> Stability | Skipped:
+    return stability_of(context.taken, context.total, context.schedule)
 
 
-def _width(scanned: Scanned, advance: Advance) -> CoherentWidth | Skipped:
-    sums, model, source = scanned.weight_sums(advance), scanned.model, scanned.source
+def _width(context: AuditContext, advance: Advance) -> CoherentWidth | Skipped:
+    sums, model, source = context.weight_sums(advance), context.model, context.source
     layers = hidden_units(model, sums)
     found = measured_units(layers, sums)
-    accuracy = float(np.mean(scanned.measured.predicted == source.labels))
+    accuracy = float(np.mean(context.measured.predicted == source.labels))
     tried = (
-        sub_networks(model, source, layers, found, scanned.options, scanned.device, advance) if layers else ()
+        sub_networks(model, source, layers, found, context.options, context.device, advance) if layers else ()
     )
     return coherent_width(found, accuracy, tried)
 
 
-def _decay(scanned: Scanned, advance: Advance) -> BackgroundForce | Skipped:
-    sums = scanned.weight_sums(advance)
-    return background_force(layer_forces(scanned.model, sums), sums.samples, scanned.trained_decay)
+def _decay(context: AuditContext, advance: Advance) -> BackgroundForce | Skipped:
+    sums = context.weight_sums(advance)
+    return background_force(layer_forces(context.model, sums), sums.samples, context.trained_decay)
 
 
 def layer_forces(model: nn.Module, sums: WeightSums) -> list[LayerForces]:
@@ -141,19 +147,19 @@ def layer_forces(model: nn.Module, sums: WeightSums) -> list[LayerForces]:
     ]
 
 
-def _robust(scanned: Scanned, advance: Advance) -> RobustStep | Skipped:
-    table = scanned.judged.samples
+def _robust(context: AuditContext, advance: Advance) -> RobustStep | Skipped:
+    table = context.samples
     memorization = table["memorization"].to_numpy(dtype=float)
-    standing = Standing(scanned.source.ids, memorization, table["suspect"].to_numpy(dtype=bool))
-    return robust_step(scanned.model, scanned.source, standing, scanned.options, scanned.device, advance)
+    standing = Standing(context.source.ids, memorization, table["suspect"].to_numpy(dtype=bool))
+    return robust_step(context.model, context.source, standing, context.options, context.device, advance)
 
 
-def _inputs(scanned: Scanned, advance: Advance) -> Inputs | Skipped:
-    sums = input_sums(scanned.model, scanned.source, scanned.options, scanned.device, advance)
+def _inputs(context: AuditContext, advance: Advance) -> Inputs | Skipped:
+    sums = input_sums(context.model, context.source, context.options, context.device, advance)
     if isinstance(sums, Skipped):
         return sums
-    named = not sums.tokens and len(scanned.columns) == len(sums.columns)
-    names = scanned.columns if named else [f"{'token ' * sums.tokens}{j}" for j in sums.columns]
+    named = not sums.tokens and len(context.columns) == len(sums.columns)
+    names = context.columns if named else [f"{'token ' * sums.tokens}{j}" for j in sums.columns]
     return input_features(names, sums.layer, sums.squared_sum, sums.squares, sums.norms, sums.constant)
 
 
@@ -167,7 +173,7 @@ class _Audit:
         by_default: Whether it is run unless told otherwise.
     """
 
-    run: Callable[[Scanned, Advance], Any]
+    run: Callable[[AuditContext, Advance], Any]
     passes: int = 0
     by_default: bool = False
 
@@ -209,20 +215,20 @@ def asked_for(names: Sequence[str]) -> frozenset[str]:
 
 
 def run_further_audits(
-    scanned: Scanned, stage: Callable[[str, int | None], AbstractContextManager[Any]]
+    context: AuditContext, stage: Callable[[str, int | None], AbstractContextManager[Any]]
 ) -> Theory:
     """Run the further audits that are asked for.
 
     Args:
-        scanned: The model, and what the scan found.
+        context: The model, and what the scan found.
         stage: Opens a stage of the given name and number of samples, and gives what it is advanced by.
     """
-    wanted = asked_for(scanned.config.audits)
-    return Theory(**dict(_results(scanned, wanted, stage)))
+    wanted = asked_for(context.config.audits)
+    return Theory(**dict(_results(context, wanted, stage)))
 
 
 def _results(
-    scanned: Scanned,
+    context: AuditContext,
     wanted: frozenset[str],
     stage: Callable[[str, int | None], AbstractContextManager[Any]],
 ) -> Iterator[tuple[str, Any]]:
@@ -230,9 +236,9 @@ def _results(
     for name, audit in AUDITS.items():
         if name not in wanted:
             yield name, Skipped(name, f"not asked for: --audits {name}")
-        elif not scanned.judged.sanity.auditable and name not in OVER_TIME:
+        elif not context.auditable and name not in OVER_TIME:
             yield name, Skipped(name, NO_VERDICT)
         else:
-            total = audit.passes * len(scanned.source.labels) or None
+            total = audit.passes * len(context.source.labels) or None
             with stage(f"audit {name}", total) as advance:
-                yield name, audit.run(scanned, advance)
+                yield name, audit.run(context, advance)

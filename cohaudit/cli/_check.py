@@ -73,7 +73,8 @@ def check(
     Exit code: 0 passed, 1 a gate failed, 2 bad usage or input, 70 a bug in cohaudit.
     """
     from cohaudit.config import Config
-    from cohaudit.report import parsed_formats, read_audit, write_formats
+    from cohaudit.report import parsed_formats, write_formats
+    from cohaudit.results.read import read_audit
     from cohaudit.review.gates import gate_results, parsed_gates, refuse_unknown_names
 
     config = Config(fail_on=fail_on, warn_on=warn_on, gate_on_value=gate_on_value)

@@ -56,13 +56,9 @@ def diff(
 
     Exit code: 0 done, 1 with --fail-on-regression when the head is worse, 2 bad usage or input.
     """
-    from cohaudit.report import (
-        read_audit,
-        refuse_source,
-        render_difference,
-        render_difference_markdown,
-        write_file,
-    )
+    from cohaudit.report import render_difference, render_difference_markdown
+    from cohaudit.results.files import refuse_source, write_file
+    from cohaudit.results.read import read_audit
     from cohaudit.review.diff.compare import compare
 
     if templates is not None and html is None:

@@ -135,7 +135,9 @@ main.add_command(diff)
 @templates_option
 def report(audit: Path, out: Path | None, templates: Path | None) -> None:
     """Render the report of an earlier scan again, from AUDIT.JSON alone."""
-    from cohaudit.report import read_audit, refuse_source, write_html
+    from cohaudit.report import write_html
+    from cohaudit.results.files import refuse_source
+    from cohaudit.results.read import read_audit
 
     target = out or audit.parent / "report.html"
     refuse_source(target, audit)
@@ -170,7 +172,8 @@ def export(audit: Path, kind: str, every: bool, out: Path | None) -> None:
 
     The dataset itself is neither read nor changed.
     """
-    from cohaudit.report import read_audit, refuse_existing, refuse_source, write_file
+    from cohaudit.results.files import refuse_existing, refuse_source, write_file
+    from cohaudit.results.read import read_audit
     from cohaudit.review import export as exporting
 
     target = out or audit.parent / exporting.NAMES[kind]
@@ -214,7 +217,7 @@ def correct(audit: Path, data: Path, out: Path, drop: bool, only: Path | None, l
     The data itself is not changed, and all else in the copy is as it was. Look at the suspects first, and
     name those that are wrong with --only.
     """
-    from cohaudit.report import read_audit
+    from cohaudit.results.read import read_audit
     from cohaudit.review.correct import correct as write_copy
 
     done = write_copy(read_audit(audit), data, out, drop=drop, only=only, labels=labels, ids=ids)

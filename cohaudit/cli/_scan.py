@@ -58,7 +58,7 @@ def scan(
     with noted() as notes:
         audit, files = run_scan(checkpoint, earlier, config, quiet, fresh)
     if as_json:
-        from cohaudit.report import audit_to_json
+        from cohaudit.results.json_encode import audit_to_json
 
         write_out(audit_to_json(audit).encode())
     elif not quiet:

@@ -123,8 +123,9 @@ def _several(paths: list[Path], named: Path) -> list[Path]:
 
 def _write_samples(audit: Audit, folder: Path) -> list[Path]:
     """Write when each sample was learned, and how often it was forgotten."""
-    from cohaudit.report import table_to_csv, write_file
     from cohaudit.results import Skipped
+    from cohaudit.results.files import write_file
+    from cohaudit.results.tables import table_to_csv
 
     found = audit.theory.trajectory
     if isinstance(found, Skipped):

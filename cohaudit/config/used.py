@@ -8,7 +8,6 @@ from typing import Any
 
 from cohaudit.config import KEYS, Config
 from cohaudit.errors import ConfigError
-from cohaudit.results import Audit
 
 MEASUREMENT_KEYS = (
     "weights",
@@ -69,18 +68,18 @@ def used_settings(config: Config, device: str) -> dict[str, object]:
     return {key: _plain(getattr(config, key)) for key in MEASUREMENT_KEYS} | {"device": device}
 
 
-def setting(audit: Audit, name: str) -> Any:
+def setting(settings: Mapping[str, object], name: str) -> Any:
     """Return a setting of an audit, or the default of one that it does not hold.
 
     Args:
-        audit: The audit.
+        settings: Those of an audit.
         name: A key of the configuration.
 
     Raises:
         ConfigError: When what it holds is no value of the key.
     """
     key = KEYS[name]
-    return key.checked(audit.settings.get(name, key.default), f"settings.{name} of the audit")
+    return key.checked(settings.get(name, key.default), f"settings.{name} of the audit")
 
 
 def refuse_meaningless(config: Config, given: Iterable[str]) -> None:

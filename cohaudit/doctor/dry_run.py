@@ -16,8 +16,10 @@ from cohaudit.doctor.extrapolation import GRADIENTS, Forecast, Trial, expect
 from cohaudit.loading.data import LabeledDataset
 from cohaudit.loading.stratified_sample import fewest
 from cohaudit.pipeline.scan import scan
-from cohaudit.report import audit_to_json, render_html, table_to_csv
+from cohaudit.report import render_html
 from cohaudit.results import Audit
+from cohaudit.results.json_encode import audit_to_json
+from cohaudit.results.tables import table_to_csv
 
 MOST = 2048
 """Samples of the larger trial: as many as are compared in one block."""

@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
+TINY = float(np.finfo(float).tiny)
+"""Smallest normal float64: keeps a division by a zero norm finite."""
 BF16_ROUNDING = torch.finfo(torch.bfloat16).eps
 
 TF32_ROUNDING = 2.0**-10

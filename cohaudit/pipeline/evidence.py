@@ -12,12 +12,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cohaudit.analysis.gap_drivers import find_drivers
-from cohaudit.analysis.sample_kinds import AMBIGUOUS, DUPLICATE, KINDS, RARE, REVIEWED
 from cohaudit.gradients import Source
 from cohaudit.loading.data import LabeledDataset
 from cohaudit.pipeline.findings import Comparison, Judgment, Pairs, sides
 from cohaudit.results import Evidence, Neighbor, Preview, Skipped
-from cohaudit.review.suppressions import Suppression, told_suppressed
+from cohaudit.results.kinds import AMBIGUOUS, DUPLICATE, RARE, REVIEWED, SAMPLE_KINDS
+from cohaudit.results.suppression import Suppression
+from cohaudit.review.suppressions import told_suppressed
 
 SHOWN = 40
 """Samples of each kind other than mislabeled that are shown: enough to see what is meant."""
@@ -128,5 +129,5 @@ def _other_kinds(samples: pd.DataFrame) -> list[int]:
     keys = pd.DataFrame({"same": same, "certainty": -samples["certainty"]})
     order = keys.sort_values(["same", "certainty"], kind="stable").index.to_numpy()
     kind = samples["kind"].to_numpy()[order]
-    chosen = [order[kind == KINDS[one]][:SHOWN] for one in (AMBIGUOUS, RARE, DUPLICATE)]
+    chosen = [order[kind == SAMPLE_KINDS[one]][:SHOWN] for one in (AMBIGUOUS, RARE, DUPLICATE)]
     return [int(i) for i in np.concatenate(chosen)]

@@ -37,11 +37,11 @@ from cohaudit.results import (
     Sanity,
     Skipped,
 )
+from cohaudit.results.gap import NO_VERDICT
 
 Array = NDArray[np.float64]
 Pairs = list[tuple[int, float, bool]]
 """Index of another sample, the cosine with it, and whether it is a near-duplicate."""
-NO_VERDICT = "the model is not auditable, see the sanity check"
 NO_HOLDOUT = Skipped("holdout", "none was given: --holdout")
 NO_REPRESENTATION = "no layer gives a representation of the samples to predict labels from"
 SMALLEST_SQUARE = 1e-290

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from cohaudit.config import Config
 from cohaudit.errors import CohauditError
-from cohaudit.report import check_folder, check_templates, parsed_formats, refuse_data
+from cohaudit.report import check_templates, parsed_formats, refuse_data
+from cohaudit.results.files import check_folder
 from cohaudit.review.gates import parsed_gates
 
 

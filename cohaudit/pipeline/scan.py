@@ -23,7 +23,7 @@ from cohaudit.analysis.coherence import Resampling
 from cohaudit.analysis.sanity import is_skilled
 from cohaudit.audits.checkpoint_inspection import decay_of, memory_of
 from cohaudit.audits.optimizer_state import Pace, pace_of
-from cohaudit.audits.registry import OVER_TIME, Scanned, asked_for, run_further_audits
+from cohaudit.audits.registry import OVER_TIME, AuditContext, asked_for, run_further_audits
 from cohaudit.audits.training.earlier_predictions import Asked, Open, ask, given_in_memory
 from cohaudit.audits.training.lr_schedule import read_schedule
 from cohaudit.audits.training.measure_checkpoints import Follower, Named
@@ -51,8 +51,9 @@ from cohaudit.pipeline.holdout import (
 from cohaudit.pipeline.progress import Progress, SilentProgress, Stages
 from cohaudit.pipeline.resume import Unfinished, depends_on
 from cohaudit.results import Audit, Holdout, Memory, Skipped, Subject, TrainedDecay
+from cohaudit.results.suppression import Suppression
 from cohaudit.review.gates import gate_results, refuse_unknown_names
-from cohaudit.review.suppressions import Suppression, active, match, read_suppressions
+from cohaudit.review.suppressions import active, match, read_suppressions
 
 Integers = NDArray[np.int64]
 SNAPSHOTS = "snapshots"
@@ -245,12 +246,25 @@ def _audit(
         found = match(entries, hashes, judged.samples["label"].tolist(), today)
         judged, suppressed = suppress(judged, found.samples)
         shown = gather_evidence(judged, compared, source, dataset, chosen, config.evidence)
-    scanned = Scanned(
-        *(model, source, measured, judged, config, options, device),
-        *(about.memory, about.decay, taken, schedule, len(dataset), dataset.column_names),
+    context = AuditContext(
+        model=model,
+        source=source,
+        measured=measured,
+        layers=judged.layers,
+        samples=judged.samples,
+        auditable=judged.sanity.auditable,
+        config=config,
+        options=options,
+        device=device,
+        memory=about.memory,
+        trained_decay=about.decay,
+        taken=taken,
+        schedule=schedule,
+        total=len(dataset),
+        columns=dataset.column_names,
     )
     with eval_mode(model):
-        theory = run_further_audits(scanned, stages)
+        theory = run_further_audits(context, stages)
     audit = Audit(
         version=__version__,
         subject=_subject(dataset, len(chosen), measured, about, asked),

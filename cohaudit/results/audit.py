@@ -15,7 +15,7 @@ import pandas as pd
 
 from cohaudit.results.audits import Theory
 from cohaudit.results.gap import Estimate, Risk, Skipped, told_points
-from cohaudit.review.suppressions import Suppression
+from cohaudit.results.suppression import Suppression
 
 SCHEMA_VERSION = "4.0"
 

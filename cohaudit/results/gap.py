@@ -5,11 +5,14 @@ Part of the audit; see `results`, which names everything here as its own.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 Level = Literal["low", "moderate", "high", "severe"]
 """Risk levels, in rising order."""
+NO_VERDICT = "the model is not auditable, see the sanity check"
+"""Why a figure that needs a trained model is skipped."""
 LEVELS: tuple[Level, ...] = ("low", "moderate", "high", "severe")
 
 
@@ -115,3 +118,8 @@ class Risk:
     """What it comes from, the largest part of it first, then what is no known part."""
     holdout: Holdout | Skipped
     """Samples that the model was not trained on, where some were given."""
+
+
+def risk_level(gap: float, levels: Sequence[float]) -> Level:
+    """Return the level of a gap, given the gaps from which moderate, high and severe begin."""
+    return LEVELS[sum(gap >= bound for bound in levels)]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from cohaudit.results.gap import Skipped
 
-KINDS = ("easy", "typical", "hard", "memorized")
+STRATA = ("easy", "typical", "hard", "memorized")
 """Of samples: memorized ones, and the others by thirds of how far they are memorized."""
 
 

@@ -16,8 +16,8 @@ from typing import Any
 from cohaudit.config import KEYS
 from cohaudit.errors import DataError, ReportError
 from cohaudit.loading.data import Original, hash_original, open_original
-from cohaudit.report import check_folder, refuse_existing, working_folder
 from cohaudit.results import Audit
+from cohaudit.results.files import check_folder, refuse_existing, working_folder
 from cohaudit.review.export import ranked, require_judged
 from cohaudit.review.review_list import read_confirmed
 

@@ -14,8 +14,8 @@ import pandas as pd
 from cohaudit.audits.width import SHARES, smallest_set
 from cohaudit.config.keys import toml_value
 from cohaudit.errors import ReportError
-from cohaudit.report import table_to_csv, table_to_parquet
 from cohaudit.results import Audit, Preview, Skipped
+from cohaudit.results.tables import table_to_csv, table_to_parquet
 from cohaudit.review.suppressions import TABLE
 
 
@@ -24,7 +24,7 @@ def export(audit: Audit, kind: str, every: bool = False) -> bytes:
 
     Args:
         audit: The result of a scan.
-        kind: One of `KINDS`.
+        kind: One of `EXPORT_FORMATS`.
         every: Whether to list every sample, not the suspects alone; the list of samples to keep and
             cleanlab's table are of every sample anyway.
 
@@ -223,7 +223,7 @@ _FORMS: dict[str, Callable[[Audit, bool], bytes]] = {
     MASK: _mask,
 }
 
-KINDS = tuple(_FORMS)
+EXPORT_FORMATS = tuple(_FORMS)
 """What can be written: the suspects as a table (csv, jsonl, parquet) or as tasks (label-studio), the ids of
 the other samples (keep), cleanlab's columns (cleanlab), a file of suspects to look at (suppressions); or, of
 the network, the units that hold most of the coherent gradient (mask)."""

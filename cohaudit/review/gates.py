@@ -16,11 +16,11 @@ from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from typing import NamedTuple
 
-from cohaudit.analysis.generalization_gap import risk_level
 from cohaudit.config import Config
 from cohaudit.config.used import setting
 from cohaudit.errors import ConfigError, did_you_mean
 from cohaudit.results import LEVELS, Audit, Coherence, GateResult, Skipped
+from cohaudit.results.gap import risk_level
 
 OPERATORS: Mapping[str, tuple[Callable[[float, float], bool], str]] = {
     ">=": (operator.ge, "at or above"),
@@ -270,7 +270,7 @@ def _plain(metric: str, value: float) -> _Measured:
 def _risk(gate: Gate, audit: Audit) -> _Measured | Skipped:
     if isinstance(audit.risk, Skipped):
         return Skipped(gate.metric, audit.risk.reason)
-    gap, level, levels = audit.risk.gap, audit.risk.level, setting(audit, "risk_levels")
+    gap, level, levels = audit.risk.gap, audit.risk.level, setting(audit.settings, "risk_levels")
     ends = gap.low, gap.high
     if gate.metric == "predicted_gap":
         return _Measured("predicted_gap", gap.value, repr(gap.value), ends, percent=gate.is_share)

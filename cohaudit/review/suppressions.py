@@ -16,6 +16,7 @@ from typing import Any
 from cohaudit.config.file import read_toml
 from cohaudit.config.keys import TYPE_NAMES
 from cohaudit.errors import ConfigError, did_you_mean
+from cohaudit.results.suppression import Suppression
 
 TABLE = "suppress"
 """Name of the file's array of tables."""
@@ -23,29 +24,6 @@ TABLE = "suppress"
 _HASH = re.compile(r"sha256:[0-9a-f]{64}")
 _NAMED = 3
 """Entries named at most in a notice."""
-
-
-@dataclass(frozen=True)
-class Suppression:
-    """What a person found out about a suspect: its label is right."""
-
-    sample: str
-    """Hash of the sample's content, 'sha256:…'."""
-    label: str
-    """The label found to be right."""
-    reviewer: str
-    """Who found it."""
-    reason: str
-    """Why, in the reviewer's words."""
-    id: str = ""
-    """The sample's id, for people."""
-    expires: str = ""
-    """The day from which it holds no more, as in 2027-06-30; empty: it holds for good."""
-
-    @property
-    def name(self) -> str:
-        """What to call it in a sentence, at no more than readable length."""
-        return f"{self.id or self.sample[:19]!r:.60}"
 
 
 @dataclass(frozen=True)

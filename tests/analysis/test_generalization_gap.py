@@ -27,10 +27,10 @@ from cohaudit.analysis.generalization_gap import (
     measured_gap,
     predict_gap,
     preprocessing_warning,
-    risk_level,
     with_holdout,
 )
 from cohaudit.results import LEVELS, Driver, Estimate, Holdout, Skipped
+from cohaudit.results.gap import risk_level
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results"

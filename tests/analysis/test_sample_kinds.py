@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from cohaudit.analysis.near_duplicates import joint_view, likeness
-from cohaudit.analysis.sample_kinds import KINDS, kinds_of
+from cohaudit.analysis.sample_kinds import kinds_of
+from cohaudit.results.kinds import SAMPLE_KINDS
 
 quick = settings(max_examples=40, deadline=None)
 seeds = st.integers(0, 2**32 - 1)
@@ -62,7 +63,7 @@ def test_every_sample_is_of_one_kind_with_a_probability(seed: int, classes: int)
     names, certainty = kinds_of(
         expected, generator.integers(classes, size=50), suspicion, suspicion > 0.4, twins
     )
-    assert set(names) <= set(KINDS)
+    assert set(names) <= set(SAMPLE_KINDS)
     assert ((certainty >= 0) & (certainty <= 1)).all()
     assert ((names == "mislabeled") == (suspicion > 0.4)).all()
 

@@ -12,8 +12,8 @@ from support.audits import HOSTILE, make_audit
 
 from cohaudit.cli import main
 from cohaudit.config import Config
-from cohaudit.report import audit_to_json
 from cohaudit.results import Skipped
+from cohaudit.results.json_encode import audit_to_json
 from cohaudit.review.gates import gate_results
 
 AUDIT = make_audit(samples=200, suspects=10)

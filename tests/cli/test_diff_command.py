@@ -12,7 +12,8 @@ from support.differences import with_gap, with_suspicions
 from support.page import Page
 
 from cohaudit.cli import main
-from cohaudit.report import audit_to_json, render_difference
+from cohaudit.report import render_difference
+from cohaudit.results.json_encode import audit_to_json
 from cohaudit.review.diff.compare import Difference, compare
 
 

@@ -12,7 +12,7 @@ from support.audits import gate, make_audit
 from support.hostile import HOSTILE
 from support.pipelines import ACTION, ARTIFACT, GITLAB, ROOT, Machine
 
-from cohaudit.report import audit_to_json
+from cohaudit.results.json_encode import audit_to_json
 
 
 @pytest.fixture

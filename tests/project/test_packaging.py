@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from support.audits import make_audit
 
-from cohaudit.report import audit_to_json
+from cohaudit.results.json_encode import audit_to_json
 
 ROOT = Path(__file__).parents[2]
 

@@ -17,8 +17,9 @@ from support.scanning import scan as real_scan
 
 from cohaudit.cli import main
 from cohaudit.errors import ReportError
-from cohaudit.report import audit_to_json, write_report
 from cohaudit.report import write as output
+from cohaudit.report import write_report
+from cohaudit.results.json_encode import audit_to_json
 from cohaudit.review.gates import gate_results
 
 AUDIT = make_audit(kind="row", samples=60, suspects=6, classes=3)

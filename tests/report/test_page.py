@@ -17,11 +17,13 @@ from support.audits import HOSTILE, gate, make_audit
 from support.page import Page
 
 from cohaudit.errors import CohauditError
-from cohaudit.report import audit_to_json, read_audit, render_html
+from cohaudit.report import render_html
 from cohaudit.report.html.view import _listing
 from cohaudit.report.html.view._actions import build_actions
 from cohaudit.report.words import signed
 from cohaudit.results import Coherence, Estimate, Preview, Risk, Skipped, Theory, by_gap
+from cohaudit.results.json_encode import audit_to_json
+from cohaudit.results.read import read_audit
 
 SECTIONS = (
     *("verdict", "depth", "classes", "suspects"),

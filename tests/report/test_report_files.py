@@ -14,18 +14,14 @@ import pytest
 from support.audits import make_audit
 
 from cohaudit.errors import ReportError
-from cohaudit.report import (
-    audit_to_json,
-    check_folder,
-    read_audit,
-    render_html,
-    write_html,
-    write_report,
-)
+from cohaudit.report import render_html, write_html, write_report
 from cohaudit.report import (
     write as output,
 )
 from cohaudit.results import SAMPLE_COLUMNS
+from cohaudit.results.files import check_folder
+from cohaudit.results.json_encode import audit_to_json
+from cohaudit.results.read import read_audit
 
 
 def run_python(code: str, *arguments: str) -> str:

@@ -14,7 +14,8 @@ import cohaudit
 from cohaudit.cli import main
 from cohaudit.config.file import load_config
 from cohaudit.errors import ConfigError, UserTemplateError
-from cohaudit.report import audit_to_json, check_templates, render_difference, render_html
+from cohaudit.report import check_templates, render_difference, render_html
+from cohaudit.results.json_encode import audit_to_json
 from cohaudit.review.diff.compare import compare
 
 ROOT = Path(__file__).parents[2]

@@ -19,8 +19,9 @@ from support.audits import make_audit
 
 from cohaudit import results
 from cohaudit.errors import ReportError
-from cohaudit.report import audit_to_json, read_audit
 from cohaudit.results import SAMPLE_COLUMNS, Audit, Skipped
+from cohaudit.results.json_encode import audit_to_json
+from cohaudit.results.read import read_audit
 
 SCHEMA = json.loads((Path(results.__file__).parent / "audit.schema.json").read_text(encoding="utf-8"))
 VARIANTS: dict[str, dict[str, Any]] = {

@@ -32,8 +32,9 @@ from cohaudit.config import Config
 from cohaudit.loading.data import hash_original, open_dataset
 from cohaudit.loading.data._jsonl import value_span
 from cohaudit.loading.data.originals import CsvOriginal
-from cohaudit.report import audit_to_json, read_audit
 from cohaudit.results import Audit
+from cohaudit.results.json_encode import audit_to_json
+from cohaudit.results.read import read_audit
 
 
 def audit_of(config: Config, suggested: Mapping[str, str], known: slice = slice(None)) -> Audit:

@@ -15,9 +15,9 @@ from support.page import Page
 
 from cohaudit.report import render_difference
 from cohaudit.results import Audit, Estimate, Skipped
+from cohaudit.results.suppression import Suppression
 from cohaudit.review.diff.compare import Change, Difference, change, compare
 from cohaudit.review.diff.suspects import Suspect, sign_test
-from cohaudit.review.suppressions import Suppression
 
 MIRRORED = {"higher": "lower", "lower": "higher", "alike": "alike", "unknown": "unknown"}
 VARIANTS: dict[str, dict[str, Any]] = {

@@ -137,7 +137,7 @@ def command(*arguments: object) -> Result:
     return CliRunner().invoke(main, ["export", *map(str, arguments)])
 
 
-@pytest.mark.parametrize("kind", exporting.KINDS)
+@pytest.mark.parametrize("kind", exporting.EXPORT_FORMATS)
 def test_the_command_writes_beside_the_audit(audit: Audit, tmp_path: Path, kind: str) -> None:
     write_report(audit, tmp_path)
     result = command(tmp_path / "audit.json", "--format", kind)

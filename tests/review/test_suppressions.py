@@ -30,8 +30,9 @@ from cohaudit.loading.data import from_torch, open_dataset
 from cohaudit.loading.factories import load_object
 from cohaudit.report import render_html
 from cohaudit.results import Audit, Risk
+from cohaudit.results.suppression import Suppression
 from cohaudit.review import export as exporting
-from cohaudit.review.suppressions import Suppression, active, match, read_suppressions
+from cohaudit.review.suppressions import active, match, read_suppressions
 
 DIGITS = Path("fixtures/digits")
 HASH = "sha256:" + "0123456789abcdef" * 4

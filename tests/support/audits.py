@@ -14,7 +14,7 @@ import pandas as pd
 from PIL import Image
 
 from cohaudit import results
-from cohaudit.review.suppressions import Suppression
+from cohaudit.results.suppression import Suppression
 
 HOSTILE = (
     "<script>alert('name')</script>",

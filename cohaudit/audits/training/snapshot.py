@@ -31,7 +31,7 @@ from cohaudit.analysis.leave_one_out import heard_together, leave_one_out, suspe
 from cohaudit.audits.optimizer_state import Pace
 from cohaudit.config import Config
 from cohaudit.gradients import Measurement, Shortener
-from cohaudit.report.write import working_folder
+from cohaudit.results.files import working_folder
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cohaudit.results import Point, Series, Skipped, Trajectory
-from cohaudit.results.trajectory import KINDS
+from cohaudit.results.trajectory import STRATA
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -85,7 +85,7 @@ def rating(corrected: Array, agreement: Array) -> Array:
 
 
 def kinds(memorization: Array) -> Integers:
-    """Return each sample's kind, an index into `KINDS`, [N].
+    """Return each sample's kind, an index into `STRATA`, [N].
 
     Args:
         memorization: How far each label is memorized, 0 to 1, [N].
@@ -134,7 +134,7 @@ def trajectory(
     """
     right = course.predicted == labels
     when, forgotten = learned_at(right)
-    shares = np.stack([course.share[:, course.kind == k].sum(1) for k in range(len(KINDS))], 1)
+    shares = np.stack([course.share[:, course.kind == k].sum(1) for k in range(len(STRATA))], 1)
     points = tuple(
         Point(
             checkpoint=name,
@@ -146,7 +146,7 @@ def trajectory(
             holdout=holdout[k],
             loss=float(course.loss[k]),
             m_coherence=float(course.m_coherence[k]),
-            **dict(zip(KINDS, shares[k].tolist(), strict=True)),
+            **dict(zip(STRATA, shares[k].tolist(), strict=True)),
             learned=int((right[k] & ~right[k - 1]).sum()) if k else int(right[0].sum()),
             forgotten=int((right[k - 1] & ~right[k]).sum()) if k else 0,
         )
@@ -160,7 +160,7 @@ def trajectory(
         judge=course.judge,
         advised=course.advised,
         takeover=takeover,
-        sizes=tuple(np.bincount(course.kind, minlength=len(KINDS)).tolist()),
+        sizes=tuple(np.bincount(course.kind, minlength=len(STRATA)).tolist()),
         learned_at=tuple(when.tolist()),
         forgotten=tuple(forgotten.tolist()),
         advice=_advice(course, points, labels, takeover),
@@ -169,7 +169,7 @@ def trajectory(
 
 def _takeover(shares: Array) -> int:
     """Return from which checkpoint on memorized samples own most, to the end; −1 if not in the end."""
-    most = shares.argmax(1) == len(KINDS) - 1
+    most = shares.argmax(1) == len(STRATA) - 1
     (places,) = np.nonzero(~most)
     start = int(places[-1]) + 1 if len(places) else 0
     return start if start < len(most) else -1

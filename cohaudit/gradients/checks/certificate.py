@@ -23,8 +23,7 @@ from torch.nn import functional as F
 from cohaudit.errors import EngineError
 from cohaudit.gradients.engine import Engine, sample
 from cohaudit.gradients.forms.per_sample import PerSample
-from cohaudit.gradients.passes.reading import TINY
-from cohaudit.gradients.precision import BF16_ROUNDING, TF32_ROUNDING
+from cohaudit.gradients.precision import BF16_ROUNDING, TF32_ROUNDING, TINY
 from cohaudit.gradients.residuals import Residuals, logits_of
 from cohaudit.gradients.tracing.plan import Plan
 from cohaudit.gradients.tracing.trace import call

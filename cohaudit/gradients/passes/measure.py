@@ -26,7 +26,7 @@ from cohaudit.gradients.features import Shortener, Views
 from cohaudit.gradients.forms.per_sample import PerSample
 from cohaudit.gradients.passes.batches import Batches
 from cohaudit.gradients.passes.measurement import BLOCK, MeasuredLayer, Measurement, Options
-from cohaudit.gradients.passes.reading import TINY, Reader, Share, shares
+from cohaudit.gradients.passes.reading import Reader, Share, shares
 from cohaudit.gradients.passes.resume_protocol import (
     DamagedError,
     Keeper,
@@ -37,7 +37,7 @@ from cohaudit.gradients.passes.resume_protocol import (
     part,
 )
 from cohaudit.gradients.passes.sums import ClassSums
-from cohaudit.gradients.precision import backward_in_eval_mode, full_precision
+from cohaudit.gradients.precision import TINY, backward_in_eval_mode, full_precision
 from cohaudit.gradients.residuals import Residuals
 from cohaudit.gradients.sketch import make_projections
 from cohaudit.gradients.tracing.plan import Plan

@@ -10,19 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from cohaudit.gradients.forms.convolved import Convolved
 from cohaudit.gradients.forms.dense import Dense
 from cohaudit.gradients.forms.per_sample import CACHE_BYTES, Outer, PerSample
+from cohaudit.gradients.precision import TINY
 from cohaudit.gradients.sketch import Projection
 
 ACCELERATOR_FACTOR = 32
 """On an accelerator, pieces are so many times larger: there the number of operations counts."""
-
-TINY = float(np.finfo(float).tiny)
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cohaudit.gradients.forms.dense import Dense
-from cohaudit.gradients.passes.reading import TINY, Share
+from cohaudit.gradients.passes.reading import Share
 from cohaudit.gradients.passes.resume_protocol import Arrays, fill
+from cohaudit.gradients.precision import TINY
 from cohaudit.gradients.sketch import Projection, fold
 
 Array = NDArray[np.float64]

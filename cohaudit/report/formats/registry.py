@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
-import io
 from collections.abc import Callable, Mapping, Sequence
 
-import pandas as pd
-
-from cohaudit.errors import ConfigError, MissingExtraError, did_you_mean
+from cohaudit.errors import ConfigError, did_you_mean
 from cohaudit.report.formats.junit import render_junit
 from cohaudit.report.formats.markdown import render_markdown
 from cohaudit.report.formats.sarif import render_sarif
 from cohaudit.results import Audit
+from cohaudit.results.tables import require_pyarrow, table_to_parquet
 
 FILES: Mapping[str, str] = {
     "markdown": "summary.md",
@@ -42,7 +39,7 @@ def parsed_formats(given: Sequence[str]) -> tuple[str, ...]:
         if name not in known:
             raise ConfigError(_OPTION, f"there is no format {name!r}", did_you_mean(name, known))
     if "parquet" in names:
-        _require_pyarrow(f"{_OPTION} parquet")
+        require_pyarrow(f"{_OPTION} parquet")
     return tuple(name for name in known if name in names)
 
 
@@ -60,24 +57,3 @@ def render_formats(audit: Audit, formats: Sequence[str]) -> dict[str, str | byte
         "parquet": lambda audit: table_to_parquet(audit.samples, f"{_OPTION} parquet"),
     }
     return {FILES[name]: forms[name](audit) for name in parsed_formats(formats) if name in FILES}
-
-
-def table_to_parquet(table: pd.DataFrame, option: str) -> bytes:
-    """Return a table as the content of a .parquet file.
-
-    Args:
-        table: Its index is left out.
-        option: Where Parquet was asked for, for the message.
-
-    Raises:
-        MissingExtraError: If pyarrow is not installed.
-    """
-    _require_pyarrow(option)
-    buffer = io.BytesIO()
-    table.to_parquet(buffer, engine="pyarrow", index=False)
-    return buffer.getvalue()
-
-
-def _require_pyarrow(option: str) -> None:
-    if importlib.util.find_spec("pyarrow") is None:
-        raise MissingExtraError(option, "pyarrow", "parquet")

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from cohaudit.analysis.generalization_gap import risk_level
 from cohaudit.config.used import MEASUREMENT_KEYS, setting
 from cohaudit.results import (
     LEVELS,
@@ -23,6 +22,7 @@ from cohaudit.results import (
     Skipped,
     told_points,
 )
+from cohaudit.results.gap import risk_level
 from cohaudit.review.diff.suspects import SuspectChanges, compare_suspects
 from cohaudit.review.diff.width import WidthChange, compare_widths
 
@@ -166,7 +166,7 @@ def compare(base: Audit, head: Audit) -> Difference:
     Raises:
         ConfigError: If the head's setting of the levels of risk is none.
     """
-    levels = setting(head, "risk_levels")
+    levels = setting(head.settings, "risk_levels")
     sides = _side(base, levels), _side(head, levels)
     gap = change(_gap(base), _gap(head))
     risen = None not in (sides[0].level, sides[1].level) and _rank(sides[1]) > _rank(sides[0])

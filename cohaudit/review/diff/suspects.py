@@ -108,7 +108,7 @@ def compare_suspects(base: Audit, head: Audit) -> SuspectChanges:
         for i, one in enumerate(after)
         if i in told
     )
-    clear_from = (1 + max(setting(audit, "suspicion_threshold") for audit in (base, head))) / 2
+    clear_from = (1 + max(setting(audit.settings, "suspicion_threshold") for audit in (base, head))) / 2
     # what a person found to be right in one of the two has not changed by itself
     changed = ([one for one in part if one.elsewhere != "suppressed"] for part in (new, fixed))
     clear = [sum(one.suspicion >= clear_from for one in part) for part in changed]

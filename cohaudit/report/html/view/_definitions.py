@@ -30,7 +30,7 @@ def _of_sets(audit: Audit) -> tuple[Definition, ...]:
             "α = ‖μ‖² / mean ‖gᵢ‖²",
             "gᵢ is the gradient of sample i's loss, μ the mean over the samples. α is the share of a "
             "gradient that is common to all of them, between 0 and 1. Intervals are bootstraps over the "
-            f"samples, at {setting(audit, 'confidence'):.0%}.",
+            f"samples, at {setting(audit.settings, 'confidence'):.0%}.",
         ),
         Definition(
             "m-coherence",
@@ -56,7 +56,7 @@ def _of_sets(audit: Audit) -> tuple[Definition, ...]:
 
 
 def _of_samples(audit: Audit) -> tuple[Definition, ...]:
-    neighbors = f"{setting(audit, 'neighbors')} samples with the largest |cosine|"
+    neighbors = f"{setting(audit.settings, 'neighbors')} samples with the largest |cosine|"
     if audit.subject.samples < audit.subject.samples_total:
         neighbors += " (of a subsample fewer, in proportion)"
     return (
@@ -86,7 +86,7 @@ def _of_samples(audit: Audit) -> tuple[Definition, ...]:
             "P(label is wrong | ŷᵢ)",
             "The probability that the given label is wrong: how often labels with as little support from ŷᵢ "
             "are wrong, told by labels that are wrong by design. A suspect has a suspicion of at least "
-            f"{setting(audit, 'suspicion_threshold'):g}.",
+            f"{setting(audit.settings, 'suspicion_threshold'):g}.",
         ),
     )
 

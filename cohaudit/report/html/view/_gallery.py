@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from cohaudit.analysis.sample_kinds import REVIEWED
 from cohaudit.config.used import setting
 from cohaudit.report.figures.distributions import suspicion_histogram
 from cohaudit.report.html.view._listing import Listing, build_listing
 from cohaudit.report.html.view._settings import judged
 from cohaudit.report.words import Text, count, percent, probability, prose, text
 from cohaudit.results import Audit
+from cohaudit.results.kinds import REVIEWED
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Gallery:
 
 def build_gallery(audit: Audit) -> Gallery:
     """Put the suspects into words, the most suspicious first."""
-    threshold = setting(audit, "suspicion_threshold")
+    threshold = setting(audit.settings, "suspicion_threshold")
     suspicion = audit.samples["suspicion"].dropna()
     total = int(audit.samples["suspect"].sum())
     listing = build_listing(audit)

@@ -14,11 +14,11 @@ from typing import Any
 
 from markupsafe import Markup
 
-from cohaudit.analysis.sample_kinds import KINDS
 from cohaudit.config.used import setting
 from cohaudit.report.html.view._cards import NUMBERS, Card, NeighborView, Pictures, RowTable, build_cards
 from cohaudit.report.words import REORDERING, Text, probability, prose, text
 from cohaudit.results import Audit, Evidence
+from cohaudit.results.kinds import SAMPLE_KINDS
 
 PRINTED = 24
 """Cards that stand in the page itself: those that the script shows first, and all where no script runs."""
@@ -54,7 +54,7 @@ def build_listing(audit: Audit) -> Listing:
     """Return the samples that the page shows."""
     suspicious = set(audit.samples["id"][audit.samples["suspect"]])
     suspects = [one for one in audit.evidence if one.id in suspicious]
-    detailed = suspects[: setting(audit, "gallery")]
+    detailed = suspects[: setting(audit.settings, "gallery")]
     shown = [*detailed, *(one for one in audit.evidence if one.id not in suspicious)]
     pictures = Pictures(audit.previews, _PICTURES)
     for one in shown:  # before those of any neighbors, should there not be room for all
@@ -62,7 +62,9 @@ def build_listing(audit: Audit) -> Listing:
     cards = tuple(build_cards(audit, shown, pictures))
     brief = suspects[len(detailed) : LISTED]
     rows = audit.samples.set_index("id", drop=False)
-    kinds = [name for name in KINDS if name in set(rows["kind"].loc[[one.id for one in (*shown, *brief)]])]
+    kinds = [
+        name for name in SAMPLE_KINDS if name in set(rows["kind"].loc[[one.id for one in (*shown, *brief)]])
+    ]
     return Listing(
         printed=cards[:PRINTED],
         data=_script_data(_Writer(audit, rows).content(shown, cards, brief))

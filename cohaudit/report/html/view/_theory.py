@@ -35,7 +35,7 @@ from cohaudit.results import (
     Stability,
     Trajectory,
 )
-from cohaudit.results.trajectory import KINDS
+from cohaudit.results.trajectory import STRATA
 
 
 @dataclass(frozen=True)
@@ -277,7 +277,7 @@ def _trajectory(found: Trajectory) -> Body:
         ("Checkpoint", "Easy", "Typical", "Hard", "Memorized"),
         tuple((text(point.checkpoint, 40), tuple(map(percent, _shares(point)))) for point in found.points),
     )
-    sizes = ", ".join(f"{count:,} {kind}" for kind, count in zip(KINDS, found.sizes, strict=True))
+    sizes = ", ".join(f"{count:,} {kind}" for kind, count in zip(STRATA, found.sizes, strict=True))
     reading = (
         "Training accuracy also rises by memorizing. Corrected counts a label that is likely wrong as the "
         "one that the other samples give, by the checkpoint with the best expected accuracy: memorizing "

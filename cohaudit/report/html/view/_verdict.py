@@ -165,7 +165,7 @@ def _judgment(audit: Audit) -> tuple[str, str, str]:
 
 def _meaning(audit: Audit, risk: Risk) -> str:
     """Say what the level means, and what it rests on."""
-    level = _MEANINGS[risk.level].format(*(100 * gap for gap in setting(audit, "risk_levels")))
+    level = _MEANINGS[risk.level].format(*(100 * gap for gap in setting(audit.settings, "risk_levels")))
     accuracy = audit.sanity.accuracy
     expected = min(1.0, max(0.0, accuracy - risk.gap.value))
     source = (
@@ -189,13 +189,13 @@ def _reach(gap: Estimate) -> tuple[str, str]:
 
 
 def _bands(audit: Audit) -> Iterator[Band]:
-    edges = (0.0, *(_place(gap) for gap in setting(audit, "risk_levels")), 1.0)
+    edges = (0.0, *(_place(gap) for gap in setting(audit.settings, "risk_levels")), 1.0)
     for level, low, high in zip(LEVELS, edges[:-1], edges[1:], strict=True):
         yield Band(level, f"{high - low:.1%}")
 
 
 def _notices(audit: Audit) -> Iterator[Notice]:
-    failed, temperature = sum(gate.failed for gate in audit.gates), setting(audit, "temperature")
+    failed, temperature = sum(gate.failed for gate in audit.gates), setting(audit.settings, "temperature")
     warned = sum(gate.outcome == "warned" for gate in audit.gates)
     if failed:
         yield Notice(f"{failed} of {plural(len(audit.gates), 'gate')} failed.", "failed")

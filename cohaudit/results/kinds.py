@@ -1,0 +1,12 @@
+"""The kinds of samples, by name."""
+
+from __future__ import annotations
+
+SAMPLE_KINDS = ("typical", "mislabeled", "ambiguous", "rare", "duplicate")
+
+
+REVIEWED = "reviewed"
+"""What a suspect is that a person found to be right (`suppressions`)."""
+
+
+TYPICAL, MISLABELED, AMBIGUOUS, RARE, DUPLICATE = range(len(SAMPLE_KINDS))
