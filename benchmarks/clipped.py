@@ -42,7 +42,14 @@ from cohaudit.audits.robust_mean import (
     choose,
     layers_of,
 )
-from cohaudit.audits.winsorized_statistics import Drawn, Totals, clipped_shares, cosine, kept, share_of_step
+from cohaudit.audits.winsorized_statistics import (
+    CoordinateSample,
+    Totals,
+    clipped_shares,
+    cosine,
+    kept,
+    share_of_step,
+)
 from cohaudit.config import Config
 from cohaudit.gradients import Source
 from cohaudit.gradients.passes.coordinates import Coordinates, gradient_coordinates
@@ -134,7 +141,7 @@ def _coordinates(model: nn.Module, x: Tensor, y: Tensor, classes: int, chosen: A
 
 
 def _test_cosines(
-    drawn: dict[str, Drawn], new: Coordinates, layers: dict[str, dict[str, int]]
+    drawn: dict[str, CoordinateSample], new: Coordinates, layers: dict[str, dict[str, int]]
 ) -> list[float]:
     """Return the cosine of each average to the mean gradient of the test samples."""
     ours, theirs, weights = [], [], []

@@ -42,7 +42,7 @@ TRAINED = 0.5
 CHOICES = ("within classes", "all pairs", "squares", "weights", "random")
 
 Row = dict[str, Any]
-Kept = Mapping[str, NDArray[np.int64]]
+ResumeState = Mapping[str, NDArray[np.int64]]
 
 
 def chosen(family: str) -> list[zoo.Member]:
@@ -69,7 +69,7 @@ def measure(member: zoo.Member, folder: Path) -> list[Row]:
     measured = measured_units(layers, sums)
     test = data.test[:TEST], data.test_labels[:TEST]
 
-    def accuracies(kept: Kept) -> NDArray[np.float64]:
+    def accuracies(kept: ResumeState) -> NDArray[np.float64]:
         with only(model, layers, kept):
             return np.array([zoo.measured(model, *part)[1] for part in ((x, y), test)])
 

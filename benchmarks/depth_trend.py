@@ -167,7 +167,7 @@ class Training:
     def audited(self) -> Row:
         """Return what the audit says."""
         audit = cohaudit.scan(self.model, (self.x, self.labels), audits=("depth",))
-        found = audit.theory.depth
+        found = audit.audits.depth
         assert isinstance(found, DepthTrend), found
         slope = found.slope
         return {

@@ -31,7 +31,7 @@ from cohaudit.analysis.leave_one_out import leave_one_out
 from cohaudit.analysis.neighbor_support import neighborhood_support
 from cohaudit.config import Config
 from cohaudit.gradients import Measurement, Source, measure
-from cohaudit.gradients.features import Shortener
+from cohaudit.gradients.features import FeatureHasher
 from cohaudit.pipeline.scan import options_of
 
 CACHE = Path(__file__).parent / ".cache" / "risk"
@@ -137,7 +137,7 @@ def ours(model: nn.Module, data: Pool) -> tuple[dict[str, float], Arrays]:
         "hot support": neighborhood_support(hot.sketches, k, k).support,
         "layers": np.array([view.layer for view in found.views]),
     }
-    shorten = Shortener(SHORT, 0)
+    shorten = FeatureHasher(SHORT, 0)
     assert found.jacobian_sketches is not None
     kinds = {"gradients": found.sketches, "hot gradients": hot.sketches, "jacobians": found.jacobian_sketches}
     for name, rows in kinds.items():
@@ -145,7 +145,7 @@ def ours(model: nn.Module, data: Pool) -> tuple[dict[str, float], Arrays]:
         arrays[f"loo {name}"] = leave_one_out(short, y, data.classes, (10.0,)).scores.astype(np.float32)
     for place, view in enumerate(found.views):
         arrays[f"loo {place}"] = leave_one_out(view.rows, y, data.classes).scores.astype(np.float32)
-    raw = Shortener(Config().feature_size, 0)(data.train.flatten(1)).numpy()
+    raw = FeatureHasher(Config().feature_size, 0)(data.train.flatten(1)).numpy()
     arrays["loo input"] = leave_one_out(raw, y, data.classes).scores.astype(np.float32)
     return coherences(found), arrays
 

@@ -37,7 +37,7 @@ from cohaudit.analysis.neighbor_support import neighborhood_support
 from cohaudit.config import Config
 from cohaudit.gradients.checks.prepare import Source, prepare
 from cohaudit.gradients.engine import Engine
-from cohaudit.gradients.features import Shortener
+from cohaudit.gradients.features import FeatureHasher
 from cohaudit.gradients.forms.dense import Dense
 from cohaudit.gradients.forms.per_sample import PerSample
 from cohaudit.gradients.residuals import Residuals
@@ -76,7 +76,7 @@ class Whole:
             names,
         )
         self.plan: Plan = prepare(subject.model, source, torch.device("cpu"))
-        engine = Engine(subject.model, self.plan, Shortener(sys.maxsize, 0))
+        engine = Engine(subject.model, self.plan, FeatureHasher(sys.maxsize, 0))
         shapes = {name: p.shape for name, p in self.plan.parameters.items()}
         self.gradients = {name: torch.zeros(len(data.labels), *shape) for name, shape in shapes.items()}
         seen: dict[tuple[str, int], list[Tensor]] = {}
@@ -197,17 +197,17 @@ def feature_rows(name: str, subject: Trained, whole: Whole) -> list[Row]:
     with torch.no_grad():
         answer = torch.cat([subject.model(x) for x in data.inputs.split(256)]).softmax(1).numpy()
 
-    def auroc(shorten: Shortener) -> float:
+    def auroc(shorten: FeatureHasher) -> float:
         views = [shorten(view).numpy() for view in whole.views]
         found = suspect_labels(views, data.labels.numpy(), answer)
         return float(roc_auc_score(data.wrong.numpy(), -found.evidence))
 
     about = {"network": name, "accuracy": subject.accuracy, "kind": "features", "equal_layers": False}
     longest = max(view.shape[1] for view in whole.views)
-    exact = auroc(Shortener(min(longest, EXACT_FEATURES), 0))
+    exact = auroc(FeatureHasher(min(longest, EXACT_FEATURES), 0))
     rows.append(about | {"method": "signs", "size": None, "numbers": longest, "auroc": exact})
     for size in (size for size in FEATURE_SIZES if size < longest):
-        scores = [auroc(Shortener(size, seed)) for seed in SEEDS]
+        scores = [auroc(FeatureHasher(size, seed)) for seed in SEEDS]
         rows.append(
             about
             | {"method": "signs", "size": size, "numbers": size, "auroc": float(np.mean(scores))}

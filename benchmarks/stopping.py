@@ -35,8 +35,8 @@ from numpy.typing import NDArray
 from stopping_runs import Training, build, samples, train, trainings
 
 from cohaudit.analysis.leave_one_out import leave_one_out
-from cohaudit.audits.training.snapshot import word_of_the_others
-from cohaudit.audits.training.trajectory import Course
+from cohaudit.audits.training.snapshot import peer_prediction
+from cohaudit.audits.training.trajectory import TrainingHistory
 from cohaudit.config import Config
 from cohaudit.gradients import Source, measure
 from cohaudit.pipeline.scan import options_of
@@ -81,7 +81,7 @@ def judged(training: Training, folder: Path) -> Row:
     data, found = samples(training, folder), measure_checkpoints(training, folder)
     labels, truth = data.labels.numpy(), data.truth.numpy()
     words = [
-        word_of_the_others(
+        peer_prediction(
             [scores.astype(float) for scores in own["each"]],
             labels,
             own["prob"],
@@ -95,7 +95,7 @@ def judged(training: Training, folder: Path) -> Row:
     even = np.full(predicted.shape, 1 / len(labels))
     coherence = [float(own["tot"].sum() / own["sq"].sum()) for own in found]
     losses = [float(own["loss"].mean()) for own in found]
-    course = Course(
+    course = TrainingHistory(
         names,
         predicted,
         np.stack([word.corrected for word in words]),

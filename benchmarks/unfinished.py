@@ -19,32 +19,32 @@ import torch
 from models import SPECS, make
 
 from cohaudit.config import Config
-from cohaudit.gradients import Kept, Source, State, measure
-from cohaudit.pipeline.resume import PassKeeper
+from cohaudit.gradients import ResumeState, Source, State, measure
+from cohaudit.pipeline.resume import PassStore
 from cohaudit.pipeline.scan import options_of
 
 
-class Timed(PassKeeper):
+class Timed(PassStore):
     """Counts how often a pass is kept, and how long that takes."""
 
     times, seconds = 0, 0.0
 
     def keep(self, state: State) -> None:
-        """See `PassKeeper`."""
+        """See `PassStore`."""
         start = time.perf_counter()
         super().keep(state)
         self.seconds += time.perf_counter() - start
         self.times += 1
 
     def offer(self, state: Callable[[], State]) -> None:
-        """See `PassKeeper`."""
+        """See `PassStore`."""
         super().offer(state)
         self.last = state
 
-    def load(self, take_up: Callable[[Kept], None]) -> None:
-        """See `PassKeeper`."""
+    def load(self, restore: Callable[[ResumeState], None]) -> None:
+        """See `PassStore`."""
         start = time.perf_counter()
-        super().load(take_up)
+        super().load(restore)
         self.seconds += time.perf_counter() - start
 
 

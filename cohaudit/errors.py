@@ -78,7 +78,7 @@ class MissingExtraError(CohauditError):
         super().__init__(where, f"needs the package {package}", f"pip install 'cohaudit[{extra}]'")
 
 
-def told(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """Return type and text of an exception from other people's code, on one line and not at any length."""
     return f"{type(error).__name__}: {textwrap.shorten(str(error), 300, placeholder=' …')}"
 

@@ -31,7 +31,7 @@ UNKNOWN = Skipped("effect on the gap", "it depends on the training: measure it b
 
 
 @dataclass(frozen=True)
-class Facts:
+class DriverInputs:
     """What is told of.
 
     Attributes:
@@ -62,7 +62,7 @@ class Facts:
     gap: float
 
 
-def find_drivers(facts: Facts) -> tuple[Driver, ...]:
+def find_drivers(facts: DriverInputs) -> tuple[Driver, ...]:
     """Return what the gap comes from, the largest part first; nothing where there is none to speak of."""
     if facts.gap < WORTH_TELLING:
         return ()
@@ -75,7 +75,7 @@ def _part(driver: Driver) -> float:
     return -1.0 if isinstance(driver.lowers, Skipped) else driver.lowers
 
 
-def _samples(facts: Facts) -> Iterator[Driver]:
+def _samples(facts: DriverInputs) -> Iterator[Driver]:
     own = facts.memorization >= OWN
     share = float(own.mean())
     if share < WORTH_TELLING:
@@ -102,7 +102,7 @@ def _samples(facts: Facts) -> Iterator[Driver]:
     )
 
 
-def _layers(facts: Facts) -> Iterator[Driver]:
+def _layers(facts: DriverInputs) -> Iterator[Driver]:
     """Tell the first layer whose input gives most of the labels that were disputed before it."""
     all_bent = (facts.bent >= BENT) & (facts.disputed >= FEWEST_DISPUTED)
     views = facts.bent[: len(facts.layers)]
@@ -122,11 +122,11 @@ def _layers(facts: Facts) -> Iterator[Driver]:
         yield Driver("layer", "output", float(facts.bent[-1]), reason, remedy, UNKNOWN)
 
 
-def _disputed(facts: Facts, place: int) -> str:
+def _disputed(facts: DriverInputs, place: int) -> str:
     return f"of the {int(facts.disputed[place]):,} labels that the layers before it dispute."
 
 
-def _classes(facts: Facts) -> Iterator[Driver]:
+def _classes(facts: DriverInputs) -> Iterator[Driver]:
     told = [(gap.value, c) for c, gap in enumerate(facts.class_gaps) if isinstance(gap, Estimate)]
     for gap, c in sorted(told, reverse=True)[:MOST_CLASSES]:
         if gap < max(WORTH_TELLING, facts.gap):
@@ -146,7 +146,7 @@ def _classes(facts: Facts) -> Iterator[Driver]:
         )
 
 
-def _training(facts: Facts) -> Iterator[Driver]:
+def _training(facts: DriverInputs) -> Iterator[Driver]:
     if facts.mean_loss < SMALL_LOSS:
         yield Driver(
             "training",
@@ -159,6 +159,6 @@ def _training(facts: Facts) -> Iterator[Driver]:
         )
 
 
-def _at_most(part: float, facts: Facts) -> float:
+def _at_most(part: float, facts: DriverInputs) -> float:
     """Return a part of the gap, which is no more than the whole: other networks' habits are in it as well."""
     return min(part, facts.gap)

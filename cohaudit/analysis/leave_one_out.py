@@ -113,7 +113,7 @@ def _unit_rows(view: NDArray[np.float32]) -> Tensor:
     return torch.nn.functional.normalize(x / x.abs().max().clamp_min(torch.finfo(x.dtype).tiny), dim=1)
 
 
-def heard_together(scores: Sequence[Array], labels: Integers, power: float) -> tuple[Array, Array]:
+def combine_predictions(scores: Sequence[Array], labels: Integers, power: float) -> tuple[Array, Array]:
     """Combine several predictions.
 
     A layer that has bent to memorized labels gives exactly the labels that the others dispute. The weight of
@@ -133,7 +133,7 @@ def heard_together(scores: Sequence[Array], labels: Integers, power: float) -> t
 
 
 def _heard(scores: Sequence[Array], labels: Integers, power: float) -> tuple[Array, Array, Array, Integers]:
-    """Return what `heard_together` does, which share of the disputed labels each gives, and of how many."""
+    """Return what `combine_predictions` does, and each layer's share and count of disputed labels."""
     weights: list[float] = []
     bent: list[float] = []
     counts: list[int] = []
@@ -270,7 +270,7 @@ def suspect_labels_by(
         earlier: What it answered earlier in its training, in that order, [N, C] each.
     """
     each = [*predictions, *(probability.astype(np.float64) for probability in (*earlier, answer))]
-    scores, weights = heard_together(each, labels, BROAD)
+    scores, weights = combine_predictions(each, labels, BROAD)
     strict, _, bent, disputed = _heard(each, labels, STRICT)
     noise = fit_label_noise(scores, labels)
     evidence = label_evidence(scores, labels, noise.sharpness)
@@ -320,7 +320,7 @@ def _memorization(each: Sequence[Array], labels: Integers) -> Array:
         each: All predictions, the network's own answer last, [N, C] each.
         labels: As given, [N].
     """
-    scores, _ = heard_together(each, labels, MILD)
+    scores, _ = combine_predictions(each, labels, MILD)
     expected = expected_labels(scores, fit_label_noise(scores, labels).sharpness)
     rows = np.arange(len(labels))
     without, own = expected[rows, labels], each[-1][rows, labels]

@@ -31,7 +31,7 @@ CANDIDATES = 4
 
 
 @dataclass(frozen=True)
-class Likeness:
+class SimilarityIndex:
     """What tells whether two samples are nearly the same.
 
     Attributes:
@@ -56,7 +56,7 @@ class Likeness:
         return found
 
 
-def likeness(views: Sequence[Floats]) -> Likeness:
+def likeness(views: Sequence[Floats]) -> SimilarityIndex:
     """Compare all pairs of samples by what the layers see of them.
 
     Args:
@@ -69,7 +69,7 @@ def likeness(views: Sequence[Floats]) -> Likeness:
     near = _near(found.positive, lengths[found.supporters], lengths[:, None], margin) & (found.positive > 0)
     first = near.int().argmax(1, keepdim=True)
     twin = found.supporters.gather(1, first).where(near.any(1, keepdim=True), -1)
-    return Likeness(rows, lengths, margin, twin[:, 0].numpy())
+    return SimilarityIndex(rows, lengths, margin, twin[:, 0].numpy())
 
 
 def _near(cosines: Tensor, lengths: Tensor, other: Tensor, margin: float) -> Tensor:
@@ -80,7 +80,7 @@ def _near(cosines: Tensor, lengths: Tensor, other: Tensor, margin: float) -> Ten
 
 
 def joint_view(views: Sequence[Floats]) -> tuple[Tensor, Tensor]:
-    """Return one vector a sample and the lengths that it does not hold, see `Likeness`.
+    """Return one vector a sample and the lengths that it does not hold, see `SimilarityIndex`.
 
     The views' centered rows of length 1 are added with random signs, in random places, as a sketch of the
     views side by side: its inner products have the right mean, and equal rows stay equal. The logarithm of

@@ -164,7 +164,7 @@ def _is_dense(value: Any) -> bool:
 
 
 @dataclass(frozen=True)
-class Pace:
+class OptimizerProgress:
     """How far an optimizer went, by its state.
 
     Attributes:
@@ -176,7 +176,9 @@ class Pace:
     rate: float = math.nan
 
 
-def pace_of(optimizer: Mapping[str, Any] | None, metadata: Mapping[str, str] | None = None) -> Pace:
+def progress_of(
+    optimizer: Mapping[str, Any] | None, metadata: Mapping[str, str] | None = None
+) -> OptimizerProgress:
     """Return what a checkpoint tells of the steps taken.
 
     Args:
@@ -184,14 +186,14 @@ def pace_of(optimizer: Mapping[str, Any] | None, metadata: Mapping[str, str] | N
         metadata: What its header says; counts where the optimizer does not tell.
     """
     if not optimizer:
-        return Pace(_step_in(metadata or {}))
+        return OptimizerProgress(_step_in(metadata or {}))
     groups, states = groups_of(optimizer), _states(optimizer)
     entries = [entry for entry in states.values() if isinstance(entry, Mapping)]
     steps = [step for entry in entries if (step := number_of(entry.get("step"))) >= 0]
     rates = [rate for group in groups if 0 <= (rate := number_of(group.get("lr"))) <= LARGEST_RATE]
     if not steps and not states and any("betas" in group for group in groups):
         steps = [0.0]  # Adam before its first step
-    return Pace(int(max(steps, default=_step_in(metadata or {}))), max(rates, default=math.nan))
+    return OptimizerProgress(int(max(steps, default=_step_in(metadata or {}))), max(rates, default=math.nan))
 
 
 def _step_in(metadata: Mapping[str, str]) -> int:

@@ -18,9 +18,9 @@ from torch import nn
 
 from cohaudit.audits.depth import depth_trend
 from cohaudit.audits.input_features import input_features
-from cohaudit.audits.robust_mean import Standing, robust_step
+from cohaudit.audits.robust_mean import SampleFlags, robust_step
 from cohaudit.audits.training.lr_schedule import Schedule
-from cohaudit.audits.training.measure_checkpoints import Named, stability_of, trajectory_of
+from cohaudit.audits.training.measure_checkpoints import LabeledSnapshot, stability_of, trajectory_of
 from cohaudit.audits.unit_ablation import FORWARD_PASSES, hidden_units, measured_units, sub_networks
 from cohaudit.audits.weight_decay import LayerForces, background_force
 from cohaudit.audits.width import coherent_width
@@ -29,6 +29,7 @@ from cohaudit.errors import ConfigError, did_you_mean
 from cohaudit.gradients import Measurement, Options, Source, WeightSums, weight_sums
 from cohaudit.gradients.passes.inputs import input_sums
 from cohaudit.results import (
+    AuditResults,
     BackgroundForce,
     CoherentWidth,
     DepthTrend,
@@ -38,7 +39,6 @@ from cohaudit.results import (
     RobustStep,
     Skipped,
     Stability,
-    Theory,
     TrainedDecay,
     Trajectory,
 )
@@ -83,7 +83,7 @@ class AuditContext:
     device: torch.device
     memory: Memory | Skipped
     trained_decay: TrainedDecay | Skipped
-    taken: Sequence[Named]
+    taken: Sequence[LabeledSnapshot]
     schedule: Schedule
     total: int
     columns: Sequence[str]
@@ -150,7 +150,7 @@ def layer_forces(model: nn.Module, sums: WeightSums) -> list[LayerForces]:
 def _robust(context: AuditContext, advance: Advance) -> RobustStep | Skipped:
     table = context.samples
     memorization = table["memorization"].to_numpy(dtype=float)
-    standing = Standing(context.source.ids, memorization, table["suspect"].to_numpy(dtype=bool))
+    standing = SampleFlags(context.source.ids, memorization, table["suspect"].to_numpy(dtype=bool))
     return robust_step(context.model, context.source, standing, context.options, context.device, advance)
 
 
@@ -188,7 +188,7 @@ AUDITS: Mapping[str, _Audit] = {
     "trajectory": _Audit(_trajectory),
     "stability": _Audit(_stability),
 }
-"""By the name of their field in `Theory`, in the order of the report."""
+"""By the name of their field in `AuditResults`, in the order of the report."""
 BY_DEFAULT = tuple(name for name, audit in AUDITS.items() if audit.by_default)
 OVER_TIME = frozenset({"trajectory", "stability"})
 """Those that measure the earlier checkpoints too, by a pass over the samples each."""
@@ -214,9 +214,9 @@ def asked_for(names: Sequence[str]) -> frozenset[str]:
     return frozenset(found if given else BY_DEFAULT)
 
 
-def run_further_audits(
+def run_audits(
     context: AuditContext, stage: Callable[[str, int | None], AbstractContextManager[Any]]
-) -> Theory:
+) -> AuditResults:
     """Run the further audits that are asked for.
 
     Args:
@@ -224,7 +224,7 @@ def run_further_audits(
         stage: Opens a stage of the given name and number of samples, and gives what it is advanced by.
     """
     wanted = asked_for(context.config.audits)
-    return Theory(**dict(_results(context, wanted, stage)))
+    return AuditResults(**dict(_results(context, wanted, stage)))
 
 
 def _results(
@@ -232,7 +232,7 @@ def _results(
     wanted: frozenset[str],
     stage: Callable[[str, int | None], AbstractContextManager[Any]],
 ) -> Iterator[tuple[str, Any]]:
-    assert [field.name for field in fields(Theory)] == list(AUDITS)
+    assert [field.name for field in fields(AuditResults)] == list(AUDITS)
     for name, audit in AUDITS.items():
         if name not in wanted:
             yield name, Skipped(name, f"not asked for: --audits {name}")

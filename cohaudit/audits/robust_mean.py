@@ -15,7 +15,7 @@ from torch import nn
 
 from cohaudit.audits.winsorized_statistics import (
     CLIPS,
-    Drawn,
+    CoordinateSample,
     Totals,
     allowance,
     averages,
@@ -54,7 +54,7 @@ ROBUST = (*WINSORIZED, "median of three")
 
 
 @dataclass(frozen=True)
-class Standing:
+class SampleFlags:
     """What the audit says of the samples, [N] each.
 
     Attributes:
@@ -102,7 +102,7 @@ def choose(model: nn.Module, samples: int, seed: int) -> dict[str, Indices]:
 
 def averaged(
     found: Coordinates, layers: Mapping[str, Mapping[str, int]], sets: Flags, seed: int
-) -> dict[str, Drawn]:
+) -> dict[str, CoordinateSample]:
     """Return the robust averages of each layer that has a gradient.
 
     Args:
@@ -120,14 +120,14 @@ def averaged(
             for part in blocks(found.rows[name].shape[1], len(found.scale))
         ]
         if any(part.energy.any() for part in parts):
-            drawn[layer] = Drawn(sum(own.values()), parts)
+            drawn[layer] = CoordinateSample(sum(own.values()), parts)
     return drawn
 
 
 def robust_step(
     model: nn.Module,
     source: Source,
-    standing: Standing,
+    standing: SampleFlags,
     options: Options,
     device: torch.device,
     advance: Callable[[int], None],
@@ -162,7 +162,7 @@ def robust_step(
     return told(drawn, standing, options.seed)
 
 
-def told(drawn: Mapping[str, Drawn], standing: Standing, seed: int) -> RobustStep:
+def told(drawn: Mapping[str, CoordinateSample], standing: SampleFlags, seed: int) -> RobustStep:
     """Put the averages of each layer together.
 
     Args:

@@ -183,7 +183,7 @@ def mask(found: CoherentWidth, share: float = SHARES[0]) -> dict[str, Tensor]:
     """Return which units hold a share of the coherent energy.
 
     Args:
-        found: `audit.theory.width`.
+        found: `audit.audits.width`.
         share: Of each layer's energy, in (0, 1].
 
     Returns:

@@ -148,7 +148,7 @@ def groups_of_three(samples: int, seed: int) -> Indices:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class CoordinateSample:
     """What was computed of one layer.
 
     Attributes:
@@ -179,13 +179,13 @@ class Totals:
         seed: Of the resamples.
     """
 
-    def __init__(self, layers: Sequence[Drawn], samples: int, seed: int) -> None:
+    def __init__(self, layers: Sequence[CoordinateSample], samples: int, seed: int) -> None:
         generator = np.random.default_rng(seed)
         drawn = [self._layer(layer, samples, generator) for layer in layers]
         self._values = np.sum(drawn, axis=0)
 
     @staticmethod
-    def _layer(layer: Drawn, samples: int, generator: np.random.Generator) -> Array:
+    def _layer(layer: CoordinateSample, samples: int, generator: np.random.Generator) -> Array:
         """Return the layer's sums, and behind them those of its resamples; shaped as `estimate` has it."""
         products = np.concatenate([_products(one, samples) for one in layer.found], axis=2)
         looked_at = products.shape[2]
@@ -245,7 +245,7 @@ def share_of_step(which: int, members: int) -> Callable[[Array], Array]:
     return lambda sums: sums[which, 2 + members] / np.maximum(sums[which, 0], TINY)
 
 
-def clipped_shares(layers: Sequence[Drawn]) -> Array:
+def clipped_shares(layers: Sequence[CoordinateSample]) -> Array:
     """Return, for each clip, the share of a sample's energy in coordinates where it was clipped, [A, N]."""
     outside = sum(layer.weight * one.clipped for layer in layers for one in layer.found)
     energy = sum(layer.weight * one.energy for layer in layers for one in layer.found)

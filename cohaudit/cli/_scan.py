@@ -103,12 +103,12 @@ def run_scan(
         require_subject(config)
 
     from cohaudit.loading.factories import guarding
-    from cohaudit.pipeline.resume import FOLDER, Unfinished
+    from cohaudit.pipeline.resume import FOLDER, ResumableRun
     from cohaudit.pipeline.scan import scan_checkpoint
 
     sources = [config.base / path for path in (config.data, config.holdout) if path]
     out = out_folder(config)
-    unfinished = Unfinished(out / FOLDER, fresh)
+    unfinished = ResumableRun(out / FOLDER, fresh)
     try:
         with guarding(checkpoint, *earlier, *sources):
             audit = scan_checkpoint(config, checkpoint, _progress(quiet), earlier, unfinished)

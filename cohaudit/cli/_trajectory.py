@@ -96,13 +96,13 @@ def _by_told_step(files: list[Path]) -> list[Path]:
     Raises:
         CheckpointError: If one cannot be read.
     """
-    from cohaudit.audits.optimizer_state import pace_of
+    from cohaudit.audits.optimizer_state import progress_of
     from cohaudit.loading.checkpoint import load_checkpoint
 
     steps: dict[Path, int] = {}
     for path in files:
         loaded = load_checkpoint(path)
-        steps[path] = pace_of(loaded.optimizer, loaded.metadata).steps
+        steps[path] = progress_of(loaded.optimizer, loaded.metadata).steps
     if min(steps.values()) < 0 or len({*steps.values()}) < len(files):
         return []
     return sorted(files, key=steps.__getitem__)
@@ -127,7 +127,7 @@ def _write_samples(audit: Audit, folder: Path) -> list[Path]:
     from cohaudit.results.files import write_file
     from cohaudit.results.tables import table_to_csv
 
-    found = audit.theory.trajectory
+    found = audit.audits.trajectory
     if isinstance(found, Skipped):
         return []
     names = [point.checkpoint for point in found.points]
@@ -144,7 +144,7 @@ def _show(audit: Audit, files: list[Path]) -> None:
 
     from cohaudit.results import Skipped
 
-    found = audit.theory.trajectory
+    found = audit.audits.trajectory
     console = Console()
     with console.capture() as captured:
         if isinstance(found, Skipped):

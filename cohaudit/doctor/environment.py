@@ -17,7 +17,7 @@ from typing import Any
 
 from cohaudit import __version__
 from cohaudit.doctor.finding import Figures, Finding, amount
-from cohaudit.errors import MissingExtraError, told
+from cohaudit.errors import MissingExtraError, describe_error
 
 PACKAGES = ("torch", "numpy", "pandas", "matplotlib", "safetensors")
 """Whose version a bug report needs; all are imported by a scan."""
@@ -35,19 +35,19 @@ def versions() -> Finding:
         try:
             importlib.import_module(name)
         except Exception as error:  # a package that was built for another one raises anything
-            broken[name] = told(error)
+            broken[name] = describe_error(error)
         else:
             found[name] = _version(name)
     found["seconds"] = time.perf_counter() - start
     words = ", ".join(f"{name} {found[name]}" for name in found if name not in {"python", "seconds"})
     words = f"{words}, Python {found['python']} on {platform.system()} {platform.machine()}"
     if broken:
-        told_of = "; ".join(f"importing {name} raised {what}" for name, what in broken.items())
+        describe_memory = "; ".join(f"importing {name} raised {what}" for name, what in broken.items())
         names = " ".join(broken)
         return Finding(
             "versions",
             "failed",
-            f"{words}; {told_of}",
+            f"{words}; {describe_memory}",
             f"install what is missing: {sys.executable} -m pip install --force-reinstall {names}",
             found,
         )
@@ -134,7 +134,7 @@ def _failure(device: Any) -> str:
     try:
         (torch.ones(2, device=device) + 1).sum().item()
     except RuntimeError as error:  # a GPU that this build of torch has no kernels for, or a driver too old
-        return told(error)
+        return describe_error(error)
     return ""
 
 

@@ -16,7 +16,7 @@ from cohaudit.doctor.extrapolation import GRADIENTS, SQUARED
 from cohaudit.doctor.finding import Figures, Finding, amount, duration
 
 
-def told_forecast(
+def forecast_finding(
     done: Rehearsal,
     config: Config,
     opening: Mapping[str, float],

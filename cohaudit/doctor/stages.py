@@ -21,7 +21,7 @@ from cohaudit.doctor.checks import (
 )
 from cohaudit.doctor.environment import devices
 from cohaudit.doctor.finding import Finding, attempt, not_run
-from cohaudit.doctor.forecast_check import told_forecast
+from cohaudit.doctor.forecast_check import forecast_finding
 from cohaudit.loading.checkpoint import Checkpoint, load_checkpoint
 from cohaudit.loading.data import LabeledDataset, describe_inputs
 from cohaudit.loading.factories import guarding
@@ -191,6 +191,6 @@ class Parts:
             yield not_run("forecast", "the gradients")
             return
         holdout = len(self._holdout) if self._holdout is not None else 0
-        yield told_forecast(
+        yield forecast_finding(
             done, self._config, self._seconds, device, holdout, max(0, len(self._checkpoints) - 1)
         )

@@ -1,24 +1,30 @@
 """Per-sample gradients of a model over a dataset: exact norms and sums, sketches for cosines."""
 
 from cohaudit.gradients.checks.prepare import Source, check_model
-from cohaudit.gradients.features import Shortener
+from cohaudit.gradients.features import FeatureHasher
 from cohaudit.gradients.passes.forward import answers
 from cohaudit.gradients.passes.measure import measure
 from cohaudit.gradients.passes.measurement import MeasuredLayer, Measurement, Options
-from cohaudit.gradients.passes.resume_protocol import DamagedError, Keeper, KeepsNothing, Kept, State
+from cohaudit.gradients.passes.resume_protocol import (
+    CheckpointStore,
+    DamagedError,
+    NullStore,
+    PassState,
+    ResumeState,
+)
 from cohaudit.gradients.passes.weight_sums import WeightSums, weight_sums
 
 __all__ = [
+    "CheckpointStore",
     "DamagedError",
-    "Keeper",
-    "KeepsNothing",
-    "Kept",
+    "FeatureHasher",
     "MeasuredLayer",
     "Measurement",
+    "NullStore",
     "Options",
-    "Shortener",
+    "PassState",
+    "ResumeState",
     "Source",
-    "State",
     "WeightSums",
     "answers",
     "check_model",

@@ -20,7 +20,7 @@ from torch.autograd import Function
 from torch.utils import _pytree as pytree
 
 from cohaudit.errors import EngineError
-from cohaudit.gradients.features import Shortener, averaged
+from cohaudit.gradients.features import FeatureHasher, averaged
 from cohaudit.gradients.forms import recurrent
 from cohaudit.gradients.forms.dense import Dense
 from cohaudit.gradients.forms.per_sample import Lazy, PerSample, add
@@ -31,7 +31,7 @@ from cohaudit.gradients.sketch import full
 from cohaudit.gradients.tracing.intercept import Call, Interceptor
 from cohaudit.gradients.tracing.plan import Plan, Use
 from cohaudit.gradients.tracing.trace import call, every_module_called, is_closed
-from cohaudit.gradients.vmap import Pull, is_float
+from cohaudit.gradients.vmap import VmapVjp, is_float
 
 Consumer: TypeAlias = Callable[[str, PerSample, Residuals], None]
 """Receives a parameter's name, the batch's gradients of the *unit* residual (see `Residuals.scale`), and the
@@ -93,7 +93,7 @@ class Engine:
     """
 
     def __init__(
-        self, model: nn.Module, plan: Plan, shorten: Shortener | None = None, bf16: bool = False
+        self, model: nn.Module, plan: Plan, shorten: FeatureHasher | None = None, bf16: bool = False
     ) -> None:
         self.model, self.plan, self._shorten, self._bf16 = model, plan, shorten, bf16
         self._device = next(iter(plan.parameters.values())).device
@@ -193,13 +193,13 @@ class _Batch:
         expected: Mapping[str, int],
         samples: int,
         keep_inputs: bool,
-        shorten: Shortener | None,
+        shorten: FeatureHasher | None,
         bf16: bool,
     ) -> None:
         self._bf16 = bf16
         self._plan, self._expected, self._samples, self._keep_inputs = plan, expected, samples, keep_inputs
         self._shorten = shorten
-        self._generic: list[Pull] = []
+        self._generic: list[VmapVjp] = []
         self._pending: dict[str, list[PerSample]] = {}
         self.anchor = torch.zeros((), requires_grad=True)
         self.features: dict[str, tuple[Tensor, ...]] = {}
@@ -249,7 +249,7 @@ class _Batch:
             kept = kept.with_leaves({i: kept.leaves[i].clone() for i in inputs})
         kept = kept.with_leaves({i: self.wide(leaf) for i, leaf in enumerate(kept.leaves)})
         leaves, spec = pytree.tree_flatten(plain.run())
-        pull = Pull(use, kept, made.weights, leaves, self._samples)
+        pull = VmapVjp(use, kept, made.weights, leaves, self._samples)
         self._generic.append(pull)
         tapped = [
             self._tap(leaf, partial(pull.receive, i)) if is_float(leaf) else leaf

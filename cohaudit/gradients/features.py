@@ -13,7 +13,7 @@ from torch import Tensor
 from cohaudit.gradients.tracing.intercept import Call
 
 
-class Shortener:
+class FeatureHasher:
     """Makes vectors shorter, such that their inner products stay what they are on average.
 
     A count sketch (Charikar, Chen & Farach-Colton, ICALP 2002): every number gets a random sign and is added

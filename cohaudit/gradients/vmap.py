@@ -32,7 +32,7 @@ class UnsupportedCallError(EngineError):
         super().__init__(key, f"torch cannot vmap it: {first_line}", "measure its parameters by the loop")
 
 
-class Pull:
+class VmapVjp:
     """One call on the vmap path: its arguments, the gradients that reach its outputs, and the way back."""
 
     def __init__(

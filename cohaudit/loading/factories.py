@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from cohaudit.errors import CohauditError, ConfigError, did_you_mean, told
+from cohaudit.errors import CohauditError, ConfigError, describe_error, did_you_mean
 from cohaudit.loading.import_side_effects import find_work
 
 _guarded: ContextVar[tuple[Path, ...]] = ContextVar("_guarded", default=())
@@ -234,7 +234,7 @@ def _told(error: BaseException, file: Path | None) -> str:
     ]
     frames = [frame for frame in frames if frame[0] == file] or frames
     place = f" ({frames[-1][0].name}, line {frames[-1][1]})" if frames else ""
-    return f"{told(error)}{place}"
+    return f"{describe_error(error)}{place}"
 
 
 def _check_arguments(factory: Callable[..., Any], args: Mapping[str, Any], where: str) -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from cohaudit.errors import ConfigError, ModelError, told
+from cohaudit.errors import ConfigError, ModelError, describe_error
 from cohaudit.loading.checkpoint import Checkpoint, check_finite
 from cohaudit.loading.factories import call_factory, load_object
 from cohaudit.loading.state_dict_mismatch import Mismatch, describe
@@ -237,7 +237,7 @@ def _copy(model: nn.Module, tensors: dict[str, Tensor], where: str) -> tuple[lis
     except RuntimeError as error:
         raise ModelError(
             where,
-            f"{type(model).__name__} refuses it: {told(error)}",
+            f"{type(model).__name__} refuses it: {describe_error(error)}",
             "use the code that the model was trained with",
         ) from error
     return list(result.missing_keys), list(result.unexpected_keys)

@@ -18,7 +18,7 @@ from cohaudit.pipeline.findings import Comparison, Judgment, Pairs, sides
 from cohaudit.results import Evidence, Neighbor, Preview, Skipped
 from cohaudit.results.kinds import AMBIGUOUS, DUPLICATE, RARE, REVIEWED, SAMPLE_KINDS
 from cohaudit.results.suppression import Suppression
-from cohaudit.review.suppressions import told_suppressed
+from cohaudit.review.suppressions import suppressed_notice
 
 SHOWN = 40
 """Samples of each kind other than mislabeled that are shown: enough to see what is meant."""
@@ -44,7 +44,7 @@ def suppress(
     kind[list(taken)], certainty[list(taken)] = REVIEWED, 1.0
     left = table["label"][suspect].value_counts()
     suppressed = tuple(replace(entry, id=str(table["id"].iat[i])) for i, entry in taken.items())
-    told = filter(None, [told_suppressed(suppressed)])
+    told = filter(None, [suppressed_notice(suppressed)])
     risk = judged.risk
     if judged.facts is not None and not isinstance(risk, Skipped):
         risk = replace(risk, drivers=find_drivers(replace(judged.facts, suspect=suspect)))

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cohaudit.analysis.coherence import Gradients, Resampling, class_cosines, coherence, interval_deviations
-from cohaudit.analysis.gap_drivers import Facts, find_drivers
+from cohaudit.analysis.gap_drivers import DriverInputs, find_drivers
 from cohaudit.analysis.generalization_gap import (
     CLASS_HALF_WIDTH,
     Prediction,
@@ -20,7 +20,7 @@ from cohaudit.analysis.generalization_gap import (
     preprocessing_warning,
 )
 from cohaudit.analysis.leave_one_out import Suspicion, confusion, doubt, just_below, suspect_labels
-from cohaudit.analysis.near_duplicates import Likeness, likeness
+from cohaudit.analysis.near_duplicates import SimilarityIndex, likeness
 from cohaudit.analysis.neighbor_support import Side, Support, neighborhood_support, sketched_cosine_error
 from cohaudit.analysis.sanity import check_sanity
 from cohaudit.config import Config
@@ -75,7 +75,7 @@ class Judgment:
     cosine_error: float
     neighbors: dict[int, tuple[Pairs, Pairs]]
     risk: Risk | Skipped
-    facts: Facts | None
+    facts: DriverInputs | None
     """What the risk's drivers tell of; None without a verdict."""
     skipped: tuple[Skipped, ...]
 
@@ -90,7 +90,7 @@ class Comparison:
     """
 
     support: Support
-    likeness: Likeness | None
+    likeness: SimilarityIndex | None
 
 
 def compare(measured: Measurement, config: Config, scope: Scope) -> Comparison:
@@ -323,8 +323,8 @@ def _facts(
     classes: Sequence[ClassResult],
     gap: float,
     sanity: Sanity,
-) -> Facts:
-    return Facts(
+) -> DriverInputs:
+    return DriverInputs(
         labels=source.labels,
         memorization=found.memorization,
         suspect=samples["suspect"].to_numpy(),

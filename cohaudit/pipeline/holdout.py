@@ -214,7 +214,7 @@ def not_used(
     return (found,) if isinstance(found, Skipped) else ()
 
 
-def told_unused(found: Holdout | Skipped, holdout: LabeledDataset | None) -> Iterator[str]:
+def unused_notice(found: Holdout | Skipped, holdout: LabeledDataset | None) -> Iterator[str]:
     """Tell of a holdout that could not be measured: whoever gave it counts on it.
 
     Args:

@@ -33,7 +33,7 @@ from cohaudit.audits.training.snapshot import SHAPING, code_of
 from cohaudit.config import KEYS, Config
 from cohaudit.config.file import option_name
 from cohaudit.errors import ReportError
-from cohaudit.gradients import DamagedError, Keeper, KeepsNothing, Kept, State
+from cohaudit.gradients import CheckpointStore, DamagedError, NullStore, PassState, ResumeState
 
 FOLDER = ".unfinished"
 """Folder, in that of the report, of a pass that is not finished."""
@@ -55,7 +55,7 @@ _HASHES = {
 }
 
 
-class Unfinished:
+class ResumableRun:
     """The folder in which one scan keeps its passes, one after the other.
 
     Args:
@@ -65,27 +65,27 @@ class Unfinished:
 
     def __init__(self, folder: Path | None, fresh: bool = False) -> None:
         self._folder, self._fresh = folder, fresh
-        self._keeper: PassKeeper | None = None
+        self._keeper: PassStore | None = None
 
-    def keeper(self, about: Mapping[str, str]) -> Keeper:
+    def keeper(self, about: Mapping[str, str]) -> CheckpointStore:
         """Return who keeps the next pass; that before is finished and done with.
 
         Args:
-            about: All that its numbers depend on; see `depends_on`.
+            about: All that its numbers depend on; see `cache_key`.
 
         Raises:
             ReportError: It should begin anew, and what is there cannot be removed.
         """
         self.remove()
         if self._folder is None:
-            return KeepsNothing()
+            return NullStore()
         if self._fresh:
             _empty(self._folder)
             if os.path.lexists(self._folder):
                 found = "is not a folder of an interrupted scan alone, or may not be removed"
                 raise ReportError(f"--fresh {self._folder}", found, "remove it, or name another --out")
             self._fresh = False
-        self._keeper = PassKeeper(self._folder, about)
+        self._keeper = PassStore(self._folder, about)
         return self._keeper
 
     def told(self) -> str:
@@ -108,8 +108,8 @@ class Unfinished:
         self._keeper = None
 
 
-class PassKeeper:
-    """Keeps one pass; see `gradients.Keeper`.
+class PassStore:
+    """Keeps one pass; see `gradients.CheckpointStore`.
 
     Args:
         folder: Where.
@@ -127,11 +127,11 @@ class PassKeeper:
         self._refused, self._asked = False, False
         self.kept = False
 
-    def load(self, take_up: Callable[[Kept], None]) -> None:
+    def load(self, restore: Callable[[ResumeState], None]) -> None:
         """Hand over what was kept of this pass before, if anything was; what nobody can use is removed.
 
         Raises:
-            DamagedError: If it cannot be used; `take_up` may have used some of it.
+            DamagedError: If it cannot be used; `restore` may have used some of it.
         """
         if self._folder.is_symlink():  # what lies behind it is not ours to write or to remove
             self._refused = True
@@ -154,7 +154,7 @@ class PassKeeper:
             self._token = there["token"]
             self._check(facts.pop("token"))
             with closing(self._read()) as shards:
-                take_up(Kept(self._done, sums, facts, shards))
+                restore(ResumeState(self._done, sums, facts, shards))
         except Exception as error:  # a file that is damaged can fail in any way
             self._shards = []
             _empty(self._folder)
@@ -165,7 +165,7 @@ class PassKeeper:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Put off an interruption, by Ctrl-C or SIGTERM, until `offer`, which raises it; not a second one.
+        """Put off an interruption (Ctrl-C, SIGTERM) until `maybe_save`, which raises it; not a second one.
 
         A batch that is cut short leaves sums that nobody can go on from.
         """
@@ -188,7 +188,7 @@ class PassKeeper:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def offer(self, state: Callable[[], State]) -> None:
+    def maybe_save(self, state: Callable[[], PassState]) -> None:
         """Keep the state if it is time to.
 
         Args:
@@ -209,7 +209,7 @@ class PassKeeper:
         else:
             self._next = max(now + EVERY, affordable)
 
-    def _size(self, state: State) -> int:
+    def _size(self, state: PassState) -> int:
         """Return the bytes to be written."""
         sums = sum(array.nbytes for array in state.sums.values())
         return (state.done - self._done) * state.row_bytes + sums
@@ -218,7 +218,7 @@ class PassKeeper:
     def _done(self) -> int:
         return self._shards[-1][1] if self._shards else 0
 
-    def keep(self, state: State) -> None:
+    def keep(self, state: PassState) -> None:
         """Keep the state, whatever the time; what is kept already stays if that fails."""
         done, size = self._done, self._size(state)
         if self._refused or state.done == done:
@@ -278,7 +278,7 @@ class PassKeeper:
         aside.replace(self._folder / name)
 
 
-def depends_on(
+def cache_key(
     config: Config,
     checkpoint: str,
     data: str,

@@ -22,16 +22,21 @@ from cohaudit._version import __version__
 from cohaudit.analysis.coherence import Resampling
 from cohaudit.analysis.sanity import is_skilled
 from cohaudit.audits.checkpoint_inspection import decay_of, memory_of
-from cohaudit.audits.optimizer_state import Pace, pace_of
-from cohaudit.audits.registry import OVER_TIME, AuditContext, asked_for, run_further_audits
-from cohaudit.audits.training.earlier_predictions import Asked, Open, ask, given_in_memory
+from cohaudit.audits.optimizer_state import OptimizerProgress, progress_of
+from cohaudit.audits.registry import OVER_TIME, AuditContext, asked_for, run_audits
+from cohaudit.audits.training.earlier_predictions import (
+    CheckpointOpener,
+    EarlierPredictions,
+    given_in_memory,
+    predict_with,
+)
 from cohaudit.audits.training.lr_schedule import read_schedule
-from cohaudit.audits.training.measure_checkpoints import Follower, Named
-from cohaudit.audits.training.snapshot import Shelf
+from cohaudit.audits.training.measure_checkpoints import CheckpointMeasurer, LabeledSnapshot
+from cohaudit.audits.training.snapshot import SnapshotCache
 from cohaudit.config import Config
 from cohaudit.config.used import refuse_meaningless, used_settings
 from cohaudit.errors import ModelError
-from cohaudit.gradients import Keeper, Measurement, Options, Source, measure
+from cohaudit.gradients import CheckpointStore, Measurement, Options, Source, measure
 from cohaudit.loading.checkpoint import load_checkpoint
 from cohaudit.loading.data import LabeledDataset, as_dataset, open_dataset
 from cohaudit.loading.model import build_model, check_ready, eval_mode, load_weights, resolve_device
@@ -46,10 +51,10 @@ from cohaudit.pipeline.holdout import (
     new_samples,
     not_used,
     open_holdout,
-    told_unused,
+    unused_notice,
 )
 from cohaudit.pipeline.progress import Progress, SilentProgress, Stages
-from cohaudit.pipeline.resume import Unfinished, depends_on
+from cohaudit.pipeline.resume import ResumableRun, cache_key
 from cohaudit.results import Audit, Holdout, Memory, Skipped, Subject, TrainedDecay
 from cohaudit.results.suppression import Suppression
 from cohaudit.review.gates import gate_results, refuse_unknown_names
@@ -67,7 +72,7 @@ def scan_checkpoint(
     checkpoint: Path,
     progress: Progress,
     earlier: Sequence[Path] = (),
-    unfinished: Unfinished | None = None,
+    unfinished: ResumableRun | None = None,
 ) -> Audit:
     """Audit a checkpoint file with the model and data that the configuration names.
 
@@ -104,9 +109,9 @@ def scan_checkpoint(
         config.model,
         memory_of(loaded),
         decay_of(loaded),
-        pace_of(loaded.optimizer, loaded.metadata),
+        progress_of(loaded.optimizer, loaded.metadata),
         config.base / config.out / SNAPSHOTS,
-        unfinished or Unfinished(None),
+        unfinished or ResumableRun(None),
     )
     return _audit(model, dataset, holdout, before, config, device, about, stages, entries)
 
@@ -166,7 +171,7 @@ def scan(
     device = torch.device("cpu") if parameter is None else parameter.device
     reason = "a model in memory comes without its optimizer's state"
     unknown = Skipped("memory", reason), Skipped("weight decay", reason)
-    about = _About("(in memory)", "", "(in memory)", type(model).__qualname__, *unknown, Pace())
+    about = _About("(in memory)", "", "(in memory)", type(model).__qualname__, *unknown, OptimizerProgress())
     return _audit(model, opened, held_out, before, config, device, about, stages, entries)
 
 
@@ -180,17 +185,17 @@ class _About:
     model: str
     memory: Memory | Skipped
     decay: TrainedDecay | Skipped
-    pace: Pace
+    pace: OptimizerProgress
     snapshots: Path | None = None
     """Folder of what was measured of checkpoints; None keeps nothing."""
-    unfinished: Unfinished = field(default_factory=partial(Unfinished, None))
+    unfinished: ResumableRun = field(default_factory=partial(ResumableRun, None))
 
 
 def _audit(
     model: nn.Module,
     dataset: LabeledDataset,
     holdout: LabeledDataset | None,
-    earlier: Sequence[Open],
+    earlier: Sequence[CheckpointOpener],
     config: Config,
     device: torch.device,
     about: _About,
@@ -212,22 +217,24 @@ def _audit(
             check_fit(model, holdout, config, device)
         new = new_samples(holdout, dataset, config)
 
-    def keeper(sha256: str) -> Keeper:
-        key = depends_on(config, sha256, dataset.fingerprint, source.labels, model, device)
+    def keeper(sha256: str) -> CheckpointStore:
+        key = cache_key(config, sha256, dataset.fingerprint, source.labels, model, device)
         return about.unfinished.keeper(key)
 
-    asked, taken, follower = Asked(), list[Named](), None
+    asked, taken, follower = EarlierPredictions(), list[LabeledSnapshot](), None
     if earlier:
         count = len(earlier) * len(chosen)
         with stages("ask the earlier checkpoints", count) as advance, eval_mode(model):
             if wanted & OVER_TIME:
                 unseen = new.source if isinstance(new, NewSamples) else None
                 fingerprints = [d.fingerprint for d in (dataset, holdout) if d]
-                shelf = Shelf(about.snapshots, fingerprints, config, model)
-                follower = Follower(model, source, unseen, options, device, len(dataset), shelf, keeper)
+                shelf = SnapshotCache(about.snapshots, fingerprints, config, model)
+                follower = CheckpointMeasurer(
+                    model, source, unseen, options, device, len(dataset), shelf, keeper
+                )
                 asked, taken = follower.earlier(earlier, advance)
             else:
-                asked = ask(model, earlier, source, config.batch_size, device, advance)
+                asked = predict_with(model, earlier, source, config.batch_size, device, advance)
     with stages("measure the gradients", len(chosen)) as advance, eval_mode(model):
         measured = measure(model, source, options, device, advance, keeper(about.sha256))
         if follower is not None and taken:
@@ -264,13 +271,13 @@ def _audit(
         columns=dataset.column_names,
     )
     with eval_mode(model):
-        theory = run_further_audits(context, stages)
+        theory = run_audits(context, stages)
     audit = Audit(
         version=__version__,
         subject=_subject(dataset, len(chosen), measured, about, asked),
         settings=used_settings(config, device.type),
         sanity=judged.sanity,
-        notices=(*judged.notices, *told_unused(held_out, holdout), *measured.notices, *found.notices),
+        notices=(*judged.notices, *unused_notice(held_out, holdout), *measured.notices, *found.notices),
         coherence=judged.coherence,
         layers=judged.layers,
         classes=judged.classes,
@@ -282,7 +289,7 @@ def _audit(
         suppressed=suppressed,
         previews=shown.previews,
         risk=judged.risk,
-        theory=theory,
+        audits=theory,
         certificate=measured.certificate,
         skipped=(
             *(*_left_out(chosen, dataset), *not_used(held_out, holdout, judged.risk)),
@@ -352,7 +359,7 @@ def options_of(config: Config) -> Options:
 
 
 def _subject(
-    dataset: LabeledDataset, samples: int, measured: Measurement, about: _About, asked: Asked
+    dataset: LabeledDataset, samples: int, measured: Measurement, about: _About, asked: EarlierPredictions
 ) -> Subject:
     return Subject(
         checkpoint=about.checkpoint,

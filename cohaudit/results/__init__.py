@@ -19,6 +19,7 @@ from cohaudit.results.audit import (
     by_gap,
 )
 from cohaudit.results.audits import (
+    AuditResults,
     BackgroundForce,
     ClippedSample,
     CoherentWidth,
@@ -36,7 +37,6 @@ from cohaudit.results.audits import (
     StepShare,
     SubNetwork,
     Survival,
-    Theory,
     TrainedDecay,
 )
 from cohaudit.results.gap import (
@@ -48,7 +48,7 @@ from cohaudit.results.gap import (
     Risk,
     RiskTerm,
     Skipped,
-    told_points,
+    format_points,
 )
 from cohaudit.results.trajectory import (
     Point,
@@ -63,6 +63,7 @@ __all__ = [
     "SAMPLE_COLUMNS",
     "SCHEMA_VERSION",
     "Audit",
+    "AuditResults",
     "BackgroundForce",
     "Certificate",
     "Check",
@@ -103,9 +104,8 @@ __all__ = [
     "Subject",
     "Survival",
     "Term",
-    "Theory",
     "TrainedDecay",
     "Trajectory",
     "by_gap",
-    "told_points",
+    "format_points",
 ]

@@ -13,11 +13,11 @@ from typing import Literal
 
 import pandas as pd
 
-from cohaudit.results.audits import Theory
-from cohaudit.results.gap import Estimate, Risk, Skipped, told_points
+from cohaudit.results.audits import AuditResults
+from cohaudit.results.gap import Estimate, Risk, Skipped, format_points
 from cohaudit.results.suppression import Suppression
 
-SCHEMA_VERSION = "4.0"
+SCHEMA_VERSION = "5.0"
 
 SAMPLE_COLUMNS: tuple[str, ...] = (
     "id",
@@ -286,7 +286,7 @@ class Audit:
     """Sample id → what to show, for every sample that `evidence` names, and for near-duplicates of them."""
     risk: Risk | Skipped
     """Skipped when the model is not auditable: no verdict."""
-    theory: Theory
+    audits: AuditResults
     """The further audits, each on one claim of the theory."""
     certificate: Certificate
     skipped: tuple[Skipped, ...]
@@ -303,7 +303,7 @@ class Audit:
         if isinstance(risk, Skipped):
             lines.append(f"no verdict: {risk.reason if sanity.auditable else sanity.reason}")
         else:
-            lines.append(f"risk of overfitting: {risk.level}, a gap of {told_points(risk.gap)}")
+            lines.append(f"risk of overfitting: {risk.level}, a gap of {format_points(risk.gap)}")
         lines.append(f"training accuracy: {sanity.accuracy:.2%}, mean loss {sanity.mean_loss:.4g}")
         if sanity.auditable and self.samples["suspicion"].notna().any():
             lines.append(f"suspects: {int(self.samples['suspect'].sum()):,} (.samples has one row a sample)")
@@ -313,6 +313,8 @@ class Audit:
     def __repr__(self) -> str:
         """Return one line; the fields are too many to print."""
         risk = (
-            "none" if isinstance(self.risk, Skipped) else f"{self.risk.level} ({told_points(self.risk.gap)})"
+            "none"
+            if isinstance(self.risk, Skipped)
+            else f"{self.risk.level} ({format_points(self.risk.gap)})"
         )
         return f"<Audit of {self.subject.checkpoint}: risk {risk}, {self.subject.samples:,} samples>"

@@ -301,7 +301,7 @@ class Inputs:
 
 
 @dataclass(frozen=True)
-class Theory:
+class AuditResults:
     """The further audits; each one that was not run says why."""
 
     depth: DepthTrend | Skipped

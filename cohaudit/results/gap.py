@@ -38,7 +38,7 @@ class Estimate:
     """Upper end of the interval."""
 
 
-def told_points(gap: Estimate) -> str:
+def format_points(gap: Estimate) -> str:
     """Write a difference of accuracies in points, with its interval."""
     return f"{100 * gap.value:.1f} points ({100 * gap.low:.1f} to {100 * gap.high:.1f})"
 

@@ -142,7 +142,7 @@ def _suppressions(audit: Audit, every: bool) -> bytes:
 
 def _mask(audit: Audit, every: bool) -> bytes:
     """Return as JSON, for each share of the coherent gradient, the units of each layer that hold it."""
-    width = audit.theory.width
+    width = audit.audits.width
     if isinstance(width, Skipped):
         raise ReportError("the audit", f"no unit was measured: {width.reason}", "scan with --audits width")
     kept = {

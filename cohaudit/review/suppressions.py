@@ -102,7 +102,7 @@ def match(
     return Matches(samples, tuple(filter(None, (_told_expired(expired), _told_idle(idle)))))
 
 
-def told_suppressed(suppressed: Sequence[Suppression]) -> str:
+def suppressed_notice(suppressed: Sequence[Suppression]) -> str:
     """Return a notice of how many suspects are suppressed; empty when none is."""
     if not suppressed:
         return ""

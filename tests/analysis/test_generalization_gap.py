@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cohaudit.analysis import generalization_gap as risk
-from cohaudit.analysis.gap_drivers import Facts, find_drivers
+from cohaudit.analysis.gap_drivers import DriverInputs, find_drivers
 from cohaudit.analysis.generalization_gap import (
     COVERAGE,
     FEWEST,
@@ -215,7 +215,7 @@ def test_a_model_far_below_what_its_neighbors_predict_is_warned_about() -> None:
 # what it comes from
 
 
-def facts(**changes: Any) -> Facts:
+def facts(**changes: Any) -> DriverInputs:
     labels = np.repeat([0, 1], 50)
     memorization = np.zeros(100)
     memorization[:12] = 0.9
@@ -234,7 +234,7 @@ def facts(**changes: Any) -> Facts:
         "mean_loss": 0.5,
         "gap": 0.2,
     }
-    return Facts(**(known | changes))
+    return DriverInputs(**(known | changes))
 
 
 def driver(kind: str, **changes: Any) -> Driver | None:

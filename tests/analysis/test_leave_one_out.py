@@ -17,9 +17,9 @@ from sklearn.metrics import roc_auc_score
 from cohaudit.analysis.label_noise import Share
 from cohaudit.analysis.leave_one_out import (
     Suspicion,
+    combine_predictions,
     confusion,
     doubt,
-    heard_together,
     just_below,
     leave_one_out,
     suspect_labels,
@@ -145,12 +145,12 @@ def test_views_are_heard_by_what_they_give_of_the_disputed_labels() -> None:
     first = np.eye(2)[[0, 1, 1, 0]]  # disputes the second and the fourth label
     second = np.eye(2)[[0, 0, 1, 0]]  # gives one of them
     third = np.eye(2)[labels]  # gives what is left
-    scores, weights = heard_together([first, second, third], labels, 3)
+    scores, weights = combine_predictions([first, second, third], labels, 3)
     # of the variance, 4 · ½, the first leaves 4, the second 2 and the third 0; less than nothing counts 0.001
     expected = np.array([0.001, 0.001 * 0.5**3, 0])
     assert weights == pytest.approx(expected / expected.sum())
     assert scores == pytest.approx((first + 0.5**3 * second) / (1 + 0.5**3))
-    assert heard_together([first], labels, 3)[0] == pytest.approx(first)
+    assert combine_predictions([first], labels, 3)[0] == pytest.approx(first)
 
 
 def test_a_view_that_bent_to_the_labels_is_not_heard() -> None:
@@ -340,7 +340,7 @@ def test_earlier_answers_are_heard_between_the_views_and_the_answer() -> None:
     answer, early = confident(labels, 3), [confident(true, 3, sure) for sure in (0.6, 0.8)]
     found = suspect_labels([features], labels, answer, early)
     each = [leave_one_out(features, labels, 3).scores, *early, answer]
-    scores, weights = heard_together(each, labels, 4)
+    scores, weights = combine_predictions(each, labels, 4)
     assert found.weights == pytest.approx(weights)
     assert len(found.weights) == 4
     given = scores[np.arange(180), labels]

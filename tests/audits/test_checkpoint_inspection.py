@@ -16,7 +16,13 @@ from safetensors.torch import save_file
 from torch import nn
 
 from cohaudit.audits.checkpoint_inspection import decay_of, inspect, memory_of
-from cohaudit.audits.optimizer_state import Moments, moments_by_name, noise_left, pace_of, temporal_coherence
+from cohaudit.audits.optimizer_state import (
+    Moments,
+    moments_by_name,
+    noise_left,
+    progress_of,
+    temporal_coherence,
+)
 from cohaudit.cli import main
 from cohaudit.loading.checkpoint import Checkpoint, load_checkpoint
 from cohaudit.results import Skipped
@@ -216,4 +222,4 @@ def test_what_is_no_optimizers_state_tells_nothing(change: dict[str, object]) ->
     checkpoint = Checkpoint("ckpt.pt", "torch", "", tensors, optimizer=optimizer | change)
     assert isinstance(memory_of(checkpoint), Skipped)
     assert isinstance(decay_of(checkpoint), Skipped)
-    assert math.isnan(pace_of(checkpoint.optimizer).rate)
+    assert math.isnan(progress_of(checkpoint.optimizer).rate)

@@ -215,7 +215,7 @@ def test_noise_is_found_and_signal_its_copy_and_rare_columns_are_not_noise(tmp_p
     columns = ["up", "down", "up again", *noise, "rare", "still"]
     path = tmp_path / "rows.csv"
     pd.DataFrame(x.numpy(), columns=columns).assign(label=labels.numpy()).to_csv(path, index=False)
-    found = cohaudit.scan(model, str(path), audits=("inputs",)).theory.inputs
+    found = cohaudit.scan(model, str(path), audits=("inputs",)).audits.inputs
     assert isinstance(found, Inputs)
     verdicts = {column.name: column.verdict for column in found.columns}
     assert [verdicts[name] for name in ("up", "down", "up again", "rare")] == [*(["signal"] * 3), "rare"]

@@ -42,14 +42,14 @@ def test_a_name_that_is_none_is_refused_with_the_nearest() -> None:
 
 def test_those_without_a_pass_of_their_own_are_run_and_timed() -> None:
     audit = scanned()
-    assert not isinstance(audit.theory.depth, Skipped)
+    assert not isinstance(audit.audits.depth, Skipped)
     assert "audit depth" in audit.timings
-    assert isinstance(audit.theory.memory, Skipped)
-    assert "optimizer" in audit.theory.memory.reason
+    assert isinstance(audit.audits.memory, Skipped)
+    assert "optimizer" in audit.audits.memory.reason
 
 
 def test_one_that_is_not_asked_for_says_so() -> None:
-    depth = scanned(audits=("none",)).theory.depth
+    depth = scanned(audits=("none",)).audits.depth
     assert isinstance(depth, Skipped)
     assert "--audits depth" in depth.reason
 
@@ -59,7 +59,7 @@ def test_the_sums_of_every_weight_are_measured_once_for_all_that_use_them(
 ) -> None:
     measure, calls = further.weight_sums, []
     monkeypatch.setattr(further, "weight_sums", lambda *given: calls.append(1) or measure(*given))
-    theory = scanned(steps=5, audits=("width", "decay")).theory
+    theory = scanned(steps=5, audits=("width", "decay")).audits
     assert len(calls) == 1
     assert not isinstance(theory.width, Skipped)
     assert not isinstance(theory.decay, Skipped)
@@ -70,7 +70,7 @@ def test_the_sums_of_every_weight_are_measured_once_for_all_that_use_them(
 def test_one_that_takes_a_pass_is_run_when_asked_for() -> None:
     assert "robust" not in BY_DEFAULT
     audit = scanned(audits=("robust",))
-    found = audit.theory.robust
+    found = audit.audits.robust
     assert not isinstance(found, Skipped)
     assert found.samples == 40
     assert [layer.name for layer in found.layers] == [layer.name for layer in audit.layers]

@@ -201,7 +201,7 @@ def test_the_advice_follows_what_was_measured() -> None:
 
 def test_the_mask_keeps_what_the_layer_keeps() -> None:
     audit = make_audit()
-    found = audit.theory.width
+    found = audit.audits.width
     assert isinstance(found, CoherentWidth)
     for layer in found.layers:
         kept = mask(found, 0.9)[layer.name]
@@ -209,7 +209,7 @@ def test_the_mask_keeps_what_the_layer_keeps() -> None:
     listed = json.loads(exporting.export(audit, "mask"))
     assert listed["0.9"] == {name: m.nonzero().flatten().tolist() for name, m in mask(found).items()}
     assert set(listed) == {str(share) for share in SHARES}
-    nothing = replace(audit, theory=replace(audit.theory, width=Skipped("width", "not asked for")))
+    nothing = replace(audit, audits=replace(audit.audits, width=Skipped("width", "not asked for")))
     with pytest.raises(ReportError, match="not asked for"):
         exporting.export(nothing, "mask")
 

@@ -15,11 +15,11 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 
-from cohaudit.audits.robust_mean import Standing, choose, robust_step, told
+from cohaudit.audits.robust_mean import SampleFlags, choose, robust_step, told
 from cohaudit.audits.winsorized_statistics import (
     CLIPS,
     MOST,
-    Drawn,
+    CoordinateSample,
     Totals,
     allowance,
     averages,
@@ -122,7 +122,7 @@ def test_the_averages_are_those_of_the_training_loop() -> None:
         own = averages(found.gradients(name), sets, thirds, (0.0, 0.04))
         np.testing.assert_allclose(own.winsorized[0], own.mean, atol=1e-14)
         np.testing.assert_allclose(own.winsorized[1], gradient.flatten().numpy(), atol=1e-12)
-        drawn.append(Drawn(gradient.numel(), [own]))
+        drawn.append(CoordinateSample(gradient.numel(), [own]))
     whole = Totals(drawn, len(y), 0)
     assert whole.estimate(kept(2)).value == pytest.approx(expected.kept)
     assert whole.estimate(cosine(2)).value == pytest.approx(expected.cosine)
@@ -148,7 +148,7 @@ def test_averages_lie_within_the_samples_and_the_shares_add_up(
         assert (average >= ordered[0] - 1e-9).all()
         assert (average <= ordered[-1] + 1e-9).all()
     assert ((own.clipped >= 0) & (own.clipped <= own.energy + 1e-9)).all()
-    whole = Totals([Drawn(5, [own])], 30, 0)
+    whole = Totals([CoordinateSample(5, [own])], 30, 0)
     for which in (0, 1):
         if np.square(expected.mean(0) if which else own.mean).sum() > 1e-6:
             shares = [whole.estimate(share_of_step(which, s)).value for s in range(2)]
@@ -183,11 +183,11 @@ def test_intervals_hold_the_whole_and_vanish_when_every_coordinate_is_seen() -> 
     generator = np.random.default_rng(1)
     gradients = generator.standard_t(3, (60, 4000)) + generator.normal(size=4000)
     members, thirds = (np.arange(60) < 9)[None], groups_of_three(60, 0)
-    whole = Totals([Drawn(4000, [averages(gradients, members, thirds)])], 60, 0)
+    whole = Totals([CoordinateSample(4000, [averages(gradients, members, thirds)])], 60, 0)
     held = []
     for seed in range(40):
         some = np.random.default_rng(seed).permutation(4000)[:400]
-        drawn = Totals([Drawn(4000, [averages(gradients[:, some], members, thirds)])], 60, seed)
+        drawn = Totals([CoordinateSample(4000, [averages(gradients[:, some], members, thirds)])], 60, seed)
         for ratio in (kept(2), cosine(2), share_of_step(0, 0)):
             truth, told = whole.estimate(ratio), drawn.estimate(ratio)
             assert truth.low == truth.value == truth.high
@@ -195,9 +195,9 @@ def test_intervals_hold_the_whole_and_vanish_when_every_coordinate_is_seen() -> 
     assert 0.82 < np.mean(held) < 0.97
 
 
-def standing(count: int, memorized: int = 0) -> Standing:
+def standing(count: int, memorized: int = 0) -> SampleFlags:
     memorization = np.where(np.arange(count) < memorized, 0.9, 0.1)
-    return Standing([f"s{i}" for i in range(count)], memorization, memorization > 0.8)
+    return SampleFlags([f"s{i}" for i in range(count)], memorization, memorization > 0.8)
 
 
 def test_a_sample_that_stands_apart_is_clipped_most_and_owns_the_mean_not_the_robust_step() -> None:
@@ -243,7 +243,7 @@ def test_what_cannot_be_told_says_why() -> None:
     assert isinstance(few, Skipped)
     assert "there are 24" in few.reason
     model, x, y = fit_network()
-    unknown = Standing([f"s{i}" for i in range(60)], np.full(60, np.nan), np.zeros(60, dtype=bool))
+    unknown = SampleFlags([f"s{i}" for i in range(60)], np.full(60, np.nan), np.zeros(60, dtype=bool))
     found = robust_step(model, source(x, y), unknown, OPTIONS, CPU, lambda done: None)
     assert isinstance(found, Skipped)
     assert "memorized" in found.reason
@@ -277,8 +277,10 @@ def test_advice_is_to_correct_where_single_samples_cancel_the_rest(
     cancel: bool, suspects: int, expected: str
 ) -> None:
     memorization = np.where(np.arange(100) < 3, 0.9, 0.1)
-    those = Standing([str(i) for i in range(100)], memorization, np.arange(100) < suspects)
-    drawn = {"fc": Drawn(40, [averages(gradients_that(cancel), those.sets, groups_of_three(100, 0))])}
+    those = SampleFlags([str(i) for i in range(100)], memorization, np.arange(100) < suspects)
+    drawn = {
+        "fc": CoordinateSample(40, [averages(gradients_that(cancel), those.sets, groups_of_three(100, 0))])
+    }
     found = told(drawn, those, 0)
     assert expected in found.advice
     assert "memorized samples, 3.0% of all" in found.advice

@@ -23,7 +23,7 @@ from cohaudit.config.file import option_name
 from cohaudit.config.keys import Table, Texts, Thresholds
 from cohaudit.errors import CheckpointError
 from cohaudit.pipeline.progress import Progress, SilentProgress
-from cohaudit.pipeline.resume import Unfinished
+from cohaudit.pipeline.resume import ResumableRun
 from cohaudit.results import Audit
 from cohaudit.review.gates import gate_results
 
@@ -54,7 +54,7 @@ class FakeScan:
         checkpoint: Path,
         progress: Progress,
         earlier: Sequence[Path],
-        unfinished: Unfinished,
+        unfinished: ResumableRun,
     ) -> Audit:
         self.config, self.checkpoint, self.progress = config, checkpoint, progress
         self.earlier = earlier

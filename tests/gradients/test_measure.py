@@ -24,7 +24,7 @@ from cohaudit.errors import EngineError, ModelError
 from cohaudit.gradients import Source, measure
 from cohaudit.gradients.checks.prepare import prepare
 from cohaudit.gradients.engine import Engine
-from cohaudit.gradients.features import Shortener
+from cohaudit.gradients.features import FeatureHasher
 from cohaudit.gradients.forms import convolved, functions
 from cohaudit.gradients.forms.dense import Dense
 from cohaudit.gradients.forms.per_sample import Outer, PerSample
@@ -600,12 +600,12 @@ def test_views_are_the_inputs_of_a_few_layers(name: str) -> None:
 def test_long_views_are_shortened_and_keep_their_inner_products() -> None:
     generator = torch.Generator().manual_seed(0)
     rows = torch.randn(20, 5000, generator=generator, dtype=torch.float64)
-    short = torch.stack([Shortener(512, seed)(rows) for seed in range(60)])
+    short = torch.stack([FeatureHasher(512, seed)(rows) for seed in range(60)])
     assert short.shape == (60, 20, 509)
     found, truth = (short @ short.mT).mean(0), rows @ rows.mT
     # the error of one inner product is |x| |y| / sqrt(509); of the mean of sixty, an eighth of that
     assert (found - truth).abs().max() < 5 * 5000 / (509 * 60) ** 0.5
-    assert Shortener(5000, 0)(rows).equal(rows)
+    assert FeatureHasher(5000, 0)(rows).equal(rows)
 
 
 def test_views_that_are_as_long_as_their_batch_are_left_out() -> None:

@@ -24,8 +24,8 @@ from torch.nn import functional as F
 
 import cohaudit.gradients.passes.measure  # noqa: F401  (the package shows the function of that name)
 from cohaudit.cli import main
-from cohaudit.gradients import Measurement, Options, Source, State, measure
-from cohaudit.pipeline.resume import FOLDER, PassKeeper
+from cohaudit.gradients import Measurement, Options, PassState, Source, measure
+from cohaudit.pipeline.resume import FOLDER, PassStore
 
 SLOW = """
 import sys, time
@@ -221,13 +221,13 @@ def test_fresh_refuses_what_it_cannot_remove(kind: str, out: Path) -> None:
 def test_an_interruption_is_told_where_what_was_kept_is_gone(
     out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keep = PassKeeper.keep
+    keep = PassStore.keep
 
-    def gone(self: PassKeeper, state: State) -> None:
+    def gone(self: PassStore, state: PassState) -> None:
         keep(self, state)
         shutil.rmtree(out / FOLDER)
 
-    monkeypatch.setattr(PassKeeper, "keep", gone)
+    monkeypatch.setattr(PassStore, "keep", gone)
     ending = Interrupting(4)
     monkeypatch.setattr(passes(), "batch", ending.run)
     result = run("--out", str(out))
@@ -240,7 +240,7 @@ def test_a_folder_that_cannot_be_written_costs_only_the_resuming(
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(PassKeeper, "_put", full)
+    monkeypatch.setattr(PassStore, "_put", full)
     monkeypatch.setattr("cohaudit.pipeline.resume.EVERY", 0.0)
     monkeypatch.setattr("cohaudit.pipeline.resume.MOST_TIME", 1e9)
     result = run("--out", str(out), "--quiet")
@@ -298,13 +298,13 @@ def test_all_that_a_pass_holds_is_kept(after: int, label_free: bool, tmp_path: P
     assert seen == [10] * 5
     with pytest.raises(KeyboardInterrupt):
         measured(label_free, Stop(tmp_path / "kept", after))
-    found, seen = measured(label_free, PassKeeper(tmp_path / "kept", {}))
+    found, seen = measured(label_free, PassStore(tmp_path / "kept", {}))
     assert seen == [10 * after, *[10] * (5 - after)]
     for name, value in vars(expected).items():
         assert equal(value, getattr(found, name)), name
 
 
-def measured(label_free: bool, keeper: PassKeeper | None) -> tuple[Measurement, list[int]]:
+def measured(label_free: bool, keeper: PassStore | None) -> tuple[Measurement, list[int]]:
     """Return the measurement of 50 samples, and how many were done at a time."""
     inputs = torch.randn(50, 6, generator=torch.Generator().manual_seed(0))
     inputs[4] = 6  # of the second class: its turn comes in the second batch
@@ -316,14 +316,14 @@ def measured(label_free: bool, keeper: PassKeeper | None) -> tuple[Measurement, 
     return measure(net, source, options, torch.device("cpu"), seen.append, keeper), seen
 
 
-class Stop(PassKeeper):
+class Stop(PassStore):
     """Ends the pass after so many of its batches of ten, and keeps it."""
 
     def __init__(self, folder: Path, batches: int) -> None:
         super().__init__(folder, {})
         self._batches = batches
 
-    def offer(self, state: Any) -> None:
+    def maybe_save(self, state: Any) -> None:
         if state().done == 10 * self._batches:
             raise KeyboardInterrupt
 
@@ -378,7 +378,7 @@ def test_damage_is_told_and_costs_no_more_than_the_work(
     with pytest.raises(KeyboardInterrupt):
         measured(False, Stop(tmp_path / "kept", 3))
     damage(tmp_path / "kept" / name)
-    found, seen = measured(False, PassKeeper(tmp_path / "kept", {}))
+    found, seen = measured(False, PassStore(tmp_path / "kept", {}))
     assert seen == [10] * 5
     assert equal(expected.squared_norms, found.squared_norms)
     assert equal(expected.class_squares, found.class_squares)
@@ -395,7 +395,7 @@ def test_files_of_two_scans_are_not_taken_for_those_of_one(
         with pytest.raises(KeyboardInterrupt):
             measured(False, Stop(tmp_path / folder, 3))
     (tmp_path / "other" / name).replace(tmp_path / "kept" / name)
-    _, seen = measured(False, PassKeeper(tmp_path / "kept", {}))
+    _, seen = measured(False, PassStore(tmp_path / "kept", {}))
     assert seen == [10] * 5
     assert "kept is damaged (ValueError); not used" in caplog.text
     assert not (tmp_path / "kept").exists()
@@ -406,10 +406,10 @@ def test_what_was_ended_before_it_counted_is_removed_and_nothing_else(tmp_path: 
     kept.mkdir()
     for name in ("about.json", "rows-0-10.npz", "sums.npz.part", "mine.txt"):
         (kept / name).touch()
-    measured(False, PassKeeper(kept, {}))
+    measured(False, PassStore(kept, {}))
     assert named(kept) == ["mine.txt"]
     (kept / "mine.txt").unlink()
-    measured(False, PassKeeper(kept, {}))
+    measured(False, PassStore(kept, {}))
     assert named(tmp_path) == []
 
 
@@ -433,7 +433,7 @@ def test_a_full_disk_leaves_its_room_to_the_report(
         with pytest.raises(KeyboardInterrupt):
             measured(False, Stop(kept, after + 1))
     assert (named(kept) if kept.exists() else []) == before
-    assert measured(False, PassKeeper(kept, {}))[1] == [*([10 * after] if after else []), *[10] * (5 - after)]
+    assert measured(False, PassStore(kept, {}))[1] == [*([10 * after] if after else []), *[10] * (5 - after)]
 
 
 def test_a_symbolic_link_is_not_followed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -444,7 +444,7 @@ def test_a_symbolic_link_is_not_followed(tmp_path: Path, caplog: pytest.LogCaptu
     with pytest.raises(KeyboardInterrupt):
         measured(False, Stop(tmp_path / "link", 4))
     assert "link is a symbolic link" in caplog.text
-    assert measured(False, PassKeeper(tmp_path / "link", {"other": "data"}))[1] == [10] * 5
+    assert measured(False, PassStore(tmp_path / "link", {"other": "data"}))[1] == [10] * 5
     assert named(tmp_path / "kept") == there
     assert named(tmp_path) == ["kept", "link"]
 
@@ -458,11 +458,11 @@ def test_it_is_kept_as_often_as_the_time_allows(tmp_path: Path, monkeypatch: pyt
         now += 0.5  # two files each time, and a third one the first time
 
     monkeypatch.setattr("cohaudit.pipeline.resume.time.perf_counter", lambda: now)
-    monkeypatch.setattr(PassKeeper, "_put", put)
-    keeper = PassKeeper(tmp_path / "kept", {})
+    monkeypatch.setattr(PassStore, "_put", put)
+    keeper = PassStore(tmp_path / "kept", {})
     for done in range(1, 300):
         now, before = now + 1, now + 1
-        keeper.offer(partial(State, done, {"sum": np.zeros(125_000)}, {}, lambda start, stop: {}, 0))
+        keeper.maybe_save(partial(PassState, done, {"sum": np.zeros(125_000)}, {}, lambda start, stop: {}, 0))
         if now > before:
             kept.append(before)
     assert kept[0] == 30
@@ -476,10 +476,10 @@ def test_what_takes_longer_to_write_than_to_measure_is_not_kept(
 ) -> None:
     now = 0.0
     monkeypatch.setattr("cohaudit.pipeline.resume.time.perf_counter", lambda: now)
-    keeper = PassKeeper(tmp_path / "kept", {})
+    keeper = PassStore(tmp_path / "kept", {})
     for done in range(1, 300):
         now += 1
-        keeper.offer(partial(State, done, {}, {}, lambda start, stop: {}, 100_000_000))
+        keeper.maybe_save(partial(PassState, done, {}, {}, lambda start, stop: {}, 100_000_000))
     assert not (tmp_path / "kept").exists()
 
 

@@ -21,13 +21,13 @@ from cohaudit.report import render_html
 from cohaudit.report.html.view import _listing
 from cohaudit.report.html.view._actions import build_actions
 from cohaudit.report.words import signed
-from cohaudit.results import Coherence, Estimate, Preview, Risk, Skipped, Theory, by_gap
+from cohaudit.results import AuditResults, Coherence, Estimate, Preview, Risk, Skipped, by_gap
 from cohaudit.results.json_encode import audit_to_json
 from cohaudit.results.read import read_audit
 
 SECTIONS = (
     *("verdict", "depth", "classes", "suspects"),
-    *(f"theory-{field.name}" for field in fields(Theory)),
+    *(f"audit-{field.name}" for field in fields(AuditResults)),
     *("method", "certificate", "skipped"),
 )
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -66,7 +66,7 @@ def test_a_page_is_whole_and_asks_nothing_of_the_network(variant: dict[str, Any]
     assert page.open == []
     ids = [attrs["id"] for _, attrs in page.tags if "id" in attrs]
     assert len(ids) == len(set(ids))
-    always = {name for name in SECTIONS if not name.startswith("theory")}
+    always = {name for name in SECTIONS if not name.startswith("audit-")}
     assert (always if variant.get("auditable") is False else set(SECTIONS)) <= set(ids)
     names = {name for name, _ in page.tags}
     assert names.isdisjoint({"link", "iframe", "object", "base"})
@@ -430,11 +430,11 @@ def test_causes_and_actions_lead_to_what_shows_them() -> None:
 
 def test_a_better_checkpoint_and_a_holdout_are_actions() -> None:
     audit = make_audit()
-    trajectory = audit.theory.trajectory
+    trajectory = audit.audits.trajectory
     assert not isinstance(trajectory, Skipped)
     better = replace(trajectory.points[1], rating=trajectory.points[-1].rating + 0.015625)
     changed = replace(trajectory, points=(trajectory.points[0], better, *trajectory.points[2:]), advised=1)
-    words = Page(render_html(replace(audit, theory=replace(audit.theory, trajectory=changed)))).words
+    words = Page(render_html(replace(audit, audits=replace(audit.audits, trajectory=changed)))).words
     assert "Take the checkpoint epoch-1.pt in place of the last one. About 1.6 points more" in words
     assert "Take the checkpoint" not in page_of().words
     assert "--holdout)." not in page_of(holdout=True).words
@@ -442,14 +442,14 @@ def test_a_better_checkpoint_and_a_holdout_are_actions() -> None:
 
 def test_the_action_that_promises_most_comes_first_and_classes_are_one() -> None:
     audit = make_audit()
-    trajectory = audit.theory.trajectory
+    trajectory = audit.audits.trajectory
     assert not isinstance(trajectory, Skipped)
     assert isinstance(audit.risk, Risk)
     better = [replace(trajectory.points[0], rating=0.99), *trajectory.points[1:]]
     much = replace(trajectory, points=tuple(better), advised=0)
     drivers = [*audit.risk.drivers, replace(audit.risk.drivers[1], name="class 4", lowers=0.0625)]
     changed = replace(
-        audit, theory=replace(audit.theory, trajectory=much), risk=replace(audit.risk, drivers=tuple(drivers))
+        audit, audits=replace(audit.audits, trajectory=much), risk=replace(audit.risk, drivers=tuple(drivers))
     )
     found = build_actions(changed)
     assert [one.words.short.split(" ", 2)[0] for one in found] == [

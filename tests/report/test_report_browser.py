@@ -9,7 +9,7 @@ import pytest
 from support.audits import HOSTILE, gate
 from support.browser import OpenPage
 
-from cohaudit.results import Theory
+from cohaudit.results import AuditResults
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -50,7 +50,7 @@ def test_no_page_scrolls_sideways(variant: dict[str, Any], open_report: OpenPage
         found = open_report(width=width, **variant).evaluate(MEASURE)
         assert found["window"] in range(width - 20, width + 1)
         assert found["content"] == found["window"]
-        assert found["sections"] == 7 + len(fields(Theory))
+        assert found["sections"] == 7 + len(fields(AuditResults))
         assert found["undecoded"] == 0
         assert found["repeated"] == []
         assert found["unshaded"] == 0, "what scrolls sideways shows that there is more"

@@ -59,7 +59,7 @@ def test_a_section_and_a_macro_are_replaced_by_their_names(tmp_path: Path) -> No
 BLOCKS = {
     "report.html.j2": (
         *("title", "style", "head", "header", "nav", "before_verdict", "verdict", "depth", "classes"),
-        *("suspects", "theory", "method", "certificate", "skipped", "after_sections", "footer"),
+        *("suspects", "audits", "method", "certificate", "skipped", "after_sections", "footer"),
     ),
     "diff.html.j2": (
         *("title", "style", "head", "header", "nav", "before_verdict", "verdict", "suspects", "layers"),

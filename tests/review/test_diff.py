@@ -231,10 +231,10 @@ def test_layers_and_classes_are_matched_by_name() -> None:
 
 
 def test_two_widths_stand_side_by_side() -> None:
-    width = BASE.theory.width
+    width = BASE.audits.width
     assert not isinstance(width, Skipped)
     wide = replace(width.layers[0], energy=(0.1,) * 10, participation=1.0, kept=tuple(range(9)))
-    head = replace(BASE, theory=replace(BASE.theory, width=replace(width, layers=(wide,), units=10)))
+    head = replace(BASE, audits=replace(BASE.audits, width=replace(width, layers=(wide,), units=10)))
     found = compare(BASE, head).width
     assert found is not None
     assert (found.base.units, found.base.kept, found.base.participation) == (40, 25, 0.5)
@@ -242,7 +242,7 @@ def test_two_widths_stand_side_by_side() -> None:
     assert (found.head.alone, found.head.random) == (0.875, 0.5)
     assert [one.name for one in found.layers if one.head is None] == [one.name for one in width.layers[1:]]
     bare = replace(width, layers=(), sub_networks=())
-    skipped = replace(BASE, theory=replace(BASE.theory, width=bare))
+    skipped = replace(BASE, audits=replace(BASE.audits, width=bare))
     narrow = compare(BASE, skipped).width
     assert narrow is not None
     assert (narrow.head.kept, narrow.head.participation, narrow.head.alone) == (0, 0.0, None)

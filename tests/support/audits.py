@@ -76,7 +76,7 @@ def make_audit(
         suppressed=_suppressed(table, class_names, suppressed),
         previews=_previews(rng, found, kind, image_side, hostile),
         risk=_risk(holdout) if auditable else results.Skipped("risk", "the model is not auditable"),
-        theory=_theory(rng, layers, samples, class_names, hostile) if auditable else _no_theory(),
+        audits=_theory(rng, layers, samples, class_names, hostile) if auditable else _no_theory(),
         certificate=_certificate(),
         skipped=(results.Skipped("layer embed", "its weights are frozen"),) if layers > 2 else (),
         gates=gates,
@@ -341,11 +341,11 @@ def _certificate() -> results.Certificate:
 
 def _theory(
     rng: np.random.Generator, layers: int, samples: int, class_names: list[str], hostile: bool
-) -> results.Theory:
+) -> results.AuditResults:
     names = _names(layers, "body.{}.fc", hostile)
     ratios = np.exp(rng.normal(-3, 1, layers)).tolist()
     told = [results.Estimate(r, r / 2, r * 2) for r in ratios]
-    return results.Theory(
+    return results.AuditResults(
         depth=results.DepthTrend(
             layers=tuple(
                 results.LayerRatio(name, one, one.value / before.value)
@@ -504,6 +504,8 @@ def _width(rng: np.random.Generator, names: list[str]) -> results.CoherentWidth:
     return results.CoherentWidth(tuple(layers), 8 * len(names), 0.9375, tried, told)
 
 
-def _no_theory() -> results.Theory:
-    names = (field.name for field in dataclasses.fields(results.Theory))
-    return results.Theory(**{name: results.Skipped(name, "the model is not auditable") for name in names})
+def _no_theory() -> results.AuditResults:
+    names = (field.name for field in dataclasses.fields(results.AuditResults))
+    return results.AuditResults(
+        **{name: results.Skipped(name, "the model is not auditable") for name in names}
+    )

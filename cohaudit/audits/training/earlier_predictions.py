@@ -26,12 +26,12 @@ from cohaudit.loading.checkpoint import Checkpoint, load_checkpoint
 from cohaudit.loading.model import fill_weights
 from cohaudit.results import Skipped
 
-Open = Callable[[], Checkpoint]
+CheckpointOpener = Callable[[], Checkpoint]
 """Opens an earlier checkpoint when its turn comes, so that no two are in memory."""
 
 
 @dataclass(frozen=True)
-class Asked:
+class EarlierPredictions:
     """What the earlier checkpoints answered.
 
     Attributes:
@@ -45,7 +45,7 @@ class Asked:
     skipped: tuple[Skipped, ...] = ()
 
 
-def given_in_memory(model: nn.Module, earlier: Any) -> list[Open]:
+def given_in_memory(model: nn.Module, earlier: Any) -> list[CheckpointOpener]:
     """Return what opens the earlier checkpoints that a caller from Python names.
 
     Args:
@@ -59,7 +59,7 @@ def given_in_memory(model: nn.Module, earlier: Any) -> list[Open]:
     remedy = "give a list of paths and state dicts, in the order of the training: earlier=[…]"
     if isinstance(earlier, str | Path | Mapping | nn.Module) or not isinstance(earlier, Iterable):
         raise ConfigError("earlier", f"found a single {type(earlier).__name__}", remedy)
-    found: list[Open] = []
+    found: list[CheckpointOpener] = []
     for i, one in enumerate(earlier):
         if isinstance(one, str | Path):
             found.append(partial(load_checkpoint, Path(one)))
@@ -71,7 +71,7 @@ def given_in_memory(model: nn.Module, earlier: Any) -> list[Open]:
     return found
 
 
-def _opens(checkpoint: Checkpoint) -> Open:
+def _opens(checkpoint: Checkpoint) -> CheckpointOpener:
     return lambda: checkpoint
 
 
@@ -94,14 +94,14 @@ def _storage(tensor: Tensor) -> tuple[torch.device, int]:
     return tensor.device, tensor.untyped_storage().data_ptr()
 
 
-def ask(
+def predict_with(
     model: nn.Module,
-    earlier: Sequence[Open],
+    earlier: Sequence[CheckpointOpener],
     source: Source,
     batch_size: int,
     device: torch.device,
     advance: Callable[[int], None],
-) -> Asked:
+) -> EarlierPredictions:
     """Ask earlier checkpoints for their answers.
 
     One with the weights of the audited model, or the answers of one before it, would be heard twice: a
@@ -122,7 +122,7 @@ def ask(
     """
     check_model(model, source, device)  # what fails here is not for an earlier checkpoint to answer for
     answer = partial(answers, model, source, batch_size, device, advance)
-    with weights_kept(model) as unchanged:
+    with restore_weights(model) as unchanged:
         found = [_ask_one(model, open_checkpoint, answer, unchanged) for open_checkpoint in earlier]
     return each_once(found)
 
@@ -139,18 +139,18 @@ class Answer:
 
 def _ask_one(
     model: nn.Module,
-    open_checkpoint: Open,
+    open_checkpoint: CheckpointOpener,
     answer: Callable[[], NDArray[np.float32]],
     unchanged: Callable[[], bool],
 ) -> Answer:
     checkpoint = open_checkpoint()
-    with blaming(checkpoint.path):
+    with attribute_errors_to(checkpoint.path):
         fill_weights(model, checkpoint)
         return Answer(checkpoint.path, checkpoint.sha256, answer(), unchanged())
 
 
-def each_once(found: Sequence[Answer]) -> Asked:
-    """Leave out what would be heard twice; see `ask`."""
+def each_once(found: Sequence[Answer]) -> EarlierPredictions:
+    """Leave out what would be heard twice; see `predict_with`."""
     heard: list[Answer] = []
     skipped = []
     for one in found:
@@ -162,11 +162,11 @@ def each_once(found: Sequence[Answer]) -> Asked:
         else:
             heard.append(one)
     files = {one.path: one.sha256 for one in heard}
-    return Asked(tuple(one.probability for one in heard), files, tuple(skipped))
+    return EarlierPredictions(tuple(one.probability for one in heard), files, tuple(skipped))
 
 
 @contextmanager
-def blaming(name: str) -> Iterator[None]:
+def attribute_errors_to(name: str) -> Iterator[None]:
     """Say of what goes wrong with an earlier checkpoint which one it is."""
     try:
         yield
@@ -178,7 +178,7 @@ def blaming(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def weights_kept(model: nn.Module) -> Iterator[Callable[[], bool]]:
+def restore_weights(model: nn.Module) -> Iterator[Callable[[], bool]]:
     """Give the model its weights back in the end; what is yielded tells whether it has them now.
 
     Tensors are filled again, not replaced: what shares memory goes on sharing it. A layer's extra state is

@@ -13,25 +13,32 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from cohaudit.audits.optimizer_state import Pace, pace_of
-from cohaudit.audits.training.earlier_predictions import Answer, Asked, Open, blaming, each_once, weights_kept
+from cohaudit.audits.optimizer_state import OptimizerProgress, progress_of
+from cohaudit.audits.training.earlier_predictions import (
+    Answer,
+    CheckpointOpener,
+    EarlierPredictions,
+    attribute_errors_to,
+    each_once,
+    restore_weights,
+)
 from cohaudit.audits.training.lr_schedule import Schedule, steps_at
-from cohaudit.audits.training.snapshot import Shelf, Snapshot, snapshot_of
-from cohaudit.audits.training.stability_bound import Stretch, stability
-from cohaudit.audits.training.trajectory import Course, trajectory
-from cohaudit.gradients import Keeper, Measurement, Options, Source, answers, check_model, measure
+from cohaudit.audits.training.snapshot import Snapshot, SnapshotCache, snapshot_of
+from cohaudit.audits.training.stability_bound import Segment, stability
+from cohaudit.audits.training.trajectory import TrainingHistory, trajectory
+from cohaudit.gradients import CheckpointStore, Measurement, Options, Source, answers, check_model, measure
 from cohaudit.loading.model import fill_weights
 from cohaudit.results import Series, Skipped, Stability, Trajectory
 
 Array = NDArray[np.float64]
 SEVERAL = "it takes several checkpoints of the training: cohaudit trajectory CHECKPOINT..."
 
-Named = tuple[str, Snapshot]
+LabeledSnapshot = tuple[str, Snapshot]
 """A checkpoint's path and its snapshot."""
 
 
 @dataclass(frozen=True)
-class Follower:
+class CheckpointMeasurer:
     """Takes the snapshots of a training.
 
     Attributes:
@@ -51,16 +58,16 @@ class Follower:
     options: Options
     device: torch.device
     total: int
-    shelf: Shelf
-    keeper: Callable[[str], Keeper]
+    shelf: SnapshotCache
+    keeper: Callable[[str], CheckpointStore]
 
     @property
     def _shape(self) -> tuple[int, int]:
         return len(self.source.labels), len(self.source.class_names)
 
     def earlier(
-        self, checkpoints: Sequence[Open], advance: Callable[[int], None]
-    ) -> tuple[Asked, list[Named]]:
+        self, checkpoints: Sequence[CheckpointOpener], advance: Callable[[int], None]
+    ) -> tuple[EarlierPredictions, list[LabeledSnapshot]]:
         """Measure the earlier checkpoints, those that are not on the shelf.
 
         The model has the same weights afterwards, come what may.
@@ -70,7 +77,7 @@ class Follower:
             advance: Called with the number of samples done.
 
         Returns:
-            What they answer, as `earlier.ask` returns it, and the snapshot of each that is heard.
+            What they answer, as `earlier.predict_with` returns it, and the snapshot of each that is heard.
 
         Raises:
             CheckpointError: If one cannot be read, or has weights that are not finite.
@@ -79,10 +86,10 @@ class Follower:
         """
         check_model(self.model, self.source, self.device)
         heard, taken = [], {}
-        with weights_kept(self.model) as unchanged:
+        with restore_weights(self.model) as unchanged:
             for open_checkpoint in checkpoints:
                 checkpoint = open_checkpoint()
-                with blaming(checkpoint.path):
+                with attribute_errors_to(checkpoint.path):
                     fill_weights(self.model, checkpoint)
                     found = self.shelf.load(checkpoint.sha256, self._shape)
                     if found is None:
@@ -91,7 +98,9 @@ class Follower:
                             self.model, self.source, self.options, self.device, advance, keeper
                         )
                         found = self.of(
-                            measured, checkpoint.sha256, pace_of(checkpoint.optimizer, checkpoint.metadata)
+                            measured,
+                            checkpoint.sha256,
+                            progress_of(checkpoint.optimizer, checkpoint.metadata),
                         )
                     else:
                         advance(len(self.source.labels))
@@ -100,7 +109,7 @@ class Follower:
         asked = each_once(heard)
         return asked, [(path, taken[path]) for path in asked.files]
 
-    def of(self, measured: Measurement, sha256: str, pace: Pace) -> Snapshot:
+    def of(self, measured: Measurement, sha256: str, pace: OptimizerProgress) -> Snapshot:
         """Return the snapshot of what was just measured, and keep it.
 
         Args:
@@ -143,7 +152,7 @@ def short_names(paths: Sequence[str]) -> list[str]:
 
 
 def trajectory_of(
-    taken: Sequence[Named], labels: NDArray[np.int64], layers: Sequence[str], classes: Sequence[str]
+    taken: Sequence[LabeledSnapshot], labels: NDArray[np.int64], layers: Sequence[str], classes: Sequence[str]
 ) -> Trajectory | Skipped:
     """Put the snapshots of a training together.
 
@@ -158,7 +167,7 @@ def trajectory_of(
     names, shots = short_names([path for path, _ in taken]), [shot for _, shot in taken]
     if any(math.isnan(shot.expected) for shot in shots):
         return Skipped("trajectory", "no layer gives a representation of the samples to predict labels from")
-    course = Course(
+    course = TrainingHistory(
         names=names,
         predicted=np.stack([shot.predicted for shot in shots]),
         corrected=np.stack([shot.corrected for shot in shots]),
@@ -187,7 +196,7 @@ def _told(name: str, value: float) -> float | Skipped:
     return Skipped(name, "no holdout was measured: --holdout") if math.isnan(value) else value
 
 
-def stability_of(taken: Sequence[Named], samples: int, schedule: Schedule) -> Stability | Skipped:
+def stability_of(taken: Sequence[LabeledSnapshot], samples: int, schedule: Schedule) -> Stability | Skipped:
     """Accumulate the stability bound over the snapshots of a training.
 
     Args:
@@ -215,5 +224,5 @@ def stability_of(taken: Sequence[Named], samples: int, schedule: Schedule) -> St
         lipschitz = max(before.largest, now.largest)
         gap = _told("gap of the losses", now.holdout_loss - now.loss)
         count = steps[k + 1] - steps[k]
-        stretches.append(Stretch(names[k + 1], count, rate, before.coherence, smoothness, lipschitz, gap))
+        stretches.append(Segment(names[k + 1], count, rate, before.coherence, smoothness, lipschitz, gap))
     return stability(stretches, samples)

@@ -27,10 +27,10 @@ from cohaudit._version import __version__
 from cohaudit.analysis.coherence import pairwise_coherence
 from cohaudit.analysis.generalization_gap import predict_gap
 from cohaudit.analysis.label_noise import expected_labels, fit_label_noise
-from cohaudit.analysis.leave_one_out import heard_together, leave_one_out, suspect_labels_by
-from cohaudit.audits.optimizer_state import Pace
+from cohaudit.analysis.leave_one_out import combine_predictions, leave_one_out, suspect_labels_by
+from cohaudit.audits.optimizer_state import OptimizerProgress
 from cohaudit.config import Config
-from cohaudit.gradients import Measurement, Shortener
+from cohaudit.gradients import FeatureHasher, Measurement
 from cohaudit.results.files import working_folder
 
 Array = NDArray[np.float64]
@@ -106,7 +106,7 @@ def snapshot_of(
     model: nn.Module,
     labels: Integers,
     total: int,
-    pace: Pace,
+    pace: OptimizerProgress,
     holdout: tuple[float, float],
     seed: int,
 ) -> Snapshot:
@@ -125,7 +125,7 @@ def snapshot_of(
         seed: Of the sketches.
     """
     scores = [leave_one_out(v.rows, labels, measured.probability.shape[1]).scores for v in measured.views]
-    told = word_of_the_others(scores, labels, measured.probability, float(measured.loss.mean()), total)
+    told = peer_prediction(scores, labels, measured.probability, float(measured.loss.mean()), total)
     mean, peak = measured.mean_gradient()
     owned = measured.dot(mean)
     sums, squares = float(measured.total_squares.sum()), float(measured.squared_norms.sum())
@@ -167,7 +167,7 @@ class Word:
     agreement: float
 
 
-def word_of_the_others(
+def peer_prediction(
     scores: Sequence[Array], labels: Integers, probability: NDArray[np.float32], loss: float, total: int
 ) -> Word:
     """Ask the other samples which labels are wrong, and how far they agree with the model's answers.
@@ -185,7 +185,7 @@ def word_of_the_others(
     predicted: Integers = probability.argmax(1)
     gap = predict_gap(labels, predicted, found.cautious, found.expected, loss, total)
     corrected = np.where(found.probability >= LIKELY_WRONG, found.suggested, labels)
-    heard, _ = heard_together([*scores, probability.astype(np.float64)], corrected, HEARD)
+    heard, _ = combine_predictions([*scores, probability.astype(np.float64)], corrected, HEARD)
     given = expected_labels(heard, fit_label_noise(heard, corrected).sharpness)
     agreement = float(given[np.arange(len(labels)), predicted].mean())
     return Word(corrected, found.memorization, gap.accuracy, agreement)
@@ -211,11 +211,11 @@ def _class_coherence(measured: Measurement, labels: Integers) -> Array:
 
 def _weights(model: nn.Module, seed: int) -> Array:
     own = [p.detach().flatten().cpu().double() for p in model.parameters() if p.requires_grad]
-    kept: Array = Shortener(WEIGHTS_KEPT, seed)(torch.cat(own)[None])[0].numpy()
+    kept: Array = FeatureHasher(WEIGHTS_KEPT, seed)(torch.cat(own)[None])[0].numpy()
     return kept
 
 
-class Shelf:
+class SnapshotCache:
     """Snapshots in a folder, each under a hash of what it depends on.
 
     Args:
@@ -230,7 +230,7 @@ class Shelf:
     ) -> None:
         self._folder = folder
         settings = {key: str(getattr(config, key)) for key in SHAPING}
-        # neither torch, device, threads nor batch size, as `unfinished.depends_on` has them: a snapshot is
+        # neither torch, device, threads nor batch size, as `unfinished.cache_key` has them: a snapshot is
         # whole, and these change it by rounding alone, while sums half of one and half of another would not
         # be those of any pass; class_memory is for the cosines between classes, which no snapshot holds
         self._about = [__version__, *fingerprints, config.model, code_of(config, model), settings]

@@ -26,7 +26,7 @@ much."""
 
 
 @dataclass(frozen=True)
-class Stretch:
+class Segment:
     """The steps from one checkpoint to the next.
 
     Attributes:
@@ -48,7 +48,7 @@ class Stretch:
     measured: float | Skipped
 
 
-def stability(stretches: Sequence[Stretch], samples: int) -> Stability:
+def stability(stretches: Sequence[Segment], samples: int) -> Stability:
     """Accumulate the bound.
 
     Args:
@@ -91,7 +91,7 @@ def _log_add(a: float, b: float) -> float:
     return high if math.isinf(low) else high + math.log1p(math.exp(low - high))
 
 
-def _log_repeated(own: Stretch, growth: float) -> float:
+def _log_repeated(own: Segment, growth: float) -> float:
     """Return log Σ_{s<n} (1 + ηβ)ˢ, which is log n where nothing grows."""
     spread = own.rate * own.smoothness
     if growth < 1e-6:

@@ -34,7 +34,7 @@ WORTH = 0.005
 """Difference of ratings below which one checkpoint is as good as another."""
 
 
-class Course:
+class TrainingHistory:
     """The checkpoints of a training, as arrays.
 
     Args:
@@ -117,7 +117,7 @@ def learned_at(right: NDArray[np.bool_]) -> tuple[Integers, Integers]:
 
 
 def trajectory(
-    course: Course,
+    course: TrainingHistory,
     labels: Integers,
     layers: Sequence[Series],
     classes: Sequence[Series],
@@ -175,7 +175,7 @@ def _takeover(shares: Array) -> int:
     return start if start < len(most) else -1
 
 
-def _advice(course: Course, points: Sequence[Point], labels: Integers, takeover: int) -> str:
+def _advice(course: TrainingHistory, points: Sequence[Point], labels: Integers, takeover: int) -> str:
     best, last = points[course.advised], points[-1]
     wrong = int((course.changed != labels).sum())
     labels_told = "1 label that looks" if wrong == 1 else f"{wrong:,} labels that look"

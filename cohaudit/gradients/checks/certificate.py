@@ -59,7 +59,7 @@ class Samples(Protocol):
     ids: Sequence[str]
 
 
-def rounding_told(certificate: Certificate) -> str:
+def rounding_notice(certificate: Certificate) -> str:
     """Say how far rounding to bfloat16 goes, from what the run's norms were found to be off by."""
     errors = {check.name: check.error for check in certificate.checks}
     median, largest = (f"{errors[name]:.2%}" for name in RUN_NORMS)

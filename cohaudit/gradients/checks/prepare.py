@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from cohaudit.errors import CohauditError, EngineError, ModelError, told
+from cohaudit.errors import CohauditError, EngineError, ModelError, describe_error
 from cohaudit.gradients.checks.trial import refuse_failing, refuse_unstable, settle
 from cohaudit.gradients.precision import autocast
 from cohaudit.gradients.residuals import class_logits, logits_of
@@ -70,7 +70,7 @@ class Probe:
 
 
 @contextmanager
-def failures_told(
+def failures_attributed(
     model: nn.Module,
     source: Source,
     indices: Sequence[int],
@@ -133,7 +133,7 @@ def _refuse_autocast(model: nn.Module, inputs: Any, device: torch.device) -> Non
     except Exception as error:  # the user's code can raise anything
         raise ModelError(
             "--bf16",
-            f"the model fails under torch's autocast: {told(error)}",
+            f"the model fails under torch's autocast: {describe_error(error)}",
             "leave it out, or let the model cast where it mixes types",
         ) from error
 
@@ -161,7 +161,7 @@ def _check_outputs(model: nn.Module, probe: Probe, source: Source) -> None:
     except Exception as error:  # the user's code can raise anything
         raise ModelError(
             "model",
-            f"it fails on a batch of inputs of shape {shapes}: {told(error)}",
+            f"it fails on a batch of inputs of shape {shapes}: {describe_error(error)}",
             "check that the data, or its transform, gives what the model's forward takes",
         ) from error
     logits = class_logits(logits_of(output))

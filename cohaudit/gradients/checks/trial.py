@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import CheckpointError
 
-from cohaudit.errors import EngineError, ModelError, told
+from cohaudit.errors import EngineError, ModelError, describe_error
 from cohaudit.gradients.engine import Engine, sample, single_gradients
 from cohaudit.gradients.forms.per_sample import PerSample
 from cohaudit.gradients.residuals import Residuals, class_logits, logits_of
@@ -66,7 +66,7 @@ def _alone(model: nn.Module, inputs: Any, index: int, classes: int) -> Tensor:
     try:
         output = call(model, sample(inputs, index))
     except Exception as error:
-        found = told(error)
+        found = describe_error(error)
     else:
         logits = logits_of(output)
         if class_logits(logits).shape == (1, classes):
@@ -92,7 +92,7 @@ def refuse_failing(model: nn.Module, inputs: Any, ids: Sequence[str]) -> None:
         except Exception as error:
             raise ModelError(
                 f"sample {name}",
-                f"the model fails on it: {told(error)}",
+                f"the model fails on it: {describe_error(error)}",
                 "correct or drop the sample, e.g. one with a token id beyond the model's vocabulary",
             ) from error
 

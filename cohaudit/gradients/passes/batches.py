@@ -7,9 +7,9 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-from cohaudit.gradients.checks.prepare import Source, failures_told, to_model
+from cohaudit.gradients.checks.prepare import Source, failures_attributed, to_model
 from cohaudit.gradients.engine import Consumer, Engine, LabelFree, Outcome, UnplannedCallError
-from cohaudit.gradients.features import Shortener
+from cohaudit.gradients.features import FeatureHasher
 from cohaudit.gradients.passes.measurement import Options
 from cohaudit.gradients.precision import rounded_products
 from cohaudit.gradients.tracing.plan import Plan
@@ -35,7 +35,7 @@ class Batches:
         source: Source,
         options: Options,
         device: torch.device,
-        shorten: Shortener | None = None,
+        shorten: FeatureHasher | None = None,
     ) -> None:
         self.model, self.plan = model, plan
         self._source, self._options, self._device, self._shorten = source, options, device, shorten
@@ -49,7 +49,7 @@ class Batches:
             EngineError: If gradients cannot be measured, or memory does not suffice.
         """
         size, bf16 = self._options.batch_size, self._options.bf16
-        told = failures_told(self.model, self._source, indices, size, self._device, bf16)
+        told = failures_attributed(self.model, self._source, indices, size, self._device, bf16)
         with told, rounded_products(bf16):
             while True:
                 # loaded for each try: a model may change its inputs in place

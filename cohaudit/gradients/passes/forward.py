@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from cohaudit.errors import EngineError
-from cohaudit.gradients.checks.prepare import Source, failures_told, to_model
+from cohaudit.gradients.checks.prepare import Source, failures_attributed, to_model
 from cohaudit.gradients.precision import full_precision
 from cohaudit.gradients.residuals import class_logits, class_probability, logits_of
 from cohaudit.gradients.tracing.trace import call, every_module_called
@@ -43,7 +43,7 @@ def answers(
     found = np.zeros((len(source.labels), len(source.class_names)), dtype=np.float32)
     for start in range(0, len(found), batch_size):
         indices = list(range(start, min(start + batch_size, len(found))))
-        with failures_told(model, source, indices, batch_size, device):
+        with failures_attributed(model, source, indices, batch_size, device):
             inputs = to_model(source.load(indices), model, device)
             with torch.no_grad(), every_module_called():
                 logits = class_logits(logits_of(call(model, inputs)))

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 
-from cohaudit.gradients.checks.prepare import Probe, Source, failures_told, to_model
+from cohaudit.gradients.checks.prepare import Probe, Source, failures_attributed, to_model
 from cohaudit.gradients.passes.input_sums import ColumnSums, InputSums, TokenSums, rows_of
 from cohaudit.gradients.passes.measurement import Options
 from cohaudit.gradients.precision import backward_in_eval_mode, full_precision
@@ -80,7 +80,7 @@ def input_sums(
         sums: ColumnSums | TokenSums = kind(layer, rows, 1 + SHUFFLES, device)
         residuals = _Residuals(source, options.seed)
         for indices in batches:
-            with failures_told(model, source, indices.tolist(), size, device):
+            with failures_attributed(model, source, indices.tolist(), size, device):
                 inputs = to_model(source.load(indices.tolist()), model, device)
                 sums.begin(rows_of(inputs))
                 for k, delta in enumerate(_deltas(model, layer, inputs, residuals.of(indices))):

@@ -19,20 +19,20 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cohaudit.errors import EngineError
-from cohaudit.gradients.checks.certificate import certify, rounding_told
+from cohaudit.gradients.checks.certificate import certify, rounding_notice
 from cohaudit.gradients.checks.prepare import Probe, Source, prepare
 from cohaudit.gradients.engine import LabelFree
-from cohaudit.gradients.features import Shortener, Views
+from cohaudit.gradients.features import FeatureHasher, Views
 from cohaudit.gradients.forms.per_sample import PerSample
 from cohaudit.gradients.passes.batches import Batches
 from cohaudit.gradients.passes.measurement import BLOCK, MeasuredLayer, Measurement, Options
 from cohaudit.gradients.passes.reading import Reader, Share, shares
 from cohaudit.gradients.passes.resume_protocol import (
+    CheckpointStore,
     DamagedError,
-    Keeper,
-    KeepsNothing,
-    Kept,
-    State,
+    NullStore,
+    PassState,
+    ResumeState,
     fill,
     part,
 )
@@ -53,7 +53,7 @@ def measure(
     options: Options,
     device: torch.device,
     advance: Callable[[int], None],
-    keeper: Keeper | None = None,
+    keeper: CheckpointStore | None = None,
 ) -> Measurement:
     """Measure every sample's gradient.
 
@@ -71,10 +71,10 @@ def measure(
     """
     with backward_in_eval_mode(model, device):
         plan = prepare(model, source, device)
-        keeper = keeper or KeepsNothing()
+        keeper = keeper or NullStore()
         run = _Pass(model, plan, source, options, device)
         try:
-            keeper.load(run.take_up)
+            keeper.load(run.restore)
         except DamagedError:
             run = _Pass(model, plan, source, options, device)
         if run.done:
@@ -85,7 +85,7 @@ def measure(
         return run.result(run.certificate())
 
 
-def _go(run: _Pass, keeper: Keeper, advance: Callable[[int], None]) -> None:
+def _go(run: _Pass, keeper: CheckpointStore, advance: Callable[[int], None]) -> None:
     """Measure what is left, batch by batch; what is interrupted between two of them is kept."""
     size = run.options.batch_size
     try:
@@ -93,7 +93,7 @@ def _go(run: _Pass, keeper: Keeper, advance: Callable[[int], None]) -> None:
             indices = run.order[run.done : run.done + size]
             run.batch(indices)
             advance(len(indices))
-            keeper.offer(run.state)
+            keeper.maybe_save(run.state)
     except KeyboardInterrupt:
         if not run.in_batch:
             keeper.keep(run.state())
@@ -106,7 +106,7 @@ class _Pass:
     def __init__(
         self, model: nn.Module, plan: Plan, source: Source, options: Options, device: torch.device
     ) -> None:
-        shorten = Shortener(options.feature_size, options.seed)
+        shorten = FeatureHasher(options.feature_size, options.seed)
         self.model, self.batches = model, Batches(model, plan, source, options, device, shorten)
         self.source, self.options, self.device = source, options, device
         self.order: NDArray[np.int64] = np.argsort(source.labels, kind="stable")
@@ -209,7 +209,7 @@ class _Pass:
             own |= {"jacobian_sketches": self.jacobian_sketches}
         return own | self.features.arrays("feature") | self.activations.arrays("activation")
 
-    def state(self) -> State:
+    def state(self) -> PassState:
         """Return all that it takes to go on from here, between two batches."""
         facts = {
             "looped": sorted(self.plan.looped),
@@ -218,11 +218,11 @@ class _Pass:
         }
         rows = self._per_sample()
         size = sum(array[0].nbytes for array in rows.values())
-        return State(
+        return PassState(
             self.done, self.sums.state(), facts, lambda start, stop: part(rows, self.order[start:stop]), size
         )
 
-    def take_up(self, kept: Kept) -> None:
+    def restore(self, kept: ResumeState) -> None:
         """Go on from an earlier pass over the same samples, with the same model and options.
 
         Raises:
@@ -306,7 +306,7 @@ class _Pass:
             predicted=self.predicted,
             probability=self.probability,
             certificate=certificate,
-            notices=(rounding_told(certificate),) if self.options.bf16 else (),
+            notices=(rounding_notice(certificate),) if self.options.bf16 else (),
             skipped=self.plan.skipped,
             jacobian_sketches=self.jacobian_sketches,
             activations={view.layer: view.rows for view in self.activations.finished()},

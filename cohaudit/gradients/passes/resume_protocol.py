@@ -18,7 +18,7 @@ class DamagedError(Exception):
 
 
 @dataclass(frozen=True)
-class State:
+class PassState:
     """A pass between two batches.
 
     Attributes:
@@ -37,14 +37,14 @@ class State:
 
 
 @dataclass(frozen=True)
-class Kept:
+class ResumeState:
     """A pass as it was kept.
 
     Attributes:
-        done: See `State`.
-        sums: See `State`.
-        facts: See `State`.
-        shards: From, to, and the `rows` of `State` in between; read one at a time, as they are asked for.
+        done: See `PassState`.
+        sums: See `PassState`.
+        facts: See `PassState`.
+        shards: From, to, and the `rows` of `PassState` in between; read one at a time, as they are asked for.
     """
 
     done: int
@@ -53,45 +53,45 @@ class Kept:
     shards: Iterable[tuple[int, int, Arrays]]
 
 
-class Keeper(Protocol):
+class CheckpointStore(Protocol):
     """Whoever keeps an unfinished pass."""
 
-    def load(self, take_up: Callable[[Kept], None]) -> None:
+    def load(self, restore: Callable[[ResumeState], None]) -> None:
         """Hand over what was kept of this pass before, if anything was.
 
         Raises:
-            DamagedError: If it cannot be used; `take_up` may have used some of it.
+            DamagedError: If it cannot be used; `restore` may have used some of it.
         """
 
     def watching(self) -> AbstractContextManager[None]:
-        """Put off an interruption within the block until `offer`, which raises it."""
+        """Put off an interruption within the block until `maybe_save`, which raises it."""
 
-    def offer(self, state: Callable[[], State]) -> None:
+    def maybe_save(self, state: Callable[[], PassState]) -> None:
         """Keep the state if it is time to.
 
         Args:
             state: Gives it: the pass is between two batches.
         """
 
-    def keep(self, state: State) -> None:
+    def keep(self, state: PassState) -> None:
         """Keep the state, whatever the time; what is kept already stays if that fails."""
 
 
-class KeepsNothing:
+class NullStore:
     """Keeps nothing: for models in memory, and for passes that nobody waits for."""
 
-    def load(self, take_up: Callable[[Kept], None]) -> None:
-        """See `Keeper`."""
+    def load(self, restore: Callable[[ResumeState], None]) -> None:
+        """See `CheckpointStore`."""
 
     def watching(self) -> AbstractContextManager[None]:
-        """See `Keeper`."""
+        """See `CheckpointStore`."""
         return nullcontext()
 
-    def offer(self, state: Callable[[], State]) -> None:
-        """See `Keeper`."""
+    def maybe_save(self, state: Callable[[], PassState]) -> None:
+        """See `CheckpointStore`."""
 
-    def keep(self, state: State) -> None:
-        """See `Keeper`."""
+    def keep(self, state: PassState) -> None:
+        """See `CheckpointStore`."""
 
 
 def fill(target: NDArray[Any], value: NDArray[Any]) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from cohaudit.errors import EngineError, told
+from cohaudit.errors import EngineError, describe_error
 from cohaudit.gradients.forms import recurrent
 from cohaudit.gradients.forms.functions import CLOSED_FORMS, ClosedForm
 from cohaudit.gradients.residuals import logits_of
@@ -303,7 +303,7 @@ def _reaching(
         except RuntimeError as error:
             raise EngineError(
                 "model",
-                f"its gradients cannot be formed: {told(error)}",
+                f"its gradients cannot be formed: {describe_error(error)}",
                 "check the forward pass; checkpointed activations need use_reentrant=False",
             ) from error
     used = {name: p for (name, p), g in zip(trainable.items(), grads, strict=False) if g is not None}

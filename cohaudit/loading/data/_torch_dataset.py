@@ -13,7 +13,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, IterableDataset
 
 from cohaudit.config import Config
-from cohaudit.errors import DataError, told
+from cohaudit.errors import DataError, describe_error
 from cohaudit.loading.data._arrays import from_arrays
 from cohaudit.loading.data._dataset import LabeledDataset, check_repeatable
 from cohaudit.loading.data._ids import as_ids, name_sample, row_numbers
@@ -79,7 +79,7 @@ class TorchDataset(LabeledDataset):
             pair = self._dataset[index]
         except Exception as error:
             raise DataError(
-                where, f"the dataset failed on it: {told(error)}", "correct the dataset"
+                where, f"the dataset failed on it: {describe_error(error)}", "correct the dataset"
             ) from error
         if not isinstance(pair, tuple | list) or len(pair) != 2:
             found = (

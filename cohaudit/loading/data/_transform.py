@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cohaudit.config import Config
-from cohaudit.errors import DataError, told
+from cohaudit.errors import DataError, describe_error
 from cohaudit.loading.data._inputs import Inputs, as_inputs
 from cohaudit.loading.factories import load_object
 
@@ -34,7 +34,7 @@ class Transform:
         except Exception as error:
             raise DataError(
                 f"transform {self.spec}",
-                f"failed on {where}: {told(error)}",
+                f"failed on {where}: {describe_error(error)}",
                 f"make it accept this input, a {type(raw).__qualname__}",
             ) from error
         function = self.spec.rpartition(":")[2]

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from cohaudit.report.formats.suspects import list_suspects, told_correction
+from cohaudit.report.formats.suspects import format_correction, list_suspects
 from cohaudit.report.words import count, plural, probability, text
-from cohaudit.results import Audit, GateResult, Skipped, told_points
+from cohaudit.results import Audit, GateResult, Skipped, format_points
 
 MOST = 10
 """Annotations of each level: GitHub shows no more of one step."""
@@ -48,7 +48,7 @@ def _gate(level: str, what: str, gate: GateResult) -> str:
 
 def _suspects(audit: Audit, most: int) -> Iterator[str]:
     for _, one in zip(range(max(0, most)), list_suspects(audit), strict=False):
-        told = told_correction(repr(_short(one.label, 60)), repr(_short(one.suggested, 60)))
+        told = format_correction(repr(_short(one.label, 60)), repr(_short(one.suggested, 60)))
         where = {"file": one.place, "line": str(one.line or "")}
         message = f"Sample {_short(one.id, 80)} is {told} (suspicion {probability(one.suspicion)})"
         yield _command("warning", {"title": "cohaudit: suspect label", **where}, message)
@@ -61,7 +61,7 @@ def _verdict(audit: Audit, annotated: int) -> str:
     told = plural(many, "suspect") + (f", {annotated} of them annotated" if annotated < many else "")
     if isinstance(audit.risk, Skipped):
         return f"Risk not estimated: {_short(audit.risk.reason, LONGEST_SENTENCE)}; {told}"
-    level, gap = audit.risk.level.capitalize(), told_points(audit.risk.gap)
+    level, gap = audit.risk.level.capitalize(), format_points(audit.risk.gap)
     return f"{level} risk of overfitting, a predicted gap of {gap}; {told}"
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from cohaudit.report.formats.suspects import Suspect, list_suspects
 from cohaudit.report.words import count, percent, plural, points, probability, text
-from cohaudit.results import Audit, Skipped, told_points
+from cohaudit.results import Audit, Skipped, format_points
 
 LONGEST = 65_000
 """Of the whole text, in UTF-16 units: GitHub takes comments of up to 65,536."""
@@ -153,8 +153,8 @@ def _verdict(audit: Audit) -> list[str]:
         f"{points(risk.gap.low)} to {points(risk.gap.high)}), the accuracy in training less that on new data."
     )
     if not isinstance(risk.holdout, Skipped):
-        told += f" On {count(risk.holdout.samples)} samples held out {told_points(risk.holdout.gap)} were "
-        told += f"measured; the training data alone predict {told_points(risk.predicted)}."
+        told += f" On {count(risk.holdout.samples)} samples held out {format_points(risk.holdout.gap)} were "
+        told += f"measured; the training data alone predict {format_points(risk.predicted)}."
     return [f"## cohaudit: {risk.level} risk of overfitting\n\n{told}\n\n{' · '.join(facts)}"]
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
-from cohaudit.report.formats.suspects import Suspect, list_suspects, told_correction
+from cohaudit.report.formats.suspects import Suspect, format_correction, list_suspects
 from cohaudit.report.words import count, plural, probability, text
 from cohaudit.results import Audit
 
@@ -124,7 +124,7 @@ def _level(suspicion: float) -> str:
 
 
 def _message(one: Suspect) -> str:
-    told = told_correction(f"“{_plain(one.label)}”", f"“{_plain(one.suggested)}”")
+    told = format_correction(f"“{_plain(one.label)}”", f"“{_plain(one.suggested)}”")
     return f"Sample {_plain(one.id)} is {told} (suspicion {probability(one.suspicion)})."
 
 

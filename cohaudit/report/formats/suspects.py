@@ -37,7 +37,7 @@ def list_suspects(audit: Audit) -> Iterator[Suspect]:
             yield Suspect(*names, suspicion, one.content, one.place, one.line)
 
 
-def told_correction(label: str, suggested: str) -> str:
+def format_correction(label: str, suggested: str) -> str:
     """Say what a suspect is labeled, and what the others say.
 
     Args:

@@ -31,7 +31,7 @@ from jinja2.environment import TemplateModule
 from jinja2.utils import missing
 from markupsafe import Markup
 
-from cohaudit.errors import UserTemplateError, did_you_mean, told
+from cohaudit.errors import UserTemplateError, describe_error, did_you_mean
 
 _PACKAGE = Path(__file__).parents[2]
 _TEMPLATES = (_PACKAGE / "templates", _PACKAGE.parent / "templates")
@@ -133,7 +133,9 @@ def _loads(environment: Environment, folder: Path, name: str) -> Iterator[tuple[
         tree = environment.parse(source, name, str(path))
         environment.compile(tree, name, str(path))  # finds filters and tests that do not exist
     except (OSError, UnicodeDecodeError) as error:
-        raise UserTemplateError(str(path), f"cannot be read ({told(error)})", "save it as UTF-8") from None
+        raise UserTemplateError(
+            str(path), f"cannot be read ({describe_error(error)})", "save it as UTF-8"
+        ) from None
     except TemplateSyntaxError as error:
         raise _failure(f"{path}:{error.lineno}", error, folder) from None
     loading: Any  # jinja's type of the nodes found has no `template`
@@ -162,7 +164,7 @@ def _failure(place: str, error: Exception, folder: Path) -> UserTemplateError:
         return UserTemplateError(place, found, "name a file of that folder, or a shipped template")
     if isinstance(error, RecursionError):
         return _loads_itself(place, place.removeprefix(f"{folder.as_posix()}/").partition(":")[0])
-    return UserTemplateError(place, f"fails: {told(error)}", f"correct the template; {_GUIDE}")
+    return UserTemplateError(place, f"fails: {describe_error(error)}", f"correct the template; {_GUIDE}")
 
 
 def _loads_itself(place: str, name: str) -> UserTemplateError:

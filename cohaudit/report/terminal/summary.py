@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cohaudit.errors import printable, without_padding
-from cohaudit.results import Audit, Coherence, GateResult, Layer, Skipped, by_gap, told_points
+from cohaudit.results import Audit, Coherence, GateResult, Layer, Skipped, by_gap, format_points
 from cohaudit.review.export import ranked
 
 MOST_LAYERS = 6
@@ -110,7 +110,7 @@ def _verdict(audit: Audit) -> Text:
     return Text.assemble(
         ("Overfitting risk: ", "bold"),
         (audit.risk.level.upper(), LEVEL_STYLES[audit.risk.level]),
-        f", a gap of {told_points(audit.risk.gap)} between the training's and new data's accuracy "
+        f", a gap of {format_points(audit.risk.gap)} between the training's and new data's accuracy "
         f"({audit.risk.coverage:.0%} interval)",
     )
 
@@ -124,8 +124,8 @@ def _holdout(audit: Audit) -> list[Text]:
         return []  # what was given and could not be measured is among the skipped
     parts = [
         f"accuracy {share(holdout.accuracy)} on {holdout.samples:,} samples",
-        f"a measured gap of {told_points(holdout.gap)}",
-        f"predicted {told_points(audit.risk.predicted)}",
+        f"a measured gap of {format_points(holdout.gap)}",
+        f"predicted {format_points(audit.risk.predicted)}",
         f"α_u {_number(holdout.across, 4)} with the training, {_number(holdout.within, 4)} within it",
     ]
     return [_line("Holdout", parts)]
@@ -212,7 +212,7 @@ def _suppressed(audit: Audit) -> list[RenderableType]:
 
 def _theory(audit: Audit) -> list[Text]:
     """Name the further audits that were run."""
-    names = [f.name for f in fields(audit.theory) if not isinstance(getattr(audit.theory, f.name), Skipped)]
+    names = [f.name for f in fields(audit.audits) if not isinstance(getattr(audit.audits, f.name), Skipped)]
     return [_line("Audits", names)] if names else []
 
 

@@ -20,7 +20,7 @@ from cohaudit.results import (
     Layer,
     Level,
     Skipped,
-    told_points,
+    format_points,
 )
 from cohaudit.results.gap import risk_level
 from cohaudit.review.diff.suspects import SuspectChanges, compare_suspects
@@ -180,7 +180,7 @@ def compare(base: Audit, head: Audit) -> Difference:
         suspects=suspects,
         layers=tuple(_layers(base.layers, head.layers)),
         classes=tuple(_classes(base, head)),
-        width=compare_widths(base.theory.width, head.theory.width),
+        width=compare_widths(base.audits.width, head.audits.width),
         regressions=tuple(_regressions(*sides, gap, risen, suspects)),
     )
 
@@ -298,7 +298,7 @@ def _regressions(
     if base.suspects is not None and head.suspects is None:
         yield "The head judged no samples."
     if gap.outcome == "higher" and gap.base and gap.head:
-        told = f"{told_points(gap.head)}, after {told_points(gap.base)}"
+        told = f"{format_points(gap.head)}, after {format_points(gap.base)}"
         yield f"The gap is {told}: the intervals do not overlap."
     if level_risen and gap.base and gap.head:
         told = f"{100 * gap.head.value:.3g} points, after {100 * gap.base.value:.3g}"

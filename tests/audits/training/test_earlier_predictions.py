@@ -22,7 +22,7 @@ from support.scanning import scan
 from torch import Tensor, nn
 
 import cohaudit
-from cohaudit.audits.training.earlier_predictions import ask
+from cohaudit.audits.training.earlier_predictions import predict_with
 from cohaudit.errors import CheckpointError, CohauditError, ConfigError, EngineError, ModelError
 from cohaudit.gradients import Options, Source, measure
 from cohaudit.loading.checkpoint import Checkpoint, load_checkpoint
@@ -185,7 +185,7 @@ def test_answers_are_the_probabilities_that_a_measurement_gives(training: Traini
     options = Options(64, 3.0, 64, 64, 64, 64, 1, 1e-3, 0)
     model, done = training.model(), []
     opens = [lambda path=path: load_checkpoint(path) for path in training.checkpoints[:-1]]
-    asked = ask(model, opens, training.source, 150, CPU, done.append)
+    asked = predict_with(model, opens, training.source, 150, CPU, done.append)
     assert done == 3 * [150, 150, 100]
     for epoch, found in zip(EPOCHS, asked.answers, strict=False):
         expected = measure(training.model(epoch), training.source, options, CPU, lambda _: None).probability
@@ -306,7 +306,9 @@ def test_an_interrupt_gives_the_weights_back(training: Training) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        ask(model, [lambda: load_checkpoint(training.checkpoints[0])], training.source, 64, CPU, interrupt)
+        predict_with(
+            model, [lambda: load_checkpoint(training.checkpoints[0])], training.source, 64, CPU, interrupt
+        )
     assert taken(model) == before
 
 
@@ -322,7 +324,9 @@ def test_one_checkpoint_is_open_at_a_time(training: Training) -> None:
 
         return open_it
 
-    ask(training.model(), [*map(opens, training.checkpoints)], training.source, 64, CPU, lambda _: None)
+    predict_with(
+        training.model(), [*map(opens, training.checkpoints)], training.source, 64, CPU, lambda _: None
+    )
     assert len(opened) == len(EPOCHS)
 
 

@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cohaudit.audits.training.lr_schedule import Schedule, read_schedule, steps_at
-from cohaudit.audits.training.stability_bound import Stretch, stability
+from cohaudit.audits.training.stability_bound import Segment, stability
 from cohaudit.errors import ConfigError
 from cohaudit.results import Skipped
 
 NONE = Skipped("gap of the losses", "none was given")
 STRETCHES = st.lists(
     st.builds(
-        Stretch,
+        Segment,
         checkpoint=st.just("ckpt"),
         steps=st.integers(1, 30),
         rate=st.floats(1e-4, 1),
@@ -33,7 +33,7 @@ STRETCHES = st.lists(
 
 
 @given(STRETCHES, st.integers(2, 5000))
-def test_it_is_the_sum_over_single_steps(stretches: list[Stretch], samples: int) -> None:
+def test_it_is_the_sum_over_single_steps(stretches: list[Segment], samples: int) -> None:
     found = stability(stretches, samples)
     bound, flat, largest = 0.0, 0.0, 0.0
     for own, term in zip(stretches, found.terms, strict=True):
@@ -48,7 +48,7 @@ def test_it_is_the_sum_over_single_steps(stretches: list[Stretch], samples: int)
 
 
 @given(STRETCHES, st.integers(2, 5000))
-def test_it_never_falls(stretches: list[Stretch], samples: int) -> None:
+def test_it_never_falls(stretches: list[Segment], samples: int) -> None:
     terms = stability(stretches, samples).terms
     for before, after in itertools.pairwise(terms):
         assert after.total >= before.total
@@ -56,13 +56,13 @@ def test_it_never_falls(stretches: list[Stretch], samples: int) -> None:
 
 
 def test_a_bound_beyond_any_float_is_told_by_its_power() -> None:
-    far = Stretch("ckpt", 100_000, 0.1, 0.5, 50.0, 1.0, NONE)
+    far = Segment("ckpt", 100_000, 0.1, 0.5, 50.0, 1.0, NONE)
     (term,) = stability([far], 10).terms
     assert term.log10_bound == pytest.approx(100_000 * math.log10(6), rel=1e-3)
 
 
 def test_gradients_that_are_all_equal_add_nothing() -> None:
-    same = Stretch("ckpt", 10, 0.1, 1.0, 1.0, 1.0, NONE)
+    same = Segment("ckpt", 10, 0.1, 1.0, 1.0, 1.0, NONE)
     assert stability([same], 10).terms[0].total == 0
 
 
@@ -109,7 +109,7 @@ def test_steps_are_told_by_optimizers_then_by_names() -> None:
 
 
 def test_a_rate_that_falls_to_nothing_lets_the_bound_stand() -> None:
-    first = Stretch("a", 10, 0.1, 0.2, 1.0, 1.0, NONE)
-    same = Stretch("b", 10, 0.1, 1.0, 0.0, 1.0, NONE)  # gradients all equal: nothing is added
+    first = Segment("a", 10, 0.1, 0.2, 1.0, 1.0, NONE)
+    same = Segment("b", 10, 0.1, 1.0, 0.0, 1.0, NONE)  # gradients all equal: nothing is added
     terms = stability([first, same], 10).terms
     assert terms[1].log10_bound == pytest.approx(terms[0].log10_bound)

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import cohaudit
-from cohaudit.audits.optimizer_state import Pace
+from cohaudit.audits.optimizer_state import OptimizerProgress
 from cohaudit.audits.training.snapshot import snapshot_of
-from cohaudit.audits.training.trajectory import Course, kinds, learned_at, rating, trajectory
+from cohaudit.audits.training.trajectory import TrainingHistory, kinds, learned_at, rating, trajectory
 from cohaudit.cli import main
 from cohaudit.config import Config
 from cohaudit.gradients import Source, measure
@@ -58,9 +58,9 @@ def test_kinds_follow_the_memorization(memorization: list[float]) -> None:
     assert (np.diff(found[order]) >= 0).all()
 
 
-def course(predicted: list[list[int]], corrected: list[list[int]], expected: list[float]) -> Course:
+def course(predicted: list[list[int]], corrected: list[list[int]], expected: list[float]) -> TrainingHistory:
     k, n = np.shape(predicted)
-    return Course(
+    return TrainingHistory(
         [f"epoch-{i}" for i in range(k)],
         np.array(predicted),
         np.array(corrected),
@@ -146,7 +146,7 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result, Te
 
 
 def of(folder: Path) -> Trajectory:
-    found = cohaudit.read_audit(folder / "out" / "audit.json").theory.trajectory
+    found = cohaudit.read_audit(folder / "out" / "audit.json").audits.trajectory
     assert isinstance(found, Trajectory)
     return found
 
@@ -206,7 +206,7 @@ def test_a_snapshot_is_what_plain_autograd_gives_where_sketches_keep_all(tmp_pat
     for epoch in EPOCHS[:2]:
         model.load_state_dict(torch.load(tmp_path / f"epoch-{epoch}.pt")["model"])
         measured = measure(model, source, options, torch.device("cpu"), lambda _: None)
-        shot = snapshot_of(measured, model, labels, len(y), Pace(7, 0.5), (0.5, 1.0), 0)
+        shot = snapshot_of(measured, model, labels, len(y), OptimizerProgress(7, 0.5), (0.5, 1.0), 0)
         gradients = torch.stack([gradient(model, a, b) for a, b in zip(x, y, strict=True)])
         owned = gradients @ gradients.mean(0)
         np.testing.assert_allclose(shot.share, owned / owned.sum(), atol=1e-6)
@@ -281,7 +281,7 @@ def test_checkpoints_with_a_folder_each_are_found_and_their_steps_told(tmp_path:
         save_file(torch.load(tmp_path / f"epoch-{epoch}.pt")["model"], folder / "model.safetensors")
     result = run(tmp_path, tmp_path / "run", "--lr", "0.003")
     assert result.exit_code == 0, result.output
-    found = cohaudit.read_audit(tmp_path / "out" / "audit.json").theory.stability
+    found = cohaudit.read_audit(tmp_path / "out" / "audit.json").audits.stability
     assert not isinstance(found, Skipped)
     assert [term.steps for term in found.terms] == [17, 380]
 
@@ -296,7 +296,7 @@ def test_where_names_tell_no_order_the_steps_in_the_files_do(tmp_path: Path) -> 
     assert result.exit_code == 0, result.output
     names = [point.checkpoint for point in of(tmp_path).points]
     assert names == ["zulu.safetensors", "mike.safetensors", "alpha.safetensors"]
-    found = cohaudit.read_audit(tmp_path / "out" / "audit.json").theory.stability
+    found = cohaudit.read_audit(tmp_path / "out" / "audit.json").audits.stability
     assert not isinstance(found, Skipped)
     assert [term.steps for term in found.terms] == [17, 380]
 
@@ -330,8 +330,8 @@ def test_in_memory_the_earlier_state_dicts_are_followed(tmp_path: Path) -> None:
     model: nn.Module = space["build"]()
     model.load_state_dict(states[-1])
     audit = cohaudit.scan(model, (x, y), earlier=states[:-1], audits=("trajectory",))
-    assert isinstance(audit.theory.trajectory, Trajectory)
-    assert [point.checkpoint for point in audit.theory.trajectory.points] == [
+    assert isinstance(audit.audits.trajectory, Trajectory)
+    assert [point.checkpoint for point in audit.audits.trajectory.points] == [
         "earlier[0]",
         "earlier[1]",
         "(in memory)",
@@ -346,7 +346,7 @@ def test_a_single_checkpoint_has_no_trajectory(tmp_path: Path) -> None:
     model: nn.Module = space["build"]()
     save_file(torch.load(tmp_path / "epoch-400.pt")["model"], tmp_path / "last.safetensors")
     model.load_state_dict(torch.load(tmp_path / "epoch-400.pt")["model"])
-    found = cohaudit.scan(model, (x, y), audits=("trajectory", "stability")).theory
+    found = cohaudit.scan(model, (x, y), audits=("trajectory", "stability")).audits
     assert isinstance(found.trajectory, Skipped)
     assert isinstance(found.stability, Skipped)
     assert "several checkpoints" in found.trajectory.reason

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cohaudit.report.html.view._audits import Section, build_audits
 from cohaudit.report.html.view._classes import Classes, build_classes
 from cohaudit.report.html.view._depth import Depth, build_depth
 from cohaudit.report.html.view._gallery import Gallery, build_gallery
@@ -15,7 +16,6 @@ from cohaudit.report.html.view._method import (
     build_skipped,
     build_timings,
 )
-from cohaudit.report.html.view._theory import Section, build_theory
 from cohaudit.report.html.view._verdict import Verdict, build_verdict
 from cohaudit.report.words import Text, text
 from cohaudit.results import Audit
@@ -35,7 +35,7 @@ class Page:
     depth: Depth
     classes: Classes
     gallery: Gallery
-    theory: tuple[Section, ...]
+    audits: tuple[Section, ...]
     method: Method
     certificate: Certificate
     skipped: tuple[tuple[Text, str], ...]
@@ -59,7 +59,7 @@ def build_page(audit: Audit) -> Page:
         depth=build_depth(audit),
         classes=build_classes(audit),
         gallery=build_gallery(audit),
-        theory=build_theory(audit),
+        audits=build_audits(audit),
         method=build_method(audit),
         certificate=build_certificate(audit),
         skipped=build_skipped(audit),

@@ -129,7 +129,7 @@ def _part(driver: Driver, risk: Risk) -> str:
 
 def _other_checkpoint(audit: Audit) -> Iterator[tuple[float, Action]]:
     """Tell to take an earlier checkpoint, where one was measured to be better."""
-    found = audit.theory.trajectory
+    found = audit.audits.trajectory
     if isinstance(found, Skipped) or found.advised == len(found.points) - 1:
         return
     gain = found.points[found.advised].rating - found.points[-1].rating
@@ -137,7 +137,7 @@ def _other_checkpoint(audit: Audit) -> Iterator[tuple[float, Action]]:
         return
     words = f"Take the checkpoint {found.points[found.advised].checkpoint} in place of the last one."
     effect = f"About {points(gain)} points more on new data"
-    yield gain, Action(text(words, 400), effect, "#theory-trajectory", "see the checkpoints")
+    yield gain, Action(text(words, 400), effect, "#audit-trajectory", "see the checkpoints")
 
 
 def _hold_out(audit: Audit, risk: Risk) -> Iterator[Action]:

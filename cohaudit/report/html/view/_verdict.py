@@ -10,7 +10,7 @@ from cohaudit.config.used import setting
 from cohaudit.report.html.view._actions import Action, Cause, build_actions, build_causes
 from cohaudit.report.html.view._settings import judged
 from cohaudit.report.words import Text, count, interval, number, percent, plural, points, prose, text
-from cohaudit.results import LEVELS, Audit, Coherence, Estimate, Holdout, Level, Risk, Skipped, told_points
+from cohaudit.results import LEVELS, Audit, Coherence, Estimate, Holdout, Level, Risk, Skipped, format_points
 
 WIDEST = 0.4
 """Gap at which the scale ends."""
@@ -135,7 +135,7 @@ def build_verdict(audit: Audit) -> Verdict:
         sentence=sentence,
         value="" if risk is None else points(abs(risk.gap.value)),
         unit=f"points of accuracy {'less' if risk is None or risk.gap.value >= 0 else 'more'} on new data",
-        interval="" if risk is None else f"{risk.coverage:.0%} interval: {told_points(risk.gap)}",
+        interval="" if risk is None else f"{risk.coverage:.0%} interval: {format_points(risk.gap)}",
         position="" if risk is None else f"{_place(risk.gap.value):.1%}",
         reach=("", "") if risk is None else _reach(risk.gap),
         bands=tuple(_bands(audit)),
@@ -251,8 +251,8 @@ def _terms(risk: Risk) -> Iterator[Term]:
         yield Term(prose(term.name), prose(term.reason), percent(term.measured), points(term.adds))
     if isinstance(risk.holdout, Holdout):
         reason = (
-            f"The parts above predict {told_points(risk.predicted)} from the training data alone; on "
-            f"{count(risk.holdout.samples)} samples held out {told_points(risk.holdout.gap)} were measured."
+            f"The parts above predict {format_points(risk.predicted)} from the training data alone; on "
+            f"{count(risk.holdout.samples)} samples held out {format_points(risk.holdout.gap)} were measured."
         )
         correction = points(risk.gap.value - risk.predicted.value)
         yield Term("what the holdout corrects", reason, percent(risk.holdout.accuracy), correction)
@@ -284,8 +284,8 @@ def _holdout(risk: Risk) -> Iterator[tuple[str, str]]:
     left_out = f"; {count(found.repeated)} more in the training data too, left out" if found.repeated else ""
     yield "Samples", f"{count(found.samples)}{left_out}"
     yield "Accuracy", percent(found.accuracy)
-    yield "Measured gap", told_points(found.gap)
-    yield "Gap predicted without them", told_points(risk.predicted)
+    yield "Measured gap", format_points(found.gap)
+    yield "Gap predicted without them", format_points(risk.predicted)
     yield "Cosine of the mean gradients", number(found.cosine)
     yield "Coherence within the training, α_u", number(found.within)
     yield "Coherence from training to holdout", number(found.across)

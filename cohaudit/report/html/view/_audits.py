@@ -67,11 +67,11 @@ TITLES: Mapping[str, str] = {
 }
 
 
-def build_theory(audit: Audit) -> tuple[Section, ...]:
+def build_audits(audit: Audit) -> tuple[Section, ...]:
     """Put those further audits that were run into words."""
     found = []
     for name, build in BUILDERS.items():
-        result = getattr(audit.theory, name)
+        result = getattr(audit.audits, name)
         if not isinstance(result, Skipped):
             cost = audit.timings.get(f"audit {name}")
             figure, tables, reading = build(result)
@@ -344,4 +344,4 @@ BUILDERS: Mapping[str, Callable[[Any], Body]] = {
     "trajectory": _trajectory,
     "stability": _stability,
 }
-"""By the name of their field in `Theory`, in the order of the page."""
+"""By the name of their field in `AuditResults`, in the order of the page."""
