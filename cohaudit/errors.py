@@ -33,7 +33,9 @@ class CohauditError(Exception):
     exit_code: ClassVar[int] = BAD_INPUT
 
     def __init__(self, where: str, found: str, remedy: str) -> None:
-        self.where, self.found, self.remedy = where, found, remedy
+        self.where = where
+        self.found = found
+        self.remedy = remedy
         super().__init__(f"{where}: {found}\n  → {remedy}")
 
 

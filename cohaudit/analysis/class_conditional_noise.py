@@ -24,7 +24,8 @@ FACTORS = (1.0, 1.2, 1.5, 2.0, 2.5)
 """Sharpnesses tried, as multiples of the one that symmetric noise fits: what it takes for hard was wrong."""
 STEPS = 30
 """Steps of expectation maximization: the likelihood stands still before."""
-MOSTLY_RIGHT, ANY_ERROR = 0.1, 0.02
+MOSTLY_RIGHT = 0.1
+ANY_ERROR = 0.02
 """Counts added beforehand, as shares of a class of mean size: to the right labels, and to all wrong ones."""
 FEWEST = 50
 """Samples a class, on average, below which chance alone looks like confusion."""

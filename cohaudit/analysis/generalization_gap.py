@@ -26,17 +26,23 @@ Integers = NDArray[np.int64]
 
 COVERAGE = 0.8
 """Share of networks whose gap lies within the interval."""
-HALF_WIDTH, CLASS_HALF_WIDTH = 0.086, 0.146
+HALF_WIDTH = 0.086
+CLASS_HALF_WIDTH = 0.146
 """Half of the interval, of the model's gap and of a class's, in accuracy. From errors on families left out
 while fitting, such that a network of a family never seen is covered (hierarchical conformal prediction: Lee,
 Barber & Willett, arXiv 2306.06342)."""
-INTERCEPT, AGREEMENT, LOSS, DECADES = -0.499, 0.872, -0.233, 0.278
+INTERCEPT = -0.499
+AGREEMENT = 0.872
+LOSS = -0.233
+DECADES = 0.278
 """Log-odds of the accuracy on new data: constant, per log-odds of agreement, per nat of the mean training
 loss, per tenfold number of samples."""
-CLASS_ACCURACY, CLASS_AGREEMENT = 0.516, -0.737
+CLASS_ACCURACY = 0.516
+CLASS_AGREEMENT = -0.737
 """What a class's gap has more than the model's, per point that its training accuracy is above the mean, and
 per point that its agreement is."""
-FEWEST, MOST = 200, 3000
+FEWEST = 200
+MOST = 3000
 """Samples of the smallest and largest training sets of the zoo; beyond, the number counts as these."""
 SUREST = 0.99
 """Agreement is taken as no surer than this, and as no less than the rest to 1."""
@@ -138,7 +144,8 @@ def class_agreement(predicted: Integers, expected: Array, label: int) -> float:
         expected: As in `predict_gap`, [N, C].
         label: The class.
     """
-    own, taken = expected[:, label], predicted == label
+    own = expected[:, label]
+    taken = predicted == label
     found = float(own[taken].sum()) / max(float(own.sum()), 1e-12)
     right = float(own[taken].mean()) if taken.any() else 0.0
     return (found + right) / 2
@@ -152,7 +159,8 @@ def interval(gap: float, accuracy: float, half_width: float = HALF_WIDTH) -> Est
         accuracy: In training.
         half_width: Of the interval.
     """
-    low, high = max(gap - half_width, accuracy - 1), min(gap + half_width, accuracy)
+    low = max(gap - half_width, accuracy - 1)
+    high = min(gap + half_width, accuracy)
     return Estimate(gap, min(low, gap), max(high, gap))
 
 
@@ -183,7 +191,9 @@ def measured_gap(accuracy: float, holdout_accuracy: float, samples: int) -> Esti
     z = NORMAL**2 / samples
     center = (holdout_accuracy + z / 2) / (1 + z)
     half = math.sqrt(holdout_accuracy * (1 - holdout_accuracy) * z + z * z / 4) / (1 + z)
-    gap, low, high = accuracy - holdout_accuracy, accuracy - center - half, accuracy - center + half
+    gap = accuracy - holdout_accuracy
+    low = accuracy - center - half
+    high = accuracy - center + half
     return Estimate(gap, min(low, gap), max(high, gap))
 
 
@@ -217,7 +227,8 @@ def estimate_risk(
 
 
 def _terms(found: Prediction, accuracy: float, representation: str) -> tuple[RiskTerm, ...]:
-    alone, better = accuracy - found.agreement, found.agreement - found.accuracy
+    alone = accuracy - found.agreement
+    better = found.agreement - found.accuracy
     other = "better" if better <= 0 else "worse"
     return (
         RiskTerm(

@@ -33,7 +33,8 @@ CERTAIN = 3.0
 """Standard errors by which scores must beat the class shares to say anything about a label."""
 SUREST = 0.99
 """Largest probability given: the estimate itself is not surer."""
-FARTHEST_BENT, BENT_STEP = 64.0, 0.01
+FARTHEST_BENT = 64.0
+BENT_STEP = 0.01
 """Most evidence that scores which bent to the labels are taken to have gained, and how finely that is found,
 in nats: no honest evidence is as large, and no probability changes visibly by as little."""
 TINY = 1e-300
@@ -188,7 +189,8 @@ def wrong_probability(scores: Array, labels: Integers, sharpness: float, share: 
     if share.upper == 0:
         return np.zeros(len(labels))
     ordered = np.sort(given)
-    none, most = 0.0, FARTHEST_BENT
+    none = 0.0
+    most = FARTHEST_BENT
     if _mixture_share(ordered, made) >= share.upper:
         most = none
     while most - none > BENT_STEP:

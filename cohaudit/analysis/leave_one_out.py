@@ -35,7 +35,9 @@ Integers = NDArray[np.int64]
 
 RIDGES = (0.3, 1.0, 3.0, 10.0, 30.0)
 """Regularizations tried, in units of one sample's squared length."""
-MILD, BROAD, STRICT = 1, 4, 14
+MILD = 1
+BROAD = 4
+STRICT = 14
 """How steeply a layer loses its weight with the disputed labels that it gives. What a network that never saw
 the sample would answer is told best by nearly all layers; which labels are suspect, by many; how many are
 wrong, by those alone that bent to none."""
@@ -47,7 +49,8 @@ DOUBTFUL = 0.25
 """Lower estimate of the share of wrong labels over the upper one, from which on they agree."""
 WORTH_TELLING = 0.02
 """Share of wrong labels below which their number is of no interest."""
-JUST_BELOW, FEW_BELOW = 0.8, 5
+JUST_BELOW = 0.8
+FEW_BELOW = 5
 """Suspicions from so large a part of the threshold on are just below it; of no more than so many nothing is
 said."""
 NAMED_CONFUSIONS = 3
@@ -93,7 +96,8 @@ def leave_one_out(
     centered = y - share
     values, vectors = torch.linalg.eigh(x.T @ x)
     turned = x @ vectors
-    squares, target = turned.square(), turned.T @ centered
+    squares = turned.square()
+    target = turned.T @ centered
     best: tuple[float, float, Tensor] | None = None
     for ridge in ridges:
         shrink = 1 / (values.clamp_min(0) + ridge)
@@ -195,7 +199,8 @@ class Suspicion:
 
 def doubt(found: Suspicion) -> str:
     """Return a warning when wrong labels could as well be right ones of hard samples; empty when not."""
-    lower, upper = found.share.lower, found.share.upper
+    lower = found.share.lower
+    upper = found.share.upper
     if upper < WORTH_TELLING or lower > DOUBTFUL * upper:
         return ""
     return (
@@ -323,6 +328,7 @@ def _memorization(each: Sequence[Array], labels: Integers) -> Array:
     scores, _ = combine_predictions(each, labels, MILD)
     expected = expected_labels(scores, fit_label_noise(scores, labels).sharpness)
     rows = np.arange(len(labels))
-    without, own = expected[rows, labels], each[-1][rows, labels]
+    without = expected[rows, labels]
+    own = each[-1][rows, labels]
     memorized: Array = 1 - np.where(each[-1].argmax(1) == labels, without * own, without)
     return memorized

@@ -91,7 +91,8 @@ def joint_view(views: Sequence[Floats]) -> tuple[Tensor, Tensor]:
     """
     generator = torch.Generator().manual_seed(0)
     size = max(view.shape[1] for view in views)
-    total, lengths = torch.zeros(len(views[0]), size), []
+    total = torch.zeros(len(views[0]), size)
+    lengths = []
     for view in views:
         width = view.shape[1]
         signs = torch.randint(0, 2, (width,), generator=generator) * 2.0 - 1

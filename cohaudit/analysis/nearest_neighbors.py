@@ -50,7 +50,8 @@ def strongest_cosines(sketches: Sketches, count: int, bound: float, opponents: b
         opponents: Whether to look for negative cosines; without, all of them count as 0.
     """
     total = len(sketches)
-    up, down = _Largest(total, count), _Largest(total, count)
+    up = _Largest(total, count)
+    down = _Largest(total, count)
     close = torch.zeros(total, dtype=torch.int64)
     starts = range(0, total, BLOCK)
     for first in starts:
@@ -84,10 +85,8 @@ class _Largest:
 
     def __init__(self, samples: int, count: int) -> None:
         self._count = count
-        self.values, self.indices = (
-            torch.zeros(samples, count),
-            torch.zeros(samples, count, dtype=torch.int64),
-        )
+        self.values = torch.zeros(samples, count)
+        self.indices = torch.zeros(samples, count, dtype=torch.int64)
 
     def add(self, start: int, other: int, block: Tensor) -> None:
         """Take in the values of the samples from `start` on with those from `other` on, [any, any]."""

@@ -72,7 +72,8 @@ def neighborhood_support(sketches: Sketches, neighbors: int, strongest: int) -> 
         neighbors: k; at most N − 1 are used.
         strongest: Supporters and opponents kept per sample, at most.
     """
-    k, n = min(neighbors, len(sketches) - 1), min(strongest, len(sketches) - 1)
+    k = min(neighbors, len(sketches) - 1)
+    n = min(strongest, len(sketches) - 1)
     found = strongest_cosines(sketches, max(k, n), LEAF_COSINE)
     # the strongest of all are among the strongest of either side
     both = torch.cat([found.positive, found.negative], 1).double()

@@ -20,7 +20,8 @@ FAR_BELOW = 0.5, 0.3
 """A model that gives less than so large a part of the labels that its layers predict, and fewer by so large a
 share of all, is not fed what it was trained on: even one stopped early gives more."""
 
-FEWEST, NAMED = 5, 4
+FEWEST = 5
+NAMED = 4
 """Samples of a class below which it tells nothing of the order of classes; classes out of order that are
 named."""
 
@@ -46,8 +47,10 @@ def check_sanity(
         by_neighbors: Share of the labels that the samples' neighbors predict, by what the layers see; None
             where that is not known.
     """
-    correct, classes = predicted == labels, len(names)
-    balanced, chance = _balanced_accuracy(predicted, labels, classes), 1 / classes
+    correct = predicted == labels
+    classes = len(names)
+    balanced = _balanced_accuracy(predicted, labels, classes)
+    chance = 1 / classes
     skilled = is_skilled(predicted, labels, classes)
     exchanged = _exchanged(predicted, labels, classes)
     accuracy = float(correct.mean())

@@ -22,7 +22,8 @@ from cohaudit.results import LayerSteadiness, Memory, Skipped, TrainedDecay
 
 LARGEST_SIDE = 8192
 """Matrices with a shorter side beyond this are too large for exact singular values in seconds."""
-MOSTLY_NOISE, STEADY = 0.02, 0.2
+MOSTLY_NOISE = 0.02
+STEADY = 0.2
 """Coherences over time below and above which something is said."""
 
 
@@ -104,7 +105,9 @@ def memory_of(checkpoint: Checkpoint) -> Memory | Skipped:
         checkpoint: As read; its tensors are not looked at but for their names and shapes.
     """
     moments = moments_by_name(checkpoint.optimizer, checkpoint.tensors) if checkpoint.optimizer else {}
-    kind, layers, whole = _kind(moments), tuple(_layers(moments)), temporal_coherence(list(moments.values()))
+    kind = _kind(moments)
+    layers = tuple(_layers(moments))
+    whole = temporal_coherence(list(moments.values()))
     advice = " ".join(_about_memory(kind, layers, whole))
     if whole is None or not math.isfinite(whole):
         return Skipped("memory", advice)

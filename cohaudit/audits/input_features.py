@@ -70,7 +70,9 @@ def input_features(
     if not told:
         return Skipped("inputs", "every column of the input is constant")
     coherence = pairwise_coherence(squared_sum, squares, norms)[:, told]
-    observed, mean, deviation = coherence[0], coherence[1:].mean(0), coherence[1:].std(0, ddof=1)
+    observed = coherence[0]
+    mean = coherence[1:].mean(0)
+    deviation = coherence[1:].std(0, ddof=1)
     above = observed - mean
     score = np.divide(above, deviation, out=np.zeros_like(above), where=deviation > 0)
     most = np.maximum(above, 0) + WIDTH * deviation

@@ -69,7 +69,8 @@ def steady_energy(moments: Moments) -> tuple[float, float] | None:
     """
     if moments.first is None or moments.second is None or moments.betas is None:
         return None
-    first, second = moments.first.double(), moments.second.double()
+    first = moments.first.double()
+    second = moments.second.double()
     m = first / (1 - moments.betas[0] ** moments.steps)
     v = second / (1 - moments.betas[1] ** moments.steps)
     energy = float(v.sum())
@@ -89,10 +90,13 @@ def temporal_coherence(parts: Sequence[Moments]) -> float | None:
     told = [(moments, energy) for moments in parts if (energy := steady_energy(moments)) is not None]
     if not told or any(moments.steps < 2 for moments, _ in told):
         return None
-    steady, total, left = 0.0, 0.0, 0.0
+    steady = 0.0
+    total = 0.0
+    left = 0.0
     for moments, (first, second) in told:
         assert moments.betas is not None
-        steady, total = steady + first, total + second
+        steady = steady + first
+        total = total + second
         left += noise_left(moments.betas[0], moments.steps) * second
     return (steady - left) / (total - left) if total > left else None
 
@@ -139,7 +143,8 @@ def _entries(optimizer: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, A
     """Yield for each parameter with a state its name, if told, its state, and its group."""
     states = _states(optimizer)
     for group in groups_of(optimizer):
-        params, names = group.get("params"), group.get("param_names")
+        params = group.get("params")
+        names = group.get("param_names")
         if not isinstance(params, list):
             continue
         for place, index in enumerate(params):
@@ -152,7 +157,9 @@ def _entries(optimizer: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, A
 def _moments(entry: Mapping[str, Any], group: Mapping[str, Any]) -> Moments:
     first = next((entry[key] for key in ("exp_avg", "momentum_buffer") if _is_dense(entry.get(key))), None)
     second = entry["exp_avg_sq"] if _is_dense(entry.get("exp_avg_sq")) else None
-    steps, betas, known = number_of(entry.get("step")), group.get("betas"), None
+    steps = number_of(entry.get("step"))
+    betas = group.get("betas")
+    known = None
     if isinstance(betas, list | tuple) and len(betas) == 2:
         values = number_of(betas[0]), number_of(betas[1])
         known = values if all(0 <= value < 1 for value in values) else None
@@ -187,7 +194,8 @@ def progress_of(
     """
     if not optimizer:
         return OptimizerProgress(_step_in(metadata or {}))
-    groups, states = groups_of(optimizer), _states(optimizer)
+    groups = groups_of(optimizer)
+    states = _states(optimizer)
     entries = [entry for entry in states.values() if isinstance(entry, Mapping)]
     steps = [step for entry in entries if (step := number_of(entry.get("step"))) >= 0]
     rates = [rate for group in groups if 0 <= (rate := number_of(group.get("lr"))) <= LARGEST_RATE]

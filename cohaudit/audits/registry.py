@@ -44,7 +44,8 @@ from cohaudit.results import (
 )
 from cohaudit.results.gap import NO_VERDICT
 
-ALL, NONE = "all", "none"
+ALL = "all"
+NONE = "none"
 
 Advance = Callable[[int], None]
 """Told the number of samples done."""
@@ -119,7 +120,9 @@ def _stability(context: AuditContext, advance: Advance) -> Stability | Skipped:
 
 
 def _width(context: AuditContext, advance: Advance) -> CoherentWidth | Skipped:
-    sums, model, source = context.weight_sums(advance), context.model, context.source
+    sums = context.weight_sums(advance)
+    model = context.model
+    source = context.source
     layers = hidden_units(model, sums)
     found = measured_units(layers, sums)
     accuracy = float(np.mean(context.measured.predicted == source.labels))

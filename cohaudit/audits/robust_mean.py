@@ -44,7 +44,8 @@ FEWEST = 25
 """Samples of which the largest clip takes one on each side."""
 NAMED = 20
 """Samples that are named, those clipped most."""
-LONGER, SHORTER = 1.0, 0.7
+LONGER = 1.0
+SHORTER = 0.7
 """Of the mean's length: where the largest clip leaves more than the former, and there are suspects, it points
 closer to the gradient of new data than the mean in 42 of 46 networks; less than the latter, in 5 of 26."""
 SOME = 0.01
@@ -170,7 +171,8 @@ def told(drawn: Mapping[str, CoordinateSample], standing: SampleFlags, seed: int
         standing: What the audit says of the samples.
         seed: Of the resamples.
     """
-    samples, sets = len(standing.ids), standing.sets
+    samples = len(standing.ids)
+    sets = standing.sets
     whole = Totals(list(drawn.values()), samples, seed)
     steps = tuple(
         StepShare(name, *(whole.estimate(share_of_step(which, members)) for members in range(2)))
@@ -224,7 +226,9 @@ def _advice(largest: Survival, mean: StepShare, sets: Flags) -> str:
         sets: The memorized samples, and the suspects, [2, N].
     """
     memorized, suspects = sets.mean(1).tolist()
-    left, count, clip = largest.kept.value, int(sets[1].sum()), f"{CLIPS[-1]:.0%}"
+    left = largest.kept.value
+    count = int(sets[1].sum())
+    clip = f"{CLIPS[-1]:.0%}"
     whose = f"memorized samples, {memorized:.1%} of all, own {mean.memorized.value:.0%} of it"
     if not 0 <= mean.memorized.value <= 1:
         whose += ", as samples that pull against each other cancel"

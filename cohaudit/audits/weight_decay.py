@@ -70,8 +70,10 @@ def background_force(
         return Skipped("decay", f"{found}; there are no two kinds to part")
     size = np.concatenate([np.abs(layer.weight) for layer in live])
     pull = np.concatenate([np.abs(layer.mean) for layer in live])
-    l2, l1 = _range(pull / np.maximum(size, TINY), coherent), _range(pull, coherent)
-    l2_at, l1_at = _held_at(l2, trained), _middle(l1)
+    l2 = _range(pull / np.maximum(size, TINY), coherent)
+    l1 = _range(pull, coherent)
+    l2_at = _held_at(l2, trained)
+    l1_at = _middle(l1)
     wins = l2_at * size > pull
     lost = float(wins[~coherent].mean()), float(wins[coherent].mean())
     return BackgroundForce(
@@ -109,8 +111,10 @@ def _held_at(found: DecayRange, trained: TrainedDecay | Skipped) -> float:
 
 
 def _layer(layer: LayerForces, coherent: NDArray[np.bool_], l2_at: float, l1_at: float) -> LayerDecay:
-    size, pull = np.abs(layer.weight), np.abs(layer.mean)
-    force, there = max(float(np.linalg.norm(pull)), TINY), size > 0
+    size = np.abs(layer.weight)
+    pull = np.abs(layer.mean)
+    force = max(float(np.linalg.norm(pull)), TINY)
+    there = size > 0
     return LayerDecay(
         name=layer.name,
         coherent=float(coherent.mean()),

@@ -115,10 +115,14 @@ def averages(gradients: Array, sets: Flags, thirds: Indices, clips: Sequence[flo
     count = columns.shape[1]
     sides = [int(clip * count) for clip in clips]
     ordered = np.partition(columns, sorted({k for side in sides for k in (side, count - 1 - side)}), axis=1)
-    squares, members = np.square(columns), sets.astype(float)
-    means, parts, outside = [], [members @ columns.T], []
+    squares = np.square(columns)
+    members = sets.astype(float)
+    means = []
+    parts = [members @ columns.T]
+    outside = []
     for side in sides:
-        low, high = ordered[:, [side]], ordered[:, [count - 1 - side]]
+        low = ordered[:, [side]]
+        high = ordered[:, [count - 1 - side]]
         kept = np.clip(columns, low, high)
         means.append(kept.mean(1))
         parts.append(members @ kept.T)

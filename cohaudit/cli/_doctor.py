@@ -53,7 +53,8 @@ def doctor(
     from cohaudit.doctor.diagnose import examine
 
     in_order = in_training_order(checkpoints) if checkpoints else []
-    console, findings = Console(), []
+    console = Console()
+    findings = []
     for finding in examine(in_order, given_options(options), config_file):
         findings.append(finding)
         if not as_json and (not quiet or finding.status in {"warning", "failed"}):

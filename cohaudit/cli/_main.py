@@ -221,7 +221,8 @@ def correct(audit: Path, data: Path, out: Path, drop: bool, only: Path | None, l
     from cohaudit.review.correct import correct as write_copy
 
     done = write_copy(read_audit(audit), data, out, drop=drop, only=only, labels=labels, ids=ids)
-    many, rest = len(done.changes), done.samples - len(done.changes)
+    many = len(done.changes)
+    rest = done.samples - len(done.changes)
     what = f"{many:,} sample{'s' * (many != 1)} {'left out' if drop else 'relabeled'}, {rest:,} as before"
     write_out(f"Written: {printable(str(done.copy))} ({what})\n")
     write_out(f"Changes: {printable(str(done.log))}\n")

@@ -148,7 +148,8 @@ def first_batch(
         start = time.perf_counter()
         probability = answers(model, source, config.batch_size, device, lambda _: None)
         seconds = time.perf_counter() - start
-    labels, predicted = source.labels, probability.argmax(1)
+    labels = source.labels
+    predicted = probability.argmax(1)
     right = float(np.mean(predicted == labels))
     of_label = probability[np.arange(len(labels)), labels].astype(np.float64)
     loss = float(-np.log(of_label.clip(np.finfo(np.float32).tiny)).mean())
@@ -183,7 +184,8 @@ def measured(
         CohauditError: If a scan would stop.
     """
     done = rehearse(model, dataset, config)
-    audit, paths = done.audit, Counter(layer.path for layer in done.audit.layers)
+    audit = done.audit
+    paths = Counter(layer.path for layer in done.audit.layers)
     certificate = audit.certificate
     told = ", ".join(f"{count} by {path}" for path, count in paths.items())
     worst = max((check.error / check.tolerance for check in certificate.checks), default=0.0)

@@ -50,7 +50,8 @@ def examine(
         if checkpoints:
             from cohaudit.doctor.checks import opened_checkpoint
 
-            weights, trust = options.get("weights", ""), bool(options.get("trust_checkpoint"))
+            weights = options.get("weights", "")
+            trust = bool(options.get("trust_checkpoint"))
             yield attempt("checkpoint", lambda: opened_checkpoint(checkpoints[-1], weights, trust))[0]
         yield from (not_run(part, "the settings") for part in PARTS)
     else:
@@ -138,7 +139,8 @@ def folder(config: Config | None, options: Mapping[str, Any]) -> tuple[Finding, 
 
     out = config.base / config.out if config else Path(str(options.get("out", KEYS["out"].default)))
     formats = config.formats if config else ()
-    free, beside = try_folder(out, formats), shutil.disk_usage(tempfile.gettempdir()).free
+    free = try_folder(out, formats)
+    beside = shutil.disk_usage(tempfile.gettempdir()).free
     state = "is there" if out.exists() else "will be made"
     words = (
         f"{out} {state} and may be written, {amount(free)} free; {amount(beside)} in {tempfile.gettempdir()}"

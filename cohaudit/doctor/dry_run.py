@@ -28,7 +28,8 @@ SECONDS = 10.0
 APART = 2
 """So many times the smaller trial the larger one must be, for a line through both. A network for which that
 takes several times `SECONDS` is tried once, and drawn out in proportion."""
-WARMING, WRITING = "warm up", "write the report"
+WARMING = "warm up"
+WRITING = "write the report"
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,8 @@ def rehearse(model: nn.Module, dataset: LabeledDataset, config: Config) -> Rehea
     warm = _scan(model, dataset, config, small).timings
     before = peak_memory(device)
     audit, first = _trial(model, dataset, config, small, device)
-    last, most = first, trial_size(small, total, first.seconds[GRADIENTS])
+    last = first
+    most = trial_size(small, total, first.seconds[GRADIENTS])
     if most > small:
         audit, last = _trial(model, dataset, config, most, device)
     seconds, size = _render(audit, total / last.samples)

@@ -23,13 +23,15 @@ PACKAGES = ("torch", "numpy", "pandas", "matplotlib", "safetensors")
 """Whose version a bug report needs; all are imported by a scan."""
 EXTRAS = {"parquet": "pyarrow"}
 """Extra of cohaudit → the package that it brings."""
-MEMORY_FILE, GROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
+MEMORY_FILE = Path("/proc/meminfo")
+GROUP = Path("/sys/fs/cgroup")
 """Linux tells here what memory is free, and what a container may take."""
 
 
 def versions() -> Finding:
     """Import what a scan imports, and tell the versions; the seconds that this took are among the figures."""
-    start, broken = time.perf_counter(), {}
+    start = time.perf_counter()
+    broken = {}
     found: dict[str, Any] = {"cohaudit": __version__, "python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -88,7 +90,9 @@ def devices(name: str) -> Finding:
     from cohaudit.loading.model import resolve_device
 
     chosen = resolve_device(name)
-    cpus, threads, memory = usable_cpus(), torch.get_num_threads(), free_memory()
+    cpus = usable_cpus()
+    threads = torch.get_num_threads()
+    memory = free_memory()
     words = f"{chosen} (device = {name}); {cpus} CPU{'s' * (cpus != 1)}, torch uses {threads}"
     words += f"; {amount(memory)} memory free" if memory is not None else ""
     words += f"; {'; '.join(_accelerators()) or 'no CUDA, no MPS'}"

@@ -42,12 +42,14 @@ class Parts:
     """
 
     def __init__(self, config: Config, checkpoints: Sequence[Path], start: float) -> None:
-        self._config, self._checkpoints = config, checkpoints
+        self._config = config
+        self._checkpoints = checkpoints
         self._seconds = {"start": start, "open": 0.0}
         self._device: torch.device | None = None
         self._checkpoint: Checkpoint | None = None
         self._model: nn.Module | None = None
-        self._fitted, self._answers = False, True
+        self._fitted = False
+        self._answers = True
         self._dataset: LabeledDataset | None = None
         self._holdout: LabeledDataset | None = None
 
@@ -79,7 +81,8 @@ class Parts:
     def _open_checkpoint(self) -> Finding:
         if not self._checkpoints:
             return not_run("checkpoint", NO_CHECKPOINT)
-        path, config = self._checkpoints[-1], self._config
+        path = self._checkpoints[-1]
+        config = self._config
         found, self._checkpoint = self._timed(
             "checkpoint", lambda: opened_checkpoint(path, config.weights, config.trust_checkpoint)
         )
@@ -94,7 +97,9 @@ class Parts:
 
     def _earlier(self) -> Iterator[Finding]:
         """Load the earlier checkpoints one after the other; the audited one follows."""
-        model, config, earlier = self._model, self._config, self._checkpoints[:-1]
+        model = self._model
+        config = self._config
+        earlier = self._checkpoints[:-1]
         for path in earlier:
             if model is None:
                 yield not_run(f"earlier {path.name}", "the model")
@@ -108,7 +113,8 @@ class Parts:
             yield attempt(f"earlier {path.name}", load)[0]
 
     def _fit(self) -> Finding:
-        model, checkpoint = self._model, self._checkpoint
+        model = self._model
+        checkpoint = self._checkpoint
         if model is None or checkpoint is None:
             what = [
                 name for name, part in (("the model", model), ("the checkpoint", checkpoint)) if part is None
@@ -126,7 +132,8 @@ class Parts:
         return found
 
     def _open_holdout(self) -> Finding:
-        dataset, config = self._dataset, self._config
+        dataset = self._dataset
+        config = self._config
         if dataset is None:
             return not_run("holdout", "the data")
 
@@ -162,7 +169,9 @@ class Parts:
         return ", ".join(name for name, there in have.items() if not there)
 
     def _first_batch(self) -> Finding:
-        model, dataset, device = self._model, self._dataset, self._device
+        model = self._model
+        dataset = self._dataset
+        device = self._device
         if not self._ready() or model is None or dataset is None or device is None:
             return not_run("first batch", self._missing())
         trained = bool(self._checkpoints)
@@ -177,7 +186,9 @@ class Parts:
         return found
 
     def _rehearse(self) -> Iterator[Finding]:
-        model, dataset, device = self._model, self._dataset, self._device
+        model = self._model
+        dataset = self._dataset
+        device = self._device
         if model is None or dataset is None or device is None or not self._ready():
             missing = self._missing()
             yield not_run("gradients", missing)

@@ -95,7 +95,10 @@ class Engine:
     def __init__(
         self, model: nn.Module, plan: Plan, shorten: FeatureHasher | None = None, bf16: bool = False
     ) -> None:
-        self.model, self.plan, self._shorten, self._bf16 = model, plan, shorten, bf16
+        self.model = model
+        self.plan = plan
+        self._shorten = shorten
+        self._bf16 = bf16
         self._device = next(iter(plan.parameters.values())).device
         self._expected: dict[str, int] = defaultdict(int)
         for use in plan.uses.values():
@@ -197,7 +200,10 @@ class _Batch:
         bf16: bool,
     ) -> None:
         self._bf16 = bf16
-        self._plan, self._expected, self._samples, self._keep_inputs = plan, expected, samples, keep_inputs
+        self._plan = plan
+        self._expected = expected
+        self._samples = samples
+        self._keep_inputs = keep_inputs
         self._shorten = shorten
         self._generic: list[VmapVjp] = []
         self._pending: dict[str, list[PerSample]] = {}
@@ -306,7 +312,8 @@ class _Batch:
         self, use: Use, kept: Call, labels: Mapping[int, str], version: int, g: Tensor
     ) -> None:
         assert use.form is not None
-        where, out = use.inputs[use.form.input], use.outputs[0]
+        where = use.inputs[use.form.input]
+        out = use.outputs[0]
         assert where is not None
         assert out is not None
         x = kept.leaves[use.form.input]
@@ -349,7 +356,8 @@ class _Batch:
 
     def _through(self, label: str, name: str, form: PerSample) -> PerSample:
         """Return a parameter's gradients from those of a weight derived from it."""
-        weight, parameter = self.sources[label], self.sources[name]
+        weight = self.sources[label]
+        parameter = self.sources[name]
         as_view = through_view(form, weight, parameter)
         if as_view is not None:
             return as_view

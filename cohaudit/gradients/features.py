@@ -26,7 +26,8 @@ class FeatureHasher:
     """
 
     def __init__(self, size: int, seed: int) -> None:
-        self._size, self._seed = size, seed
+        self._size = size
+        self._seed = seed
         self._signs: dict[int, Tensor] = {}
 
     def __call__(self, rows: Tensor) -> Tensor:

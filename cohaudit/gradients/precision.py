@@ -35,7 +35,8 @@ def rounded_products(wanted: bool) -> AbstractContextManager[None]:
 
 @contextmanager
 def _products(rounded: bool) -> Iterator[None]:
-    cudnn, products = torch.backends.cudnn, torch.backends.cuda.matmul
+    cudnn = torch.backends.cudnn
+    products = torch.backends.cuda.matmul
     settings: list[tuple[Any, str, Any]] = [(part, "allow_tf32", rounded) for part in (cudnn, products)]
     if hasattr(cudnn, "conv"):  # since torch 2.9
         value = "tf32" if rounded else "ieee"

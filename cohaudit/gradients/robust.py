@@ -75,7 +75,8 @@ def winsorized_gradient(
     count = _count(inputs)
     k = int(clip * count)
     outside, energy = torch.zeros(2, count, dtype=torch.float64)
-    averages, means = {}, {}
+    averages = {}
+    means = {}
     for name, rows in _per_sample(model, loss, inputs, labels):
         means[name] = rows.mean(0)
         clipped = rows
@@ -111,7 +112,8 @@ def median_of_three_gradient(
     if count < GROUPS:
         raise ConfigError("inputs", f"found {count} samples", f"give at least {GROUPS}")
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
-    averages, means = {}, {}
+    averages = {}
+    means = {}
     for name, rows in _per_sample(model, loss, inputs, labels):
         means[name] = rows.mean(0)
         groups = [rows[part.to(rows.device)].mean(0) for part in order.tensor_split(GROUPS)]

@@ -24,7 +24,8 @@ from torch.nn import functional as F
 VECTOR_SHARE = 8
 """A weight is given so many times the numbers of a vector (bias, norm scale), which holds less."""
 
-SMALL, LARGEST_FACTOR = 63, 7
+SMALL = 63
+LARGEST_FACTOR = 7
 """Weights keep an odd number of numbers (with an even one, some collisions of entries come in pairs); above
 the first of these, one without a prime factor above the second, which is fast to Fourier transform."""
 
@@ -121,7 +122,8 @@ class Projection:
             b: What is in them, [batch, positions, columns].
         """
         if self.keeps_all:
-            first, values = index * len(self.column_signs), full(b)
+            first = index * len(self.column_signs)
+            values = full(b)
         else:
             first = index // self.group * self.step
             values = full(b) * (self.row_signs[index][:, :, None] * self.column_signs)
@@ -225,7 +227,8 @@ def _kept(shape: torch.Size, numbers: int) -> int:
 
 def _sizes(shapes: list[torch.Size], budget: int) -> list[int]:
     """Return how many numbers each parameter keeps, at most `budget` together, but at least one each."""
-    low, high = 1, max(1, budget)
+    low = 1
+    high = max(1, budget)
     while low < high:
         numbers = (low + high + 1) // 2
         if sum(_kept(shape, numbers) for shape in shapes) > budget:

@@ -39,7 +39,9 @@ class VmapVjp:
         self, use: Use, kept: Call, weights: Mapping[int, str], outputs: list[Any], samples: int
     ) -> None:
         self.weights = weights
-        self._use, self._kept, self._samples = use, kept, samples
+        self._use = use
+        self._kept = kept
+        self._samples = samples
         self._outputs = [k for k, leaf in enumerate(outputs) if is_float(leaf) and use.outputs[k]]
         self._gradients = {k: torch.zeros_like(outputs[k]) for k in self._outputs}
         self._formed: tuple[int, int, dict[int, Tensor]] | None = None
@@ -73,7 +75,8 @@ class VmapVjp:
         return batch.split(tensor.detach(), self._samples)[start:stop]
 
     def _form(self, start: int, stop: int) -> dict[int, Tensor]:
-        use, leaves = self._use, self._kept.leaves
+        use = self._use
+        leaves = self._kept.leaves
         batched = [i for i, batch in enumerate(use.inputs) if batch is not None]
         own = {i: leaves[i] for i in self.weights}
         numbers = {i: leaves[i] // self._samples for i in use.numbers}

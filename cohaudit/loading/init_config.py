@@ -158,8 +158,10 @@ def _find_models(folder: Path) -> dict[str, Finding]:
     specs = tuple(f"{m.path.relative_to(folder).as_posix()}:{m.factory.name}" for m in models)
     if not models:
         return {"model": Finding(())}
-    best, required = models[0], models[0].factory.required
-    notes, first = [], ""
+    best = models[0]
+    required = models[0].factory.required
+    notes = []
+    first = ""
     if best.work:
         notes.append(
             f"A scan imports {best.path.name}, whose line {best.work.line} runs {best.work.what}: put that"

@@ -129,10 +129,12 @@ def strip_prefixes(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> 
     Returns:
         The prefix, empty when the names match best as they are; and the tensors under the new names.
     """
-    best, best_names = "", {name: name for name in tensors}
+    best = ""
+    best_names = {name: name for name in tensors}
     for prefix, names in _strippings("", best_names):
         if sum(name in own for name in names) > sum(name in own for name in best_names):
-            best, best_names = prefix, names
+            best = prefix
+            best_names = names
     if "module." in best and _UPDATES not in own:
         best_names.pop(_UPDATES, None)
     return best, {name: tensors[original] for name, original in best_names.items()}

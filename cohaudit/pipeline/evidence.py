@@ -40,8 +40,10 @@ def suppress(
     table = judged.samples
     suspect = table["suspect"].to_numpy(copy=True)
     suspect[list(taken)] = False
-    kind, certainty = table["kind"].to_numpy(copy=True), table["certainty"].to_numpy(copy=True)
-    kind[list(taken)], certainty[list(taken)] = REVIEWED, 1.0
+    kind = table["kind"].to_numpy(copy=True)
+    certainty = table["certainty"].to_numpy(copy=True)
+    kind[list(taken)] = REVIEWED
+    certainty[list(taken)] = 1.0
     left = table["label"][suspect].value_counts()
     suppressed = tuple(replace(entry, id=str(table["id"].iat[i])) for i, entry in taken.items())
     told = filter(None, [suppressed_notice(suppressed)])

@@ -148,7 +148,8 @@ def measure_holdout(
     accuracy = float(np.mean(found.predicted == new.source.labels))
     mean, energy = _mean(found)
     own_mean, own_energy = _mean(trained.measured)
-    product, lengths = float(mean @ own_mean), float(np.linalg.norm(mean) * np.linalg.norm(own_mean))
+    product = float(mean @ own_mean)
+    lengths = float(np.linalg.norm(mean) * np.linalg.norm(own_mean))
     count = len(new.source.labels)
     return Holdout(
         data=holdout.source,
@@ -243,5 +244,6 @@ def _mean(found: Measurement) -> tuple[Array, float]:
 
 
 def _within(measured: Measurement) -> float:
-    total, energy = float(measured.total_squares.sum()), float(measured.squared_norms.sum())
+    total = float(measured.total_squares.sum())
+    energy = float(measured.squared_norms.sum())
     return pairwise_coherence(total, energy, len(measured.scale)) if energy else 0.0

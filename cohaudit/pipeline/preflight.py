@@ -19,7 +19,9 @@ def refusals(config: Config) -> Iterator[tuple[str, CohauditError]]:
     Args:
         config: Settings.
     """
-    out, templates, formats = out_folder(config), templates_folder(config), config.formats
+    out = out_folder(config)
+    templates = templates_folder(config)
+    formats = config.formats
     if error := _refused(partial(parsed_gates, config)):
         yield "gates", error
     if error := _refused(partial(parsed_formats, formats)):

@@ -45,7 +45,8 @@ FIRST_SPEED = 1e8
 """Bytes per second that a disk is taken to write, until it has shown how many it does."""
 LOGGER = logging.getLogger(__name__)
 
-_ABOUT, _SUMS = "about.json", "sums.npz"
+_ABOUT = "about.json"
+_SUMS = "sums.npz"
 _OURS = re.compile(r"(about\.json|sums\.npz|rows-\d+-\d+\.npz)(\.part)?")
 _HASHES = {
     "checkpoint": "another checkpoint",
@@ -64,7 +65,8 @@ class ResumableRun:
     """
 
     def __init__(self, folder: Path | None, fresh: bool = False) -> None:
-        self._folder, self._fresh = folder, fresh
+        self._folder = folder
+        self._fresh = fresh
         self._keeper: PassStore | None = None
 
     def keeper(self, about: Mapping[str, str]) -> CheckpointStore:
@@ -120,11 +122,16 @@ class PassStore:
     """
 
     def __init__(self, folder: Path, about: Mapping[str, str]) -> None:
-        self._folder, self._about, self._token = folder, dict(about), ""
+        self._folder = folder
+        self._about = dict(about)
+        self._token = ""
         self._shards: list[tuple[int, int]] = []
         self._begun = time.perf_counter()
-        self._next, self._spent, self._speed = self._begun + EVERY, 0.0, FIRST_SPEED
-        self._refused, self._asked = False, False
+        self._next = self._begun + EVERY
+        self._spent = 0.0
+        self._speed = FIRST_SPEED
+        self._refused = False
+        self._asked = False
         self.kept = False
 
     def load(self, restore: Callable[[ResumeState], None]) -> None:
@@ -220,7 +227,8 @@ class PassStore:
 
     def keep(self, state: PassState) -> None:
         """Keep the state, whatever the time; what is kept already stays if that fails."""
-        done, size = self._done, self._size(state)
+        done = self._done
+        size = self._size(state)
         if self._refused or state.done == done:
             return
         started = time.perf_counter()
@@ -235,7 +243,8 @@ class PassStore:
             shards = [*self._shards, (done, state.done)]
             facts = json.dumps({**state.facts, "shards": shards, "token": self._token})
             self._put(_SUMS, {**state.sums, "facts": np.array(facts)})
-            self._shards, self.kept = shards, True
+            self._shards = shards
+            self.kept = True
         except OSError as error:
             self._refused = True  # and the room on the disk is left to the report
             _empty(

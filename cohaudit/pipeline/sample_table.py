@@ -39,7 +39,8 @@ def sample_table(
     names = np.array(source.class_names, dtype=object)
     count = len(source.labels)
     missing = np.full(count, np.nan)
-    kind, certainty = np.full(count, ""), missing
+    kind = np.full(count, "")
+    certainty = missing
     if found is not None and suspect is not None:
         kind, certainty = kinds_of(found.expected, source.labels, found.probability, suspect, duplicate_of)
     columns = {

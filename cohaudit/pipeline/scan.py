@@ -97,7 +97,8 @@ def scan_checkpoint(
         model = build_model(config.model, config.model_args, config.base)
         load_weights(model, loaded)
         model = model.to(device)
-        weights, trust = config.weights, config.trust_checkpoint
+        weights = config.weights
+        trust = config.trust_checkpoint
         before = [partial(load_checkpoint, path, weights=weights, trust=trust) for path in earlier]
     with stages("open the data"):
         dataset = open_dataset(config)
@@ -202,9 +203,11 @@ def _audit(
     stages: Stages,
     entries: Sequence[Suppression],
 ) -> Audit:
-    wanted, schedule = asked_for(config.audits), read_schedule(config.lr, config.steps_per_epoch, config.base)
+    wanted = asked_for(config.audits)
+    schedule = read_schedule(config.lr, config.steps_per_epoch, config.base)
     refuse_unknown_names(config, _layer_names(model), dataset.class_names)
-    options, chosen = options_of(config), choose_samples(dataset.labels, config.limit, config.seed)
+    options = options_of(config)
+    chosen = choose_samples(dataset.labels, config.limit, config.seed)
     source = Source(
         load=lambda indices: dataset.batch(chosen[list(indices)].tolist()),
         labels=dataset.labels[chosen],
@@ -221,7 +224,9 @@ def _audit(
         key = cache_key(config, sha256, dataset.fingerprint, source.labels, model, device)
         return about.unfinished.keeper(key)
 
-    asked, taken, follower = EarlierPredictions(), list[LabeledSnapshot](), None
+    asked = EarlierPredictions()
+    taken = list[LabeledSnapshot]()
+    follower = None
     if earlier:
         count = len(earlier) * len(chosen)
         with stages("ask the earlier checkpoints", count) as advance, eval_mode(model):

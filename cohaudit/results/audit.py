@@ -298,7 +298,9 @@ class Audit:
 
     def __str__(self) -> str:
         """Return a summary of a few lines."""
-        subject, sanity, risk = self.subject, self.sanity, self.risk
+        subject = self.subject
+        sanity = self.sanity
+        risk = self.risk
         lines = [f"cohaudit audit of {subject.checkpoint} ({subject.model}), {subject.samples:,} samples"]
         if isinstance(risk, Skipped):
             lines.append(f"no verdict: {risk.reason if sanity.auditable else sanity.reason}")

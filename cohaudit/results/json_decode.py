@@ -47,7 +47,8 @@ class UnexpectedError(Exception):
 
     def __init__(self, place: str, found: str) -> None:
         super().__init__(place, found)
-        self.place, self.found = place, found
+        self.place = place
+        self.found = found
 
 
 def decode(value: Any, kind: Any, place: str) -> Any:
@@ -61,7 +62,8 @@ def decode(value: Any, kind: Any, place: str) -> Any:
     Returns:
         A value of that type; content of another shape raises an `UnexpectedError`.
     """
-    origin, args = get_origin(kind), get_args(kind)
+    origin = get_origin(kind)
+    args = get_args(kind)
     if origin in {types.UnionType, Union}:
         return _decode_union(value, args, place)
     if origin is tuple:

@@ -146,7 +146,8 @@ def _check_place(data: Path, out: Path, log: Path) -> None:
 
 def _open(audit: Audit, data: Path, labels: str, ids: str) -> Original:
     """Open the data, once it is known to be what was audited."""
-    found, audited = hash_original(data), audit.subject.data_fingerprint
+    found = hash_original(data)
+    audited = audit.subject.data_fingerprint
     if found != audited:
         raise DataError(
             str(data),

@@ -32,7 +32,8 @@ OPERATORS: Mapping[str, tuple[Callable[[float, float], bool], str]] = {
 }
 """Operator → its comparison, and how to say it."""
 
-FAIL_ON, WARN_ON = "--fail-on", "--warn-on"
+FAIL_ON = "--fail-on"
+WARN_ON = "--warn-on"
 """Where conditions are given."""
 
 ORDERED = {">", ">=", "<", "<="}
@@ -41,7 +42,8 @@ ORDERED = {">", ">=", "<", "<="}
 FEWEST_DIGITS = 4
 """Significant digits of a value in a gate's reason; more where it lies that close to the bound."""
 
-LAYER, CLASS = "coherence.layer.", "coherence.class."
+LAYER = "coherence.layer."
+CLASS = "coherence.class."
 
 METRICS: Mapping[str, tuple[float, float]] = {
     "risk": (0, len(LEVELS) - 1),
@@ -270,7 +272,9 @@ def _plain(metric: str, value: float) -> _Measured:
 def _risk(gate: Gate, audit: Audit) -> _Measured | Skipped:
     if isinstance(audit.risk, Skipped):
         return Skipped(gate.metric, audit.risk.reason)
-    gap, level, levels = audit.risk.gap, audit.risk.level, setting(audit.settings, "risk_levels")
+    gap = audit.risk.gap
+    level = audit.risk.level
+    levels = setting(audit.settings, "risk_levels")
     ends = gap.low, gap.high
     if gate.metric == "predicted_gap":
         return _Measured("predicted_gap", gap.value, repr(gap.value), ends, percent=gate.is_share)
@@ -283,7 +287,8 @@ def _suspects(gate: Gate, audit: Audit) -> _Measured | Skipped:
     unscored = int(audit.samples["suspicion"].isna().sum())
     if unscored:
         return Skipped("suspects", f"{unscored} samples have no suspicion score")
-    count, samples = int(audit.samples["suspect"].sum()), len(audit.samples)
+    count = int(audit.samples["suspect"].sum())
+    samples = len(audit.samples)
     share = count / samples
     shown = f"{count} of {samples} ({share!r})"
     if gate.is_share:

@@ -11,7 +11,9 @@ from pathlib import Path
 from cohaudit.errors import ReportError, did_you_mean
 from cohaudit.results import Audit
 
-ID, LABEL, NEW_LABEL = "id", "label", "new_label"
+ID = "id"
+LABEL = "label"
+NEW_LABEL = "new_label"
 """Columns of a table of fixes, as the report's page writes it; the second may be left out."""
 
 
@@ -49,7 +51,8 @@ def _read(path: Path) -> str:
     try:
         return path.read_bytes().decode("utf-8-sig")
     except OSError as error:
-        found, remedy = f"cannot be read: {error.strerror}", "name a text file with one id a line, or a .csv"
+        found = f"cannot be read: {error.strerror}"
+        remedy = "name a text file with one id a line, or a .csv"
         raise ReportError(f"--only {path}", found, remedy) from None
     except UnicodeDecodeError as error:
         found = f"is not UTF-8 (byte {error.start})"
@@ -105,7 +108,8 @@ def _fix(
     classes: list[str],
     earlier: Mapping[str, Confirmed],
 ) -> Confirmed:
-    name, label = row[ID] or "", row[NEW_LABEL] or ""
+    name = row[ID] or ""
+    label = row[NEW_LABEL] or ""
     if name not in labels:
         raise ReportError(where, f"{name!r:.80} is no sample of the audit", did_you_mean(name, labels))
     if name in earlier:

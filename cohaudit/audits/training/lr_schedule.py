@@ -40,11 +40,13 @@ class Schedule:
         """
         if not self.rates:
             return told
-        total, covered = 0.0, 0
+        total = 0.0
+        covered = 0
         ends = [step for step, _ in self.rates[1:]] + [max(stop, self.rates[-1][0])]
         for (begin, rate), end in zip(self.rates, ends, strict=True):
             own = max(0, min(stop, end) - max(start, begin))
-            total, covered = total + own * rate, covered + own
+            total = total + own * rate
+            covered = covered + own
         return total / covered if covered else self.rates[0][1]
 
 

@@ -85,7 +85,8 @@ class CheckpointMeasurer:
             EngineError: If gradients cannot be measured, or memory does not suffice.
         """
         check_model(self.model, self.source, self.device)
-        heard, taken = [], {}
+        heard = []
+        taken = {}
         with restore_weights(self.model) as unchanged:
             for open_checkpoint in checkpoints:
                 checkpoint = open_checkpoint()
@@ -164,7 +165,8 @@ def trajectory_of(
     """
     if len(taken) < 2:
         return Skipped("trajectory", SEVERAL)
-    names, shots = short_names([path for path, _ in taken]), [shot for _, shot in taken]
+    names = short_names([path for path, _ in taken])
+    shots = [shot for _, shot in taken]
     if any(math.isnan(shot.expected) for shot in shots):
         return Skipped("trajectory", "no layer gives a representation of the samples to predict labels from")
     course = TrainingHistory(

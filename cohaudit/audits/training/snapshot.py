@@ -128,7 +128,8 @@ def snapshot_of(
     told = peer_prediction(scores, labels, measured.probability, float(measured.loss.mean()), total)
     mean, peak = measured.mean_gradient()
     owned = measured.dot(mean)
-    sums, squares = float(measured.total_squares.sum()), float(measured.squared_norms.sum())
+    sums = float(measured.total_squares.sum())
+    squares = float(measured.squared_norms.sum())
     return Snapshot(
         probability=measured.probability,
         corrected=told.corrected,

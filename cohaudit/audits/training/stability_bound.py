@@ -56,7 +56,9 @@ def stability(stretches: Sequence[Segment], samples: int) -> Stability:
         samples: m.
     """
     terms: list[Term] = []
-    total, log_sum, largest = 0.0, -math.inf, 0.0
+    total = 0.0
+    log_sum = -math.inf
+    largest = 0.0
     for own in stretches:
         # L only rises, so that the bound does not fall where gradients do
         largest = max(largest, own.lipschitz)
@@ -87,7 +89,8 @@ def _log(value: float) -> float:
 
 
 def _log_add(a: float, b: float) -> float:
-    high, low = max(a, b), min(a, b)
+    high = max(a, b)
+    low = min(a, b)
     return high if math.isinf(low) else high + math.log1p(math.exp(low - high))
 
 

@@ -61,8 +61,12 @@ class TrainingHistory:
         loss: Sequence[float],
         m_coherence: Sequence[float],
     ) -> None:
-        self.names, self.predicted, self.share, self.loss = names, predicted, share, loss
-        self.expected, self.m_coherence = expected, m_coherence
+        self.names = names
+        self.predicted = predicted
+        self.share = share
+        self.loss = loss
+        self.expected = expected
+        self.m_coherence = m_coherence
         self.judge = int(np.argmax(expected))
         self.corrected: Array = np.mean(predicted == corrected[self.judge], axis=1)
         self.agreement = np.asarray(agreement)
@@ -176,7 +180,8 @@ def _takeover(shares: Array) -> int:
 
 
 def _advice(course: TrainingHistory, points: Sequence[Point], labels: Integers, takeover: int) -> str:
-    best, last = points[course.advised], points[-1]
+    best = points[course.advised]
+    last = points[-1]
     wrong = int((course.changed != labels).sum())
     labels_told = "1 label that looks" if wrong == 1 else f"{wrong:,} labels that look"
     judged = f"with {labels_told} wrong at {course.names[course.judge]} corrected, less what is memorized"

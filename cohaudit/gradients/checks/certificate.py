@@ -100,9 +100,11 @@ def certify(
     tolerance = max(tolerance, ROUNDINGS * rounding)
     run = _Rerun(model, plan, samples, layers, temperature, rounding / tolerance)
     units, together = run.one_by_one()
-    bounds, sums = (tolerance, max(KINK, tolerance)), tolerance
+    bounds = (tolerance, max(KINK, tolerance))
+    sums = tolerance
     if bf16:
-        bounds, sums = BF16_ERROR, max(tolerance, ROUNDINGS * TF32_ROUNDING)
+        bounds = BF16_ERROR
+        sums = max(tolerance, ROUNDINGS * TF32_ROUNDING)
     own_errors = run.norm_errors(run.own, units, run.floor)
     recorded_errors = run.norm_errors(recorded, units, BF16_ROUNDING / bounds[0] if bf16 else run.floor)
     checks = (
@@ -143,12 +145,17 @@ class _Rerun:
         floor: float,
     ) -> None:
         self.floor = floor
-        self.model, self.plan, self.samples, self.temperature = model, plan, samples, temperature
+        self.model = model
+        self.plan = plan
+        self.samples = samples
+        self.temperature = temperature
         self.layer_index = {name: layers.index(owner) for name, owner in plan.layer_of.items()}
         self.layers = len(layers)
         self._forms: list[dict[str, PerSample]] = []
         self._directions: list[Tensor] = []
-        engine, scales, self.own = Engine(model, plan), [], np.zeros((len(samples.labels), self.layers))
+        engine = Engine(model, plan)
+        scales = []
+        self.own = np.zeros((len(samples.labels), self.layers))
 
         def keep(name: str, form: PerSample, outcome: Residuals) -> None:
             self._forms[-1][name] = form
@@ -172,7 +179,8 @@ class _Rerun:
 
     def one_by_one(self) -> tuple[Array, dict[str, Tensor]]:
         """Return ‖g_i‖² / scale_i² per layer, [m, layers], and Σ g_i / peak, by autograd alone."""
-        units, total = [], {name: torch.zeros_like(p) for name, p in self.plan.parameters.items()}
+        units = []
+        total = {name: torch.zeros_like(p) for name, p in self.plan.parameters.items()}
         for i in range(len(self.scale)):
             gradient = self._plain(i)
             units.append(self.squares(gradient))
@@ -210,7 +218,8 @@ class _Rerun:
 
     def norm_errors(self, squares: Array, units: Array, floor: float) -> Array:
         """Return the relative errors of norms whose squares are given, [m, layers]."""
-        measured, truth = np.sqrt(squares) / self.scale[:, None], np.sqrt(units)
+        measured = np.sqrt(squares) / self.scale[:, None]
+        truth = np.sqrt(units)
         size = np.maximum(np.maximum(measured, truth), self._least(units, floor))
         error: Array = np.abs(measured - truth) / np.maximum(size, TINY)
         # the square of such a gradient is zero even in float64: nothing was recorded to compare

@@ -171,7 +171,8 @@ def _check_outputs(model: nn.Module, probe: Probe, source: Source) -> None:
             f"it gives {len(logits)} outputs for {len(probe.labels)} samples",
             "return one row of logits per sample",
         )
-    outputs, names = logits.shape[1], source.class_names
+    outputs = logits.shape[1]
+    names = source.class_names
     if outputs == len(names):
         return
     beyond = np.flatnonzero(source.labels >= outputs)

@@ -119,7 +119,8 @@ def settle(model: nn.Module, plan: Plan, inputs: Any, labels: Tensor) -> Plan:
         if not wrong or turned:
             return plan.with_loop(wrong) if wrong else plan
         # positions may be folded into the batch in either order, which shapes do not tell
-        plan, turned = plan.with_inner(wrong), True
+        plan = plan.with_inner(wrong)
+        turned = True
 
 
 def _wrong(model: nn.Module, plan: Plan, inputs: Any, labels: Tensor) -> set[str]:

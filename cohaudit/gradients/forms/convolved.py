@@ -53,7 +53,8 @@ class Convolved:
 
     def rows(self, start: int, stop: int) -> Convolved:
         """Return the samples start..stop-1."""
-        b, x = self.b[start:stop], self.x[start:stop]
+        b = self.b[start:stop]
+        x = self.x[start:stop]
         return Convolved(b, x, self.shape, self.stride, self.padding, self.dilation, self.groups)
 
     @property
@@ -91,7 +92,8 @@ class Convolved:
         The product of two patches is a sum over the kernel of products of pixels: the pixels' Gram matrix,
         shifted by each offset, needs no unfolded input. With a stride most of it would be wasted.
         """
-        x, positions = self._padded(), self.b.shape[2:]
+        x = self._padded()
+        positions = self.b.shape[2:]
         pixels = x.shape[2:]
         if pixels.numel() ** 2 > prod(self._kernel) * positions.numel() ** 2:
             patches = self._patches()
@@ -158,9 +160,12 @@ class Convolved:
 
         The input is unfolded along its width alone: then a row of the kernel is an offset into it.
         """
-        x, (rows, columns), (height, width) = self._padded(), self._kernel, self.b.shape[2:]
+        x = self._padded()
+        (rows, columns) = self._kernel
+        (height, width) = self.b.shape[2:]
         shifted = torch.stack([x[..., j : j + width] for j in range(columns)], 2).flatten(1, 2).flatten(2)
-        b, size = self.b.flatten(2), height * width
+        b = self.b.flatten(2)
+        size = height * width
         each = (b @ shifted[:, :, i * width : i * width + size].mT for i in range(rows))
         return [gradient.unflatten(2, (-1, columns)) for gradient in each]
 

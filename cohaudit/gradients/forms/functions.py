@@ -65,7 +65,8 @@ def _embedding(
     g: Tensor, input: Tensor, weight: Tensor, padding_idx: int | None = None, *args: Any, **kwargs: Any
 ) -> Gradients:
     """Each looked-up row receives the gradient of its position; the padding row receives none."""
-    index, b = input.flatten(1), _positions(g)
+    index = input.flatten(1)
+    b = _positions(g)
     if padding_idx is not None:
         b = b * (index != padding_idx % len(weight))[:, :, None]
     return [(weight, Lookup(index, b, len(weight)))]

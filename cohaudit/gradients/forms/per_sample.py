@@ -72,7 +72,8 @@ class Outer:
 
     def signed(self, projection: Projection) -> Outer:
         """Return the gradients with the projection's signs of their rows and columns."""
-        rows, columns = projection.row_signs, projection.column_signs
+        rows = projection.row_signs
+        columns = projection.column_signs
         return Outer(self.b * rows.to(self.b.dtype), self.a * columns.to(self.a.dtype))
 
     def dense(self, buffer: Tensor | None = None) -> Dense:
@@ -242,7 +243,8 @@ def add(forms: Sequence[PerSample]) -> PerSample:
     outers = [form for form in forms if isinstance(form, Outer)]
     parts: list[PerSample] = []
     if lookups:
-        index, b = torch.cat([f.index for f in lookups], 1), torch.cat([f.b for f in lookups], 1)
+        index = torch.cat([f.index for f in lookups], 1)
+        b = torch.cat([f.b for f in lookups], 1)
         parts.append(Lookup(index, b, lookups[0].count))
     if outers:
         parts.append(Outer(torch.cat([f.b for f in outers], 1), torch.cat([f.a for f in outers], 1)))

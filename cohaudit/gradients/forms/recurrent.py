@@ -102,7 +102,9 @@ def _gru_backward(
     before, resets, updates, news, candidates = kept
     d_pre, d_own = (grad.new_empty(*grad.shape[:2], len(weight)) for _ in range(2))
     for t in reversed(range(len(grad))):
-        d_h, r, z = grad[t] + grad_h, resets[t], updates[t]
+        d_h = grad[t] + grad_h
+        r = resets[t]
+        z = updates[t]
         d_candidate = d_h * (1 - z) * (1 - candidates[t].square())
         d_reset = d_candidate * news[t] * r * (1 - r)
         d_update = d_h * (before[t] - candidates[t]) * z * (1 - z)
@@ -163,7 +165,9 @@ class _Unrolled(Function):
         pre = torch.addmm(biases[0] if biases else zero, x.flatten(0, 1), into.mT).view(*x.shape[:2], -1)
         outputs, last, kept = cell.forward(pre, own, biases[1] if biases else zero, h, c)
         ctx.save_for_backward(x, h, outputs, *kept)
-        ctx.cell, ctx.weights, ctx.report = cell, weights, report
+        ctx.cell = cell
+        ctx.weights = weights
+        ctx.report = report
         return outputs, outputs[-1].clone(), last
 
     @staticmethod
@@ -172,7 +176,8 @@ class _Unrolled(Function):
         into, own, *biases = ctx.weights
         d_pre, d_own, d_h, d_c = ctx.cell.backward(*grads, own, kept)
         before = torch.cat([h[None], outputs[:-1]])
-        by_sample, own_by_sample = d_pre.transpose(0, 1), d_own.transpose(0, 1)
+        by_sample = d_pre.transpose(0, 1)
+        own_by_sample = d_own.transpose(0, 1)
         ctx.report(into, Outer(by_sample, x.transpose(0, 1)))
         ctx.report(own, Outer(own_by_sample, before.transpose(0, 1)))
         for bias, gradient in zip(biases, (by_sample, own_by_sample), strict=False):
@@ -203,7 +208,9 @@ def unroll(function: Any, args: Sequence[Any], anchor: Tensor, report: Report) -
     x, states, weights, biased, layers, _, _, both_ways, batch_first = args
     first, second = states if function is torch.lstm else (states, states)
     x = x.transpose(0, 1) if batch_first else x
-    each, last_h, last_c = (4 if biased else 2), [], []
+    each = 4 if biased else 2
+    last_h = []
+    last_c = []
     run: Callable[..., tuple[Tensor, Tensor, Tensor]] = _Unrolled.apply
     for layer in range(layers):
         outputs = []

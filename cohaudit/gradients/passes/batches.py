@@ -37,8 +37,12 @@ class Batches:
         device: torch.device,
         shorten: FeatureHasher | None = None,
     ) -> None:
-        self.model, self.plan = model, plan
-        self._source, self._options, self._device, self._shorten = source, options, device, shorten
+        self.model = model
+        self.plan = plan
+        self._source = source
+        self._options = options
+        self._device = device
+        self._shorten = shorten
         self._engine = Engine(model, plan, shorten, options.bf16)
 
     def run(self, indices: list[int], consume: Consumer, label_free: LabelFree | None = None) -> Outcome:
@@ -48,7 +52,8 @@ class Batches:
             ModelError: If the model itself fails on one of the samples.
             EngineError: If gradients cannot be measured, or memory does not suffice.
         """
-        size, bf16 = self._options.batch_size, self._options.bf16
+        size = self._options.batch_size
+        bf16 = self._options.bf16
         told = failures_attributed(self.model, self._source, indices, size, self._device, bf16)
         with told, rounded_products(bf16):
             while True:

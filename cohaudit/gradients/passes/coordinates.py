@@ -93,7 +93,8 @@ class _Pass:
         self.parameters = plan.parameters
         self.batches = Batches(model, plan, source, options, device)
         self.places = {name: torch.from_numpy(own).to(device) for name, own in chosen.items()}
-        count, wide = len(source.labels), torch.float64 in {p.dtype for p in plan.parameters.values()}
+        count = len(source.labels)
+        wide = torch.float64 in {p.dtype for p in plan.parameters.values()}
         kind = np.float64 if wide else np.float32
         self.rows = {name: np.zeros((count, len(own)), dtype=kind) for name, own in chosen.items()}
         self.scale = np.zeros(count)
@@ -110,7 +111,8 @@ class _Pass:
 
     def _pick(self, name: str, form: PerSample, samples: slice) -> None:
         """Form the gradients of a few samples at a time, and keep what is chosen of them."""
-        parameter, count = self.parameters[name], samples.stop - samples.start
+        parameter = self.parameters[name]
+        count = samples.stop - samples.start
         step = max(1, CACHE_BYTES // max(1, parameter.numel() * parameter.element_size()))
         for start in range(0, count, step):
             stop = min(start + step, count)

@@ -130,7 +130,8 @@ class TokenSums:
             having[padding] = 0  # it is not trained
         order = having.argsort(descending=True, stable=True)
         tokens = order[: min(MOST_TOKENS, int((having > 0).sum()))].sort().values
-        self._tokens, self._samples = tokens, having[tokens].double()
+        self._tokens = tokens
+        self._samples = having[tokens].double()
         self._slot = torch.full((vocabulary,), -1, device=device)
         self._slot[tokens.to(device)] = torch.arange(len(tokens), device=device)
         shape = orders, len(tokens), size
@@ -199,7 +200,10 @@ def _array(values: Tensor) -> Array:
 
 def _mean(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
     """Return the mean of each column, float64, and whether all its values are the same, [columns]."""
-    totals, lowest, highest, count = [], [], [], 0
+    totals = []
+    lowest = []
+    highest = []
+    count = 0
     for rows in batches:
         totals.append(rows.double().sum(0))
         lowest.append(rows.amin(0))

@@ -73,7 +73,8 @@ def input_sums(
         if isinstance(first, Skipped):
             return first
         name, layer = first
-        count, size = len(source.labels), options.batch_size
+        count = len(source.labels)
+        size = options.batch_size
         batches = [np.arange(start, min(start + size, count)) for start in range(0, count, size)]
         rows = (rows_of(source.load(indices.tolist())) for indices in batches)
         kind = ColumnSums if isinstance(layer, nn.Linear) else TokenSums
@@ -140,7 +141,8 @@ def _sees_columns(rows: Tensor, layer: nn.Linear | nn.Embedding, given: Tensor) 
         return bool((given == rows).all())
     x, a = (one.cpu().double() for one in (rows, given))
     size = ROUNDING * a.square().sum(0)
-    x, a = x - x.mean(0), a - a.mean(0)
+    x = x - x.mean(0)
+    a = a - a.mean(0)
     scale = (x * a).sum(0) / x.square().sum(0).clamp_min(torch.finfo(x.dtype).tiny)
     rest = (a - scale * x).square().sum(0)
     return bool((rest <= ROUNDING * (a.square().sum(0) + size)).all())
@@ -169,7 +171,8 @@ def _deltas(model: nn.Module, layer: nn.Module, inputs: Any, residuals: Tensor) 
     if logits.numel() == len(logits):  # one output z stands for the logits [0, z]
         residuals = residuals[:, :, 1:]
     for k, residual in enumerate(residuals):
-        direction, more = residual.reshape(logits.shape).to(logits), k + 1 < len(residuals)
+        direction = residual.reshape(logits.shape).to(logits)
+        more = k + 1 < len(residuals)
         yield torch.autograd.grad(logits, outputs[0], direction, retain_graph=more)[0]
 
 

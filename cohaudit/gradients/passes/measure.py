@@ -107,25 +107,33 @@ class _Pass:
         self, model: nn.Module, plan: Plan, source: Source, options: Options, device: torch.device
     ) -> None:
         shorten = FeatureHasher(options.feature_size, options.seed)
-        self.model, self.batches = model, Batches(model, plan, source, options, device, shorten)
-        self.source, self.options, self.device = source, options, device
+        self.model = model
+        self.batches = Batches(model, plan, source, options, device, shorten)
+        self.source = source
+        self.options = options
+        self.device = device
         self.order: NDArray[np.int64] = np.argsort(source.labels, kind="stable")
-        self.done, self.in_batch = 0, False
+        self.done = 0
+        self.in_batch = False
         self.projections = make_projections(plan.parameters, options.sketch_size, options.seed)
         self.like = next(iter(plan.parameters.values())).detach()
         self.reader = Reader(self.like)
         self.columns = self._columns()
         self.layers = self._layers(model)
         self.index = {layer.name: k for k, layer in enumerate(self.layers)}
-        count, classes = len(source.labels), len(source.class_names)
+        count = len(source.labels)
+        classes = len(source.class_names)
         self.squared_norms, self.unit_norms = (np.zeros((count, len(self.layers))) for _ in range(2))
         columns = sum(projection.size for projection in self.projections.values())
         memory = options.sketch_memory * 2**20 // (1 + options.label_free)
         self.sketches = zeros(count, columns, memory)
-        self.scale, self.loss, self.margin = np.zeros(count), np.zeros(count), np.zeros(count)
+        self.scale = np.zeros(count)
+        self.loss = np.zeros(count)
+        self.margin = np.zeros(count)
         self.predicted = np.zeros(count, dtype=np.int64)
         self.probability = np.zeros((count, classes), dtype=np.float32)
-        self.features, self.activations = Views(count), Views(count)
+        self.features = Views(count)
+        self.activations = Views(count)
         self.shorten = shorten
         self.jacobian_sketches = zeros(count, columns, memory) if options.label_free else None
         layer_index = {name: self.index[owner] for name, owner in plan.layer_of.items()}
@@ -140,7 +148,8 @@ class _Pass:
 
     def _columns(self) -> dict[str, slice]:
         """Return where each parameter's sketch stands."""
-        columns, start = {}, 0
+        columns = {}
+        start = 0
         for name, projection in self.projections.items():
             columns[name] = slice(start, start + projection.size)
             start += projection.size
@@ -179,7 +188,8 @@ class _Pass:
         def consume(name: str, form: PerSample, outcome: Residuals) -> None:
             if not parts:
                 parts.extend(shares(labels, outcome.scale, self.like))
-            shape, layer = self.plan.parameters[name].shape, self.index[self.plan.layer_of[name]]
+            shape = self.plan.parameters[name].shape
+            layer = self.index[self.plan.layer_of[name]]
             add = partial(self.sums.add, name)
             squares, short = self.reader.read(form, shape, self.projections[name], parts, add)
             norms[:, layer] += squares
@@ -191,14 +201,17 @@ class _Pass:
         self._refuse_overflow(indices, outcome, squares.sum(1))
         self.unit_norms[indices] = squares.sqrt().numpy()
         self.squared_norms[indices] = (squares * outcome.scale.square()[:, None]).numpy()
-        self.scale[indices], self.loss[indices] = outcome.scale.numpy(), outcome.loss.numpy()
-        self.margin[indices], self.predicted[indices] = outcome.margin.numpy(), outcome.predicted.numpy()
+        self.scale[indices] = outcome.scale.numpy()
+        self.loss[indices] = outcome.loss.numpy()
+        self.margin[indices] = outcome.margin.numpy()
+        self.predicted[indices] = outcome.predicted.numpy()
         self.probability[indices] = outcome.probability.float().numpy()
         for layer, views in found.features.items():
             self.features.keep(indices, layer, views)
         for layer, average in found.activations.items():
             self.activations.keep(indices, layer, (self.shorten(average),))
-        self.done, self.in_batch = self.done + len(indices), False
+        self.done = self.done + len(indices)
+        self.in_batch = False
 
     def _per_sample(self) -> dict[str, NDArray[Any]]:
         """Return every array with a row per sample."""
@@ -230,7 +243,8 @@ class _Pass:
             ValueError: If it is of another pass.
         """
         self.batches.loop(kept.facts["looped"])
-        self.features.widths, self.activations.widths = kept.facts["features"], kept.facts["activations"]
+        self.features.widths = kept.facts["features"]
+        self.activations.widths = kept.facts["activations"]
         self.sums.restore(kept.sums)
         for start, stop, rows in kept.shards:
             indices = self.order[start:stop]
@@ -275,7 +289,8 @@ class _Pass:
         """
         order = np.random.default_rng(self.options.seed).permutation(len(self.scale))
         chosen = np.sort(order[: self.options.certificate_samples])
-        model, layers = self.model, [layer.name for layer in self.layers]
+        model = self.model
+        layers = [layer.name for layer in self.layers]
         return certify(
             model,
             self.plan,
@@ -319,7 +334,8 @@ class _Pass:
         thousand samples added wrongly cannot pass unseen. ‖sketch(Σ g_i) − Σ sketch(g_i)‖ / Σ‖g_i‖, the
         largest over the classes.
         """
-        labels, classes = self.source.labels, len(self.source.class_names)
+        labels = self.source.labels
+        classes = len(self.source.class_names)
         peaks = np.full(classes, TINY)
         np.maximum.at(peaks, labels, self.scale)
         relative = (self.scale / peaks[labels]).astype(np.float32)

@@ -100,7 +100,8 @@ class Measurement:
         Squares of a well fitted network's gradients are zero even in float64; over that norm they are not.
         """
         peak = float(self.scale.max(initial=0.0)) or 1.0
-        scale, total = self.scale / peak, np.zeros(self.sketches.shape[1])
+        scale = self.scale / peak
+        total = np.zeros(self.sketches.shape[1])
         for start in range(0, len(scale), BLOCK):
             part = slice(start, start + BLOCK)
             total += scale[part] @ np.asarray(self.sketches[part], dtype=np.float64)

@@ -52,9 +52,11 @@ def shares(labels: Tensor, scale: Tensor, like: Tensor) -> list[Share]:
         like: A parameter, for type and device.
     """
     values, counts = torch.unique_consecutive(labels, return_counts=True)
-    found, stop = [], 0
+    found = []
+    stop = 0
     for label, count in zip(values.tolist(), counts.tolist(), strict=True):
-        start, stop = stop, stop + count
+        start = stop
+        stop = stop + count
         own = scale[start:stop]
         peak = max(own.max().item(), TINY)
         found.append(Share(label, start, stop, peak, (own / peak).to(like)))
@@ -102,7 +104,8 @@ class Reader:
         # where rows are not added up, with their signs, signs cost least on the factors of outer products
         single_rows = projection.group == 1 and not projection.keeps_all
         outer = form if isinstance(form, Outer) and single_rows else None
-        norms, sketches = [], []
+        norms = []
+        sketches = []
         for part in parts:
             total = self._buffer.new_zeros(shape, dtype=self._sum_dtype)
             for start, stop in self.pieces(form, shape, part.start, part.stop):

@@ -49,11 +49,13 @@ class ClassSums:
         classes: int,
         memory: int,
     ) -> None:
-        self._layer_index, self._layers = layer_index, max(layer_index.values()) + 1
+        self._layer_index = layer_index
+        self._layers = max(layer_index.values()) + 1
         self.class_squares = np.zeros((classes, self._layers))
         self.sketches = np.zeros((classes, sum(p.size for p in projections.values())))
         share = min(1.0, memory / (4 * classes * sum(parameter.numel() for parameter in parameters.values())))
-        self.exact, column = share == 1, 0
+        self.exact = share == 1
+        column = 0
         self._sums: dict[str, _Running] = {}
         for name, parameter in parameters.items():
             columns = slice(column, column := column + projections[name].size)
@@ -129,12 +131,10 @@ class _Running:
         self._device = torch.device("cpu") if parameter.device.type == "mps" else parameter.device
         self.total = torch.zeros_like(parameter, dtype=torch.float64, device=self._device)
         self._current = torch.zeros_like(self.total)
-        self._parameter, self._projection, self._squares, self._sketches = (
-            parameter,
-            projection,
-            squares,
-            sketches,
-        )
+        self._parameter = parameter
+        self._projection = projection
+        self._squares = squares
+        self._sketches = sketches
         self._norms = np.zeros(len(squares))
         columns = len(projection.column_signs)
         # else all rows whose entries collide would do so at the same column, where samples are alike

@@ -81,7 +81,8 @@ class _Pass:
 
     def __init__(self, model: nn.Module, source: Source, options: Options, device: torch.device) -> None:
         plan = prepare(model, source, device)
-        self._source, self._layer_of = source, plan.layer_of
+        self._source = source
+        self._layer_of = plan.layer_of
         self._batches = Batches(model, plan, source, options, device)
         self._like = next(iter(plan.parameters.values())).detach()
         self._reader = Reader(self._like)

@@ -72,7 +72,8 @@ class Interceptor(TorchFunctionMode):
         closed: Callable[[Any], bool],
     ) -> None:
         super().__init__()
-        self._visit, self._closed = visit, closed
+        self._visit = visit
+        self._closed = closed
         self._counts: Counter[str] = Counter()
         self._labels: dict[int, str] = {}
         self._seen: list[Tensor] = []  # kept alive, so that no other object takes over an id

@@ -45,9 +45,11 @@ class Batch:
     def split(self, tensor: Tensor, samples: int) -> Tensor:
         """Return the tensor as [samples, ...], each sample as in a batch of its own."""
         # how much is folded in may differ from batch to batch, as the length of padded sequences does
-        sizes, place = (-1, samples), self.dim + 1
+        sizes = (-1, samples)
+        place = self.dim + 1
         if not self.inner:
-            sizes, place = (samples, -1), self.dim
+            sizes = (samples, -1)
+            place = self.dim
         split: Tensor = tensor.unflatten(self.dim, sizes)
         return split.movedim(place, 0)
 
@@ -126,10 +128,12 @@ class Plan:
         def turned(batch: Batch | None) -> Batch | None:
             return batch if batch is None or batch.fold == 1 else replace(batch, inner=True)
 
-        wanted, uses = set(names), dict(self.uses)
+        wanted = set(names)
+        uses = dict(self.uses)
         for key, use in self.uses.items():
             if wanted & {name for behind in use.weights.values() for name in behind}:
-                inputs, outputs = map(turned, use.inputs), map(turned, use.outputs)
+                inputs = map(turned, use.inputs)
+                outputs = map(turned, use.outputs)
                 uses[key] = replace(use, inputs=tuple(inputs), outputs=tuple(outputs))
         return replace(self, uses=uses)
 
@@ -162,7 +166,8 @@ def _batch(first: Any, second: Any, sizes: tuple[int, int]) -> Batch | None:
     moved = [d for d in range(len(first)) if len(first) == len(second) and first[d] != second[d]]
     if len(moved) != 1:
         raise ValueError("shapes differ in more than the batch")
-    large, small = first[moved[0]], second[moved[0]]
+    large = first[moved[0]]
+    small = second[moved[0]]
     if large % sizes[0] or large * sizes[1] != small * sizes[0]:
         raise ValueError("a size does not follow the batch")
     return Batch(moved[0], large // sizes[0])
@@ -199,7 +204,8 @@ def _use(a: Note, b: Note, behind: Mapping[str, tuple[str, ...]], sizes: tuple[i
         raise ValueError("the output does not follow the batch")
     weights = {label: behind[label] for label in a.call.weights.values()}
     first = next(name for names in weights.values() for name in names)
-    form, unrolled = CLOSED_FORMS.get(a.call.function), False
+    form = CLOSED_FORMS.get(a.call.function)
+    unrolled = False
     args, kwargs = a.call.arguments()
     batched = [i for i, batch in enumerate(inputs) if batch is not None]
     if form is not None:

@@ -100,12 +100,14 @@ def trace_both(
     """
     decided: dict[str, bool] = {}
     for _ in range(MOST_TRACES):
-        first, second = Trace(decided), Trace(decided)
+        first = Trace(decided)
+        second = Trace(decided)
         first.run(model, parameters, probes[0])
         second.run(model, parameters, probes[1])
         changed = {}
         for key in first.notes.keys() & second.notes.keys():
-            a, b = first.notes[key], second.notes[key]
+            a = first.notes[key]
+            b = second.notes[key]
             if key in first.derived and a.outputs != b.outputs:
                 changed[key] = False
             elif key not in first.derived and (a.inputs, a.outputs) == (b.inputs, b.outputs):

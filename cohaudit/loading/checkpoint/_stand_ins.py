@@ -52,7 +52,8 @@ def number(kind: object, content: object) -> bool | int | float | complex | Forg
     Returns:
         The number; of any other scalar, such as a text, a date or a Python object, nothing.
     """
-    name, order = getattr(kind, "name", None), getattr(kind, "order", None)
+    name = getattr(kind, "name", None)
+    order = getattr(kind, "order", None)
     if type(name) is not str or type(order) is not str or type(content) is not bytes:
         return Forgotten()
     if name not in _NUMBERS or order not in {"<", ">", "|", "="}:

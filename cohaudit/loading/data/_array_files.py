@@ -56,7 +56,8 @@ class ArrayFile(Protocol):
 
 class _Npz:
     def __init__(self, path: Path, archive: np.lib.npyio.NpzFile) -> None:
-        self._path, self._archive = path, archive
+        self._path = path
+        self._archive = archive
 
     def names(self) -> list[str]:
         return self._archive.files
@@ -97,7 +98,8 @@ class _Npz:
 
 class _Safetensors:
     def __init__(self, path: Path, file: Any) -> None:
-        self._path, self._file = path, file
+        self._path = path
+        self._file = file
 
     def names(self) -> list[str]:
         return sorted(self._file.keys())

@@ -66,7 +66,8 @@ class ArrayDataset(LabeledDataset):
         _check_type(inputs, transform is not None, source)
         names = row_numbers(len(inputs)) if ids is None else as_ids(ids, len(inputs), f"{source}, ids")
         super().__init__(source, fingerprint, names, labels, class_names)
-        self._inputs, self._transform = inputs, transform
+        self._inputs = inputs
+        self._transform = transform
 
     @property
     def preparation(self) -> str:

@@ -56,7 +56,8 @@ class LabeledDataset(ABC):
         labels: npt.ArrayLike,
         class_names: Sequence[str] = (),
     ) -> None:
-        self.source, self.fingerprint = source, fingerprint
+        self.source = source
+        self.fingerprint = fingerprint
         self.ids = check_ids(ids, source)
         self.labels, self.class_names = encode_labels(labels, class_names, source, self.ids, complete=False)
 

@@ -24,6 +24,7 @@ def describe_inputs(dataset: LabeledDataset) -> str:
         shape = "×".join(map(str, first.shape)) or "one"
         words.append(f"{name}: " * bool(name) + f"{shape} {str(first.dtype).removeprefix('torch.')}")
         if values and not first.is_complex():
-            low, high = min(float(v.min()) for v in values), max(float(v.max()) for v in values)
+            low = min(float(v.min()) for v in values)
+            high = max(float(v.max()) for v in values)
             words[-1] += f" from {low:.4g} to {high:.4g}"
     return f"{', '.join(words)} (in {len(read)} samples); {dataset.preparation}"

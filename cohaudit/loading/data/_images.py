@@ -68,8 +68,11 @@ class ImageFolder(LabeledDataset):
         class_names: Sequence[str] = (),
         transform: Transform | None = None,
     ) -> None:
-        self._root, self._files, self._transform = root, list(files), transform
-        modes, sizes = set(), []
+        self._root = root
+        self._files = list(files)
+        self._transform = transform
+        modes = set()
+        sizes = []
         for file in files:
             with _opened(root / file) as image:
                 modes.add(image.mode)
@@ -222,7 +225,8 @@ def _check_sizes(source: str, files: Sequence[Path], sizes: Sequence[tuple[int, 
     """Raise an error that names two files when not all images have one size."""
     for file, size in zip(files, sizes, strict=True):
         if size != sizes[0]:
-            (width, height), (first_width, first_height) = size, sizes[0]
+            (width, height) = size
+            (first_width, first_height) = sizes[0]
             raise DataError(
                 f"{source}, sample {file.as_posix()!r}",
                 f"is {width}×{height} pixels, while {files[0].as_posix()!r} is {first_width}×{first_height}",

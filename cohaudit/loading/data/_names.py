@@ -26,7 +26,9 @@ class Names:
     """
 
     def __init__(self, source: str, available: Sequence[str], describe: Callable[[str], str] = repr) -> None:
-        self._source, self._available, self._describe = source, available, describe
+        self._source = source
+        self._available = available
+        self._describe = describe
 
     def find(self, option: str, wanted: str, known: Sequence[str] = ()) -> str | None:
         """Return the name that an option gives, else the only available one that is well known, else None.
@@ -76,6 +78,7 @@ class Names:
         names = list(self._available)
         if len(names) <= _MOST:
             return ", ".join(map(self._describe, names)) or "nothing: it is empty"
-        first, last = names[: _MOST // 2], names[-_MOST // 2 :]
+        first = names[: _MOST // 2]
+        last = names[-_MOST // 2 :]
         more = f"… {len(names) - _MOST} more …"
         return ", ".join([*map(self._describe, first), more, *map(self._describe, last)])

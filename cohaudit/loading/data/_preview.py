@@ -106,8 +106,10 @@ def _grey_levels(pixels: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     if pixels.dtype == np.uint8:
         return pixels.astype(np.uint8)
     values = np.nan_to_num(pixels.astype(np.float64))
-    low, high = float(values.min()), float(values.max())
+    low = float(values.min())
+    high = float(values.max())
     if low >= 0 and high <= 1:
-        low, high = 0.0, 1.0
+        low = 0.0
+        high = 1.0
     shades: npt.NDArray[np.float64] = (values - low) / max(high - low, 1e-12) * 255
     return shades.round().astype(np.uint8)

@@ -66,7 +66,8 @@ class TableDataset(LabeledDataset):
         typed: bool = False,
     ) -> None:
         super().__init__(source, fingerprint, ids, labels, class_names)
-        self._written, self._transform = inputs, transform
+        self._written = inputs
+        self._transform = transform
         if transform is None:
             columns = [self._numeric(str(name)) for name in inputs.columns]
             self._values = torch.from_numpy(np.stack(columns, axis=1))
@@ -140,7 +141,8 @@ def open_table(path: Path, config: Config) -> TableDataset:
     Raises:
         DataError: If the file cannot be read, a column is not found, or its content cannot be audited.
     """
-    table, source = read_table(path), str(path)
+    table = read_table(path)
+    source = str(path)
     columns = [str(name) for name in table.columns]
     names = Names(source, columns)
     label = names.require("labels", config.labels, LABEL_COLUMNS)

@@ -53,11 +53,14 @@ class TorchDataset(LabeledDataset):
         transform: Transform | None = None,
     ) -> None:
         _check_map_style(dataset, source)
-        self._dataset, self._transform, self.source = dataset, transform, source
+        self._dataset = dataset
+        self._transform = transform
+        self.source = source
         given = getattr(dataset, "ids", None)
         count = len(dataset)
         self.ids = row_numbers(count) if given is None else as_ids(np.asarray(given), count, source)
-        digest, labels = hashlib.sha256(), []
+        digest = hashlib.sha256()
+        labels = []
         for index in range(count):
             raw, label = self._pair(index)
             inputs = self._as_inputs(raw, index)

@@ -120,7 +120,8 @@ def robust_step_figure(found: RobustStep) -> Markup:
         right.axhline(1, color=MUTED, lw=1, linestyle="--")
         for k, (color, marker) in enumerate(((BLUE, "o"), (ORANGE, "s"), (MUTED, "^"))):
             kept = [one.averages[k].kept for one in found.layers]
-            values, spans = [e.value for e in kept], [(e.low, e.high) for e in kept]
+            values = [e.value for e in kept]
+            spans = [(e.low, e.high) for e in kept]
             places = range(1, len(layers) + 1)
             draw_values(right, places, values, spans, color=color, marker=marker, label=averages[k])
         right.set_ylim(bottom=0)
@@ -238,7 +239,8 @@ def trajectory_figure(found: Trajectory) -> Markup:
         bottom.set_xlabel("checkpoint, by its place in the table; the dotted line is the advised one")
 
     title = "Accuracy and ownership of the gradient over the training"
-    advised, last = points[found.advised], points[-1]
+    advised = points[found.advised]
+    last = points[-1]
     description = (
         f"{plural(len(points), 'checkpoint')}. Number {found.advised + 1}, {named(advised.checkpoint)}, is "
         f"advised: its corrected accuracy is {percent(advised.corrected)}, that in training "

@@ -24,7 +24,8 @@ _NUMBERED = 12
 """Up to this many classes have their cosines written into the map."""
 _SCALES = (0.02, 0.05, 0.1, 0.2, 0.5)
 """Cosines that can have the full color, in place of 1, where none is above."""
-POSITIVE, NEGATIVE = (31 / 255, 130 / 255, 198 / 255), (213 / 255, 94 / 255, 0)
+POSITIVE = (31 / 255, 130 / 255, 198 / 255)
+NEGATIVE = (213 / 255, 94 / 255, 0)
 """Colors of a positive and of a negative cosine: apart for every eye, on a light and on a dark page."""
 STRONGEST = 0.9
 """Opacity of the strongest cosine, and of those that a number stands on."""
@@ -95,7 +96,8 @@ def most_unlike(cosines: Cosines, most: int) -> tuple[list[tuple[int, int]], lis
     """
     i, j = np.triu_indices(len(cosines), 1)
     order = np.argsort(cosines[i, j], kind="stable")
-    lowest, highest = order[:most], order[most:][-most:][::-1]
+    lowest = order[:most]
+    highest = order[most:][-most:][::-1]
     low, high = ([(int(i[k]), int(j[k])) for k in chosen] for chosen in (lowest, highest))
     return low, high
 
@@ -112,8 +114,12 @@ def cosine_map(class_names: Sequence[str], cosines: Cosines, shown: ClassMap) ->
     labels = [_label(group, class_names) for group in shown.groups]
     cell = 48 if n <= _NUMBERED else 600 / n
     room = widest(labels)
-    left, bottom, right, top = 14 + room, 20 + 0.75 * room, 84, 12
-    width, height = round(left + n * cell + right), max(round(bottom + n * cell + top), 190)
+    left = 14 + room
+    bottom = 20 + 0.75 * room
+    right = 84
+    top = 12
+    width = round(left + n * cell + right)
+    height = max(round(bottom + n * cell + top), 190)
     strongest = np.nanmax(np.abs(shown.matrix), initial=0)
     full = next((scale for scale in _SCALES if strongest <= scale), 1.0)
 

@@ -161,7 +161,8 @@ def _draw_bars(axes: Axes, classes: Sequence[ClassResult]) -> None:
 
 def suspicion_histogram(suspicion: pd.Series[float], threshold: float) -> Markup:
     """Draw how many samples have which suspicion, the suspects in another color."""
-    below, above = suspicion[suspicion < threshold], suspicion[suspicion >= threshold]
+    below = suspicion[suspicion < threshold]
+    above = suspicion[suspicion >= threshold]
 
     def draw(figure: Figure, names: Names) -> None:
         del names
@@ -180,7 +181,8 @@ def suspicion_histogram(suspicion: pd.Series[float], threshold: float) -> Markup
         axes.set_xlabel("suspicion; suspects are right of the dashed line")
 
     title = "How many samples have which suspicion"
-    median, most = float(suspicion.median()), float(suspicion.max())
+    median = float(suspicion.median())
+    most = float(suspicion.max())
     description = (
         f"{count(len(above))} of {plural(len(suspicion), 'sample')} reach the threshold of "
         f"{number(threshold)}; the highest suspicion is {number(most)}, the median {number(median)}."

@@ -59,7 +59,8 @@ _STYLE: dict[Any, Any] = {
     "savefig.facecolor": "none",
 }
 
-_SMALLEST, _LARGEST = 0.75, 1.25
+_SMALLEST = 0.75
+_LARGEST = 1.25
 """How far a figure follows the width of the page, in parts of its natural size: its text stays readable."""
 
 Draw = Callable[[Figure, "Names"], None]

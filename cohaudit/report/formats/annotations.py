@@ -61,7 +61,8 @@ def _verdict(audit: Audit, annotated: int) -> str:
     told = plural(many, "suspect") + (f", {annotated} of them annotated" if annotated < many else "")
     if isinstance(audit.risk, Skipped):
         return f"Risk not estimated: {_short(audit.risk.reason, LONGEST_SENTENCE)}; {told}"
-    level, gap = audit.risk.level.capitalize(), format_points(audit.risk.gap)
+    level = audit.risk.level.capitalize()
+    gap = format_points(audit.risk.gap)
     return f"{level} risk of overfitting, a predicted gap of {gap}; {told}"
 
 

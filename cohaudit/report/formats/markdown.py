@@ -109,7 +109,8 @@ def fitting(lines: Sequence[str], room: int) -> list[str]:
         lines: Without line ends.
         room: Characters for them, with line ends.
     """
-    kept, used = [], 0
+    kept = []
+    used = 0
     for line in lines:
         used += size(line) + 1
         if used > room:
@@ -135,7 +136,9 @@ def row(cells: Iterable[str]) -> str:
 
 
 def _verdict(audit: Audit) -> list[str]:
-    subject, sanity, risk = audit.subject, audit.sanity, audit.risk
+    subject = audit.subject
+    sanity = audit.sanity
+    risk = audit.risk
     of = "" if subject.samples == subject.samples_total else f" of {count(subject.samples_total)}"
     facts = [
         f"{code(subject.checkpoint)} on {count(subject.samples)}{of} samples of {code(subject.data)}",
@@ -180,7 +183,8 @@ def _suspects(audit: Audit, room: int) -> list[str]:
     frame = f"\n\n### Suspects\n\n{head}\n\n\n<details><summary>more</summary>\n\n{head}\n\n\n</details>"
     kept = fitting([_suspect(one) for one in found], room - size(frame) - 300)
     parts = [f"\n\n### Suspects\n\n{head}\n" + "\n".join(kept[:OPEN_SUSPECTS])]
-    folded, rest = kept[OPEN_SUSPECTS:], len(found) - len(kept)
+    folded = kept[OPEN_SUSPECTS:]
+    rest = len(found) - len(kept)
     if folded:
         title = f"{count(len(folded))} more"
         rows = "\n".join(folded)

@@ -23,7 +23,8 @@ MOST = 5_000
 RULE = "suspect-label"
 BASE = "%SRCROOT%"
 """What the paths are relative to: where the scan was started."""
-ERROR, WARNING = 0.9, 0.5
+ERROR = 0.9
+WARNING = 0.5
 """Suspicions from which a suspect is an error (nine of ten such labels are wrong), or a warning (more likely
 wrong than right)."""
 LONGEST_NAME = 120

@@ -128,7 +128,8 @@ def build_diff_page(difference: Difference) -> DiffPage:
         Everything that the template shows.
     """
     headline, level = _HEADLINES[difference.headline]
-    base, head = difference.base, difference.head
+    base = difference.base
+    head = difference.head
     return DiffPage(
         base=text(base.checkpoint),
         head=text(head.checkpoint),
@@ -147,7 +148,8 @@ def build_diff_page(difference: Difference) -> DiffPage:
 
 
 def _whole(difference: Difference) -> list[Row]:
-    base, head = difference.base, difference.head
+    base = difference.base
+    head = difference.head
     level = "risen" if difference.level_risen else ""
     return [
         _plain("Risk", base.level or "no verdict", head.level or "no verdict", level),
@@ -218,7 +220,8 @@ def _class(one: ClassChange) -> ClassRow:
 
 
 def _width(width: WidthChange) -> WidthTable:
-    base, head = width.base, width.head
+    base = width.base
+    head = width.head
     facts = (
         ("Hidden units", count(base.units), count(head.units)),
         ("Holding 90% of the coherent energy", count(base.kept), count(head.kept)),

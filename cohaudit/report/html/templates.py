@@ -94,7 +94,8 @@ def check_templates(folder: Path) -> None:
         remedy = f"put one there that has the name of a shipped one: {', '.join(shipped[:3])}, …"
         raise UserTemplateError(f"--templates {folder}", "holds no template", remedy)
     environment = _environment(folder)
-    used, todo = set[str](), [name for name in files if name in shipped]
+    used = set[str]()
+    todo = [name for name in files if name in shipped]
     while todo:
         name = todo.pop()
         used.add(name)
@@ -190,9 +191,11 @@ def _unknown(owner: Any, name: str | None) -> str | None:
     if owner is missing:
         return f"there is no {name!r}\n{did_you_mean(str(name), _SEEN)}"
     if is_dataclass(owner):
-        called, known = type(owner).__name__, [field.name for field in fields(owner)]
+        called = type(owner).__name__
+        known = [field.name for field in fields(owner)]
     elif isinstance(owner, TemplateModule):
-        called, known = str(owner.__name__), [one for one in vars(owner) if not one.startswith("_")]
+        called = str(owner.__name__)
+        known = [one for one in vars(owner) if not one.startswith("_")]
     else:
         return None
     return f"{called} has no {name!r}\n{did_you_mean(str(name), known) if known else 'define it there'}"

@@ -68,7 +68,8 @@ def _heading(difference: Difference) -> Text:
 
 
 def _whole(difference: Difference) -> Table:
-    base, head = difference.base, difference.head
+    base = difference.base
+    head = difference.head
     table = _table("", "base", "head", "")
     table.add_row("Risk", *(_level(side) for side in (base, head)), "risen" if difference.level_risen else "")
     table.add_row("Gap, points", *_both(difference.gap, 100, 1), _said(difference.gap))
@@ -130,14 +131,16 @@ def _classes(difference: Difference) -> list[RenderableType]:
         table = _table("Class", "suspects", "gap, points", "α_u")
         for one in changed[:MOST_ROWS]:
             suspects = f"{_count(one.base_suspects)} → {_count(one.head_suspects)}"
-            gap, coherence = _arrow(one.gap, 100, 0), _arrow(one.coherence, 1, 4)
+            gap = _arrow(one.gap, 100, 0)
+            coherence = _arrow(one.coherence, 1, 4)
             table.add_row(cell(one.name), suspects, gap, coherence)
         parts.append(with_rest(table, len(changed) - MOST_ROWS))
     return [*parts, *_alone([(one.name, one.only_in) for one in difference.classes if one.only_in])]
 
 
 def _width(width: WidthChange) -> list[RenderableType]:
-    base, head = width.base, width.head
+    base = width.base
+    head = width.head
     table = _table("Hidden units", "base", "head")
     table.add_row("all", f"{base.units:,}", f"{head.units:,}")
     table.add_row("holding 90% of the energy", _part(base.kept, base.units), _part(head.kept, head.units))

@@ -195,7 +195,8 @@ def change(base: Estimate | None, head: Estimate | None) -> Change:
 
 
 def _side(audit: Audit, levels: Sequence[float]) -> Side:
-    gap, subject = _gap(audit), audit.subject
+    gap = _gap(audit)
+    subject = audit.subject
     return Side(
         version=audit.version,
         checkpoint=subject.checkpoint,
@@ -231,14 +232,17 @@ def _rank(side: Side) -> int:
 
 
 def _layers(base: Sequence[Layer], head: Sequence[Layer]) -> Iterable[LayerChange]:
-    before, after = {one.name: one for one in base}, {one.name: one for one in head}
+    before = {one.name: one for one in base}
+    after = {one.name: one for one in head}
     for name in dict.fromkeys([*after, *before]):
-        old, new = before.get(name), after.get(name)
+        old = before.get(name)
+        new = after.get(name)
         yield LayerChange(name, _only_in(old, new), change(_pairwise(old), _pairwise(new)))
 
 
 def _classes(base: Audit, head: Audit) -> Iterable[ClassChange]:
-    before, after = {one.name: one for one in base.classes}, {one.name: one for one in head.classes}
+    before = {one.name: one for one in base.classes}
+    after = {one.name: one for one in head.classes}
     judged = _judged(base), _judged(head)
     for name in dict.fromkeys([*after, *before]):
         both = old, new = before.get(name), after.get(name)
@@ -263,7 +267,8 @@ def _class_gap(one: ClassResult | None) -> Estimate | None:
 
 def _unlike(base: Audit, head: Audit) -> Iterable[str]:
     """Say what else was not the same; two equal audits of different models say nothing."""
-    old, new = base.subject, head.subject
+    old = base.subject
+    new = head.subject
     if old.data_fingerprint != new.data_fingerprint:
         yield f"The data, of {old.samples_total:,} samples in the base and {new.samples_total:,} in the head."
     if old.data_fingerprint == new.data_fingerprint and old.samples != new.samples:
@@ -304,7 +309,8 @@ def _regressions(
         told = f"{100 * gap.head.value:.3g} points, after {100 * gap.base.value:.3g}"
         yield f"The risk has risen from {base.level} to {head.level}: a gap of {told}."
     if suspects is not None and suspects.more:
-        new, fixed = suspects.clear_new, suspects.clear_fixed
+        new = suspects.clear_new
+        fixed = suspects.clear_fixed
         yield (
             f"{new:,} new and {fixed:,} fixed suspects of suspicion {suspects.clear_from:.3g} and more: by "
             f"chance so many are new with probability {suspects.chance:.2g}."

@@ -97,10 +97,13 @@ def compare_suspects(base: Audit, head: Audit) -> SuspectChanges:
     Raises:
         ConfigError: If a threshold that an audit holds is none.
     """
-    before, after = _suspects(base), _suspects(head)
+    before = _suspects(base)
+    after = _suspects(head)
     pairs = _matched(before, after)
-    told, gone = {new: old for old, new in pairs}, {old for old, _ in pairs}
-    in_base, in_head = _elsewhere(base), _elsewhere(head)
+    told = {new: old for old, new in pairs}
+    gone = {old for old, _ in pairs}
+    in_base = _elsewhere(base)
+    in_head = _elsewhere(head)
     new = tuple(_told(one, in_base(one)) for i, one in enumerate(after) if i not in told)
     fixed = tuple(_told(one, in_head(one)) for i, one in enumerate(before) if i not in gone)
     still = tuple(
@@ -155,7 +158,8 @@ def _matched(before: list[_Found], after: list[_Found]) -> list[tuple[int, int]]
         lambda one: (one.content, one.label) if one.content else None,
         lambda one: one.content or None,
     )
-    left, right = dict(enumerate(before)), dict(enumerate(after))
+    left = dict(enumerate(before))
+    right = dict(enumerate(after))
     pairs = []
     for key in keys:
         pairs += _taken(left, right, key)

@@ -40,7 +40,8 @@ class ArrayOriginal(Original):
 
     def write(self, target: Path, relabeled: Mapping[int, str], dropped: Collection[int]) -> dict[int, str]:
         """Write a copy, see `Original`; samples are left out of every array that has a row for each."""
-        donors, kept = self._donors(relabeled), self._kept(dropped)
+        donors = self._donors(relabeled)
+        kept = self._kept(dropped)
 
         def change(name: str, array: Any) -> Any:
             if name == self._label:

@@ -23,7 +23,8 @@ class ImageOriginal(Original):
     """
 
     def __init__(self, path: Path, class_names: Sequence[str]) -> None:
-        self._root, self._files = path, list_images(path)
+        self._root = path
+        self._files = list_images(path)
         ids = [file.as_posix() for file in self._files]
         super().__init__(str(path), ids, [file.parts[0] for file in self._files], class_names)
 
@@ -56,7 +57,8 @@ class ImageOriginal(Original):
             new = Path(relabeled[position], *old.parts[1:])
             if any(_key(folder) in leaves for folder in new.parents):
                 new = Path(relabeled[position], old.name)
-            free, number = new, 1
+            free = new
+            number = 1
             while _key(free) in taken:
                 number += 1
                 free = new.with_name(f"{new.stem}-{number}{new.suffix}")

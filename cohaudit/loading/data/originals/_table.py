@@ -31,7 +31,8 @@ class _Table(Original):
     """
 
     def __init__(self, path: Path, labels: str, ids: str, class_names: Sequence[str]) -> None:
-        self._path, self._table = path, read_table(path)
+        self._path = path
+        self._table = read_table(path)
         names = Names(str(path), [str(name) for name in self._table.columns])
         self._label = names.require("labels", labels, LABEL_COLUMNS)
         column = names.find("ids", ids, ID_COLUMNS)
@@ -67,7 +68,8 @@ class CsvOriginal(_Table):
         at = [k for k, row in enumerate(rows) if not is_blank(row)][1:]
         if len(at) != len(self._table):
             raise self._refusal()
-        column, cells = self._table.columns.tolist().index(self._label), self._table[self._label].tolist()
+        column = self._table.columns.tolist().index(self._label)
+        cells = self._table[self._label].tolist()
         donors = self._donors(relabeled)
         for position in relabeled:
             rows[at[position]] = _with_cell(rows[at[position]], column, str(cells[donors[position]]))
@@ -98,10 +100,13 @@ class JsonlOriginal(_Table):
         rows = read_objects(self._path)
         if not len(at) == len(rows) == len(self._table):
             raise self._refusal()
-        new, donors = list(lines), self._donors(relabeled)
+        new = list(lines)
+        donors = self._donors(relabeled)
         for position in relabeled:
-            line, donor = lines[at[position]], lines[at[donors[position]]]
-            (start, end), value = value_span(line, self._label), slice(*value_span(donor, self._label))
+            line = lines[at[position]]
+            donor = lines[at[donors[position]]]
+            (start, end) = value_span(line, self._label)
+            value = slice(*value_span(donor, self._label))
             new[at[position]] = line[:start] + donor[value] + line[end:]
         for position in dropped:
             new[at[position]] = ""

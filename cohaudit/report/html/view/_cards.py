@@ -93,7 +93,8 @@ class Pictures:
     """
 
     def __init__(self, previews: Mapping[str, Preview], room: int) -> None:
-        self._previews, self._room = previews, room
+        self._previews = previews
+        self._room = room
         self._made: dict[tuple[str, int], Thumbnail | None] = {}
 
     def of(self, sample: str) -> Thumbnail | None:

@@ -87,7 +87,8 @@ class _Writer:
     """Puts samples into as few characters as the script can read: every neighbor and picture once."""
 
     def __init__(self, audit: Audit, rows: Any) -> None:
-        self._audit, self._rows = audit, rows
+        self._audit = audit
+        self._rows = rows
         self._classes = {one.name: i for i, one in enumerate(audit.classes)}
         self._pictures: dict[str, int] = {}
         self._coarse: list[int] = []
@@ -144,7 +145,8 @@ class _Writer:
         if card.picture:
             written["picture"] = self._picture(card.picture.uri, card.picture.coarse)
         if card.table:
-            written["rows"], written["note"] = self._lines(card.table), card.table.note
+            written["rows"] = self._lines(card.table)
+            written["note"] = card.table.note
         return written
 
     def _lines(self, table: RowTable) -> list[list[Any]]:

@@ -39,7 +39,8 @@ def cut(rows: tuple[Row, ...], most: int = MOST_ROWS) -> tuple[tuple[Row, ...], 
     """
     if len(rows) <= most:
         return rows, ""
-    first, last = rows[: most // 2], rows[len(rows) - most // 2 :]
+    first = rows[: most // 2]
+    last = rows[len(rows) - most // 2 :]
     left_out = len(rows) - len(first) - len(last)
     return (
         first + last,

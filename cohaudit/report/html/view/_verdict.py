@@ -184,7 +184,8 @@ def _place(gap: float) -> float:
 
 
 def _reach(gap: Estimate) -> tuple[str, str]:
-    low, high = _place(gap.low), _place(gap.high)
+    low = _place(gap.low)
+    high = _place(gap.high)
     return f"{low:.1%}", f"{high - low:.1%}"
 
 
@@ -195,7 +196,8 @@ def _bands(audit: Audit) -> Iterator[Band]:
 
 
 def _notices(audit: Audit) -> Iterator[Notice]:
-    failed, temperature = sum(gate.failed for gate in audit.gates), setting(audit.settings, "temperature")
+    failed = sum(gate.failed for gate in audit.gates)
+    temperature = setting(audit.settings, "temperature")
     warned = sum(gate.outcome == "warned" for gate in audit.gates)
     if failed:
         yield Notice(f"{failed} of {plural(len(audit.gates), 'gate')} failed.", "failed")
@@ -211,7 +213,8 @@ def _notices(audit: Audit) -> Iterator[Notice]:
 
 
 def _tiles(audit: Audit) -> Iterator[Tile]:
-    sanity, samples = audit.sanity, audit.subject.samples
+    sanity = audit.sanity
+    samples = audit.subject.samples
     yield Tile("Training accuracy", percent(sanity.accuracy), f"chance is {percent(sanity.chance)}")
     yield Tile("Samples", count(samples), f"in {plural(len(audit.classes), 'class')}")
     suspects = int(audit.samples["suspect"].sum())
