@@ -34,7 +34,6 @@ from torch import Tensor, nn
 from cohaudit.analysis.leave_one_out import suspect_labels
 from cohaudit.audits.robust_mean import (
     LONGER,
-    MEMORIZED,
     SHORTER,
     SOME,
     WINSORIZED,
@@ -54,6 +53,7 @@ from cohaudit.config import Config
 from cohaudit.gradients import Source
 from cohaudit.gradients.passes.coordinates import Coordinates, gradient_coordinates
 from cohaudit.pipeline.scan import options_of
+from cohaudit.results.thresholds import MEMORIZATION_THRESHOLD
 
 RESULTS = Path(__file__).parent / "results" / "clipped.json"
 CASES = (
@@ -105,7 +105,7 @@ def judge(about: Row, model: nn.Module, data: zoo.Pool, wrong: Array) -> Row | N
     if fitted < 2 / data.classes:
         return None
     found = suspect_labels([view.rows for view in cold.views], labels, cold.probability)
-    memorized = found.memorization > MEMORIZED
+    memorized = found.memorization > MEMORIZATION_THRESHOLD
     sets = np.stack([memorized, found.probability >= SUSPECT, wrong])
     chosen = choose(model, len(labels), 0)
     own = _coordinates(model, data.train, data.labels, data.classes, chosen)

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cohaudit.analysis.label_noise import SUREST, TINY, LabelNoise, expected_labels
+from cohaudit.analysis.label_noise import TINY, LabelNoise, expected_labels
+from cohaudit.results.thresholds import MAX_SUSPICION
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -51,7 +52,7 @@ class ClassNoise:
 
     def wrong(self, labels: Integers) -> Array:
         """Return the probability that each label is wrong, [N]."""
-        found: Array = np.clip(1 - self.true[np.arange(len(labels)), labels], 0, SUREST)
+        found: Array = np.clip(1 - self.true[np.arange(len(labels)), labels], 0, MAX_SUSPICION)
         return found
 
 

@@ -12,12 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cohaudit.results import Driver, Estimate, Skipped
+from cohaudit.results.thresholds import MEMORIZATION_THRESHOLD
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-OWN = 0.5
-"""From so much memorization on, a label is given because the model saw it."""
 FEWEST_DISPUTED = 10
 """Of fewer disputed labels no share is told."""
 BENT = 0.5
@@ -76,7 +75,7 @@ def _part(driver: Driver) -> float:
 
 
 def _samples(facts: DriverInputs) -> Iterator[Driver]:
-    own = facts.memorization >= OWN
+    own = facts.memorization >= MEMORIZATION_THRESHOLD
     share = float(own.mean())
     if share < WORTH_TELLING:
         return

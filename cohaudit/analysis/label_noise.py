@@ -16,6 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cohaudit.results.thresholds import MAX_SUSPICION
+
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
@@ -31,8 +33,6 @@ MOST_MADE = 200_000
 """Made labels compared, at most; of more, evenly spaced ones stand for all."""
 CERTAIN = 3.0
 """Standard errors by which scores must beat the class shares to say anything about a label."""
-SUREST = 0.99
-"""Largest probability given: the estimate itself is not surer."""
 FARTHEST_BENT = 64.0
 BENT_STEP = 0.01
 """Most evidence that scores which bent to the labels are taken to have gained, and how finely that is found,
@@ -196,7 +196,7 @@ def wrong_probability(scores: Array, labels: Integers, sharpness: float, share: 
     while most - none > BENT_STEP:
         half = (none + most) / 2
         none, most = (none, half) if _mixture_share(ordered - half, made) >= share.upper else (half, most)
-    probability: Array = np.minimum(SUREST, share.estimate * _density_ratio(given - most, made))
+    probability: Array = np.minimum(MAX_SUSPICION, share.estimate * _density_ratio(given - most, made))
     return probability
 
 

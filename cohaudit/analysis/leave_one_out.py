@@ -29,18 +29,13 @@ from cohaudit.analysis.label_noise import (
     wrong_probability,
     wrong_share,
 )
+from cohaudit.results.thresholds import GAP_POWER, MEMORIZATION_POWER, SUSPICION_POWER
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 RIDGES = (0.3, 1.0, 3.0, 10.0, 30.0)
 """Regularizations tried, in units of one sample's squared length."""
-MILD = 1
-BROAD = 4
-STRICT = 14
-"""How steeply a layer loses its weight with the disputed labels that it gives. What a network that never saw
-the sample would answer is told best by nearly all layers; which labels are suspect, by many; how many are
-wrong, by those alone that bent to none."""
 LEAST_EXPLAINED = 1e-3
 """Share of the labels' variance that every prediction counts as explaining."""
 
@@ -275,8 +270,8 @@ def suspect_labels_by(
         earlier: What it answered earlier in its training, in that order, [N, C] each.
     """
     each = [*predictions, *(probability.astype(np.float64) for probability in (*earlier, answer))]
-    scores, weights = combine_predictions(each, labels, BROAD)
-    strict, _, bent, disputed = _heard(each, labels, STRICT)
+    scores, weights = combine_predictions(each, labels, SUSPICION_POWER)
+    strict, _, bent, disputed = _heard(each, labels, GAP_POWER)
     noise = fit_label_noise(scores, labels)
     evidence = label_evidence(scores, labels, noise.sharpness)
     confused = fit_class_noise(scores, labels, noise)
@@ -325,7 +320,7 @@ def _memorization(each: Sequence[Array], labels: Integers) -> Array:
         each: All predictions, the network's own answer last, [N, C] each.
         labels: As given, [N].
     """
-    scores, _ = combine_predictions(each, labels, MILD)
+    scores, _ = combine_predictions(each, labels, MEMORIZATION_POWER)
     expected = expected_labels(scores, fit_label_noise(scores, labels).sharpness)
     rows = np.arange(len(labels))
     without = expected[rows, labels]

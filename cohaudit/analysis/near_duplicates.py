@@ -14,16 +14,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cohaudit.analysis.nearest_neighbors import strongest_cosines, unit_rows
+from cohaudit.results.thresholds import DUPLICATE_COSINE
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
 
-NEARLY_SAME = 0.995
-"""Mean cosine over the views from which on two samples may count as one. Copies with noise of 2 % of the
-pixels' deviation, or 5 % brighter, reach it; of Fashion-MNIST, CIFAR-10 and the digits no other pair does."""
 FAR_NEARER = 0.05
-"""And nearer than so many times what is usual (1 − cosine of the nearest, median over the samples): in a
-table of two columns, every row has others in nearly the same direction."""
+"""Near-duplicates are also nearer than so many times what is usual (1 − cosine of the nearest, median over the
+samples): in a table of two columns, every row has others in nearly the same direction."""
 ROUNDING = 5e-7
 """What 1 − cosine of two equal rows may come to in float32."""
 CANDIDATES = 4
@@ -63,9 +61,9 @@ def likeness(views: Sequence[Floats]) -> SimilarityIndex:
         views: [N, any] each; at least one.
     """
     rows, lengths = joint_view(views)
-    found = strongest_cosines(rows.numpy(), CANDIDATES, NEARLY_SAME, opponents=False)
+    found = strongest_cosines(rows.numpy(), CANDIDATES, DUPLICATE_COSINE, opponents=False)
     usual = float((1 - found.positive[:, 0]).median())
-    margin = max(ROUNDING, min(1 - NEARLY_SAME, FAR_NEARER * usual))
+    margin = max(ROUNDING, min(1 - DUPLICATE_COSINE, FAR_NEARER * usual))
     near = _near(found.positive, lengths[found.supporters], lengths[:, None], margin) & (found.positive > 0)
     first = near.int().argmax(1, keepdim=True)
     twin = found.supporters.gather(1, first).where(near.any(1, keepdim=True), -1)

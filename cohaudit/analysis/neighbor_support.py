@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from cohaudit.analysis.nearest_neighbors import strongest_cosines
+from cohaudit.results.thresholds import LEAF_COSINE
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -22,8 +23,6 @@ Sketches = NDArray[np.float32]
 
 BLOCK = 4096
 """Sketches in memory at once where they lie in a file."""
-LEAF_COSINE = 0.5
-"""Two gradients this close (60 degrees) want mostly the same change: one leaf of the decision tree."""
 
 
 @dataclass(frozen=True)

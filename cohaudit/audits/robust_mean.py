@@ -31,6 +31,7 @@ from cohaudit.gradients import Options, Source
 from cohaudit.gradients.passes.coordinates import Coordinates, gradient_coordinates
 from cohaudit.gradients.tracing.plan import owner_name
 from cohaudit.results import ClippedSample, LayerSurvival, RobustStep, Skipped, StepShare, Survival
+from cohaudit.results.thresholds import MEMORIZATION_THRESHOLD
 
 Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -38,8 +39,6 @@ Indices = NDArray[np.int64]
 
 MEMORY = 128 * 2**20
 """Bytes of coordinates of all samples' gradients that are kept; more samples have fewer coordinates each."""
-MEMORIZED = 0.5
-"""Memorization above which a sample counts as memorized."""
 FEWEST = 25
 """Samples of which the largest clip takes one on each side."""
 NAMED = 20
@@ -71,7 +70,7 @@ class SampleFlags:
     @property
     def sets(self) -> Flags:
         """Which samples are memorized, and which are suspects, [2, N]."""
-        return np.stack([self.memorization > MEMORIZED, self.suspect])
+        return np.stack([self.memorization > MEMORIZATION_THRESHOLD, self.suspect])
 
 
 def layers_of(model: nn.Module) -> dict[str, dict[str, int]]:

@@ -9,7 +9,8 @@ from sklearn.metrics import roc_auc_score
 
 from cohaudit.analysis import class_conditional_noise as class_noise
 from cohaudit.analysis.class_conditional_noise import ClassNoise, fit_class_noise, most_confused
-from cohaudit.analysis.label_noise import SUREST, expected_labels, fit_label_noise
+from cohaudit.analysis.label_noise import expected_labels, fit_label_noise
+from cohaudit.results.thresholds import MAX_SUSPICION
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -62,7 +63,7 @@ def test_who_is_taken_for_whom_is_found(seed: int) -> None:
     assert wrong[suspect].mean() == pytest.approx(probability[suspect].mean(), abs=0.06)
     assert suspect[wrong].mean() > 0.7
     assert (found.true.argmax(1) == true)[suspect & wrong].mean() > 0.95
-    assert probability.max() <= SUREST
+    assert probability.max() <= MAX_SUSPICION
 
 
 def test_the_likelihood_is_that_of_the_definition() -> None:

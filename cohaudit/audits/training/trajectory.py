@@ -23,13 +23,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cohaudit.results import Point, Series, Skipped, Trajectory
+from cohaudit.results.thresholds import MEMORIZATION_THRESHOLD
 from cohaudit.results.trajectory import STRATA
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-MEMORIZED = 0.5
-"""A label that is more likely given because the network saw it than because of the others is memorized."""
 WORTH = 0.005
 """Difference of ratings below which one checkpoint is as good as another."""
 
@@ -94,7 +93,7 @@ def kinds(memorization: Array) -> Integers:
     Args:
         memorization: How far each label is memorized, 0 to 1, [N].
     """
-    memorized = memorization > MEMORIZED
+    memorized = memorization > MEMORIZATION_THRESHOLD
     rank = np.empty(len(memorization), dtype=np.int64)
     rest = np.flatnonzero(~memorized)
     order = rest[np.argsort(memorization[rest], kind="stable")]
