@@ -134,9 +134,14 @@ def plural(quantity: int, noun: str) -> str:
     return f"{count(quantity)} {noun}{'es' if noun.endswith(('s', 'ch')) else 's'}"
 
 
+def isolated(name: Text) -> str:
+    """Return the short form of a name between marks that keep it from reordering the text around it."""
+    return f"\u2068{name.short}\u2069"
+
+
 def named(raw: str) -> str:
     """Make a name fit to stand in a sentence: short, and unable to reorder what stands around it."""
-    return f"\u2068{text(raw, 32).short}\u2069"
+    return isolated(text(raw, 32))
 
 
 def prose(raw: str) -> str:

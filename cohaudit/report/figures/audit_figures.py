@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from cohaudit.report.figures.axes import MARKED, NAMED, draw_values, legend_above, name_layers, segments
-from cohaudit.report.figures.svg import BLUE, INK, MUTED, ORANGE, Names, draw_svg
+from cohaudit.report.figures.svg import BLUE, INK, MUTED, ORANGE, NamePlaceholders, draw_svg
 from cohaudit.report.words import count, named, number, percent, plural, text
 from cohaudit.results import (
     BackgroundForce,
@@ -30,7 +30,7 @@ def depth_trend_figure(found: DepthTrend) -> Markup:
     ratios = [one.ratio for one in found.layers]
     values = [one.value for one in ratios]
 
-    def draw(figure: Figure, names: Names) -> None:
+    def draw(figure: Figure, names: NamePlaceholders) -> None:
         axes = figure.subplots()
         figure.subplots_adjust(left=0.09, right=0.97, top=0.9, bottom=0.3 if len(layers) <= NAMED else 0.2)
         axes.set_title("Coherent to incoherent gradient, α / (1 − α)")
@@ -66,7 +66,7 @@ def inputs_figure(found: Inputs) -> Markup:
     places = np.array([place + 1 for place in chosen])
     columns = [found.columns[place] for place in chosen]
 
-    def draw(figure: Figure, names: Names) -> None:
+    def draw(figure: Figure, names: NamePlaceholders) -> None:
         axes = figure.subplots()
         figure.subplots_adjust(left=0.09, right=0.97, top=0.9, bottom=0.2)
         axes.set_title("Coherence by input column, and with labels shuffled (bars)")
@@ -107,7 +107,7 @@ def robust_step_figure(found: RobustStep) -> Markup:
     averages = [one.average.removeprefix("winsorized, ") for one in found.averages]
     shares = [found.memorized / found.samples, *(one.memorized.value for one in found.steps)]
 
-    def draw(figure: Figure, names: Names) -> None:
+    def draw(figure: Figure, names: NamePlaceholders) -> None:
         left, right = figure.subplots(1, 2, width_ratios=(1, 2))
         figure.subplots_adjust(left=0.2, right=0.97, top=0.8, bottom=0.3, wspace=0.25)
         labels = ("by number", *(one.average for one in found.steps))
@@ -149,7 +149,7 @@ def width_figure(found: CoherentWidth) -> Markup:
     chosen = np.unique(np.linspace(0, len(found.layers) - 1, _CURVES).astype(int))
     layers = [found.layers[i] for i in chosen]
 
-    def draw(figure: Figure, names: Names) -> None:
+    def draw(figure: Figure, names: NamePlaceholders) -> None:
         axes = figure.subplots()
         figure.subplots_adjust(left=0.09, right=0.76, top=0.9, bottom=0.16)
         axes.set_title("Coherent energy held by the strongest units")
@@ -157,7 +157,7 @@ def width_figure(found: CoherentWidth) -> Markup:
             held = np.cumsum(np.sort(layer.energy)[::-1])
             shade = 1 - 0.5 * (len(layers) - 1 - place) / max(1, len(layers) - 1)
             dashes = _STYLES[place % len(_STYLES)]
-            name = names.stand_in(text(layer.name, 15))
+            name = names.reserve(text(layer.name, 15))
             share = np.arange(1, len(held) + 1) / len(held)
             axes.plot(share, held, color=BLUE, alpha=shade, lw=1.6, ls=dashes, label=name)
         axes.axhline(0.9, color=MUTED, lw=1, linestyle="--")
@@ -184,7 +184,7 @@ def decay_figure(found: BackgroundForce) -> Markup:
     own = found.trained
     trained = None if isinstance(own, Skipped) or own.decoupled or not own.value else own.value
 
-    def draw(figure: Figure, names: Names) -> None:
+    def draw(figure: Figure, names: NamePlaceholders) -> None:
         axes = figure.subplots()
         figure.subplots_adjust(left=0.04, right=0.96, top=0.74, bottom=0.4)
         axes.set_title("L2 decay that parts incoherent from coherent weights")
@@ -213,7 +213,7 @@ def trajectory_figure(found: Trajectory) -> Markup:
     places = range(1, len(points) + 1)
     mark = len(points) <= MARKED
 
-    def draw(figure: Figure, names: Names) -> None:
+    def draw(figure: Figure, names: NamePlaceholders) -> None:
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
         figure.subplots_adjust(left=0.09, right=0.97, top=0.94, bottom=0.12, hspace=0.3)
         top.set_title("Accuracy")
@@ -255,7 +255,7 @@ def stability_figure(found: Stability) -> Markup:
     """Draw the bound without growth over the checkpoints, and the measured gap where there is one."""
     places = range(2, len(found.terms) + 2)
 
-    def draw(figure: Figure, names: Names) -> None:
+    def draw(figure: Figure, names: NamePlaceholders) -> None:
         axes = figure.subplots()
         figure.subplots_adjust(left=0.1, right=0.97, top=0.9, bottom=0.2)
         axes.set_title("Gap in loss, nats")

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from cohaudit.report.figures.svg import INK, Names
+from cohaudit.report.figures.svg import INK, NamePlaceholders
 from cohaudit.report.words import text
 
 NAME = 15
@@ -37,11 +37,11 @@ def widest(names: Iterable[str]) -> float:
     )
 
 
-def name_layers(axes: Axes, names: Names, layers: Sequence[str]) -> None:
+def name_layers(axes: Axes, names: NamePlaceholders, layers: Sequence[str]) -> None:
     """Name the layers at places 1, 2, … of the horizontal axis; number them where they are many."""
     axes.set_xlim(0.4, len(layers) + 0.6)
     if len(layers) <= NAMED:
-        shown = [names.stand_in(text(name, NAME)) for name in layers]
+        shown = [names.reserve(text(name, NAME)) for name in layers]
         axes.set_xticks(range(1, len(layers) + 1), shown, rotation=30, ha="right", rotation_mode="anchor")
     else:
         axes.xaxis.set_major_locator(MaxNLocator(12, integer=True))
@@ -104,7 +104,9 @@ def draw_shares(axes: Axes, places: npt.NDArray[np.int64], shares: Sequence[floa
         axes.stairs(shares, np.append(places, places[-1] + 1) - 0.5, fill=True, color=color)
 
 
-def name_extremes(axes: Axes, names: Names, values: Sequence[float], layers: Sequence[str]) -> None:
+def name_extremes(
+    axes: Axes, names: NamePlaceholders, values: Sequence[float], layers: Sequence[str]
+) -> None:
     """Name the layers of the highest and of the lowest value, where their axis only numbers them."""
     if len(layers) <= NAMED or not np.isfinite(values).any():
         return
@@ -114,7 +116,7 @@ def name_extremes(axes: Axes, names: Names, values: Sequence[float], layers: Seq
         ha = "left" if place < len(layers) / 4 else "right" if place > 3 * len(layers) / 4 else "center"
         axes.plot(place + 1, values[place], color=INK, marker="o", ms=5, mfc="none", lw=0)
         axes.annotate(
-            names.stand_in(text(layers[place], 24)),
+            names.reserve(text(layers[place], 24)),
             (place + 1, values[place]),
             xytext=(0, gap),
             textcoords="offset points",

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from cohaudit.report.figures.axes import NAME, widest
-from cohaudit.report.figures.svg import INK, Names, draw_svg
+from cohaudit.report.figures.svg import INK, NamePlaceholders, draw_svg
 from cohaudit.report.words import count, named, plural, signed, text
 
 MOST = 40
@@ -123,13 +123,13 @@ def cosine_map(class_names: Sequence[str], cosines: Cosines, shown: ClassMap) ->
     strongest = np.nanmax(np.abs(shown.matrix), initial=0)
     full = next((scale for scale in _SCALES if strongest <= scale), 1.0)
 
-    def draw(figure: Figure, names: Names) -> None:
+    def draw(figure: Figure, names: NamePlaceholders) -> None:
         side = n * cell
         axes = figure.add_axes((left / width, 1 - (top + side) / height, side / width, side / height))
         opacity = BEHIND_NUMBERS if n <= _NUMBERED else STRONGEST
         axes.imshow(_colors(shown.matrix / full, opacity), interpolation="none", aspect="auto")
         axes.spines[:].set_visible(False)
-        _name_rows(axes, [names.stand_in(text(label, NAME)) for label in labels], cell)
+        _name_rows(axes, [names.reserve(text(label, NAME)) for label in labels], cell)
         if n <= _NUMBERED:
             _write_cosines(axes, shown.matrix)
         scale = figure.add_axes((1 - 62 / width, 1 - (top + 150) / height, 14 / width, 150 / height))

@@ -23,7 +23,7 @@ from cohaudit.report.figures.axes import (
     segments,
     widest,
 )
-from cohaudit.report.figures.svg import BLUE, INK, LINE, MUTED, ORANGE, Names, draw_svg
+from cohaudit.report.figures.svg import BLUE, INK, LINE, MUTED, ORANGE, NamePlaceholders, draw_svg
 from cohaudit.report.words import count, named, number, percent, plural, text
 from cohaudit.results import ClassResult, Coherence, Layer
 
@@ -43,7 +43,7 @@ def depth_profile(layers: Sequence[Layer], finding: str) -> Markup:
     height = 352 + round(below)
     missing = sum(not isinstance(layer.coherence, Coherence) for layer in layers)
 
-    def draw(figure: Figure, names: Names) -> None:
+    def draw(figure: Figure, names: NamePlaceholders) -> None:
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[5, 2])
         figure.subplots_adjust(left=0.08, right=0.92, top=1 - 28 / height, bottom=below / height, hspace=0.28)
         _draw_coherence(top, layers, names)
@@ -60,7 +60,7 @@ def depth_profile(layers: Sequence[Layer], finding: str) -> Markup:
     return draw_svg("depth", (_WIDTH, height), title, description, draw)
 
 
-def _draw_coherence(axes: Axes, layers: Sequence[Layer], names: Names) -> None:
+def _draw_coherence(axes: Axes, layers: Sequence[Layer], names: NamePlaceholders) -> None:
     measured = [layer.coherence for layer in layers if isinstance(layer.coherence, Coherence)]
     axes.set_title("Pairwise coherence α\u1d64")
     axes.axhline(0, color=MUTED, linewidth=0.8)
@@ -92,14 +92,14 @@ def class_bars(classes: Sequence[ClassResult], *, suspects: bool) -> Markup:
     height = 62 + 24 * len(classes)
     shares = [one.suspects / max(one.samples, 1) for one in classes]
 
-    def draw(figure: Figure, names: Names) -> None:
+    def draw(figure: Figure, names: NamePlaceholders) -> None:
         widths = [5, 2, 2] if suspects else [5, 2]
         coherence, accuracy, *rest = figure.subplots(1, len(widths), sharey=True, width_ratios=widths)
         left = (16 + widest(c.name for c in classes)) / _WIDTH
         figure.subplots_adjust(left=left, right=0.97, top=1 - 30 / height, bottom=30 / height, wspace=0.18)
         rows = np.arange(len(classes))
         _draw_bars(coherence, classes)
-        coherence.set_yticks(rows, [names.stand_in(text(c.name, NAME)) for c in classes])
+        coherence.set_yticks(rows, [names.reserve(text(c.name, NAME)) for c in classes])
         coherence.set_ylim(len(classes) - 0.4, -0.6)
         accuracy.set_title("Accuracy")
         accuracy.barh(rows, [c.accuracy for c in classes], color=MUTED, height=0.6)
@@ -164,7 +164,7 @@ def suspicion_histogram(suspicion: pd.Series[float], threshold: float) -> Markup
     below = suspicion[suspicion < threshold]
     above = suspicion[suspicion >= threshold]
 
-    def draw(figure: Figure, names: Names) -> None:
+    def draw(figure: Figure, names: NamePlaceholders) -> None:
         del names
         figure.subplots_adjust(left=0.08, right=0.97, top=0.86, bottom=0.24)
         axes = figure.add_subplot()
