@@ -20,8 +20,8 @@ Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
 
 FAR_NEARER = 0.05
-"""Near-duplicates are also nearer than so many times what is usual (1 − cosine of the nearest, median over the
-samples): in a table of two columns, every row has others in nearly the same direction."""
+"""Near-duplicates are also nearer than so many times what is usual (1 − cosine of the nearest, median over
+the samples): in a table of two columns, every row has others in nearly the same direction."""
 ROUNDING = 5e-7
 """What 1 − cosine of two equal rows may come to in float32."""
 CANDIDATES = 4

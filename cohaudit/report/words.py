@@ -66,9 +66,14 @@ def number(value: float) -> str:
         return "0"
     if not 1e-4 <= abs(value) < 1e6:
         mantissa, exponent = f"{value:.1e}".split("e")
-        return _minus(f"{mantissa} × 10{str(int(exponent)).translate(_RAISED)}")
+        return _minus(f"{mantissa} × 10{raised(int(exponent))}")
     decimals = max(0, 2 - math.floor(math.log10(abs(value))))
     return _minus(f"{value:,.{decimals}f}")
+
+
+def raised(exponent: int) -> str:
+    """Write an exponent: ¹⁴, ⁻⁷."""
+    return str(exponent).translate(_RAISED)
 
 
 def signed(value: float) -> str:

@@ -12,7 +12,7 @@ share a leaf of a decision tree."""
 
 DUPLICATE_COSINE = 0.995
 """Mean cosine over the layers' views from which on two samples may be near-duplicates. Copies with noise of
-2 % of the pixels' deviation, or 5 % brighter, reach it; no other pair of Fashion-MNIST, CIFAR-10 or the digits
+2 % of the pixels' deviation, or 5 % brighter, reach it; no other pair of Fashion-MNIST, CIFAR-10 or digits
 does."""
 
 MAX_SUSPICION = 0.99
