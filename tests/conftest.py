@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 
-pytest_plugins = ["support.browser"]
+pytest_plugins = ["support.page", "support.browser"]
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 

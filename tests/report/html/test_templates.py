@@ -18,7 +18,9 @@ from cohaudit.report import check_templates, render_difference, render_html
 from cohaudit.results.json_encode import audit_to_json
 from cohaudit.review.diff.compare import compare
 
-ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.usefixtures("undrawn_figures")
+
+ROOT = Path(__file__).parents[3]
 GUIDE = ROOT / "docs" / "templates.md"
 EXTENDS = '{% extends "cohaudit/report.html.j2" %}\n'
 PIXEL = base64.b64decode(
