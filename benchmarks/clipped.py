@@ -33,10 +33,10 @@ from torch import Tensor, nn
 
 from cohaudit.analysis.leave_one_out import suspect_labels
 from cohaudit.audits.robust_mean import (
-    LONGER,
+    LENGTHENED,
     MEMORIZED,
-    SHORTER,
-    SOME,
+    MIN_SUSPECT_SHARE,
+    SHORTENED,
     WINSORIZED,
     averaged,
     choose,
@@ -206,18 +206,18 @@ def _better(rows: Sequence[Row]) -> Table:
     names = AVERAGES[1:]
     table = Table("networks", "number", *names, title="Larger cosine to the test gradient than the mean's")
     largest = [row[f"kept, {WINSORIZED[-1]}"] for row in rows]
-    suspects = [row["suspects"] >= SOME * row["samples"] for row in rows]
+    suspects = [row["suspects"] >= MIN_SUSPECT_SHARE * row["samples"] for row in rows]
     groups: dict[str, list[bool]] = {
         "no wrong label": [not row["wrong"] for row in rows],
         "wrong labels": [row["wrong"] > 0 for row in rows],
-        f"4 % keeps {LONGER:g} or more, suspects": [
-            k >= LONGER and s for k, s in zip(largest, suspects, strict=True)
+        f"4 % keeps {LENGTHENED:g} or more, suspects": [
+            k >= LENGTHENED and s for k, s in zip(largest, suspects, strict=True)
         ],
-        f"4 % keeps {LONGER:g} or more, none": [
-            k >= LONGER and not s for k, s in zip(largest, suspects, strict=True)
+        f"4 % keeps {LENGTHENED:g} or more, none": [
+            k >= LENGTHENED and not s for k, s in zip(largest, suspects, strict=True)
         ],
-        "4 % keeps something between": [SHORTER <= k < LONGER for k in largest],
-        f"4 % keeps less than {SHORTER:g}": [k < SHORTER for k in largest],
+        "4 % keeps something between": [SHORTENED <= k < LENGTHENED for k in largest],
+        f"4 % keeps less than {SHORTENED:g}": [k < SHORTENED for k in largest],
     }
     for group, which in groups.items():
         some = [row["test cosine"] for row, own in zip(rows, which, strict=True) if own]

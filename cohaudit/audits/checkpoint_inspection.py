@@ -20,10 +20,10 @@ from cohaudit.audits.optimizer_state import (
 from cohaudit.loading.checkpoint import Checkpoint
 from cohaudit.results import LayerSteadiness, Memory, Skipped, TrainedDecay
 
-LARGEST_SIDE = 8192
+MAX_SVD_SIDE = 8192
 """Matrices with a shorter side beyond this are too large for exact singular values in seconds."""
-MOSTLY_NOISE = 0.02
-STEADY = 0.2
+NOISY_COHERENCE = 0.02
+STEADY_COHERENCE = 0.2
 """Coherences over time below and above which something is said."""
 
 
@@ -151,7 +151,7 @@ def _facts(
     dead = 0
     if values is not None and not bad:
         norm = float(values.norm())
-        if values.ndim > 1 and values.numel() and min(values.flatten(1).shape) <= LARGEST_SIDE:
+        if values.ndim > 1 and values.numel() and min(values.flatten(1).shape) <= MAX_SVD_SIDE:
             spectral = float(torch.linalg.matrix_norm(values.flatten(1), 2))
             rank = norm**2 / spectral**2 if spectral else 0.0
         if values.ndim > 1:
@@ -235,13 +235,13 @@ def _about_memory(kind: str, layers: Sequence[LayerSteadiness], whole: float | N
         )
         return
     share = f"{max(0.0, whole):.1%} of the gradients' energy over the last steps was one steady direction"
-    if whole < MOSTLY_NOISE:
+    if whole < NOISY_COHERENCE:
         yield f"{share}: the steps mostly undo each other."
-    elif whole > STEADY:
+    elif whole > STEADY_COHERENCE:
         yield f"{share}: the weights are still being moved along it, and training on will change the model."
     else:
         yield f"{share}, the rest noise of the batches: nothing to do."
-    if len(layers) > 1 and max(one.coherence for one in layers) > MOSTLY_NOISE:
+    if len(layers) > 1 and max(one.coherence for one in layers) > NOISY_COHERENCE:
         low, high = (choose(layers, key=lambda one: one.coherence) for choose in (min, max))
         yield (
             f"It is steadiest in {high.name} ({high.coherence:.1%}), "

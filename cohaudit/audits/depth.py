@@ -17,12 +17,12 @@ import numpy as np
 
 from cohaudit.results import DepthTrend, Estimate, LayerRatio, Skipped
 
-NORMAL = 1.6448536269514722
+Z_90 = 1.6448536269514722
 """Standard deviations to either side that hold nine tenths of a normal distribution, as the intervals do."""
 NEARLY_ORTHOGONAL = 2.0
 """A ratio below so many times that of orthogonal samples says that nearly nothing is shared; the advice names
 it in words. It is no reproach: networks that have fitted right labels come to it as others do."""
-FEWEST = 2
+MIN_LAYERS = 2
 """Layers between which there is a trend."""
 
 
@@ -39,8 +39,8 @@ def depth_trend(names: Sequence[str], alphas: Sequence[Estimate], samples: int) 
         alphas: α of each, in [0, 1].
         samples: m.
     """
-    if len(names) < FEWEST:
-        return Skipped("depth", f"it takes {FEWEST} layers with a gradient, there is {len(names)}")
+    if len(names) < MIN_LAYERS:
+        return Skipped("depth", f"it takes {MIN_LAYERS} layers with a gradient, there is {len(names)}")
     ratios = [_ratio(alpha, samples) for alpha in alphas]
     layers = tuple(
         LayerRatio(name, ratio, ratio.value / before.value)
@@ -66,7 +66,7 @@ def _slope(ratios: Sequence[Estimate]) -> Estimate:
     """Return the slope of log₁₀ of the ratio against the depth, from 0 to 1, weighted by the intervals."""
     depth = np.linspace(0, 1, len(ratios))
     height = np.log10([ratio.value for ratio in ratios])
-    spread = np.maximum([math.log10(ratio.high / ratio.low) / (2 * NORMAL) for ratio in ratios], 1e-3)
+    spread = np.maximum([math.log10(ratio.high / ratio.low) / (2 * Z_90) for ratio in ratios], 1e-3)
     weight = 1 / spread**2
     center = np.average(depth, weights=weight)
     square = float(np.sum(weight * (depth - center) ** 2))
@@ -74,7 +74,7 @@ def _slope(ratios: Sequence[Estimate]) -> Estimate:
     rest = height - np.average(height, weights=weight) - slope * (depth - center)
     # layers differ by more than their own intervals say: their scatter around the line counts too
     scatter = max(1.0, float(np.sum(weight * rest**2)) / max(1, len(ratios) - 2))
-    half = NORMAL * math.sqrt(scatter / square)
+    half = Z_90 * math.sqrt(scatter / square)
     return Estimate(slope, slope - half, slope + half)
 
 

@@ -17,17 +17,17 @@ from cohaudit.results import Estimate, InputColumn, Inputs, Skipped
 
 Array = NDArray[np.float64]
 
-WIDTH = 3.0
+NULL_DEVIATIONS = 3.0
 """Standard deviations of the null to either side: of a hundred columns of noise, hardly one is outside by
 chance."""
-FEWEST_SAMPLES = 100
+MIN_SAMPLES_PER_COLUMN = 100
 """A column whose gradients come from fewer samples than this is too rare to be called noise."""
 NEGLIGIBLE = 0.02
 """A column that may have no more than this share of the strongest one's coherence is noise, too: a network
 that has memorized through a column makes it a little coherent, and its null does not know of that."""
-KEPT = 300
+MAX_LISTED_COLUMNS = 300
 """Columns told in full."""
-NAMED = 5
+MAX_NAMED_COLUMNS = 5
 
 
 def pairwise_coherence(squared_sum: Array, squares: Array, norms: Array) -> Array:
@@ -75,19 +75,21 @@ def input_features(
     deviation = coherence[1:].std(0, ddof=1)
     above = observed - mean
     score = np.divide(above, deviation, out=np.zeros_like(above), where=deviation > 0)
-    most = np.maximum(above, 0) + WIDTH * deviation
+    most = np.maximum(above, 0) + NULL_DEVIATIONS * deviation
     samples = (norms[0] ** 2 / np.where(squares[0] > 0, squares[0], 1))[told]
-    limit = NEGLIGIBLE * most[samples >= FEWEST_SAMPLES].max(initial=0)
-    quiet = (score <= WIDTH) | (most <= limit)
+    limit = NEGLIGIBLE * most[samples >= MIN_SAMPLES_PER_COLUMN].max(initial=0)
+    quiet = (score <= NULL_DEVIATIONS) | (most <= limit)
     columns = [
         InputColumn(
             name=names[told[k]],
             coherence=float(observed[k]),
-            shuffled=Estimate(*(float(mean[k] + side * WIDTH * deviation[k]) for side in (0, -1, 1))),
+            shuffled=Estimate(
+                *(float(mean[k] + side * NULL_DEVIATIONS * deviation[k]) for side in (0, -1, 1))
+            ),
             score=float(score[k]),
             most=float(most[k]),
             samples=float(samples[k]),
-            verdict="signal" if not quiet[k] else "rare" if samples[k] < FEWEST_SAMPLES else "noise",
+            verdict="signal" if not quiet[k] else "rare" if samples[k] < MIN_SAMPLES_PER_COLUMN else "noise",
         )
         for k in np.argsort(most, kind="stable").tolist()
     ]
@@ -100,8 +102,8 @@ def input_features(
         noise=verdicts.count("noise"),
         rare=verdicts.count("rare"),
         constant=len(still),
-        columns=tuple(columns[:KEPT]),
-        constants=tuple(still[:KEPT]),
+        columns=tuple(columns[:MAX_LISTED_COLUMNS]),
+        constants=tuple(still[:MAX_LISTED_COLUMNS]),
         advice=_advice(columns, len(still)),
     )
 
@@ -114,7 +116,9 @@ def _advice(columns: Sequence[InputColumn], still: int) -> str:
             f"Of {len(columns)} columns that vary, every one that enough samples have carries more than "
             f"shuffled labels would give it, and than a fiftieth of the strongest: nothing to drop.{constant}"
         )
-    named = ", ".join(noise[:NAMED]) + (f" and {len(noise) - NAMED} more" if len(noise) > NAMED else "")
+    named = ", ".join(noise[:MAX_NAMED_COLUMNS]) + (
+        f" and {len(noise) - MAX_NAMED_COLUMNS} more" if len(noise) > MAX_NAMED_COLUMNS else ""
+    )
     return (
         f"{len(noise)} of {len(columns)} columns that vary carry no more than shuffled labels would give "
         f"them, or a fiftieth of the strongest: {named}. Train again without them, and keep the network that "

@@ -23,11 +23,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-LARGEST_RATE = 1e6
+MAX_LEARNING_RATE = 1e6
 """No training steps further."""
-STEP_NAMES = ("step", "global_step", "steps")
+STEP_KEYS = ("step", "global_step", "steps")
 """Keys of a safetensors header that tell the step."""
-LONGEST_STEP = 15
+MAX_STEP_DIGITS = 15
 """Digits of a step; more are none."""
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 """Last names of tensors in a state dict that no optimizer steps."""
@@ -198,7 +198,7 @@ def progress_of(
     states = _states(optimizer)
     entries = [entry for entry in states.values() if isinstance(entry, Mapping)]
     steps = [step for entry in entries if (step := number_of(entry.get("step"))) >= 0]
-    rates = [rate for group in groups if 0 <= (rate := number_of(group.get("lr"))) <= LARGEST_RATE]
+    rates = [rate for group in groups if 0 <= (rate := number_of(group.get("lr"))) <= MAX_LEARNING_RATE]
     if not steps and not states and any("betas" in group for group in groups):
         steps = [0.0]  # Adam before its first step
     return OptimizerProgress(int(max(steps, default=_step_in(metadata or {}))), max(rates, default=math.nan))
@@ -206,8 +206,8 @@ def progress_of(
 
 def _step_in(metadata: Mapping[str, str]) -> int:
     """Return the step that a header tells; −1 for none."""
-    told = [metadata[name] for name in STEP_NAMES if metadata.get(name, "").isdecimal()]
-    return int(told[0]) if told and len(told[0]) <= LONGEST_STEP else -1
+    told = [metadata[name] for name in STEP_KEYS if metadata.get(name, "").isdecimal()]
+    return int(told[0]) if told and len(told[0]) <= MAX_STEP_DIGITS else -1
 
 
 def number_of(value: Any) -> float:

@@ -193,11 +193,11 @@ AUDITS: Mapping[str, _Audit] = {
 }
 """By the name of their field in `AuditResults`, in the order of the report."""
 BY_DEFAULT = tuple(name for name, audit in AUDITS.items() if audit.by_default)
-OVER_TIME = frozenset({"trajectory", "stability"})
+MULTI_CHECKPOINT_AUDITS = frozenset({"trajectory", "stability"})
 """Those that measure the earlier checkpoints too, by a pass over the samples each."""
 
 
-def asked_for(names: Sequence[str]) -> frozenset[str]:
+def selected_audits(names: Sequence[str]) -> frozenset[str]:
     """Return which further audits are asked for; those by default where none is named.
 
     Args:
@@ -226,7 +226,7 @@ def run_audits(
         context: The model, and what the scan found.
         stage: Opens a stage of the given name and number of samples, and gives what it is advanced by.
     """
-    wanted = asked_for(context.config.audits)
+    wanted = selected_audits(context.config.audits)
     return AuditResults(**dict(_results(context, wanted, stage)))
 
 
@@ -239,7 +239,7 @@ def _results(
     for name, audit in AUDITS.items():
         if name not in wanted:
             yield name, Skipped(name, f"not asked for: --audits {name}")
-        elif not context.auditable and name not in OVER_TIME:
+        elif not context.auditable and name not in MULTI_CHECKPOINT_AUDITS:
             yield name, Skipped(name, NO_VERDICT)
         else:
             total = audit.passes * len(context.source.labels) or None

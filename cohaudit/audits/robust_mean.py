@@ -36,19 +36,19 @@ Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 Indices = NDArray[np.int64]
 
-MEMORY = 128 * 2**20
+MAX_COORDINATE_BYTES = 128 * 2**20
 """Bytes of coordinates of all samples' gradients that are kept; more samples have fewer coordinates each."""
 MEMORIZED = 0.5
 """Memorization above which a sample counts as memorized."""
-FEWEST = 25
+MIN_SAMPLES = 25
 """Samples of which the largest clip takes one on each side."""
-NAMED = 20
+MAX_CLIPPED_LISTED = 20
 """Samples that are named, those clipped most."""
-LONGER = 1.0
-SHORTER = 0.7
+LENGTHENED = 1.0
+SHORTENED = 0.7
 """Of the mean's length: where the largest clip leaves more than the former, and there are suspects, it points
 closer to the gradient of new data than the mean in 42 of 46 networks; less than the latter, in 5 of 26."""
-SOME = 0.01
+MIN_SUSPECT_SHARE = 0.01
 """Share of the samples that are suspects from which on there are some."""
 WINSORIZED = tuple(f"winsorized, {clip:.0%} a side" for clip in CLIPS)
 ROBUST = (*WINSORIZED, "median of three")
@@ -84,7 +84,7 @@ def layers_of(model: nn.Module) -> dict[str, dict[str, int]]:
 
 
 def choose(model: nn.Module, samples: int, seed: int) -> dict[str, Indices]:
-    """Draw the coordinates of each layer that are looked at, as many as `MEMORY` holds; all of a small one.
+    """Draw coordinates of each layer, as many as `MAX_COORDINATE_BYTES` holds; all of a small layer.
 
     Args:
         model: Its trainable parameters.
@@ -95,7 +95,7 @@ def choose(model: nn.Module, samples: int, seed: int) -> dict[str, Indices]:
         Name of a parameter → places in it.
     """
     layers = layers_of(model)
-    most = allowance([sum(own.values()) for own in layers.values()], MEMORY // (4 * samples))
+    most = allowance([sum(own.values()) for own in layers.values()], MAX_COORDINATE_BYTES // (4 * samples))
     owner = {name: layer for layer, own in layers.items() for name in own}
     sizes = {name: size for own in layers.values() for name, size in own.items()}
     return choose_coordinates(sizes, owner, most, seed)
@@ -147,8 +147,10 @@ def robust_step(
         EngineError: If gradients cannot be measured.
     """
     samples = len(source.labels)
-    if samples < FEWEST:
-        return Skipped("robust", f"it takes {FEWEST} samples to clip one on each side, there are {samples}")
+    if samples < MIN_SAMPLES:
+        return Skipped(
+            "robust", f"it takes {MIN_SAMPLES} samples to clip one on each side, there are {samples}"
+        )
     if np.isnan(standing.memorization).all():
         return Skipped("robust", "no layer tells which samples are memorized")
     chosen = choose(model, samples, options.seed)
@@ -202,7 +204,7 @@ def told(drawn: Mapping[str, CoordinateSample], standing: SampleFlags, seed: int
                 float(standing.memorization[i]),
                 bool(standing.suspect[i]),
             )
-            for i in order[:NAMED].tolist()
+            for i in order[:MAX_CLIPPED_LISTED].tolist()
             if share[i] > 0
         ),
         clipped_memorized=int(sets[0][order[:memorized]].sum()),
@@ -232,14 +234,14 @@ def _advice(largest: Survival, mean: StepShare, sets: Flags) -> str:
     whose = f"memorized samples, {memorized:.1%} of all, own {mean.memorized.value:.0%} of it"
     if not 0 <= mean.memorized.value <= 1:
         whose += ", as samples that pull against each other cancel"
-    if left >= LONGER and suspects >= SOME:
+    if left >= LENGTHENED and suspects >= MIN_SUSPECT_SHARE:
         return (
             f"Single samples cancel part of what the others share: clipped to what all but {clip} a side "
             f"stay within, the step is {left:.2f} times as long ({whose}). Correct or drop the {count:,} "
             f"suspect{'s' * (count != 1)} before you train on; with them, a winsorized step serves new data "
             "better than the mean."
         )
-    if left < SHORTER:
+    if left < SHORTENED:
         return (
             f"Clipping {clip} a side would leave {left:.2f} of the step ({whose}): few samples at a time "
             "make it up, and new data mostly gain from them. Keep to the mean: nothing to do here."

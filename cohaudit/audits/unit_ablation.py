@@ -22,9 +22,9 @@ from cohaudit.audits.width import SHARES, layer_units, smallest_set
 from cohaudit.gradients import Options, Source, WeightSums, answers
 from cohaudit.results import CoherentWidth, LayerUnits, SubNetwork
 
-DRAWS = 3
+RANDOM_DRAWS = 3
 """Random sub-networks that each one is held against."""
-FORWARD_PASSES = len(SHARES) * (1 + DRAWS)
+FORWARD_PASSES = len(SHARES) * (1 + RANDOM_DRAWS)
 """Over the samples, to measure what the sub-networks answer."""
 
 
@@ -172,7 +172,7 @@ def sub_networks(
         kept = {one.name: smallest_set(one.energy, share) for one in measured}
         drawn = (
             {layer.name: rng.permutation(layer.count)[: len(kept[layer.name])] for layer in layers}
-            for _ in range(DRAWS)
+            for _ in range(RANDOM_DRAWS)
         )
         random = float(np.mean([accuracy(one) for one in drawn]))
         found.append(SubNetwork(share, sum(len(own) for own in kept.values()), accuracy(kept), random))

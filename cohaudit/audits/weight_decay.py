@@ -21,9 +21,9 @@ from cohaudit.results import BackgroundForce, DecayRange, LayerDecay, Skipped, T
 
 Array = NDArray[np.float64]
 
-CHANCE = 3.841458820694124
+CHI2_95 = 3.841458820694124
 """m μ² / mean g² that one weight in twenty exceeds by chance: the χ² distribution's 95 % point."""
-TINY = float(np.finfo(float).tiny)
+SMALLEST_NORMAL = float(np.finfo(float).tiny)
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class LayerForces:
 
     def coherent(self, samples: int) -> NDArray[np.bool_]:
         """Return which weights have a mean gradient beyond what chance gives."""
-        return samples * np.square(self.mean) > CHANCE * self.mean_square
+        return samples * np.square(self.mean) > CHI2_95 * self.mean_square
 
 
 def background_force(
@@ -70,7 +70,7 @@ def background_force(
         return Skipped("decay", f"{found}; there are no two kinds to part")
     size = np.concatenate([np.abs(layer.weight) for layer in live])
     pull = np.concatenate([np.abs(layer.mean) for layer in live])
-    l2 = _range(pull / np.maximum(size, TINY), coherent)
+    l2 = _range(pull / np.maximum(size, SMALLEST_NORMAL), coherent)
     l1 = _range(pull, coherent)
     l2_at = _held_at(l2, trained)
     l1_at = _middle(l1)
@@ -113,7 +113,7 @@ def _held_at(found: DecayRange, trained: TrainedDecay | Skipped) -> float:
 def _layer(layer: LayerForces, coherent: NDArray[np.bool_], l2_at: float, l1_at: float) -> LayerDecay:
     size = np.abs(layer.weight)
     pull = np.abs(layer.mean)
-    force = max(float(np.linalg.norm(pull)), TINY)
+    force = max(float(np.linalg.norm(pull)), SMALLEST_NORMAL)
     there = size > 0
     return LayerDecay(
         name=layer.name,

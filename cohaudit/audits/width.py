@@ -26,9 +26,9 @@ Array = NDArray[np.float64]
 
 SHARES = (0.9, 0.99)
 """Of the coherent energy that the sub-networks hold."""
-AS_GOOD = 0.01
+ACCURACY_TOLERANCE = 0.01
 """Loss of training accuracy up to which a sub-network counts as good as the whole."""
-WORTH_CUTTING = 0.05
+MIN_CUT_SHARE = 0.05
 """Share of the units below which cutting them is not worth a word."""
 
 
@@ -122,8 +122,8 @@ def coherent_width(
 
 
 def _advice(units: int, accuracy: float, sub_networks: Sequence[SubNetwork]) -> str:
-    good = [one for one in sub_networks if one.accuracy >= accuracy - AS_GOOD]
-    if not good or good[0].units > (1 - WORTH_CUTTING) * units:
+    good = [one for one in sub_networks if one.accuracy >= accuracy - ACCURACY_TOLERANCE]
+    if not good or good[0].units > (1 - MIN_CUT_SHARE) * units:
         one = sub_networks[0]
         if one.units == units:
             return (
@@ -141,7 +141,7 @@ def _advice(units: int, accuracy: float, sub_networks: Sequence[SubNetwork]) -> 
         f"give {one.accuracy:.1%} of the training labels (all of them {accuracy:.1%}, as many at random "
         f"{one.random:.1%})."
     )
-    if one.random >= accuracy - AS_GOOD:
+    if one.random >= accuracy - ACCURACY_TOLERANCE:
         return f"{told} Random ones do as well: it is wider than it need be; train a narrower one."
     return (
         f"{told} The others can be cut, if a test set agrees: "

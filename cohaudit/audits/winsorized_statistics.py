@@ -26,15 +26,15 @@ CLIPS = (0.01, 0.04)
 """Shares of the samples that are clipped on each side."""
 GROUPS = 3
 """Means of which the median is taken."""
-MOST = 2000
+MAX_COORDINATES_PER_LAYER = 2000
 """Coordinates of a layer that are looked at; of fewer, all."""
-BLOCK = 16 * 2**20
+BYTES_PER_BLOCK = 16 * 2**20
 """Bytes of gradients that are sorted at once."""
 RESAMPLES = 200
 """Of the coordinates, for the intervals."""
 TAIL = 0.05
 """Share of the resamples beyond each end of an interval."""
-TINY = float(np.finfo(float).tiny)
+SMALLEST_NORMAL = float(np.finfo(float).tiny)
 
 
 def allowance(sizes: Sequence[int], total: int) -> int:
@@ -47,9 +47,9 @@ def allowance(sizes: Sequence[int], total: int) -> int:
     for k, size in enumerate(sorted(sizes)):
         share = total // (len(sizes) - k)
         if size > share:
-            return max(1, min(share, MOST))
+            return max(1, min(share, MAX_COORDINATES_PER_LAYER))
         total -= size
-    return MOST
+    return MAX_COORDINATES_PER_LAYER
 
 
 def choose_coordinates(
@@ -139,8 +139,8 @@ def averages(gradients: Array, sets: Flags, thirds: Indices, clips: Sequence[flo
 
 
 def blocks(coordinates: int, samples: int) -> Iterator[slice]:
-    """Cut coordinates into parts of which the gradients of all samples fit `BLOCK`."""
-    step = max(1, BLOCK // (8 * max(1, samples)))
+    """Cut coordinates into parts of which the gradients of all samples fit `BYTES_PER_BLOCK`."""
+    step = max(1, BYTES_PER_BLOCK // (8 * max(1, samples)))
     for start in range(0, coordinates, step):
         yield slice(start, min(start + step, coordinates))
 
@@ -232,12 +232,12 @@ def _products(one: Averages, samples: int) -> Array:
 
 def kept(which: int) -> Callable[[Array], Array]:
     """Return the ratio ‖r‖ / ‖μ‖ of the average of that number; 0 is μ itself."""
-    return lambda sums: np.sqrt(sums[which, 0] / np.maximum(sums[0, 0], TINY))
+    return lambda sums: np.sqrt(sums[which, 0] / np.maximum(sums[0, 0], SMALLEST_NORMAL))
 
 
 def cosine(which: int) -> Callable[[Array], Array]:
     """Return the ratio ⟨r, μ⟩ / ‖r‖‖μ‖; 0 where nothing is left."""
-    return lambda sums: sums[which, 1] / np.sqrt(np.maximum(sums[which, 0] * sums[0, 0], TINY))
+    return lambda sums: sums[which, 1] / np.sqrt(np.maximum(sums[which, 0] * sums[0, 0], SMALLEST_NORMAL))
 
 
 def share_of_step(which: int, members: int) -> Callable[[Array], Array]:
@@ -246,12 +246,12 @@ def share_of_step(which: int, members: int) -> Callable[[Array], Array]:
     The shares of arXiv 2203.10036, of pristine and corrupt labels; below 0 where the samples of the set pull
     against the step.
     """
-    return lambda sums: sums[which, 2 + members] / np.maximum(sums[which, 0], TINY)
+    return lambda sums: sums[which, 2 + members] / np.maximum(sums[which, 0], SMALLEST_NORMAL)
 
 
 def clipped_shares(layers: Sequence[CoordinateSample]) -> Array:
     """Return, for each clip, the share of a sample's energy in coordinates where it was clipped, [A, N]."""
     outside = sum(layer.weight * one.clipped for layer in layers for one in layer.found)
     energy = sum(layer.weight * one.energy for layer in layers for one in layer.found)
-    found: Array = np.asarray(outside) / np.maximum(energy, TINY)
+    found: Array = np.asarray(outside) / np.maximum(energy, SMALLEST_NORMAL)
     return found

@@ -23,11 +23,11 @@ from cohaudit.analysis.coherence import Resampling
 from cohaudit.analysis.sanity import is_skilled
 from cohaudit.audits.checkpoint_inspection import decay_of, memory_of
 from cohaudit.audits.optimizer_state import OptimizerProgress, progress_of
-from cohaudit.audits.registry import OVER_TIME, AuditContext, asked_for, run_audits
+from cohaudit.audits.registry import MULTI_CHECKPOINT_AUDITS, AuditContext, run_audits, selected_audits
 from cohaudit.audits.training.earlier_predictions import (
     CheckpointOpener,
     EarlierPredictions,
-    given_in_memory,
+    checkpoint_openers,
     predict_with,
 )
 from cohaudit.audits.training.lr_schedule import read_schedule
@@ -167,7 +167,7 @@ def scan(
         opened = as_dataset(dataset, config)
         held_out = open_holdout(holdout, opened, config)
     check_ready(model, "model")
-    before = given_in_memory(model, earlier)
+    before = checkpoint_openers(model, earlier)
     parameter = next(model.parameters(), None)
     device = torch.device("cpu") if parameter is None else parameter.device
     reason = "a model in memory comes without its optimizer's state"
@@ -203,7 +203,7 @@ def _audit(
     stages: Stages,
     entries: Sequence[Suppression],
 ) -> Audit:
-    wanted = asked_for(config.audits)
+    wanted = selected_audits(config.audits)
     schedule = read_schedule(config.lr, config.steps_per_epoch, config.base)
     refuse_unknown_names(config, _layer_names(model), dataset.class_names)
     options = options_of(config)
@@ -230,7 +230,7 @@ def _audit(
     if earlier:
         count = len(earlier) * len(chosen)
         with stages("ask the earlier checkpoints", count) as advance, eval_mode(model):
-            if wanted & OVER_TIME:
+            if wanted & MULTI_CHECKPOINT_AUDITS:
                 unseen = new.source if isinstance(new, NewSamples) else None
                 fingerprints = [d.fingerprint for d in (dataset, holdout) if d]
                 shelf = SnapshotCache(about.snapshots, fingerprints, config, model)

@@ -8,7 +8,7 @@ from torch import nn
 
 import cohaudit
 from cohaudit.audits import registry as further
-from cohaudit.audits.registry import AUDITS, BY_DEFAULT, asked_for
+from cohaudit.audits.registry import AUDITS, BY_DEFAULT, selected_audits
 from cohaudit.errors import ConfigError
 from cohaudit.report import render_html
 from cohaudit.results import Skipped
@@ -28,15 +28,15 @@ def scanned(steps: int = 40, **settings: object) -> cohaudit.Audit:
 
 
 def test_names_may_be_given_apart_or_with_commas() -> None:
-    assert asked_for(()) == set(BY_DEFAULT)
-    assert asked_for(("depth, memory",)) == asked_for(("depth", "memory")) == {"depth", "memory"}
-    assert asked_for(("all",)) == set(AUDITS)
-    assert asked_for(("none",)) == set()
+    assert selected_audits(()) == set(BY_DEFAULT)
+    assert selected_audits(("depth, memory",)) == selected_audits(("depth", "memory")) == {"depth", "memory"}
+    assert selected_audits(("all",)) == set(AUDITS)
+    assert selected_audits(("none",)) == set()
 
 
 def test_a_name_that_is_none_is_refused_with_the_nearest() -> None:
     with pytest.raises(ConfigError, match="dept") as caught:
-        asked_for(("dept",))
+        selected_audits(("dept",))
     assert "depth" in caught.value.remedy
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from cohaudit.audits.checkpoint_inspection import decay_of
-from cohaudit.audits.weight_decay import CHANCE, LayerForces, background_force
+from cohaudit.audits.weight_decay import CHI2_95, LayerForces, background_force
 from cohaudit.loading.checkpoint import load_checkpoint
 from cohaudit.results import BackgroundForce, Skipped, TrainedDecay
 
@@ -50,7 +50,7 @@ def test_shares_and_ratios_are_those_of_the_forces() -> None:
     layer, decay = forces(), 0.3
     found = measured(layer, TrainedDecay(decay, True, False))
     wins = decay * np.abs(layer.weight) > np.abs(layer.mean)
-    coherent = SAMPLES * layer.mean**2 > CHANCE * layer.mean_square
+    coherent = SAMPLES * layer.mean**2 > CHI2_95 * layer.mean_square
     (one,) = found.layers
     assert found.l2_at == decay
     assert (one.lost, found.lost_coherent) == (wins.mean(), wins[coherent].mean())

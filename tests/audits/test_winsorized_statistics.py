@@ -18,7 +18,7 @@ from torch.utils import _pytree as pytree
 from cohaudit.audits.robust_mean import SampleFlags, choose, robust_step, told
 from cohaudit.audits.winsorized_statistics import (
     CLIPS,
-    MOST,
+    MAX_COORDINATES_PER_LAYER,
     CoordinateSample,
     Totals,
     allowance,
@@ -158,11 +158,11 @@ def test_averages_lie_within_the_samples_and_the_shares_add_up(
 @given(st.lists(st.integers(1, 5000), min_size=1, max_size=30), st.integers(30, 20_000))
 def test_all_layers_together_fit_the_memory(sizes: list[int], total: int) -> None:
     most = allowance(sizes, total)
-    assert 1 <= most <= MOST
+    assert 1 <= most <= MAX_COORDINATES_PER_LAYER
     assert sum(min(size, most) for size in sizes) <= total
     # what is left over would not give every layer that wants it one more
     wanting = sum(size > most for size in sizes)
-    assert most == MOST or total - sum(min(size, most) for size in sizes) < wanting
+    assert most == MAX_COORDINATES_PER_LAYER or total - sum(min(size, most) for size in sizes) < wanting
 
 
 def test_a_small_layer_is_looked_at_whole_and_a_large_one_evenly() -> None:
@@ -252,7 +252,7 @@ def test_what_cannot_be_told_says_why() -> None:
 def test_many_samples_have_fewer_coordinates() -> None:
     model = nn.Linear(1000, 100)
     some, fewer = (sum(map(len, choose(model, count, 0).values())) for count in (1000, 100_000))
-    assert some == MOST
+    assert some == MAX_COORDINATES_PER_LAYER
     assert fewer == 128 * 2**20 // 4 // 100_000
     assert len(CLIPS) == 2
 

@@ -45,7 +45,7 @@ class EarlierPredictions:
     skipped: tuple[Skipped, ...] = ()
 
 
-def given_in_memory(model: nn.Module, earlier: Any) -> list[CheckpointOpener]:
+def checkpoint_openers(model: nn.Module, earlier: Any) -> list[CheckpointOpener]:
     """Return what opens the earlier checkpoints that a caller from Python names.
 
     Args:
@@ -124,11 +124,11 @@ def predict_with(
     answer = partial(answers, model, source, batch_size, device, advance)
     with restore_weights(model) as unchanged:
         found = [_ask_one(model, open_checkpoint, answer, unchanged) for open_checkpoint in earlier]
-    return each_once(found)
+    return drop_repeated(found)
 
 
 @dataclass(frozen=True)
-class Answer:
+class CheckpointPrediction:
     """What one checkpoint answers: probabilities, [N, C]; and whether its weights are the audited ones."""
 
     path: str
@@ -142,16 +142,16 @@ def _ask_one(
     open_checkpoint: CheckpointOpener,
     answer: Callable[[], NDArray[np.float32]],
     unchanged: Callable[[], bool],
-) -> Answer:
+) -> CheckpointPrediction:
     checkpoint = open_checkpoint()
     with attribute_errors_to(checkpoint.path):
         fill_weights(model, checkpoint)
-        return Answer(checkpoint.path, checkpoint.sha256, answer(), unchanged())
+        return CheckpointPrediction(checkpoint.path, checkpoint.sha256, answer(), unchanged())
 
 
-def each_once(found: Sequence[Answer]) -> EarlierPredictions:
+def drop_repeated(found: Sequence[CheckpointPrediction]) -> EarlierPredictions:
     """Leave out what would be heard twice; see `predict_with`."""
-    heard: list[Answer] = []
+    heard: list[CheckpointPrediction] = []
     skipped = []
     for one in found:
         same = (o.path for o in heard if np.array_equal(o.probability, one.probability))

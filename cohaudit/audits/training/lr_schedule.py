@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from cohaudit.audits.optimizer_state import LARGEST_RATE
+from cohaudit.audits.optimizer_state import MAX_LEARNING_RATE
 from cohaudit.errors import ConfigError
 from cohaudit.results import Skipped
 
@@ -71,8 +71,10 @@ def read_schedule(lr: str, steps_per_epoch: int, base: Path) -> Schedule:
 
 def _rate(text: str, where: str) -> float:
     rate = float(text)
-    if not 0 < rate <= LARGEST_RATE:
-        raise ConfigError(where, f"found {text}", f"give a learning rate above 0, up to {LARGEST_RATE:g}")
+    if not 0 < rate <= MAX_LEARNING_RATE:
+        raise ConfigError(
+            where, f"found {text}", f"give a learning rate above 0, up to {MAX_LEARNING_RATE:g}"
+        )
     return rate
 
 

@@ -15,11 +15,11 @@ from torch import nn
 
 from cohaudit.audits.optimizer_state import OptimizerProgress, progress_of
 from cohaudit.audits.training.earlier_predictions import (
-    Answer,
     CheckpointOpener,
+    CheckpointPrediction,
     EarlierPredictions,
     attribute_errors_to,
-    each_once,
+    drop_repeated,
     restore_weights,
 )
 from cohaudit.audits.training.lr_schedule import Schedule, steps_at
@@ -105,9 +105,11 @@ class CheckpointMeasurer:
                         )
                     else:
                         advance(len(self.source.labels))
-                heard.append(Answer(checkpoint.path, checkpoint.sha256, found.probability, unchanged()))
+                heard.append(
+                    CheckpointPrediction(checkpoint.path, checkpoint.sha256, found.probability, unchanged())
+                )
                 taken[checkpoint.path] = found
-        asked = each_once(heard)
+        asked = drop_repeated(heard)
         return asked, [(path, taken[path]) for path in asked.files]
 
     def of(self, measured: Measurement, sha256: str, pace: OptimizerProgress) -> Snapshot:

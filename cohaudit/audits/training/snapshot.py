@@ -36,7 +36,7 @@ from cohaudit.results.files import working_folder
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-WEIGHTS_KEPT = 2048
+WEIGHT_SKETCH_SIZE = 2048
 """Numbers kept of all weights: distances between checkpoints are told within 3 %."""
 
 SHAPING = (
@@ -44,9 +44,9 @@ SHAPING = (
     *("limit", "seed", "temperature", "sketch_size", "feature_size"),
 )
 """Settings that a snapshot depends on."""
-LIKELY_WRONG = 0.5
+WRONG_SUSPICION = 0.5
 """Suspicion from which a label is more likely wrong than right."""
-HEARD = 2
+AGREEMENT_POWER = 2
 """How steeply a layer loses its weight with the disputed labels that it gives, for the agreement: chosen,
 with the form of the rating in `trajectory`, on one seed of the trainings in benchmarks/stopping.py."""
 LOGGER = logging.getLogger(__name__)
@@ -152,7 +152,7 @@ def snapshot_of(
 
 
 @dataclass(frozen=True)
-class Word:
+class PeerPrediction:
     """What the other samples say of a checkpoint.
 
     Attributes:
@@ -170,7 +170,7 @@ class Word:
 
 def peer_prediction(
     scores: Sequence[Array], labels: Integers, probability: NDArray[np.float32], loss: float, total: int
-) -> Word:
+) -> PeerPrediction:
     """Ask the other samples which labels are wrong, and how far they agree with the model's answers.
 
     Args:
@@ -181,15 +181,19 @@ def peer_prediction(
         total: Samples trained on, of which N were measured.
     """
     if not scores:
-        return Word(labels, np.zeros(len(labels)), math.nan, math.nan)
+        return PeerPrediction(labels, np.zeros(len(labels)), math.nan, math.nan)
     found = suspect_labels_by(scores, labels, probability)
     predicted: Integers = probability.argmax(1)
-    gap = predict_gap(labels, predicted, found.cautious, found.expected, loss, total)
-    corrected = np.where(found.probability >= LIKELY_WRONG, found.suggested, labels)
-    heard, _ = combine_predictions([*scores, probability.astype(np.float64)], corrected, HEARD)
-    given = expected_labels(heard, fit_label_noise(heard, corrected).sharpness)
+    gap = predict_gap(
+        labels, predicted, found.expected_low_overfit, found.expected, mean_loss=loss, samples=total
+    )
+    corrected = np.where(found.probability >= WRONG_SUSPICION, found.suggested, labels)
+    combined = combine_predictions(
+        [*scores, probability.astype(np.float64)], corrected, AGREEMENT_POWER
+    ).scores
+    given = expected_labels(combined, fit_label_noise(combined, corrected).sharpness)
     agreement = float(given[np.arange(len(labels)), predicted].mean())
-    return Word(corrected, found.memorization, gap.accuracy, agreement)
+    return PeerPrediction(corrected, found.memorization, gap.accuracy, agreement)
 
 
 def _pairwise(sums: Array, squares: Array, samples: int) -> Array:
@@ -212,7 +216,7 @@ def _class_coherence(measured: Measurement, labels: Integers) -> Array:
 
 def _weights(model: nn.Module, seed: int) -> Array:
     own = [p.detach().flatten().cpu().double() for p in model.parameters() if p.requires_grad]
-    kept: Array = FeatureHasher(WEIGHTS_KEPT, seed)(torch.cat(own)[None])[0].numpy()
+    kept: Array = FeatureHasher(WEIGHT_SKETCH_SIZE, seed)(torch.cat(own)[None])[0].numpy()
     return kept
 
 

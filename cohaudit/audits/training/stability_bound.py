@@ -18,9 +18,9 @@ from dataclasses import dataclass
 
 from cohaudit.results import Skipped, Stability, Term
 
-NOTHING = -300.0
+LOG10_OF_ZERO = -300.0
 """Power of ten that a bound of 0 is told by."""
-VACUOUS = math.log10(5.0)
+VACUOUS_LOG10 = math.log10(5.0)
 """Powers of ten of a bound, in nats, above which it bounds nothing: a guess among a hundred classes loses so
 much."""
 
@@ -77,7 +77,7 @@ def stability(stretches: Sequence[Segment], samples: int) -> Stability:
                 lipschitz=largest,
                 adds=scale * own.steps * step,
                 total=scale * total,
-                log10_bound=max(NOTHING, (log_sum + _log(scale)) / math.log(10)),
+                log10_bound=max(LOG10_OF_ZERO, (log_sum + _log(scale)) / math.log(10)),
                 measured=own.measured,
             )
         )
@@ -112,7 +112,7 @@ def _advice(terms: Sequence[Term]) -> str:
         if isinstance(last.measured, Skipped)
         else f" The holdout's loss is {last.measured:.3g} nats higher."
     )
-    if last.log10_bound > VACUOUS:
+    if last.log10_bound > VACUOUS_LOG10:
         return (
             f"Nothing to do: the gap in loss is below {bound} ({flat}), which bounds nothing here, as in "
             f"nearly every trained network; compare it between trainings, step by step.{told}"

@@ -30,7 +30,7 @@ Integers = NDArray[np.int64]
 
 MEMORIZED = 0.5
 """A label that is more likely given because the network saw it than because of the others is memorized."""
-WORTH = 0.005
+MIN_RATING_GAIN = 0.005
 """Difference of ratings below which one checkpoint is as good as another."""
 
 
@@ -191,7 +191,7 @@ def _advice(course: TrainingHistory, points: Sequence[Point], labels: Integers, 
         owned = " Memorized samples do not own most of the mean gradient at the last checkpoint."
     if best is last:
         return f"Keep the last checkpoint: it is rated best, {best.rating:.1%}, {judged}.{owned}"
-    if last.rating > best.rating - WORTH:
+    if last.rating > best.rating - MIN_RATING_GAIN:
         return (
             f"Keep the last checkpoint, or take {best.checkpoint}: they are rated {last.rating:.1%} and "
             f"{best.rating:.1%}, {judged}, which is as good.{owned}"
