@@ -59,7 +59,14 @@ def audited(model: nn.Module, words: Tensor, labels: Tensor, classes: int) -> In
     sums = input_sums(model, source, options_of(Config()), torch.device("cpu"), lambda done: None)
     assert isinstance(sums, InputSums)
     tokens = [str(token) for token in sums.columns]
-    found = input_features(tokens, sums.layer, sums.squared_sum, sums.squares, sums.norms, sums.constant)
+    found = input_features(
+        tokens,
+        sums.layer,
+        squared_sum=sums.squared_sum,
+        squares=sums.squares,
+        norms=sums.norms,
+        constant=sums.constant,
+    )
     assert isinstance(found, Inputs)
     return found
 

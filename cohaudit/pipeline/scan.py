@@ -237,20 +237,23 @@ def _audit(
                 follower = CheckpointMeasurer(
                     model, source, unseen, options, device, len(dataset), shelf, keeper
                 )
-                asked, taken = follower.earlier(earlier, advance)
+                asked, taken = follower.measure_earlier(earlier, advance)
             else:
-                asked = predict_with(model, earlier, source, config.batch_size, device, advance)
+                asked = predict_with(
+                    model, earlier, source, batch_size=config.batch_size, device=device, advance=advance
+                )
     with stages("measure the gradients", len(chosen)) as advance, eval_mode(model):
         measured = measure(model, source, options, device, advance, keeper(about.sha256))
         if follower is not None and taken:
-            taken.append((about.checkpoint, follower.of(measured, about.sha256, about.pace)))
+            snapshot = follower.take_snapshot(measured, about.sha256, about.pace)
+            taken.append(LabeledSnapshot(about.checkpoint, snapshot))
     held_out = _held_out(model, holdout, new, measured, source, options, device, stages)
     scope = Scope(_representation(measured), len(dataset))
     with stages("compare the samples"):
         compared = compare(measured, config, scope)
     with stages("judge"):
         resampling = Resampling(config.bootstrap, config.confidence, config.seed)
-        judged = judge(measured, compared, source, config, resampling, scope, asked.answers, held_out)
+        judged = judge(measured, compared, source, config, resampling, scope, asked.probabilities, held_out)
     with stages("gather the evidence"):
         today = date.today()
         hashed = range(len(chosen)) if active(entries, today) else range(0)
@@ -270,7 +273,7 @@ def _audit(
         device=device,
         memory=about.memory,
         trained_decay=about.decay,
-        taken=taken,
+        snapshots=taken,
         schedule=schedule,
         total=len(dataset),
         columns=dataset.column_names,

@@ -73,12 +73,12 @@ def test_a_stronger_decay_wins_over_more_weights(decay: float, factor: float) ->
 def test_the_advice_places_the_trained_decay() -> None:
     found = measured(forces())
     middle = found.l2_at
-    assert "not known" in found.advice
-    assert "nothing to do" in measured(forces(), TrainedDecay(middle, True, False)).advice
+    assert "unknown" in found.advice
+    assert "Nothing to do" in measured(forces(), TrainedDecay(middle, True, False)).advice
     assert "try more" in measured(forces(), TrainedDecay(found.l2.low / 2, True, False)).advice
     assert "try less" in measured(forces(), TrainedDecay(found.l2.high * 2, True, False)).advice
     nothing = measured(forces(), TrainedDecay(0.0, True, False))
-    assert "Trained without weight decay" in nothing.advice
+    assert "no weight decay" in nothing.advice
     apart = measured(forces(), TrainedDecay(9.0, True, True))
     assert "AdamW" in apart.advice
     assert apart.l2_at == middle
