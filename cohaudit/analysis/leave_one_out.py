@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cohaudit.analysis.class_conditional_noise import ClassNoise, fit_class_noise
+from cohaudit.analysis.combined_prediction import combine_predictions
+from cohaudit.analysis.isotonic import decreasing_with
 from cohaudit.analysis.label_noise import (
     SMALLEST_PROBABILITY,
     NoiseShare,
     expected_labels,
-    falling_with,
     fit_label_noise,
     label_evidence,
     wrong_probability,
@@ -46,9 +47,6 @@ SUSPICION_POWER = 4
 NOISE_SHARE_POWER = 14
 """Power p of the weights for how many labels are wrong, and for the gap: both are biased by any overfitting,
 so that only layers with nearly none of it count."""
-
-MIN_EXPLAINED = 1e-3
-"""Share of the labels' variance that each prediction counts as explaining at least: weights stay above 0."""
 
 
 @dataclass(frozen=True)
@@ -111,64 +109,6 @@ def _unit_rows(view: NDArray[np.float32]) -> Tensor:
     x = x - x.mean(0)
     # scaled by the largest number first: normalize treats lengths below 1e-12 as zero, at whatever scale
     return torch.nn.functional.normalize(x / x.abs().max().clamp_min(torch.finfo(x.dtype).tiny), dim=1)
-
-
-@dataclass(frozen=True)
-class CombinedPrediction:
-    """Several predictions combined; P predictions.
-
-    Attributes:
-        scores: Weighted mean of their scores, [N, C].
-        weights: Weight of each, summing to 1, [P].
-        overfit_share: r: share of the labels not supported by those before it that each one fits, [P].
-        disagreements: Number of labels not supported by those before it, [P].
-    """
-
-    scores: Array
-    weights: Array
-    overfit_share: Array
-    disagreements: Integers
-
-
-def combine_predictions(scores: Sequence[Array], labels: Integers, power: float) -> CombinedPrediction:
-    """Combine several predictions, those that overfit with less weight.
-
-    A layer that has overfit fits exactly those labels that the layers before it do not support. The weight of
-    a prediction is R² (1 − r)ᵖ. R² is the share of the labels' variance that it explains. r is the share that
-    it fits of the labels not supported by the combination of those before it; 0 for the first one.
-
-    Args:
-        scores: Scores of each prediction, input side first, [N, C] each; at least one.
-        labels: Given labels, [N].
-        power: p, how steeply the weight falls with r.
-    """
-    weights: list[float] = []
-    overfit: list[float] = []
-    counts: list[int] = []
-    total = np.zeros_like(scores[0])
-    for own in scores:
-        unsupported = total.argmax(1) != labels if weights else np.zeros(len(labels), dtype=bool)
-        fits = own.argmax(1)[unsupported] == labels[unsupported]
-        overfit.append(float(np.mean(fits)) if unsupported.any() else 0.0)
-        counts.append(int(unsupported.sum()))
-        weights.append(_explained(own, labels) * (1 - overfit[-1]) ** power)
-        # the order matters: each one is compared with the weighted sum of those before it
-        total += weights[-1] * own
-    return CombinedPrediction(
-        scores=total / sum(weights),
-        weights=np.asarray(weights) / sum(weights),
-        overfit_share=np.asarray(overfit),
-        disagreements=np.asarray(counts),
-    )
-
-
-def _explained(scores: Array, labels: Integers) -> float:
-    """Return R² of a prediction: 1 − its squared error over that of predicting the class shares."""
-    y = np.eye(scores.shape[1])[labels]
-    variance = np.square(y - y.mean(0)).sum()
-    if variance == 0:
-        return MIN_EXPLAINED
-    return max(1 - float(np.square(y - scores).sum() / variance), MIN_EXPLAINED)
 
 
 @dataclass(frozen=True)
@@ -286,7 +226,7 @@ def _judge_labels(
     mean = float(probability.mean())
     evidence = evidence - np.log(np.maximum(probability, SMALLEST_PROBABILITY) / (1 - probability))
     # the confusions make probability and evidence rank samples differently; the list has one order
-    return _Verdict(falling_with(evidence, probability), evidence, NoiseShare(mean, mean, mean))
+    return _Verdict(decreasing_with(evidence, probability), evidence, NoiseShare(mean, mean, mean))
 
 
 def _margins(scores: Array, labels: Integers) -> tuple[Array, Integers]:

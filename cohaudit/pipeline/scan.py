@@ -32,7 +32,7 @@ from cohaudit.audits.training.earlier_predictions import (
 )
 from cohaudit.audits.training.lr_schedule import read_schedule
 from cohaudit.audits.training.measure_checkpoints import CheckpointMeasurer, LabeledSnapshot
-from cohaudit.audits.training.snapshot import SnapshotCache
+from cohaudit.audits.training.snapshot_cache import SnapshotCache
 from cohaudit.config import Config
 from cohaudit.config.used import refuse_meaningless, used_settings
 from cohaudit.errors import ModelError

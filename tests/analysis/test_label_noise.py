@@ -9,12 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from sklearn.isotonic import IsotonicRegression
 
 from cohaudit.analysis import label_noise
 from cohaudit.analysis.label_noise import (
     NoiseShare,
-    falling_with,
     fit_label_noise,
     label_evidence,
     wrong_probability,
@@ -179,17 +177,6 @@ def test_scores_that_overfit_the_labels_suspect_as_many_as_those_that_did_not(le
     assert (found >= 0.5)[wrong].mean() > (straight >= 0.5)[wrong].mean() - 0.1
 
 
-@quick
-@given(seeds, st.integers(1, 60))
-def test_the_falling_step_function_is_the_isotonic_regression(seed: int, size: int) -> None:
-    generator = np.random.default_rng(seed)
-    part, mass = generator.random(size), generator.uniform(0.1, 2, size)
-    expected = (
-        IsotonicRegression(increasing=False).fit(np.arange(size), part / mass, mass).predict(np.arange(size))
-    )
-    assert label_noise._falling(part, mass) == pytest.approx(expected)
-
-
 @pytest.mark.parametrize("scale", [1e3, 1e300])
 def test_scores_of_any_size_give_probabilities(scale: float) -> None:
     scores, labels = np.array([[0, 1, -1], [1, 0, 0], [0.5, 0.5, 0]]) * scale, np.array([0, 0, 1])
@@ -199,14 +186,3 @@ def test_scores_of_any_size_give_probabilities(scale: float) -> None:
     assert not np.isnan(label_evidence(scores, labels, 300)).any()
     found = wrong_probability(scores, labels, 300, NoiseShare(0.1, 0.1, 0.1))
     assert ((found >= 0) & (found < 1)).all()
-
-
-@quick
-@given(seeds)
-def test_probabilities_that_fall_with_the_evidence_keep_their_mean(seed: int) -> None:
-    generator = np.random.default_rng(seed)
-    evidence, probability = generator.permutation(40).astype(float), generator.random(40)
-    fitted = falling_with(evidence, probability)
-    isotonic = IsotonicRegression(increasing=False).fit_transform(evidence, probability)
-    np.testing.assert_allclose(fitted, isotonic)
-    assert fitted.mean() == pytest.approx(probability.mean())

@@ -23,7 +23,8 @@ from cohaudit.audits.training.earlier_predictions import (
     restore_weights,
 )
 from cohaudit.audits.training.lr_schedule import Schedule, steps_at
-from cohaudit.audits.training.snapshot import Snapshot, SnapshotCache, snapshot_of
+from cohaudit.audits.training.snapshot import Snapshot, snapshot_of
+from cohaudit.audits.training.snapshot_cache import SnapshotCache
 from cohaudit.audits.training.stability_bound import Segment, stability
 from cohaudit.audits.training.trajectory import TrainingHistory, trajectory
 from cohaudit.gradients import CheckpointStore, Measurement, Options, Source, answers, check_model, measure

@@ -1,38 +1,26 @@
-"""Snapshot of one checkpoint of a training run: measured by one pass over the data, then cached in a file.
+"""Snapshot of one checkpoint of a training run, measured by one pass over the data.
 
-A snapshot is small: a few numbers per sample, layer and class. Its file is named by a hash of everything that
-it depends on (the checkpoint's content, the data, the model's code, the settings), so that one cannot be
-mistaken for another.
+A snapshot is small, a few numbers per sample, layer and class, so that it can be cached (`snapshot_cache`).
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import logging
 import math
-import sys
-import zipfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
-from functools import cached_property
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from cohaudit._version import __version__
 from cohaudit.analysis.coherence import pairwise_coherence
+from cohaudit.analysis.combined_prediction import combine_predictions
 from cohaudit.analysis.generalization_gap import predict_gap
 from cohaudit.analysis.label_noise import expected_labels, fit_label_noise
-from cohaudit.analysis.leave_one_out import combine_predictions, leave_one_out, suspect_labels_by
+from cohaudit.analysis.leave_one_out import leave_one_out, suspect_labels_by
 from cohaudit.audits.optimizer_state import OptimizerProgress
-from cohaudit.config import Config
 from cohaudit.gradients import FeatureHasher, Measurement
-from cohaudit.results.files import working_folder
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -40,20 +28,12 @@ Integers = NDArray[np.int64]
 WEIGHT_SKETCH_SIZE = 2048
 """Length of the sketch of all weights: it keeps distances between checkpoints to within 3 %."""
 
-SHAPING = (
-    *("weights", "model_args", "data_args", "inputs", "labels", "ids", "transform", "class_names", "bf16"),
-    *("limit", "seed", "temperature", "sketch_size", "feature_size"),
-)
-"""Settings that a snapshot depends on."""
-
 WRONG_SUSPICION = 0.5
 """Suspicion from which a label is more likely wrong than right."""
 
 AGREEMENT_POWER = 2
 """Power of the weights in `combine_predictions` for the agreement: chosen, with the form of the rating in
 `trajectory`, on one seed of the training runs in benchmarks/stopping.py."""
-
-LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -228,120 +208,3 @@ def _weights(model: nn.Module, seed: int) -> Array:
     weights = [p.detach().flatten().cpu().double() for p in model.parameters() if p.requires_grad]
     sketch: Array = FeatureHasher(WEIGHT_SKETCH_SIZE, seed)(torch.cat(weights)[None])[0].numpy()
     return sketch
-
-
-class SnapshotCache:
-    """Snapshots in a folder, each in a file named by a hash of what it depends on.
-
-    Args:
-        folder: Folder of the files; None saves nothing.
-        fingerprints: Fingerprints of the data and of the holdout.
-        config: Settings.
-        model: The network, whose code counts too.
-    """
-
-    def __init__(
-        self, folder: Path | None, fingerprints: Sequence[str], config: Config, model: nn.Module
-    ) -> None:
-        self._folder = folder
-        self._fingerprints = fingerprints
-        self._config = config
-        self._model = model
-
-    @cached_property
-    def _dependencies(self) -> list[Any]:
-        """What all snapshots depend on besides their checkpoint.
-
-        Unlike in `pipeline.resume.cache_key`, torch's version, the device, threads and batch size do not
-        count: they change a whole snapshot by rounding alone, while sums of which half came from another
-            device would be those of
-        no pass. Nor does class_memory, which is for cosines between classes: no snapshot holds them.
-        """
-        config = self._config
-        settings = {key: str(getattr(config, key)) for key in SHAPING}
-        code = code_of(config, self._model)
-        return [__version__, *self._fingerprints, config.model, code, settings]
-
-    def load(self, checkpoint: str, shape: tuple[int, int]) -> Snapshot | None:
-        """Return the snapshot of a checkpoint; None if there is none that can be read.
-
-        Args:
-            checkpoint: SHA-256 of its content; empty for one in memory, which is never cached.
-            shape: N and C.
-        """
-        path = self._path(checkpoint)
-        if path is None or not path.is_file():
-            return None
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                snapshot = _decoded(arrays)
-            samples = {len(snapshot.corrected), len(snapshot.share)}
-            if snapshot.probability.shape == shape and samples == {shape[0]}:
-                return snapshot
-        except (OSError, EOFError, ValueError, TypeError, KeyError, zipfile.BadZipFile):
-            pass
-        LOGGER.info("Snapshot: %s cannot be used, measuring again", path)
-        return None
-
-    def save(self, checkpoint: str, snapshot: Snapshot) -> None:
-        """Write the snapshot of a checkpoint, whole or not at all; after a failure, nothing more is saved.
-
-        Args:
-            checkpoint: SHA-256 of the checkpoint's content; empty for one in memory, which is not saved.
-            snapshot: Its snapshot.
-        """
-        path = self._path(checkpoint)
-        samples, classes = snapshot.probability.shape
-        if path is None or self.load(checkpoint, (samples, classes)):
-            return
-        try:
-            with working_folder(path.parent) as aside:
-                np.savez(aside / path.name, **{f.name: getattr(snapshot, f.name) for f in fields(Snapshot)})
-                (aside / path.name).replace(path)
-        except OSError as error:
-            # a cache is a convenience: a full disk must not end the scan
-            LOGGER.info("Snapshots are not saved, %s: %s", path.parent, error.strerror)
-            self._folder = None
-
-    def _path(self, checkpoint: str) -> Path | None:
-        if self._folder is None or not checkpoint:
-            return None
-        text = json.dumps([checkpoint, *self._dependencies], sort_keys=True)
-        return self._folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.npz"
-
-
-def code_of(config: Config, model: nn.Module) -> str:
-    """Return a hash of the code that model and data depend on.
-
-    That is the Python files in the folders of the model's factory, the transform and the data's factory, and
-    the files that define the model's modules, except torch's.
-
-    Args:
-        config: Settings, which name the factories and the transform.
-        model: The network.
-    """
-    digest = hashlib.sha256()
-    for named in (config.model, config.transform, config.data):
-        file = config.base / named.rpartition(":")[0]
-        if file.suffix == ".py" and file.is_file():
-            for beside in sorted(file.parent.glob("*.py")):
-                digest.update(beside.read_bytes())
-    names = {type(module).__module__ for module in model.modules()}
-    for name in sorted(name for name in names if name.partition(".")[0] != "torch"):
-        source = getattr(sys.modules.get(name), "__file__", None)
-        if source and Path(source).is_file():
-            digest.update(Path(source).read_bytes())
-    return digest.hexdigest()
-
-
-_SCALARS: Mapping[str, Callable[[Any], Any]] = {"float": float, "int": int}
-"""Types of the fields that np.savez turns into arrays of no dimension."""
-
-
-def _decoded(arrays: Any) -> Snapshot:
-    """Return a snapshot from the arrays of its file."""
-    values = {}
-    for field in fields(Snapshot):
-        value = arrays[field.name]
-        values[field.name] = _SCALARS[str(field.type)](value) if str(field.type) in _SCALARS else value
-    return Snapshot(**values)
