@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import torch
 
-from cohaudit.audits.registry import OVER_TIME, asked_for
+from cohaudit.audits.registry import MULTI_CHECKPOINT_AUDITS, selected_audits
 from cohaudit.config import Config
 from cohaudit.doctor.dry_run import Rehearsal
 from cohaudit.doctor.environment import device_memory, free_memory
@@ -41,7 +41,7 @@ def forecast_finding(
     if holdout:
         seconds["measure the holdout"] = gradients * min(config.limit or holdout, holdout) / total
     if earlier:
-        followed = asked_for(config.audits) & OVER_TIME
+        followed = selected_audits(config.audits) & MULTI_CHECKPOINT_AUDITS
         seconds["earlier checkpoints"] = earlier * (gradients if followed else opening["forward"] * total)
     forecast = replace(done.forecast, seconds=seconds)
     pairs = sum(taken for stage, taken in seconds.items() if stage in SQUARED)

@@ -13,15 +13,21 @@ from cohaudit.analysis.coherence import Gradients, Resampling, class_cosines, co
 from cohaudit.analysis.gap_drivers import DriverInputs, find_drivers
 from cohaudit.analysis.generalization_gap import (
     CLASS_HALF_WIDTH,
-    Prediction,
+    GapPrediction,
     estimate_risk,
     interval,
     predict_gap,
     preprocessing_warning,
 )
-from cohaudit.analysis.leave_one_out import Suspicion, confusion, doubt, just_below, suspect_labels
+from cohaudit.analysis.label_notices import ambiguity_notice, confusion_notice, near_threshold_notice
+from cohaudit.analysis.leave_one_out import Suspicion, suspect_labels
 from cohaudit.analysis.near_duplicates import SimilarityIndex, likeness
-from cohaudit.analysis.neighbor_support import Side, Support, neighborhood_support, sketched_cosine_error
+from cohaudit.analysis.neighbor_support import (
+    NeighborSide,
+    Support,
+    neighborhood_support,
+    sketched_cosine_error,
+)
 from cohaudit.analysis.sanity import check_sanity
 from cohaudit.config import Config
 from cohaudit.gradients import Measurement, Source
@@ -153,7 +159,12 @@ def judge(
     gap = None
     if sanity.auditable and found is not None:
         gap = predict_gap(
-            source.labels, measured.predicted, found.cautious, found.expected, sanity.mean_loss, scope.total
+            source.labels,
+            measured.predicted,
+            found.expected_low_overfit,
+            found.expected,
+            mean_loss=sanity.mean_loss,
+            samples=scope.total,
         )
         risk = estimate_risk(gap, sanity.accuracy, scope.representation, holdout, config.risk_levels)
     classes = _classes(measured, source, samples["suspect"].to_numpy(), resampling, gap, risk)
@@ -188,7 +199,7 @@ def judge(
 def sides(compared: Comparison, sample: int, count: int) -> tuple[Pairs, Pairs]:
     """Return at most `count` of a sample's supporters and opponents each, from `compare`."""
 
-    def told(side: Side) -> Pairs:
+    def told(side: NeighborSide) -> Pairs:
         found = side.of(sample, count)
         others = [j for j, _ in found]
         alike = compared.likeness
@@ -230,7 +241,11 @@ def _notices(
         )
     if sanity.auditable and found is not None:
         notices.append(preprocessing_warning(sanity.accuracy, found.accuracy))
-        notices += [doubt(found), confusion(found, names), just_below(found, threshold)]
+        notices += [
+            ambiguity_notice(found),
+            confusion_notice(found, names),
+            near_threshold_notice(found, threshold),
+        ]
     return tuple(filter(None, notices))
 
 
@@ -276,7 +291,7 @@ def _classes(
     source: Source,
     suspect: NDArray[np.bool_],
     resampling: Resampling,
-    gap: Prediction | None,
+    gap: GapPrediction | None,
     risk: Risk | Skipped,
 ) -> tuple[ClassResult, ...]:
     results = []
@@ -304,7 +319,7 @@ def _classes(
 
 
 def _class_gap(
-    name: str, place: int, accuracy: float, gap: Prediction | None, risk: Risk | Skipped
+    name: str, place: int, accuracy: float, gap: GapPrediction | None, risk: Risk | Skipped
 ) -> Estimate | Skipped:
     """Return a class's predicted gap, or the reason why there is none."""
     if isinstance(risk, Skipped):
@@ -329,8 +344,8 @@ def _facts(
         memorization=found.memorization,
         suspect=samples["suspect"].to_numpy(),
         layers=[view.layer for view in measured.views],
-        bent=found.bent,
-        disputed=found.disputed,
+        overfit_share=found.overfit_share,
+        disagreements=found.disagreements,
         names=source.class_names,
         class_gaps=[one.predicted_gap for one in classes],
         class_accuracy=[one.accuracy for one in classes],

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from cohaudit._version import __version__
-from cohaudit.audits.training.snapshot import SHAPING, code_of
+from cohaudit.audits.training.snapshot_cache import SHAPING, code_of
 from cohaudit.config import KEYS, Config
 from cohaudit.config.file import option_name
 from cohaudit.errors import ReportError

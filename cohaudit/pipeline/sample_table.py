@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cohaudit.analysis.leave_one_out import Suspicion
-from cohaudit.analysis.neighbor_support import Side, Support
+from cohaudit.analysis.neighbor_support import NeighborSide, Support
 from cohaudit.analysis.sample_kinds import kinds_of
 from cohaudit.gradients import Measurement, Source
 from cohaudit.results import SAMPLE_COLUMNS
@@ -66,7 +66,7 @@ def sample_table(
     return pd.DataFrame(columns, columns=list(SAMPLE_COLUMNS))
 
 
-def _named(side: Side, ids: Sequence[str]) -> list[str]:
+def _named(side: NeighborSide, ids: Sequence[str]) -> list[str]:
     """Return the ids of each sample's strongest neighbors on a side, in one text."""
     rows = side.indices[:, :NAMED_NEIGHBORS].tolist()
     return [";".join(ids[j] for j in row if j >= 0) for row in rows]

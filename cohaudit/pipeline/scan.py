@@ -23,16 +23,16 @@ from cohaudit.analysis.coherence import Resampling
 from cohaudit.analysis.sanity import is_skilled
 from cohaudit.audits.checkpoint_inspection import decay_of, memory_of
 from cohaudit.audits.optimizer_state import OptimizerProgress, progress_of
-from cohaudit.audits.registry import OVER_TIME, AuditContext, asked_for, run_audits
+from cohaudit.audits.registry import MULTI_CHECKPOINT_AUDITS, AuditContext, run_audits, selected_audits
 from cohaudit.audits.training.earlier_predictions import (
     CheckpointOpener,
     EarlierPredictions,
-    given_in_memory,
+    checkpoint_openers,
     predict_with,
 )
 from cohaudit.audits.training.lr_schedule import read_schedule
 from cohaudit.audits.training.measure_checkpoints import CheckpointMeasurer, LabeledSnapshot
-from cohaudit.audits.training.snapshot import SnapshotCache
+from cohaudit.audits.training.snapshot_cache import SnapshotCache
 from cohaudit.config import Config
 from cohaudit.config.used import refuse_meaningless, used_settings
 from cohaudit.errors import ModelError
@@ -167,7 +167,7 @@ def scan(
         opened = as_dataset(dataset, config)
         held_out = open_holdout(holdout, opened, config)
     check_ready(model, "model")
-    before = given_in_memory(model, earlier)
+    before = checkpoint_openers(model, earlier)
     parameter = next(model.parameters(), None)
     device = torch.device("cpu") if parameter is None else parameter.device
     reason = "a model in memory comes without its optimizer's state"
@@ -203,7 +203,7 @@ def _audit(
     stages: Stages,
     entries: Sequence[Suppression],
 ) -> Audit:
-    wanted = asked_for(config.audits)
+    wanted = selected_audits(config.audits)
     schedule = read_schedule(config.lr, config.steps_per_epoch, config.base)
     refuse_unknown_names(config, _layer_names(model), dataset.class_names)
     options = options_of(config)
@@ -230,27 +230,30 @@ def _audit(
     if earlier:
         count = len(earlier) * len(chosen)
         with stages("ask the earlier checkpoints", count) as advance, eval_mode(model):
-            if wanted & OVER_TIME:
+            if wanted & MULTI_CHECKPOINT_AUDITS:
                 unseen = new.source if isinstance(new, NewSamples) else None
                 fingerprints = [d.fingerprint for d in (dataset, holdout) if d]
                 shelf = SnapshotCache(about.snapshots, fingerprints, config, model)
                 follower = CheckpointMeasurer(
                     model, source, unseen, options, device, len(dataset), shelf, keeper
                 )
-                asked, taken = follower.earlier(earlier, advance)
+                asked, taken = follower.measure_earlier(earlier, advance)
             else:
-                asked = predict_with(model, earlier, source, config.batch_size, device, advance)
+                asked = predict_with(
+                    model, earlier, source, batch_size=config.batch_size, device=device, advance=advance
+                )
     with stages("measure the gradients", len(chosen)) as advance, eval_mode(model):
         measured = measure(model, source, options, device, advance, keeper(about.sha256))
         if follower is not None and taken:
-            taken.append((about.checkpoint, follower.of(measured, about.sha256, about.pace)))
+            snapshot = follower.take_snapshot(measured, about.sha256, about.pace)
+            taken.append(LabeledSnapshot(about.checkpoint, snapshot))
     held_out = _held_out(model, holdout, new, measured, source, options, device, stages)
     scope = Scope(_representation(measured), len(dataset))
     with stages("compare the samples"):
         compared = compare(measured, config, scope)
     with stages("judge"):
         resampling = Resampling(config.bootstrap, config.confidence, config.seed)
-        judged = judge(measured, compared, source, config, resampling, scope, asked.answers, held_out)
+        judged = judge(measured, compared, source, config, resampling, scope, asked.probabilities, held_out)
     with stages("gather the evidence"):
         today = date.today()
         hashed = range(len(chosen)) if active(entries, today) else range(0)
@@ -270,7 +273,7 @@ def _audit(
         device=device,
         memory=about.memory,
         trained_decay=about.decay,
-        taken=taken,
+        snapshots=taken,
         schedule=schedule,
         total=len(dataset),
         columns=dataset.column_names,

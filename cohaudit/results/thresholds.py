@@ -1,28 +1,26 @@
-"""Numbers that the analysis decides by and the report quotes: with one home each, the two cannot differ."""
+"""Numbers that the analysis decides by and the report quotes: with one home each, the two cannot differ.
+
+They stand here because the modules that compute with them import torch, which the report must not.
+"""
 
 from __future__ import annotations
 
-MEMORIZATION_THRESHOLD = 0.5
-"""Memorization from which on a label counts as memorized: the model more likely gives it because it saw the
-sample than because similar samples support it."""
-
 LEAF_COSINE = 0.5
-"""Cosine of two gradients from which on they ask for mostly the same change (60 degrees): the samples would
-share a leaf of a decision tree."""
+"""Cosine (60 degrees) from which on two gradients want mostly the same change; such samples count as one
+group."""
 
 DUPLICATE_COSINE = 0.995
-"""Mean cosine over the layers' views from which on two samples may be near-duplicates. Copies with noise of
-2 % of the pixels' deviation, or 5 % brighter, reach it; no other pair of Fashion-MNIST, CIFAR-10 or digits
-does."""
-
-MAX_SUSPICION = 0.99
-"""Largest probability of a wrong label that is ever reported: the estimate itself is not surer."""
+"""Mean cosine over the views from which on two samples may be near-duplicates. Copies with noise of 2 % of
+the pixels' standard deviation, or 5 % brighter, reach it; no other pair in Fashion-MNIST, CIFAR-10 and the
+digits does."""
 
 MEMORIZATION_POWER = 1
-"""Exponent p in the weight R² (1 − r)ᵖ of a prediction, for memorization. Nearly all layers count: together
-they predict best what a network would answer that never saw the sample."""
+"""Power p of the weights (1 − r)ᵖ for memorization: a network that never saw the sample is predicted best by
+nearly all layers together."""
+
 SUSPICION_POWER = 4
-"""The same exponent for suspicion: which labels are wrong is told best by many layers."""
-GAP_POWER = 14
-"""The same exponent for the gap and for how many labels are wrong: only layers that fit hardly any memorized
-label count."""
+"""Power p of the weights for which labels are wrong: many layers rank them best."""
+
+NOISE_SHARE_POWER = 14
+"""Power p of the weights for how many labels are wrong, and for the gap: both are biased by any overfitting,
+so that only layers with nearly none of it count."""

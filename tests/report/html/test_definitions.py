@@ -15,12 +15,14 @@ import pytest
 from support.audits import make_audit
 
 from cohaudit import results
-from cohaudit.analysis import generalization_gap
+from cohaudit.analysis import generalization_gap, label_noise
 from cohaudit.config.used import MEASUREMENT_KEYS
 from cohaudit.report.html.view._definitions import Definition, definitions
-from cohaudit.results import SAMPLE_COLUMNS, Audit, AuditResults, thresholds
+from cohaudit.results import SAMPLE_COLUMNS, Audit, AuditResults, kinds, thresholds
 
-MODULES: dict[str, ModuleType] = {"generalization_gap": generalization_gap, "thresholds": thresholds}
+MODULES: dict[str, ModuleType] = {
+    one.__name__.rpartition(".")[2]: one for one in (generalization_gap, label_noise, kinds, thresholds)
+}
 AUDIT = make_audit()
 DEFINITIONS = definitions(AUDIT)
 each_definition = pytest.mark.parametrize("definition", DEFINITIONS, ids=lambda one: one.name)

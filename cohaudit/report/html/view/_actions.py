@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from cohaudit.analysis.generalization_gap import NORMAL
+from cohaudit.analysis.quantiles import Z_80
 from cohaudit.report.words import Text, count, points, text
 from cohaudit.results import Audit, Driver, Holdout, Risk, Skipped, by_gap
 
@@ -154,7 +154,7 @@ def _measure_gap(audit: Audit, risk: Risk) -> Iterator[Action]:
     if isinstance(risk.holdout, Holdout):
         return
     expected = min(max(audit.sanity.accuracy - risk.gap.value, 0.0), 1.0)
-    narrow = NORMAL * math.sqrt(expected * (1 - expected) / _HOLDOUT_SAMPLES)
+    narrow = Z_80 * math.sqrt(expected * (1 - expected) / _HOLDOUT_SAMPLES)
     now = (risk.gap.high - risk.gap.low) / 2
     if narrow >= now:
         return

@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cohaudit.analysis import generalization_gap as gap_model
+from cohaudit.analysis import label_noise
 from cohaudit.config.used import setting
 from cohaudit.report.words import number, points, prose, raised
-from cohaudit.results import LEVELS, Audit, thresholds
+from cohaudit.results import LEVELS, Audit, kinds, thresholds
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Definition:
     settings: tuple[str, ...] = ()
     """Settings that it quotes."""
     constants: tuple[str, ...] = ()
-    """Constants that it quotes, as `generalization_gap.NAME` or `thresholds.NAME`."""
+    """Constants that it quotes, as `module.NAME`."""
 
 
 def definitions(audit: Audit) -> tuple[Definition, ...]:
@@ -164,11 +165,11 @@ def _suspicion(audit: Audit) -> Definition:
         "estimated share of wrong labels, f the density of this evidence among the given labels, and w its "
         "density among deliberately wrong labels. Where some classes are mistaken for others, a model of "
         "which for which takes the place of ε · w / f. The suspicion is at most "
-        f"{thresholds.MAX_SUSPICION:g}; a suspect has at least "
+        f"{label_noise.MAX_SUSPICION:g}; a suspect has at least "
         f"{setting(audit.settings, 'suspicion_threshold'):g}.",
         figures=("samples.suspicion",),
         settings=("suspicion_threshold",),
-        constants=("thresholds.MAX_SUSPICION",),
+        constants=("label_noise.MAX_SUSPICION",),
     )
 
 
@@ -192,10 +193,10 @@ def _memorization() -> Definition:
         "1 − q · p if the model predicts the given label, else 1 − q",
         "p is the model's own probability of the given label, q the probability that a model would give it "
         "that never saw the sample, by the leave-one-out predictions with weights R² (1 − "
-        f"r){raised(thresholds.MEMORIZATION_POWER)}. From {thresholds.MEMORIZATION_THRESHOLD:g} on a label "
+        f"r){raised(thresholds.MEMORIZATION_POWER)}. From {kinds.MEMORIZED:g} on a label "
         "counts as memorized.",
         figures=("samples.memorization",),
-        constants=("thresholds.MEMORIZATION_POWER", "thresholds.MEMORIZATION_THRESHOLD"),
+        constants=("thresholds.MEMORIZATION_POWER", "kinds.MEMORIZED"),
     )
 
 
@@ -208,16 +209,19 @@ def _predicted_gap() -> Definition:
         "Predicted gap",
         f"training accuracy − σ({number(gap_model.INTERCEPT)}{terms})",
         "x is the agreement: the mean probability that the other samples give to the model's own answers, "
-        f"with weights R² (1 − r){raised(thresholds.GAP_POWER)}, so that layers that fit memorized labels "
-        "hardly count. ℓ is the mean training loss, at most that of guessing; N is the number of samples, "
-        f"from {gap_model.FEWEST:,} to {gap_model.MOST:,}. The interval is ±{points(gap_model.HALF_WIDTH)} "
-        f"points. It is meant to hold the gap of {gap_model.COVERAGE:.0%} of networks of a kind that "
-        "nothing was fitted to.",
+        f"with weights R² (1 − r){raised(thresholds.NOISE_SHARE_POWER)}, so that layers that fit memorized "
+        "labels hardly count. ℓ is the mean training loss, at most that of guessing; N is the number of "
+        f"samples, from {gap_model.MIN_ZOO_SAMPLES:,} to {gap_model.MAX_ZOO_SAMPLES:,}. The interval is "
+        f"±{points(gap_model.HALF_WIDTH)} points. It is meant to hold the gap of {gap_model.COVERAGE:.0%} "
+        "of networks of a kind that nothing was fitted to.",
         figures=("Risk.predicted", "Risk.coverage", "RiskTerm.measured", "RiskTerm.adds"),
         constants=(
-            "thresholds.GAP_POWER",
+            "thresholds.NOISE_SHARE_POWER",
             *(f"generalization_gap.{name}" for name in ("INTERCEPT", "AGREEMENT", "LOSS", "DECADES")),
-            *(f"generalization_gap.{name}" for name in ("FEWEST", "MOST", "HALF_WIDTH", "COVERAGE")),
+            *(
+                f"generalization_gap.{name}"
+                for name in ("MIN_ZOO_SAMPLES", "MAX_ZOO_SAMPLES", "HALF_WIDTH", "COVERAGE")
+            ),
         ),
     )
 
@@ -256,12 +260,12 @@ def _share_of_the_gap() -> Definition:
     return Definition(
         "Share of the gap",
         "samples: Σ memorization / N;  class: its gap · its share of the samples",
-        f"The sum runs over samples with a memorization of at least {thresholds.MEMORIZATION_THRESHOLD:g}. "
+        f"The sum runs over samples with a memorization of at least {kinds.MEMORIZED:g}. "
         "No share exceeds the whole gap, and shares overlap: a memorized sample of a class counts for "
         "both. The share of a layer or of the training loss is unknown; their measured figures are r as "
         "above and the mean loss in nats.",
         figures=("Driver.measured", "Driver.lowers"),
-        constants=("thresholds.MEMORIZATION_THRESHOLD",),
+        constants=("kinds.MEMORIZED",),
     )
 
 
