@@ -41,6 +41,7 @@ def text(raw: str, limit: int = 48) -> Text:
     visible = "".join(_visible(c) for c in raw[:longest])
     if len(raw) <= limit:
         return Text(visible, "")
+    # Paths differ at their end, names at their start: keep both.
     tail = "".join(_visible(c) for c in raw[-(limit // 2) :])
     full = visible + ("…" if len(raw) > longest else "")
     return Text(f"{visible[: limit - limit // 2 - 1]}…{tail}", full)
@@ -49,6 +50,7 @@ def text(raw: str, limit: int = 48) -> Text:
 def _visible(character: str) -> str:
     if character < " ":
         return chr(0x2400 + ord(character))
+    # Lone surrogates cannot be encoded in UTF-8, and would make the file unwritable.
     hidden = character in REORDERING or unicodedata.category(character) in {"Cc", "Cs"}
     return "\ufffd" if hidden else character
 
@@ -69,6 +71,7 @@ def number(value: float) -> str:
     if not _MIN_DECIMAL <= abs(value) < 1e6:
         mantissa, exponent = f"{value:.1e}".split("e")
         return _minus(f"{mantissa} × 10{raised(int(exponent))}")
+    # Three significant digits: intervals are rarely known better.
     decimals = max(0, 2 - math.floor(math.log10(abs(value))))
     return _minus(f"{value:,.{decimals}f}")
 

@@ -41,6 +41,7 @@ def widest(names: Iterable[str]) -> float:
 
 def name_layers(axes: Axes, names: NamePlaceholders, layers: Sequence[str]) -> None:
     """Name the layers at places 1, 2, … of the horizontal axis, or number them if there are many."""
+    # Half a place of margin on either side, so that marks at the ends are not cut.
     axes.set_xlim(0.4, len(layers) + 0.6)
     if len(layers) <= MAX_NAMED_LAYERS:
         shown = [names.reserve(text(name, MAX_NAME)) for name in layers]
@@ -64,6 +65,7 @@ def segments(axes: Axes, start: Sequence[Any], end: Sequence[Any], **style: Any)
         for a, b in zip(start, end, strict=True)
         for n in [max(np.size(a), np.size(b))]
     )
+    # A NaN ends a line, so that all segments fit into one path.
     axes.plot(x, y, **style)
 
 
@@ -94,6 +96,7 @@ def draw_values(
         segments(axes, (at, lows), (at, highs), color=color, lw=2)
         axes.plot(at, values, color=color, lw=1.2, marker=marker, ms=6, label=label)
     else:
+        # Dashes of 0.8 places touch neither neighbor; fainter intervals keep hundreds of them from merging.
         segments(axes, (at, lows), (at, highs), color=color, lw=1.2, alpha=0.35)
         segments(axes, (at - 0.4, values), (at + 0.4, values), color=color, lw=2.6, label=label)
 
@@ -101,6 +104,7 @@ def draw_values(
 def draw_shares(axes: Axes, places: npt.NDArray[np.int64], shares: Sequence[float], color: str) -> None:
     """Draw bars from 0; if there are many, draw their outline as one path."""
     if len(places) <= MAX_MARKS:
+        # Each bar is an element of its own, which the page can afford only for few.
         axes.bar(places, shares, color=color, width=0.6)
     else:
         axes.stairs(shares, np.append(places, places[-1] + 1) - 0.5, fill=True, color=color)
@@ -112,6 +116,7 @@ def name_extremes(
     """Name the layers of the highest and the lowest value, if their axis only numbers them."""
     if len(layers) <= MAX_NAMED_LAYERS or not np.isfinite(values).any():
         return
+    # The names would leave the plot at its upper and lower end.
     low, high = axes.get_ylim()
     axes.set_ylim(low - _LABEL_ROOM * (high - low), high + _LABEL_ROOM * (high - low))
     for place, va, gap in ((int(np.nanargmax(values)), "bottom", 9), (int(np.nanargmin(values)), "top", -9)):

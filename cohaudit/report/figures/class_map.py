@@ -61,6 +61,7 @@ def group_classes(cosines: Cosines) -> ClassMap:
         matrix = cosines.copy()
         np.fill_diagonal(matrix, np.nan)
         return ClassMap(tuple((i,) for i in range(n)), matrix)
+    # Halving keeps groups of nearly equal size; clustering would leave most classes in one.
     parts = [np.arange(n)]
     while len(parts) < _GROUPS:
         parts = [half for part in parts for half in _halves(part, cosines)]
@@ -70,11 +71,13 @@ def group_classes(cosines: Cosines) -> ClassMap:
 
 def _halves(part: npt.NDArray[np.int64], cosines: Cosines) -> list[npt.NDArray[np.int64]]:
     own = cosines[np.ix_(part, part)]
+    # Without centering, the leading axis is the mean similarity, which separates nothing.
     centered = own - own.mean(0) - own.mean(1)[:, None] + own.mean()
     axis = np.linalg.eigh(centered)[1][:, -1]
     axis = axis * np.sign(
         axis[np.argmax(np.abs(axis))] or 1
     )  # the sign of an eigenvector is arbitrary: fix it
+    # Stable, so that ties do not depend on the platform.
     order = part[np.argsort(axis, kind="stable")]
     return [order[: (len(order) + 1) // 2], order[(len(order) + 1) // 2 :]]
 
@@ -86,6 +89,7 @@ def _means(groups: Sequence[npt.NDArray[np.int64]], cosines: Cosines) -> Cosines
     without_self = cosines.copy()
     np.fill_diagonal(without_self, 0)
     sizes = member.sum(1)
+    # A class paired with itself has cosine 1 and would hide how alike a group is.
     pairs = np.outer(sizes, sizes) - np.diag(sizes)
     with np.errstate(invalid="ignore"):
         return (member @ without_self @ member.T) / np.where(pairs > 0, pairs, np.nan)
@@ -116,6 +120,7 @@ def cosine_map(class_names: Sequence[str], cosines: Cosines, shown: ClassMap) ->
     """
     n = len(shown.groups)
     labels = [_label(group, class_names) for group in shown.groups]
+    # 48 pixels hold a cosine such as −0.59 in readable size.
     cell = 48 if n <= _MAX_WRITTEN_CLASSES else 600 / n
     room = widest(labels)
     left = 14 + room

@@ -94,6 +94,7 @@ def class_bars(classes: Sequence[ClassResult], *, suspects: bool) -> Markup:
         classes: Classes to draw.
         suspects: Whether samples were judged, so that there are suspects to count.
     """
+    # 24 pixels per row hold a name in the page's font size.
     height = 62 + 24 * len(classes)
     shares = [one.suspects / max(one.samples, 1) for one in classes]
 
@@ -179,7 +180,9 @@ def suspicion_histogram(suspicion: pd.Series[float], threshold: float) -> Markup
         axes.set_title("Samples by suspicion (logarithmic)")
         axes.hist([below, above], bins=bins, stacked=True, color=[BLUE, ORANGE], rwidth=0.85)
         axes.axvline(threshold, color=INK, lw=1.2, ls=(0, (4, 3)))
+        # Suspects are few: on a linear axis they would be invisible beside the typical samples.
         axes.set_yscale("log")
+        # Just below 1, so that a bin with a single sample has a visible bar.
         axes.set_ylim(bottom=0.7)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
         axes.minorticks_off()

@@ -86,8 +86,8 @@ class NamePlaceholders:
         self._names: dict[str, str] = {}
 
     def reserve(self, name: Text) -> str:
-        """Return the text to draw in place of `name`."""
-        placeholder = f"@{len(self._names)}@"
+        """Return the text to draw in place of `name`, about as wide, because legends make room for it."""
+        placeholder = f"@{len(self._names)}@".ljust(len(name.short), "n")
         self._names[placeholder] = isolated(name)
         return placeholder
 
@@ -111,6 +111,7 @@ def draw_svg(name: str, size: tuple[int, int], title: str, description: str, dra
         The element, with the role and the text alternative of an image. Equal input gives equal output.
     """
     names = NamePlaceholders()
+    # Matplotlib writes a file of its own; inside a page, its style sheet and ids would collide with others.
     root = _parse_svg(_render(name, size, names, draw))
     _drop_undrawn(root)
     _rename_ids(root, name)
@@ -135,6 +136,7 @@ def _render(name: str, size: tuple[int, int], names: NamePlaceholders, draw: Dra
 
 def _parse_svg(file: str) -> Element:
     """Return the tree without namespaces, which SVG inside HTML does not have, and without line breaks."""
+    # Safe: the file is matplotlib's own, and names from outside are not in it yet.
     root = ElementTree.fromstring(file)
     for element in root.iter():
         element.tag = _local(element.tag)
@@ -152,6 +154,7 @@ def _local(qualified: str) -> str:
 def _drop_undrawn(element: Element) -> None:
     """Remove what draws nothing: metadata, style sheets, and groups that are empty without them."""
     for child in list(element):
+        # Children first: a group is empty only after its own children are gone.
         _drop_undrawn(child)
         is_empty = child.tag in {"g", "defs"} and len(child) == 0
         if child.tag in _NOT_DRAWN or is_empty:
@@ -169,6 +172,7 @@ def _rename_ids(root: Element, name: str) -> None:
     for element in root.iter():
         own = element.attrib.pop("id", None)
         if own in referred:
+            # With the figure's name, ids are unique on the page, whatever matplotlib derives them from.
             element.set("id", f"{name}-{own}")
         for key in _REFERENCES:
             if key in element.attrib:
@@ -200,6 +204,7 @@ def _rounded(token: str) -> str:
 def _describe(root: Element, name: str, size: tuple[int, int], texts: tuple[str, str]) -> None:
     """Give the root its size on the page and its text alternative."""
     width, height = size
+    # Without a fixed width the figure follows the page; the limits keep its text readable.
     root.attrib = {
         "xmlns": "http://www.w3.org/2000/svg",
         "role": "img",

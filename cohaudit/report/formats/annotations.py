@@ -29,6 +29,7 @@ def render_annotations(audit: Audit) -> str:
     """
     failed = [_gate("error", "gate failed", gate) for gate in audit.gates if gate.failed]
     warned = [_gate("warning", "gate warned", gate) for gate in audit.gates if gate.outcome == "warned"]
+    # GitHub counts warned gates and suspects together: both are warnings.
     suspects = list(_suspects(audit, MAX_ANNOTATIONS - len(warned)))
     notice = _command("notice", {"title": "cohaudit"}, _verdict(audit, len(suspects)))
     return "".join(f"{line}\n" for line in (*_first(failed), *warned[:MAX_ANNOTATIONS], *suspects, notice))

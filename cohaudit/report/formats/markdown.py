@@ -47,6 +47,7 @@ def render_markdown(audit: Audit) -> str:
     """
     parts = [*_verdict(audit), *_gates(audit), *_drivers(audit)]
     notices = listed("### Notes", [f"- {sentence(notice)}" for notice in audit.notices], MAX_LIST_LENGTH)
+    # The list of suspects is the longest: it gets the room that everything else leaves.
     room = MAX_LENGTH - size("".join((*parts, *notices)))
     return "".join((*parts, *_suspects(audit, room), *notices)) + "\n"
 
@@ -76,6 +77,7 @@ def sentence(raw: str, limit: int = MAX_SENTENCE) -> str:
         raw: The sentence as the audit has it.
         limit: Characters shown at most.
     """
+    # Single characters first: the patterns below then see only what could still be syntax.
     escaped = text(raw, limit).short.strip().translate(_TABLE)
     escaped = re.sub(r"^(\d*)([-+=](?!\d)|[.)](?=\s|$))", r"\1\\\2", escaped)  # no list in the list
     escaped = re.sub(r":(?=//)", r"\\:", escaped)
@@ -98,6 +100,7 @@ def listed(head: str, lines: Sequence[str], room: int) -> list[str]:
     """
     if not lines:
         return []
+    # 100 units hold the line that counts what is left out.
     shown = fitting(lines, room - size(head) - 100)
     rest = len(lines) - len(shown)
     more = f"\n\n{count(rest)} more in the report." if rest else ""
@@ -167,6 +170,7 @@ def _verdict(audit: Audit) -> list[str]:
 
 
 def _gates(audit: Audit) -> list[str]:
+    # A list that is too long is cut at its end, which must not hide a failed gate.
     worst_first = sorted(audit.gates, key=lambda gate: (not gate.failed, not gate.warned))
     rows = [row((code(g.expression), OUTCOMES[g.outcome], sentence(g.reason))) for g in worst_first]
     return listed(f"### Gates\n\n{table('Gate', 'Outcome', 'Measured')}", rows, MAX_LIST_LENGTH)

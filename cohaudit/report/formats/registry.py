@@ -39,6 +39,7 @@ def parsed_formats(given: Sequence[str]) -> tuple[str, ...]:
     for name in names:
         if name not in known:
             raise ConfigError(_OPTION, f"there is no format {name!r}", did_you_mean(name, known))
+    # Refused here, before a scan of hours, instead of when the file is written.
     if "parquet" in names:
         require_pyarrow(f"{_OPTION} parquet")
     return tuple(name for name in known if name in names)

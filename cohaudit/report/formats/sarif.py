@@ -101,6 +101,7 @@ def _notification(level: str, message: str) -> dict[str, Any]:
 def _results(found: list[SuspectLine]) -> Iterator[dict[str, Any]]:
     seen: Counter[str] = Counter()
     for one in found:
+        # Fingerprints follow the content, so that an alert stays the same when its row or file moves.
         content = one.content.removeprefix("sha256:")
         seen[content] += 1  # equal samples differ by their number, as in GitHub's own fingerprints
         fingerprints = {

@@ -61,6 +61,7 @@ def render_summary(audit: Audit, files: Sequence[Path], stream: IO[str], notes: 
     Returns:
         The text to write.
     """
+    # Rich decides on colors and width by the stream, but the caller writes the text.
     console = Console(file=stream)
     with console.capture() as captured:
         console.print(summary(audit, files, notes), highlight=False)
@@ -175,6 +176,7 @@ def _findings(audit: Audit) -> list[RenderableType]:
 
 def _layers(layers: Sequence[Layer]) -> Table:
     """Return the table of the layers with the largest gradients, in the model's order."""
+    # Layers with the largest gradients matter most; they are then listed in the model's order.
     shown = sorted(range(len(layers)), key=lambda i: layers[i].energy, reverse=True)[:MAX_LAYERS]
     table = _table("Layer", "m-coherence", "αᵤ")
     for i in sorted(shown):
@@ -313,4 +315,5 @@ def share(value: float) -> str:
         return "–"
     if value in {0, 1}:
         return f"{value:.0%}"
+    # Clipped, because 99.999 % would round to 100 %, which reads as certain.
     return f"{min(max(value, 0.0001), 0.9999):.2%}"

@@ -64,7 +64,7 @@ def test_the_verdict_comes_first_and_the_gates_with_their_reasons() -> None:
         ["suspects>1%", "⚠️ warned", "12 of 240"],
         ["risk>=severe", "✅ passed", "the risk is high, below severe"],
     ]
-    assert "Of class 3 it finds 75%." in page.text
+    assert "Class 3: 75% expected on new data." in page.text
     assert "Collect more of it." in page.text
     assert "Measured on 240 of 480 samples." in page.text
 

@@ -182,8 +182,8 @@ def test_the_first_screen_gives_the_verdict_and_its_reasons() -> None:
     assert "Collect more of it. Lowers the gap by up to 3.1 points: see the class" in words
     assert "Stop earlier. Effect unknown: retrain and compare (cohaudit diff)" in words
     assert "has never seen (--holdout). Narrows the interval of the gap to ±1.5 points (now ±3.1)" in words
-    assert "would give 81.3% themselves. 81.2% 18.8" in words
-    assert "Networks did 3.1% better. 84.4% −3.1" in words
+    assert "support 81.3% of the predictions. 81.2% 18.8" in words
+    assert "Networks did 3.1 points better. 84.4% −3.1" in words
     assert build_verdict(make_audit()).holdout == ()
     assert "Gates" not in words
 
@@ -307,7 +307,7 @@ def test_what_was_measured_on_a_holdout_stands_beside_the_prediction() -> None:
     words = undrawn_page_of(holdout=True).words
     assert "It combines the measured and the predicted gap" in words
     assert "from the holdout and the training data." in words
-    for told in (
+    for expected in (
         "Samples 500 (3 also in the training data, left out)",
         "Measured gap 18.8 points (15.6 to 21.9)",
         "Predicted gap 15.6 points (12.5 to 18.8)",
@@ -316,7 +316,7 @@ def test_what_was_measured_on_a_holdout_stands_beside_the_prediction() -> None:
         "correction by the holdout The parts above predict 15.6 points (12.5 to 18.8)",
         "500 holdout samples show 18.8 points (15.6 to 21.9). 81.2% 1.6",
     ):
-        assert told in words, told
+        assert expected in words
 
 
 def test_a_gap_below_zero_means_higher_accuracy() -> None:

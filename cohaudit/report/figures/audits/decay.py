@@ -13,6 +13,7 @@ from cohaudit.results import BackgroundForce, Skipped
 
 def decay_figure(found: BackgroundForce) -> Markup:
     """Draw the range of decay that separates the weights, and the trained decay if it is on that scale."""
+    # Decoupled decay (AdamW) is on another scale than L2 on the gradient: it has no place on this axis.
     own = found.trained
     trained = None if isinstance(own, Skipped) or own.decoupled or not own.value else own.value
 

@@ -27,6 +27,7 @@ def depth_trend_figure(found: DepthTrend) -> Markup:
         axes.axhline(found.orthogonal, color=MUTED, lw=1, linestyle="--")
         spans = [(one.low, one.high) for one in ratios]
         draw_values(axes, range(1, len(layers) + 1), values, spans, color=BLUE)
+        # Layers often differ by factors of ten, which a linear axis would flatten.
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(tick_label)
         axes.yaxis.set_minor_formatter("")

@@ -46,6 +46,7 @@ def inputs_figure(found: Inputs) -> Markup:
                 ends = ((places[own] - half, values), (places[own] + half, values))
                 segments(axes, *ends, color=color, lw=3, label=verdict)
         legend_above(axes, len(_VERDICTS))
+        # Coherences span decades but can be below 0, where a logarithm has no value.
         axes.set_yscale("symlog", linthresh=0.01)
         axes.yaxis.set_major_formatter(tick_label)
         axes.grid(axis="y")

@@ -21,7 +21,7 @@ def robust_step_figure(found: RobustStep) -> Markup:
     def draw(figure: Figure, names: NamePlaceholders) -> None:
         left, right = figure.subplots(1, 2, width_ratios=(1, 2))
         figure.subplots_adjust(left=0.2, right=0.97, top=0.8, bottom=0.3, wspace=0.25)
-        labels = ("of the samples", *(names.reserve(text(one.average, 24)) for one in found.steps))
+        labels = ("in the data", *(names.reserve(text(one.average, 24)) for one in found.steps))
         left.barh(range(len(shares)), shares, color=[MUTED, *([BLUE] * len(found.steps))], height=0.6)
         left.set_yticks(range(len(shares)), labels)
         left.invert_yaxis()

@@ -37,6 +37,7 @@ def stability_figure(found: Stability) -> Markup:
                 marker=marks[1],
                 label="measured on the holdout",
             )
+        # The bound grows over decades; the measured gap may be below 0.
         if min(totals) > 0:
             axes.set_yscale("symlog", linthresh=min(totals))
             axes.yaxis.set_major_formatter(tick_label)

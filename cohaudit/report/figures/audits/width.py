@@ -28,6 +28,7 @@ def width_figure(found: CoherentWidth) -> Markup:
         axes.set_title("Coherent energy held by the strongest units")
         for place, layer in enumerate(layers):
             held = np.cumsum(np.sort(layer.energy)[::-1])
+            # Darker is deeper; below half the opacity, lines would vanish on a dark page.
             shade = 1 - 0.5 * (len(layers) - 1 - place) / max(1, len(layers) - 1)
             dashes = _LINE_STYLES[place % len(_LINE_STYLES)]
             name = names.reserve(text(layer.name, 15))

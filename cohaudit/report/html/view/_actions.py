@@ -90,6 +90,7 @@ def build_actions(audit: Audit) -> tuple[Action, ...]:
     if isinstance(risk, Skipped):
         return ()
     places = EvidenceLinks(audit)
+    # One action per class would push actions of other kinds off the first screen.
     classes = [driver for driver in risk.drivers if driver.kind == "class"]
     single = [driver for driver in risk.drivers if driver.kind != "class" or len(classes) == 1]
     known = [
@@ -154,6 +155,7 @@ def _measure_gap(audit: Audit, risk: Risk) -> Iterator[Action]:
     if isinstance(risk.holdout, Holdout):
         return
     expected = min(max(audit.sanity.accuracy - risk.gap.value, 0.0), 1.0)
+    # Normal approximation of a binomial share: good enough to say whether measuring is worth it.
     narrow = Z_80 * math.sqrt(expected * (1 - expected) / _HOLDOUT_SAMPLES)
     now = (risk.gap.high - risk.gap.low) / 2
     if narrow >= now:

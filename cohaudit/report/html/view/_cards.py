@@ -112,6 +112,7 @@ class Pictures:
         if not image:
             return None
         if (sample, side) not in self._made:
+            # Checked before, not after: the page may exceed its room by one picture at most.
             made = thumbnail(image, side) if self._room > 0 else None
             self._room -= len(made.uri) if made else 0
             self._made[sample, side] = made
@@ -191,6 +192,7 @@ def _neighbor(neighbor: Neighbor, context: _Context) -> NeighborView:
 
 def _row_table(evidence: Evidence, label: str, previews: Mapping[str, Preview]) -> RowTable:
     own = previews[evidence.id].row
+    # The sample's own columns decide: in JSON lines, neighbors may have others.
     columns = list(own)[:MAX_COLUMNS]
     lines = [RowLine("suspect", text(label, 20), "", _cells(own, columns))]
     for role, neighbors in (("opponent", evidence.opponents), ("supporter", evidence.supporters)):

@@ -116,6 +116,7 @@ def _least_coherent(classes: tuple[ClassResult, ...]) -> tuple[ClassResult, ...]
 
     def coherence(index: int) -> float:
         measured = classes[index].coherence
+        # A class whose coherence could not be measured is worth seeing: it sorts first.
         return measured.pairwise.value if isinstance(measured, Coherence) else float("-inf")
 
     chosen = sorted(range(len(classes)), key=coherence)[:_MAX_BARS]

@@ -201,6 +201,7 @@ def _memorization() -> Definition:
 
 
 def _predicted_gap() -> Definition:
+    # Signs are written apart from the numbers, so that the formula reads as a sum.
     slopes = zip(
         (gap_model.AGREEMENT, gap_model.LOSS, gap_model.DECADES), ("logit x", "ℓ", "log₁₀ N"), strict=True
     )

@@ -80,6 +80,7 @@ def _finding(layers: tuple[Layer, ...]) -> str:
     ]
     if not measured:
         return ""
+    # Coherence alone could point at a layer that hardly has a gradient.
     main = max(layers, key=lambda layer: layer.energy)
     energy = f"{named(main.name)} carries {percent(main.energy)} of the gradient energy."
     if len(measured) == 1:

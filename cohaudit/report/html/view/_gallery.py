@@ -89,6 +89,7 @@ def _summary(audit: Audit, total: int, threshold: float) -> str:
     share = percent(total / max(len(audit.samples), 1))
     have = "sample has" if total == 1 else "samples have"
     rest = f" {count(len(audit.suppressed))} more are suppressed and listed last." if audit.suppressed else ""
+    # The mean of probabilities is the expected share of wrong labels among the suspects.
     wrong = float(audit.samples["suspicion"][audit.samples["suspect"]].mean())
     return (
         f"{count(total)} {have} a suspicion of at least {threshold:g}: {share} of the audited samples. "
@@ -125,6 +126,7 @@ def _twins(audit: Audit) -> str:
     twin = audit.samples[audit.samples["duplicate_of"] != ""]
     if twin.empty:
         return ""
+    # Twins with different labels are the ones to look at: at least one label is wrong.
     label_of = audit.samples.set_index("id")["label"]
     apart = int((twin["label"].to_numpy() != label_of[twin["duplicate_of"]].to_numpy()).sum())
     are = "sample is a near-duplicate" if len(twin) == 1 else "samples are near-duplicates"

@@ -79,6 +79,7 @@ def build_listing(audit: Audit) -> Listing:
 
 def _script_data(content: Mapping[str, Any]) -> Markup:
     """Return JSON that may stand in a script element, whatever text is in it."""
+    # allow_nan=False: the browser's JSON.parse would stop at a NaN, and the page would show no samples.
     line = json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return Markup(line.translate(_ESCAPED))
 
@@ -99,6 +100,7 @@ class _Writer:
     def content(
         self, shown: Sequence[Evidence], cards: Sequence[Card], brief: Sequence[Evidence]
     ) -> dict[str, Any]:
+        # Cards in the page are not repeated in the data: the script reads them from the page.
         samples = [
             self._sample(one) | ({} if card.rank <= STATIC_CARDS else self._card(card))
             for one, card in zip(shown, cards, strict=True)
@@ -159,6 +161,7 @@ class _Writer:
         picture = self._picture(seen.picture.uri, seen.picture.coarse) if seen.picture else -1
         words = "" if seen.picture else seen.words.short
         parts = chain(_pair(seen.id), _pair(seen.label), (picture, words, int(seen.suspect)))
+        # The same sample is a neighbor of many: the data has it once, cards refer to its place.
         place = self._neighbors.setdefault(tuple(parts), len(self._neighbors))
         return [place, seen.cosine, int(seen.duplicate)]
 

@@ -84,6 +84,7 @@ def _check(check: Check) -> CheckRow:
 
 def build_skipped(audit: Audit) -> tuple[tuple[Text, str], ...]:
     """Return what was left out, each with its reason."""
+    # Audits that did not run count as skipped: nothing is left out silently.
     further = (getattr(audit.audits, field.name) for field in dataclasses.fields(audit.audits))
     audits = (Skipped(f"audit {one.name}", one.reason) for one in further if isinstance(one, Skipped))
     return tuple((text(one.name, 72), prose(one.reason)) for one in (*audit.skipped, *audits))

@@ -40,6 +40,7 @@ def first_and_last(rows: tuple[Row, ...], limit: int = MAX_ROWS) -> tuple[tuple[
     """
     if len(rows) <= limit:
         return rows, ""
+    # The middle of a deep network repeats; its ends differ.
     half = limit // 2
     left_out = count(len(rows) - 2 * half)
     note = f"Only the first and the last {half} rows are shown; {left_out} more are in audit.json."

@@ -100,6 +100,7 @@ class Verdict:
 def build_verdict(audit: Audit) -> Verdict:
     """Return the first screen."""
     level, headline, sentence = _judgment(audit)
+    # Every field of the gap is empty without a verdict: a page must not show half of one.
     risk = None if isinstance(audit.risk, Skipped) else audit.risk
     return Verdict(
         level=level,

@@ -39,9 +39,9 @@ def _shares(found: RobustStep) -> Table:
         (text(one.average, 40), _with_interval(one.memorized) + _with_interval(one.suspects))
         for one in found.steps
     ]
-    columns = ("Share of the update", "Memorized", "Interval", "Suspects", "Interval")
+    columns = ("Average", "Memorized", "Interval", "Suspects", "Interval")
     title = "What share of the update comes from memorized samples?"
-    return Table(title, columns, ((text("share of the samples", 40), expected), *rows))
+    return Table(title, columns, ((text("share of the data", 40), expected), *rows))
 
 
 def _with_interval(share: Estimate) -> tuple[str, str]:
