@@ -19,7 +19,7 @@ import pytest
 from rich.cells import cell_len
 from support.audits import make_audit
 
-from cohaudit.report import write_report
+from cohaudit.results.json_encode import audit_to_json
 
 COUNT = ("--limit", "60", "--batch-size", "4")
 TOLD = {"NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES"}
@@ -88,10 +88,16 @@ def screen(said: str, width: int) -> list[str]:
     return lines
 
 
+@pytest.fixture(scope="module")
+def audit_json() -> str:
+    return audit_to_json(make_audit())
+
+
 @pytest.fixture
-def audit(tmp_path: Path) -> Path:
-    write_report(make_audit(), tmp_path)
-    return tmp_path / "audit.json"
+def audit(audit_json: str, tmp_path: Path) -> Path:
+    path = tmp_path / "audit.json"
+    path.write_text(audit_json, encoding="utf-8")
+    return path
 
 
 @pytest.mark.parametrize("width", [40, 80])
