@@ -33,6 +33,9 @@ FENCE = re.compile(r"^( *)```(\w+)\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
 FIRST = "download.py"
 """The page's one step that is not taken: the data is there already."""
 
+PYTHON = [sys.executable]
+"""The command that the page calls `python`."""
+
 LABELS = {
     "train": "as given, 15 % wrong",
     "looked": "confirmed by looking at the first 200",
@@ -68,7 +71,7 @@ def run(command: str, folder: Path) -> str:
     Raises:
         RuntimeError: If it fails.
     """
-    words = {"python": [sys.executable], "cohaudit": [sys.executable, "-m", "cohaudit"]}
+    words = {"python": PYTHON, "cohaudit": [*PYTHON, "-m", "cohaudit"]}
     first, *rest = command.split()
     environment = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "100"}
     done = subprocess.run(
