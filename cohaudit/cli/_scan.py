@@ -103,19 +103,19 @@ def run_scan(
         require_subject(config)
 
     from cohaudit.loading.factories import guarding
-    from cohaudit.pipeline.resume import FOLDER, ResumableRun
+    from cohaudit.pipeline.resume import RESUME_FOLDER, ResumableRun
     from cohaudit.pipeline.scan import scan_checkpoint
 
     sources = [config.base / path for path in (config.data, config.holdout) if path]
     out = out_folder(config)
-    unfinished = ResumableRun(out / FOLDER, fresh)
+    resumable = ResumableRun(out / RESUME_FOLDER, fresh)
     try:
         with guarding(checkpoint, *earlier, *sources):
-            audit = scan_checkpoint(config, checkpoint, _progress(quiet), earlier, unfinished)
+            audit = scan_checkpoint(config, checkpoint, _progress(quiet), earlier, resumable)
         files = _write(audit, out, config.formats, templates_folder(config))
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(*filter(None, [unfinished.told()])) from None
-    unfinished.remove()
+        raise KeyboardInterrupt(*filter(None, [resumable.describe()])) from None
+    resumable.remove()
     return audit, files
 
 

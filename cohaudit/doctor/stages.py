@@ -26,7 +26,7 @@ from cohaudit.loading.checkpoint import Checkpoint, load_checkpoint
 from cohaudit.loading.data import LabeledDataset, describe_inputs
 from cohaudit.loading.factories import guarding
 from cohaudit.loading.model import eval_mode, load_weights, resolve_device
-from cohaudit.pipeline.holdout import check_fit, open_holdout
+from cohaudit.pipeline.holdout_data import check_fit, open_holdout
 
 Found = TypeVar("Found")
 NO_CHECKPOINT = "a CHECKPOINT, and none was named"

@@ -32,7 +32,7 @@ CHECKPOINT = "model.safetensors"
 LONG = "x" * 10_000
 
 SAID_FIRST = ("settings from ", "auditing ")
-STAGES = (*SAID_FIRST, "open the ", "ask the ", "measure the ", "compare the ", "judge", "gather the ")
+STAGES = (*SAID_FIRST, "open the ", "run the ", "measure the ", "compare the ", "judge", "gather the ")
 """What standard error may hold before the message: how far the scan came."""
 
 

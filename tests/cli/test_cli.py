@@ -54,7 +54,7 @@ class FakeScan:
         checkpoint: Path,
         progress: Progress,
         earlier: Sequence[Path],
-        unfinished: ResumableRun,
+        resumable: ResumableRun,
     ) -> Audit:
         self.config, self.checkpoint, self.progress = config, checkpoint, progress
         self.earlier = earlier

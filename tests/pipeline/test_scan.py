@@ -333,7 +333,7 @@ def test_limit_takes_a_stratified_subsample_and_says_so(tmp_path: Path) -> None:
     assert list(audit.samples["label"]) == list(given[audit.samples["id"]])
     (notice,) = audit.notices
     assert notice.startswith("Measured on 200 of 1,300 samples")
-    assert "Support asks 3 neighbors" in notice
+    assert "Support uses 3 neighbors" in notice
     assert notice in (tmp_path / "report.html").read_text()
     assert audit.skipped[0].name == "1,100 of 1,300 samples"
 

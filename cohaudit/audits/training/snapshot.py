@@ -29,7 +29,7 @@ from cohaudit.analysis.generalization_gap import predict_gap
 from cohaudit.analysis.label_noise import expected_labels, fit_label_noise
 from cohaudit.analysis.leave_one_out import combine_predictions, leave_one_out, suspect_labels_by
 from cohaudit.audits.optimizer_state import OptimizerProgress
-from cohaudit.config import Config
+from cohaudit.config import Config, Effect
 from cohaudit.gradients import FeatureHasher, Measurement
 from cohaudit.results.files import working_folder
 
@@ -39,11 +39,6 @@ Integers = NDArray[np.int64]
 WEIGHTS_KEPT = 2048
 """Numbers kept of all weights: distances between checkpoints are told within 3 %."""
 
-SHAPING = (
-    *("weights", "model_args", "data_args", "inputs", "labels", "ids", "transform", "class_names", "bf16"),
-    *("limit", "seed", "temperature", "sketch_size", "feature_size"),
-)
-"""Settings that a snapshot depends on."""
 LIKELY_WRONG = 0.5
 """Suspicion from which a label is more likely wrong than right."""
 HEARD = 2
@@ -230,10 +225,11 @@ class SnapshotCache:
         self, folder: Path | None, fingerprints: Sequence[str], config: Config, model: nn.Module
     ) -> None:
         self._folder = folder
-        settings = {key: str(getattr(config, key)) for key in SHAPING}
-        # neither torch, device, threads nor batch size, as `unfinished.cache_key` has them: a snapshot is
-        # whole, and these change it by rounding alone, while sums half of one and half of another would not
-        # be those of any pass; class_memory is for the cosines between classes, which no snapshot holds
+        affecting = config.values_affecting(Effect.GRADIENTS)
+        settings = {key: str(value) for key, value in affecting.items()}
+        # neither torch, device, threads nor batch size, as the `cache_key` of a pass has them: a snapshot
+        # is whole, and these change it by rounding alone, while sums half of one and half of another would
+        # not be those of any pass; class_memory is for the cosines between classes, which no snapshot holds
         self._about = [__version__, *fingerprints, config.model, code_of(config, model), settings]
 
     def load(self, checkpoint: str, shape: tuple[int, int]) -> Snapshot | None:
