@@ -1,11 +1,10 @@
-"""The tutorial does what it says, and its numbers are those that benchmarks/tutorial.py measured."""
+"""The tutorial does what it says, and its numbers are those that benchmarks/docs/tutorial.py measured."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
-import sys
 from pathlib import Path
 from statistics import mean
 
@@ -14,9 +13,7 @@ import pytest
 from sklearn.datasets import load_digits
 from support.pages import ROOT, blocks
 
-sys.path.insert(0, str(ROOT / "benchmarks"))
-
-from tutorial import PAGE, RESULTS, corrections, follow, table
+from benchmarks.docs.tutorial import PAGE, RESULTS, corrections, follow, table
 
 DATA = Path(os.environ.get("COHAUDIT_DATA_DIR", "")) / "fashion_mnist.npz"
 TEXT = PAGE.read_text(encoding="utf-8")
