@@ -4,7 +4,7 @@ Of every answer the model gives on its training data, the other samples say how 
 layers that did not bend to the labels (`leave_one_out`). The mean of that is close to the accuracy on new
 data; where the model does better than its neighbors alone, its loss and the number of samples tell how
 much. Four numbers were fitted for that, and two for the classes, on half of a zoo of trained networks, and
-tested on the other half: `benchmarks/risk.py`, docs/risk.md.
+tested on the other half: `benchmarks/generalization/risk.py`, docs/risk.md.
 
 Arrays: N samples, C classes. Nothing here knows a model.
 """

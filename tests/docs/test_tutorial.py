@@ -1,4 +1,4 @@
-"""The tutorial does what it says, and its numbers are those that benchmarks/tutorial.py measured."""
+"""The tutorial does what it says, and its numbers are those that benchmarks/docs/tutorial.py measured."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import os
 import shlex
 import shutil
-import sys
 from pathlib import Path
 from statistics import mean
 
@@ -16,10 +15,8 @@ from sklearn.datasets import load_digits
 from support.pages import ROOT, blocks
 from support.warm import warm_python
 
-sys.path.insert(0, str(ROOT / "benchmarks"))
-
-import tutorial
-from tutorial import PAGE, RESULTS, corrections, follow, table
+from benchmarks.docs import tutorial
+from benchmarks.docs.tutorial import PAGE, RESULTS, corrections, follow, table
 
 DATA = Path(os.environ.get("COHAUDIT_DATA_DIR", "")) / "fashion_mnist.npz"
 TEXT = PAGE.read_text(encoding="utf-8")

@@ -43,7 +43,7 @@ LIKELY_WRONG = 0.5
 """Suspicion from which a label is more likely wrong than right."""
 HEARD = 2
 """How steeply a layer loses its weight with the disputed labels that it gives, for the agreement: chosen,
-with the form of the rating in `trajectory`, on one seed of the trainings in benchmarks/stopping.py."""
+with the form of the rating in `trajectory`, on one seed of the trainings in benchmarks/audits/stopping.py."""
 LOGGER = logging.getLogger(__name__)
 
 
