@@ -128,7 +128,7 @@ def run(arguments: Sequence[str]) -> None:
     """Do what `python ARGUMENTS` does; what is not known here, such as other options, a new Python does."""
     safe = arguments[:1] == ["-P"]
     match arguments[safe:]:
-        case ["-m", "cohaudit" as module, *rest]:
+        case ["-m", "cohaudit" | "sphinx" as module, *rest]:
             _import_from("" if safe else str(Path.cwd()))
             sys.argv = [module, *rest]
             runpy.run_module(module, run_name="__main__", alter_sys=True)
