@@ -1,4 +1,4 @@
-"""`cohaudit scan`: measure, judge, write, say."""
+"""`cohaudit scan`: runs a scan, writes the report and prints a summary."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 def scan(
     ctx: click.Context,
     /,
+    *,
     checkpoints: tuple[Path, ...],
     config_file: Path | None,
     fresh: bool,
@@ -37,14 +38,15 @@ def scan(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Audit the network in CHECKPOINT against its training data.
+    """Audit the network in CHECKPOINT with its training data.
 
-    Of several checkpoints of one training, the last one is audited, and what the earlier ones answer helps to
-    tell wrong labels. They count in the order given, or by number where their paths differ in numbers alone.
+    If several checkpoints of one training run are given, the last one is audited; the predictions of the
+    earlier ones help to find wrong labels. They are used in the order given, or sorted by number if their
+    paths differ in numbers alone.
 
     Prints a summary and writes report.html, audit.json and samples.csv. Settings come from these options,
     then from the first of: the file given with --config, cohaudit.toml beside the checkpoint, cohaudit.toml
-    here, the table [tool.cohaudit] in pyproject.toml here. `cohaudit init` writes one.
+    in the working directory, the table [tool.cohaudit] in pyproject.toml there. `cohaudit init` writes one.
 
     Exit code: 0 passed, 1 a gate failed, 2 bad usage or input, 70 a bug in cohaudit.
     """
@@ -55,7 +57,7 @@ def scan(
         click.echo(f"auditing {printable(str(checkpoint))}; earlier ones, in this order: {names}", err=True)
     if config.source and not quiet:
         click.echo(f"settings from {printable(config.source)}", err=True)
-    with noted() as notes:
+    with collected_notes() as notes:
         audit, files = run_scan(checkpoint, earlier, config, quiet, fresh)
     if as_json:
         from cohaudit.results.json_encode import audit_to_json
@@ -66,13 +68,17 @@ def scan(
 
         write_out(render_summary(audit, files, sys.stdout, notes))
     annotate(audit, config.formats, as_json)
-    if quiet or as_json:  # the summary would have said it
-        for notice in audit.notices:
-            _say_note(notice)
-        for gate in audit.gates:
-            if gate.failed or gate.warned:
-                click.echo(f"gate {gate.outcome}: {printable(f'{gate.expression}: {gate.reason}')}", err=True)
+    if quiet or as_json:  # the summary, which was not printed, contains these
+        _print_warnings(audit)
     ctx.exit(GATE_FAILED if any(gate.failed for gate in audit.gates) else OK)
+
+
+def _print_warnings(audit: Audit) -> None:
+    for notice in audit.notices:
+        _print_note(notice)
+    for gate in audit.gates:
+        if gate.failed or gate.warned:
+            click.echo(f"gate {gate.outcome}: {printable(f'{gate.expression}: {gate.reason}')}", err=True)
 
 
 def run_scan(
@@ -80,26 +86,26 @@ def run_scan(
 ) -> tuple[Audit, list[Path]]:
     """Scan, and write the report.
 
-    What can be refused without the model is refused before anything expensive happens.
+    Everything that can be refused without the model is refused before anything expensive happens.
 
     Args:
-        checkpoint: To audit.
-        earlier: Earlier checkpoints of its training, in order.
+        checkpoint: Checkpoint to audit.
+        earlier: Earlier checkpoints of its training run, oldest first.
         config: Settings.
         quiet: Whether to show no progress.
-        fresh: Whether to begin anew where an interrupted scan could be resumed.
+        fresh: Whether to start over even if an interrupted scan could be resumed.
 
     Returns:
         The audit with its gates, and the files written.
 
     Raises:
-        KeyboardInterrupt: When the user ends it; its text says where what was measured is kept.
+        KeyboardInterrupt: If the user interrupts it; its text says where the unfinished pass is stored.
     """
     from cohaudit.pipeline.preflight import out_folder, refusals, templates_folder
 
     for _, error in refusals(config):
         raise error
-    if is_file(checkpoint):  # otherwise that comes first, and whoever opens the checkpoint says it best
+    if is_file(checkpoint):  # a missing checkpoint is the first thing to report, and the loader does it best
         require_subject(config)
 
     from cohaudit.loading.factories import guarding
@@ -120,10 +126,10 @@ def run_scan(
 
 
 def _write(audit: Audit, out: Path, formats: tuple[str, ...], templates: Path | None) -> list[Path]:
-    """Write the report; where a template of the user fails, what was measured is not lost with it.
+    """Write the report; if a user's template fails, with the shipped ones, so that no measurement is lost.
 
     Raises:
-        UserTemplateError: A template failed, and the report was written with the shipped ones.
+        UserTemplateError: If a template failed; the report is written all the same.
     """
     from cohaudit.errors import UserTemplateError
     from cohaudit.report import write_report
@@ -138,7 +144,7 @@ def _write(audit: Audit, out: Path, formats: tuple[str, ...], templates: Path | 
 
 
 class _Collector(logging.Handler):
-    """Keeps what is noted for the summary; a warning is told at once."""
+    """Collects log records for the summary; prints warnings at once."""
 
     def __init__(self, notes: list[str]) -> None:
         super().__init__(logging.INFO)
@@ -146,19 +152,19 @@ class _Collector(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.levelno >= logging.WARNING:
-            _say_note(record.getMessage())
+            _print_note(record.getMessage())
         else:
             self._notes.append(record.getMessage())
 
 
-def _say_note(text: str) -> None:
-    """Say on standard error, on one line, what a reader must know who does not see the summary."""
+def _print_note(text: str) -> None:
+    """Print a note on standard error, on one line."""
     click.echo(f"note: {printable(text)}", err=True)
 
 
 @contextmanager
-def noted() -> Iterator[list[str]]:
-    """Collect what the parts of a scan log of what they found: which weights, what the model is fed."""
+def collected_notes() -> Iterator[list[str]]:
+    """Collect what the parts of a scan log: which weights were loaded, what the model is fed."""
     notes: list[str] = []
     handler = _Collector(notes)
     logger = logging.getLogger("cohaudit")
