@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cohaudit.errors import ReportError
+from cohaudit.errors import ReportError, printable
 
 if TYPE_CHECKING:
     from cohaudit.results import Audit
@@ -34,6 +34,11 @@ def write_out(content: str | bytes) -> None:
         drop_output()
         found = f"cannot be written: {error.strerror}"
         raise ReportError("standard output", found, "send it elsewhere") from None
+
+
+def print_note(text: str) -> None:
+    """Print a note on standard error, on one line."""
+    click.echo(f"note: {printable(text)}", err=True)
 
 
 def annotate(audit: Audit, formats: Sequence[str], as_json: bool = False) -> None:

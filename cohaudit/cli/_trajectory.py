@@ -10,7 +10,7 @@ import click
 from cohaudit.cli._options import SectionedCommand, checkpoint_options, given_options
 from cohaudit.cli._order import by_first_rising_number, in_training_order, words_of
 from cohaudit.cli._output import annotate, write_out
-from cohaudit.cli._scan import collected_notes, run_scan
+from cohaudit.cli._run import collected_notes, run_scan
 from cohaudit.config.file import load_config
 from cohaudit.errors import GATE_FAILED, OK, CheckpointError, printable, without_padding
 
