@@ -693,7 +693,7 @@ def test_a_missing_file_suggests_the_nearest(tmp_path: Path) -> None:
     error = refusal(tmp_path / "modle.safetensors")
     assert error.found == "no such file or folder"
     assert error.remedy == "did you mean model.safetensors?"
-    assert refusal(tmp_path / "nowhere" / "model.pt").remedy.endswith("nowhere is no folder")
+    assert refusal(tmp_path / "nowhere" / "model.pt").remedy.endswith("nowhere is not a folder")
 
 
 def test_a_missing_file_suggests_checkpoints_alone(tmp_path: Path) -> None:

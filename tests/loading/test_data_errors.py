@@ -165,7 +165,7 @@ OPENING: dict[str, tuple[Make, list[str]]] = {
     ),
     "missing folder": (
         lambda folder: Config(data="no/train.npz", base=folder),
-        ["no such file", "check the path", "no is no folder"],
+        ["no such file", "check the path", "no is not a folder"],
     ),
     "missing file beside others": (
         lambda folder: (file("notes.txt")(folder), Config(data="train.npz", base=folder))[1],
