@@ -116,7 +116,7 @@ def missing(path: Path, usable: Callable[[Path], bool], what: str) -> tuple[str,
         names = sorted(entry.name for entry in entries if usable(entry))
     if names:
         return "no such file or folder", did_you_mean(path.name, names)
-    found = f"has no {what}" if path.parent.is_dir() else "is no folder"
+    found = f"has no {what}" if path.parent.is_dir() else "is not a folder"
     return "no such file or folder", f"check the path: {path.parent} {found}"
 
 

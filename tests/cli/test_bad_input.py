@@ -249,11 +249,14 @@ CASES: dict[str, tuple[Make, list[str]]] = {
         ["modle.safetensors", "no such file", "did you mean model.safetensors?"],
     ),
     "folder as checkpoint": (lambda folder: [folder], ["a folder, not a file", "model.safetensors"]),
-    "truncated checkpoint": (truncated(CHECKPOINT), [CHECKPOINT, "cut off", "download or save it again"]),
+    "truncated checkpoint": (
+        truncated(CHECKPOINT),
+        [CHECKPOINT, "truncated", "download the file again, or save it again"],
+    ),
     "empty checkpoint": (file(CHECKPOINT, b""), [CHECKPOINT, "the file is empty", "again"]),
     "header beyond the file": (
         file(CHECKPOINT, (10**12).to_bytes(8, "little") + b'{"a":'),
-        [CHECKPOINT, "its header claims 1,000,000,000,000 bytes", "again"],
+        [CHECKPOINT, "the header should have 1,000,000,000,000 bytes", "again"],
     ),
     "pickle that runs a command": (attack, ["model.pt", "os", "system", "Nothing was run", "do not use"]),
     "plain pickle": (
@@ -264,8 +267,8 @@ CASES: dict[str, tuple[Make, list[str]]] = {
         file("model.pt", bytes(range(256)) * 8),
         ["model.pt", "neither a safetensors nor a torch file", "torch.save"],
     ),
-    "truncated .pt": (truncated_torch_file, ["model.pt", "cut off or damaged", "again"]),
-    "a pipe as checkpoint": (pipe, ["pipe.pt", "no regular file", "copy the checkpoint"]),
+    "truncated .pt": (truncated_torch_file, ["model.pt", "truncated or damaged", "again"]),
+    "a pipe as checkpoint": (pipe, ["pipe.pt", "not a regular file", "copy the checkpoint"]),
     "checkpoint with a long name": (
         lambda folder: [folder / ("x" * 300 + ".pt")],
         ["x.pt", "File name too long", "check the path"],
@@ -304,7 +307,11 @@ CASES: dict[str, tuple[Make, list[str]]] = {
     ),
     "weights of integers": (
         weights(lambda tensors: tensors.update({name: t.long() for name, t in tensors.items()})),
-        [CHECKPOINT, "8 of another type: conv1.weight (checkpoint int64, model float32)", "not quantized"],
+        [
+            CHECKPOINT,
+            "8 of another type: conv1.weight (checkpoint int64, model float32)",
+            "neither quantized",
+        ],
     ),
     "one layer missing": (
         weights(lambda tensors: [tensors.pop(name) for name in ("fc2.weight", "fc2.bias")]),
@@ -312,7 +319,7 @@ CASES: dict[str, tuple[Make, list[str]]] = {
     ),
     "other names": (
         weights(lambda tensors: [tensors.update({f"{n}2": tensors.pop(n)}) for n in list(tensors)]),
-        [CHECKPOINT, "8 missing", "8 unexpected", "no name is the same"],
+        [CHECKPOINT, "8 missing", "8 unexpected", "no name in common"],
     ),
     "other number of classes": (
         net("def build(classes=7):\n    return DigitsNet(classes=classes)\n"),
@@ -340,9 +347,9 @@ CASES: dict[str, tuple[Make, list[str]]] = {
     ),
     "folder as earlier checkpoint": (
         lambda folder: [folder, folder / CHECKPOINT],
-        ["digits: a folder, not a file", "model.safetensors"],
+        ["digits: is a folder, not a file", "model.safetensors"],
     ),
-    "truncated earlier checkpoint": (truncated_earlier, ["early.safetensors", "cut off", "again"]),
+    "truncated earlier checkpoint": (truncated_earlier, ["early.safetensors", "truncated", "again"]),
     "earlier checkpoint with NaN": (
         earlier(lambda tensors: tensors["fc1.weight"].fill_(torch.nan)),
         ["early.safetensors, an earlier checkpoint", "fc1.weight (32,768 NaN", "leave this checkpoint out"],
@@ -380,7 +387,10 @@ CASES: dict[str, tuple[Make, list[str]]] = {
         options("--model", "nte.py:build"),
         ["model", "nte.py does not exist", "check the path"],
     ),
-    "no factory named": (options("--model", "net.py"), ["net.py'", "names no function", "net.py:build"]),
+    "no factory named": (
+        options("--model", "net.py"),
+        ["net.py'", "does not name a function", "net.py:build"],
+    ),
     "factory misspelt": (
         options("--model", FIXTURES / "digits" / "net.py:biuld"),
         ["net.py:biuld", "has no 'biuld'", "did you mean build?"],
@@ -391,7 +401,7 @@ CASES: dict[str, tuple[Make, list[str]]] = {
     ),
     "model file with a syntax error": (
         net("def build(:\n"),
-        ["model net.py:build", "SyntaxError", "(net.py, line", "correct it"],
+        ["model net.py:build", "SyntaxError", "(net.py, line", "correct the code"],
     ),
     "model file that trains on import": (
         net("for _ in range(9):\n    loss.backward()\n"),
@@ -467,11 +477,11 @@ CASES: dict[str, tuple[Make, list[str]]] = {
     "unreadable data": (unreadable("train.npz"), ["train.npz", "Permission denied", "permissions"]),
     "no rows": (
         arrays(lambda data: data.update({name: array[:0] for name, array in data.items()})),
-        ["train.npz", "the dataset holds no sample", "check that it is the training data"],
+        ["train.npz", "the dataset has no samples", "check that it is the training data"],
     ),
     "labels of another length": (
         arrays(lambda data: data.update(labels=data["labels"][:90])),
-        ["train.npz", "100 samples, but 90 labels", "one label a sample"],
+        ["train.npz", "100 samples, but 90 labels", "one label for each sample"],
     ),
     "negative label": (
         label(-1),
@@ -484,7 +494,7 @@ CASES: dict[str, tuple[Make, list[str]]] = {
     ),
     "label that leaves a gap": (
         label(12),
-        ["train.npz", "no sample has the label 10", "up to 12", "without a gap"],
+        ["train.npz", "no sample has the label 10", "up to 12", "without gaps"],
     ),
     "label that is no whole number": (
         label(2.5),
@@ -497,7 +507,7 @@ CASES: dict[str, tuple[Make, list[str]]] = {
                 images=np.where(data["ids"][:, None, None] == "digit-041", np.nan, data["images"])[:, None]
             )
         ),
-        ["train.npz", "digit-041", "holds nan at position [0, 0, 0]", "correct or drop the sample"],
+        ["train.npz", "digit-041", "holds nan at position [0, 0, 0]", "correct the sample or drop it"],
     ),
     "empty class": (
         options(*(part for name in "0123456789X" for part in ("--class-names", name))),
@@ -541,9 +551,9 @@ CASES: dict[str, tuple[Make, list[str]]] = {
         ["'riks>=high'", "no metric 'riks'", "did you mean risk"],
     ),
     "nonsense as a gate": (options("--fail-on", "too bad"), ["--fail-on", "'too bad'", "risk>=high"]),
-    "no CUDA here": (cuda, ["--device cuda", "no cuda on this machine", "cpu"]),
+    "no CUDA here": (cuda, ["--device cuda", "no cuda device on this machine", "cpu"]),
     "too few GPUs": (options("--device", "cuda:99"), ["--device cuda:99", "this machine", "use "]),
-    "unknown device": (options("--device", "gpu"), ["--device gpu", "no such device", "use auto, cpu, cuda"]),
+    "unknown device": (options("--device", "gpu"), ["--device gpu", "unknown device", "use auto, cpu, cuda"]),
     # the output
     "file as --out": (out(lambda folder: folder / "net.py"), ["--out", "net.py is a file", "another folder"]),
     "--out below a file": (

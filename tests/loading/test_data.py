@@ -314,7 +314,7 @@ def test_a_transform_gets_the_values_of_a_line_as_they_are(tmp_path: Path) -> No
     )
     dataset = open_dataset(config)
     assert dataset.columns == ("zip", "n", "flag", "note", "huge", "late")
-    seen = [repr(row) for row in dataset._rows.to_dict("records")]
+    seen = [repr(row) for row in dataset._rows.table.to_dict("records")]
     assert seen == [
         "{'zip': '007', 'n': 5.0, 'flag': True, 'note': 'a', 'huge': 36893488147419103232, 'late': nan}",
         "{'zip': 'NA', 'n': nan, 'flag': False, 'note': None, 'huge': 1, 'late': 2.0}",

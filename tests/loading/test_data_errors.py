@@ -165,15 +165,15 @@ OPENING: dict[str, tuple[Make, list[str]]] = {
     ),
     "missing folder": (
         lambda folder: Config(data="no/train.npz", base=folder),
-        ["no such file", "check the path", "no is no folder"],
+        ["no such file", "check the path", "no is not a folder"],
     ),
     "missing file beside others": (
         lambda folder: (file("notes.txt")(folder), Config(data="train.npz", base=folder))[1],
         ["no such file", "has no training data"],
     ),
     "unknown extension": (file("data.tsv"), ["data.tsv", "'.tsv'", ".csv"]),
-    "no extension": (file("data"), ["without extension", ".npz"]),
-    "key without meaning": (file("data.csv", data_args={"a": 1}), ["data_args", "means nothing", "leave"]),
+    "no extension": (file("data"), ["has no extension", ".npz"]),
+    "key without meaning": (file("data.csv", data_args={"a": 1}), ["data_args", "does not apply", "leave"]),
     # arrays
     "truncated npz": (truncated_npz, ["data.npz", "truncated", "complete"]),
     "empty npz": (file("data.npz"), ["data.npz", "not a .npz archive"]),
@@ -198,7 +198,7 @@ OPENING: dict[str, tuple[Make, list[str]]] = {
     "inputs of text": (npz(x=np.array(["a"] * 4)), ["inputs", "transform"]),
     "one number as inputs": (npz(x=np.array(1.0), id=[1]), ["a single value"]),
     "length mismatch": (npz(y=[0, 1]), ["4 samples, but 2 labels"]),
-    "ids of another length": (npz(id=[1, 2]), ["ids of shape (2,)", "4 samples"]),
+    "ids of another length": (npz(id=[1, 2]), ["ids", "the shape (2,)", "4 samples"]),
     "duplicate ids": (npz(id=["a", "b", "a", "c"]), ["'a'", "rows 0 and 2", "unique"]),
     "empty id": (npz(id=["a", "b", "", "c"]), ["row 2", "empty"]),
     "empty dataset": (npz(x=X[:0], y=[]), ["no sample"]),
@@ -213,11 +213,11 @@ OPENING: dict[str, tuple[Make, list[str]]] = {
     "label far out of range": (npz(y=[0, 1, 10**12, 1]), ["sample '2'", "only 4 samples"]),
     "unknown label": (
         npz(y=["ant", "bee", "cat", "bat"], class_names=("ant", "bee", "cat")),
-        ["sample '3'", "'bat'", "did you mean cat or ant? Where the model", "(--class-names)."],
+        ["sample '3'", "'bat'", "did you mean cat or ant? If the model", "(--class-names)."],
     ),
     "unknown label, like no other": (
         npz(y=["ant", "bee", "cat", "xyz"], class_names=("ant", "bee", "cat")),
-        ["sample '3'", "use one of ant, bee, cat. Where the model"],
+        ["sample '3'", "use one of ant, bee, cat. If the model"],
     ),
     "empty class in the middle": (npz(y=[0, 2, 2, 0]), ["no sample has the label 1", "up to 2"]),
     "labels from 1": (npz(y=[1, 2, 2, 1]), ["no sample has the label 0", "subtract 1"]),
@@ -242,9 +242,9 @@ OPENING: dict[str, tuple[Make, list[str]]] = {
     ),
     "label among the inputs": (
         csv("a,label\n1,0\n", inputs=("a", "label")),
-        ["label column is among the inputs"],
+        ["inputs: include the label column"],
     ),
-    "no input column": (csv("id,label\n1,0\n"), ["no column besides 'label'"]),
+    "no input column": (csv("id,label\n1,0\n"), ["no column is left besides 'label'"]),
     "text in a column": (
         csv("id,a,b,label\np,1,2,0\nq,3,big,1\n"),
         ["sample 'q' (row 1)", "column 'b'", "'big' is not a number", "transform"],
@@ -261,25 +261,28 @@ OPENING: dict[str, tuple[Make, list[str]]] = {
     "duplicate ids in a table": (csv("id,a,y\np,1,0\np,2,1\n"), ["'p'", "rows 0 and 1"]),
     "missing id": (csv("id,a,y\np,1,0\n,2,1\n"), ["row 1", "id is empty"]),
     # JSON Lines
-    "empty jsonl": (jsonl("\ufeff\n \t\r\n"), ["data.jsonl", "empty", "object a line"]),
+    "empty jsonl": (jsonl("\ufeff\n \t\r\n"), ["data.jsonl", "empty", "object on each line"]),
     "jsonl that is no JSON": (
         jsonl(ROW, "", '{"a": 1,}'),
-        ["data.jsonl:3", "no JSON: ", "column 9", "lines=True"],
+        ["data.jsonl:3", "not valid JSON: ", "column 9", "lines=True"],
     ),
-    "jsonl without line ends": (jsonl(ROW + ROW), ["data.jsonl:1", "no JSON: Extra data"]),
-    "JSON over several lines": (jsonl("[", ROW, "]"), ["data.jsonl:1", "no JSON", "one object a line"]),
+    "jsonl without line ends": (jsonl(ROW + ROW), ["data.jsonl:1", "not valid JSON: Extra data"]),
+    "JSON over several lines": (
+        jsonl("[", ROW, "]"),
+        ["data.jsonl:1", "not valid JSON", "one object on each line"],
+    ),
     "jsonl of an array": (jsonl(ROW, "[1, 0]"), ["data.jsonl:2", "an array, not an object"]),
     "jsonl of a number": (jsonl(ROW, "17"), ["data.jsonl:2", "a number, not an object"]),
     "jsonl of null": (jsonl("null"), ["data.jsonl:1", "null, not an object"]),
     "jsonl of a list": (
         jsonl(ROW, '{"a": [1, 2], "label": 1}'),
-        ["data.jsonl:2, key 'a'", "an array, where", ".npz", "file.py:function"],
+        ["data.jsonl:2, key 'a'", "an array, but", ".npz", "file.py:function"],
     ),
     "jsonl of an object": (
         jsonl(ROW, '{"a": {}, "label": 1}'),
-        ["data.jsonl:2, key 'a'", "an object, where", "a key of its own"],
+        ["data.jsonl:2, key 'a'", "an object, but", "its own key"],
     ),
-    "jsonl nested without end": (jsonl("[" * 200_000), ["data.jsonl:1", "object a line"]),
+    "jsonl nested without end": (jsonl("[" * 200_000), ["data.jsonl:1", "object on each line"]),
     "key twice": (jsonl(ROW, '{"a": 1, "a": 2, "label": 1}'), ["data.jsonl:2", "'a' occurs twice"]),
     "jsonl with NaN": (jsonl(ROW, '{"a": NaN, "label": 1}'), ["data.jsonl:2, key 'a'", "NaN", "null"]),
     "jsonl with -Infinity": (jsonl(ROW, '{"a": -Infinity, "label": 1}'), ["data.jsonl:2", "infinite"]),
@@ -316,9 +319,9 @@ OPENING: dict[str, tuple[Make, list[str]]] = {
     # images
     "folder without class folders": (
         lambda folder: Config(data=".", base=npz()(folder).base),
-        ["no class folders", "folder of its own"],
+        ["no class folders", "the name of the class"],
     ),
-    "image outside a class folder": (images(stray=(4, 4)), ["stray.png", "outside any class folder"]),
+    "image outside a class folder": (images(stray=(4, 4)), ["stray.png", "outside the class folders"]),
     "empty class folder": (images(cat__x=None), ["cat", "no image"]),
     "images of two sizes": (images(bee__c=(6, 5)), ["'bee/c.png'", "6×5", "'ant/a.png' is 4×4", "transform"]),
     "no image": (images(bee__c=b"notes"), ["bee/c.png", "not a readable image"]),
@@ -340,7 +343,7 @@ OPENING: dict[str, tuple[Make, list[str]]] = {
     "transform to text": (transformed("text"), ["code.py:text", "str", "return a tensor from text"]),
     "transform without a return": (
         transformed("forgets"),
-        ["code.py:forgets", "None", "return a tensor from forgets: a `return` seems to be missing in it"],
+        ["code.py:forgets", "None", "return a tensor from forgets: its `return` may be missing"],
     ),
 }
 

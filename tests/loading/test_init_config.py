@@ -14,8 +14,8 @@ from cohaudit.config import KEYS, Config
 from cohaudit.config.file import load_config, require_subject
 from cohaudit.errors import ConfigError
 from cohaudit.loading.find_factories import find_factories
-from cohaudit.loading.import_side_effects import find_work
-from cohaudit.loading.init_config import OWN_TABLE, write_starter
+from cohaudit.loading.import_side_effects import find_side_effects
+from cohaudit.loading.init_config import REPORT_TABLE_START, write_starter
 from cohaudit.results import SAMPLE_COLUMNS
 from cohaudit.review.export import export
 
@@ -71,7 +71,7 @@ def test_an_empty_folder_says_what_is_left_to_do(tmp_path: Path) -> None:
 
 def test_an_existing_file_is_kept_without_force(tmp_path: Path) -> None:
     (tmp_path / "cohaudit.toml").write_text("seed = 7")
-    with pytest.raises(ConfigError, match=r"cohaudit\.toml: is already there\n.*--force"):
+    with pytest.raises(ConfigError, match=r"cohaudit\.toml: exists already\n.*--force"):
         write_starter(tmp_path, force=False)
     assert (tmp_path / "cohaudit.toml").read_text() == "seed = 7"
     write_starter(tmp_path, force=True)
@@ -184,7 +184,7 @@ def test_a_file_that_trains_on_import_is_pointed_out(tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text(NET + "for _ in range(3):\n    loss.backward()\n")
     lines = write_starter(tmp_path, force=False)
     assert "line 4 runs loss.backward(): put that under `if __name__ == '__main__':`" in lines[1]
-    assert lines[-1].startswith("Next: see to what train.py does on import, then: cohaudit scan")
+    assert lines[-1].startswith("Next: make train.py safe to import, then: cohaudit scan")
     assert "line 4 runs loss.backward()" in (tmp_path / "cohaudit.toml").read_text().replace("\n# ", " ")
     (tmp_path / "train.py").write_text(NET + "if __name__ == '__main__':\n    loss.backward()\n")
     assert "import" not in "".join(write_starter(tmp_path, force=True))
@@ -202,7 +202,7 @@ def test_an_earlier_report_is_no_training_data(tmp_path: Path) -> None:
 
 
 def test_the_columns_of_a_report_are_still_those_that_init_knows() -> None:
-    assert ",".join(SAMPLE_COLUMNS).encode().startswith(OWN_TABLE)
+    assert ",".join(SAMPLE_COLUMNS).encode().startswith(REPORT_TABLE_START)
 
 
 def test_code_is_not_run(tmp_path: Path) -> None:
@@ -270,7 +270,7 @@ class TestFactories:
         assert find_factories(source)[0].required == required
 
 
-class TestWork:
+class TestSideEffects:
     """What importing a file does."""
 
     @pytest.mark.parametrize(
@@ -297,8 +297,8 @@ class TestWork:
         ],
     )
     def test_is_found_the_certain_first(self, source: str, found: list[str]) -> None:
-        assert [work.what for work in find_work(source)] == found
+        assert [effect.what for effect in find_side_effects(source)] == found
 
     def test_of_many_calls_is_found_in_time(self) -> None:
         functions = "".join(f"def f{i}():\n    f{i + 1}()\n    f{i + 1}()\n" for i in range(60))
-        assert find_work(functions + "f0()") == []
+        assert find_side_effects(functions + "f0()") == []

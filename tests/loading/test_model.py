@@ -87,7 +87,7 @@ def test_building_repeats_and_leaves_the_generator_alone(tmp_path: Path) -> None
         ("def build():\n    return nn.Linear(2, 2).state_dict()\n", "returns OrderedDict"),
         ("def build():\n    return nn.Linear\n", "returns the class Linear"),
         ("def build():\n    pass\n", "returns NoneType"),
-        ("build = nn.Linear(2, 2)\n", "a model, not a function"),
+        ("build = nn.Linear(2, 2)\n", "is a model, not a function"),
         ("def build():\n    return nn.ReLU()\n", "no parameters"),
         ("def build():\n    return nn.Sequential(nn.LazyLinear(2))\n", "0.weight has no shape yet"),
         ("def build():\n    return nn.Linear(2, 2, device='meta')\n", "weight is on the meta device"),
@@ -326,7 +326,7 @@ def test_another_number_of_classes_is_recognized() -> None:
 def test_other_sizes_throughout_are_not_taken_for_classes() -> None:
     error = mismatch(net(width=6), weights_of(net(width=4)))
     assert "conv.weight (checkpoint [4, 1, 3, 3], model [6, 1, 3, 3])" in error.found
-    assert error.remedy == "check model_args: the layers are the same but their sizes are not"
+    assert error.remedy == "check model_args: the layers are the same, but their sizes differ"
     inputs_only = mismatch(
         nn.Sequential(nn.Linear(2, 3)), {"0.weight": torch.ones(3, 4), "0.bias": torch.ones(3)}
     )
@@ -354,7 +354,7 @@ def test_long_lists_are_cut() -> None:
 
 def test_a_checkpoint_of_something_else() -> None:
     error = mismatch(net(), {"encoder.layers.0.attention.query": torch.ones(2, 2)})
-    assert "no name is the same" in error.remedy
+    assert "no name in common" in error.remedy
     assert "--model" in error.remedy
 
 
@@ -405,7 +405,7 @@ def test_a_layer_that_refuses_its_weights_speaks_for_itself() -> None:
             errors.append("needs weights of version 2")
 
     model = nn.Sequential(Picky(2, 2))
-    assert "Sequential refuses it" in mismatch(model, weights_of(model)).found
+    assert "Sequential does not accept it" in mismatch(model, weights_of(model)).found
 
 
 def test_the_weights_are_put_back_when_only_part_was_there() -> None:
@@ -468,7 +468,7 @@ def test_no_such_device(name: str) -> None:
 def test_a_device_that_this_machine_lacks(name: str, missing: bool) -> None:
     if not missing:
         pytest.skip(f"this machine has {name}")
-    with pytest.raises(ConfigError, match=f"torch finds no {name} on this machine"):
+    with pytest.raises(ConfigError, match=f"torch finds no {name} device on this machine"):
         resolve_device(name)
 
 
