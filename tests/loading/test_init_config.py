@@ -13,8 +13,6 @@ from support.audits import make_audit
 from cohaudit.config import KEYS, Config
 from cohaudit.config.file import load_config, require_subject
 from cohaudit.errors import ConfigError
-from cohaudit.loading.find_factories import find_factories
-from cohaudit.loading.import_side_effects import find_side_effects
 from cohaudit.loading.init_config import REPORT_TABLE_START, write_starter
 from cohaudit.results import SAMPLE_COLUMNS
 from cohaudit.review.export import export
@@ -224,81 +222,3 @@ def test_hostile_names_stay_valid_toml(tmp_path: Path) -> None:
 def test_folders_named_like_files_are_no_obstacle(tmp_path: Path, name: str) -> None:
     (tmp_path / name).mkdir()
     assert starter(tmp_path) == {}
-
-
-class TestFactories:
-    """What in a Python file makes a model."""
-
-    @pytest.mark.parametrize(
-        ("source", "names"),
-        [
-            ("class Net(nn.Module): ...", ["Net"]),
-            ("class Net(torch.nn.Module): ...", ["Net"]),
-            ("class Net(pl.LightningModule): ...", ["Net"]),
-            ("class Block(nn.Module): ...\nclass Net(Block): ...", ["Net", "Block"]),
-            ("class Data(Dataset): ...\nclass Net: ...", []),
-            ("def anything() -> nn.Module: ...", ["anything"]),
-            ("def anything() -> 'torch.nn.Module': ...", ["anything"]),
-            ("def build_model(): ...", ["build_model"]),
-            ("def get_data(): ...", []),
-            ("def build() -> int: ...", []),
-            ("def _build() -> nn.Module: ...", []),
-            ("class N(nn.Module): ...\ndef f():\n    return N()", ["f", "N"]),
-            ("class N(nn.Module): ...\ndef f():\n    net = N()\n    return net", ["f", "N"]),
-            ("class N(nn.Module): ...\ndef f():\n    return 3", ["N"]),
-            ("def build(width): ...\ndef make(width=3): ...", ["make", "build"]),
-            ("def broken(:", []),
-            ("\0", []),
-            ("", []),
-        ],
-    )
-    def test_are_found_likeliest_first(self, source: str, names: list[str]) -> None:
-        assert [factory.name for factory in find_factories(source)] == names
-
-    @pytest.mark.parametrize(
-        ("source", "required"),
-        [
-            ("def build(a, b=1, /, *c, d, e=2, **f): ...", ("a", "d")),
-            ("def build(a, b=1, *c, d, e=2, **f): ...", ("a", "d")),
-            ("def build(a=1): ...", ()),
-            ("class N(nn.Module):\n    def __init__(self, a, b=1): ...", ("a",)),
-            ("class N(nn.Module): ...", ()),
-            ("class M(nn.Module):\n    def __init__(self, a): ...\nclass N(M): ...", ("a",)),
-        ],
-    )
-    def test_know_what_they_need(self, source: str, required: tuple[str, ...]) -> None:
-        assert find_factories(source)[0].required == required
-
-
-class TestSideEffects:
-    """What importing a file does."""
-
-    @pytest.mark.parametrize(
-        ("source", "found"),
-        [
-            ("loss.backward()", ["loss.backward()"]),
-            ("criterion(net(x), y).backward()", ["….backward()"]),
-            ("torch.save(net.state_dict(), 'm.pt')", ["torch.save(…)"]),
-            ("with torch.enable_grad():\n    loss.backward()", ["loss.backward()"]),
-            ("try:\n    save_file(x, 'm')\nexcept OSError: ...", ["save_file(…)"]),
-            ("def main():\n    train()\ndef train():\n    loss.backward()\nmain()", ["main()"]),
-            ("def main():\n    main()\nmain()", []),
-            ("for i in range(3):\n    optimizer.step()", ["a loop", "optimizer.step()"]),
-            ("while True:\n    loss.backward()", ["loss.backward()", "a loop"]),
-            ("trainer.fit(model)", ["trainer.fit(…)"]),
-            ("def f():\n    loss.backward()", []),
-            ("class A:\n    def f(self): self.loss.backward()", []),
-            ("later = lambda: loss.backward()", []),
-            ("if __name__ == '__main__':\n    loss.backward()", []),
-            ("if __name__ != 'net': ...\nelse:\n    loss.backward()", ["loss.backward()"]),
-            ("x = torch.ones(3)\nnp.savez('a.npz', x=x)\nstep = 3", []),
-            ("broken(:", []),
-            ("x = " + "(" * 500 + ")" * 500, []),
-        ],
-    )
-    def test_is_found_the_certain_first(self, source: str, found: list[str]) -> None:
-        assert [effect.what for effect in find_side_effects(source)] == found
-
-    def test_of_many_calls_is_found_in_time(self) -> None:
-        functions = "".join(f"def f{i}():\n    f{i + 1}()\n    f{i + 1}()\n" for i in range(60))
-        assert find_side_effects(functions + "f0()") == []
