@@ -14,7 +14,7 @@ from cohaudit.config.used import MEANINGLESS_IN_MEMORY
 from cohaudit.doctor.environment import forget_peak, peak_memory
 from cohaudit.doctor.extrapolation import Forecast, Trial, extrapolate
 from cohaudit.loading.data import LabeledDataset
-from cohaudit.loading.stratified_sample import fewest
+from cohaudit.loading.stratified_sample import min_samples
 from cohaudit.pipeline.progress import MEASURE_GRADIENTS
 from cohaudit.pipeline.scan import scan
 from cohaudit.report import render_html
@@ -69,7 +69,7 @@ def rehearse(model: nn.Module, dataset: LabeledDataset, config: Config) -> Rehea
         CohauditError: If the scan stops; it would stop at the whole set too.
     """
     total = min(config.limit or len(dataset), len(dataset))
-    small = min(total, max(config.batch_size, fewest(np.bincount(dataset.labels))))
+    small = min(total, max(config.batch_size, min_samples(np.bincount(dataset.labels))))
     device = next(model.parameters()).device
     warm = _scan(model, dataset, config, small).timings
     before = peak_memory(device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from support.small_datasets import write_csv
 from torch import Tensor, nn
 
 import cohaudit
@@ -18,8 +20,7 @@ from cohaudit.config import Config
 from cohaudit.gradients import Source
 from cohaudit.gradients.passes.input_sums import InputSums
 from cohaudit.gradients.passes.inputs import SHUFFLES, input_sums
-from cohaudit.loading.data._table import TableDataset
-from cohaudit.loading.data._transform import Transform
+from cohaudit.loading.data import open_dataset
 from cohaudit.pipeline.scan import options_of
 from cohaudit.results import Inputs, Skipped
 
@@ -227,12 +228,11 @@ def test_noise_is_found_and_signal_its_copy_and_rare_columns_are_not_noise(tmp_p
     assert "1 more is constant" in found.advice
 
 
-def test_columns_have_no_names_behind_a_transform() -> None:
-    table = pd.DataFrame({"age": [1, 2], "hours": [3, 4]})
-    labels, ids = np.array([0, 1]), ["0", "1"]
-    assert TableDataset("t.csv", "", table, labels, ids).column_names == ("age", "hours")
-    changed = Transform("changed", lambda row: torch.ones(2))
-    assert TableDataset("t.csv", "", table, labels, ids, (), changed).column_names == ()
+def test_columns_have_no_names_behind_a_transform(tmp_path: Path) -> None:
+    config = write_csv(tmp_path, "age,hours,label\n1,3,0\n2,4,1\n")
+    assert open_dataset(config).column_names == ("age", "hours")
+    (tmp_path / "change.py").write_text("import torch\ndef change(row): return torch.ones(2)\n")
+    assert open_dataset(replace(config, transform="change.py:change")).column_names == ()
 
 
 def test_all_signal_says_that_there_is_nothing_to_drop() -> None:

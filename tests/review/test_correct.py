@@ -177,7 +177,7 @@ def test_any_table_is_read_back_with_the_change_alone(
     csv.writer(text, quoting=quoting, lineterminator=end).writerows([("u", "v", "label"), *rows])
     folder = tmp_path_factory.mktemp("table")
     (folder / "data.csv").write_bytes(text.getvalue().encode())
-    original = CsvOriginal(folder / "data.csv", "", "", classes)
+    original = CsvOriginal.open(folder / "data.csv", "", "", classes)
     changed = data.draw(st.sets(st.integers(0, len(rows) - 1)))
     new = {k: data.draw(st.sampled_from(classes)) for k in changed}
     original.write(folder / "new.csv", new, ())
@@ -576,7 +576,7 @@ def test_a_copy_inside_the_folder_is_refused(pictures: Config) -> None:
     assert "lies inside the data" in refused(pictures, suggested, out=inside)
     (pictures.base / "way").symlink_to("pictures")
     assert "lies inside the data" in refused(pictures, suggested, out=pictures.base / "way" / "new")
-    assert "means nothing for an image folder" in refused(pictures, suggested, "--labels", "y")
+    assert "does not apply to an image folder" in refused(pictures, suggested, "--labels", "y")
 
 
 @pytest.mark.parametrize("out", [".", "/", "", "none/.."])
@@ -589,17 +589,17 @@ def test_what_fails_halfway_leaves_nothing(pictures: Config) -> None:
     if not hasattr(os, "mkfifo"):
         pytest.skip("needs named pipes")
     os.mkfifo(pictures.base / "pictures" / "zebra")  # the last to be copied
-    assert "zebra: is no regular file" in refused(pictures, {"cat/b.png": "ant"})
+    assert "zebra: is not a regular file" in refused(pictures, {"cat/b.png": "ant"})
 
 
 def test_data_that_code_makes_is_refused_with_another_way(tmp_path: Path) -> None:
     config = write_code(tmp_path, data="code.py:tensors")
     (tmp_path / "audit.json").write_text(audit_to_json(audit_of(config, {"0": "1"})))
     told = refused(config, {}, data=Path("code.py:tensors"), out=tmp_path / "new")
-    assert "a dataset that code makes" in told
+    assert "a dataset made by code" in told
     assert "cohaudit export AUDIT.JSON --format csv" in told
     told = refused(config, {}, data=tmp_path / "code.py", out=tmp_path / "new.py")
-    assert "the extension '.py' is unknown" in told
+    assert "has the unknown extension '.py'" in told
 
 
 def test_an_audit_that_judged_nothing_or_is_broken_is_refused(rows: Config) -> None:
