@@ -47,7 +47,7 @@ def trajectory(
 
     Settings come from the same places as those of `cohaudit scan`.
     """
-    from cohaudit.audits.registry import OVER_TIME, asked_for
+    from cohaudit.audits.registry import MULTI_CHECKPOINT_AUDITS, selected_audits
     from cohaudit.audits.training.measure_checkpoints import short_names
 
     (*earlier, last), left_out = _ordered(checkpoints)
@@ -58,7 +58,7 @@ def trajectory(
             names = ", ".join(printable(path.name) for path in left_out)
             click.echo(f"left out, for their names: {names}", err=True)
     config = load_config(last, given_options(options), config_file)
-    wanted = sorted(asked_for(config.audits) | OVER_TIME)
+    wanted = sorted(selected_audits(config.audits) | MULTI_CHECKPOINT_AUDITS)
     with collected_notes():
         audit, files = run_scan(last, earlier, config.updated({"audits": tuple(wanted)}), quiet, fresh)
     written = _write_samples(audit, files[0].parent)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from cohaudit.audits.registry import OVER_TIME, asked_for
+from cohaudit.audits.registry import MULTI_CHECKPOINT_AUDITS, selected_audits
 from cohaudit.config import Config
 from cohaudit.doctor.dry_run import Rehearsal
 from cohaudit.doctor.environment import device_memory, free_memory
@@ -79,7 +79,7 @@ def _whole_scan(done: Rehearsal, config: Config, around: Surroundings) -> Foreca
         # a sample of the holdout takes as long as one of the training data
         seconds[MEASURE_HOLDOUT] = gradients * min(config.limit or around.holdout, around.holdout) / total
     if around.earlier:
-        follows = asked_for(config.audits) & OVER_TIME
+        follows = selected_audits(config.audits) & MULTI_CHECKPOINT_AUDITS
         seconds[RUN_EARLIER] = around.earlier * (gradients if follows else around.forward * total)
     return replace(done.forecast, seconds=seconds)
 

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cohaudit.analysis.leave_one_out import Suspicion
-from cohaudit.analysis.neighbor_support import Side
+from cohaudit.analysis.neighbor_support import NeighborSide
 from cohaudit.analysis.sample_kinds import kinds_of
 from cohaudit.pipeline.observations import NAMED_NEIGHBORS, Observations
 from cohaudit.results import SAMPLE_COLUMNS
@@ -61,7 +61,7 @@ def sample_table(
     return pd.DataFrame(columns, columns=list(SAMPLE_COLUMNS))
 
 
-def _ids(side: Side, ids: Sequence[str]) -> list[str]:
+def _ids(side: NeighborSide, ids: Sequence[str]) -> list[str]:
     """Return the ids of each sample's strongest neighbors on one side, joined by semicolons."""
     rows = side.indices[:, :NAMED_NEIGHBORS].tolist()
     return [";".join(ids[j] for j in row if j >= 0) for row in rows]

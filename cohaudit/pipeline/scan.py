@@ -135,7 +135,7 @@ def audit_subject(subject: ScanSubject, run: ScanRun) -> Audit:
                 compared=compared,
                 source=sample.source,
                 total=len(subject.dataset),
-                earlier=history.predictions.answers,
+                earlier=history.predictions.probabilities,
                 holdout=holdout,
             )
             judged = judge(seen, run.config)
@@ -169,7 +169,7 @@ def _audit_context(subject: ScanSubject, run: ScanRun, outcome: Outcome) -> Audi
         device=subject.device,
         memory=subject.provenance.memory,
         trained_decay=subject.provenance.decay,
-        taken=outcome.history.snapshots,
+        snapshots=outcome.history.snapshots,
         schedule=run.schedule,
         total=len(subject.dataset),
         columns=subject.dataset.column_names,

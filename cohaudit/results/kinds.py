@@ -10,3 +10,7 @@ REVIEWED = "reviewed"
 
 
 TYPICAL, MISLABELED, AMBIGUOUS, RARE, DUPLICATE = range(len(SAMPLE_KINDS))
+
+MEMORIZED = 0.5
+"""Memorization from which a sample counts as memorized: its label is then more likely given because the
+network saw the sample than because other samples support it."""

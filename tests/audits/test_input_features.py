@@ -15,7 +15,7 @@ from support.small_datasets import write_csv
 from torch import Tensor, nn
 
 import cohaudit
-from cohaudit.audits.input_features import input_features, pairwise_coherence
+from cohaudit.audits.input_features import input_features, mean_pair_cosine
 from cohaudit.config import Config
 from cohaudit.gradients import Source
 from cohaudit.gradients.passes.input_sums import InputSums
@@ -183,10 +183,10 @@ def test_coherence_is_the_weighted_mean_cosine(count: int, size: int, shared: fl
     cosines = [g[i] @ g[j] / (norms[i] * norms[j]) for i, j in pairs]
     weights = [norms[i] * norms[j] for i, j in pairs]
     told = [np.array([v]) for v in (np.square(g.sum(0)).sum(), np.square(g).sum(), norms.sum())]
-    found = float(pairwise_coherence(*told)[0])
+    found = float(mean_pair_cosine(*told)[0])
     assert found == pytest.approx(np.average(cosines, weights=weights), abs=1e-9)
     assert -1 - 1e-9 <= found <= 1 + 1e-9
-    assert float(pairwise_coherence(4 * told[0], 4 * told[1], 2 * told[2])[0]) == pytest.approx(found)
+    assert float(mean_pair_cosine(4 * told[0], 4 * told[1], 2 * told[2])[0]) == pytest.approx(found)
 
 
 def trained() -> tuple[nn.Module, Tensor, Tensor]:
@@ -224,7 +224,7 @@ def test_noise_is_found_and_signal_its_copy_and_rare_columns_are_not_noise(tmp_p
     assert found.constants == ("still",)
     assert (found.total, found.constant, found.rare) == (13, 1, 1)
     assert {column.name for column in found.columns[:8]} == set(noise)
-    assert f"{found.noise} of 12 columns" in found.advice
+    assert f"{found.noise} of 12 varying columns" in found.advice
     assert "1 more is constant" in found.advice
 
 
@@ -239,7 +239,9 @@ def test_all_signal_says_that_there_is_nothing_to_drop() -> None:
     shuffled = np.linspace(-0.1, 0.1, SHUFFLES)[:, None]
     squares, norms = np.full((1 + SHUFFLES, 1), 500.0), np.full((1 + SHUFFLES, 1), 500.0)
     sums = np.vstack([[[100_000.0]], 500 + 500 * shuffled])
-    found = input_features(["age"], "fc", sums, squares, norms, np.array([False]))
+    found = input_features(
+        ["age"], "fc", squared_sum=sums, squares=squares, norms=norms, constant=np.array([False])
+    )
     assert isinstance(found, Inputs)
     assert found.columns[0].verdict == "signal"
     assert "nothing to drop" in found.advice
@@ -250,7 +252,12 @@ def test_a_column_far_below_the_strongest_is_noise_though_above_its_null() -> No
     sums = 500 + np.linspace(-5.0, 5.0, SHUFFLES + 1)[:, None] * np.ones(3)
     sums[0] = 500 + 249_500 * np.array([0.3, 0.003, 0.03])
     found = input_features(
-        ["strong", "inflated", "weak"], "fc", sums, squares, norms, np.zeros(3, dtype=bool)
+        ["strong", "inflated", "weak"],
+        "fc",
+        squared_sum=sums,
+        squares=squares,
+        norms=norms,
+        constant=np.zeros(3, dtype=bool),
     )
     assert isinstance(found, Inputs)
     assert all(column.score > 3 for column in found.columns)
@@ -261,6 +268,8 @@ def test_a_column_far_below_the_strongest_is_noise_though_above_its_null() -> No
 
 def test_constant_columns_alone_tell_nothing() -> None:
     zeros = np.zeros((1 + SHUFFLES, 2))
-    found = input_features(["a", "b"], "fc", zeros, zeros, zeros, np.array([True, True]))
+    found = input_features(
+        ["a", "b"], "fc", squared_sum=zeros, squares=zeros, norms=zeros, constant=np.array([True, True])
+    )
     assert isinstance(found, Skipped)
     assert "constant" in found.reason
