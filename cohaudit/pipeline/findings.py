@@ -38,6 +38,7 @@ from cohaudit.results import (
     Skipped,
 )
 from cohaudit.results.gap import NO_VERDICT
+from cohaudit.results.sample_table import order_by_suspicion
 
 Array = NDArray[np.float64]
 Pairs = list[tuple[int, float, bool]]
@@ -209,7 +210,7 @@ def _suspicion(
 
 def _most_suspicious(found: Suspicion) -> NDArray[np.int64]:
     """Return all samples, most suspicious first; where probabilities are equal, the evidence tells."""
-    return np.lexsort((found.evidence, -found.probability))
+    return order_by_suspicion(found.probability, found.evidence)
 
 
 def _notices(

@@ -12,7 +12,7 @@ from cohaudit.analysis.leave_one_out import Suspicion
 from cohaudit.analysis.neighbor_support import Side, Support
 from cohaudit.analysis.sample_kinds import kinds_of
 from cohaudit.gradients import Measurement, Source
-from cohaudit.results import SAMPLE_COLUMNS
+from cohaudit.results.sample_table import as_sample_table
 
 NAMED_NEIGHBORS = 3
 """Supporters and opponents named for every sample: enough to look at, few enough for a table."""
@@ -47,7 +47,7 @@ def sample_table(
         "id": list(source.ids),
         "label": names[source.labels],
         "predicted": names[measured.predicted],
-        "suggested": "" if found is None else names[found.suggested],
+        "suggested": [""] * count if found is None else names[found.suggested],
         "suspicion": missing if found is None else found.probability,
         "suspect": np.zeros(count, dtype=bool) if suspect is None else suspect,
         "kind": kind.tolist(),
@@ -63,7 +63,7 @@ def sample_table(
         "supporters": _named(support.supporters, source.ids),
         "opponents": _named(support.opponents, source.ids),
     }
-    return pd.DataFrame(columns, columns=list(SAMPLE_COLUMNS))
+    return as_sample_table(columns)
 
 
 def _named(side: Side, ids: Sequence[str]) -> list[str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 import numpy as np
 import torch
@@ -34,11 +34,12 @@ from cohaudit.audits.training.lr_schedule import read_schedule
 from cohaudit.audits.training.measure_checkpoints import CheckpointMeasurer, LabeledSnapshot
 from cohaudit.audits.training.snapshot import SnapshotCache
 from cohaudit.config import Config
+from cohaudit.config.typed import Settings
 from cohaudit.config.used import refuse_meaningless, used_settings
 from cohaudit.errors import ModelError
 from cohaudit.gradients import CheckpointStore, Measurement, Options, Source, measure
 from cohaudit.loading.checkpoint import load_checkpoint
-from cohaudit.loading.data import LabeledDataset, as_dataset, open_dataset
+from cohaudit.loading.data import DatasetLike, LabeledDataset, as_dataset, open_dataset
 from cohaudit.loading.model import build_model, check_ready, eval_mode, load_weights, resolve_device
 from cohaudit.loading.stratified_sample import choose_samples
 from cohaudit.pipeline.evidence import gather_evidence, suppress
@@ -119,14 +120,14 @@ def scan_checkpoint(
 
 def scan(
     model: nn.Module,
-    dataset: Any,
+    dataset: DatasetLike,
     *,
-    holdout: Any = None,
+    holdout: DatasetLike | None = None,
     earlier: Sequence[Mapping[str, Tensor] | str | Path] = (),
     class_names: Sequence[str] | None = None,
     config: Config | None = None,
     progress: Progress | None = None,
-    **settings: Any,
+    **settings: Unpack[Settings],
 ) -> Audit:
     """Audit a model in memory: the same as `cohaudit scan`, from Python.
 

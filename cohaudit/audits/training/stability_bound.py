@@ -16,7 +16,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cohaudit.results import Skipped, Stability, Term
+from cohaudit.results import Skipped, Stability, StabilityTerm
 
 NOTHING = -300.0
 """Power of ten that a bound of 0 is told by."""
@@ -55,7 +55,7 @@ def stability(stretches: Sequence[Segment], samples: int) -> Stability:
         stretches: In the order of the training; at least one.
         samples: m.
     """
-    terms: list[Term] = []
+    terms: list[StabilityTerm] = []
     total = 0.0
     log_sum = -math.inf
     largest = 0.0
@@ -68,7 +68,7 @@ def stability(stretches: Sequence[Segment], samples: int) -> Stability:
         log_sum = _log_add(log_sum + growth, _log(step) + _log_repeated(own, growth))
         scale = largest**2 / samples
         terms.append(
-            Term(
+            StabilityTerm(
                 checkpoint=own.checkpoint,
                 steps=own.steps,
                 rate=own.rate,
@@ -103,7 +103,7 @@ def _log_repeated(own: Segment, growth: float) -> float:
     return growth + math.log1p(-math.exp(-growth)) - math.log(spread)
 
 
-def _advice(terms: Sequence[Term]) -> str:
+def _advice(terms: Sequence[StabilityTerm]) -> str:
     last = terms[-1]
     bound = f"10^{last.log10_bound:.1f} nats"
     flat = f"{last.total:.3g} nats if differences did not grow"

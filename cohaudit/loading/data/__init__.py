@@ -7,6 +7,7 @@ Every kind is a `LabeledDataset`, in a fixed order, checked when opened; docs/da
 `originals` writes corrected copies of those that are stored.
 """
 
+from cohaudit.loading.data._accepted import DatasetLike
 from cohaudit.loading.data._dataset import LabeledDataset
 from cohaudit.loading.data._describe import describe_inputs
 from cohaudit.loading.data._inputs import Inputs
@@ -15,6 +16,7 @@ from cohaudit.loading.data._torch_dataset import from_torch
 from cohaudit.loading.data.originals import Original
 
 __all__ = [
+    "DatasetLike",
     "Inputs",
     "LabeledDataset",
     "Original",
