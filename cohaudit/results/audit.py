@@ -145,9 +145,9 @@ class Audit:
     def labels_not_judged(self) -> str:
         """Why no label was judged; empty when labels were judged."""
         if not self.samples["suspicion"].notna().any():
-            reasons = [part.reason for part in self.skipped if part.name == "suspicion"]
-            return reasons[0] if reasons else "no sample has a suspicion"
-        return "" if self.sanity.auditable else self.sanity.reason
+            reasons = (part.reason for part in self.skipped if part.name == "suspicion" and part.reason)
+            return next(reasons, "no sample has a suspicion")
+        return "" if self.sanity.auditable else self.sanity.reason or "the model is not auditable"
 
     def ranked_samples(self) -> pd.DataFrame:
         """Return all rows of `samples`, most suspicious first.
