@@ -78,6 +78,44 @@ def test_any_text_and_number_survives(name: str, reason: str, value: float, tmp_
     assert_equal(read_audit(write(tmp_path / "audit.json", audit_to_json(audit))), audit)
 
 
+@fuzzing
+@given(
+    classes=st.integers(2, 5),
+    layers=st.integers(1, 4),
+    suspects=st.integers(0, 6),
+    kind=st.sampled_from(["image", "wave", "row", "text", "none"]),
+    flags=st.tuples(*[st.booleans()] * 4),
+    seed=st.integers(0, 2**16),
+)
+def test_reading_is_the_inverse_of_writing(
+    classes: int,
+    layers: int,
+    suspects: int,
+    kind: Any,
+    flags: tuple[bool, bool, bool, bool],
+    seed: int,
+    tmp_path: Path,
+) -> None:
+    auditable, sketched, hostile, holdout = flags
+    audit = make_audit(
+        classes=classes,
+        layers=layers,
+        samples=20,
+        suspects=suspects,
+        suppressed=2,
+        evidence=1,
+        kind=kind,
+        auditable=auditable,
+        sketched=sketched,
+        hostile=hostile,
+        holdout=holdout,
+        seed=seed,
+    )
+    again = read_audit(write(tmp_path / "audit.json", audit_to_json(audit)))
+    assert again == audit
+    assert hash(again) == hash(audit)
+
+
 def test_stages_and_columns_keep_their_order(tmp_path: Path) -> None:
     audit = make_audit(kind="row")
     again = read_audit(write(tmp_path / "audit.json", audit_to_json(audit)))
