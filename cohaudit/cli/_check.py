@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,10 +15,7 @@ from cohaudit.cli._output import annotate, write_out
 from cohaudit.errors import GATE_FAILED, OK, printable, without_padding
 
 if TYPE_CHECKING:
-    from cohaudit.results import Audit, GateResult
-
-PARAMETER = "parameter "
-"""Prefix of the names of parameters in the list of what an audit skipped."""
+    from cohaudit.results import GateResult
 
 
 @click.command()
@@ -76,7 +74,8 @@ def check(
     from cohaudit.config import Config
     from cohaudit.report import parsed_formats, write_formats
     from cohaudit.results.read import read_audit
-    from cohaudit.review.gates import gate_results, parsed_gates, refuse_unknown_names
+    from cohaudit.review.check import check as check_gates
+    from cohaudit.review.gates import parsed_gates
 
     config = Config(fail_on=fail_on, warn_on=warn_on, gate_on_value=gate_on_value)
     if not parsed_gates(config):
@@ -84,9 +83,8 @@ def check(
     if out is not None and not parsed_formats(formats):
         ctx.fail("--out means nothing without --formats")
     saved = read_audit(audit)
-    refuse_unknown_names(config, _layers(saved), [one.name for one in saved.classes])
-    results = gate_results(config, saved)
-    judged = replace(saved, gates=tuple(results))
+    results = check_gates(saved, fail_on=fail_on, warn_on=warn_on, gate_on_value=gate_on_value).gates
+    judged = replace(saved, gates=results)
     # written before anything can fail: a build server shows them for a failed gate, too
     files = write_formats(judged, audit.parent if out is None else out, formats, audit)
     if as_json:
@@ -99,7 +97,7 @@ def check(
     ctx.exit(GATE_FAILED if any(result.failed for result in results) else OK)
 
 
-def _print_json(results: list[GateResult]) -> None:
+def _print_json(results: Sequence[GateResult]) -> None:
     """Print the results as JSON, and on standard error those that are not passed, for a reader of the log."""
     content = [asdict(result) | {"outcome": result.outcome} for result in results]
     write_out((json.dumps({"gates": content}, indent=1, ensure_ascii=False) + "\n").encode())
@@ -109,14 +107,7 @@ def _print_json(results: list[GateResult]) -> None:
             click.echo(f"gate {result.outcome}: {line}", err=True)
 
 
-def _layers(audit: Audit) -> list[str]:
-    """Return the names of all layers, including those whose parameters were not measured."""
-    left_out = [part.name for part in audit.skipped if part.name.startswith(PARAMETER)]
-    owners = [name.removeprefix(PARAMETER).rpartition(".")[0] for name in left_out]
-    return [*(layer.name for layer in audit.layers), *(owner or "(model)" for owner in owners)]
-
-
-def _print_table(results: list[GateResult]) -> None:
+def _print_table(results: Sequence[GateResult]) -> None:
     from rich.console import Console
 
     from cohaudit.report.terminal.summary import gate_table

@@ -15,7 +15,7 @@ from cohaudit.cli._output import write_out
 from cohaudit.errors import GATE_FAILED, OK, printable
 
 if TYPE_CHECKING:
-    from cohaudit.review.diff.compare import Difference
+    from cohaudit.review.diff.difference import Difference
 
 
 @click.command()

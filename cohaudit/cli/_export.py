@@ -41,7 +41,7 @@ def export(audit: Path, kind: str, every: bool, out: Path | None) -> None:
     from cohaudit.results.read import read_audit
     from cohaudit.review import export as exporting
 
-    target = out or audit.parent / exporting.NAMES[kind]
+    target = out or audit.parent / exporting.EXPORT_FILE_NAMES[kind]
     refuse_source(target, audit)
     content = exporting.export(read_audit(audit), kind, every)
     if kind == "suppressions":  # an existing file may hold a person's notes

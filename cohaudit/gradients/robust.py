@@ -5,9 +5,9 @@ an average in place of the mean keeps a network from memorizing single samples (
 descent: Chatterjee, ICLR 2020, arXiv 2002.10657; median of three, M3: Zielinski, Krishnan & Chatterjee, arXiv
 2003.07422).
 
-    from cohaudit.robust import winsorized_gradient
+    from cohaudit import robust
 
-    found = winsorized_gradient(model, loss, inputs, labels, clip=0.04)
+    found = robust.winsorized_gradient(model, loss, inputs, labels, clip=0.04)
     for name, parameter in model.named_parameters():
         parameter.grad = found.gradient[name]
     optimizer.step()

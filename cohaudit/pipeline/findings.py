@@ -44,6 +44,7 @@ from cohaudit.results import (
     Skipped,
 )
 from cohaudit.results.gap import NO_VERDICT
+from cohaudit.results.sample_table import order_by_suspicion
 
 NO_REPRESENTATION = "no layer gives a representation of the samples to predict labels from"
 """Why labels cannot be judged for a model whose layers take no numbers, such as a bag of embeddings."""
@@ -183,7 +184,7 @@ def _most_suspicious(suspicion: Suspicion) -> NDArray[np.int64]:
 
     Ties are common: the probabilities come from an isotonic fit, which has steps.
     """
-    return np.lexsort((suspicion.evidence, -suspicion.probability))
+    return order_by_suspicion(suspicion.probability, suspicion.evidence)
 
 
 def _predict_gap(seen: Observations, verdict: _LabelVerdict) -> GapPrediction | None:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 from torch import Tensor, nn
 
 from cohaudit.audits.registry import AuditContext, run_audits
 from cohaudit.config import Config
+from cohaudit.config.typed import Settings
 from cohaudit.config.used import refuse_meaningless
 from cohaudit.gradients import Measurement, measure
+from cohaudit.loading.data import DatasetLike
 from cohaudit.loading.model import eval_mode
 from cohaudit.pipeline.assemble import Outcome, assemble
 from cohaudit.pipeline.evidence import gather_evidence
@@ -69,14 +71,14 @@ def scan_checkpoint(
 
 def scan(
     model: nn.Module,
-    dataset: Any,
+    dataset: DatasetLike,
     *,
-    holdout: Any = None,
+    holdout: DatasetLike | None = None,
     earlier: Sequence[Mapping[str, Tensor] | str | Path] = (),
     class_names: Sequence[str] | None = None,
     config: Config | None = None,
     progress: Progress | None = None,
-    **settings: Any,
+    **settings: Unpack[Settings],
 ) -> Audit:
     """Audit a model in memory: the same as `cohaudit scan`, from Python.
 
