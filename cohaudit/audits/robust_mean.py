@@ -152,7 +152,7 @@ def robust_step(
     if np.isnan(standing.memorization).all():
         return Skipped("robust", "no layer tells which samples are memorized")
     chosen = choose(model, samples, options.seed)
-    found = gradient_coordinates(model, source, chosen, options, device, advance)
+    found = gradient_coordinates(model, source, chosen, options, device, advance=advance)
     if not found.scale.max() > 0:
         return Skipped("robust", "every gradient is zero")
     # only ratios are told: a common scale keeps squares of fitted samples' gradients above 0

@@ -21,17 +21,23 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-VECTOR_SHARE = 8
-"""A weight is given so many times the numbers of a vector (bias, norm scale), which holds less."""
+WEIGHT_TO_VECTOR_RATIO = 8
+"""A weight matrix gets this many times the numbers of a vector (bias, norm scale), which holds less
+information."""
 
-SMALL = 63
-LARGEST_FACTOR = 7
-"""Weights keep an odd number of numbers (with an even one, some collisions of entries come in pairs); above
-the first of these, one without a prime factor above the second, which is fast to Fourier transform."""
+SMALL_SKETCH = 63
+"""Up to this length the length of a sketch may have any odd prime factors: a short Fourier transform is fast
+anyway."""
 
+LARGEST_PRIME_FACTOR = 7
+"""Longer sketches have no prime factor above this, so that the Fourier transform is fast."""
 
-NEIGHBORS = 8
-"""Rows that are shifted and added at once: so many, or as many as need padding by one part in so many."""
+NEIGHBORING_ROWS = 8
+"""Groups of rows that are shifted and added at once: at least this many, or as many as need padding by less
+than one part in this many."""
+
+SKETCH_BLOCK_ROWS = 4096
+"""Rows of stored sketches that are read into memory at once, as they may lie in a file."""
 
 
 @dataclass(frozen=True)
@@ -179,7 +185,7 @@ def _add_shifted(x: Tensor, step: int, size: int) -> Tensor:
     """
     batch, groups, width = x.shape
     # a few neighbors first, and then their sums: all at once, most of what is read would be zeros
-    block = min(groups, max(NEIGHBORS, width // (step * NEIGHBORS)))
+    block = min(groups, max(NEIGHBORING_ROWS, width // (step * NEIGHBORING_ROWS)))
     length = width + (block - 1) * step
     padded = F.pad(x, (0, length - width, 0, -groups % block))
     # seen with rows that are shorter by a step, each row begins a step to the left of that before; what it
@@ -202,14 +208,14 @@ def _signs(count: int, seed: str, like: Tensor) -> Tensor:
 
 def _transformable(size: int) -> int:
     """Return the largest odd number up to `size` that is small or has only small prime factors."""
-    for candidate in range(size - 1 + size % 2, SMALL, -2):
+    for candidate in range(size - 1 + size % 2, SMALL_SKETCH, -2):
         rest = candidate
-        for factor in range(3, LARGEST_FACTOR + 1, 2):
+        for factor in range(3, LARGEST_PRIME_FACTOR + 1, 2):
             while rest % factor == 0:
                 rest //= factor
         if rest == 1:
             return candidate
-    return min(size - 1 + size % 2, SMALL)
+    return min(size - 1 + size % 2, SMALL_SKETCH)
 
 
 def _group(rows: int, most: int) -> int:
@@ -221,7 +227,7 @@ def _group(rows: int, most: int) -> int:
 def _kept(shape: torch.Size, numbers: int) -> int:
     """Return how many numbers are kept of a parameter, given how many a weight is worth."""
     if len(shape) <= 1:
-        return -(-shape.numel() // _group(shape.numel(), max(1, numbers // VECTOR_SHARE)))
+        return -(-shape.numel() // _group(shape.numel(), max(1, numbers // WEIGHT_TO_VECTOR_RATIO)))
     return shape.numel() if shape.numel() <= numbers else _transformable(numbers)
 
 

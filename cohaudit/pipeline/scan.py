@@ -241,7 +241,7 @@ def _audit(
             else:
                 asked = predict_with(model, earlier, source, config.batch_size, device, advance)
     with stages("measure the gradients", len(chosen)) as advance, eval_mode(model):
-        measured = measure(model, source, options, device, advance, keeper(about.sha256))
+        measured = measure(model, source, options, device, advance, store=keeper(about.sha256))
         if follower is not None and taken:
             taken.append((about.checkpoint, follower.of(measured, about.sha256, about.pace)))
     held_out = _held_out(model, holdout, new, measured, source, options, device, stages)

@@ -75,7 +75,7 @@ def test_coordinates_are_those_of_gradients_one_by_one(name: str) -> None:
     model, inputs = make(name)
     chosen = {key: own[::2] for key, own in everything(model).items()}
     seen: list[int] = []
-    found = gradient_coordinates(model, source(inputs, LABELS), chosen, OPTIONS, CPU, seen.append)
+    found = gradient_coordinates(model, source(inputs, LABELS), chosen, OPTIONS, CPU, advance=seen.append)
     for key, expected in one_by_one(model, inputs, LABELS).items():
         ours = found.gradients(key)
         assert ours.shape == (len(LABELS), len(chosen[key]))
@@ -100,7 +100,9 @@ def test_a_path_that_depends_on_the_data_is_measured_too() -> None:
     torch.manual_seed(0)
     model, x = Forked().double().eval(), torch.randn(9, 5, dtype=torch.float64)
     x[5] = 10
-    found = gradient_coordinates(model, source(x, LABELS), everything(model), OPTIONS, CPU, lambda done: None)
+    found = gradient_coordinates(
+        model, source(x, LABELS), everything(model), OPTIONS, CPU, advance=lambda done: None
+    )
     for name, expected in one_by_one(model, x, LABELS).items():
         np.testing.assert_allclose(found.gradients(name), expected, rtol=1e-8, atol=1e-12)
 
@@ -115,7 +117,9 @@ def fit_network(count: int = 60) -> tuple[nn.Module, torch.Tensor, torch.Tensor]
 
 def test_the_averages_are_those_of_the_training_loop() -> None:
     model, x, y = fit_network()
-    found = gradient_coordinates(model, source(x, y), everything(model), OPTIONS, CPU, lambda done: None)
+    found = gradient_coordinates(
+        model, source(x, y), everything(model), OPTIONS, CPU, advance=lambda done: None
+    )
     thirds, sets = groups_of_three(len(y), 0), np.zeros((1, len(y)), dtype=bool)
     drawn, expected = [], winsorized_gradient(model, F.cross_entropy, x, y, clip=0.04)
     for name, gradient in expected.gradient.items():
@@ -203,7 +207,7 @@ def standing(count: int, memorized: int = 0) -> SampleFlags:
 def test_a_sample_that_stands_apart_is_clipped_most_and_owns_the_mean_not_the_robust_step() -> None:
     model, x, y = fit_network()
     x[0] *= 100
-    found = robust_step(model, source(x, y), standing(60, 1), OPTIONS, CPU, lambda done: None)
+    found = robust_step(model, source(x, y), standing(60, 1), OPTIONS, CPU, advance=lambda done: None)
     assert isinstance(found, RobustStep)
     assert found.clipped[0].id == "s0"
     assert found.clipped[0].suspect
@@ -218,7 +222,7 @@ def test_a_sample_that_stands_apart_is_clipped_most_and_owns_the_mean_not_the_ro
 
 def test_the_share_of_the_step_is_that_of_gradients_one_by_one() -> None:
     model, x, y = fit_network()
-    found = robust_step(model, source(x, y), standing(60, 12), OPTIONS, CPU, lambda done: None)
+    found = robust_step(model, source(x, y), standing(60, 12), OPTIONS, CPU, advance=lambda done: None)
     assert isinstance(found, RobustStep)
     rows = np.concatenate(list(one_by_one(model, x, y.numpy()).values()), axis=1)
     expected = rows[:12].sum(0) @ rows.mean(0) / (rows.sum(0) @ rows.mean(0))
@@ -231,7 +235,7 @@ def test_where_gradients_are_tiny_nothing_is_lost() -> None:
     for factor in (1.0, 1e3):
         with torch.no_grad():
             model[2].weight.mul_(factor)
-        found = robust_step(model, source(x, y), standing(60, 5), OPTIONS, CPU, lambda done: None)
+        found = robust_step(model, source(x, y), standing(60, 5), OPTIONS, CPU, advance=lambda done: None)
         assert isinstance(found, RobustStep)
         both.append(found)
     assert all(np.isfinite(one.kept.value) and one.kept.value > 0 for one in both[1].averages)
@@ -239,12 +243,12 @@ def test_where_gradients_are_tiny_nothing_is_lost() -> None:
 
 def test_what_cannot_be_told_says_why() -> None:
     model, x, y = fit_network(24)
-    few = robust_step(model, source(x, y), standing(24), OPTIONS, CPU, lambda done: None)
+    few = robust_step(model, source(x, y), standing(24), OPTIONS, CPU, advance=lambda done: None)
     assert isinstance(few, Skipped)
     assert "there are 24" in few.reason
     model, x, y = fit_network()
     unknown = SampleFlags([f"s{i}" for i in range(60)], np.full(60, np.nan), np.zeros(60, dtype=bool))
-    found = robust_step(model, source(x, y), unknown, OPTIONS, CPU, lambda done: None)
+    found = robust_step(model, source(x, y), unknown, OPTIONS, CPU, advance=lambda done: None)
     assert isinstance(found, Skipped)
     assert "memorized" in found.reason
 

@@ -313,7 +313,7 @@ def measured(label_free: bool, keeper: PassStore | None) -> tuple[Measurement, l
     options = Options(10, 1.0, 64, 0, 16, 64, 4, 1e-3, 0, label_free)
     torch.manual_seed(0)
     net, seen = Branching().eval(), list[int]()
-    return measure(net, source, options, torch.device("cpu"), seen.append, keeper), seen
+    return measure(net, source, options, torch.device("cpu"), seen.append, store=keeper), seen
 
 
 class Stop(PassStore):

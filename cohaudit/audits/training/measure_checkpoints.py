@@ -96,7 +96,7 @@ class CheckpointMeasurer:
                     if found is None:
                         keeper = self.keeper(checkpoint.sha256)
                         measured = measure(
-                            self.model, self.source, self.options, self.device, advance, keeper
+                            self.model, self.source, self.options, self.device, advance, store=keeper
                         )
                         found = self.of(
                             measured,
