@@ -225,7 +225,7 @@ class BatchWatcher:
         first = stored.with_leaves({use.form.input: input_batch.samples_first(x, self._samples)})
         args, kwargs = first.arguments()
         with torch.no_grad():
-            gradients = use.form.gradients(output_batch.samples_first(g, self._samples), *args, **kwargs)
+            gradients = use.form.gradients(output_batch.samples_first(g, self._samples), args, kwargs)
         for weight, form in gradients:
             self._collect(labels, weight, form)
 

@@ -206,8 +206,8 @@ def test_pieces_of_a_batch_change_nothing(name: str, monkeypatch: pytest.MonkeyP
 )
 def test_gradients_of_large_convolutions(name: str, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is done for each sample by the library's kernel, or for each row of the kernel."""
-    monkeypatch.setattr(convolved, "LOOP_PRODUCTS", 0)
-    monkeypatch.setattr(convolved, "ROWS_POSITIONS", most)
+    monkeypatch.setattr(convolved, "LIBRARY_KERNEL_PRODUCTS", 0)
+    monkeypatch.setattr(convolved, "ROW_PRODUCT_POSITIONS", most)
     monkeypatch.setattr(convolved, "GRAM_FACTOR", 1e9)
     model, inputs = make(name, torch.float32)
     measured = run(model, inputs)
@@ -397,7 +397,10 @@ def test_frozen_and_unused_parameters_are_named() -> None:
 def test_a_wrong_closed_form_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A layer whose formula is off by more than rounding is measured by the loop instead."""
     model, inputs = make("perceptron")
-    zero = lambda g, x, w, b=None: [(w, Dense(torch.zeros(len(x), *w.shape).double())), (b, Dense(g))]  # noqa: E731
+
+    def zero(g: Tensor, *, input: Tensor, weight: Tensor, bias: Tensor) -> functions.Gradients:
+        return [(weight, Dense(torch.zeros(len(input), *weight.shape).double())), (bias, Dense(g))]
+
     monkeypatch.setitem(functions.CLOSED_FORMS, F.linear, functions.ClosedForm(zero))
     measured = run(model, inputs)
     assert {layer.path for layer in measured.layers} == {"loop"}
