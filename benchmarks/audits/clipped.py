@@ -137,7 +137,9 @@ def _coordinates(model: nn.Module, x: Tensor, y: Tensor, classes: int, chosen: A
     ids, names = [str(i) for i in range(len(y))], [str(c) for c in range(classes)]
     source = Source(lambda indices: x[list(indices)], y.numpy(), ids, names)
     options = options_of(Config())
-    found = gradient_coordinates(model, source, chosen, options, torch.device("cpu"), lambda done: None)
+    found = gradient_coordinates(
+        model, source, chosen, options, torch.device("cpu"), advance=lambda done: None
+    )
     return Coordinates(found.rows, found.scale / found.scale.max())
 
 

@@ -154,7 +154,7 @@ def _measure(subject: ScanSubject, sample: Sample, run: ScanRun) -> Measurement:
     """Measure the gradients; the pass is stored on the way, so that it can be resumed."""
     store = pass_store(subject, sample, run, subject.provenance.sha256)
     with run.stages(MEASURE_GRADIENTS, len(sample.positions)) as advance:
-        return measure(subject.model, sample.source, run.options, subject.device, advance, store)
+        return measure(subject.model, sample.source, run.options, subject.device, advance, store=store)
 
 
 def _audit_context(subject: ScanSubject, run: ScanRun, outcome: Outcome) -> AuditContext:

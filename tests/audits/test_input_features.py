@@ -19,7 +19,7 @@ from cohaudit.audits.input_features import input_features, mean_pair_cosine
 from cohaudit.config import Config
 from cohaudit.gradients import Source
 from cohaudit.gradients.passes.input_sums import InputSums
-from cohaudit.gradients.passes.inputs import SHUFFLES, input_sums
+from cohaudit.gradients.passes.inputs import LABEL_SHUFFLES, input_sums
 from cohaudit.loading.data import open_dataset
 from cohaudit.pipeline.scan import options_of
 from cohaudit.results import Inputs, Skipped
@@ -40,7 +40,10 @@ def measured(model: nn.Module, x: Tensor, labels: Tensor, classes: int = CLASSES
 
 def residual_orders(labels: Tensor, classes: int) -> list[Tensor]:
     generator = np.random.default_rng(OPTIONS.seed)
-    orders = [labels, *(torch.from_numpy(generator.permutation(labels.numpy())) for _ in range(SHUFFLES))]
+    orders = [
+        labels,
+        *(torch.from_numpy(generator.permutation(labels.numpy())) for _ in range(LABEL_SHUFFLES)),
+    ]
     share = torch.bincount(labels, minlength=classes).double() / len(labels)
     return [share - nn.functional.one_hot(order, classes) for order in orders]
 
@@ -236,8 +239,8 @@ def test_columns_have_no_names_behind_a_transform(tmp_path: Path) -> None:
 
 
 def test_all_signal_says_that_there_is_nothing_to_drop() -> None:
-    shuffled = np.linspace(-0.1, 0.1, SHUFFLES)[:, None]
-    squares, norms = np.full((1 + SHUFFLES, 1), 500.0), np.full((1 + SHUFFLES, 1), 500.0)
+    shuffled = np.linspace(-0.1, 0.1, LABEL_SHUFFLES)[:, None]
+    squares, norms = np.full((1 + LABEL_SHUFFLES, 1), 500.0), np.full((1 + LABEL_SHUFFLES, 1), 500.0)
     sums = np.vstack([[[100_000.0]], 500 + 500 * shuffled])
     found = input_features(
         ["age"], "fc", squared_sum=sums, squares=squares, norms=norms, constant=np.array([False])
@@ -248,8 +251,8 @@ def test_all_signal_says_that_there_is_nothing_to_drop() -> None:
 
 
 def test_a_column_far_below_the_strongest_is_noise_though_above_its_null() -> None:
-    squares, norms = np.full((1 + SHUFFLES, 3), 500.0), np.full((1 + SHUFFLES, 3), 500.0)
-    sums = 500 + np.linspace(-5.0, 5.0, SHUFFLES + 1)[:, None] * np.ones(3)
+    squares, norms = np.full((1 + LABEL_SHUFFLES, 3), 500.0), np.full((1 + LABEL_SHUFFLES, 3), 500.0)
+    sums = 500 + np.linspace(-5.0, 5.0, LABEL_SHUFFLES + 1)[:, None] * np.ones(3)
     sums[0] = 500 + 249_500 * np.array([0.3, 0.003, 0.03])
     found = input_features(
         ["strong", "inflated", "weak"],
@@ -267,7 +270,7 @@ def test_a_column_far_below_the_strongest_is_noise_though_above_its_null() -> No
 
 
 def test_constant_columns_alone_tell_nothing() -> None:
-    zeros = np.zeros((1 + SHUFFLES, 2))
+    zeros = np.zeros((1 + LABEL_SHUFFLES, 2))
     found = input_features(
         ["a", "b"], "fc", squared_sum=zeros, squares=zeros, norms=zeros, constant=np.array([True, True])
     )
