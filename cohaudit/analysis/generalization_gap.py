@@ -4,7 +4,7 @@ For each prediction of the model on its training data, the other samples give a 
 that overfit least (`leave_one_out`). The mean of these probabilities, the agreement, is close to the accuracy
 on new data. Where the model does better than its neighbors alone, the training loss and the number of samples
 tell by how much. Four numbers were fitted for that, and two for the classes, on half of a zoo of trained
-networks, and tested on the other half: benchmarks/risk.py, docs/risk.md.
+networks, and tested on the other half: benchmarks/generalization/risk.py, docs/risk.md.
 
 Arrays: N samples, C classes. Nothing here knows a model.
 """

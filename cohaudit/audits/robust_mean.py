@@ -165,7 +165,7 @@ def robust_step(
     if np.isnan(flags.memorization).all():
         return Skipped("robust", "the memorization of the samples is unknown: no layer represents them")
     chosen = sample_coordinates(model, samples, options.seed)
-    coordinates = gradient_coordinates(model, source, chosen, options, device, advance)
+    coordinates = gradient_coordinates(model, source, chosen, options, device, advance=advance)
     if not coordinates.scale.max() > 0:
         return Skipped("robust", "every gradient is zero")
     # only ratios are reported: a common scale keeps the squares of fitted samples' gradients above 0

@@ -20,7 +20,7 @@ def test_coordinates_are_those_of_gradients_one_by_one(name: str) -> None:
     model, inputs = make(name)
     chosen = {key: own[::2] for key, own in everything(model).items()}
     seen: list[int] = []
-    found = gradient_coordinates(model, source(inputs, LABELS), chosen, OPTIONS, CPU, seen.append)
+    found = gradient_coordinates(model, source(inputs, LABELS), chosen, OPTIONS, CPU, advance=seen.append)
     for key, expected in one_by_one(model, inputs, LABELS).items():
         ours = found.gradients(key)
         assert ours.shape == (len(LABELS), len(chosen[key]))
@@ -45,6 +45,8 @@ def test_a_path_that_depends_on_the_data_is_measured_too() -> None:
     torch.manual_seed(0)
     model, x = Forked().double().eval(), torch.randn(9, 5, dtype=torch.float64)
     x[5] = 10
-    found = gradient_coordinates(model, source(x, LABELS), everything(model), OPTIONS, CPU, lambda done: None)
+    found = gradient_coordinates(
+        model, source(x, LABELS), everything(model), OPTIONS, CPU, advance=lambda done: None
+    )
     for name, expected in one_by_one(model, x, LABELS).items():
         np.testing.assert_allclose(found.gradients(name), expected, rtol=1e-8, atol=1e-12)

@@ -121,7 +121,7 @@ class CheckpointMeasurer:
             advance(samples)
             return cached
         store = self.store_for(checkpoint.sha256)
-        measured = measure(self.model, self.source, self.options, self.device, advance, store)
+        measured = measure(self.model, self.source, self.options, self.device, advance, store=store)
         progress = progress_of(checkpoint.optimizer, checkpoint.metadata)
         return self.take_snapshot(measured, checkpoint.sha256, progress)
 

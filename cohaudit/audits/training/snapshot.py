@@ -33,7 +33,7 @@ WRONG_SUSPICION = 0.5
 
 AGREEMENT_POWER = 2
 """Power of the weights in `combine_predictions` for the agreement: chosen, with the form of the rating in
-`trajectory`, on one seed of the training runs in benchmarks/stopping.py."""
+`trajectory`, on one seed of the training runs in benchmarks/audits/stopping.py."""
 
 
 @dataclass(frozen=True)

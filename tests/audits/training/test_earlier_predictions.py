@@ -126,12 +126,12 @@ def test_the_last_one_is_audited_and_the_earlier_ones_are_named(
     said = result.stderr.splitlines()[0]
     assert said == f"auditing {last}; earlier ones, in this order: {', '.join(map(str, earlier))}"
     assert f"settings from {training.folder / 'cohaudit.toml'}" in result.stderr
-    assert "ask the earlier checkpoints: 1,200 samples" in result.stderr
+    assert "run the earlier checkpoints: 1,200 samples" in result.stderr
     audit = cohaudit.read_audit(out / "audit.json")
     assert audit.subject.checkpoint == str(last)
     hashes = {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in earlier}
     assert list(audit.subject.earlier.items()) == list(hashes.items())
-    assert audit.timings["ask the earlier checkpoints"] > 0
+    assert audit.timings["run the earlier checkpoints"] > 0
     assert "Earlier checkpoints heard:" in result.stdout
     assert result.stdout.count("Weights: ") == 1, "one line, not one for each of them"
     page = (out / "report.html").read_text(encoding="utf-8")
@@ -200,7 +200,7 @@ def test_a_subsample_is_all_that_is_asked(training: Training, tmp_path: Path) ->
     with without_page():
         result = scan(*training.checkpoints[-2:], "--limit", 80, "--out", tmp_path)
     assert result.exit_code == 0
-    assert "ask the earlier checkpoints: 80 samples" in result.stderr
+    assert "run the earlier checkpoints: 80 samples" in result.stderr
     assert len(cohaudit.read_audit(tmp_path / "audit.json").samples) == 80
 
 

@@ -15,7 +15,7 @@ _HELD_OUT = 1000
 """Samples held out, for which is told how narrow the interval becomes."""
 CLEANED = (0.2, 0.55)
 """Parts of what memorized samples are of the gap that it fell by, once the suspects were dropped or relabeled
-and the network trained again: the smallest and the largest that was measured (benchmarks/actions.py)."""
+and the network trained again: the smallest and the largest measured (benchmarks/detection/actions.py)."""
 _TITLES: Mapping[str, str] = {
     "samples": "Labels that only memory gives",
     "layer": "Single samples learned by layer",
