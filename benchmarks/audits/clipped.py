@@ -34,27 +34,27 @@ from benchmarks.generalization.evidence import measured
 from benchmarks.shared import paths
 from cohaudit.analysis.leave_one_out import suspect_labels
 from cohaudit.audits.robust_mean import (
-    LONGER,
-    MEMORIZED,
-    SHORTER,
-    SOME,
+    LENGTHENED,
+    MIN_SUSPECT_SHARE,
+    SHORTENED,
     WINSORIZED,
     averaged,
-    choose,
     layers_of,
+    sample_coordinates,
 )
 from cohaudit.audits.winsorized_statistics import (
     CoordinateSample,
     Totals,
     clipped_shares,
     cosine,
-    kept,
+    norm_ratio,
     share_of_step,
 )
 from cohaudit.config import Config
 from cohaudit.gradients import Source
 from cohaudit.gradients.passes.coordinates import Coordinates, gradient_coordinates
 from cohaudit.pipeline.scan import options_of
+from cohaudit.results.kinds import MEMORIZED
 
 RESULTS = paths.RESULTS / "clipped.json"
 CASES = (
@@ -108,7 +108,7 @@ def judge(about: Row, model: nn.Module, data: zoo.Pool, wrong: Array) -> Row | N
     found = suspect_labels([view.rows for view in cold.views], labels, cold.probability)
     memorized = found.memorization > MEMORIZED
     sets = np.stack([memorized, found.probability >= SUSPECT, wrong])
-    chosen = choose(model, len(labels), 0)
+    chosen = sample_coordinates(model, len(labels), 0)
     own = _coordinates(model, data.train, data.labels, data.classes, chosen)
     new = _coordinates(model, data.test[:TESTED], data.test_labels[:TESTED], data.classes, chosen)
     drawn = averaged(own, layers_of(model), sets, 0)
@@ -118,7 +118,7 @@ def judge(about: Row, model: nn.Module, data: zoo.Pool, wrong: Array) -> Row | N
     row["wrong fitted"] = float(np.mean((cold.predicted == labels)[wrong])) if wrong.any() else None
     row["test cosine"] = dict(zip(AVERAGES, _test_cosines(drawn, new, layers_of(model)), strict=True))
     for k, name in enumerate(AVERAGES):
-        row[f"kept, {name}"] = totals.estimate(kept(k)).value
+        row[f"kept, {name}"] = totals.estimate(norm_ratio(k)).value
         row[f"cosine, {name}"] = totals.estimate(cosine(k)).value
     for k, name in enumerate(AVERAGES[:-1]):
         shares = {one: totals.estimate(share_of_step(k, s)).value for s, one in enumerate(SETS)}
@@ -137,7 +137,9 @@ def _coordinates(model: nn.Module, x: Tensor, y: Tensor, classes: int, chosen: A
     ids, names = [str(i) for i in range(len(y))], [str(c) for c in range(classes)]
     source = Source(lambda indices: x[list(indices)], y.numpy(), ids, names)
     options = options_of(Config())
-    found = gradient_coordinates(model, source, chosen, options, torch.device("cpu"), lambda done: None)
+    found = gradient_coordinates(
+        model, source, chosen, options, torch.device("cpu"), advance=lambda done: None
+    )
     return Coordinates(found.rows, found.scale / found.scale.max())
 
 
@@ -147,10 +149,10 @@ def _test_cosines(
     """Return the cosine of each average to the mean gradient of the test samples."""
     ours, theirs, weights = [], [], []
     for layer, one in drawn.items():
-        kinds = [np.array([part.mean, *part.winsorized, part.median]) for part in one.found]
+        kinds = [np.array([part.mean, *part.winsorized, part.median]) for part in one.blocks]
         ours.append(np.concatenate(kinds, axis=1))
         theirs += [new.gradients(name).mean(0) for name in layers[layer]]
-        weights.append(np.full(one.looked_at, one.weight))
+        weights.append(np.full(one.sampled, one.weight))
     a, b, w = np.concatenate(ours, axis=1), np.concatenate(theirs), np.concatenate(weights)
     return [float(w @ (r * b) / np.sqrt((w @ (r * r)) * (w @ (b * b)))) for r in a]
 
@@ -207,18 +209,18 @@ def _better(rows: Sequence[Row]) -> Table:
     names = AVERAGES[1:]
     table = Table("networks", "number", *names, title="Larger cosine to the test gradient than the mean's")
     largest = [row[f"kept, {WINSORIZED[-1]}"] for row in rows]
-    suspects = [row["suspects"] >= SOME * row["samples"] for row in rows]
+    suspects = [row["suspects"] >= MIN_SUSPECT_SHARE * row["samples"] for row in rows]
     groups: dict[str, list[bool]] = {
         "no wrong label": [not row["wrong"] for row in rows],
         "wrong labels": [row["wrong"] > 0 for row in rows],
-        f"4 % keeps {LONGER:g} or more, suspects": [
-            k >= LONGER and s for k, s in zip(largest, suspects, strict=True)
+        f"4 % keeps {LENGTHENED:g} or more, suspects": [
+            k >= LENGTHENED and s for k, s in zip(largest, suspects, strict=True)
         ],
-        f"4 % keeps {LONGER:g} or more, none": [
-            k >= LONGER and not s for k, s in zip(largest, suspects, strict=True)
+        f"4 % keeps {LENGTHENED:g} or more, none": [
+            k >= LENGTHENED and not s for k, s in zip(largest, suspects, strict=True)
         ],
-        "4 % keeps something between": [SHORTER <= k < LONGER for k in largest],
-        f"4 % keeps less than {SHORTER:g}": [k < SHORTER for k in largest],
+        "4 % keeps something between": [SHORTENED <= k < LENGTHENED for k in largest],
+        f"4 % keeps less than {SHORTENED:g}": [k < SHORTENED for k in largest],
     }
     for group, which in groups.items():
         some = [row["test cosine"] for row, own in zip(rows, which, strict=True) if own]

@@ -147,7 +147,14 @@ def audited(model: nn.Module, given: Table) -> Inputs:
     source = Source(lambda indices: x[list(indices)], y, ids, classes)
     sums = input_sums(model, source, options_of(Config()), torch.device("cpu"), lambda done: None)
     names = [str(j) for j in range(x.shape[1])]
-    found = input_features(names, sums.layer, sums.squared_sum, sums.squares, sums.norms, sums.constant)
+    found = input_features(
+        names,
+        sums.layer,
+        squared_sum=sums.squared_sum,
+        squares=sums.squares,
+        norms=sums.norms,
+        constant=sums.constant,
+    )
     assert isinstance(found, Inputs)
     return found
 

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from benchmarks.audits.input_features import RESULTS, Row
 from benchmarks.shared.datasets import SOURCES, WORDS
-from cohaudit.audits.input_features import FEWEST_SAMPLES, input_features
+from cohaudit.audits.input_features import MIN_SAMPLES_PER_COLUMN, input_features
 from cohaudit.config import Config
 from cohaudit.gradients import Source
 from cohaudit.gradients.passes.input_sums import InputSums
@@ -59,7 +59,14 @@ def audited(model: nn.Module, words: Tensor, labels: Tensor, classes: int) -> In
     sums = input_sums(model, source, options_of(Config()), torch.device("cpu"), lambda done: None)
     assert isinstance(sums, InputSums)
     tokens = [str(token) for token in sums.columns]
-    found = input_features(tokens, sums.layer, sums.squared_sum, sums.squares, sums.norms, sums.constant)
+    found = input_features(
+        tokens,
+        sums.layer,
+        squared_sum=sums.squared_sum,
+        squares=sums.squares,
+        norms=sums.norms,
+        constant=sums.constant,
+    )
     assert isinstance(found, Inputs)
     return found
 
@@ -69,7 +76,7 @@ def judged(found: Inputs) -> Row:
     noise = np.array([int(column.name) >= WORDS for column in found.columns])
     most, samples = (np.array([getattr(c, name) for c in found.columns]) for name in ("most", "samples"))
     called = np.array([column.verdict == "noise" for column in found.columns])
-    often = samples >= FEWEST_SAMPLES
+    often = samples >= MIN_SAMPLES_PER_COLUMN
     return {
         "words": len(noise),
         "noise": int(noise.sum()),

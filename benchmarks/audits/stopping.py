@@ -97,15 +97,15 @@ def judged(training: Training, folder: Path) -> Row:
     coherence = [float(own["tot"].sum() / own["sq"].sum()) for own in found]
     losses = [float(own["loss"].mean()) for own in found]
     course = TrainingHistory(
-        names,
-        predicted,
-        np.stack([word.corrected for word in words]),
-        np.stack([word.memorization for word in words]),
-        even,
-        [word.expected for word in words],
-        [word.agreement for word in words],
-        losses,
-        coherence,
+        names=names,
+        predicted=predicted,
+        corrected_labels=np.stack([word.corrected for word in words]),
+        memorization=np.stack([word.memorization for word in words]),
+        share=even,
+        expected=[word.expected for word in words],
+        agreement=np.array([word.agreement for word in words]),
+        loss=losses,
+        m_coherence=coherence,
     )
     picks = {
         "trajectory": course.advised,

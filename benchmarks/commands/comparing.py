@@ -32,8 +32,9 @@ from cohaudit.results import LEVELS, Estimate
 from cohaudit.results.files import write_file
 from cohaudit.results.gap import risk_level
 from cohaudit.results.json_encode import audit_to_json
-from cohaudit.review.diff.compare import Difference, change, compare
-from cohaudit.review.diff.suspects import UNLIKELY, sign_test
+from cohaudit.review.diff.compare import compare, compare_estimates
+from cohaudit.review.diff.difference import Difference
+from cohaudit.review.diff.suspects import SUSPECTS_SIGNIFICANCE, sign_test
 
 RESULTS = paths.RESULTS / "comparing.json"
 RISK = paths.RESULTS / "risk.json"
@@ -151,7 +152,9 @@ def measure(name: str, kind: str) -> Row:
         "clear new": [one.clear_new for one in suspects],
         "clear fixed": [one.clear_fixed for one in suspects],
         "more suspects": sum(one.more for one in suspects),
-        "more, all counted": sum(sign_test(len(s.new), len(s.fixed)) <= UNLIKELY for s in suspects),
+        "more, all counted": sum(
+            sign_test(len(s.new), len(s.fixed)) <= SUSPECTS_SIGNIFICANCE for s in suspects
+        ),
         "fewer suspects": sum(one.fewer for one in suspects),
         "regressions": sum(bool(one.regressions) for one in found),
         "layers changed": float(np.mean(layers)),
@@ -192,10 +195,12 @@ def rules() -> list[Row]:
         return LEVELS.index(risk_level(one.value, levels))
 
     told: dict[str, Callable[[Estimate, Estimate], bool]] = {
-        "the intervals do not overlap": lambda a, b: change(a, b).outcome == "higher",
+        "the intervals do not overlap": lambda a, b: compare_estimates(a, b).outcome == "higher",
         "each value lies outside the other's interval": lambda a, b: b.value > a.high and a.value < b.low,
         "the level has risen": lambda a, b: level(b) > level(a),
-        "the first or the third": lambda a, b: change(a, b).outcome == "higher" or level(b) > level(a),
+        "the first or the third": lambda a, b: (
+            compare_estimates(a, b).outcome == "higher" or level(b) > level(a)
+        ),
     }
     both = [(a, b) for a, b in itertools.permutations(networks, 2) if a["family"] == b["family"]]
     rises = np.array([b["gap"] - a["gap"] for a, b in both])

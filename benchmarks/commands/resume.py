@@ -65,7 +65,7 @@ def main() -> None:
         found = {"network": args.network, "samples": args.samples}
         for turn in ("pass", "again"):
             keeper, start = Timed(kept, {}), time.perf_counter()
-            measure(load.model, source, options_of(Config()), load.device, lambda count: None, keeper)
+            measure(load.model, source, options_of(Config()), load.device, lambda count: None, store=keeper)
             found |= {f"{turn}_seconds": time.perf_counter() - start, f"{turn}_kept_seconds": keeper.seconds}
             if turn == "pass":
                 found |= {"kept_times": keeper.times}

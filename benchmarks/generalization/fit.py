@@ -14,15 +14,15 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
-from cohaudit.analysis.generalization_gap import COVERAGE, FEWEST, MOST, SUREST
+from cohaudit.analysis.generalization_gap import COVERAGE, MAX_AGREEMENT, MAX_ZOO_SAMPLES, MIN_ZOO_SAMPLES
 
 Array = NDArray[np.float64]
 
 
 def _inputs(table: pd.DataFrame) -> Array:
-    x = table["agreement"].clip(1 - SUREST, SUREST)
+    x = table["agreement"].clip(1 - MAX_AGREEMENT, MAX_AGREEMENT)
     loss = np.minimum(table["train_loss"], np.log(table["classes"]))
-    decades = np.log10(table["count"].clip(FEWEST, MOST))
+    decades = np.log10(table["count"].clip(MIN_ZOO_SAMPLES, MAX_ZOO_SAMPLES))
     return np.column_stack([np.ones(len(table)), np.log(x / (1 - x)), loss, decades])
 
 

@@ -69,7 +69,9 @@ def row(member: Member, folder: Path) -> tuple[Row, list[Row]] | None:
     names = [str(c) for c in range(classes)]
     loss = float(kept["loss"].mean())
     sanity = check_sanity(predicted, labels, names, loss, found.accuracy)
-    gap = predict_gap(labels, predicted, found.cautious, found.expected, loss, len(labels))
+    gap = predict_gap(
+        labels, predicted, found.expected_low_overfit, found.expected, mean_loss=loss, samples=len(labels)
+    )
     right = _right(member, folder)
     halves = [facts["train_accuracy"] - float(right[part::2].mean()) for part in (0, 1)]
     measures = {name: value for name, value in figures.items() if not name.startswith("seconds")}

@@ -36,7 +36,8 @@ from benchmarks.shared import paths
 from cohaudit.analysis.leave_one_out import suspect_labels
 from cohaudit.analysis.neighbor_support import neighborhood_support
 from cohaudit.config import Config
-from cohaudit.gradients.checks.prepare import Source, prepare
+from cohaudit.gradients import Source
+from cohaudit.gradients.checks.prepare import prepare
 from cohaudit.gradients.engine import Engine
 from cohaudit.gradients.features import FeatureHasher
 from cohaudit.gradients.forms.dense import Dense

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from cohaudit._version import __version__
-from cohaudit.audits.training.snapshot import code_of
+from cohaudit.audits.training.snapshot_cache import code_of
 from cohaudit.config import KEYS, Config, Effect
 from cohaudit.config.file import option_name
 

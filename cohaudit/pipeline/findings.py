@@ -13,13 +13,14 @@ from cohaudit.analysis.coherence import Resampling, class_cosines
 from cohaudit.analysis.gap_drivers import DriverInputs, find_drivers
 from cohaudit.analysis.generalization_gap import (
     CLASS_HALF_WIDTH,
-    Prediction,
+    GapPrediction,
     estimate_risk,
     interval,
     predict_gap,
     preprocessing_warning,
 )
-from cohaudit.analysis.leave_one_out import Suspicion, confusion, doubt, just_below, suspect_labels
+from cohaudit.analysis.label_notices import ambiguity_notice, confusion_notice, near_threshold_notice
+from cohaudit.analysis.leave_one_out import Suspicion, suspect_labels
 from cohaudit.analysis.neighbor_support import sketched_cosine_error
 from cohaudit.analysis.sanity import check_sanity
 from cohaudit.config import Config
@@ -43,6 +44,7 @@ from cohaudit.results import (
     Skipped,
 )
 from cohaudit.results.gap import NO_VERDICT
+from cohaudit.results.sample_table import order_by_suspicion
 
 NO_REPRESENTATION = "no layer gives a representation of the samples to predict labels from"
 """Why labels cannot be judged for a model whose layers take no numbers, such as a bag of embeddings."""
@@ -182,25 +184,25 @@ def _most_suspicious(suspicion: Suspicion) -> NDArray[np.int64]:
 
     Ties are common: the probabilities come from an isotonic fit, which has steps.
     """
-    return np.lexsort((suspicion.evidence, -suspicion.probability))
+    return order_by_suspicion(suspicion.probability, suspicion.evidence)
 
 
-def _predict_gap(seen: Observations, verdict: _LabelVerdict) -> Prediction | None:
+def _predict_gap(seen: Observations, verdict: _LabelVerdict) -> GapPrediction | None:
     found = verdict.valid
     if found is None:
         return None
     return predict_gap(
         seen.source.labels,
         seen.measured.predicted,
-        found.cautious,
+        found.expected_low_overfit,
         found.expected,
-        verdict.sanity.mean_loss,
-        seen.total,
+        mean_loss=verdict.sanity.mean_loss,
+        samples=seen.total,
     )
 
 
 def _risk(
-    seen: Observations, config: Config, verdict: _LabelVerdict, gap: Prediction | None
+    seen: Observations, config: Config, verdict: _LabelVerdict, gap: GapPrediction | None
 ) -> Risk | Skipped:
     if gap is None:
         return Skipped("risk", NO_REPRESENTATION if verdict.sanity.auditable else NO_VERDICT)
@@ -211,7 +213,7 @@ def _risk(
 def _classes(
     seen: Observations,
     samples: pd.DataFrame,
-    gap: Prediction | None,
+    gap: GapPrediction | None,
     risk: Risk | Skipped,
     resampling: Resampling,
 ) -> Iterator[ClassResult]:
@@ -233,7 +235,7 @@ def _classes(
 
 
 def _class_gap(
-    name: str, index: int, accuracy: float, gap: Prediction | None, risk: Risk | Skipped
+    name: str, index: int, accuracy: float, gap: GapPrediction | None, risk: Risk | Skipped
 ) -> Estimate | Skipped:
     """Return a class's predicted gap, or the reason why there is none."""
     if isinstance(risk, Skipped):
@@ -259,8 +261,8 @@ def _driver_inputs(
         memorization=found.memorization,
         suspect=samples["suspect"].to_numpy(),
         layers=[view.layer for view in seen.measured.views],
-        bent=found.bent,
-        disputed=found.disputed,
+        overfit_share=found.overfit_share,
+        disagreements=found.disagreements,
         names=seen.source.class_names,
         class_gaps=[one.predicted_gap for one in classes],
         class_accuracy=[one.accuracy for one in classes],
@@ -281,9 +283,9 @@ def _notices(seen: Observations, config: Config, verdict: _LabelVerdict) -> Iter
         )
     if found := verdict.valid:
         yield preprocessing_warning(verdict.sanity.accuracy, found.accuracy)
-        yield doubt(found)
-        yield confusion(found, seen.source.class_names)
-        yield just_below(found, config.suspicion_threshold)
+        yield ambiguity_notice(found)
+        yield confusion_notice(found, seen.source.class_names)
+        yield near_threshold_notice(found, config.suspicion_threshold)
 
 
 def _no_suspicion(verdict: _LabelVerdict) -> tuple[Skipped, ...]:

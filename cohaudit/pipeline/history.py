@@ -8,7 +8,7 @@ from functools import partial
 
 from cohaudit.audits.training.earlier_predictions import EarlierPredictions, predict_with
 from cohaudit.audits.training.measure_checkpoints import CheckpointMeasurer, LabeledSnapshot
-from cohaudit.audits.training.snapshot import SnapshotCache
+from cohaudit.audits.training.snapshot_cache import SnapshotCache
 from cohaudit.gradients import CheckpointStore, Measurement
 from cohaudit.pipeline.cache_key import cache_key
 from cohaudit.pipeline.holdout_data import NewSamples
@@ -44,8 +44,8 @@ class MeasuredHistory:
         if self.measurer is None or not self.snapshots:
             return self
         about = subject.provenance
-        last = self.measurer.of(measured, about.sha256, about.progress)
-        return replace(self, snapshots=(*self.snapshots, (about.checkpoint, last)))
+        last = self.measurer.take_snapshot(measured, about.sha256, about.progress)
+        return replace(self, snapshots=(*self.snapshots, LabeledSnapshot(about.checkpoint, last)))
 
 
 def measure_history(subject: ScanSubject, sample: Sample, run: ScanRun) -> MeasuredHistory:
@@ -66,13 +66,17 @@ def measure_history(subject: ScanSubject, sample: Sample, run: ScanRun) -> Measu
     count = len(subject.earlier) * len(sample.positions)
     with run.stages(RUN_EARLIER, count) as advance:
         if not run.follows_training:
-            batch_size = run.config.batch_size
             predictions = predict_with(
-                subject.model, subject.earlier, sample.source, batch_size, subject.device, advance
+                subject.model,
+                subject.earlier,
+                sample.source,
+                batch_size=run.config.batch_size,
+                device=subject.device,
+                advance=advance,
             )
             return MeasuredHistory(predictions)
         measurer = _measurer(subject, sample, run)
-        predictions, snapshots = measurer.earlier(subject.earlier, advance)
+        predictions, snapshots = measurer.measure_earlier(subject.earlier, advance)
         return MeasuredHistory(predictions, snapshots, measurer)
 
 
@@ -97,6 +101,6 @@ def _measurer(subject: ScanSubject, sample: Sample, run: ScanRun) -> CheckpointM
         options=run.options,
         device=subject.device,
         total=len(subject.dataset),
-        shelf=SnapshotCache(subject.snapshots, subject.fingerprints, run.config, subject.model),
-        keeper=partial(pass_store, subject, sample, run),
+        cache=SnapshotCache(subject.snapshots, subject.fingerprints, run.config, subject.model),
+        store_for=partial(pass_store, subject, sample, run),
     )

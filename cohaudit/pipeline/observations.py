@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cohaudit.analysis.near_duplicates import SimilarityIndex, likeness
-from cohaudit.analysis.neighbor_support import Side, Support, neighborhood_support
+from cohaudit.analysis.neighbor_support import NeighborSide, Support, neighborhood_support
 from cohaudit.config import Config
 from cohaudit.gradients import Measurement, Source
 from cohaudit.pipeline.holdout_data import NO_HOLDOUT
@@ -100,7 +100,7 @@ def neighbors_of(compared: Comparison, sample: int, count: int) -> tuple[Neighbo
         count: Most supporters, and most opponents, to return.
     """
 
-    def pairs(side: Side) -> NeighborPairs:
+    def pairs(side: NeighborSide) -> NeighborPairs:
         strongest = side.of(sample, count)
         others = [j for j, _ in strongest]
         index = compared.likeness

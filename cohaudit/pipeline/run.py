@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cohaudit.audits.registry import OVER_TIME, asked_for
+from cohaudit.audits.registry import MULTI_CHECKPOINT_AUDITS, selected_audits
 from cohaudit.audits.training.lr_schedule import Schedule, read_schedule
 from cohaudit.config import Config
 from cohaudit.gradients import Options
@@ -40,7 +40,7 @@ class ScanRun:
     @property
     def follows_training(self) -> bool:
         """Whether an audit needs the gradients at the earlier checkpoints, not only their predictions."""
-        return bool(self.audits & OVER_TIME)
+        return bool(self.audits & MULTI_CHECKPOINT_AUDITS)
 
 
 def prepare_run(config: Config, progress: Progress, resumable: ResumableRun | None = None) -> ScanRun:
@@ -60,7 +60,7 @@ def prepare_run(config: Config, progress: Progress, resumable: ResumableRun | No
     return ScanRun(
         config=config,
         options=options_of(config),
-        audits=asked_for(config.audits),
+        audits=selected_audits(config.audits),
         schedule=read_schedule(config.lr, config.steps_per_epoch, config.base),
         suppressions=read_suppressions(config.base / config.suppressions) if config.suppressions else (),
         stages=Stages(progress),

@@ -9,10 +9,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cohaudit.analysis.leave_one_out import Suspicion
-from cohaudit.analysis.neighbor_support import Side
+from cohaudit.analysis.neighbor_support import NeighborSide
 from cohaudit.analysis.sample_kinds import kinds_of
 from cohaudit.pipeline.observations import NAMED_NEIGHBORS, Observations
-from cohaudit.results import SAMPLE_COLUMNS
+from cohaudit.results.sample_table import as_sample_table
 
 
 def sample_table(
@@ -42,7 +42,7 @@ def sample_table(
         "id": list(source.ids),
         "label": names[source.labels],
         "predicted": names[measured.predicted],
-        "suggested": "" if suspicion is None else names[suspicion.suggested],
+        "suggested": [""] * len(source.ids) if suspicion is None else names[suspicion.suggested],
         "suspicion": missing if suspicion is None else suspicion.probability,
         "suspect": np.zeros(count, dtype=bool) if suspect is None else suspect,
         "kind": kind.tolist(),
@@ -58,10 +58,10 @@ def sample_table(
         "supporters": _ids(support.supporters, source.ids),
         "opponents": _ids(support.opponents, source.ids),
     }
-    return pd.DataFrame(columns, columns=list(SAMPLE_COLUMNS))
+    return as_sample_table(columns)
 
 
-def _ids(side: Side, ids: Sequence[str]) -> list[str]:
+def _ids(side: NeighborSide, ids: Sequence[str]) -> list[str]:
     """Return the ids of each sample's strongest neighbors on one side, joined by semicolons."""
     rows = side.indices[:, :NAMED_NEIGHBORS].tolist()
     return [";".join(ids[j] for j in row if j >= 0) for row in rows]

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 from torch import Tensor, nn
 
 from cohaudit.audits.registry import AuditContext, run_audits
 from cohaudit.config import Config
+from cohaudit.config.typed import Settings
 from cohaudit.config.used import refuse_meaningless
 from cohaudit.gradients import Measurement, measure
+from cohaudit.loading.data import DatasetLike
 from cohaudit.loading.model import eval_mode
 from cohaudit.pipeline.assemble import Outcome, assemble
 from cohaudit.pipeline.evidence import gather_evidence
@@ -69,14 +71,14 @@ def scan_checkpoint(
 
 def scan(
     model: nn.Module,
-    dataset: Any,
+    dataset: DatasetLike,
     *,
-    holdout: Any = None,
+    holdout: DatasetLike | None = None,
     earlier: Sequence[Mapping[str, Tensor] | str | Path] = (),
     class_names: Sequence[str] | None = None,
     config: Config | None = None,
     progress: Progress | None = None,
-    **settings: Any,
+    **settings: Unpack[Settings],
 ) -> Audit:
     """Audit a model in memory: the same as `cohaudit scan`, from Python.
 
@@ -135,7 +137,7 @@ def audit_subject(subject: ScanSubject, run: ScanRun) -> Audit:
                 compared=compared,
                 source=sample.source,
                 total=len(subject.dataset),
-                earlier=history.predictions.answers,
+                earlier=history.predictions.probabilities,
                 holdout=holdout,
             )
             judged = judge(seen, run.config)
@@ -152,7 +154,7 @@ def _measure(subject: ScanSubject, sample: Sample, run: ScanRun) -> Measurement:
     """Measure the gradients; the pass is stored on the way, so that it can be resumed."""
     store = pass_store(subject, sample, run, subject.provenance.sha256)
     with run.stages(MEASURE_GRADIENTS, len(sample.positions)) as advance:
-        return measure(subject.model, sample.source, run.options, subject.device, advance, store)
+        return measure(subject.model, sample.source, run.options, subject.device, advance, store=store)
 
 
 def _audit_context(subject: ScanSubject, run: ScanRun, outcome: Outcome) -> AuditContext:
@@ -169,7 +171,7 @@ def _audit_context(subject: ScanSubject, run: ScanRun, outcome: Outcome) -> Audi
         device=subject.device,
         memory=subject.provenance.memory,
         trained_decay=subject.provenance.decay,
-        taken=outcome.history.snapshots,
+        snapshots=outcome.history.snapshots,
         schedule=run.schedule,
         total=len(subject.dataset),
         columns=subject.dataset.column_names,

@@ -13,7 +13,7 @@ from torch import nn
 
 from cohaudit.audits.checkpoint_inspection import decay_of, memory_of
 from cohaudit.audits.optimizer_state import OptimizerProgress, progress_of
-from cohaudit.audits.training.earlier_predictions import CheckpointOpener, given_in_memory
+from cohaudit.audits.training.earlier_predictions import CheckpointOpener, checkpoint_openers
 from cohaudit.errors import ModelError
 from cohaudit.loading.checkpoint import Checkpoint, load_checkpoint
 from cohaudit.loading.data import LabeledDataset, as_dataset, open_dataset
@@ -143,7 +143,7 @@ def subject_in_memory(
         model=model,
         dataset=opened,
         holdout=held_out,
-        earlier=given_in_memory(model, earlier),
+        earlier=checkpoint_openers(model, earlier),
         device=next(model.parameters()).device,
         provenance=_provenance_in_memory(model),
     )

@@ -48,8 +48,8 @@ def test_support_is_the_mean_cosine_of_the_k_strongest_others(
 ) -> None:
     sketches = gradients(seed, samples)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(neighboring, "BLOCK", rows_at_once)
-        patch.setattr(neighboring, "CHUNK", 2)
+        patch.setattr(neighboring, "SAMPLES_PER_BLOCK", rows_at_once)
+        patch.setattr(neighboring, "COSINES_PER_CHUNK", 2)
         found = neighborhood_support(sketches, neighbors, 0)
     k = min(neighbors, samples - 1)
     for i, row in enumerate(cosines(sketches)):
@@ -121,8 +121,8 @@ def test_supporters_and_opponents_are_the_brute_force_ones(
 ) -> None:
     sketches = gradients(seed, samples)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(neighboring, "BLOCK", rows_at_once)
-        patch.setattr(neighboring, "CHUNK", 2)
+        patch.setattr(neighboring, "SAMPLES_PER_BLOCK", rows_at_once)
+        patch.setattr(neighboring, "COSINES_PER_CHUNK", 2)
         found = neighborhood_support(sketches, 3, count)
     for i, row in enumerate(cosines(sketches)):
         for side, sign in ((found.supporters, 1), (found.opponents, -1)):

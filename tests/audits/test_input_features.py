@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,16 +11,16 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from support.small_datasets import write_csv
 from torch import Tensor, nn
 
 import cohaudit
-from cohaudit.audits.input_features import input_features, pairwise_coherence
+from cohaudit.audits.input_features import input_features, mean_pair_cosine
 from cohaudit.config import Config
 from cohaudit.gradients import Source
 from cohaudit.gradients.passes.input_sums import InputSums
-from cohaudit.gradients.passes.inputs import SHUFFLES, input_sums
-from cohaudit.loading.data._table import TableDataset
-from cohaudit.loading.data._transform import Transform
+from cohaudit.gradients.passes.inputs import LABEL_SHUFFLES, input_sums
+from cohaudit.loading.data import open_dataset
 from cohaudit.pipeline.scan import options_of
 from cohaudit.results import Inputs, Skipped
 
@@ -39,7 +40,10 @@ def measured(model: nn.Module, x: Tensor, labels: Tensor, classes: int = CLASSES
 
 def residual_orders(labels: Tensor, classes: int) -> list[Tensor]:
     generator = np.random.default_rng(OPTIONS.seed)
-    orders = [labels, *(torch.from_numpy(generator.permutation(labels.numpy())) for _ in range(SHUFFLES))]
+    orders = [
+        labels,
+        *(torch.from_numpy(generator.permutation(labels.numpy())) for _ in range(LABEL_SHUFFLES)),
+    ]
     share = torch.bincount(labels, minlength=classes).double() / len(labels)
     return [share - nn.functional.one_hot(order, classes) for order in orders]
 
@@ -182,10 +186,10 @@ def test_coherence_is_the_weighted_mean_cosine(count: int, size: int, shared: fl
     cosines = [g[i] @ g[j] / (norms[i] * norms[j]) for i, j in pairs]
     weights = [norms[i] * norms[j] for i, j in pairs]
     told = [np.array([v]) for v in (np.square(g.sum(0)).sum(), np.square(g).sum(), norms.sum())]
-    found = float(pairwise_coherence(*told)[0])
+    found = float(mean_pair_cosine(*told)[0])
     assert found == pytest.approx(np.average(cosines, weights=weights), abs=1e-9)
     assert -1 - 1e-9 <= found <= 1 + 1e-9
-    assert float(pairwise_coherence(4 * told[0], 4 * told[1], 2 * told[2])[0]) == pytest.approx(found)
+    assert float(mean_pair_cosine(4 * told[0], 4 * told[1], 2 * told[2])[0]) == pytest.approx(found)
 
 
 def trained() -> tuple[nn.Module, Tensor, Tensor]:
@@ -223,34 +227,40 @@ def test_noise_is_found_and_signal_its_copy_and_rare_columns_are_not_noise(tmp_p
     assert found.constants == ("still",)
     assert (found.total, found.constant, found.rare) == (13, 1, 1)
     assert {column.name for column in found.columns[:8]} == set(noise)
-    assert f"{found.noise} of 12 columns" in found.advice
+    assert f"{found.noise} of 12 varying columns" in found.advice
     assert "1 more is constant" in found.advice
 
 
-def test_columns_have_no_names_behind_a_transform() -> None:
-    table = pd.DataFrame({"age": [1, 2], "hours": [3, 4]})
-    labels, ids = np.array([0, 1]), ["0", "1"]
-    assert TableDataset("t.csv", "", table, labels, ids).column_names == ("age", "hours")
-    changed = Transform("changed", lambda row: torch.ones(2))
-    assert TableDataset("t.csv", "", table, labels, ids, (), changed).column_names == ()
+def test_columns_have_no_names_behind_a_transform(tmp_path: Path) -> None:
+    config = write_csv(tmp_path, "age,hours,label\n1,3,0\n2,4,1\n")
+    assert open_dataset(config).column_names == ("age", "hours")
+    (tmp_path / "change.py").write_text("import torch\ndef change(row): return torch.ones(2)\n")
+    assert open_dataset(replace(config, transform="change.py:change")).column_names == ()
 
 
 def test_all_signal_says_that_there_is_nothing_to_drop() -> None:
-    shuffled = np.linspace(-0.1, 0.1, SHUFFLES)[:, None]
-    squares, norms = np.full((1 + SHUFFLES, 1), 500.0), np.full((1 + SHUFFLES, 1), 500.0)
+    shuffled = np.linspace(-0.1, 0.1, LABEL_SHUFFLES)[:, None]
+    squares, norms = np.full((1 + LABEL_SHUFFLES, 1), 500.0), np.full((1 + LABEL_SHUFFLES, 1), 500.0)
     sums = np.vstack([[[100_000.0]], 500 + 500 * shuffled])
-    found = input_features(["age"], "fc", sums, squares, norms, np.array([False]))
+    found = input_features(
+        ["age"], "fc", squared_sum=sums, squares=squares, norms=norms, constant=np.array([False])
+    )
     assert isinstance(found, Inputs)
     assert found.columns[0].verdict == "signal"
     assert "nothing to drop" in found.advice
 
 
 def test_a_column_far_below_the_strongest_is_noise_though_above_its_null() -> None:
-    squares, norms = np.full((1 + SHUFFLES, 3), 500.0), np.full((1 + SHUFFLES, 3), 500.0)
-    sums = 500 + np.linspace(-5.0, 5.0, SHUFFLES + 1)[:, None] * np.ones(3)
+    squares, norms = np.full((1 + LABEL_SHUFFLES, 3), 500.0), np.full((1 + LABEL_SHUFFLES, 3), 500.0)
+    sums = 500 + np.linspace(-5.0, 5.0, LABEL_SHUFFLES + 1)[:, None] * np.ones(3)
     sums[0] = 500 + 249_500 * np.array([0.3, 0.003, 0.03])
     found = input_features(
-        ["strong", "inflated", "weak"], "fc", sums, squares, norms, np.zeros(3, dtype=bool)
+        ["strong", "inflated", "weak"],
+        "fc",
+        squared_sum=sums,
+        squares=squares,
+        norms=norms,
+        constant=np.zeros(3, dtype=bool),
     )
     assert isinstance(found, Inputs)
     assert all(column.score > 3 for column in found.columns)
@@ -260,7 +270,9 @@ def test_a_column_far_below_the_strongest_is_noise_though_above_its_null() -> No
 
 
 def test_constant_columns_alone_tell_nothing() -> None:
-    zeros = np.zeros((1 + SHUFFLES, 2))
-    found = input_features(["a", "b"], "fc", zeros, zeros, zeros, np.array([True, True]))
+    zeros = np.zeros((1 + LABEL_SHUFFLES, 2))
+    found = input_features(
+        ["a", "b"], "fc", squared_sum=zeros, squares=zeros, norms=zeros, constant=np.array([True, True])
+    )
     assert isinstance(found, Skipped)
     assert "constant" in found.reason

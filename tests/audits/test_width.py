@@ -28,9 +28,9 @@ from cohaudit.audits.width import (
     SHARES,
     coherent_energy,
     coherent_width,
-    pairwise_coherence,
     participation,
     smallest_set,
+    unit_coherence,
 )
 from cohaudit.errors import ReportError
 from cohaudit.gradients import weight_sums
@@ -95,17 +95,17 @@ def test_no_smaller_set_holds_the_share(energies: list[float], share: float) -> 
 
 
 @given(st.integers(2, 12), st.integers(0, 99))
-def test_pairwise_coherence_is_the_mean_product_of_two_samples(samples: int, seed: int) -> None:
+def test_unit_coherence_is_the_mean_product_of_two_samples(samples: int, seed: int) -> None:
     g = np.random.default_rng(seed).normal(size=(samples, 3))
     sums, squares = np.array([np.square(g.sum(0)).sum()]), np.array([np.square(g).sum()])
     products = g @ g.T
     others = (products.sum() - np.trace(products)) / (samples - 1) / np.trace(products)
-    assert pairwise_coherence(sums, squares, samples)[0] == pytest.approx(others, abs=1e-12)
+    assert unit_coherence(sums, squares, samples)[0] == pytest.approx(others, abs=1e-12)
 
 
 def test_a_unit_without_a_gradient_has_neither_coherence_nor_energy() -> None:
     nothing = np.zeros(2)
-    assert pairwise_coherence(nothing, nothing, 5).tolist() == [0, 0]
+    assert unit_coherence(nothing, nothing, 5).tolist() == [0, 0]
     assert coherent_energy(nothing, nothing + 1).tolist() == [0, 0]
 
 
@@ -174,7 +174,9 @@ def test_sub_networks_are_measured_and_the_passes_counted() -> None:
     layers = hidden_units(model, sums)
     done: list[int] = []
     measured = measured_units(layers, sums)
-    found = sub_networks(model, source(inputs), layers, measured, options(), CPU, done.append)
+    found = sub_networks(
+        model, source(inputs), layers, measured, options=options(), device=CPU, advance=done.append
+    )
     assert sum(done) == FORWARD_PASSES * len(LABELS)
     for one, share in zip(found, SHARES, strict=True):
         kept = {layer.name: smallest_set(layer.energy, share) for layer in measured}
@@ -195,7 +197,7 @@ def test_the_advice_follows_what_was_measured() -> None:
     assert "nothing to cut" in width((0.9, 50, 0.7, 0.5), (0.99, 80, 0.9, 0.8))
     assert "nothing to cut" in width((0.9, 98, 0.99, 0.99), (0.99, 100, 0.99, 0.99))
     assert "80 of 100 hidden units hold 99%" in width((0.9, 50, 0.7, 0.5), (0.99, 80, 0.985, 0.8))
-    assert "train a narrower one" in width((0.9, 50, 0.99, 0.985), (0.99, 80, 0.99, 0.99))
+    assert "Train a narrower one" in width((0.9, 50, 0.99, 0.985), (0.99, 80, 0.99, 0.99))
     assert isinstance(coherent_width([], 0.9, []), Skipped)
 
 

@@ -15,10 +15,10 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 
-from cohaudit.audits.robust_mean import SampleFlags, choose, robust_step, told
+from cohaudit.audits.robust_mean import SampleFlags, robust_step, sample_coordinates, summarize
 from cohaudit.audits.winsorized_statistics import (
     CLIPS,
-    MOST,
+    MAX_COORDINATES_PER_LAYER,
     CoordinateSample,
     Totals,
     allowance,
@@ -27,7 +27,7 @@ from cohaudit.audits.winsorized_statistics import (
     clipped_shares,
     cosine,
     groups_of_three,
-    kept,
+    norm_ratio,
     share_of_step,
 )
 from cohaudit.config import Config
@@ -50,6 +50,10 @@ def source(inputs: Any, labels: Any) -> Source:
         [f"s{i}" for i in range(len(labels))],
         [f"c{i}" for i in range(CLASSES)],
     )
+
+
+def ignore(done: int) -> None:
+    """Take no notice of progress."""
 
 
 def everything(model: nn.Module) -> dict[str, np.ndarray]:
@@ -75,7 +79,7 @@ def test_coordinates_are_those_of_gradients_one_by_one(name: str) -> None:
     model, inputs = make(name)
     chosen = {key: own[::2] for key, own in everything(model).items()}
     seen: list[int] = []
-    found = gradient_coordinates(model, source(inputs, LABELS), chosen, OPTIONS, CPU, seen.append)
+    found = gradient_coordinates(model, source(inputs, LABELS), chosen, OPTIONS, CPU, advance=seen.append)
     for key, expected in one_by_one(model, inputs, LABELS).items():
         ours = found.gradients(key)
         assert ours.shape == (len(LABELS), len(chosen[key]))
@@ -100,7 +104,9 @@ def test_a_path_that_depends_on_the_data_is_measured_too() -> None:
     torch.manual_seed(0)
     model, x = Forked().double().eval(), torch.randn(9, 5, dtype=torch.float64)
     x[5] = 10
-    found = gradient_coordinates(model, source(x, LABELS), everything(model), OPTIONS, CPU, lambda done: None)
+    found = gradient_coordinates(
+        model, source(x, LABELS), everything(model), OPTIONS, CPU, advance=lambda done: None
+    )
     for name, expected in one_by_one(model, x, LABELS).items():
         np.testing.assert_allclose(found.gradients(name), expected, rtol=1e-8, atol=1e-12)
 
@@ -115,7 +121,9 @@ def fit_network(count: int = 60) -> tuple[nn.Module, torch.Tensor, torch.Tensor]
 
 def test_the_averages_are_those_of_the_training_loop() -> None:
     model, x, y = fit_network()
-    found = gradient_coordinates(model, source(x, y), everything(model), OPTIONS, CPU, lambda done: None)
+    found = gradient_coordinates(
+        model, source(x, y), everything(model), OPTIONS, CPU, advance=lambda done: None
+    )
     thirds, sets = groups_of_three(len(y), 0), np.zeros((1, len(y)), dtype=bool)
     drawn, expected = [], winsorized_gradient(model, F.cross_entropy, x, y, clip=0.04)
     for name, gradient in expected.gradient.items():
@@ -124,7 +132,7 @@ def test_the_averages_are_those_of_the_training_loop() -> None:
         np.testing.assert_allclose(own.winsorized[1], gradient.flatten().numpy(), atol=1e-12)
         drawn.append(CoordinateSample(gradient.numel(), [own]))
     whole = Totals(drawn, len(y), 0)
-    assert whole.estimate(kept(2)).value == pytest.approx(expected.kept)
+    assert whole.estimate(norm_ratio(2)).value == pytest.approx(expected.kept)
     assert whole.estimate(cosine(2)).value == pytest.approx(expected.cosine)
     np.testing.assert_allclose(clipped_shares(drawn)[1], expected.clipped.numpy(), atol=1e-12)
 
@@ -158,11 +166,11 @@ def test_averages_lie_within_the_samples_and_the_shares_add_up(
 @given(st.lists(st.integers(1, 5000), min_size=1, max_size=30), st.integers(30, 20_000))
 def test_all_layers_together_fit_the_memory(sizes: list[int], total: int) -> None:
     most = allowance(sizes, total)
-    assert 1 <= most <= MOST
+    assert 1 <= most <= MAX_COORDINATES_PER_LAYER
     assert sum(min(size, most) for size in sizes) <= total
     # what is left over would not give every layer that wants it one more
     wanting = sum(size > most for size in sizes)
-    assert most == MOST or total - sum(min(size, most) for size in sizes) < wanting
+    assert most == MAX_COORDINATES_PER_LAYER or total - sum(min(size, most) for size in sizes) < wanting
 
 
 def test_a_small_layer_is_looked_at_whole_and_a_large_one_evenly() -> None:
@@ -188,7 +196,7 @@ def test_intervals_hold_the_whole_and_vanish_when_every_coordinate_is_seen() -> 
     for seed in range(40):
         some = np.random.default_rng(seed).permutation(4000)[:400]
         drawn = Totals([CoordinateSample(4000, [averages(gradients[:, some], members, thirds)])], 60, seed)
-        for ratio in (kept(2), cosine(2), share_of_step(0, 0)):
+        for ratio in (norm_ratio(2), cosine(2), share_of_step(0, 0)):
             truth, told = whole.estimate(ratio), drawn.estimate(ratio)
             assert truth.low == truth.value == truth.high
             held.append(told.low <= truth.value <= told.high)
@@ -203,7 +211,7 @@ def standing(count: int, memorized: int = 0) -> SampleFlags:
 def test_a_sample_that_stands_apart_is_clipped_most_and_owns_the_mean_not_the_robust_step() -> None:
     model, x, y = fit_network()
     x[0] *= 100
-    found = robust_step(model, source(x, y), standing(60, 1), OPTIONS, CPU, lambda done: None)
+    found = robust_step(model, source(x, y), standing(60, 1), options=OPTIONS, device=CPU, advance=ignore)
     assert isinstance(found, RobustStep)
     assert found.clipped[0].id == "s0"
     assert found.clipped[0].suspect
@@ -218,7 +226,7 @@ def test_a_sample_that_stands_apart_is_clipped_most_and_owns_the_mean_not_the_ro
 
 def test_the_share_of_the_step_is_that_of_gradients_one_by_one() -> None:
     model, x, y = fit_network()
-    found = robust_step(model, source(x, y), standing(60, 12), OPTIONS, CPU, lambda done: None)
+    found = robust_step(model, source(x, y), standing(60, 12), options=OPTIONS, device=CPU, advance=ignore)
     assert isinstance(found, RobustStep)
     rows = np.concatenate(list(one_by_one(model, x, y.numpy()).values()), axis=1)
     expected = rows[:12].sum(0) @ rows.mean(0) / (rows.sum(0) @ rows.mean(0))
@@ -231,7 +239,7 @@ def test_where_gradients_are_tiny_nothing_is_lost() -> None:
     for factor in (1.0, 1e3):
         with torch.no_grad():
             model[2].weight.mul_(factor)
-        found = robust_step(model, source(x, y), standing(60, 5), OPTIONS, CPU, lambda done: None)
+        found = robust_step(model, source(x, y), standing(60, 5), options=OPTIONS, device=CPU, advance=ignore)
         assert isinstance(found, RobustStep)
         both.append(found)
     assert all(np.isfinite(one.kept.value) and one.kept.value > 0 for one in both[1].averages)
@@ -239,20 +247,20 @@ def test_where_gradients_are_tiny_nothing_is_lost() -> None:
 
 def test_what_cannot_be_told_says_why() -> None:
     model, x, y = fit_network(24)
-    few = robust_step(model, source(x, y), standing(24), OPTIONS, CPU, lambda done: None)
+    few = robust_step(model, source(x, y), standing(24), options=OPTIONS, device=CPU, advance=ignore)
     assert isinstance(few, Skipped)
-    assert "there are 24" in few.reason
+    assert "found 24" in few.reason
     model, x, y = fit_network()
     unknown = SampleFlags([f"s{i}" for i in range(60)], np.full(60, np.nan), np.zeros(60, dtype=bool))
-    found = robust_step(model, source(x, y), unknown, OPTIONS, CPU, lambda done: None)
+    found = robust_step(model, source(x, y), unknown, options=OPTIONS, device=CPU, advance=ignore)
     assert isinstance(found, Skipped)
     assert "memorized" in found.reason
 
 
 def test_many_samples_have_fewer_coordinates() -> None:
     model = nn.Linear(1000, 100)
-    some, fewer = (sum(map(len, choose(model, count, 0).values())) for count in (1000, 100_000))
-    assert some == MOST
+    some, fewer = (sum(map(len, sample_coordinates(model, count, 0).values())) for count in (1000, 100_000))
+    assert some == MAX_COORDINATES_PER_LAYER
     assert fewer == 128 * 2**20 // 4 // 100_000
     assert len(CLIPS) == 2
 
@@ -270,7 +278,7 @@ def gradients_that(cancel: bool) -> np.ndarray:
     [
         (True, 3, "Correct or drop the 3 suspects"),
         (True, 0, "nothing to do"),
-        (False, 3, "Keep to the mean: nothing to do"),
+        (False, 3, "keep the mean"),
     ],
 )
 def test_advice_is_to_correct_where_single_samples_cancel_the_rest(
@@ -281,7 +289,7 @@ def test_advice_is_to_correct_where_single_samples_cancel_the_rest(
     drawn = {
         "fc": CoordinateSample(40, [averages(gradients_that(cancel), those.sets, groups_of_three(100, 0))])
     }
-    found = told(drawn, those, 0)
+    found = summarize(drawn, those, 0)
     assert expected in found.advice
-    assert "memorized samples, 3.0% of all" in found.advice
+    assert "Memorized samples, 3.0% of all" in found.advice
     assert {one.id for one in found.clipped[:3]} == {"0", "1", "2"}

@@ -103,7 +103,7 @@ def test_more_than_rounding_stops_the_run(monkeypatch: pytest.MonkeyPatch) -> No
 
     def wrong(self: Engine, *args: Any) -> Any:
         outcome = right(self, *args)
-        outcome.residuals.scale.mul_(1.1 if self._bf16 else 1)
+        outcome.residuals.scale.mul_(1.1 if self.bf16 else 1)
         return outcome
 
     monkeypatch.setattr(Engine, "run", wrong)
@@ -113,10 +113,10 @@ def test_more_than_rounding_stops_the_run(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_lost_class_stops_a_run_in_bf16_too(monkeypatch: pytest.MonkeyPatch) -> None:
     model, inputs = make("perceptron", torch.float32)
-    right = reading.shares
+    right = reading.split_by_class
     monkeypatch.setattr(
         sys.modules["cohaudit.gradients.passes.measure"],
-        "shares",
+        "split_by_class",
         lambda labels, scale, like: right(labels, torch.where(labels == 1, 0, scale), like),
     )
     with pytest.raises(EngineError, match="certificate failed: class sums"):

@@ -29,10 +29,11 @@ from cohaudit.gradients.forms import convolved, functions
 from cohaudit.gradients.forms.dense import Dense
 from cohaudit.gradients.forms.per_sample import Outer, PerSample
 from cohaudit.gradients.passes import reading
-from cohaudit.gradients.passes.sums import ClassSums
+from cohaudit.gradients.passes.layout import Layout
+from cohaudit.gradients.passes.sums import make_class_sums
 from cohaudit.gradients.residuals import logits_of, random_combination
 from cohaudit.gradients.sketch import make_projections
-from cohaudit.gradients.tracing.plan import REPRESENTATIONS
+from cohaudit.gradients.tracing.plan import MAX_FEATURE_LAYERS
 
 pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections is not supported")
 
@@ -205,8 +206,8 @@ def test_pieces_of_a_batch_change_nothing(name: str, monkeypatch: pytest.MonkeyP
 )
 def test_gradients_of_large_convolutions(name: str, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is done for each sample by the library's kernel, or for each row of the kernel."""
-    monkeypatch.setattr(convolved, "LOOP_PRODUCTS", 0)
-    monkeypatch.setattr(convolved, "ROWS_POSITIONS", most)
+    monkeypatch.setattr(convolved, "LIBRARY_KERNEL_PRODUCTS", 0)
+    monkeypatch.setattr(convolved, "ROW_PRODUCT_POSITIONS", most)
     monkeypatch.setattr(convolved, "GRAM_FACTOR", 1e9)
     model, inputs = make(name, torch.float32)
     measured = run(model, inputs)
@@ -242,13 +243,14 @@ def test_class_cosines_err_like_sketches_of_the_size_that_fits(alike: float) -> 
     torch.manual_seed(0)
     classes, weight = 40, torch.zeros(60, 48)
     projection = {"w": make_projections({"w": weight}, 100, 0)["w"]}
-    sums = ClassSums({"w": weight}, projection, {"w": 0}, classes, 4 * classes * 401)
+    layout = Layout(projection, {"w": slice(0, projection["w"].size)}, {"layer": ("w",)}, {"w": 0})
+    sums = make_class_sums({"w": weight}, layout, classes, 4 * classes * 401)
     common = torch.rand(1, 48)
     gradients = [
         torch.randn(60, 1) * common * alike + torch.randn(60, 48) * (1 - alike) for _ in range(classes)
     ]
     for label, gradient in enumerate(gradients):
-        sums.add("w", reading.Share(label, 0, 1, 1.0, torch.ones(1)), gradient)
+        sums.add("w", reading.ClassSlice(label, 0, 1, 1.0, torch.ones(1)), gradient)
     sums.finish()
     gram, stated = sums.gram()
     flat = torch.stack(gradients).flatten(1).double()
@@ -395,7 +397,10 @@ def test_frozen_and_unused_parameters_are_named() -> None:
 def test_a_wrong_closed_form_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A layer whose formula is off by more than rounding is measured by the loop instead."""
     model, inputs = make("perceptron")
-    zero = lambda g, x, w, b=None: [(w, Dense(torch.zeros(len(x), *w.shape).double())), (b, Dense(g))]  # noqa: E731
+
+    def zero(g: Tensor, *, input: Tensor, weight: Tensor, bias: Tensor) -> functions.Gradients:
+        return [(weight, Dense(torch.zeros(len(input), *weight.shape).double())), (bias, Dense(g))]
+
     monkeypatch.setitem(functions.CLOSED_FORMS, F.linear, functions.ClosedForm(zero))
     measured = run(model, inputs)
     assert {layer.path for layer in measured.layers} == {"loop"}
@@ -446,9 +451,9 @@ def test_the_certificate_stops_a_run_whose_class_sums_are_off(
     damage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, inputs = make("perceptron")
-    right = reading.shares
+    right = reading.split_by_class
 
-    def wrong(labels: Tensor, scale: Tensor, like: Tensor) -> list[reading.Share]:
+    def wrong(labels: Tensor, scale: Tensor, like: Tensor) -> list[reading.ClassSlice]:
         if damage == "a class is lost":
             scale = torch.where(labels == 1, 0, scale)
         elif damage == "a class counts twice":
@@ -457,7 +462,7 @@ def test_the_certificate_stops_a_run_whose_class_sums_are_off(
             scale = scale.flip(0)
         return right(labels, scale, like)
 
-    monkeypatch.setattr(sys.modules["cohaudit.gradients.passes.measure"], "shares", wrong)
+    monkeypatch.setattr(sys.modules["cohaudit.gradients.passes.measure"], "split_by_class", wrong)
     with pytest.raises(EngineError, match="certificate failed: class sums"):
         run(model, inputs)
 
@@ -586,7 +591,7 @@ def test_views_are_the_inputs_of_a_few_layers(name: str) -> None:
         )
     model(inputs)
     layers = list(dict.fromkeys(view.layer for view in measured.views))
-    assert 1 < len(layers) <= REPRESENTATIONS
+    assert 1 < len(layers) <= MAX_FEATURE_LAYERS
     assert not any(isinstance(model.get_submodule(layer), nn.BatchNorm2d) for layer in layers)
     for view in measured.views:
         x = seen[view.layer]

@@ -128,7 +128,7 @@ def test_a_share_outside_its_range_is_refused(clip: float) -> None:
 
 def test_too_few_samples_are_refused() -> None:
     x, y = data()
-    with pytest.raises(ConfigError, match="found no sample"):
+    with pytest.raises(ConfigError, match="found no samples"):
         winsorized_gradient(network(), F.cross_entropy, x[:0], y[:0], clip=0.1)
     with pytest.raises(ConfigError, match="found 2 samples"):
         median_of_three_gradient(network(), F.cross_entropy, x[:2], y[:2])

@@ -345,7 +345,7 @@ def measured(label_free: bool, store: PassStore | None) -> tuple[Measurement, li
     )
     torch.manual_seed(0)
     net, seen = Branching().eval(), list[int]()
-    return measure(net, source, options, torch.device("cpu"), seen.append, store), seen
+    return measure(net, source, options, torch.device("cpu"), seen.append, store=store), seen
 
 
 class Stop(PassStore):

@@ -26,6 +26,7 @@ from cohaudit.audits.training.earlier_predictions import predict_with
 from cohaudit.errors import CheckpointError, CohauditError, ConfigError, EngineError, ModelError
 from cohaudit.gradients import Options, Source, measure
 from cohaudit.loading.checkpoint import Checkpoint, load_checkpoint
+from cohaudit.results.json_encode import audit_to_json
 
 NET = """
 from torch import nn
@@ -178,16 +179,16 @@ def test_python_takes_paths_and_state_dicts(training: Training, scanned: tuple[A
         audit = cohaudit.scan(training.model(), training.data, bootstrap=20, earlier=earlier)
         pd.testing.assert_frame_equal(audit.samples, expected, rtol=1e-4)
     assert list(audit.subject.earlier.items()) == [(f"earlier[{i}]", "") for i in range(3)]
-    assert cohaudit.report.audit_to_json(audit)
+    assert audit_to_json(audit)
 
 
 def test_answers_are_the_probabilities_that_a_measurement_gives(training: Training) -> None:
     options = Options(64, 3.0, 64, 64, 64, 64, 1, 1e-3, 0)
     model, done = training.model(), []
     opens = [lambda path=path: load_checkpoint(path) for path in training.checkpoints[:-1]]
-    asked = predict_with(model, opens, training.source, 150, CPU, done.append)
+    asked = predict_with(model, opens, training.source, batch_size=150, device=CPU, advance=done.append)
     assert done == 3 * [150, 150, 100]
-    for epoch, found in zip(EPOCHS, asked.answers, strict=False):
+    for epoch, found in zip(EPOCHS, asked.probabilities, strict=False):
         expected = measure(training.model(epoch), training.source, options, CPU, lambda _: None).probability
         assert found.dtype == expected.dtype
         assert found == pytest.approx(expected, abs=1e-6)
@@ -219,7 +220,7 @@ def test_the_audited_one_under_another_name_changes_nothing_but_is_told(
         pd.testing.assert_frame_equal(audit.samples, audits[0].samples, check_exact=True)
         assert audit.subject.earlier == {}
         assert audit.skipped[0].name == f"earlier checkpoint {folder / name}"
-        assert audit.skipped[0].reason == "it answers as the audited one does, and nothing is heard twice"
+        assert "the audited one" in audit.skipped[0].reason
 
 
 def test_two_earlier_ones_that_answer_alike_are_one(training: Training) -> None:
@@ -231,7 +232,7 @@ def test_two_earlier_ones_that_answer_alike_are_one(training: Training) -> None:
     pd.testing.assert_frame_equal(once.samples, twice.samples, check_exact=True)
     assert list(twice.subject.earlier) == ["earlier[0]", "earlier[2]"]
     assert [item.name for item in twice.skipped] == ["earlier checkpoint earlier[1]"]
-    assert "it answers as earlier[0] does" in twice.skipped[0].reason
+    assert "earlier[0]" in twice.skipped[0].reason
 
 
 # the model in memory
@@ -307,7 +308,12 @@ def test_an_interrupt_gives_the_weights_back(training: Training) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         predict_with(
-            model, [lambda: load_checkpoint(training.checkpoints[0])], training.source, 64, CPU, interrupt
+            model,
+            [lambda: load_checkpoint(training.checkpoints[0])],
+            training.source,
+            batch_size=64,
+            device=CPU,
+            advance=interrupt,
         )
     assert taken(model) == before
 
@@ -325,7 +331,12 @@ def test_one_checkpoint_is_open_at_a_time(training: Training) -> None:
         return open_it
 
     predict_with(
-        training.model(), [*map(opens, training.checkpoints)], training.source, 64, CPU, lambda _: None
+        training.model(),
+        [*map(opens, training.checkpoints)],
+        training.source,
+        batch_size=64,
+        device=CPU,
+        advance=lambda _: None,
     )
     assert len(opened) == len(EPOCHS)
 

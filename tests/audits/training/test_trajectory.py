@@ -20,7 +20,7 @@ from torch.nn import functional as F
 import cohaudit
 from cohaudit.audits.optimizer_state import OptimizerProgress
 from cohaudit.audits.training.snapshot import snapshot_of
-from cohaudit.audits.training.trajectory import TrainingHistory, kinds, learned_at, rating, trajectory
+from cohaudit.audits.training.trajectory import TrainingHistory, learned_at, rating, strata, trajectory
 from cohaudit.cli import main
 from cohaudit.config import Config
 from cohaudit.gradients import Source, measure
@@ -51,47 +51,46 @@ def test_learned_at_is_the_start_of_the_run_that_reaches_the_end(right: np.ndarr
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=40))
-def test_kinds_follow_the_memorization(memorization: list[float]) -> None:
-    found = kinds(np.array(memorization))
+def test_strata_follow_the_memorization(memorization: list[float]) -> None:
+    found = strata(np.array(memorization))
     assert ((np.array(memorization) > 0.5) == (found == 3)).all()
     order = np.argsort(memorization, kind="stable")
     assert (np.diff(found[order]) >= 0).all()
 
 
-def course(predicted: list[list[int]], corrected: list[list[int]], expected: list[float]) -> TrainingHistory:
+def history(predicted: list[list[int]], corrected: list[list[int]], expected: list[float]) -> TrainingHistory:
     k, n = np.shape(predicted)
     return TrainingHistory(
-        [f"epoch-{i}" for i in range(k)],
-        np.array(predicted),
-        np.array(corrected),
-        np.tile(np.linspace(0, 1, n), (k, 1)),
-        np.full((k, n), 1 / n),
-        expected,
-        [1.0] * k,
-        [1.0] * k,
-        [2.0] * k,
+        names=[f"epoch-{i}" for i in range(k)],
+        predicted=np.array(predicted),
+        corrected_labels=np.array(corrected),
+        memorization=np.tile(np.linspace(0, 1, n), (k, 1)),
+        share=np.full((k, n), 1 / n),
+        expected=expected,
+        agreement=np.ones(k),
+        loss=[1.0] * k,
+        m_coherence=[2.0] * k,
     )
 
 
 def test_the_advised_checkpoint_gives_most_of_the_labels_as_the_judge_corrects_them() -> None:
     labels = np.array([0, 0, 1, 1])
     wrong_last = [0, 0, 1, 0]  # what the judge says of the last sample
-    found = course(
+    found = history(
         [[0, 1, 1, 0], [0, 0, 1, 0], [0, 0, 1, 1]], [[0, 0, 1, 1], wrong_last, [0, 0, 1, 1]], [0.5, 0.8, 0.7]
     )
     told = trajectory(found, labels, [], [], [0.5] * 3)
     assert (told.judge, told.advised) == (1, 1)
     assert [point.accuracy for point in told.points] == [0.5, 0.75, 1.0]
     assert [point.corrected for point in told.points] == [0.75, 1.0, 0.75]
-    assert told.advice.startswith(
-        "Take epoch-1: it is rated 100.0%, with 1 label that looks wrong at epoch-1 corrected"
-    )
+    assert told.advice.startswith("Take epoch-1: its rating is 100.0%")
+    assert "1 likely wrong label corrected as judged at epoch-1" in told.advice
     assert told.learned_at == (0, 1, 0, 2)
 
 
 def test_without_wrong_labels_the_last_is_as_good() -> None:
     labels = np.array([0, 0, 1, 1])
-    found = course([[0, 1, 1, 1], [0, 0, 1, 1], [0, 0, 1, 1]], [labels.tolist()] * 3, [0.5, 0.6, 0.7])
+    found = history([[0, 1, 1, 1], [0, 0, 1, 1], [0, 0, 1, 1]], [labels.tolist()] * 3, [0.5, 0.6, 0.7])
     told = trajectory(found, labels, [], [], [0.5] * 3)
     assert told.advice.startswith("Keep the last checkpoint")
 
@@ -206,7 +205,15 @@ def test_a_snapshot_is_what_plain_autograd_gives_where_sketches_keep_all(tmp_pat
     for epoch in EPOCHS[:2]:
         model.load_state_dict(torch.load(tmp_path / f"epoch-{epoch}.pt")["model"])
         measured = measure(model, source, options, torch.device("cpu"), lambda _: None)
-        shot = snapshot_of(measured, model, labels, len(y), OptimizerProgress(7, 0.5), (0.5, 1.0), 0)
+        shot = snapshot_of(
+            measured,
+            model,
+            labels,
+            total=len(y),
+            progress=OptimizerProgress(7, 0.5),
+            holdout=(0.5, 1.0),
+            seed=0,
+        )
         gradients = torch.stack([gradient(model, a, b) for a, b in zip(x, y, strict=True)])
         owned = gradients @ gradients.mean(0)
         np.testing.assert_allclose(shot.share, owned / owned.sum(), atol=1e-6)

@@ -142,16 +142,14 @@ def test_objects_are_refused(case: str) -> None:
 
 def test_inputs_of_two_shapes_are_refused_in_a_batch() -> None:
     dataset = from_torch([(torch.zeros(2), 0), (torch.zeros(3), 1), ((torch.zeros(2),), 1)])
-    with pytest.raises(
-        DataError, match=r"sample '1': the input is \[3\] float32, while .*sample '0' is \[2\]"
-    ):
+    with pytest.raises(DataError, match=r"sample '1': the input is \[3\] float32, but .*sample '0' is \[2\]"):
         dataset.batch([0, 1])
     with pytest.raises(DataError, match=r"sample '2': the input is 0: \[2\] float32"):
         dataset.batch([0, 2])
 
 
 def test_keys_for_files_are_refused_beside_an_object() -> None:
-    with pytest.raises(ConfigError, match=r"transform: is set, but means nothing for data in memory"):
+    with pytest.raises(ConfigError, match=r"transform: is set, but does not apply to data in memory"):
         as_dataset(pairs(0, 1), Config(transform="t.py:f"))
 
 
