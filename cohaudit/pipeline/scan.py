@@ -120,12 +120,14 @@ def audit_subject(subject: ScanSubject, run: ScanRun) -> Audit:
     Raises:
         CohauditError: If model and data do not fit, or the certificate fails.
     """
+    # a gate on a layer that does not exist would fail at the end of the scan, whatever was measured
     refuse_unknown_names(run.config, subject.layer_names, subject.dataset.class_names)
     with eval_mode(subject.model):
         sample = draw_sample(subject, run)
         history = measure_history(subject, sample, run)
         measured = _measure(subject, sample, run)
         history = history.with_audited(subject, measured)
+        # measured after the training data, which shows whether the model gets a verdict at all
         holdout = measure_holdout(subject, sample, measured, run)
         with run.stages(COMPARE_SAMPLES):
             compared = compare(measured, run.config, len(subject.dataset))
