@@ -17,7 +17,7 @@ from cohaudit.config import Config
 from cohaudit.config.used import refuse_meaningless
 from cohaudit.gradients import Measurement, measure
 from cohaudit.loading.model import eval_mode
-from cohaudit.pipeline.assemble import Outcome, assemble
+from cohaudit.pipeline.assemble import StageResults, assemble
 from cohaudit.pipeline.evidence import gather_evidence
 from cohaudit.pipeline.findings import judge
 from cohaudit.pipeline.history import measure_history, pass_store
@@ -143,11 +143,11 @@ def audit_subject(subject: ScanSubject, run: ScanRun) -> Audit:
             judged = judge(seen, run.config)
         with run.stages(GATHER_EVIDENCE):
             reviewed = gather_evidence(judged, compared, subject.dataset, sample, run)
-        outcome = Outcome(
+        results = StageResults(
             sample=sample, history=history, measured=measured, holdout=holdout, reviewed=reviewed
         )
-        audits = run_audits(_audit_context(subject, run, outcome), run.stages)
-    return assemble(subject, run, outcome, audits)
+        audits = run_audits(_audit_context(subject, run, results), run.stages)
+    return assemble(subject, run, results, audits)
 
 
 def _measure(subject: ScanSubject, sample: Sample, run: ScanRun) -> Measurement:
@@ -157,12 +157,12 @@ def _measure(subject: ScanSubject, sample: Sample, run: ScanRun) -> Measurement:
         return measure(subject.model, sample.source, run.options, subject.device, advance, store)
 
 
-def _audit_context(subject: ScanSubject, run: ScanRun, outcome: Outcome) -> AuditContext:
-    judged = outcome.reviewed.judged
+def _audit_context(subject: ScanSubject, run: ScanRun, results: StageResults) -> AuditContext:
+    judged = results.reviewed.judged
     return AuditContext(
         model=subject.model,
-        source=outcome.sample.source,
-        measured=outcome.measured,
+        source=results.sample.source,
+        measured=results.measured,
         layers=judged.layers,
         samples=judged.samples,
         auditable=judged.sanity.auditable,
@@ -171,7 +171,7 @@ def _audit_context(subject: ScanSubject, run: ScanRun, outcome: Outcome) -> Audi
         device=subject.device,
         memory=subject.provenance.memory,
         trained_decay=subject.provenance.decay,
-        taken=outcome.history.snapshots,
+        taken=results.history.snapshots,
         schedule=run.schedule,
         total=len(subject.dataset),
         columns=subject.dataset.column_names,

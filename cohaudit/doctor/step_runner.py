@@ -61,7 +61,7 @@ class Step(Generic[Value]):
 
 
 @dataclass
-class Driver:
+class StepRunner:
     """Runs steps in order.
 
     Attributes:

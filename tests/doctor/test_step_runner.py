@@ -1,4 +1,4 @@
-"""The driver of the doctor's steps: it runs what can be run, and names the root cause of what cannot."""
+"""The runner of the doctor's steps: it runs what can be run, and names the root cause of what cannot."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from cohaudit.doctor.driver import Driver, Opened, Part, Step
 from cohaudit.doctor.finding import Finding, Status
+from cohaudit.doctor.step_runner import Opened, Part, Step, StepRunner
 from cohaudit.errors import DataError
 
 FILE = Part[str]("the file")
@@ -27,18 +27,18 @@ def failing(check: str, opens: Part[Any]) -> Step[Any]:
     return Step(check, (), run, opens)
 
 
-def outcomes(steps: list[Step[Any]], driver: Driver | None = None) -> list[tuple[str, Status, str]]:
-    return [(one.check, one.status, one.found) for one in (driver or Driver()).run(steps)]
+def outcomes(steps: list[Step[Any]], runner: StepRunner | None = None) -> list[tuple[str, Status, str]]:
+    return [(one.check, one.status, one.found) for one in (runner or StepRunner()).run(steps)]
 
 
 def test_a_step_gets_what_the_steps_before_it_opened() -> None:
-    driver = Driver()
+    runner = StepRunner()
     total = Step(
         "total", (TABLE,), lambda opened: (Finding("total", "ok", ""), sum(opened[TABLE])), SUM, timed=True
     )
-    outcomes([step("table", (), TABLE, [1, 2]), total], driver)
-    assert driver.opened[SUM] == 3
-    assert FILE not in driver.opened
+    outcomes([step("table", (), TABLE, [1, 2]), total], runner)
+    assert runner.opened[SUM] == 3
+    assert FILE not in runner.opened
 
 
 def test_what_cannot_be_run_names_the_root_cause_alone() -> None:
@@ -63,15 +63,15 @@ def test_several_causes_are_all_named() -> None:
 
 @pytest.mark.parametrize(("status", "is_open"), [("ok", True), ("warning", True), ("failed", False)])
 def test_a_part_with_a_warning_is_open(status: Status, is_open: bool) -> None:
-    driver = Driver()
-    outcomes([Step("file", (), lambda opened: (Finding("file", status, ""), "text"), FILE)], driver)
-    assert (FILE in driver.opened) == is_open
+    runner = StepRunner()
+    outcomes([Step("file", (), lambda opened: (Finding("file", status, ""), "text"), FILE)], runner)
+    assert (FILE in runner.opened) == is_open
 
 
 def test_only_timed_steps_count(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(range(100))
     monkeypatch.setattr(time, "perf_counter", lambda: float(next(clock)))
-    driver = Driver()
+    runner = StepRunner()
     timed = Step("file", (), lambda opened: (Finding("file", "ok", ""), ""), FILE, timed=True)
-    outcomes([timed, step("table", (), TABLE, [])], driver)
-    assert driver.seconds == 1
+    outcomes([timed, step("table", (), TABLE, [])], runner)
+    assert runner.seconds == 1
