@@ -60,11 +60,6 @@ def check_usable(tensors: Mapping[str, Tensor], where: str) -> None:
             )
 
 
-def printable(text: object) -> str:
-    """Return a text with control characters, which could steer a terminal, as escapes."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(text))
-
-
 def _not_plain(tensor: Tensor) -> str:
     """Say what a tensor is instead of a dense array; '' if it is one."""
     if tensor.is_meta:

@@ -48,9 +48,11 @@ def identify(path: Path) -> Kind:
             extension of another format.
     """
     head, size = _first_bytes(path)
+    # JSON has no typical first bytes; the reader of the index checks the content
     if path.suffix == ".json":
         return "index"
     kind = _kind(path, head, size)
+    # an unknown extension says nothing, so it contradicts nothing
     family = _FAMILY_OF_KIND.get(kind, "torch")
     if _FAMILY.get(path.suffix, family) != family:
         raise CheckpointError(
@@ -102,11 +104,13 @@ def _kind_of_archive(path: Path) -> Kind:
     """Return which of torch's zip formats an archive is."""
     try:
         with zipfile.ZipFile(path) as archive:
+            # torch puts all entries into one folder, with any name
             names = {name.partition("/")[2] or name for name in archive.namelist()}
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
         raise CheckpointError(
             str(path), "the zip archive has no valid end: the file is truncated or damaged", READ_AGAIN
         ) from error
+    # in this order: a TorchScript archive has a data.pkl too
     if names & {"archive_format", "serialized_exported_program.json"}:
         return "export"
     if "constants.pkl" in names:
@@ -141,6 +145,7 @@ def _may_be_checkpoint(path: Path) -> bool:
 def _directory(path: Path) -> CheckpointError:
     """Return the error for a folder; it lists the checkpoints in the folder."""
     names = sorted(entry.name for entry in path.iterdir())
+    # first, because no file of such a folder could be named instead
     if ".metadata" in names:
         return _distributed(path)
     checkpoints = [name for name in names if _may_be_checkpoint(path / name)]

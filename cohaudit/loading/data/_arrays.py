@@ -15,7 +15,7 @@ from cohaudit.loading.data._array_files import Array, ArrayFile, open_array_file
 from cohaudit.loading.data._dataset import LabeledDataset
 from cohaudit.loading.data._fingerprint import hash_file
 from cohaudit.loading.data._ids import as_ids, row_numbers, text
-from cohaudit.loading.data._inputs import Inputs, as_inputs
+from cohaudit.loading.data._inputs import CHANNEL_COUNTS, Inputs, as_inputs
 from cohaudit.loading.data._labels import SampleLabels, label_samples
 from cohaudit.loading.data._names import ColumnNames, setting
 from cohaudit.loading.data._preview import array_preview
@@ -30,9 +30,6 @@ ID_KEYS = ("ids", "id")
 """Usual names of the array of sample ids."""
 CLASS_KEYS = ("class_names", "classes")
 """Usual names of the array of class names, which has a row for each class and not for each sample."""
-
-_CHANNEL_COUNTS = (1, 3, 4)
-"""Sizes of a dimension that can be color channels: grey, RGB, RGBA."""
 
 
 class ArrayDataset(LabeledDataset):
@@ -149,6 +146,7 @@ def from_arrays(
     if labels.dtype.kind == "O":  # the bytes of an object array are addresses, and differ in every run
         labels = np.array(labels.tolist())
     digest = hashlib.sha256()
+    # type and shape too: the same bytes can be another array
     for array in (inputs, labels):
         digest.update(f"{array.dtype} {array.shape}".encode() + np.ascontiguousarray(array).tobytes())
     _check_inputs(inputs, transform is not None, source)
@@ -177,6 +175,7 @@ def _check_inputs(inputs: Array, transformed: bool, source: str) -> None:
             "store numbers as float32 and token ids as int64, or name a function with"
             f" {setting('transform')}",
         )
+    # for example [N, 3, 5, 3]: a wrong guess would feed the model transposed images, without any error
     if inputs.dtype == np.uint8 and inputs.ndim == 4 and _may_be_channels(inputs.shape[1], inputs.shape[3]):
         raise DataError(
             f"{source}, inputs",
@@ -209,4 +208,4 @@ def _channels_first(image: Array) -> Array:
 
 def _may_be_channels(*sizes: int) -> bool:
     """Tell whether each of these dimensions has a size that color channels can have."""
-    return all(size in _CHANNEL_COUNTS for size in sizes)
+    return all(size in CHANNEL_COUNTS for size in sizes)

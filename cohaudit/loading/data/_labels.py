@@ -77,6 +77,7 @@ def encode_labels(
     given = _one_per_sample(np.asarray(values), source, len(ids))
     names = _unique_names(class_names, source)
     seen, codes = _distinct(given)
+    # names first: a class may be called "1", and is then not number 1
     if names and all(text(value) in names for value in seen):
         lookup = {name: number for number, name in enumerate(names)}
         labels = np.array([lookup[text(value)] for value in seen], dtype=np.int64)[codes]
@@ -119,6 +120,7 @@ def _one_per_sample(given: npt.NDArray[Any], source: str, samples: int) -> npt.N
 
 def _distinct(given: npt.NDArray[Any]) -> tuple[list[Any], npt.NDArray[np.intp]]:
     """Return the distinct labels, sorted, and the position of each sample's label in them, [N]."""
+    # as text: values of several types cannot be sorted
     if given.dtype.kind == "O":
         given = np.array([text(value) for value in given])
     seen, codes = np.unique(given, return_inverse=True)

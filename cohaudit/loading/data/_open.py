@@ -66,6 +66,7 @@ def open_dataset(config: Config, title: str = "Inputs", complete: bool = True) -
     if not config.data:
         raise ConfigError(setting("data"), "is not set", "name the training data")
     path = config.base / config.data
+    # a path comes first: the name of a file may contain a colon
     if not _exists(path) and _is_factory(config.data):
         _refuse_keys(config, "a dataset factory", "inputs", "labels", "ids")
         dataset = open_factory(config)
@@ -116,6 +117,7 @@ def with_columns(config: Config, data: Any, like: LabeledDataset) -> Config:
         like: The first dataset.
     """
     is_table = isinstance(data, str | Path) and _BY_SUFFIX.get(Path(data).suffix.lower()) is open_table
+    # columns that the user names apply to both tables
     if config.inputs or not is_table or not isinstance(like, TableDataset):
         return config
     return replace(config, inputs=like.columns)

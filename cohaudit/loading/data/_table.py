@@ -233,6 +233,7 @@ def table_labels(
         )
     if is_numeric_dtype(column) or written.isin(class_names).all():
         return written.to_numpy()
+    # one label that is not a number makes all of them names: "1" and "1a" are two names
     numbers = pd.to_numeric(written, errors="coerce")
     return (written if numbers.isna().any() else numbers).to_numpy()
 
@@ -241,6 +242,7 @@ def _as_numbers(column: pd.Series[Any]) -> npt.NDArray[np.float64]:
     """Return a column's numbers, float64 [N], with NaN for cells that are not numbers."""
     if is_numeric_dtype(column):
         return column.to_numpy(dtype=np.float64, na_value=np.nan)
+    # the spellings of pandas and of JSON
     written = column.astype(str).replace({"True": "1", "true": "1", "False": "0", "false": "0"})
     return pd.to_numeric(written, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
 

@@ -108,6 +108,7 @@ def _open_map_style(
 
 def _read_pair(dataset: Any, index: int, where: str) -> tuple[Any, int | float | str]:
     """Return one sample's raw input and label."""
+    # any exception: the code of the dataset is the user's
     try:
         pair = dataset[index]
     except Exception as error:
@@ -169,6 +170,7 @@ def open_factory(config: Config) -> LabeledDataset:
         factory, config.data_args, config.base, where=f"data {config.data}", failure=DataError
     )
     class_names: Any = ()
+    # a pair of arrays is the dataset itself, not (dataset, class names)
     if isinstance(made, tuple) and len(made) == 2 and not _is_array_pair(made):
         made, class_names = made
         if isinstance(class_names, str) or not all(isinstance(name, str) for name in class_names):

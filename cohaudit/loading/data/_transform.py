@@ -34,6 +34,7 @@ class Transform:
         Raises:
             DataError: If the function fails, or returns something other than tensors.
         """
+        # any exception: the function is the user's
         try:
             value = self.function(raw)
         except Exception as error:
