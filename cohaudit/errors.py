@@ -109,7 +109,10 @@ def missing(path: Path, usable: Callable[[Path], bool], what: str) -> tuple[str,
         what: What such an entry is, for when there is none.
     """
     if path.is_symlink():
-        return f"a link to {path.readlink()}, which does not exist", "bring that file there, or name another"
+        return (
+            f"is a link to {path.readlink()}, which does not exist",
+            "restore the target of the link, or name another file",
+        )
     names: list[str] = []
     with suppress(OSError):  # no such folder, or none that may be listed
         entries = [entry for entry in path.parent.iterdir() if not entry.name.startswith(".")]

@@ -85,7 +85,7 @@ def load_weights(model: nn.Module, checkpoint: Checkpoint) -> str:
         prefix = fill_weights(model, checkpoint)
     model.eval()
     if checkpoint.name or prefix:
-        _log.info("Weights: %s%s", checkpoint.origin, f"; prefix {prefix} taken off" if prefix else "")
+        _log.info("Weights: %s%s", checkpoint.origin, f"; prefix {prefix} removed" if prefix else "")
     return prefix
 
 
@@ -197,7 +197,7 @@ def _tensors_of(model: nn.Module) -> dict[str, Tensor]:
 
 def _tied_in_file(checkpoint: Checkpoint, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors of the model that the file stores under another name, as `save_model` does."""
-    tied = {name: checkpoint.tensors[kept] for name, kept in checkpoint.tied.items()}
+    tied = {name: checkpoint.tensors[stored] for name, stored in checkpoint.tied.items()}
     return {name: value for name, value in strip_prefixes(tied, own)[1].items() if name in own}
 
 

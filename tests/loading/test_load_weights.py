@@ -67,8 +67,8 @@ def test_prefixes_of_wrappers_come_off(prefix: str) -> None:
     ("name", "prefix", "said"),
     [
         ("", "", []),
-        ("", "module.", ["Weights: model.pt; prefix module. taken off"]),
-        ("ema", "module.", ["Weights: ema of model.pt; prefix module. taken off"]),
+        ("", "module.", ["Weights: model.pt; prefix module. removed"]),
+        ("ema", "module.", ["Weights: ema of model.pt; prefix module. removed"]),
         ("ema", "", ["Weights: ema of model.pt"]),
     ],
 )

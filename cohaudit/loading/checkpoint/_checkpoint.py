@@ -53,9 +53,9 @@ class Checkpoint:
         metadata.
         """
         return {
-            dropped: kept
-            for dropped, kept in self.metadata.items()
-            if kept in self.tensors and dropped not in self.tensors
+            name: stored
+            for name, stored in self.metadata.items()
+            if stored in self.tensors and name not in self.tensors
         }
 
 

@@ -29,7 +29,7 @@ def check_finite(tensors: Mapping[str, Tensor], where: str) -> None:
     if bad:
         raise CheckpointError(
             where,
-            f"{len(bad)} of {len(tensors)} tensors hold NaN or infinite values: {_some(bad)}",
+            f"{len(bad)} of {len(tensors)} tensors with NaN or infinite values: {_some(bad)}",
             "audit an earlier checkpoint: the training run diverged, or the file is damaged",
         )
 

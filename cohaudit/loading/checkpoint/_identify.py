@@ -119,7 +119,7 @@ def _kind_of_archive(path: Path) -> Kind:
         return "torch"
     raise CheckpointError(
         str(path),
-        f"a zip archive, but not one of torch.save (it holds {', '.join(sorted(names)[:3])})",
+        f"is a zip archive, but not one of torch.save (it holds {', '.join(sorted(names)[:3])})",
         "name the file that holds the weights",
     )
 
@@ -128,10 +128,10 @@ def _what_instead(path: Path, head: bytes) -> tuple[str, str]:
     """Return what a file is if it is not a checkpoint, and what to do."""
     remedy = "name a .safetensors file, or a file of torch.save"
     if head.lstrip()[:9].lower().startswith((b"<!doctype", b"<html", b"<?xml")):
-        return "a web page, not a checkpoint", "download the file itself, not the page that shows it"
+        return "is a web page, not a checkpoint", "download the file itself, not the page that shows it"
     for magic, what in _FOREIGN_FORMATS.items():
         if head.startswith(magic):
-            return what, "run `git lfs pull` to download it" if b"git-lfs" in magic else remedy
+            return f"is {what}", "run `git lfs pull` to download it" if b"git-lfs" in magic else remedy
     if path.suffix == ".safetensors":
         return "does not start with a safetensors header: damaged, or another format", READ_AGAIN
     return "is neither a safetensors nor a torch file, by its first bytes", remedy

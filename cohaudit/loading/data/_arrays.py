@@ -158,12 +158,12 @@ def _check_inputs(inputs: Array, transformed: bool, source: str) -> None:
     """Raise an error if it is not clear how to feed the inputs to a model."""
     if inputs.ndim == 0:
         raise DataError(
-            f"{source}, inputs", "is a single value", "give an array with one row for each sample"
+            f"{source}, inputs", "the array is a single value", "give an array with one row for each sample"
         )
     if inputs.dtype.kind == "O":
         raise DataError(
             f"{source}, inputs",
-            "holds Python objects, not numbers or text",
+            "the array holds Python objects, not numbers or text",
             "make it a plain array, or give (input, label) pairs",
         )
     if transformed:
@@ -171,7 +171,7 @@ def _check_inputs(inputs: Array, transformed: bool, source: str) -> None:
     if inputs.dtype == np.uint8 and inputs.ndim not in {3, 4}:
         raise DataError(
             f"{source}, inputs",
-            f"is uint8 of shape {list(inputs.shape)}: not [N, H, W], [N, H, W, C] or [N, C, H, W]",
+            f"uint8 of shape {list(inputs.shape)} is not images: [N, H, W], [N, H, W, C] or [N, C, H, W]",
             "store numbers as float32 and token ids as int64, or name a function with"
             f" {setting('transform')}",
         )
@@ -179,13 +179,13 @@ def _check_inputs(inputs: Array, transformed: bool, source: str) -> None:
     if inputs.dtype == np.uint8 and inputs.ndim == 4 and _may_be_channels(inputs.shape[1], inputs.shape[3]):
         raise DataError(
             f"{source}, inputs",
-            f"is uint8 of shape {list(inputs.shape)}: channels first or channels last",
+            f"uint8 of shape {list(inputs.shape)} can be channels first or channels last",
             f"store the images as float32, channels first, or name a function with {setting('transform')}",
         )
     if inputs.dtype.kind not in "biuf":
         raise DataError(
             f"{source}, inputs",
-            f"is of type {inputs.dtype}, which a model does not accept",
+            f"the type is {inputs.dtype}, which a model does not accept",
             f"name a function with {setting('transform')} that turns one sample into a tensor",
         )
 

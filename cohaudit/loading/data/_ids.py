@@ -40,7 +40,7 @@ def as_ids(values: npt.NDArray[Any], count: int, where: str) -> list[str]:
     if values.ndim != 1 or len(values) != count:
         raise DataError(
             where,
-            f"has the shape {values.shape}, but there are {count} samples",
+            f"the shape is {list(values.shape)}, but there are {count} samples",
             "give one id for each sample, in the same order",
         )
     return [text(value) for value in values.tolist()]

@@ -50,7 +50,9 @@ def _as_tensor(value: Any, where: str, remedy: str) -> torch.Tensor:
         except (TypeError, ValueError) as error:
             raise _not_a_tensor(f"an array of type {np.asarray(value).dtype}", where, remedy) from error
     if not isinstance(value, torch.Tensor):
-        kind = "None" if value is None else f"a {type(value).__module__}.{type(value).__qualname__}"
+        module = type(value).__module__.replace("builtins", "")
+        name = ".".join(filter(None, [module, type(value).__qualname__]))
+        kind = "None" if value is None else f"of type {name}"
         raise _not_a_tensor(kind, where, remedy)
     tensor: torch.Tensor = value.detach().cpu()
     return tensor.float() if tensor.is_floating_point() else tensor

@@ -151,7 +151,9 @@ def open_table(path: Path, config: Config) -> TableDataset:
     inputs = [names.require("inputs", name) for name in config.inputs]
     inputs = inputs or [name for name in columns if name not in {label, id_column}]
     if label in inputs or not inputs:
-        found = f"include the label column {label!r}" if inputs else f"no column is left besides {label!r}"
+        found = (
+            f"the label column {label!r} is among them" if inputs else f"no column is left besides {label!r}"
+        )
         raise DataError(f"{source}, inputs", found, f"name the feature columns with {setting('inputs')}")
     ids = row_numbers(len(table)) if id_column is None else table_ids(table, id_column, source)
     labels = table_labels(table[label], config.class_names, config.data, ids)

@@ -100,7 +100,9 @@ def _read_csv(path: Path) -> pd.DataFrame:
     except pd.errors.ParserError as error:
         reason = str(error).strip().removeprefix("Error tokenizing data. C error: ")
         raise DataError(
-            str(path), f"is not a table: {reason}", "give every row as many cells as the header"
+            str(path),
+            f"is not a table: {reason}",
+            "give every row as many cells as the header, and close every quote",
         ) from error
     except OSError as error:
         raise DataError(

@@ -117,7 +117,7 @@ def _read_pair(dataset: Any, index: int, where: str) -> tuple[Any, int | float |
         ) from error
     if not isinstance(pair, tuple | list) or len(pair) != 2:
         is_sequence = isinstance(pair, tuple | list)
-        kind = f"{len(pair)} values" if is_sequence else f"a {type(pair).__qualname__}"
+        kind = f"{len(pair)} values" if is_sequence else f"an object of type {type(pair).__qualname__}"
         raise DataError(
             where, f"the dataset returned {kind}, not (input, label)", "return pairs: (input, label)"
         )
@@ -213,7 +213,7 @@ def _check_map_style(dataset: Any, source: str) -> None:
     if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
         raise DataError(
             source,
-            f"is a {type(dataset).__qualname__}, not a map-style dataset",
+            f"is of type {type(dataset).__qualname__}, not a map-style dataset",
             "give an object with __len__ and a __getitem__ that returns (input, label)",
         )
 
@@ -248,7 +248,7 @@ def _label(value: Any, where: str) -> int | float | str:
         value = value.item()
     if not isinstance(value, int | float | str):
         raise DataError(
-            where, f"the label is a {type(value).__qualname__}", "give a class number or a class name"
+            where, f"the label is of type {type(value).__qualname__}", "give a class number or a class name"
         )
     return value
 
@@ -257,5 +257,7 @@ def _as_array(labels: Sequence[int | float | str], source: str) -> npt.NDArray[A
     """Return labels as an array, [N], of text or of numbers."""
     kinds = {isinstance(label, str) for label in labels}
     if len(kinds) > 1:
-        raise DataError(f"{source}, labels", "mix text and numbers", "give class numbers, or class names")
+        raise DataError(
+            f"{source}, labels", "text and numbers are mixed", "give class numbers, or class names"
+        )
     return np.asarray(labels)

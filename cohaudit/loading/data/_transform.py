@@ -41,7 +41,7 @@ class Transform:
             raise DataError(
                 f"transform {self.spec}",
                 f"failed on {where}: {describe_error(error)}",
-                f"change it to accept this input, a {type(raw).__qualname__}",
+                f"change it to accept this input, of type {type(raw).__qualname__}",
             ) from error
         function = self.spec.rpartition(":")[2]
         remedy = f"return a tensor from {function}"
