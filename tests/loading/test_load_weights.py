@@ -18,7 +18,8 @@ from torch import nn
 from torch.nn.utils import parametrizations
 
 from cohaudit.loading.checkpoint import load_checkpoint
-from cohaudit.loading.model import build_model, load_weights, strip_prefixes
+from cohaudit.loading.model import build_model, load_weights
+from cohaudit.loading.wrapper_prefixes import strip_prefixes
 
 
 def test_weights_are_loaded_and_the_model_is_in_eval_mode() -> None:
@@ -66,8 +67,8 @@ def test_prefixes_of_wrappers_come_off(prefix: str) -> None:
     ("name", "prefix", "said"),
     [
         ("", "", []),
-        ("", "module.", ["Weights: model.pt; prefix module. taken off"]),
-        ("ema", "module.", ["Weights: ema of model.pt; prefix module. taken off"]),
+        ("", "module.", ["Weights: model.pt; prefix module. removed"]),
+        ("ema", "module.", ["Weights: ema of model.pt; prefix module. removed"]),
         ("ema", "", ["Weights: ema of model.pt"]),
     ],
 )

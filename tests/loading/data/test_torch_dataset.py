@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from support.small_datasets import npz_images, write_code
@@ -119,7 +119,7 @@ OBJECTS: dict[str, tuple[Any, list[str]]] = {
     "random inputs": (Noisy(), ["sample '0'", "differs each time", "augmentation"]),
     "failing": (Failing(), ["sample '1'", "IndexError"]),
     "three values": ([(torch.zeros(1), 0, 0)], ["sample '0'", "3 values", "(input, label)"]),
-    "a dict": ([{"x": 0, "y": 1}], ["sample '0'", "a dict", "(input, label)"]),
+    "a dict": ([{"x": 0, "y": 1}], ["sample '0'", "type dict", "(input, label)"]),
     "one-hot": (pairs(torch.tensor([0, 1])), ["sample '0'", "shape [2]", "argmax"]),
     "labels of detection": (pairs({"boxes": []}), ["sample '0'", "dict", "class number"]),
     "text and numbers": (pairs("a", 1), ["text and numbers"]),
@@ -153,6 +153,7 @@ def test_keys_for_files_are_refused_beside_an_object() -> None:
         as_dataset(pairs(0, 1), Config(transform="t.py:f"))
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(-3, 6), min_size=2, max_size=12))
 def test_numeric_labels_are_taken_as_they_are_or_refused(labels: list[int]) -> None:
     usable = len(set(labels)) >= 2 and set(labels) == set(range(max(labels) + 1))
