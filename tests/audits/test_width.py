@@ -12,7 +12,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from support.audits import make_audit
-from support.networks import CASES, Apply, attention, make
+from support.cases import ALL_CASES, make
+from support.networks import Apply, attention
 from support.oracle import CPU, LABELS, options, oracle, source
 from torch import nn
 
@@ -109,7 +110,7 @@ def test_a_unit_without_a_gradient_has_neither_coherence_nor_energy() -> None:
     assert coherent_energy(nothing, nothing + 1).tolist() == [0, 0]
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", ALL_CASES)
 def test_only_some_units_are_heard_and_the_weights_come_back(name: str) -> None:
     model, inputs = make(name)
     sums = weight_sums(model, source(inputs), options(batch_size=9), CPU, lambda count: None)

@@ -10,7 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from support.networks import CASES, CLASSES, make
+from support.cases import ALL_CASES, make
+from support.networks import CLASSES
 from torch import nn
 from torch.nn import functional as F
 from torch.utils import _pytree as pytree
@@ -70,7 +71,7 @@ def one_by_one(model: nn.Module, inputs: Any, labels: np.ndarray) -> dict[str, n
 
 
 @pytest.mark.filterwarnings("ignore:LSTM with projections is not supported")
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", ALL_CASES)
 def test_coordinates_are_those_of_gradients_one_by_one(name: str) -> None:
     model, inputs = make(name)
     chosen = {key: own[::2] for key, own in everything(model).items()}
@@ -136,7 +137,7 @@ def test_the_averages_are_those_of_the_training_loop() -> None:
 GRADIENTS = arrays(np.float64, (30, 5), elements=st.floats(-100, 100))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(GRADIENTS, st.sampled_from([0.0, 0.04, 0.2, 0.49]), st.integers(0, 5))
 def test_averages_lie_within_the_samples_and_the_shares_add_up(
     gradients: np.ndarray, clip: float, seed: int
