@@ -12,11 +12,12 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.detection.runs import STAGES
+from benchmarks.shared.figures import save_figure
 
 LATE = ("interpolated", "over-trained")
 OURS = "cohaudit"
-FEW = ", 5 checkpoints"
-"""How the methods end that see five checkpoints of a run, not all of it."""
+FIVE_CHECKPOINTS = ", 5 checkpoints"
+"""End of the names of methods that see five checkpoints of a run, not all of it."""
 CELL = ["data", "noise", "model", "stage"]
 
 
@@ -57,7 +58,7 @@ def _cells(means: pd.DataFrame, console: Console) -> None:
     printed = Table("data", "noise", "model", "stage", title="AUROC by cell")
     for title in ("cohaudit", "best other", "which", "loss", "5 folds", "whole run"):
         printed.add_column(title, justify="left" if title == "which" else "right")
-    whole = means[~means["method"].str.endswith(FEW)]
+    whole = means[~means["method"].str.endswith(FIVE_CHECKPOINTS)]
     for cell, own in whole.groupby(CELL):
         ours, best, which = _against(own)
         by_method = own.set_index("method")["auroc"]
@@ -133,6 +134,4 @@ def _draw(means: pd.DataFrame, folder: Path) -> None:
         axis.set_xticklabels(STAGES, rotation=45, ha="right", fontsize=8)
     axes[0][0].set_ylabel("AUROC of wrong labels")
     axes[0][0].legend(fontsize=6, loc="lower left")
-    for suffix in ("svg", "png"):
-        figure.savefig(folder / f"detection.{suffix}", dpi=110)
-    plt.close(figure)
+    save_figure(figure, folder / "detection", ("svg", "png"))
