@@ -26,7 +26,7 @@ from torch import nn
 
 from benchmarks.detection.detectors import Array, Scores, checkpoint_scores, cleanlab, from_trajectory
 from benchmarks.detection.processes import judge_cases
-from benchmarks.detection.ranking import FIVE_CHECKPOINTS, OURS, show
+from benchmarks.detection.ranking import FIVE_CHECKPOINTS, OURS, draw, show
 from benchmarks.detection.runs import CASE_KEYS, STAGES, Case, Run, cases, train_case
 from benchmarks.shared import paths
 from benchmarks.shared.command_line import make_parser
@@ -162,5 +162,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             rows = replace_rows(rows, new, CASE_KEYS)
             rows.sort(key=lambda row: [row[key] for key in CASE_KEYS])
             write_json(RESULTS, rows)
-    show(rows, RESULTS.parent, console)
+        draw(rows, RESULTS)
+    show(rows, console)
     return 0

@@ -4,6 +4,7 @@
     python -m benchmarks.gradients --models resnet18-64   one network; the other results stay
     python -m benchmarks.gradients --check                do all methods find the same norms?
     python -m benchmarks.gradients --parts                where cohaudit's time goes
+    python -m benchmarks.gradients --show                 show the saved results
     python -m benchmarks.gradients --scaling              cost against samples, width, batch, classes
 
 All methods see the same model, batches and threads, and run in turns, so that a slow moment of the
@@ -283,6 +284,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--out", type=Path, default=paths.RESULTS, help="folder of the results")
     modes = parser.add_mutually_exclusive_group()
+    modes.add_argument("--show", action="store_true", help="print the saved results; measure nothing")
     modes.add_argument("--check", action="store_true", help="compare what the methods find; writes nothing")
     modes.add_argument("--parts", action="store_true", help="split cohaudit's time up; writes nothing")
     modes.add_argument("--scaling", action="store_true", help="draw cost against size")
@@ -297,6 +299,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args, console = parse(arguments), Console()
     torch.set_num_threads(args.threads)
     warnings.simplefilter("ignore")  # the peers use what torch deprecates
+    if args.show:
+        console.print(table(read_rows(args.out / "engine.json")))
+        return 0
     if args.parts:
         show_parts(args.models, torch.device(args.device), args.samples, console)
         return 0

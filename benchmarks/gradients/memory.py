@@ -1,5 +1,7 @@
 """Peak memory of one pass of one method, each in a process of its own: part of `benchmarks.gradients`.
 
+    python -m benchmarks.gradients.memory mlp cohaudit cpu 1 0   network, method, device, threads, samples
+
 On a GPU it is torch's peak of allocated memory, on the CPU the growth of the resident set; in both cases
 beyond what the model, the data and the libraries take before the pass begins.
 """
@@ -12,6 +14,7 @@ import json
 import subprocess
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -82,19 +85,20 @@ def measure_apart(model: str, method: str, device: str, threads: int, samples: i
     return answer
 
 
-def main() -> None:
-    """Answer `measure_apart`."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure one pass, print it as JSON for `measure_apart`, and return the exit code."""
     parser = make_parser(__doc__)
     parser.add_argument("model", choices=SPECS)
     parser.add_argument("method", choices=METHODS)
     parser.add_argument("device")
     parser.add_argument("threads", type=int)
     parser.add_argument("samples", type=int)
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     torch.set_num_threads(args.threads)
     warnings.simplefilter("ignore")
     print(json.dumps(measure_here(args.model, args.method, torch.device(args.device), args.samples)))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())
