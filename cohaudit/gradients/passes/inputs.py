@@ -94,6 +94,7 @@ def input_sums(
         count = len(source.labels)
         size = options.batch_size
         batches = [np.arange(start, min(start + size, count)) for start in range(0, count, size)]
+        # a pass of its own over the inputs: the mean must be known before gradients are added up
         rows = (rows_of(source.load(indices.tolist())) for indices in batches)
         sums: ColumnSums | TokenSums
         if isinstance(layer, nn.Linear):
@@ -115,6 +116,7 @@ def _first_layer(
     model: nn.Module, source: Source, device: torch.device
 ) -> tuple[str, nn.Linear | nn.Embedding] | Skipped:
     """Return the layer that receives the input's columns unmixed, or looks up its tokens, and its name."""
+    # spread over the data, because neighboring rows of a sorted table may be constant in a column
     spread = np.linspace(0, len(source.labels) - 1, min(COLUMN_PROBES, len(source.labels))).astype(int)
     inputs = load_probe(source, spread.tolist(), model, device).inputs
     leaves = pytree.tree_leaves(inputs)
@@ -176,6 +178,7 @@ def _receives_columns(rows: Tensor, made: _LayerCall) -> bool:
     # least squares of the layer's input on the column: what is left must be rounding
     x, a = (one.cpu().double() for one in (rows, made.input))
     size = COLUMN_TOLERANCE * a.square().sum(0)
+    # without the means, which stand for the shift
     x = x - x.mean(0)
     a = a - a.mean(0)
     scale = (x * a).sum(0) / x.square().sum(0).clamp_min(torch.finfo(x.dtype).tiny)
@@ -202,6 +205,7 @@ class _ShuffledResiduals:
 
 def _shuffled_residuals(source: Source, seed: int) -> _ShuffledResiduals:
     generator = np.random.default_rng(seed)
+    # permutations rather than random draws, so that every order has the same class frequencies
     shuffled = [generator.permutation(source.labels) for _ in range(LABEL_SHUFFLES)]
     labels = torch.from_numpy(np.stack([source.labels, *shuffled]))
     counts = torch.bincount(labels[0], minlength=len(source.class_names))
