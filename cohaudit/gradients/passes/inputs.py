@@ -28,14 +28,9 @@ from torch.utils import _pytree as pytree
 from cohaudit.gradients.checks.failures import attribute_batch_failure
 from cohaudit.gradients.checks.probe import load_probe, to_model
 from cohaudit.gradients.pass_setup import Options, Source
-from cohaudit.gradients.passes.input_sums import (
-    ColumnSums,
-    InputSums,
-    TokenSums,
-    make_column_sums,
-    make_token_sums,
-    rows_of,
-)
+from cohaudit.gradients.passes.column_sums import ColumnSums, make_column_sums
+from cohaudit.gradients.passes.input_sums import InputSums, rows_of
+from cohaudit.gradients.passes.token_sums import TokenSums, make_token_sums
 from cohaudit.gradients.precision import backward_in_eval_mode, full_precision
 from cohaudit.gradients.residuals import logits_of
 from cohaudit.gradients.tracing.trace import call, every_module_called
