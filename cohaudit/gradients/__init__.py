@@ -1,4 +1,4 @@
-"""Per-sample gradients of a model over a dataset: exact norms and sums, sketches for cosines."""
+"""Per-sample gradients of a model over a data set: exact norms and sums, and sketches for cosines."""
 
 from cohaudit.gradients.checks.prepare import check_model
 from cohaudit.gradients.features import FeatureHasher

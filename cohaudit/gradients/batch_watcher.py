@@ -124,11 +124,13 @@ class BatchWatcher:
         if all(name in self._plan.looped for names in use.weights.values() for name in names):
             return self._unmeasured(interceptor, made).run()
         plain = interceptor.plain(made)
+        # a closed form returns the weight arguments themselves, so identity tells their labels
         labels = {id(plain.leaves[i]): label for i, label in made.weights.items()}
         if use.recurrent:
             report = partial(self._collect, labels)
             return recurrent.unroll(made.function, plain.arguments()[0], self.anchor, report)
         inputs = [i for i, t in enumerate(plain.leaves) if is_float(t) and i not in made.weights]
+        # detached, so that a stored input does not keep alive the graph before it
         stored = plain.with_leaves({i: plain.leaves[i].detach() for i in inputs})
         if use.form is not None:
             return self._watch_closed_form(use, plain, stored, labels)
@@ -139,6 +141,7 @@ class BatchWatcher:
     def _watch_closed_form(self, use: Use, plain: Call, stored: Call, labels: Mapping[int, str]) -> Tensor:
         assert use.form is not None
         output: Tensor = plain.run()
+        # compared later: after a change in place the stored input would be another one, unnoticed
         version = stored.leaves[use.form.input]._version
         if output._is_view() and _is_fresh(output, plain):
             # matmul returns a view of a result that nobody else holds; this drops the view's bookkeeping,
@@ -151,6 +154,7 @@ class BatchWatcher:
         leaves, spec = pytree.tree_flatten(plain.run())
         vjp = make_vjp(use, stored, weights, leaves, self._samples)
         self._vjps.append(vjp)
+        # an output may be an integer tensor or no tensor, as the indices of a maximum
         tapped = [
             self._tap(leaf, partial(vjp.receive, i)) if is_float(leaf) else leaf
             for i, leaf in enumerate(leaves)
@@ -171,6 +175,7 @@ class BatchWatcher:
             views = (whole, average) if 1 < average.shape[1] < whole.shape[1] else (whole,)
             self.features[use.layer] = tuple(map(hasher, views))
         if wanted:
+            # a clone, because the average may be a view of x, which the model may change in place
             self.activations[use.layer] = average.clone()
 
     def _unmeasured(self, interceptor: Interceptor, made: Call) -> Call:
@@ -200,6 +205,7 @@ class BatchWatcher:
         """Return the output, in autograd's graph, with `receive` called on the gradient that reaches it."""
         if output._is_view():
             output = output.clone()  # torch calls the hook of a view wrongly after a change in place
+        # up to the first watched call nothing requires grad, because the weights are outside the graph
         if not output.requires_grad:
             output = _into_graph(self.anchor, output)
         output.register_hook(receive)
@@ -224,6 +230,7 @@ class BatchWatcher:
         x, g = (self.widened(t) for t in (x, g))
         first = stored.with_leaves({use.form.input: input_batch.samples_first(x, self._samples)})
         args, kwargs = first.arguments()
+        # closed forms are plain arithmetic on detached tensors
         with torch.no_grad():
             gradients = use.form.gradients(output_batch.samples_first(g, self._samples), args, kwargs)
         for weight, form in gradients:

@@ -113,31 +113,42 @@ class Engine:
             bf16=self.bf16,
         )
         with torch.enable_grad(), every_module_called():
-            with (
-                autocast(next(iter(self.plan.parameters.values())).device, self.bf16),
-                Interceptor.watching(self.plan.parameters, watcher.visit, is_closed) as interceptor,
-            ):
-                logits = watcher.widened(logits_of(call(self.model, inputs)))
+            logits, sources = self._forward(inputs, watcher)
+            # for the loss alone: the backward pass goes through the rounded forward pass, as it must
             with torch.no_grad():
                 exact = logits_of(call(self.model, inputs)) if self.bf16 else logits
             loss = residuals(exact, labels, temperature)
+            # one forward pass serves both backward passes
             passes = [(loss.direction, consume)]
             if label_free is not None:
                 passes.append((random_combination(logits, label_free.seed), label_free.consume))
             for number, (direction, receiver) in enumerate(passes, 1):
-                collector.begin(receiver, loss, interceptor.sources)
+                collector.begin(receiver, loss, sources)
                 watcher.begin_backward()
-                # where the loop measures everything, nothing is in the graph to receive gradients
-                if logits.requires_grad and not self.plan.all_looped:
-                    retain = number < len(passes)
-                    torch.autograd.grad(
-                        logits, watcher.anchor, direction, allow_unused=True, retain_graph=retain
-                    )
-                watcher.finish_backward()
+                # the last backward pass frees the graph on its way, which lowers the peak of memory
+                self._backward(logits, direction, watcher, retain=number < len(passes))
                 collector.finish()
+        # after them, when the graph is gone: the loop runs the whole model again
         for direction, receiver in passes:
             self._loop(inputs, direction, loss, receiver)
         return Outcome(loss, watcher.features, watcher.activations)
+
+    def _forward(self, inputs: Any, watcher: BatchWatcher) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Return the logits, in float32 at least, and the weights in autograd's graph, by label."""
+        parameters = self.plan.parameters
+        device = next(iter(parameters.values())).device
+        with (
+            autocast(device, self.bf16),
+            Interceptor.watching(parameters, watcher.visit, is_closed) as interceptor,
+        ):
+            return watcher.widened(logits_of(call(self.model, inputs))), interceptor.sources
+
+    def _backward(self, logits: Tensor, direction: Tensor, watcher: BatchWatcher, *, retain: bool) -> None:
+        """Send a direction at the logits back through the graph, to the hooks of the watcher."""
+        # where the loop measures everything, nothing is in the graph to receive gradients
+        if logits.requires_grad and not self.plan.all_looped:
+            torch.autograd.grad(logits, watcher.anchor, direction, allow_unused=True, retain_graph=retain)
+        watcher.finish_backward()
 
     def _loop(self, inputs: Any, direction: Tensor, loss: Residuals, consume: Consumer) -> None:
         """Measure the looped parameters: one sample at a time, by autograd through the whole model."""

@@ -39,6 +39,7 @@ class FeatureHasher:
             return rows.clone()
         buckets = next(n for n in range(self._size, 0, -1) if _is_prime(n) or n == 1)
         if width not in self._signs:
+            # on the CPU, so that the signs are the same on every device
             generator = torch.Generator().manual_seed(self._seed)
             self._signs[width] = (torch.randint(0, 2, (width,), generator=generator) * 2 - 1).to(rows)
         signed = torch.nn.functional.pad(rows * self._signs[width], (0, -width % buckets))
@@ -112,6 +113,7 @@ class Views:
             inputs: The input whole, and, where it has positions, averaged over them, [samples, any] each.
         """
         for averaged, part in zip((False, True), inputs, strict=False):
+            # float32 is enough: views are compared by cosines, and the hash's own error is larger
             rows = part.float().cpu().numpy()
             key = layer, averaged
             if key not in self._rows:

@@ -52,6 +52,7 @@ class GradientCollector:
     def collect(self, label: str, form: PerSample) -> None:
         """Collect the gradients of a weight from one use, for each parameter behind it."""
         for name in self._plan.behind[label]:
+            # the loop measures all uses of a parameter together, also those with a closed form
             if name in self._plan.looped:
                 continue
             forms = self._pending.setdefault(name, [])
@@ -71,6 +72,7 @@ class GradientCollector:
         as_view = through_view(form, weight, parameter)
         if as_view is not None:
             return as_view
+        # a function of the weight (a norm, a product) mixes its entries: gradients must be formed
         return Lazy(partial(_derivative, form, weight, parameter), 0, self._samples)
 
     def _release(self, name: str) -> None:

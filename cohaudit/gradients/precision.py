@@ -47,6 +47,7 @@ def rounded_products(wanted: bool) -> AbstractContextManager[None]:
 def _products(rounded: bool) -> Iterator[None]:
     cudnn = torch.backends.cudnn
     products = torch.backends.cuda.matmul
+    # torch refuses to mix the old switches with the new ones, so only one kind is set
     settings: list[tuple[Any, str, Any]] = [(part, "allow_tf32", rounded) for part in (cudnn, products)]
     if hasattr(cudnn, "conv"):  # since torch 2.9
         value = "tf32" if rounded else "ieee"

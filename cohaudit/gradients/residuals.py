@@ -97,6 +97,7 @@ def residuals(logits: Tensor, labels: Tensor, temperature: float) -> Residuals:
     """
     z = class_logits(logits)
     given = labels[:, None]
+    # log-probabilities stay exact where the probability rounds to 0 or 1
     log_p = torch.log_softmax(z / temperature, 1)
     wrong = log_p.scatter(1, given, -torch.inf)
     peak = wrong.amax(1, keepdim=True)
@@ -126,6 +127,7 @@ def random_combination(logits: Tensor, seed: int) -> Tensor:
         logits: The model's output, [batch, classes] or [batch].
         seed: Seed of the numbers.
     """
+    # on the CPU and in float64, so that the direction is the same on every device
     generator = torch.Generator().manual_seed(seed)
     direction = torch.randn(logits.shape[1:], generator=generator, dtype=torch.float64)
     unit: Tensor = (direction / direction.norm()).to(logits)

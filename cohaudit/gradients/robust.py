@@ -76,6 +76,7 @@ def winsorized_gradient(
         raise ConfigError("clip", f"found {clip}", "give a share from 0 to below 0.5")
     count = _count(inputs)
     k = int(clip * count)
+    # in float64: small squares of many parameters are added up
     outside, energy = torch.zeros(2, count, dtype=torch.float64)
     averages = {}
     means = {}
@@ -132,6 +133,7 @@ def _count(inputs: Tensor) -> int:
 
 def _per_sample(model: nn.Module, loss: Loss, inputs: Tensor, labels: Tensor) -> Iterator[tuple[str, Tensor]]:
     """Yield each trainable parameter's name with its samples' gradients, [samples, *shape]."""
+    # all other parameters are constants of the function that is differentiated
     values = {name: value.detach() for name, value in (*model.named_parameters(), *model.named_buffers())}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:

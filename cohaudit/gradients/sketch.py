@@ -72,6 +72,7 @@ class Projection:
         The gradients are read once; intermediate results are smaller by the size of a group.
         """
         matrices = full(gradients).reshape(len(gradients), len(self.row_signs), -1)
+        # a copy, because the gradients may lie in a buffer that is used again
         if self.keeps_all:
             return matrices.flatten(1).clone()
         return self._add_columns(self._add_rows(matrices, self.row_signs) * self.column_signs)
@@ -141,6 +142,7 @@ class Projection:
 
     def right_of_each(self) -> Tensor:
         """Return `right` of every one-hot vector, [columns, size // 2 + 1]."""
+        # columns with the same position modulo the size have the same spectrum, up to the sign
         places = torch.arange(len(self.column_signs), device=self.column_signs.device) % self.size
         return self._units[places] * self.column_signs[:, None]
 
@@ -154,6 +156,7 @@ class Projection:
     def from_spectra(self, left: Tensor, right: Tensor) -> Tensor:
         """Return the sketches of Σ_t b_t a_tᵀ from both sides' spectra, [batch, positions, ...] each."""
         product = left * right
+        # positions are added up before the inverse transform: one per sample instead of one per position
         sketches: Tensor = torch.fft.irfft(
             product.squeeze(1) if product.shape[1] == 1 else product.sum(1), self.size
         )
@@ -279,5 +282,6 @@ def _projection(name: str, parameter: Tensor, size: int, seed: int) -> Projectio
     row_signs = _signs(rows, f"{seed}/rows/{name}", parameter)
     column_signs = _signs(columns, f"{seed}/columns/{name}", parameter)
     group = _group(rows, size)
+    # groups are spread evenly over the sketch, so that few of them overlap
     step = max(1, size // -(-rows // group))
     return Projection(size, row_signs, column_signs, group, step)

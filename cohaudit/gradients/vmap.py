@@ -92,6 +92,7 @@ class VmapVjp:
         leaves = self._stored.leaves
         batched = [i for i, batch in enumerate(use.inputs) if batch is not None]
         own = {i: leaves[i] for i in self.weights}
+        # an argument such as batch × positions, for a batch of one
         numbers = {i: leaves[i] // self._samples for i in use.numbers}
 
         def one_sample(tensors: list[Tensor], cotangents: list[Tensor]) -> dict[int, Tensor]:

@@ -1,4 +1,4 @@
-"""Measuring in bfloat16: how far the norms are off, that it is said, and that float32 is as it was."""
+"""Measuring in bfloat16: how far the norms are off, and the notice about it; float32 is unchanged."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_label_free_sketches_are_near_those_of_float32() -> None:
     assert np.median(off) < 0.02
 
 
-def test_the_error_is_said_and_float32_says_nothing() -> None:
+def test_a_notice_states_the_error_and_float32_has_none() -> None:
     model, inputs = make("ResNet", torch.float32)
     assert run(model, inputs).notices == ()
     measured = run(model, inputs, bf16=True)
@@ -92,7 +92,7 @@ def test_the_error_is_said_and_float32_says_nothing() -> None:
     assert median.tolerance == 0.05
     assert f"off by {median.error:.2%} (median)" in measured.notices[0]
     assert "on 3 samples" in measured.notices[0]
-    # what is no matter of bfloat16 is held to what it always was
+    # what bfloat16 does not change has the same tolerances as before
     exact = {check.name: check.tolerance for check in run(model, inputs).certificate.checks}
     assert all(checks[name].tolerance == exact[name] for name in list(exact)[:3])
 
@@ -123,7 +123,7 @@ def test_a_lost_class_stops_a_run_in_bf16_too(monkeypatch: pytest.MonkeyPatch) -
         run(model, inputs, bf16=True)
 
 
-def test_a_model_that_autocast_breaks_is_told() -> None:
+def test_a_model_that_autocast_breaks_is_refused() -> None:
     def forward(net: Any, x: Tensor) -> Tensor:
         table = x.new_zeros(len(x), CLASSES)
         table[torch.arange(len(x))] = net.head(x)  # of two types under autocast
@@ -137,7 +137,7 @@ def test_a_model_that_autocast_breaks_is_told() -> None:
 
 
 @pytest.mark.slow
-def test_the_digits_are_judged_alike(digits: Path, tmp_path: Path) -> None:
+def test_the_digits_get_the_same_verdicts(digits: Path, tmp_path: Path) -> None:
     options = ("--device", "cpu", "--audits", "none")
     result = scan(digits / "model.safetensors", "--bf16", *options, "--out", tmp_path / "bf16")
     assert result.exit_code == 0, result.output

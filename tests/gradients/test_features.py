@@ -72,7 +72,8 @@ def test_views_that_are_as_long_as_their_batch_are_left_out() -> None:
 
         def __init__(self) -> None:
             super().__init__()
-            self.word, self.head = nn.Linear(2, 4, bias=False), nn.Linear(4, CLASSES)
+            self.word = nn.Linear(2, 4, bias=False)
+            self.head = nn.Linear(4, CLASSES)
 
         def forward(self, x: Tensor) -> Tensor:
             longest = int((x[..., 0] != 0).sum(1).max())

@@ -1,4 +1,4 @@
-"""Robust averages of gradients: held against one-sample autograd, and what they promise."""
+"""Robust averages of gradients: against autograd one sample at a time, and their promises."""
 
 from __future__ import annotations
 

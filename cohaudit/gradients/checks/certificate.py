@@ -109,6 +109,7 @@ def certify(setup: PassSetup, plan: Plan, samples: Probe, recorded: Recorded) ->
     engine = rerun_engine(setup, plan, samples, layers)
     autograd = rerun_autograd(setup, plan, samples, layers, engine)
     compared = _Comparison(layers, engine, autograd, bounds.floor)
+    # what is measured again first: an error of the engine shows in everything that follows
     own = compared.norm_errors(engine.squared_norms, bounds.floor)
     run = compared.norm_errors(recorded.squared_norms, bounds.recorded_floor)
     checks = (
@@ -217,6 +218,7 @@ class _Comparison:
         engine = self.engine
         difference = {name: engine.sums[name] - tensor for name, tensor in self.autograd.sums.items()}
         sizes = np.maximum(np.sqrt(self.autograd.unit_squares), self._smallest_norms(self.floor))
+        # relative to the norms that were added, not to the sum, which may cancel to almost zero
         lengths = (sizes * (engine.scale / engine.peak)[:, None]).sum(0)
         return np.asarray(np.sqrt(self.layers.squares(difference)) / np.maximum(lengths, SMALLEST_FLOAT64))
 

@@ -53,6 +53,7 @@ def class_sum_errors(samples: SketchedSamples, class_sketches: Array) -> Array:
     totals = np.zeros((classes, samples.sketches.shape[1]))
     for start in range(0, len(labels), SKETCH_BLOCK_ROWS):
         block = slice(start, start + SKETCH_BLOCK_ROWS)
+        # in float32 like the sketches: numpy would convert the whole block otherwise
         weights = np.zeros((classes, len(labels[block])), dtype=np.float32)
         weights[labels[block], np.arange(weights.shape[1])] = relative[block]
         totals += weights @ np.asarray(samples.sketches[block])

@@ -106,9 +106,11 @@ def rerun_engine(setup: PassSetup, plan: Plan, samples: Probe, layers: Parameter
 
     def keep(name: str, form: PerSample, residuals: Residuals) -> None:
         forms[-1][name] = form
+        # the same choice between Gram matrices and whole gradients as in the run
         cheapest = form if form.sparse else form.dense()
         squares[len(forms) - 1, layers.index[name]] += cheapest.squared_norms().double().item()
 
+    # one at a time: in a batch an error could cancel, or come from another sample
     for i in range(len(samples.labels)):
         forms.append({})
         one = sample(samples.inputs, i)
@@ -140,6 +142,7 @@ def rerun_autograd(
     for i in range(len(engine.scale)):
         with torch.enable_grad():
             logits = logits_of(call(setup.model, sample(samples.inputs, i)))
+            # in float64, so that the network's gradients are compared and not the rounding of the loss
             wide = logits.cpu().double()
             loss = _loss(wide, samples.labels[i : i + 1], setup.options.temperature, engine, i)
             grads = torch.autograd.grad(
@@ -150,6 +153,7 @@ def rerun_autograd(
             for (name, p), g in zip(plan.parameters.items(), grads, strict=True)
         }
         unit_squares.append(layers.squares(gradient))
+        # added up in the order of the samples, as the engine's sums
         for name, tensor in gradient.items():
             sums[name].add_(tensor, alpha=float(engine.scale[i] / engine.peak))
     return AutogradRerun(np.stack(unit_squares), sums)

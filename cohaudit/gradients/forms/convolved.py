@@ -103,6 +103,7 @@ class Convolved:
         x = self._padded()
         positions = self.b.shape[2:]
         pixels = x.shape[2:]
+        # compares the number of products of both ways
         if pixels.numel() ** 2 > prod(self._kernel) * positions.numel() ** 2:
             patches = self._patches()
             return patches.mT @ patches
@@ -125,6 +126,7 @@ class Convolved:
 
     def weighted_sum(self, weights: Tensor) -> Tensor:
         """Return Σ_i w_i G_i for weights [batch], shaped like the weight."""
+        # linear in b, which is much smaller than the gradients
         scaled = self.b * weights.to(self.b.dtype).reshape(-1, *[1] * (self.b.ndim - 1))
         return self._weight_gradient(scaled, self.x)
 
@@ -182,6 +184,7 @@ class Convolved:
         x = self._padded()
         (rows, columns) = self._kernel
         (height, width) = self.b.shape[2:]
+        # a copy per column of the kernel, where full unfolding makes one per entry
         shifted = torch.stack([x[..., j : j + width] for j in range(columns)], 2).flatten(1, 2).flatten(2)
         b = self.b.flatten(2)
         size = height * width

@@ -92,6 +92,7 @@ def _embedding(
     sparse: bool = False,
 ) -> Gradients:
     """Each looked-up row receives the gradient of its position; the padding row receives none."""
+    # as in torch, the padding row keeps a gradient of zero and is never trained
     index = input.flatten(1)
     b = _positions(g)
     if padding_idx is not None:
@@ -149,6 +150,7 @@ def _layer_norm(
 ) -> Gradients:
     """The scale's gradient is g · x̂ summed over positions, x̂ the normalized input; the shift's is g."""
     shape = tuple(normalized_shape)
+    # x̂ is computed again rather than stored: a norm is cheap and its input is stored anyway
     scaled = g * F.layer_norm(input, shape, eps=eps)
     return [(w, Dense(t.reshape(len(t), -1, *shape).sum(1))) for w, t in ((weight, scaled), (bias, g))]
 
@@ -253,6 +255,7 @@ def _transposed_convolution(
 ) -> Gradients:
     """The adjoint of a convolution with the weight: ⟨g, convᵀ(x)⟩ = ⟨conv(g), x⟩; x and g change roles."""
     dims = weight.ndim - 2
+    # what is the input of the one is the gradient at the output of the other
     form = Convolved(
         input, g, weight.shape, _each(stride, dims), _each(padding, dims), _each(dilation, dims), groups
     )
@@ -261,6 +264,7 @@ def _transposed_convolution(
 
 _CONVOLUTION = ClosedForm(_convolution)
 _TRANSPOSED = ClosedForm(_transposed_convolution)
+# a weight of more dimensions is multiplied batch by batch, which is not one linear map
 _MATMUL = ClosedForm(_matmul, position_wise=True, usable=lambda input, other: other.ndim == 2)
 
 CLOSED_FORMS: Mapping[Callable[..., Any], ClosedForm] = {

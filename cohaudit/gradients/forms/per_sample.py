@@ -59,6 +59,7 @@ class Outer:
     def weighted_sum(self, weights: Tensor) -> Tensor:
         """Return Σ_i w_i G_i for weights [batch], [out, in]."""
         scaled = self.b * weights.to(self.b.dtype)[:, None, None]
+        # one product over batch and positions; no sample's gradient is formed
         return scaled.flatten(0, 1).mT @ self.a.flatten(0, 1)
 
     def dot(self, direction: Tensor) -> Tensor:
@@ -117,6 +118,7 @@ class Lookup:
 
     def squared_norms(self) -> Tensor:
         """Return ‖G_i‖² = Σ_tu [index_t = index_u]⟨b_t, b_u⟩, [batch]: positions with the same row add up."""
+        # all pairs of positions: a sentence is short compared with the table
         same = self.index[:, :, None] == self.index[:, None, :]
         return ((self.b @ self.b.mT) * same).sum((1, 2))
 
@@ -165,6 +167,7 @@ class Lazy:
 
     def rows(self, start: int, stop: int) -> Lazy:
         """Return the samples start..stop-1."""
+        # positions are relative to these rows, which may themselves be a part of the batch
         return Lazy(self.form, self.start + start, min(self.start + stop, self.stop))
 
     def dense(self) -> Dense:
@@ -248,6 +251,7 @@ def add(forms: Sequence[PerSample]) -> PerSample:
         return forms[0]
     lookups = [form for form in forms if isinstance(form, Lookup)]
     outers = [form for form in forms if isinstance(form, Outer)]
+    # lookups first: `Sum` knows the pair of a lookup and outer products in this order
     parts: list[PerSample] = []
     if lookups:
         index = torch.cat([f.index for f in lookups], 1)

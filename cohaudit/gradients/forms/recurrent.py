@@ -44,12 +44,14 @@ def _lstm_forward(
 ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
     gates = pre + bias
     outputs = pre.new_empty(len(pre), *h.shape)
+    # one more than steps: cells[t] is the state before step t
     cells = pre.new_empty(len(pre) + 1, *h.shape)
     squashed = torch.empty_like(outputs)
     cells[0] = c
     i, f, g, o = gates.chunk(4, 2)
     both = gates[..., : 2 * h.shape[1]]  # i and f in one call: time goes into launching small operations
     for t in range(len(pre)):
+        # in place: gates are saved for the backward pass, and memory is allocated once for all steps
         gates[t].addmm_(h, weight.mT)
         both[t].sigmoid_()
         g[t].tanh_()
@@ -90,6 +92,7 @@ def _gru_forward(
         own = torch.addmm(bias, h, weight.mT)
         gate = (pre[t, :, : 2 * hidden] + own[:, : 2 * hidden]).sigmoid_()
         resets[t], updates[t] = gate.chunk(2, 1)
+        # torch applies the reset gate after the product with the hidden weight, so this part is needed again
         news[t] = own[:, 2 * hidden :]
         candidates[t] = torch.tanh(pre[t, :, 2 * hidden :] + resets[t] * news[t])
         outputs[t] = h = torch.lerp(candidates[t], h, updates[t])
@@ -170,6 +173,7 @@ class _Unrolled(Function):
         _, x, h, c = tensors
         into, own, *biases = layer.weights
         zero = into.new_zeros(len(into))
+        # the input's part of all steps in one product; only the hidden part waits for the step before
         pre = torch.addmm(biases[0] if biases else zero, x.flatten(0, 1), into.mT).view(*x.shape[:2], -1)
         outputs, last, saved = layer.cell.forward(pre, own, biases[1] if biases else zero, h, c)
         ctx.save_for_backward(x, h, outputs, *saved)
@@ -182,6 +186,7 @@ class _Unrolled(Function):
         layer: _Layer = ctx.layer
         into, own, *biases = layer.weights
         d_pre, d_own, d_h, d_c = layer.cell.backward(*grads, own, saved)
+        # the hidden state that entered each step
         before = torch.cat([h[None], outputs[:-1]])
         by_sample = d_pre.transpose(0, 1)
         own_by_sample = d_own.transpose(0, 1)
@@ -225,6 +230,7 @@ def unroll(function: Any, args: Sequence[Any], anchor: Tensor, report: Report) -
         for direction in range(1 + both_ways):
             k = layer * (1 + both_ways) + direction
             own = weights[k * each : (k + 1) * each]
+            # the second direction reads the sequence from its end
             given = x.flip(0) if direction else x
             one = _Layer(CELLS[function], own, report)
             y, h, c = run(one, anchor, given.contiguous(), first[k], second[k])

@@ -110,6 +110,7 @@ class _CoordinatePass:
         """Form the gradients of a few samples at a time, and store the chosen coordinates."""
         parameter = self.parameters[name]
         count = samples.stop - samples.start
+        # as many samples as fit a CPU's cache, at least one
         step = max(1, CACHE_BYTES // max(1, parameter.numel() * parameter.element_size()))
         for start in range(0, count, step):
             stop = min(start + step, count)

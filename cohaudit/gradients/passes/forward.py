@@ -50,6 +50,7 @@ def answers(
         indices = list(range(start, min(start + batch_size, len(probability))))
         with attribute_batch_failure(model, source, indices, device, batch_size=batch_size):
             inputs = to_model(source.load(indices), model, device)
+            # the same operations as in `measure`: fused layers would round differently
             with torch.no_grad(), every_module_called():
                 logits = class_logits(logits_of(call(model, inputs)))
         bad = (~torch.isfinite(logits)).any(1).nonzero().flatten().tolist()

@@ -28,14 +28,9 @@ from torch.utils import _pytree as pytree
 from cohaudit.gradients.checks.failures import attribute_batch_failure
 from cohaudit.gradients.checks.probe import load_probe, to_model
 from cohaudit.gradients.pass_setup import Options, Source
-from cohaudit.gradients.passes.input_sums import (
-    ColumnSums,
-    InputSums,
-    TokenSums,
-    make_column_sums,
-    make_token_sums,
-    rows_of,
-)
+from cohaudit.gradients.passes.column_sums import ColumnSums, make_column_sums
+from cohaudit.gradients.passes.input_sums import InputSums, rows_of
+from cohaudit.gradients.passes.token_sums import TokenSums, make_token_sums
 from cohaudit.gradients.precision import backward_in_eval_mode, full_precision
 from cohaudit.gradients.residuals import logits_of
 from cohaudit.gradients.tracing.trace import call, every_module_called
@@ -94,6 +89,7 @@ def input_sums(
         count = len(source.labels)
         size = options.batch_size
         batches = [np.arange(start, min(start + size, count)) for start in range(0, count, size)]
+        # a pass of its own over the inputs: the mean must be known before gradients are added up
         rows = (rows_of(source.load(indices.tolist())) for indices in batches)
         sums: ColumnSums | TokenSums
         if isinstance(layer, nn.Linear):
@@ -115,6 +111,7 @@ def _first_layer(
     model: nn.Module, source: Source, device: torch.device
 ) -> tuple[str, nn.Linear | nn.Embedding] | Skipped:
     """Return the layer that receives the input's columns unmixed, or looks up its tokens, and its name."""
+    # spread over the data, because neighboring rows of a sorted table may be constant in a column
     spread = np.linspace(0, len(source.labels) - 1, min(COLUMN_PROBES, len(source.labels))).astype(int)
     inputs = load_probe(source, spread.tolist(), model, device).inputs
     leaves = pytree.tree_leaves(inputs)
@@ -176,6 +173,7 @@ def _receives_columns(rows: Tensor, made: _LayerCall) -> bool:
     # least squares of the layer's input on the column: what is left must be rounding
     x, a = (one.cpu().double() for one in (rows, made.input))
     size = COLUMN_TOLERANCE * a.square().sum(0)
+    # without the means, which stand for the shift
     x = x - x.mean(0)
     a = a - a.mean(0)
     scale = (x * a).sum(0) / x.square().sum(0).clamp_min(torch.finfo(x.dtype).tiny)
@@ -202,6 +200,7 @@ class _ShuffledResiduals:
 
 def _shuffled_residuals(source: Source, seed: int) -> _ShuffledResiduals:
     generator = np.random.default_rng(seed)
+    # permutations rather than random draws, so that every order has the same class frequencies
     shuffled = [generator.permutation(source.labels) for _ in range(LABEL_SHUFFLES)]
     labels = torch.from_numpy(np.stack([source.labels, *shuffled]))
     counts = torch.bincount(labels[0], minlength=len(source.class_names))

@@ -167,17 +167,20 @@ class _Pass:
             add = partial(self.sums.add, name)
             projection = self.layout.projections[name]
             squares, sketches = self.reader.read(form, parameter.shape, projection, slices, add)
+            # weight and bias of a layer add up
             norms[:, self.layout.layer_index[name]] += squares
             self.rows.sketches[indices, self.layout.columns[name]] = sketches.float().cpu().numpy()
 
         outcome = self.batches.run(indices.tolist(), consume, self._label_free(indices))
         squares = norms.cpu().double()
+        # before anything is stored: a NaN would spread into every average
         self._refuse_overflow(indices, outcome.residuals, squares.sum(1))
         self.rows.store(indices, squares, outcome.residuals)
         for layer, views in outcome.features.items():
             self.features.store(indices, layer, views)
         for layer, average in outcome.activations.items():
             self.activations.store(indices, layer, (self.hasher(average),))
+        # last, so that an interrupted batch does not count
         self.done += len(indices)
         self.in_batch = False
 
@@ -211,6 +214,7 @@ class _Pass:
 
     def state(self) -> PassState:
         """Return all that is needed to resume from here, between two batches."""
+        # sorted, so that the file does not depend on the order of a set
         facts = PassFacts(
             looped=tuple(sorted(self.plan.looped)),
             features=self.features.shapes(),
@@ -242,6 +246,7 @@ class _Pass:
         self.features.allocate(facts.features)
         self.activations.allocate(facts.activations)
         self.sums.restore(saved.sums)
+        # shard by shard: together they may be larger than memory
         for start, stop, rows in saved.shards:
             indices = self.order[start:stop]
             self.rows.overwrite(indices, rows)
@@ -258,6 +263,7 @@ class _Pass:
         source = self.setup.source
         options = self.setup.options
         order = np.random.default_rng(options.seed).permutation(len(self.rows.scale))
+        # sorted for data sets that are read faster in order
         chosen = np.sort(order[: options.certificate_samples])
         samples = SketchedSamples(
             labels=source.labels,

@@ -90,6 +90,7 @@ class Measurement:
         peak = float(self.scale.max(initial=0.0)) or 1.0
         scale = self.scale / peak
         total = np.zeros(self.sketches.shape[1])
+        # block by block: the sketches may lie in a file that is larger than memory
         for start in range(0, len(scale), SKETCH_BLOCK_ROWS):
             block = slice(start, start + SKETCH_BLOCK_ROWS)
             total += scale[block] @ np.asarray(self.sketches[block], dtype=np.float64)

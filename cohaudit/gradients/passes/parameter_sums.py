@@ -135,6 +135,7 @@ class ParameterSums:
             part: The samples; their class does not come before that of samples added earlier.
             total: Sum of their gradients over `part.peak`.
         """
+        # samples arrive class by class, so another label means that the class before is complete
         if part.label != self._class:
             self.close()
             self._class = part.label
@@ -149,6 +150,7 @@ class ParameterSums:
         direction = direction.to(self._directions.dtype)
         self._norms[self._class] = norm
         self._squares[self._class] += norm**2
+        # the sketch of the direction, scaled afterwards in float64: the sum itself may underflow in float32
         sketch = Dense(direction[None].to(self._parameter.device)).sketch(self._projection)[0]
         self._sketches[self._class] = norm * sketch.cpu().double().numpy()
         self._directions[self._class] = self._shortened(direction)
@@ -167,6 +169,7 @@ class ParameterSums:
 
     def gram(self) -> Array:
         """Return the inner products of the classes' sums, [classes, classes]."""
+        # float64 products of all columns would take twice the memory and, on most GPUs, much more time
         cosines = torch.zeros(len(self._directions), len(self._directions), dtype=torch.float64)
         for block in self._directions.split(GRAM_COLUMNS, 1):
             cosines += (block @ block.mT).cpu()

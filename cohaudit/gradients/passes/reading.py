@@ -113,6 +113,7 @@ class Reader:
         outer = form if isinstance(form, Outer) and single_rows else None
         norms = []
         sketches = []
+        # a sum per class, because a class's sum is what coherence is computed from
         for part in slices:
             total = self._buffer.new_zeros(shape, dtype=self._sum_dtype)
             for start, stop in self.pieces(form, shape, part.start, part.stop):
@@ -142,11 +143,13 @@ class Reader:
             # an accelerator unfolds the input, which takes more memory than the gradients
             size = max(size, shape[1:].numel() * form.groups * form.b.shape[2:].numel())
         step = max(1, len(self._buffer) // max(1, size))
+        # a single sample stays a piece of its own
         step -= step % 2 if step > 1 else 0
         return [(first, min(first + step, stop)) for first in range(start, stop, step)]
 
     def formed(self, form: PerSample, entries: int) -> Dense:
         """Return whole gradients, `entries` numbers in all, in the buffer if they fit it."""
+        # `out=` needs the buffer's dtype; autocast may have left another
         if isinstance(form, Outer | Convolved) and form.b.dtype == self._buffer.dtype:
             return form.dense(self._buffer if entries <= len(self._buffer) else None)
         return form.dense()

@@ -133,6 +133,7 @@ def allocate_sketches(rows: int, columns: int, memory: int) -> NDArray[np.float3
     size = rows * columns * np.dtype(np.float32).itemsize
     if size <= memory:
         return np.zeros((rows, columns), dtype=np.float32)
+    # the mapping keeps the file alive after it is closed
     with tempfile.TemporaryFile(prefix="cohaudit-") as file:
         try:
             # a sparse file on a disk that fills up later would end the process with SIGBUS, without a message

@@ -122,6 +122,7 @@ class ClassSums:
             ValueError: If one belongs to other parameters.
         """
         state = ClassSumsState.from_arrays(arrays, len(self._parameters))
+        # in place: the parameters' sums write to columns of these arrays
         overwrite(self.class_squares, state.class_squares)
         overwrite(self.sketches, state.sketches)
         for sums, saved in zip(self._parameters.values(), state.parameters, strict=True):
@@ -150,6 +151,7 @@ class ClassSums:
             gram += sums.gram()
         if self._exact:
             return gram, 0.0
+        # the diagonal is known exactly, and tells how far the sketched one is off
         exact = self.class_squares.sum(1)
         nonzero = exact > 0
         relative = np.diag(gram)[nonzero] / exact[nonzero] - 1
@@ -167,6 +169,7 @@ def make_class_sums(parameters: Mapping[str, Tensor], layout: Layout, classes: i
             between the sums: exact ones if whole directions fit, else by the longest sketches that fit.
     """
     entries = sum(parameter.numel() for parameter in parameters.values())
+    # the same share of every parameter, so that none dominates the error
     share = min(1.0, memory / (DIRECTION_BYTES * classes * entries))
     class_squares = np.zeros((classes, max(layout.layer_index.values()) + 1))
     sketches = np.zeros((classes, layout.width))

@@ -70,6 +70,7 @@ def weight_sums(
     with backward_in_eval_mode(model, device):
         plan = prepare(model, source, device)
         run = _begin(PassSetup(model, source, options, device), plan)
+        # class by class, so that the sum of one class at a time is in memory
         order = np.argsort(source.labels, kind="stable")
         for start in range(0, len(order), options.batch_size):
             indices = order[start : start + options.batch_size].tolist()
@@ -178,6 +179,7 @@ class _WeightSums:
     def _add(self, total: Tensor, squares: Tensor, part: ClassSlice) -> None:
         """Add Σ_i w_i G_i and Σ_i w_i² G_i², where w_i is the scale over the class's largest."""
         self._current.add_(total.to(self._current.device), alpha=part.peak)
+        # peak² is applied in float64: in float32 it underflows for fitted samples
         self.squares.add_(squares.to(self._current.device), alpha=part.peak**2)
 
     def close(self) -> None:

@@ -39,6 +39,7 @@ def mixing_module(model: nn.Module, inputs: Any, samples: int) -> str:
         inputs: A batch.
         samples: Its number of samples.
     """
+    # copies of a real sample rather than zeros or noise, which a model may treat differently
     repeated = pytree.tree_map(lambda t: t[:1].expand_as(t).clone(), inputs)
     return _first_difference(_record(model, inputs), _record(model, repeated), samples)
 

@@ -81,6 +81,7 @@ class Use:
             if batch is None:
                 continue
             size = leaf.shape[batch.dim]
+            # a fold of another length is fine: sequences may be padded differently
             if size % samples or (batch.fold == 1 and size != samples):
                 return False
         return len(leaves) == len(self.inputs)

@@ -91,6 +91,7 @@ def _features(uses: Mapping[str, Use], calls: Mapping[str, TracedCall]) -> tuple
     first: dict[str, str] = {}
     for key, use in uses.items():
         leaf = calls[key].call.leaves[0]
+        # the numbers of tokens do not represent a sample
         lookup = calls[key].call.function is torch.nn.functional.embedding
         if use.inputs[0] is not None and leaf.is_floating_point() and not lookup:
             first.setdefault(use.layer, key)
@@ -137,6 +138,7 @@ def make_plan(model: nn.Module, probes: tuple[Any, Any], sizes: tuple[int, int])
             uses[key] = _use(first.calls[key], second.calls[key], first.behind, sizes)
         except (KeyError, ValueError):  # KeyError: the call is made at one of the batch sizes only
             failed.update(names)
+    # in the order of the forward pass, not of registration: input side first
     entered = [name for use in uses.values() for names in use.weights.values() for name in names]
     layers = list(dict.fromkeys(owner_name(name) for name in [*entered, *used]))
     order = sorted(used, key=lambda name: layers.index(owner_name(name)))
@@ -162,6 +164,7 @@ def _reaching(
         EngineError: If it depends on none, or its gradients cannot be formed.
     """
     with torch.enable_grad(), every_module_called():
+        # autograd returns None, not zero, for a parameter that the output does not depend on
         total = logits_of(call(model, inputs)).sum()
     grads: tuple[Tensor | None, ...] = ()
     if total.requires_grad:

@@ -133,6 +133,7 @@ def trace_both(
                 changed[key] = False
             elif key not in first.derived and (a.inputs, a.outputs) == (b.inputs, b.outputs):
                 changed[key] = not a.changes_in_place
+        # decisions change which calls take weights, and so which calls the next trace records
         if all(decided.get(key) == value for key, value in changed.items()):
             break
         decided |= changed

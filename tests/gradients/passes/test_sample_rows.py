@@ -28,7 +28,7 @@ def test_sketches_beyond_their_memory_lie_in_a_file(tmp_path: Path, monkeypatch:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_full_disk_is_told_before_anything_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported_before_anything_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(file: int, start: int, size: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
