@@ -36,7 +36,7 @@ def choose_samples(labels: Integers, limit: int, seed: int) -> Integers:
     if limit < minimum:
         raise ConfigError(
             f"--limit {limit}",
-            f"too small: each of the {len(present)} classes needs {MIN_SAMPLES_PER_CLASS} samples, or all it has",
+            f"too small: each of {len(present)} classes needs {MIN_SAMPLES_PER_CLASS} samples, or all it has",
             f"give at least {minimum}, or 0 for all {len(labels)}",
         )
     generator = np.random.default_rng(seed)

@@ -102,7 +102,7 @@ def refuse_torchscript(path: Path) -> CheckpointError:
     return CheckpointError(
         str(path),
         "is a TorchScript program, not just weights",
-        f"extract its weights: torch.save(torch.jit.load('{path.name}').state_dict(), 'weights.pt')",
+        f"extract its weights: torch.save(torch.jit.load({str(path)!r}).state_dict(), 'weights.pt')",
     )
 
 
