@@ -1,1 +1,1 @@
-"""Pure mathematics: arrays in, numbers out. No model, no files."""
+"""Pure mathematics: arrays in, numbers out. Nothing here loads a model or touches a file."""

@@ -1,7 +1,8 @@
-"""Wrong labels that are no accident: classes that whoever labeled takes for one another.
+"""Label errors that are not random: classes that annotators confuse with each other.
 
-Where a shirt is often called a coat, wrong labels look like hard samples to all who take errors for drawn at
-random. What gives them away: coats that are shirts to every layer, more of them than hard samples explain.
+Where annotators often call a shirt a coat, a model of random errors takes those wrong labels for hard
+samples. This module finds them: samples labeled coat that every layer takes for shirts, more of them than
+hard samples explain.
 
 Arrays: N samples, C classes. Nothing here knows a model.
 """
@@ -13,36 +14,49 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cohaudit.analysis.label_noise import SUREST, TINY, LabelNoise, expected_labels
+from cohaudit.analysis.label_noise import (
+    MAX_SUSPICION,
+    SMALLEST_PROBABILITY,
+    LabelNoise,
+    expected_labels,
+)
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-MOST_CLASSES = 50
-"""Of more classes, too few samples carry each wrong label to tell who is taken for whom."""
-FACTORS = (1.0, 1.2, 1.5, 2.0, 2.5)
-"""Sharpnesses tried, as multiples of the one that symmetric noise fits: what it takes for hard was wrong."""
-STEPS = 30
-"""Steps of expectation maximization: the likelihood stands still before."""
-MOSTLY_RIGHT = 0.1
-ANY_ERROR = 0.02
-"""Counts added beforehand, as shares of a class of mean size: to the right labels, and to all wrong ones."""
-FEWEST = 50
-"""Samples a class, on average, below which chance alone looks like confusion."""
-CLEARLY = 0.03
-"""Nats per label by which confused classes must explain the labels better than errors at random do, beyond
-what fitting more numbers gains by chance. Measured: 0.04 to 0.13 where people labeled, or classes were
-confused on purpose; elsewhere at most 0.025."""
+MAX_CLASSES = 50
+"""With more classes, too few samples carry each kind of wrong label to fit a transition matrix."""
+
+SHARPNESS_FACTORS = (1.0, 1.2, 1.5, 2.0, 2.5)
+"""Sharpnesses tried, as multiples of the symmetric fit's. Only larger ones: symmetric noise explains confused
+labels as hard samples, and so underestimates how sharp the scores are."""
+
+EM_STEPS = 30
+"""Steps of expectation maximization; the likelihood has converged before."""
+
+PRIOR_CORRECT = 0.1
+"""Pseudo-count of correct labels, as a share of a class of mean size."""
+
+PRIOR_WRONG = 0.02
+"""Pseudo-count of all wrong labels of a class together, as a share of a class of mean size."""
+
+MIN_SAMPLES_PER_CLASS = 50
+"""Mean samples per class below which chance alone looks like confusion."""
+
+MIN_GAIN = 0.03
+"""Nats per label by which confusion must explain the labels better than random errors, beyond what the extra
+parameters gain by chance. Measured: 0.04 to 0.13 with human labels or deliberately confused classes, at most
+0.025 elsewhere."""
 
 
 @dataclass(frozen=True)
 class ClassNoise:
-    """Who is taken for whom.
+    """Which classes are confused with which.
 
     Attributes:
-        transition: Probability of each given label (column) for each true one (row), [C, C].
+        transition: Probability of each given label (column) for each true label (row), [C, C].
         true: Probability of each true label, [N, C].
-        gain: Nats per label by which this explains the labels better than symmetric noise does.
+        gain: Nats per label by which this explains the labels better than symmetric noise.
     """
 
     transition: Array
@@ -51,58 +65,71 @@ class ClassNoise:
 
     def wrong(self, labels: Integers) -> Array:
         """Return the probability that each label is wrong, [N]."""
-        found: Array = np.clip(1 - self.true[np.arange(len(labels)), labels], 0, SUREST)
-        return found
+        own = self.true[np.arange(len(labels)), labels]
+        wrong: Array = np.clip(1 - own, 0, MAX_SUSPICION)
+        return wrong
 
 
 def fit_class_noise(scores: Array, labels: Integers, symmetric: LabelNoise) -> ClassNoise | None:
-    """Fit who is taken for whom, where that explains the labels clearly better than errors at random.
+    """Fit which classes are confused, if that explains the labels clearly better than random errors.
 
-    As in `LabelNoise`, the true label of sample i is t with probability q_it = softmax(β · score_i)_t; the
-    given one is y with probability T_ty (class-conditional noise; Natarajan et al., NeurIPS 2013). T is found
-    by expectation maximization, β among multiples of the symmetric fit's.
+    As in `LabelNoise`, the true label of sample i is t with probability q_it = softmax(β · score_i)_t. The
+    given label is y with probability T_ty (class-conditional noise: Dawid & Skene, Applied Statistics 1979).
+    T is fitted by expectation maximization, β chosen among multiples of the symmetric fit's.
 
     Args:
         scores: Leave-one-out scores, [N, C].
-        labels: As given, [N].
-        symmetric: The fit of errors at random to the same.
+        labels: Given labels, [N].
+        symmetric: Fit of random errors to the same scores and labels.
 
     Returns:
-        The likeliest fit; None where it does not explain the labels clearly better.
+        The most likely fit; None if it does not explain the labels clearly better.
     """
     count, classes = scores.shape
-    if classes > MOST_CLASSES or count < FEWEST * classes:
+    if classes > MAX_CLASSES or count < MIN_SAMPLES_PER_CLASS * classes:
         return None
-    fits = [_fitted(expected_labels(scores, symmetric.sharpness * factor), labels) for factor in FACTORS]
+    # the scores also change which confusion fits best, so each sharpness gets its own transition matrix
+    fits = [
+        _fit_transition(expected_labels(scores, symmetric.sharpness * factor), labels)
+        for factor in SHARPNESS_FACTORS
+    ]
     likelihood, transition, true = max(fits, key=lambda fit: fit[0])
     gain = (likelihood - symmetric.log_likelihood) / count
-    # C (C − 1) numbers fitted to chance alone gain half as many nats (Wilks, 1938)
+    # k parameters fitted to chance alone gain k/2 nats on average (Wilks, 1938); here k = C (C − 1)
     by_chance = classes * (classes - 1) / (2 * count)
-    return ClassNoise(transition, true, gain) if gain > CLEARLY + by_chance else None
+    return ClassNoise(transition, true, gain) if gain > MIN_GAIN + by_chance else None
 
 
-def _fitted(expected: Array, labels: Integers) -> tuple[float, Array, Array]:
-    """Return the log-likelihood, T, and the probability of each true label, at fixed q."""
+def _fit_transition(expected: Array, labels: Integers) -> tuple[float, Array, Array]:
+    """Return the log-likelihood, T [C, C] and the true labels' probabilities [N, C], at fixed q [N, C]."""
     count, classes = expected.shape
     given = np.eye(classes)[labels]
     typical = count / classes
     other = 1 - np.eye(classes)
-    before = typical * (MOSTLY_RIGHT * np.eye(classes) + ANY_ERROR / (classes - 1) * other)
+    # pseudo-counts keep the transition of a rare class away from 0 and 1, where EM would be stuck
+    prior = typical * (PRIOR_CORRECT * np.eye(classes) + PRIOR_WRONG / (classes - 1) * other)
+    # near the identity: EM finds a local maximum, and classes should keep their meaning
     transition = 0.95 * np.eye(classes) + 0.05 / (classes - 1) * other
-    for _ in range(STEPS):
+    for _ in range(EM_STEPS):
         joint = expected * transition[:, labels].T
-        true = joint / np.maximum(joint.sum(1, keepdims=True), TINY)
-        counts = true.T @ given + before
+        true = joint / np.maximum(joint.sum(1, keepdims=True), SMALLEST_PROBABILITY)
+        counts = true.T @ given + prior
         transition = counts / counts.sum(1, keepdims=True)
     joint = expected * transition[:, labels].T
-    total = np.maximum(joint.sum(1, keepdims=True), TINY)
+    total = np.maximum(joint.sum(1, keepdims=True), SMALLEST_PROBABILITY)
     return float(np.log(total).sum()), transition, joint / total
 
 
 def most_confused(noise: ClassNoise, count: int) -> list[tuple[int, int, float]]:
-    """Return the largest shares of a class that carry another one's label, as (true, given, share)."""
+    """Return the most frequent confusions as (true class, given class, share of the true class).
+
+    Args:
+        noise: Fitted confusions.
+        count: Pairs to return, at most.
+    """
     off = noise.transition.copy()
     np.fill_diagonal(off, 0)
+    # stable, so that equal shares are named in the order of the classes
     order = np.argsort(-off, axis=None, kind="stable")[:count]
     pairs = [divmod(int(k), len(off)) for k in order]
     return [(t, g, float(off[t, g])) for t, g in pairs]

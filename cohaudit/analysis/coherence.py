@@ -2,7 +2,7 @@
 
 Definitions (Chatterjee & Zielinski, arXiv 2203.10036): for m gradients g_i with mean μ,
 α = ‖μ‖² / mean‖g_i‖², m-coherence = m·α, and without each sample's own share
-α_u = (‖Σg_i‖² − Σ‖g_i‖²) / ((m − 1) Σ‖g_i‖²). Each is a rising function of each other one at fixed m.
+α_u = (‖Σg_i‖² − Σ‖g_i‖²) / ((m − 1) Σ‖g_i‖²). At fixed m, each increases with each other one.
 
 Arrays: N samples, L layers, C classes. Nothing here knows a model.
 """
@@ -20,25 +20,28 @@ from cohaudit.results import ClassCosines, Coherence, Estimate, Skipped
 Array = NDArray[np.float64]
 Sketches = NDArray[np.float32]
 
-BLOCK = 4096
-"""Sketches in memory at once, where they lie in a file."""
+SKETCHES_PER_BLOCK = 4096
+"""Sketches in memory at once, if they are in a file: 4,096 rows are a few MB, enough for fast products."""
 
-RESAMPLES = 25
-"""Resamples drawn at once: each takes a weight for every sample."""
+SMALLEST_NORMAL = float(np.finfo(float).tiny)
+"""Smallest normal float64: as a floor, it keeps a division by a zero norm finite."""
 
-FEWEST_RESAMPLED = 5
-"""Below this a resample repeats the few pairs there are (two samples: always the same one), and its spread
-says nothing: the interval is then the whole range."""
+RESAMPLES_PER_BATCH = 25
+"""Resamples drawn at once: each takes one weight per sample in memory."""
+
+MIN_RESAMPLED = 5
+"""With fewer samples a resample repeats the few pairs there are (two samples: always the same one), and its
+spread means nothing: the interval is then the whole range."""
 
 
 @dataclass(frozen=True)
 class Resampling:
-    """How the intervals are made.
+    """How intervals are computed.
 
     Attributes:
-        resamples: Bootstrap resamples.
-        confidence: Coverage of the interval.
-        seed: Seed of the draws.
+        resamples: Number of bootstrap resamples.
+        confidence: Nominal coverage of the interval, 0 to 1.
+        seed: Seed of the resampling.
     """
 
     resamples: int
@@ -47,7 +50,7 @@ class Resampling:
 
 
 def pairwise_coherence(square_of_sum: float, sum_of_squares: float, samples: int) -> float:
-    """Return α_u, the mean cosine-like agreement of two different samples, energy-weighted.
+    """Return α_u, the mean inner product of two different samples' gradients over the mean squared norm.
 
     Args:
         square_of_sum: ‖Σ g_i‖².
@@ -63,21 +66,23 @@ def coherence(
     """Return the three coherences of a set of gradients, with their intervals.
 
     Args:
-        name: What the set is, for the reason when it is skipped.
+        name: Name of the set, for the reason if it is skipped.
         square_of_sum: ‖Σ g_i‖².
         sum_of_squares: Σ ‖g_i‖².
         samples: m.
         deviations: Lower and upper end of the interval of α_u, relative to its value, [2].
 
     Returns:
-        The coherence, or why there is none: a single sample, or no gradient at all.
+        The coherence; skipped for a single sample, and if every gradient is zero.
     """
     if samples < 2:
-        return Skipped(f"coherence of {name}", f"it takes two samples to agree, there is {samples}")
+        return Skipped(f"coherence of {name}", f"coherence needs at least two samples, found {samples}")
     if not sum_of_squares > 0:
         return Skipped(f"coherence of {name}", "every gradient is zero")
     value = pairwise_coherence(square_of_sum, sum_of_squares, samples)
+    # −1 / (m − 1) is reached if the gradients sum to zero, 1 if all are equal
     low, high = np.clip(value + deviations, -1 / (samples - 1), 1)
+    # a bootstrap interval can miss its own point value: it is widened to contain it
     pairwise = Estimate(value, float(min(low, value)), float(max(high, value)))
     m_coherence = _map(pairwise, 1, samples - 1)
     return Coherence(samples, _map(m_coherence, 0, 1 / samples), m_coherence, pairwise)
@@ -90,12 +95,12 @@ def _map(estimate: Estimate, offset: float, factor: float) -> Estimate:
 
 @dataclass(frozen=True)
 class Gradients:
-    """Sketches of some samples' gradients on a common scale that float32 can square, made block by block.
+    """Sketches of some samples' gradients, block by block, on a common scale that float32 can square.
 
     Attributes:
-        sketches: Of the unit residuals' gradients, [N, columns]; they may lie in a file.
-        scale: Norm of each residual, [N].
-        members: Which samples, [m].
+        sketches: Sketched gradients of the residuals scaled to length 1, [N, columns]; possibly in a file.
+        scale: Length of each residual, [N].
+        members: Indices of the samples, [m].
     """
 
     sketches: Sketches
@@ -106,10 +111,12 @@ class Gradients:
         return len(self.members)
 
     def blocks(self) -> Iterator[tuple[slice, Sketches]]:
-        """Yield the scaled sketches, some samples at a time, with their places among the members."""
+        """Yield the scaled sketches, some samples at a time, with their positions among the members."""
         largest = self.scale[self.members].max(initial=0)
-        for start in range(0, len(self.members), BLOCK):
-            own = self.members[start : start + BLOCK]
+        for start in range(0, len(self.members), SKETCHES_PER_BLOCK):
+            own = self.members[start : start + SKETCHES_PER_BLOCK]
+            # relative to the largest: gradients of well fitted samples are so small that float32 squares
+            # vanish
             relative = (self.scale[own] / (largest or 1)).astype(np.float32)
             yield slice(start, start + len(own)), np.asarray(self.sketches[own]) * relative[:, None]
 
@@ -117,27 +124,32 @@ class Gradients:
 def interval_deviations(gradients: Gradients, columns: Sequence[slice], resampling: Resampling) -> Array:
     """Return the bootstrap interval of α_u on several parts of the gradient, relative to the point value.
 
-    A resample draws m samples with replacement; sample i comes w_i times. Pairs of a sample with its own
-    copies would count as perfect agreement and are left out:
+    A resample draws m samples with replacement, sample i w_i times. Pairs of a sample with its own copies
+    would count as perfect agreement and are left out:
     α_u* = (‖Σ w_i g_i‖² − Σ w_i² ‖g_i‖²) / (m² − Σ w_i²) / mean(w_i ‖g_i‖²).
 
     Args:
-        gradients: Of m samples.
-        columns: Where each part stands; the last row of the result is the whole.
-        resampling: How.
+        gradients: Sketched gradients of m samples.
+        columns: Columns of each part of the sketch.
+        resampling: Resamples, confidence and seed.
 
     Returns:
-        [parts + 1, 2]; ±∞ where m is below `FEWEST_RESAMPLED`, or the sketches of a part hold no gradient.
+        Lower and upper deviation of each part, then of the whole gradient, [parts + 1, 2]. ±∞ if m is below
+        `MIN_RESAMPLED`, or if a part has no gradient. The weights of the network depend on these samples:
+        the interval is for resamples of them, and does not cover samples that the network never saw.
     """
     m = len(gradients)
     unknown: Array = np.tile([-np.inf, np.inf], (len(columns) + 1, 1))
-    if m < FEWEST_RESAMPLED:
+    if m < MIN_RESAMPLED:
         return unknown
     generator = np.random.default_rng(resampling.seed)
+    # once for all resamples: only their weights differ
     squares = np.concatenate([_part_squares(block, columns) for _, block in gradients.blocks()])
+    # the first row weighs every sample once: the point value by sketches, which the ends are relative to
     values = [_resampled(np.ones((1, m), np.float32), gradients, squares, columns)]
-    for start in range(0, resampling.resamples, RESAMPLES):
-        size = min(RESAMPLES, resampling.resamples - start)
+    for start in range(0, resampling.resamples, RESAMPLES_PER_BATCH):
+        size = min(RESAMPLES_PER_BATCH, resampling.resamples - start)
+        # counts are small integers, exact in float32, and the products then run in float32
         weights = generator.multinomial(m, np.full(m, 1 / m), size=size).astype(np.float32)
         values.append(_resampled(weights, gradients, squares, columns))
     return _deviations(np.concatenate(values), resampling.confidence, unknown)
@@ -148,6 +160,7 @@ def _resampled(weights: Sketches, gradients: Gradients, squares: Array, columns:
     m = len(gradients)
     together = sum(weights[:, rows] @ block for rows, block in gradients.blocks())
     repeated = np.square(weights).astype(np.float64)
+    # 0 / 0 for a part without gradient, and for a resample of one sample; `_deviations` handles both
     with np.errstate(invalid="ignore", divide="ignore"):
         pairs = _part_squares(np.asarray(together), columns) - repeated @ squares
         pairs /= (m**2 - repeated.sum(1))[:, None]
@@ -156,11 +169,11 @@ def _resampled(weights: Sketches, gradients: Gradients, squares: Array, columns:
 
 
 def _deviations(values: Array, confidence: float, unknown: Array) -> Array:
-    """Return the interval's ends relative to the point value, which is the first of `values`."""
+    """Return the interval's ends relative to the point value, which is the first row of `values`."""
     tail = (1 - confidence) / 2
     finite = np.isfinite(values)
     known = finite[0] & finite[1:].any(0)
-    # a resample of one sample, or of gradients that are all zero, says nothing about the interval
+    # a resample of a single sample, or of gradients that are all zero, has no coherence: leave it out
     values = np.where(finite, values, np.where(known, values[0], 0))
     ends: Array = np.quantile(values[1:], [tail, 1 - tail], axis=0) - values[0]
     return np.where(known[:, None], ends.T, unknown)
@@ -168,6 +181,7 @@ def _deviations(values: Array, confidence: float, unknown: Array) -> Array:
 
 def _part_squares(rows: NDArray[np.float32], columns: Sequence[slice]) -> Array:
     """Return the squared norm of each row's parts, then of the whole row, [rows, parts + 1]."""
+    # accumulated in float64: the pairs are a small difference of two large sums
     parts = [np.einsum("ij,ij->i", rows[:, part], rows[:, part], dtype=np.float64) for part in columns]
     whole = np.sum(parts, axis=0) if parts else np.zeros(len(rows))
     return np.stack([*parts, whole], 1)
@@ -178,11 +192,13 @@ def class_cosines(gram: Array, error: float) -> ClassCosines | Skipped:
 
     Args:
         gram: Inner products of the classes' gradient sums, [C, C].
-        error: Standard error of one cosine.
+        error: Standard error of one cosine from sketching; it does not include the sampling error of the
+            means.
     """
     norms = np.sqrt(np.diag(gram))
     if not (norms > 0).any():
         return Skipped("class × class cosines", "every gradient is zero")
+    # a class without a gradient has cosine 0 with all others, and 1 with itself
     safe = np.where(norms > 0, norms, 1)
     cosines = np.clip(gram / np.outer(safe, safe), -1, 1)
     np.fill_diagonal(cosines, 1.0)

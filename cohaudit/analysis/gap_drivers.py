@@ -1,4 +1,4 @@
-"""What the gap comes from: which samples, layers and classes, each with its number, and what would lower it.
+"""What causes the gap: samples, layers, classes and the training run, each with its number and a remedy.
 
 Nothing here knows a model.
 """
@@ -12,49 +12,55 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cohaudit.results import Driver, Estimate, Skipped
+from cohaudit.results.kinds import MEMORIZED
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-OWN = 0.5
-"""From so much memorization on, a label is given because the model saw it."""
-FEWEST_DISPUTED = 10
-"""Of fewer disputed labels no share is told."""
-BENT = 0.5
-"""A layer that gives so large a part of the labels disputed before it has bent to them."""
-MOST_CLASSES = 3
-WORTH_TELLING = 0.02
-"""Shares and gaps below this are nothing to act on."""
-SMALL_LOSS = 0.05
-"""Mean training loss, in nats, below which labels are fitted to the last one."""
-UNKNOWN = Skipped("effect on the gap", "it depends on the training: measure it by training again")
+MIN_DISAGREEMENTS = 10
+"""Labels that earlier layers do not support, below which the share that a layer fits is not reported."""
+
+OVERFIT_LAYER = 0.5
+"""A layer has overfit if it fits at least this share of the labels that earlier layers do not support."""
+
+MAX_CLASS_DRIVERS = 3
+"""Classes that are reported as drivers, those with the largest gap."""
+
+MIN_REPORTED = 0.02
+"""Shares and gaps below this are too small to act on."""
+
+FITTED_LOSS = 0.05
+"""Mean training loss, in nats, below which the model has fitted nearly every label."""
+
+UNKNOWN_EFFECT = Skipped("effect on the gap", "it depends on the training run: retrain to measure it")
+"""Stands for the effect of a driver whose removal changes the training run itself."""
 
 
 @dataclass(frozen=True)
 class DriverInputs:
-    """What is told of.
+    """What the drivers are found from; N samples, C classes.
 
     Attributes:
-        labels: As given, [N].
-        memorization: How far a label can only be given by a network that saw the sample, [N].
+        labels: Given labels, [N].
+        memorization: Estimated memorization of each sample, 0 to 1, [N].
         suspect: Which labels are likely wrong, [N].
-        layers: Name of the layer of each view, input side first.
-        bent: Share of the labels disputed by those before it that each view gives, then that of the earlier
-            answers and of the network's own, [views + earlier + 1].
-        disputed: How many labels those are, likewise.
-        names: Of the classes, [C].
-        class_gaps: Predicted, or why not, [C].
-        class_accuracy: In training, [C].
-        mean_loss: Of the training data, in nats.
-        gap: Predicted, of the model.
+        layers: Layer name of each view, input side first.
+        overfit_share: Share of the labels not supported by the predictions before it that each prediction
+            fits: each view, then the earlier checkpoints, then the model, [views + earlier + 1].
+        disagreements: Number of those labels, likewise.
+        names: Class names, [C].
+        class_gaps: Predicted gap of each class, or why there is none, [C].
+        class_accuracy: Training accuracy of each class, [C].
+        mean_loss: Mean training loss, in nats.
+        gap: Predicted gap of the model.
     """
 
     labels: Integers
     memorization: Array
     suspect: NDArray[np.bool_]
     layers: Sequence[str]
-    bent: Array
-    disputed: Integers
+    overfit_share: Array
+    disagreements: Integers
     names: Sequence[str]
     class_gaps: Sequence[Estimate | Skipped]
     class_accuracy: Sequence[float]
@@ -62,103 +68,131 @@ class DriverInputs:
     gap: float
 
 
-def find_drivers(facts: DriverInputs) -> tuple[Driver, ...]:
-    """Return what the gap comes from, the largest part first; nothing where there is none to speak of."""
-    if facts.gap < WORTH_TELLING:
+def find_drivers(inputs: DriverInputs) -> tuple[Driver, ...]:
+    """Return what causes the gap, largest known share first; empty if the gap is negligible."""
+    if inputs.gap < MIN_REPORTED:
         return ()
-    found = (*_samples(facts), *_layers(facts), *_classes(facts), *_training(facts))
-    return tuple(sorted(found, key=_part, reverse=True))
+    drivers = (*_samples(inputs), *_layers(inputs), *_classes(inputs), *_training(inputs))
+    return tuple(sorted(drivers, key=_known_share, reverse=True))
 
 
-def _part(driver: Driver) -> float:
-    """Return how much of the gap it is; what is not known comes after all else."""
+def _known_share(driver: Driver) -> float:
+    """Return the driver's share of the gap; an unknown one sorts after all others."""
     return -1.0 if isinstance(driver.lowers, Skipped) else driver.lowers
 
 
-def _samples(facts: DriverInputs) -> Iterator[Driver]:
-    own = facts.memorization >= OWN
-    share = float(own.mean())
-    if share < WORTH_TELLING:
+def _samples(inputs: DriverInputs) -> Iterator[Driver]:
+    """Yield the memorized samples as a driver, if there are enough."""
+    memorized = inputs.memorization >= MEMORIZED
+    share = float(memorized.mean())
+    if share < MIN_REPORTED:
         return
-    wrong = int((own & facts.suspect).sum())
-    right = int(own.sum()) - wrong
-    each = (
-        "the one memorized sample that looks" if wrong == 1 else f"the {wrong:,} memorized samples that look"
-    )
-    look = (
-        f"Look at {each} mislabeled, and correct or drop what is wrong (cohaudit correct)." if wrong else ""
-    )
-    rest = f"The other {right:,}" if wrong else f"The {right:,} memorized samples"
-    common = f"{rest} are rare or hard: more samples like them would make them common." if right else ""
-    told = f"; {wrong:,} of them look{'s' * (wrong == 1)} mislabeled" if wrong else ""
+    wrong = int((memorized & inputs.suspect).sum())
+    suspects = f" {wrong:,} of them look{'s' * (wrong == 1)} mislabeled." if wrong else ""
     yield Driver(
         "samples",
         "samples",
         share,
-        f"{int(own.sum()):,} of {len(own):,} labels ({share:.1%}) are more likely given because the model "
-        f"saw them than because the rest of the data would give them{told}.",
-        f"{look} {common}".strip(),
-        _at_most(float(facts.memorization[own].sum()) / len(own), facts),
+        f"The model probably memorized {int(memorized.sum()):,} of {len(memorized):,} labels ({share:.1%}): "
+        f"similar samples do not support them.{suspects}",
+        _samples_remedy(wrong, int(memorized.sum()) - wrong),
+        _at_most(float(inputs.memorization[memorized].sum()) / len(memorized), inputs),
     )
 
 
-def _layers(facts: DriverInputs) -> Iterator[Driver]:
-    """Tell the first layer whose input gives most of the labels that were disputed before it."""
-    all_bent = (facts.bent >= BENT) & (facts.disputed >= FEWEST_DISPUTED)
-    views = facts.bent[: len(facts.layers)]
-    bent = np.flatnonzero(all_bent[: len(views)])
-    if len(bent):
-        first = int(bent[0])
-        where = f"The input of layer {facts.layers[first]} already gives {views[first]:.0%}"
-        remedy = (
-            f"What stands before layer {facts.layers[first]} has learned single samples: "
-            "regularize there (weight decay, dropout), make it narrower, or stop earlier."
+def _samples_remedy(wrong: int, right: int) -> str:
+    """Return what to do about memorized samples, of which some look mislabeled."""
+    sentences = []
+    if wrong == 1:
+        sentences.append(
+            "Look at the memorized sample that looks mislabeled, and correct or drop it if its label is "
+            "wrong (cohaudit correct)."
         )
-        reason = f"{where} {_disputed(facts, first)}"
-        yield Driver("layer", facts.layers[first], float(views[first]), reason, remedy, UNKNOWN)
-    elif all_bent[-1]:
-        reason = f"The output gives {facts.bent[-1]:.0%} {_disputed(facts, -1)} No layer's input does."
-        remedy = "Regularize the last layers (weight decay, dropout, label smoothing) or stop earlier."
-        yield Driver("layer", "output", float(facts.bent[-1]), reason, remedy, UNKNOWN)
+    elif wrong:
+        sentences.append(
+            f"Look at the {wrong:,} memorized samples that look mislabeled, and correct or drop those with a "
+            "wrong label (cohaudit correct)."
+        )
+    if right:
+        rest = f"The other {right:,}" if wrong else f"The {right:,} memorized samples"
+        sentences.append(f"{rest} are rare or hard: collect more samples like them.")
+    return " ".join(sentences)
 
 
-def _disputed(facts: DriverInputs, place: int) -> str:
-    return f"of the {int(facts.disputed[place]):,} labels that the layers before it dispute."
+def _layers(inputs: DriverInputs) -> Iterator[Driver]:
+    """Yield the first layer whose input fits most of the labels that earlier layers do not support."""
+    overfit = (inputs.overfit_share >= OVERFIT_LAYER) & (inputs.disagreements >= MIN_DISAGREEMENTS)
+    views = inputs.overfit_share[: len(inputs.layers)]
+    places = np.flatnonzero(overfit[: len(views)])
+    if len(places):
+        first = int(places[0])
+        name = inputs.layers[first]
+        yield Driver(
+            "layer",
+            name,
+            float(views[first]),
+            f"The input of layer {name} already fits {views[first]:.0%} {_unsupported(inputs, first)}.",
+            f"The layers before {name} memorized single samples: regularize them (weight decay, dropout), "
+            "make them narrower, or stop training earlier.",
+            UNKNOWN_EFFECT,
+        )
+    elif overfit[-1]:
+        yield Driver(
+            "layer",
+            "output",
+            float(inputs.overfit_share[-1]),
+            f"The output fits {inputs.overfit_share[-1]:.0%} {_unsupported(inputs, -1)}. No layer's input "
+            "fits most of them.",
+            "Regularize the last layers (weight decay, dropout, label smoothing), or stop training earlier.",
+            UNKNOWN_EFFECT,
+        )
 
 
-def _classes(facts: DriverInputs) -> Iterator[Driver]:
-    told = [(gap.value, c) for c, gap in enumerate(facts.class_gaps) if isinstance(gap, Estimate)]
-    for gap, c in sorted(told, reverse=True)[:MOST_CLASSES]:
-        if gap < max(WORTH_TELLING, facts.gap):
+def _unsupported(inputs: DriverInputs, place: int) -> str:
+    """Return in words of how many labels a share was fitted, by the place of the prediction."""
+    return f"of the {int(inputs.disagreements[place]):,} labels that the layers before it do not support"
+
+
+def _classes(inputs: DriverInputs) -> Iterator[Driver]:
+    """Yield the classes whose gap is above the model's, largest first."""
+    # sorted by gap, then by class: equal input gives equal output
+    known = [(gap.value, c) for c, gap in enumerate(inputs.class_gaps) if isinstance(gap, Estimate)]
+    for gap, c in sorted(known, reverse=True)[:MAX_CLASS_DRIVERS]:
+        if gap < max(MIN_REPORTED, inputs.gap):
             continue
-        own = facts.labels == c
-        suspects = int((own & facts.suspect).sum())
-        expected = facts.class_accuracy[c] - gap
+        # the gap of a class counts by its share of the samples
+        own = inputs.labels == c
+        suspects = int((own & inputs.suspect).sum())
+        expected = max(0.0, min(1.0, inputs.class_accuracy[c] - gap))
+        look = f" Look at its {suspects:,} suspect{'s' * (suspects > 1)} first." if suspects else ""
         yield Driver(
             "class",
-            facts.names[c],
+            inputs.names[c],
             gap,
-            f"Of class {facts.names[c]} the model finds {facts.class_accuracy[c]:.1%} in training, and about "
-            f"{max(0.0, min(1.0, expected)):.0%} are to be expected on new data.",
-            f"Collect more samples of class {facts.names[c]}, which has {int(own.sum()):,}"
-            + (f", and look at its {suspects:,} suspect{'s' * (suspects > 1)} first." if suspects else "."),
-            _at_most(gap * float(own.mean()), facts),
+            f"Class {inputs.names[c]}: {inputs.class_accuracy[c]:.1%} training accuracy, about "
+            f"{expected:.0%} expected on new data.",
+            f"Collect more samples of class {inputs.names[c]} ({int(own.sum()):,} so far).{look}",
+            _at_most(gap * float(own.mean()), inputs),
         )
 
 
-def _training(facts: DriverInputs) -> Iterator[Driver]:
-    if facts.mean_loss < SMALL_LOSS:
+def _training(inputs: DriverInputs) -> Iterator[Driver]:
+    """Yield the training run as a driver, if it fitted nearly every label."""
+    if inputs.mean_loss < FITTED_LOSS:
         yield Driver(
             "training",
             "training",
-            facts.mean_loss,
-            f"The mean training loss is {facts.mean_loss:.2g}: nearly every label was fitted.",
-            "Keep checkpoints of the training, and let cohaudit trajectory say which of them to take. Weight "
-            "decay and augmentation keep labels from being fitted singly.",
-            UNKNOWN,
+            inputs.mean_loss,
+            f"The mean training loss is {inputs.mean_loss:.2g} nats: the model fitted nearly every label.",
+            "Save checkpoints during training, and let cohaudit trajectory choose one. Weight decay and data "
+            "augmentation make single labels harder to fit.",
+            UNKNOWN_EFFECT,
         )
 
 
-def _at_most(part: float, facts: DriverInputs) -> float:
-    """Return a part of the gap, which is no more than the whole: other networks' habits are in it as well."""
-    return min(part, facts.gap)
+def _at_most(part: float, inputs: DriverInputs) -> float:
+    """Return a share of the gap, at most the whole gap.
+
+    A share can exceed it: the predicted gap is corrected by how other networks did on new data.
+    """
+    return min(part, inputs.gap)

@@ -1,10 +1,13 @@
-"""How many labels are wrong, and which: from scores that were made without a look at a sample's own label.
+"""How many labels are wrong, and which: from scores made without looking at a sample's own label.
 
-No label is known to be wrong; but wrong labels can be made. Give a sample any label but its own, and its
-leave-one-out scores, which do not depend on its label, say how a wrong label looks in this network, on these
-data. The given labels are a mixture of right ones and of such: how much of them there is, is what positives
-and unlabeled samples tell (Garg, Wu, Smola, Balakrishnan & Lipton, NeurIPS 2021, "Mixture Proportion
-Estimation and PU Learning: A Modern Approach").
+No label is known to be wrong, but labels can be corrupted deliberately. Give a sample any label but its own:
+its leave-one-out scores, which do not depend on its label, then show what a wrong label looks like in this
+network, on this data. The given labels are a mixture of correct labels and such wrong ones. Estimating how
+large the wrong part is, is mixture proportion estimation from positive and unlabeled samples (Garg, Wu,
+Smola, Balakrishnan & Lipton, NeurIPS 2021, "Mixture Proportion Estimation and PU Learning: A Modern
+Approach").
+
+Evidence of a label, throughout: log q / (1 − q), its log-odds by the scores.
 
 Arrays: N samples, C classes. Nothing here knows a model.
 """
@@ -16,41 +19,54 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cohaudit.analysis.isotonic import decreasing_steps
+
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-LARGEST_SHARPNESS = 300.0
-"""Beyond this a leave-one-out score that leads by 0.1 is certain: sharper than any score is precise."""
+MAX_SHARPNESS = 300.0
+"""Beyond this, a leave-one-out score that leads by 0.1 is certain: no score is that precise."""
+
 SAME_LIKELIHOOD = 0.01
-"""Two explanations of the labels whose log-likelihoods differ by less explain them equally well."""
-DOUBT = 0.1
-"""Chance that the bound behind the estimate of the share of wrong labels does not hold."""
-STEPS = 2000
-"""Values of the evidence at which the mixture is looked at, at most."""
-MOST_MADE = 200_000
-"""Made labels compared, at most; of more, evenly spaced ones stand for all."""
-CERTAIN = 3.0
-"""Standard errors by which scores must beat the class shares to say anything about a label."""
-SUREST = 0.99
-"""Largest probability given: the estimate itself is not surer."""
-FARTHEST_BENT = 64.0
-BENT_STEP = 0.01
-"""Most evidence that scores which bent to the labels are taken to have gained, and how finely that is found,
-in nats: no honest evidence is as large, and no probability changes visibly by as little."""
-TINY = 1e-300
+"""Log-likelihoods, in nats, that differ by less explain the labels equally well."""
+
+BOUND_FAILURE_RATE = 0.1
+"""Probability that the bound behind the estimate of the share of wrong labels does not hold."""
+
+EVIDENCE_STEPS = 2000
+"""Thresholds of the evidence at which the mixture is evaluated, at most."""
+
+MAX_CORRUPTED = 200_000
+"""Deliberately corrupted labels compared, at most; of more, evenly spaced ones are taken."""
+
+MIN_GAIN_IN_ERRORS = 3.0
+"""Standard errors by which the scores must predict the labels better than the class shares do."""
+
+MAX_SUSPICION = 0.99
+"""Largest probability of a wrong label that is reported: the estimate itself is not more certain."""
+
+MAX_EVIDENCE_SHIFT = 64.0
+"""Largest evidence, in nats, that overfit scores are assumed to have gained: no honest evidence is as
+large."""
+
+EVIDENCE_SHIFT_TOLERANCE = 0.01
+"""Precision, in nats, to which that gain is found: less changes no probability visibly."""
+
+SMALLEST_PROBABILITY = 1e-300
+"""Floor of probabilities before a logarithm or a division; well above the smallest float64."""
 
 
 @dataclass(frozen=True)
 class LabelNoise:
-    """The two numbers that explain the given labels from the leave-one-out scores.
+    """Symmetric noise, fitted: two numbers that explain the given labels from the leave-one-out scores.
 
-    The true label of sample i is t with probability q_it = softmax(β · score_i)_t; the given one is the
-    true one with probability 1 − ε, and any other with ε / (C − 1) (symmetric noise).
+    The true label of sample i is t with probability q_it = softmax(β · score_i)_t. The given label is the
+    true one with probability 1 − ε, and each other one with ε / (C − 1).
 
     Attributes:
-        sharpness: β ≥ 0, how much a leading score is worth.
+        sharpness: β ≥ 0, how much a leading score counts.
         share: ε in [0, 1 − 1 / C], the share of wrong labels.
-        log_likelihood: Of the given labels, in nats.
+        log_likelihood: Log-likelihood of the given labels, in nats.
     """
 
     sharpness: float
@@ -59,52 +75,62 @@ class LabelNoise:
 
 
 def _label_probability(scores: Array, labels: Integers, sharpness: float) -> Array:
-    """Return q_iy, the probability that the true label is the given one, before the noise is considered."""
+    """Return q_iy, the probability that the given label is the true one, before noise is considered, [N]."""
     given = scores[np.arange(len(labels)), labels]
-    # exp(700) is the last power of e that float64 holds; a probability of exp(-700) is zero anyway
+    # exp overflows float64 beyond about 709; a probability of exp(-700) is zero anyway
     odds: Array = np.exp(np.minimum(sharpness * (scores - given[:, None]), 700)).sum(1)
     return 1 / odds
 
 
 def _noise_share(given_is_true: Array, classes: int) -> tuple[float, float]:
-    """Return the ε of largest likelihood at fixed q, and that log-likelihood (expectation maximization)."""
+    """Return the most likely ε at fixed q, and its log-likelihood, by expectation maximization.
+
+    Args:
+        given_is_true: q_iy, [N].
+        classes: C.
+    """
     share = 0.05
+    # expectation maximization of one number; it converges long before 500 steps except near its bounds
     for _ in range(500):
         wrong = share / (classes - 1) * (1 - given_is_true)
         right = (1 - share) * given_is_true
-        updated = float(np.mean(wrong / np.maximum(wrong + right, TINY)))
+        updated = float(np.mean(wrong / np.maximum(wrong + right, SMALLEST_PROBABILITY)))
+        # above 1 − 1 / C labels would be worse than drawn at random; at 0 the iteration could never leave
         updated = min(max(updated, 1e-9), 1 - 1 / classes)
         if abs(updated - share) < 1e-7:
             break
         share = updated
-    return share, float(np.log(np.maximum(wrong + right, TINY)).sum())
+    return share, float(np.log(np.maximum(wrong + right, SMALLEST_PROBABILITY)).sum())
 
 
 def fit_label_noise(scores: Array, labels: Integers) -> LabelNoise:
     """Fit the two numbers of `LabelNoise` by maximum likelihood.
 
-    Every score was made without its own sample's label (but for its vote in the class shares), so that the
-    fit is honest without a holdout. Of explanations that are equally likely, the one with the fewest wrong
-    labels is taken: features that say nothing explain a rare class as well by mistakes as by its rarity.
+    Each score was made without its own sample's label (except for its part in the class shares), so that the
+    fit is honest without a holdout. Among equally likely fits, the one with the fewest wrong labels is
+    chosen: uninformative features explain a rare class as well by label errors as by its rarity.
 
     Args:
         scores: Leave-one-out scores, [N, C].
-        labels: As given, [N].
+        labels: Given labels, [N].
     """
 
     def fitted(sharpness: float) -> LabelNoise:
         share, likelihood = _noise_share(_label_probability(scores, labels, sharpness), scores.shape[1])
         return LabelNoise(sharpness, share, likelihood)
 
-    steps = np.geomspace(0.5, LARGEST_SHARPNESS, 24)
+    # two grids instead of an optimizer: the likelihood can have several maxima, and this is deterministic
+    steps = np.geomspace(0.5, MAX_SHARPNESS, 24)
     best = _likeliest([fitted(step) for step in steps.tolist()])
+    # the second grid refines the first within one step to either side
     ratio = float(steps[1] / steps[0])
-    finer = np.geomspace(best.sharpness / ratio, min(best.sharpness * ratio, LARGEST_SHARPNESS), 9)
+    finer = np.geomspace(best.sharpness / ratio, min(best.sharpness * ratio, MAX_SHARPNESS), 9)
     return _likeliest([best, *(fitted(step) for step in finer.tolist())])
 
 
 def _likeliest(fits: list[LabelNoise]) -> LabelNoise:
-    """Return the likeliest fit; of several equally likely ones, that with the fewest wrong labels."""
+    """Return the most likely fit; among equally likely ones, the one with the fewest wrong labels."""
+    # a tolerance, because the likelihood is flat where features are uninformative
     bound = max(fit.log_likelihood for fit in fits) - SAME_LIKELIHOOD
     return min((fit for fit in fits if fit.log_likelihood >= bound), key=lambda fit: fit.share)
 
@@ -113,9 +139,10 @@ def expected_labels(scores: Array, sharpness: float) -> Array:
     """Return the probability of each label by the scores, q = softmax(β · score), [N, C].
 
     Args:
-        scores: [N, C].
-        sharpness: β.
+        scores: Leave-one-out scores, [N, C].
+        sharpness: β, see `LabelNoise`.
     """
+    # relative to the largest score: exp cannot overflow then
     mass = np.exp(sharpness * (scores - scores.max(1, keepdims=True)))
     probability: Array = mass / mass.sum(1, keepdims=True)
     return probability
@@ -126,21 +153,21 @@ def label_evidence(scores: Array, labels: Integers, sharpness: float) -> Array:
 
     Args:
         scores: Leave-one-out scores, [N, C].
-        labels: As given, [N].
-        sharpness: β.
+        labels: Given labels, [N].
+        sharpness: β, see `LabelNoise`.
     """
     given: Array = _evidence(scores, sharpness)[np.arange(len(labels)), labels]
     return given
 
 
 @dataclass(frozen=True)
-class Share:
-    """How many labels are wrong.
+class NoiseShare:
+    """Estimated share of wrong labels, 0 to 1.
 
     Attributes:
-        lower: With as many of the doubtful labels as possible taken for right and hard.
-        estimate: ε, the geometric mean of the other two.
-        upper: With every doubtful label taken for wrong.
+        lower: Share if as many doubtful labels as possible are correct labels of hard samples.
+        estimate: ε, the geometric mean of `lower` and `upper`.
+        upper: Share if every doubtful label is wrong.
     """
 
     lower: float
@@ -148,75 +175,89 @@ class Share:
     upper: float
 
 
-def wrong_share(scores: Array, labels: Integers) -> Share:
-    """Hold the given labels against labels that are wrong by design.
+def wrong_share(scores: Array, labels: Integers) -> NoiseShare:
+    """Estimate the share of wrong labels, by comparing the given labels with deliberately corrupted ones.
 
-    With F the share of the given labels, and W that of all labels that were not given, whose evidence is at
-    most t: F(t) ≥ ε W(t), so that ε ≤ F(t) / W(t) for every t. The t is the one whose upper bound on this
-    ratio is smallest (best bin estimate). That takes every doubtful label for wrong; the likeliest fit of
-    `LabelNoise` takes as many as it can for hard.
+    Let F(t) be the share of given labels, and W(t) the share of all labels not given, whose evidence is at
+    most t. Then F(t) ≥ ε W(t), and so ε ≤ F(t) / W(t) for every t. The upper bound uses the t with the
+    smallest upper confidence limit of this ratio (best bin estimate). It counts every doubtful label as
+    wrong; the most likely fit of `LabelNoise` counts as many as possible as hard, and is the lower bound.
 
-    Wrong labels are taken for drawn at random: where people take one class for another, they look hard, and
-    nobody is accused. Nor is anybody by scores that tell the labels no better than the class shares do.
+    The corrupted labels of a sample include its true one if the given one is wrong, so that with few classes
+    and many wrong labels the upper bound is too large. Wrong labels are assumed to be random: if annotators
+    confuse two classes, those labels look hard and are not suspected (`class_conditional_noise`). Scores that
+    predict the labels no better than the class shares suspect no label.
 
     Args:
-        scores: Leave-one-out scores that have not bent to wrong labels, [N, C].
-        labels: As given, [N].
+        scores: Leave-one-out scores that have not overfit wrong labels, [N, C].
+        labels: Given labels, [N].
     """
     noise = fit_label_noise(scores, labels)
-    given, made = _given_and_made(scores, labels, noise.sharpness)
-    if not _say_anything(given, labels, noise.share, scores.shape[1]):
-        return Share(0.0, 0.0, 0.0)
-    upper = _mixture_share(np.sort(given), made)
-    return Share(noise.share, float(np.sqrt(noise.share * upper)), upper)
+    given, corrupted = _given_and_corrupted(scores, labels, noise.sharpness)
+    if not _is_informative(given, labels, noise.share, scores.shape[1]):
+        return NoiseShare(0.0, 0.0, 0.0)
+    upper = _mixture_share(np.sort(given), corrupted)
+    # the geometric mean: both bounds are off by factors, not by differences
+    return NoiseShare(noise.share, float(np.sqrt(noise.share * upper)), upper)
 
 
-def wrong_probability(scores: Array, labels: Integers, sharpness: float, share: Share) -> Array:
-    """Return the probability that each label is wrong, falling with its evidence, [N].
+def wrong_probability(scores: Array, labels: Integers, sharpness: float, share: NoiseShare) -> Array:
+    """Return the probability that each label is wrong, decreasing with its evidence, [N].
 
-    A label with evidence t is wrong with probability ε w(t) / f(t): w and f the densities of the made and of
-    the given labels, their ratio by isotonic regression. Scores that bent to the labels give every given one
-    evidence that made ones lack. How much is told by the share: less is taken off until the given labels
-    bound it as `share` says.
+    A label with evidence t is wrong with probability ε w(t) / f(t), where w and f are the densities of the
+    corrupted and of the given labels; their ratio comes from isotonic regression. Scores that overfit the
+    labels give each given label extra evidence that corrupted ones lack. How much follows from `share`: the
+    smallest shift is subtracted, found by bisection, at which the given labels imply the upper bound again.
 
     Args:
-        scores: Leave-one-out scores; they may have bent a little, [N, C].
-        labels: As given, [N].
+        scores: Leave-one-out scores; they may have overfit a little, [N, C].
+        labels: Given labels, [N].
         sharpness: β, see `LabelNoise`.
-        share: Of wrong labels, from scores that have not bent.
+        share: Share of wrong labels, from scores that have not overfit.
     """
-    given, made = _given_and_made(scores, labels, sharpness)
+    given, corrupted = _given_and_corrupted(scores, labels, sharpness)
     if share.upper == 0:
         return np.zeros(len(labels))
-    ordered = np.sort(given)
-    none = 0.0
-    most = FARTHEST_BENT
-    if _mixture_share(ordered, made) >= share.upper:
-        most = none
-    while most - none > BENT_STEP:
-        half = (none + most) / 2
-        none, most = (none, half) if _mixture_share(ordered - half, made) >= share.upper else (half, most)
-    probability: Array = np.minimum(SUREST, share.estimate * _density_ratio(given - most, made))
+    # the corrupted labels have no such extra evidence, so only the given ones are shifted
+    shift = _evidence_shift(np.sort(given), corrupted, share.upper)
+    probability: Array = np.minimum(MAX_SUSPICION, share.estimate * _density_ratio(given - shift, corrupted))
     return probability
 
 
-def _given_and_made(scores: Array, labels: Integers, sharpness: float) -> tuple[Array, Array]:
+def _evidence_shift(given: Array, corrupted: Array, upper: float) -> float:
+    """Return how much evidence overfitting added to the given labels, in nats; both arrays are sorted."""
+    low = 0.0
+    high = MAX_EVIDENCE_SHIFT
+    if _mixture_share(given, corrupted) >= upper:
+        return low
+    while high - low > EVIDENCE_SHIFT_TOLERANCE:
+        middle = (low + high) / 2
+        if _mixture_share(given - middle, corrupted) >= upper:
+            high = middle
+        else:
+            low = middle
+    return high
+
+
+def _given_and_corrupted(scores: Array, labels: Integers, sharpness: float) -> tuple[Array, Array]:
     """Return the evidence of each given label, [N], and of labels that were not given, sorted."""
     evidence = _evidence(scores, sharpness)
     rows = np.arange(len(labels))
     others = np.ones(evidence.shape, dtype=bool)
     others[rows, labels] = False
-    made = np.sort(evidence[others])
-    return evidence[rows, labels], made[:: -(-len(made) // MOST_MADE)]
+    corrupted = np.sort(evidence[others])
+    # sorted before thinning, so that the kept ones are quantiles of all; the step is rounded up
+    return evidence[rows, labels], corrupted[:: -(-len(corrupted) // MAX_CORRUPTED)]
 
 
-def _say_anything(given: Array, labels: Integers, share: float, classes: int) -> bool:
-    """Return whether the given labels are likelier by their scores than by the shares of the classes."""
+def _is_informative(given: Array, labels: Integers, share: float, classes: int) -> bool:
+    """Return whether the scores predict the given labels better than the class shares do."""
     q = 1 / (1 + np.exp(-np.clip(given, -700, 700)))
-    by_scores = np.log(np.maximum((1 - share) * q + share / (classes - 1) * (1 - q), TINY))
+    by_scores = np.log(np.maximum((1 - share) * q + share / (classes - 1) * (1 - q), SMALLEST_PROBABILITY))
     by_shares = np.log(np.bincount(labels, minlength=classes)[labels] / len(labels))
+    # paired by sample, so that what is hard for both cancels
     gain = by_scores - by_shares
-    return bool(gain.mean() > CERTAIN * gain.std() / np.sqrt(len(gain)))
+    return bool(gain.mean() > MIN_GAIN_IN_ERRORS * gain.std() / np.sqrt(len(gain)))
 
 
 def _evidence(scores: Array, sharpness: float) -> Array:
@@ -225,67 +266,52 @@ def _evidence(scores: Array, sharpness: float) -> Array:
     best = z.max(1, keepdims=True)
     mass = np.exp(z - best)
     total = mass.sum(1, keepdims=True)
-    # 1 − q as the sum of the others: of a certain label it would be 0 by subtraction
+    # 1 − q as the sum of the other labels: for a nearly certain label, subtraction would give 0
     rest = np.maximum(total - mass, 0)
     sure = mass > 0.5 * total
     rest = np.where(sure, _sum_of_others(mass), rest)
-    evidence: Array = (z - best) - np.log(np.maximum(rest, TINY))
+    evidence: Array = (z - best) - np.log(np.maximum(rest, SMALLEST_PROBABILITY))
     return evidence
 
 
 def _sum_of_others(mass: Array) -> Array:
-    """Return the sum of each row without each entry, for the row's largest entry exactly."""
+    """Return each row's sum without its largest entry, in every column, [N, C]; added up, not subtracted."""
     largest = mass.argmax(1)
     others = mass.copy()
     others[np.arange(len(mass)), largest] = 0
     return np.broadcast_to(others.sum(1, keepdims=True), mass.shape)
 
 
-def _mixture_share(given: Array, made: Array) -> float:
-    """Return ε from sorted evidence of the given labels and of the wrong ones."""
-    picked = np.unique(np.linspace(0, len(made) - 1, STEPS).astype(int))
-    at = made[picked]
-    wrong = np.searchsorted(made, at, side="right") / len(made)
+def _mixture_share(given: Array, corrupted: Array) -> float:
+    """Return the upper bound of ε from sorted evidence of the given and of the corrupted labels."""
+    # quantiles of the corrupted labels: thresholds are dense where these are
+    picked = np.unique(np.linspace(0, len(corrupted) - 1, EVIDENCE_STEPS).astype(int))
+    at = corrupted[picked]
+    wrong = np.searchsorted(corrupted, at, side="right") / len(corrupted)
     below = np.searchsorted(given, at, side="right") / len(given)
-    # the made labels share their scores in groups of one sample: they count as many as there are samples
-    slack = 2 * np.sqrt(np.log(4 / DOUBT) / (2 * len(given)))
+    # Dvoretzky–Kiefer–Wolfowitz bound for both distributions; a sample's corrupted labels depend on each
+    # other, so that they count as N independent ones, not N (C − 1)
+    slack = 2 * np.sqrt(np.log(4 / BOUND_FAILURE_RATE) / (2 * len(given)))
+    # the smallest upper limit, then its plain ratio: choosing the smallest ratio would favor noisy tails
     best = int(np.argmin((below + slack) / wrong))
     return float(min(below[best] / wrong[best], 1.0))
 
 
-def _density_ratio(given: Array, made: Array) -> Array:
-    """Return w / f at each given label's evidence, falling with it, [N].
+def _density_ratio(given: Array, corrupted: Array) -> Array:
+    """Return w / f at each given label's evidence, decreasing with it, [N].
 
-    Isotonic regression (pool adjacent violators) of "was made" on the evidence, both kinds weighing one in
-    total, gives w / (w + f).
+    Isotonic regression of "is corrupted" on the evidence, with each kind of label weighing 1 in total, gives
+    w / (w + f).
     """
-    values = np.concatenate([given, made])
-    weights = np.concatenate([np.full(len(given), 1 / len(given)), np.full(len(made), 1 / len(made))])
-    is_made = np.concatenate([np.zeros(len(given)), np.ones(len(made))])
+    values = np.concatenate([given, corrupted])
+    weights = np.concatenate(
+        [np.full(len(given), 1 / len(given)), np.full(len(corrupted), 1 / len(corrupted))]
+    )
+    is_corrupted = np.concatenate([np.zeros(len(given)), np.ones(len(corrupted))])
+    # equal evidence must get an equal probability, so ties are pooled first
     distinct, place = np.unique(values, return_inverse=True)
     mass = np.bincount(place, weights, len(distinct)).astype(np.float64)
-    wrong = np.bincount(place, weights * is_made, len(distinct)).astype(np.float64)
-    fitted = _falling(wrong, mass)[place[: len(given)]]
-    ratio: Array = fitted / np.maximum(1 - fitted, TINY)
+    wrong = np.bincount(place, weights * is_corrupted, len(distinct)).astype(np.float64)
+    fitted = decreasing_steps(wrong, mass)[place[: len(given)]]
+    ratio: Array = fitted / np.maximum(1 - fitted, SMALLEST_PROBABILITY)
     return ratio
-
-
-def falling_with(evidence: Array, probability: Array) -> Array:
-    """Return the probabilities that fall with the evidence and are closest to those given, [N] each."""
-    order = np.argsort(evidence, kind="stable")
-    fitted = np.empty_like(probability)
-    fitted[order] = _falling(probability[order], np.ones(len(order)))
-    return fitted
-
-
-def _falling(part: Array, mass: Array) -> Array:
-    """Return the falling step function closest to part / mass, by pooling adjacent violators."""
-    blocks: list[tuple[float, float, int]] = []
-    for own_part, own_mass in zip(part.tolist(), mass.tolist(), strict=True):
-        block = (own_part, own_mass, 1)
-        while blocks and blocks[-1][0] * block[1] <= block[0] * blocks[-1][1]:
-            before = blocks.pop()
-            block = (block[0] + before[0], block[1] + before[1], block[2] + before[2])
-        blocks.append(block)
-    heights = [block[0] / block[1] for block in blocks]
-    return np.repeat(heights, [block[2] for block in blocks])

@@ -1,11 +1,11 @@
-"""Would the rest of the data have given this label, judging by what the network's layers see of the sample?
+"""Would the rest of the data support this label, judging by what the network's layers see of the sample?
 
 Each layer's view of the samples predicts every label from all other samples, by ridge regression in closed
-form; the network's own answer is one more prediction, and so is each answer that it gave earlier in its
-training. Deep layers know more, and have bent to the labels that were memorized; all are heard together, and
-one that gives the labels which those before it dispute counts less.
+form. The network's own prediction is one more, and so is that of each earlier checkpoint. Deep layers know
+more, but may have overfit the memorized labels. All predictions are combined, and one that fits labels which
+those before it do not support counts less.
 
-Arrays: N samples, C classes, F numbers of a view. Nothing here knows a model.
+Arrays: N samples, C classes, F numbers per view. Nothing here knows a model.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cohaudit.analysis.class_conditional_noise import ClassNoise, fit_class_noise, most_confused
+from cohaudit.analysis.class_conditional_noise import ClassNoise, fit_class_noise
+from cohaudit.analysis.combined_prediction import combine_predictions
+from cohaudit.analysis.isotonic import decreasing_with
 from cohaudit.analysis.label_noise import (
-    TINY,
-    Share,
+    SMALLEST_PROBABILITY,
+    NoiseShare,
     expected_labels,
-    falling_with,
     fit_label_noise,
     label_evidence,
     wrong_probability,
@@ -34,36 +35,27 @@ Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 RIDGES = (0.3, 1.0, 3.0, 10.0, 30.0)
-"""Regularizations tried, in units of one sample's squared length."""
-MILD = 1
-BROAD = 4
-STRICT = 14
-"""How steeply a layer loses its weight with the disputed labels that it gives. What a network that never saw
-the sample would answer is told best by nearly all layers; which labels are suspect, by many; how many are
-wrong, by those alone that bent to none."""
-LEAST_EXPLAINED = 1e-3
-"""Share of the labels' variance that every prediction counts as explaining."""
+"""Regularization strengths tried, in units of one sample's squared length."""
 
+MEMORIZATION_POWER = 1
+"""Power p of the weights (1 − r)ᵖ for memorization: a network that never saw the sample is predicted best by
+nearly all layers together."""
 
-DOUBTFUL = 0.25
-"""Lower estimate of the share of wrong labels over the upper one, from which on they agree."""
-WORTH_TELLING = 0.02
-"""Share of wrong labels below which their number is of no interest."""
-JUST_BELOW = 0.8
-FEW_BELOW = 5
-"""Suspicions from so large a part of the threshold on are just below it; of no more than so many nothing is
-said."""
-NAMED_CONFUSIONS = 3
-"""Pairs of confused classes named, the most frequent ones."""
+SUSPICION_POWER = 4
+"""Power p of the weights for which labels are wrong: many layers rank them best."""
+
+NOISE_SHARE_POWER = 14
+"""Power p of the weights for how many labels are wrong, and for the gap: both are biased by any overfitting,
+so that only layers with nearly none of it count."""
 
 
 @dataclass(frozen=True)
-class Prediction:
+class LeaveOneOutPrediction:
     """What a view predicts for each sample from all others.
 
     Attributes:
         scores: About the share of the sample's surroundings that carries each label, [N, C].
-        ridge: The regularization with the smallest leave-one-out error.
+        ridge: Regularization strength with the smallest leave-one-out error.
     """
 
     scores: Array
@@ -72,260 +64,200 @@ class Prediction:
 
 def leave_one_out(
     view: NDArray[np.float32], labels: Integers, classes: int, ridges: Sequence[float] = RIDGES
-) -> Prediction:
+) -> LeaveOneOutPrediction:
     """Predict each sample's label from all other samples, in closed form.
 
     Kernel ridge regression of one-hot labels on centered, length-normalized features. With
     K = XᵀX + λI and h_i = x_iᵀK⁻¹x_i, the prediction without sample i is (ŷ_i − h_i y_i) / (1 − h_i)
-    (PRESS; Allen, Technometrics 1974), so that no model is refitted; λ is that of `ridges` whose
-    predictions are closest to the labels. One eigendecomposition serves all.
+    (PRESS; Allen, Technometrics 1974), so that no model is refitted. λ is the one of `ridges` whose
+    predictions are closest to the labels. One eigendecomposition serves all of them.
 
-    Labels are taken relative to the class shares. These include the sample's own label, the only way by
-    which it reaches its scores (by at most 1 / N): shares without it would rank the own class last wherever
-    the features say nothing.
+    Labels are taken relative to the class shares. These include the sample's own label, the only way in which
+    it affects its own scores (by about 1 / N): shares without it would rank the sample's own class last
+    wherever the features are uninformative.
 
     Args:
-        view: What a layer sees, [N, F].
-        labels: As given, [N].
+        view: What a layer sees of the samples, [N, F].
+        labels: Given labels, [N].
         classes: C.
-        ridges: Regularizations to try, above 0.
+        ridges: Regularization strengths to try, above 0.
     """
     x = _unit_rows(view)
     y = torch.nn.functional.one_hot(torch.from_numpy(labels), classes).double()
+    # the class shares stay fixed when a sample is left out, see above
     share = y.mean(0)
     centered = y - share
+    # of XᵀX, not XXᵀ: F is at most a few hundred, N may be many thousands
     values, vectors = torch.linalg.eigh(x.T @ x)
     turned = x @ vectors
     squares = turned.square()
     target = turned.T @ centered
     best: tuple[float, float, Tensor] | None = None
     for ridge in ridges:
+        # rounding can make the smallest eigenvalues of a positive semidefinite matrix negative
         shrink = 1 / (values.clamp_min(0) + ridge)
         leverage = (squares @ shrink)[:, None]
         scores = (turned @ (shrink[:, None] * target) - leverage * centered) / (1 - leverage) + share
         error = float((scores - y).square().sum())
+        # strictly smaller: on ties the weaker regularization, which comes first
         if best is None or error < best[0]:
             best = error, ridge, scores
     assert best is not None
-    return Prediction(best[2].numpy(), best[1])
+    return LeaveOneOutPrediction(best[2].numpy(), best[1])
 
 
 def _unit_rows(view: NDArray[np.float32]) -> Tensor:
+    """Return the centered rows scaled to length 1, in float64, [N, F]."""
     x = torch.from_numpy(view).double()
     x = x - x.mean(0)
-    # on the scale of the largest number, so that what normalize takes for zero is rounding at any scale
+    # scaled by the largest number first: normalize treats lengths below 1e-12 as zero, at whatever scale
     return torch.nn.functional.normalize(x / x.abs().max().clamp_min(torch.finfo(x.dtype).tiny), dim=1)
-
-
-def combine_predictions(scores: Sequence[Array], labels: Integers, power: float) -> tuple[Array, Array]:
-    """Combine several predictions.
-
-    A layer that has bent to memorized labels gives exactly the labels that the others dispute. The weight of
-    a prediction is R² (1 − r)ᵖ: R² the share of the labels' variance that it explains, and r the share of the
-    labels disputed by those before it that it gives; 0 for the first one.
-
-    Args:
-        scores: Each [N, C], input side first; at least one.
-        labels: As given, [N].
-        power: p.
-
-    Returns:
-        The weighted mean, [N, C], and the weights, summing to 1.
-    """
-    total, weights, *_ = _heard(scores, labels, power)
-    return total, weights
-
-
-def _heard(scores: Sequence[Array], labels: Integers, power: float) -> tuple[Array, Array, Array, Integers]:
-    """Return what `combine_predictions` does, and each layer's share and count of disputed labels."""
-    weights: list[float] = []
-    bent: list[float] = []
-    counts: list[int] = []
-    total = np.zeros_like(scores[0])
-    for own in scores:
-        disputed = total.argmax(1) != labels if weights else np.zeros(len(labels), dtype=bool)
-        bent.append(float(np.mean(own.argmax(1)[disputed] == labels[disputed])) if disputed.any() else 0.0)
-        counts.append(int(disputed.sum()))
-        weights.append(_explained(own, labels) * (1 - bent[-1]) ** power)
-        total += weights[-1] * own
-    return total / sum(weights), np.asarray(weights) / sum(weights), np.asarray(bent), np.asarray(counts)
-
-
-def _explained(scores: Array, labels: Integers) -> float:
-    """Return R² of a prediction: 1 − its squared error over that of the class shares."""
-    y = np.eye(scores.shape[1])[labels]
-    variance = np.square(y - y.mean(0)).sum()
-    if variance == 0:
-        return LEAST_EXPLAINED
-    return max(1 - float(np.square(y - scores).sum() / variance), LEAST_EXPLAINED)
 
 
 @dataclass(frozen=True)
 class Suspicion:
-    """The verdict on every label.
+    """The verdict on every label; P predictions: of the views, the earlier checkpoints and the model.
 
     Attributes:
-        probability: Of carrying a wrong label, [N].
-        evidence: Log-odds of the given label by the other samples alone, and, where classes are confused, by
-            who is taken for whom as well; the lower, the more suspect, [N].
-        expected: Probability of each label by the other samples alone, [N, C].
-        cautious: The same by those views alone that bent to hardly any disputed label, [N, C].
-        bent: Share of the labels disputed by those before it that each prediction gives: of the views, of
-            the earlier answers and of the network's own, [views + earlier + 1].
-        disputed: How many labels those before it dispute, likewise.
-        memorization: How far the label can only be given by a network that saw the sample, 0 to 1, [N].
+        probability: Probability of a wrong label, [N].
+        evidence: Log-odds of the given label from the other samples, and, if classes are confused, from the
+            confusions too; the lower, the more suspicious, [N].
+        expected: Probability of each label from the other samples, [N, C].
+        expected_low_overfit: The same by those predictions alone that overfit least, [N, C].
+        overfit_share: Share of the labels not supported by the predictions before it that each one fits, [P].
+        disagreements: Number of labels not supported by the predictions before it, [P].
+        memorization: How far only a network that saw the sample would give its label, 0 to 1, [N].
         margin: Leave-one-out score of the given label minus the best other one, [N].
-        suggested: The label that the other samples give; the given one where that is best, [N].
+        suggested: Label that the other samples predict; the given one if that is best, [N].
         accuracy: Share of the given labels that leave-one-out prediction finds.
-        share: Of wrong labels, estimated.
-        confused: Which classes are taken for which, where that explains the labels; None where it does not.
-        weights: Of the views, of the earlier answers and of the network's own, [views + earlier + 1].
+        share: Estimated share of wrong labels.
+        confused: Which classes are confused, if that explains the labels better; else None.
+        weights: Weight of each prediction, summing to 1, [P].
     """
 
     probability: Array
     evidence: Array
     expected: Array
-    cautious: Array
-    bent: Array
-    disputed: Integers
+    expected_low_overfit: Array
+    overfit_share: Array
+    disagreements: Integers
     memorization: Array
     margin: Array
     suggested: Integers
     accuracy: float
-    share: Share
+    share: NoiseShare
     confused: ClassNoise | None
     weights: Array
-
-
-def doubt(found: Suspicion) -> str:
-    """Return a warning when wrong labels could as well be right ones of hard samples; empty when not."""
-    lower = found.share.lower
-    upper = found.share.upper
-    if upper < WORTH_TELLING or lower > DOUBTFUL * upper:
-        return ""
-    return (
-        f"Between {lower:.1%} and {upper:.1%} of the labels may be wrong: what looks wrong may as well be "
-        "right and hard. Look at some of the samples with the lowest loo_margin before acting on the list."
-    )
-
-
-def just_below(found: Suspicion, threshold: float) -> str:
-    """Return a notice when more samples are nearly suspects than are; empty when not.
-
-    Suspicions are worth what the estimate of how many labels are wrong is worth: where that is too low, the
-    surest ones pile up under the threshold.
-    """
-    suspects = int((found.probability >= threshold).sum())
-    lower = JUST_BELOW * threshold
-    near = int(((found.probability >= lower) & (found.probability < threshold)).sum())
-    if near <= max(suspects, FEW_BELOW):
-        return ""
-    many = "suspicion is" if suspects == 1 else "suspicions are"
-    return (
-        f"{suspects:,} {many} {threshold:g} or more, and {near:,} from {lower:g} to that: look at some of "
-        "these as well, and lower --suspicion-threshold if they are wrong."
-    )
-
-
-def confusion(found: Suspicion, names: Sequence[str]) -> str:
-    """Return in words which classes are taken for which; empty where labels are wrong by accident."""
-    if found.confused is None:
-        return ""
-    told = [
-        f"{share:.0%} of what looks like {names[t]} is labeled {names[g]}"
-        for t, g, share in most_confused(found.confused, NAMED_CONFUSIONS)
-        if share >= WORTH_TELLING
-    ]
-    return (
-        "Some classes are taken for others, which explains the labels better than errors at random: "
-        f"{', '.join(told)}. The suspects are told by that."
-    )
 
 
 def suspect_labels(
     views: Sequence[NDArray[np.float32]],
     labels: Integers,
-    answer: NDArray[np.floating],
+    own: NDArray[np.floating],
     earlier: Sequence[NDArray[np.floating]] = (),
 ) -> Suspicion:
-    """Find the labels that the rest of the data would not have given.
+    """Find the labels that the rest of the data does not support.
 
     Args:
         views: What layers see of the samples, input side first, [N, any] each; at least one.
-        labels: As given, [N].
-        answer: The network's own probability of each class, [N, C]; C at least 2.
-        earlier: What it answered earlier in its training, in that order, [N, C] each.
+        labels: Given labels, [N].
+        own: The network's own probability of each class, [N, C]; C at least 2.
+        earlier: The same of earlier checkpoints, oldest first, [N, C] each.
     """
-    each = [leave_one_out(view, labels, answer.shape[1]).scores for view in views]
-    return suspect_labels_by(each, labels, answer, earlier)
+    each = [leave_one_out(view, labels, own.shape[1]).scores for view in views]
+    return suspect_labels_by(each, labels, own, earlier)
 
 
 def suspect_labels_by(
     predictions: Sequence[Array],
     labels: Integers,
-    answer: NDArray[np.floating],
+    own: NDArray[np.floating],
     earlier: Sequence[NDArray[np.floating]] = (),
 ) -> Suspicion:
-    """Do as `suspect_labels` does, from what each view predicts.
+    """Do the same as `suspect_labels`, from the views' leave-one-out scores.
 
     Args:
         predictions: Leave-one-out scores of each view, input side first, [N, C] each; at least one.
-        labels: As given, [N].
-        answer: The network's own probability of each class, [N, C]; C at least 2.
-        earlier: What it answered earlier in its training, in that order, [N, C] each.
+        labels: Given labels, [N].
+        own: The network's own probability of each class, [N, C]; C at least 2.
+        earlier: The same of earlier checkpoints, oldest first, [N, C] each.
     """
-    each = [*predictions, *(probability.astype(np.float64) for probability in (*earlier, answer))]
-    scores, weights = combine_predictions(each, labels, BROAD)
-    strict, _, bent, disputed = _heard(each, labels, STRICT)
+    # the network comes last: what it fits beyond all others is memorized
+    each = [*predictions, *(probability.astype(np.float64) for probability in (*earlier, own))]
+    # which labels are wrong, and how many, need different weights, see the powers above
+    combined = combine_predictions(each, labels, SUSPICION_POWER)
+    strict = combine_predictions(each, labels, NOISE_SHARE_POWER)
+    scores = combined.scores
     noise = fit_label_noise(scores, labels)
-    evidence = label_evidence(scores, labels, noise.sharpness)
     confused = fit_class_noise(scores, labels, noise)
-    if confused is None:
-        # how many labels are wrong is told strictly; which they are, broadly
-        share = wrong_share(strict, labels)
-        probability = wrong_probability(scores, labels, noise.sharpness, share)
-    else:
-        probability = confused.wrong(labels)
-        mean = float(probability.mean())
-        share = Share(mean, mean, mean)
-        evidence = evidence - np.log(np.maximum(probability, TINY) / (1 - probability))
-        probability = falling_with(evidence, probability)
-    rows = np.arange(len(labels))
-    given = scores[rows, labels]
-    others = scores.copy()
-    others[rows, labels] = -np.inf
-    margin = given - others.max(1)
-    suggested = np.where(margin >= 0, labels, others.argmax(1))
+    verdict = _judge_labels(scores, strict.scores, labels, noise.sharpness, confused)
+    margin, suggested = _margins(scores, labels)
     return Suspicion(
-        probability=probability,
-        evidence=evidence,
+        probability=verdict.probability,
+        evidence=verdict.evidence,
         expected=expected_labels(scores, noise.sharpness),
-        cautious=expected_labels(strict, fit_label_noise(strict, labels).sharpness),
-        bent=bent,
-        disputed=disputed,
+        expected_low_overfit=expected_labels(strict.scores, fit_label_noise(strict.scores, labels).sharpness),
+        overfit_share=strict.overfit_share,
+        disagreements=strict.disagreements,
         memorization=_memorization(each, labels),
         margin=margin,
         suggested=suggested if confused is None else confused.true.argmax(1),
         accuracy=float(np.mean(scores.argmax(1) == labels)),
-        share=share,
+        share=verdict.share,
         confused=confused,
-        weights=weights,
+        weights=combined.weights,
     )
 
 
-def _memorization(each: Sequence[Array], labels: Integers) -> Array:
-    """Return how far the label can only be given by a network that saw the sample, [N].
+@dataclass(frozen=True)
+class _Verdict:
+    """Probability, evidence and share of wrong labels, as in `Suspicion`."""
 
-    1 − q, with q the probability that a network gives the label which was trained without the sample. Where
-    this one gives it, 1 − q p, with p the probability that it gives: of a sample that is hard to fit p is
-    still below 1. Feldman & Zhang (NeurIPS 2020, eq. 2) measure the same by training hundreds of networks
-    with and without each sample.
+    probability: Array
+    evidence: Array
+    share: NoiseShare
+
+
+def _judge_labels(
+    scores: Array, strict: Array, labels: Integers, sharpness: float, confused: ClassNoise | None
+) -> _Verdict:
+    """Return which labels are wrong by `scores`, and how many by the `strict` ones that overfit least."""
+    evidence = label_evidence(scores, labels, sharpness)
+    if confused is None:
+        share = wrong_share(strict, labels)
+        return _Verdict(wrong_probability(scores, labels, sharpness, share), evidence, share)
+    probability = confused.wrong(labels)
+    mean = float(probability.mean())
+    evidence = evidence - np.log(np.maximum(probability, SMALLEST_PROBABILITY) / (1 - probability))
+    # the confusions make probability and evidence rank samples differently; the list has one order
+    return _Verdict(decreasing_with(evidence, probability), evidence, NoiseShare(mean, mean, mean))
+
+
+def _margins(scores: Array, labels: Integers) -> tuple[Array, Integers]:
+    """Return the margin of each given label and the suggested label, [N] each; see `Suspicion`."""
+    rows = np.arange(len(labels))
+    others = scores.copy()
+    others[rows, labels] = -np.inf
+    # the given label is kept on ties
+    margin = scores[rows, labels] - others.max(1)
+    return margin, np.where(margin >= 0, labels, others.argmax(1))
+
+
+def _memorization(each: Sequence[Array], labels: Integers) -> Array:
+    """Return how far only a network that saw the sample would give its label, 0 to 1, [N].
+
+    1 − q p, where q estimates the probability that a network trained without the sample gives the label, and
+    p is this network's own probability of it; 1 − q for labels that this network does not give, without p.
+    For samples that are hard to fit p is below 1 even in training.
+
+    Not the memorization p − q of Feldman & Zhang (NeurIPS 2020, eq. 2), which takes hundreds of networks
+    trained with and without each sample: a label that this network does not give has no memorization there.
 
     Args:
-        each: All predictions, the network's own answer last, [N, C] each.
-        labels: As given, [N].
+        each: All predictions, the network's own last, [N, C] each.
+        labels: Given labels, [N].
     """
-    scores, _ = combine_predictions(each, labels, MILD)
+    scores = combine_predictions(each, labels, MEMORIZATION_POWER).scores
     expected = expected_labels(scores, fit_label_noise(scores, labels).sharpness)
     rows = np.arange(len(labels))
     without = expected[rows, labels]

@@ -1,7 +1,7 @@
-"""Which samples agree with which: each sample's gradient neighbors, and whether they want what it wants.
+"""Neighborhood support: whether a sample's gradient neighbors pull the weights the same way, or against it.
 
-Do the samples that touch the same weights agree with this one, or fight it (neighborhood support)? Who
-supports and who opposes it is the evidence beside each suspect; what makes a suspect is in `leave_one_out`.
+The strongest supporters and opponents are the evidence shown beside each suspect. What makes a sample a
+suspect is in `leave_one_out`.
 
 Arrays: N samples, D numbers per sketch. Nothing here knows a model.
 """
@@ -14,97 +14,103 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cohaudit.analysis.coherence import SKETCHES_PER_BLOCK
 from cohaudit.analysis.nearest_neighbors import strongest_cosines
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Sketches = NDArray[np.float32]
 
-BLOCK = 4096
-"""Sketches in memory at once where they lie in a file."""
 LEAF_COSINE = 0.5
-"""Two gradients this close (60 degrees) want mostly the same change: one leaf of the decision tree."""
+"""Cosine (60 degrees) from which on two gradients want mostly the same change; such samples count as one
+group."""
 
 
 @dataclass(frozen=True)
 class Support:
-    """What the gradient neighbors say, per sample.
+    """Support of each sample by its gradient neighbors.
 
     Attributes:
-        support: Mean signed cosine over the k neighbors with the largest absolute cosine, [N].
-        count: Other samples with a cosine of at least `LEAF_COSINE`: the size of the sample's leaf, [N].
-        supporters: The neighbors with the largest positive cosine.
-        opponents: The neighbors with the most negative cosine.
+        support: Mean signed cosine over the k neighbors with the largest absolute cosine, in [−1, 1], [N].
+        count: Number of other samples with a cosine of at least `LEAF_COSINE`, [N].
+        supporters: Neighbors with the largest positive cosines.
+        opponents: Neighbors with the most negative cosines.
     """
 
     support: Array
     count: Integers
-    supporters: Side
-    opponents: Side
+    supporters: NeighborSide
+    opponents: NeighborSide
 
 
 @dataclass(frozen=True)
-class Side:
-    """Each sample's neighbors on one side, strongest first.
+class NeighborSide:
+    """Each sample's supporters, or its opponents, strongest first.
 
     Attributes:
-        indices: [N, n]; -1 where there are no more.
-        cosines: [N, n].
+        indices: Indices of the neighbors, −1 for missing ones, [N, n].
+        cosines: Cosines with them, [N, n].
     """
 
     indices: Integers
     cosines: Array
 
     def of(self, sample: int, count: int) -> list[tuple[int, float]]:
-        """Return at most `count` neighbors of a sample as (index, cosine)."""
+        """Return at most `count` neighbors of a sample as pairs (index, cosine)."""
         pairs = zip(self.indices[sample, :count].tolist(), self.cosines[sample, :count].tolist(), strict=True)
         return [(j, cosine) for j, cosine in pairs if j >= 0]
 
 
 def neighborhood_support(sketches: Sketches, neighbors: int, strongest: int) -> Support:
-    """Ask each sample's gradient neighbors whether they agree with it.
+    """Return how far each sample's gradient neighbors support it.
 
     s_i = mean of cos(g_i, g_j) over the k samples j ≠ i with the largest |cos(g_i, g_j)|, in [−1, 1].
     Every pair is compared, once, in blocks.
 
     Args:
-        sketches: Of the loss gradients, at any scale per sample, [N, D]; N ≥ 2.
+        sketches: Sketched loss gradients, at any scale per sample, [N, D]; N ≥ 2.
         neighbors: k; at most N − 1 are used.
-        strongest: Supporters and opponents kept per sample, at most.
+        strongest: Supporters and opponents returned per sample, at most.
     """
     k = min(neighbors, len(sketches) - 1)
     n = min(strongest, len(sketches) - 1)
-    found = strongest_cosines(sketches, max(k, n), LEAF_COSINE)
-    # the strongest of all are among the strongest of either side
-    both = torch.cat([found.positive, found.negative], 1).double()
+    strong = strongest_cosines(sketches, max(k, n), LEAF_COSINE)
+    # the k largest absolute cosines are among the k largest of either sign
+    both = torch.cat([strong.positive, strong.negative], 1).double()
     support = both.gather(1, both.abs().topk(k, dim=1).indices).mean(1)
     return Support(
         support.numpy(),
-        found.close.numpy(),
-        _side(found.supporters[:, :n], found.positive[:, :n]),
-        _side(found.opponents[:, :n], found.negative[:, :n]),
+        strong.close.numpy(),
+        _side(strong.supporters[:, :n], strong.positive[:, :n]),
+        _side(strong.opponents[:, :n], strong.negative[:, :n]),
     )
 
 
-def _side(indices: torch.Tensor, cosines: torch.Tensor) -> Side:
-    return Side(indices.where(cosines != 0, -1).numpy(), cosines.double().numpy())
+def _side(indices: torch.Tensor, cosines: torch.Tensor) -> NeighborSide:
+    """Return neighbors without those that are missing."""
+    # a cosine of 0 is a missing neighbor, or one without a gradient: neither supports nor opposes
+    return NeighborSide(indices.where(cosines != 0, -1).numpy(), cosines.double().numpy())
 
 
 def sketched_cosine_error(sketches: Sketches, members: Integers, squared_norms: Array) -> float:
     """Estimate the standard error of a cosine between two sketches, from squared norms known exactly.
 
     A sketch of D numbers by independent signs gives a squared norm with variance 2 ‖g‖⁴ / D, and an inner
-    product with variance (‖g‖² ‖h‖² + ⟨g, h⟩²) / D: of unit vectors at a right angle, half as much. So the
-    root mean square of (sketched / exact squared norm − 1), divided by √2, is the error of a cosine near 0.
-    Toward ±1 it shrinks, as (1 − cosine²) / √D.
+    product with variance (‖g‖² ‖h‖² + ⟨g, h⟩²) / D: for orthogonal unit vectors, half as much. So the root
+    mean square of (sketched / exact squared norm − 1), divided by √2, is the error of a cosine near 0. Toward
+    ±1 it shrinks, as (1 − cosine²) / √D. For sparse gradients, whose norm the sketch keeps exactly, this
+    estimate is 0 though cosines may still be off.
 
     Args:
-        sketches: [N, D]; they may lie in a file.
-        members: Which samples, [m].
-        squared_norms: Of their gradients at the sketches' scale, above 0, [m].
+        sketches: Sketched gradients, [N, D]; possibly in a file.
+        members: Indices of the samples, [m].
+        squared_norms: Exact squared norms of their gradients, at the sketches' scale, above 0, [m].
     """
     if not len(members):
         return 0.0
-    blocks = (np.asarray(sketches[members[start : start + BLOCK]]) for start in range(0, len(members), BLOCK))
+    blocks = (
+        np.asarray(sketches[members[start : start + SKETCHES_PER_BLOCK]])
+        for start in range(0, len(members), SKETCHES_PER_BLOCK)
+    )
     squares = np.concatenate([np.einsum("ij,ij->i", rows, rows, dtype=np.float64) for rows in blocks])
     return float(np.sqrt(np.square(squares / squared_norms - 1).mean() / 2))

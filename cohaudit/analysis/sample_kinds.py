@@ -1,7 +1,7 @@
-"""What kind of sample it is: one the others speak for, or mislabeled, ambiguous, rare, or there twice.
+"""Kinds of samples: typical, mislabeled, ambiguous, rare, or duplicate.
 
-Read off what the other samples expect of it, and nothing else: a label that they do not give is wrong,
-torn between two, or of a sample that they know nothing about.
+The kind follows from the label probabilities by the other samples alone. A label that they do not support is
+wrong, or correct and one of two likely ones (ambiguous), or correct and unlike anything else (rare).
 
 Arrays: N samples, C classes.
 """
@@ -20,30 +20,36 @@ Integers = NDArray[np.int64]
 def kinds_of(
     expected: Array, labels: Integers, suspicion: Array, suspect: NDArray[np.bool_], duplicate_of: Integers
 ) -> tuple[NDArray[np.str_], Array]:
-    """Tell the kinds of samples apart.
+    """Return the kind of each sample and its probability.
 
-    A label is wrong with probability s, the suspicion. A right one is expected by the others with probability
-    q, and typical then; otherwise it is ambiguous as far as the two labels that they expect most take all
-    their expectation, beyond what two of C labels have by chance, and rare for the rest.
+    A label is wrong with probability s, the suspicion. A correct label is expected by the other samples with
+    probability q, and the sample is typical then. Otherwise it is ambiguous to the degree that the two most
+    expected labels take all probability, beyond the 2 / C that two labels have by chance, and rare for the
+    rest.
 
     Args:
-        expected: Probability of each label by the other samples alone, [N, C].
-        labels: As given, [N].
-        suspicion: Of a wrong label, [N].
-        suspect: Who is mislabeled by the user's threshold, [N]; of the others, the likeliest other kind.
-        duplicate_of: Index of a near-duplicate, or −1, [N]; a duplicate that is no suspect is no other kind.
+        expected: Probability of each label from the other samples alone, [N, C].
+        labels: Given labels, [N].
+        suspicion: Probability of a wrong label, [N].
+        suspect: Which samples are mislabeled by the user's threshold, [N]; the others get their most likely
+            other kind.
+        duplicate_of: Index of a near-duplicate, or −1, [N]; a duplicate is of no other kind, unless it is a
+            suspect.
 
     Returns:
-        The name of each kind, [N], and its probability, [N]; 1 for duplicates: they are seen, not inferred.
+        Names of the kinds, [N], and their probabilities, [N]; 1 for duplicates, which are measured, not
+        inferred.
     """
     classes = expected.shape[1]
     own = expected[np.arange(len(labels)), labels]
     two = np.sort(expected, axis=1)[:, -2:].sum(1)
     by_chance = 2 / classes
+    # of two classes, two labels always take all probability: nothing is rare
     torn = np.clip((two - by_chance) / (1 - by_chance), 0, 1) if classes > 2 else np.ones(len(labels))
     right = 1 - suspicion
     chances = np.stack([right * own, suspicion, right * (1 - own) * torn, right * (1 - own) * (1 - torn)], 1)
     others = chances.copy()
+    # the threshold decides who is mislabeled, even if wrong is the likeliest for a sample below it
     others[:, MISLABELED] = -1
     kind = np.where(suspect, MISLABELED, others.argmax(1))
     certainty = chances[np.arange(len(labels)), kind]

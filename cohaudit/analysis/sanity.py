@@ -1,4 +1,4 @@
-"""Do the model and the data belong together at all? Asked before any verdict."""
+"""Do the model and the data belong together at all? Checked before any verdict."""
 
 from __future__ import annotations
 
@@ -11,19 +11,26 @@ from cohaudit.results import Sanity
 
 Integers = NDArray[np.int64]
 
-SMALLEST_SKILL = 0.1
-"""Least share of the way from chance to perfect: by the luck of which class it favors, an untrained network
-on ten classes comes 0.06 of that way, more than the chance of single samples explains."""
-SHUFFLES = 200
-"""Predictions have to beat every one of so many shuffles of themselves: by chance, one in 201 does."""
-FAR_BELOW = 0.5, 0.3
-"""A model that gives less than so large a part of the labels that its layers predict, and fewer by so large a
-share of all, is not fed what it was trained on: even one stopped early gives more."""
+MIN_SKILL = 0.1
+"""Least share of the way from chance to perfect balanced accuracy. An untrained network on ten classes comes
+0.06 of that way, by the luck of which class it favors: more than the chance of single samples explains."""
 
-FEWEST = 5
-NAMED = 4
-"""Samples of a class below which it tells nothing of the order of classes; classes out of order that are
-named."""
+SHUFFLES = 200
+"""Predictions must match more labels than each of this many shuffles of themselves: by chance, one in 201
+does."""
+
+MISFED_RATIO = 0.5
+"""A model whose training accuracy is below this fraction of what its layers let similar samples predict does
+not get its inputs as in training, if it is also below by `MISFED_GAP`: even one stopped early does better."""
+
+MISFED_GAP = 0.3
+"""Accuracy by which it must also be below, so that weak but honest models pass."""
+
+MIN_SAMPLES_PER_CLASS = 5
+"""Samples of a class below which it does not show whether the order of classes is wrong."""
+
+MAX_NAMED_CLASSES = 4
+"""Classes out of order that are named."""
 
 
 def check_sanity(
@@ -35,98 +42,97 @@ def check_sanity(
 ) -> Sanity:
     """Compare the training accuracy with chance, with other orders of the classes, and with the neighbors'.
 
-    Balanced accuracy has to be well above its chance level, 1 / C whatever the class sizes, so that always
-    predicting the largest class does not pass. And the predictions have to match more labels than when
-    shuffled among the samples, so that few samples, or classes of one or two, do not pass by a lucky hit.
+    Balanced accuracy must be well above its chance level, 1 / C whatever the class sizes, so that always
+    predicting the largest class does not pass. The predictions must also match more labels than when shuffled
+    among the samples, so that a lucky hit does not pass if there are few samples, or classes of one or two.
 
     Args:
-        predicted: [N].
-        labels: [N]; every class has at least one sample.
-        names: Of the classes, [C].
-        mean_loss: In nats, for the result.
-        by_neighbors: Share of the labels that the samples' neighbors predict, by what the layers see; None
-            where that is not known.
+        predicted: The model's predictions, [N].
+        labels: Given labels, [N]; every class has at least one sample.
+        names: Class names, [C].
+        mean_loss: Mean training loss in nats, passed on to the result.
+        by_neighbors: Share of the labels that similar samples predict, compared by the model's layers; None
+            if unknown.
     """
-    correct = predicted == labels
     classes = len(names)
     balanced = _balanced_accuracy(predicted, labels, classes)
-    chance = 1 / classes
-    skilled = is_skilled(predicted, labels, classes)
-    exchanged = _exchanged(predicted, labels, classes)
-    accuracy = float(correct.mean())
-    misfed = by_neighbors is not None and (
-        accuracy < FAR_BELOW[0] * by_neighbors and accuracy < by_neighbors - FAR_BELOW[1]
-    )
-    lucky = skilled and not _beats_shuffles(predicted, labels)
-    auditable = skilled and not (exchanged or misfed or lucky)
-    found = f"Balanced accuracy on the training data is {balanced:.1%}"
-    if exchanged:
-        reason = f"{found}, where chance is {chance:.1%}. {_told_order(exchanged, names)}"
-    elif not skilled:
-        reason = (
-            f"{found}, hardly better than chance ({chance:.1%}): these weights, this preprocessing or this "
-            "order of classes are not those of the training. Check the checkpoint, the transform and "
-            "class_names."
+    accuracy = float((predicted == labels).mean())
+    swapped = _swapped_classes(predicted, labels, classes)
+    summary = f"Balanced training accuracy: {balanced:.1%} (chance: {1 / classes:.1%})"
+    # in order of how specific the remedy is: a swapped order also lowers the accuracy
+    if swapped:
+        problem = f"{summary}. {_swapped_reason(swapped, names)}"
+    elif not is_skilled(predicted, labels, classes):
+        problem = (
+            f"{summary}, hardly better than chance. The checkpoint, the preprocessing or the order of "
+            "classes differs from training: check the checkpoint, the transform and class_names."
         )
-    elif misfed:
-        reason = (
-            f"The model gives {accuracy:.1%} of the labels, where its own layers let the samples' neighbors "
-            f"predict {by_neighbors:.1%}: the inputs are not prepared as in training, or the order of "
-            "classes is another. Check the transform and class_names."
+    elif by_neighbors is not None and _is_misfed(accuracy, by_neighbors):
+        problem = (
+            f"The training accuracy is {accuracy:.1%}, but similar samples, compared by the model's own "
+            f"layers, predict {by_neighbors:.1%} of the labels. The inputs are not prepared as in training, "
+            "or the order of classes differs: check the transform and class_names."
         )
-    elif lucky:
-        reason = (
-            f"{found}, where chance is {chance:.1%}, but luck alone can hit as many of the "
-            f"{len(labels):,} labels. Audit more samples."
-        )
+    elif not _beats_shuffles(predicted, labels):
+        problem = f"{summary}, but luck can do as well on {len(labels):,} labels. Audit more samples."
     else:
-        reason = f"{found}, where chance is {chance:.1%}."
-    return Sanity(auditable, accuracy, balanced, chance, mean_loss, reason)
+        problem = ""
+    return Sanity(not problem, accuracy, balanced, 1 / classes, mean_loss, problem or f"{summary}.")
 
 
 def is_skilled(predicted: Integers, labels: Integers, classes: int) -> bool:
-    """Return whether the model is far enough from chance to be judged at all.
+    """Return whether the model is far enough above chance to be judged at all.
 
     Args:
-        predicted: [N].
-        labels: [N]; every class has at least one sample.
+        predicted: The model's predictions, [N].
+        labels: Given labels, [N]; every class has at least one sample.
         classes: C.
     """
     chance = 1 / classes
-    return (_balanced_accuracy(predicted, labels, classes) - chance) / (1 - chance) >= SMALLEST_SKILL
+    return (_balanced_accuracy(predicted, labels, classes) - chance) / (1 - chance) >= MIN_SKILL
+
+
+def _is_misfed(accuracy: float, by_neighbors: float) -> bool:
+    """Return whether the accuracy is so far below the neighbors' that the inputs must differ."""
+    return accuracy < MISFED_RATIO * by_neighbors and accuracy < by_neighbors - MISFED_GAP
 
 
 def _balanced_accuracy(predicted: Integers, labels: Integers, classes: int) -> float:
+    """Return the mean over the classes of the share of their samples predicted as labeled."""
+    # every class counts the same, however many samples it has
     sizes = np.bincount(labels, minlength=classes)
     return float((np.bincount(labels, weights=predicted == labels, minlength=classes) / sizes).mean())
 
 
-def _exchanged(predicted: Integers, labels: Integers, classes: int) -> dict[int, int]:
-    """Return which classes the model takes for which, where it merely has them in another order.
+def _swapped_classes(predicted: Integers, labels: Integers, classes: int) -> dict[int, int]:
+    """Return labeled class → predicted class, where the model merely has its classes in another order.
 
-    Every class has to be one of its own to the model, and of those that have moved more than half of the
-    samples have to be found there.
+    The most frequent prediction must be a different class for each class, and of the swapped classes, more
+    than half of the samples must be predicted as that class.
     """
     counts = np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
     to = counts.argmax(1)
     moved = np.flatnonzero(to != np.arange(classes))
+    # a model that knows nothing maps several classes to one; a mere swap is a permutation
     one_to_one = len(np.unique(to)) == classes
     sizes = counts[moved].sum(1)
-    surely = ((sizes >= FEWEST) & (2 * counts[moved, to[moved]] > sizes)).all()
+    surely = ((sizes >= MIN_SAMPLES_PER_CLASS) & (2 * counts[moved, to[moved]] > sizes)).all()
     return {int(c): int(to[c]) for c in moved} if one_to_one and surely else {}
 
 
-def _told_order(exchanged: dict[int, int], names: Sequence[str]) -> str:
-    pairs = [f"of the samples labeled {names[c]} most are {names[k]}" for c, k in exchanged.items()]
-    more = f", and so on for {len(pairs)} classes" if pairs[NAMED:] else ""
+def _swapped_reason(swapped: dict[int, int], names: Sequence[str]) -> str:
+    """Return in words which classes are swapped, and what to do."""
+    pairs = [f"{names[k]} for samples labeled {names[c]}" for c, k in swapped.items()]
+    more = f", and so on for {len(pairs)} classes" if pairs[MAX_NAMED_CLASSES:] else ""
     return (
-        f"To the model, {', '.join(pairs[:NAMED])}{more}: the order of classes is not that of the training. "
-        "Give its own order, with --class-names."
+        f"The model mostly predicts {', '.join(pairs[:MAX_NAMED_CLASSES])}{more}: the order of classes "
+        "differs from training. Give the model's order with --class-names."
     )
 
 
 def _beats_shuffles(predicted: Integers, labels: Integers) -> bool:
     """Return whether the predictions match more labels than each of `SHUFFLES` shuffles of themselves."""
+    # a fixed seed: whether a model can be audited must not depend on the user's
     generator = np.random.default_rng(0)
     matches = np.count_nonzero(predicted == labels)
     return all(

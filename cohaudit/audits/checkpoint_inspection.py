@@ -1,4 +1,4 @@
-"""What a checkpoint tells without data or model code: its tensors, and its optimizer's memory."""
+"""What a checkpoint shows without data or model code: its tensors, and its optimizer's state."""
 
 from __future__ import annotations
 
@@ -20,11 +20,14 @@ from cohaudit.audits.optimizer_state import (
 from cohaudit.loading.checkpoint import Checkpoint
 from cohaudit.results import LayerSteadiness, Memory, Skipped, TrainedDecay
 
-LARGEST_SIDE = 8192
-"""Matrices with a shorter side beyond this are too large for exact singular values in seconds."""
-MOSTLY_NOISE = 0.02
-STEADY = 0.2
-"""Coherences over time below and above which something is said."""
+MAX_SVD_SIDE = 8192
+"""Largest shorter side of a matrix whose exact singular values are computed: a larger one takes minutes."""
+
+NOISY_COHERENCE = 0.02
+"""Coherence over time below which the steps mostly cancel."""
+
+STEADY_COHERENCE = 0.2
+"""Coherence over time above which the weights still move in one direction."""
 
 
 @dataclass(frozen=True)
@@ -35,49 +38,55 @@ class TensorFacts:
     shape: tuple[int, ...]
     dtype: str
     norm: float | None
-    """Euclidean norm; None where an entry is not finite."""
+    """Euclidean norm; None if an entry is not finite."""
     not_finite: int
-    """Entries that are NaN or infinite."""
+    """Number of entries that are NaN or infinite."""
     spectral_norm: float | None
-    """Largest singular value, of a convolution as a matrix of output by input; None for vectors."""
+    """Largest singular value, for a convolution of its output-by-input matrix; None for vectors."""
     stable_rank: float | None
-    """‖W‖² / spectral norm²: how many directions carry the weight."""
+    """‖W‖² / spectral norm²: the effective number of directions of the weight."""
     dead_units: int
-    """Rows (outputs) that are all zero; of vectors none are counted."""
+    """Number of rows (outputs) that are all zero; 0 for vectors."""
     tied_to: str
-    """Name of an earlier tensor with the same memory; empty for none."""
+    """Name of an earlier tensor that shares its memory; empty if none does."""
     coherence: float | None
-    """Of its gradients over the last steps, 0 to 1; None without two moments in the optimizer's state."""
+    """Coherence of its gradients over the last steps, 0 to 1; None without two moments in the optimizer's
+    state."""
     never_stepped: bool
-    """Whether the optimizer knows other tensors, and not this one: unused, or frozen."""
+    """Whether the optimizer's state has other tensors, but not this one: unused, or frozen."""
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """What was found in a checkpoint."""
+    """Contents of a checkpoint, with findings."""
 
     path: str
+    """Path of the file."""
     format: str
+    """Format of the file."""
     sha256: str
+    """SHA-256 of the file's content."""
     optimizer: str
-    """Which optimizer's memory it holds, in words; empty for none."""
+    """Kind of optimizer whose state it holds, in words; empty if none."""
     tensors: tuple[TensorFacts, ...]
+    """Tensors in the order of the state dict."""
     layers: tuple[LayerSteadiness, ...]
-    """In the order of the state dict; those whose coherence can be told."""
+    """Layers whose coherence over time is known, in the order of the state dict."""
     coherence: float | None
-    """Of all parameters together."""
+    """Coherence over time of all parameters together; None if unknown."""
     findings: tuple[str, ...]
-    """What to do about it, in sentences, each with its number."""
+    """Findings, each one sentence with its number and what to do."""
 
 
 def inspect(checkpoint: Checkpoint) -> Inspection:
     """Inspect a checkpoint.
 
     Args:
-        checkpoint: As read; only tensors and the optimizer's state are looked at.
+        checkpoint: Checkpoint as read; only its tensors and its optimizer's state are used.
     """
     tensors = checkpoint.tensors
     moments = moments_by_name(checkpoint.optimizer, tensors) if checkpoint.optimizer else {}
+    # tied tensors are reported once, under their first name
     first_names = _first_names(tensors)
     facts = tuple(
         _facts(name, tensor, moments.get(name), first_names[name], bool(moments))
@@ -99,10 +108,10 @@ def inspect(checkpoint: Checkpoint) -> Inspection:
 
 
 def memory_of(checkpoint: Checkpoint) -> Memory | Skipped:
-    """Return what the optimizer's state in a checkpoint tells of the gradients over time.
+    """Return the coherence of the gradients over time, from the optimizer's state in a checkpoint.
 
     Args:
-        checkpoint: As read; its tensors are not looked at but for their names and shapes.
+        checkpoint: Checkpoint as read; of its tensors only names and shapes are used.
     """
     moments = moments_by_name(checkpoint.optimizer, checkpoint.tensors) if checkpoint.optimizer else {}
     kind = _kind(moments)
@@ -115,43 +124,55 @@ def memory_of(checkpoint: Checkpoint) -> Memory | Skipped:
 
 
 def decay_of(checkpoint: Checkpoint) -> TrainedDecay | Skipped:
-    """Return the weight decay that an optimizer's state in a checkpoint tells.
+    """Return the weight decay of the training run, from the optimizer's state in a checkpoint.
 
     Args:
-        checkpoint: As read; only the groups of its optimizer are looked at.
+        checkpoint: Checkpoint as read; only its optimizer's parameter groups are used.
     """
     groups = groups_of(checkpoint.optimizer) if checkpoint.optimizer else []
-    told = [decay for group in groups if (decay := number_of(group.get("weight_decay"))) >= 0]
-    if not told:
-        return Skipped("weight decay", "the checkpoint holds no optimizer's state that names it")
-    apart = [group.get("decoupled_weight_decay") for group in groups]
-    # older versions of Adam and AdamW write the same
-    if max(told) and any("betas" in group for group in groups) and None in apart:
-        reason = f"{max(told):g}, but whether by Adam or AdamW the optimizer's state does not say"
+    decays = [decay for group in groups if (decay := number_of(group.get("weight_decay"))) >= 0]
+    if not decays:
+        return Skipped("weight decay", "the checkpoint holds no optimizer state with a weight decay")
+    decoupled = [group.get("decoupled_weight_decay") for group in groups]
+    # older versions of torch write the same state for Adam and AdamW
+    if max(decays) and any("betas" in group for group in groups) and None in decoupled:
+        reason = f"it is {max(decays):g}, but the optimizer's state does not say whether of Adam or AdamW"
         return Skipped("weight decay", reason)
-    return TrainedDecay(float(max(told)), len({*told}) == 1 and len(told) == len(groups), any(apart))
+    same = len({*decays}) == 1 and len(decays) == len(groups)
+    return TrainedDecay(float(max(decays)), same, any(decoupled))
 
 
 def _first_names(tensors: Mapping[str, Tensor]) -> dict[str, str]:
-    """Return for each tensor the first name under which its memory occurs."""
+    """Return tensor name → the first name of a tensor with the same memory."""
     seen: dict[tuple[int, ...], str] = {}
-    found = {}
+    first_names = {}
     for name, tensor in tensors.items():
         key = (tensor.untyped_storage().data_ptr(), int(tensor.storage_offset()), *tensor.shape)
-        found[name] = seen.setdefault(key, name) if tensor.numel() else name
-    return found
+        # all empty tensors have the same address
+        first_names[name] = seen.setdefault(key, name) if tensor.numel() else name
+    return first_names
 
 
 def _facts(
     name: str, tensor: Tensor, moments: Moments | None, first_name: str, knows_others: bool
 ) -> TensorFacts:
+    """Return the facts about one tensor.
+
+    Args:
+        name: Its name in the state dict.
+        tensor: The tensor.
+        moments: Moments of its gradients, if the optimizer's state has them.
+        first_name: First name of a tensor with the same memory.
+        knows_others: Whether the optimizer's state has any tensors.
+    """
+    # integer tensors are counters and indices: no norm, no singular values
     values = tensor.detach().double() if tensor.is_floating_point() else None
     bad = int((~torch.isfinite(values)).sum()) if values is not None else 0
     norm = spectral = rank = None
     dead = 0
     if values is not None and not bad:
         norm = float(values.norm())
-        if values.ndim > 1 and values.numel() and min(values.flatten(1).shape) <= LARGEST_SIDE:
+        if values.ndim > 1 and values.numel() and min(values.flatten(1).shape) <= MAX_SVD_SIDE:
             spectral = float(torch.linalg.matrix_norm(values.flatten(1), 2))
             rank = norm**2 / spectral**2 if spectral else 0.0
         if values.ndim > 1:
@@ -174,6 +195,7 @@ def _facts(
 
 
 def _layers(moments: Mapping[str, Moments]) -> Iterator[LayerSteadiness]:
+    """Yield the layers whose coherence over time is known, by what precedes the last dot of a name."""
     parts: dict[str, list[Moments]] = {}
     for name, one in moments.items():
         parts.setdefault(name.rpartition(".")[0] or name, []).append(one)
@@ -184,66 +206,67 @@ def _layers(moments: Mapping[str, Moments]) -> Iterator[LayerSteadiness]:
 
 
 def _finite(value: float | None) -> float | None:
+    """Return a number; None if it is unknown or not finite."""
     return value if value is not None and math.isfinite(value) else None
 
 
 def _kind(moments: Mapping[str, Moments]) -> str:
+    """Return the kind of optimizer in words; empty without a state."""
     if not moments:
         return ""
-    some = list(moments.values())
-    if all(one.second is not None for one in some):
+    if all(one.second is not None for one in moments.values()):
         return "two moments (Adam, AdamW)"
-    return (
-        "one moment (SGD with momentum, Lion)"
-        if any(one.first is not None for one in some)
-        else "no momentum"
-    )
+    if any(one.first is not None for one in moments.values()):
+        return "one moment (SGD with momentum, Lion)"
+    return "no momentum"
 
 
 def _about_tensors(facts: Sequence[TensorFacts]) -> Iterator[str]:
+    """Yield findings about the tensors."""
     broken = [one for one in facts if one.not_finite]
     if broken:
         count = sum(one.not_finite for one in broken)
         yield (
-            f"{count:,} weights are NaN or infinite, first in {broken[0].name}: "
-            "the training diverged; go back to an earlier checkpoint."
+            f"{count:,} weights are NaN or infinite, first in {broken[0].name}: the training run diverged. "
+            "Go back to an earlier checkpoint."
         )
     dead = [one for one in facts if one.dead_units]
     if dead:
         count = sum(one.dead_units for one in dead)
         most = max(dead, key=lambda one: one.dead_units).name
-        yield f"{count:,} units have only zero weights, most in {most}: they can be cut."
+        yield f"{count:,} units have only zero weights, most in {most}. They can be removed."
     unused = [one for one in facts if one.never_stepped]
     if unused:
         yield (
-            f"{len(unused):,} tensors were never stepped by the optimizer, first {unused[0].name}: "
-            "frozen on purpose, or not part of the loss."
+            f"The optimizer never updated {len(unused):,} tensors, first {unused[0].name}: they are frozen, "
+            "or not part of the loss."
         )
 
 
 def _about_memory(kind: str, layers: Sequence[LayerSteadiness], whole: float | None) -> Iterator[str]:
+    """Yield findings about the optimizer's state."""
     if not kind:
         yield (
-            "It holds no optimizer's state: how steady the gradients were is told by a training checkpoint "
-            "of Adam."
+            "The checkpoint holds no optimizer state. To see how steady the gradients were, use a training "
+            "checkpoint of Adam."
         )
         return
     if whole is None or not math.isfinite(whole):
         yield (
-            f"The optimizer keeps {kind}: how steady the gradients were takes two moments, as Adam's, "
-            "and two steps."
+            f"The optimizer state has {kind}. To see how steady the gradients were takes two moments, as "
+            "Adam has, and at least two steps."
         )
         return
-    share = f"{max(0.0, whole):.1%} of the gradients' energy over the last steps was one steady direction"
-    if whole < MOSTLY_NOISE:
-        yield f"{share}: the steps mostly undo each other."
-    elif whole > STEADY:
-        yield f"{share}: the weights are still being moved along it, and training on will change the model."
+    share = f"{max(0.0, whole):.1%} of the gradients' energy over the last steps was in one steady direction"
+    if whole < NOISY_COHERENCE:
+        yield f"{share}: the steps mostly cancel each other."
+    elif whole > STEADY_COHERENCE:
+        yield f"{share}: the weights still move along it, and further training will change the model."
     else:
-        yield f"{share}, the rest noise of the batches: nothing to do."
-    if len(layers) > 1 and max(one.coherence for one in layers) > MOSTLY_NOISE:
+        yield f"{share}, the rest is noise of the batches. Nothing to do."
+    if len(layers) > 1 and max(one.coherence for one in layers) > NOISY_COHERENCE:
         low, high = (choose(layers, key=lambda one: one.coherence) for choose in (min, max))
         yield (
-            f"It is steadiest in {high.name} ({high.coherence:.1%}), "
-            f"least in {low.name} ({low.coherence:.1%})."
+            f"Steadiest layer: {high.name} ({high.coherence:.1%}); least steady: {low.name} "
+            f"({low.coherence:.1%})."
         )

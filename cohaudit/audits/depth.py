@@ -1,11 +1,11 @@
 """Does depth amplify what the samples share? The coherent against the incoherent gradient, layer by layer.
 
 In a deep network a gradient is a product over the other layers, so that a direction that many layers have
-learned grows faster than one that is in none of them (Chatterjee & Zielinski, arXiv 2203.10036, on a deep
-linear network). Of a trained network the ratio of the energy that all samples share to the rest can be told,
-‖μ‖² / mean‖g_i − μ‖² = α / (1 − α), layer by layer: the reciprocal of the gradient noise scale (McCandlish,
-Kaplan, Amodei et al., arXiv 1812.06162). It describes the layers and does not prove or disprove the
-amplification, which `docs/depth.md` measures. Nothing here knows a model.
+learned grows faster than one that none of them has (Chatterjee & Zielinski, arXiv 2203.10036, for a deep
+linear network). In a trained network one can measure, layer by layer, the ratio of the energy that all
+samples share to the rest, ‖μ‖² / mean‖g_i − μ‖² = α / (1 − α): a plug-in estimate of the reciprocal of the
+gradient noise scale (McCandlish, Kaplan, Amodei et al., arXiv 1812.06162). It describes the layers; it
+neither proves nor disproves the amplification, which `docs/depth.md` measures. Nothing here knows a model.
 """
 
 from __future__ import annotations
@@ -15,19 +15,26 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from cohaudit.analysis.quantiles import Z_90
 from cohaudit.results import DepthTrend, Estimate, LayerRatio, Skipped
 
-NORMAL = 1.6448536269514722
-"""Standard deviations to either side that hold nine tenths of a normal distribution, as the intervals do."""
 NEARLY_ORTHOGONAL = 2.0
-"""A ratio below so many times that of orthogonal samples says that nearly nothing is shared; the advice names
-it in words. It is no reproach: networks that have fitted right labels come to it as others do."""
-FEWEST = 2
-"""Layers between which there is a trend."""
+"""Below this many times the ratio of orthogonal samples, a layer's samples share nearly nothing; the advice
+says "twice". That is not a fault: networks that fitted correct labels get there as others do."""
+
+MIN_LAYERS = 2
+"""Fewest layers between which there is a trend."""
+
+MAX_RATIO_ALPHA = 1 - 1e-9
+"""α is clipped to this, so that the ratio stays finite."""
+
+MIN_SPREAD = 1e-3
+"""Smallest standard deviation of a log₁₀ ratio: a layer with an interval of width 0 would get infinite
+weight."""
 
 
 def coherent_ratio(alpha: float) -> float:
-    """Return α / (1 − α), the energy of the common gradient over that of the rest; infinite for α = 1."""
+    """Return α / (1 − α), the energy of the mean gradient over that of the rest; infinite for α = 1."""
     return alpha / (1 - alpha) if alpha < 1 else math.inf
 
 
@@ -35,12 +42,12 @@ def depth_trend(names: Sequence[str], alphas: Sequence[Estimate], samples: int) 
     """Return how the coherent-to-incoherent ratio changes with depth.
 
     Args:
-        names: Of the layers with a gradient, input side first.
-        alphas: α of each, in [0, 1].
+        names: Names of the layers with a gradient, input side first.
+        alphas: α of each layer, in [0, 1].
         samples: m.
     """
-    if len(names) < FEWEST:
-        return Skipped("depth", f"it takes {FEWEST} layers with a gradient, there is {len(names)}")
+    if len(names) < MIN_LAYERS:
+        return Skipped("depth", f"it needs at least {MIN_LAYERS} layers with a gradient, found {len(names)}")
     ratios = [_ratio(alpha, samples) for alpha in alphas]
     layers = tuple(
         LayerRatio(name, ratio, ratio.value / before.value)
@@ -52,52 +59,56 @@ def depth_trend(names: Sequence[str], alphas: Sequence[Estimate], samples: int) 
 
 
 def _ratio(alpha: Estimate, samples: int) -> Estimate:
-    """Return the ratio with its interval; a lower end of 0 becomes a hundredth of orthogonal samples'."""
-    floor = 0.01 / samples
-    ceiling = 1 - 1e-9
-    return Estimate(*(coherent_ratio(min(max(end, floor), ceiling)) for end in _ends(alpha)))
+    """Return the ratio with its interval; α is at least a hundredth of that of orthogonal samples."""
 
+    def ratio(end: float) -> float:
+        return coherent_ratio(min(max(end, 0.01 / samples), MAX_RATIO_ALPHA))
 
-def _ends(estimate: Estimate) -> tuple[float, float, float]:
-    return estimate.value, estimate.low, estimate.high
+    return Estimate(ratio(alpha.value), ratio(alpha.low), ratio(alpha.high))
 
 
 def _slope(ratios: Sequence[Estimate]) -> Estimate:
-    """Return the slope of log₁₀ of the ratio against the depth, from 0 to 1, weighted by the intervals."""
+    """Return the slope of log₁₀ of the ratio against the depth, from 0 to 1, weighted by the intervals.
+
+    The interval uses a normal quantile. With fewer than about ten layers it is too narrow: the scatter is
+    estimated from n − 2 degrees of freedom, for which Student's t would be right.
+    """
     depth = np.linspace(0, 1, len(ratios))
     height = np.log10([ratio.value for ratio in ratios])
-    spread = np.maximum([math.log10(ratio.high / ratio.low) / (2 * NORMAL) for ratio in ratios], 1e-3)
+    # in logarithms, where the intervals are about symmetric
+    spread = np.maximum([math.log10(ratio.high / ratio.low) / (2 * Z_90) for ratio in ratios], MIN_SPREAD)
     weight = 1 / spread**2
     center = np.average(depth, weights=weight)
     square = float(np.sum(weight * (depth - center) ** 2))
     slope = float(np.sum(weight * (depth - center) * height)) / square
     rest = height - np.average(height, weights=weight) - slope * (depth - center)
-    # layers differ by more than their own intervals say: their scatter around the line counts too
+    # layers scatter around the line by more than their own intervals: the larger of both counts
     scatter = max(1.0, float(np.sum(weight * rest**2)) / max(1, len(ratios) - 2))
-    half = NORMAL * math.sqrt(scatter / square)
+    half = Z_90 * math.sqrt(scatter / square)
     return Estimate(slope, slope - half, slope + half)
 
 
 def _advice(layers: Sequence[LayerRatio], orthogonal: float, slope: Estimate) -> str:
+    """Return what the ratios mean, with the figures; there is never anything to do."""
+    # a weak layer is worth more attention than the trend
     weak = [one for one in layers if one.ratio.value < NEARLY_ORTHOGONAL * orthogonal]
     if weak:
-        one = min(weak, key=lambda layer: layer.ratio.value)
+        weakest = min(weak, key=lambda layer: layer.ratio.value)
         several = f" (and {len(weak) - 1} more)" if len(weak) > 1 else ""
         return (
-            f"In {one.name}{several} the samples share less than twice what chance would give them: a ratio "
-            f"of {one.ratio.value:.2g}, {orthogonal:.2g} for samples that have nothing in common. Good "
-            "networks come to this as bad ones do, when the pulls of the samples cancel: it is no reason to "
-            "stop or to freeze the layer. Judge by the predicted gap and by the memorized samples."
+            f"In {weakest.name}{several} the samples share less than twice what chance gives: the ratio is "
+            f"{weakest.ratio.value:.2g}, and {orthogonal:.2g} for samples with nothing in common. This "
+            "happens in good and in bad networks, when the samples' gradients cancel: do not stop training "
+            "or freeze the layer for it. Judge by the predicted gap and by the memorized samples."
         )
     low, high = (choose(layers, key=lambda layer: layer.ratio.value) for choose in (min, max))
-    range_told = (
-        f"from {low.ratio.value:.2g} in {low.name} to {high.ratio.value:.2g} in {high.name}, all above the "
-        f"{orthogonal:.2g} of samples that have nothing in common"
-    )
     if slope.low > 0:
-        trend = f"rises with depth, by 10^{slope.value:.1f} from first to last layer"
+        trend = f"rises with depth, by 10^{slope.value:.1f} from the first to the last layer"
     elif slope.high < 0:
-        trend = f"falls with depth, by 10^{-slope.value:.1f} from first to last layer"
+        trend = f"falls with depth, by 10^{-slope.value:.1f} from the first to the last layer"
     else:
         trend = "has no trend with depth"
-    return f"The coherent share {trend} ({range_told}): nothing to do."
+    return (
+        f"The coherent share {trend}: from {low.ratio.value:.2g} in {low.name} to {high.ratio.value:.2g} in "
+        f"{high.name}, all above the {orthogonal:.2g} of samples with nothing in common. Nothing to do."
+    )

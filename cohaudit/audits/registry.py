@@ -1,7 +1,7 @@
-"""The further audits: which of them are run on a scanned model, and in what order.
+"""The audit registry: which further audits run on a scanned model, and in what order.
 
-Each tests one claim of the theory on it (see `theory`). Those that need no pass over the data beside the
-scan's own are run unless told otherwise; the rest when asked for.
+Each tests one claim of the theory of coherent gradients on the model. Audits that need no extra pass over the
+data run by default; the others are selected with --audits.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from torch import nn
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from cohaudit.audits.depth import depth_trend
 from cohaudit.audits.input_features import input_features
@@ -45,32 +46,35 @@ from cohaudit.results import (
 from cohaudit.results.gap import NO_VERDICT
 
 ALL = "all"
+"""Name that selects every audit."""
+
 NONE = "none"
+"""Name that selects no audit."""
 
 Advance = Callable[[int], None]
-"""Told the number of samples done."""
+"""Called with the number of samples done."""
 
 
 @dataclass(frozen=True)
 class AuditContext:
-    """What a further audit may use; the model is on `device`, in eval mode, and is left as it was.
+    """What an audit may use: the model and the data, the scan's results, and how the model was trained.
 
     Attributes:
-        model: The audited one.
+        model: The audited model, on `device`, in eval mode; audits leave it as it was.
         source: The samples measured.
-        measured: What the gradient pass gave.
+        measured: Result of the gradient pass.
         layers: The model's layers with their coherence, input side first.
-        samples: The table of samples, columns `SAMPLE_COLUMNS`.
-        auditable: Whether the model and the data belong together at all.
+        samples: Table of samples, with columns `SAMPLE_COLUMNS`.
+        auditable: Whether the model passed the sanity check.
         config: Settings.
         options: How gradients are measured.
-        device: Where.
-        memory: What the checkpoint's optimizer remembers.
-        trained_decay: The weight decay that it was trained with.
-        taken: Snapshots of the training's checkpoints, in order, this one last; empty where none were taken.
-        schedule: Its steps and learning rates as told by the user.
-        total: Samples trained on, of which those of `source` were measured.
-        columns: Names of the input columns; empty where the data has none.
+        device: Device to run on.
+        memory: Coherence over time from the checkpoint's optimizer state.
+        trained_decay: Weight decay of the training run.
+        snapshots: Snapshots of the run's checkpoints, oldest first, the audited one last; empty without any.
+        schedule: Steps and learning rates of the training run, as given by the user.
+        total: Size of the training set, of which the samples of `source` were measured.
+        columns: Names of the input columns; empty if the data has none.
     """
 
     model: nn.Module
@@ -84,96 +88,135 @@ class AuditContext:
     device: torch.device
     memory: Memory | Skipped
     trained_decay: TrainedDecay | Skipped
-    taken: Sequence[LabeledSnapshot]
+    snapshots: Sequence[LabeledSnapshot]
     schedule: Schedule
     total: int
     columns: Sequence[str]
+    # a list, because the context is frozen: width and decay share one pass over the samples
     _sums: list[WeightSums] = field(default_factory=list, init=False, repr=False)
 
     def weight_sums(self, advance: Advance) -> WeightSums:
-        """Return the sums of every weight's gradients, which are measured by the first audit that asks."""
+        """Return the sums of every weight's gradients; the first audit to call this measures them."""
         if not self._sums:
             self._sums.append(weight_sums(self.model, self.source, self.options, self.device, advance))
         return self._sums[0]
 
 
 def _depth(context: AuditContext, advance: Advance) -> DepthTrend | Skipped:
-    told = [
-        (layer.name, layer.coherence.alpha)
+    """Run the depth audit on the layers that have a gradient."""
+    alphas = {
+        layer.name: layer.coherence.alpha
         for layer in context.layers
         if not isinstance(layer.coherence, Skipped)
-    ]
-    return depth_trend([name for name, _ in told], [alpha for _, alpha in told], len(context.source.labels))
+    }
+    return depth_trend(list(alphas), list(alphas.values()), len(context.source.labels))
 
 
 def _memory(context: AuditContext, advance: Advance) -> Memory | Skipped:
+    """Return the coherence over time, which was read with the checkpoint."""
     return context.memory
 
 
 def _trajectory(context: AuditContext, advance: Advance) -> Trajectory | Skipped:
+    """Run the trajectory audit on the snapshots."""
     layers = [layer.name for layer in context.measured.layers]
-    return trajectory_of(context.taken, context.source.labels, layers, context.source.class_names)
+    return trajectory_of(context.snapshots, context.source.labels, layers, context.source.class_names)
 
 
 def _stability(context: AuditContext, advance: Advance) -> Stability | Skipped:
-    return stability_of(context.taken, context.total, context.schedule)
+    """Run the stability audit on the snapshots."""
+    return stability_of(context.snapshots, context.total, context.schedule)
 
 
 def _width(context: AuditContext, advance: Advance) -> CoherentWidth | Skipped:
+    """Run the width audit: sums of every weight, then forward passes of sub-networks."""
     sums = context.weight_sums(advance)
-    model = context.model
-    source = context.source
-    layers = hidden_units(model, sums)
-    found = measured_units(layers, sums)
-    accuracy = float(np.mean(context.measured.predicted == source.labels))
-    tried = (
-        sub_networks(model, source, layers, found, context.options, context.device, advance) if layers else ()
+    layers = hidden_units(context.model, sums)
+    units = measured_units(layers, sums)
+    accuracy = float(np.mean(context.measured.predicted == context.source.labels))
+    if not layers:
+        return coherent_width(units, accuracy, ())
+    networks = sub_networks(
+        context.model,
+        context.source,
+        layers,
+        units,
+        options=context.options,
+        device=context.device,
+        advance=advance,
     )
-    return coherent_width(found, accuracy, tried)
+    return coherent_width(units, accuracy, networks)
 
 
 def _decay(context: AuditContext, advance: Advance) -> BackgroundForce | Skipped:
+    """Run the weight decay audit on the sums of every weight."""
     sums = context.weight_sums(advance)
     return background_force(layer_forces(context.model, sums), sums.samples, context.trained_decay)
 
 
 def layer_forces(model: nn.Module, sums: WeightSums) -> list[LayerForces]:
-    """Return each layer's weights and what the data pull at them with, input side first."""
+    """Return each layer's weights and their gradients, input side first."""
     owned: dict[str, list[str]] = {}
     for name, layer in sums.layer_of.items():
         owned.setdefault(layer, []).append(name)
     weights = {name: model.get_parameter(name).detach().double().cpu() for name in sums.layer_of}
-    given = (weights, sums.mean, sums.mean_square)
+
+    def joined(tensors: Mapping[str, Tensor], names: Sequence[str]) -> NDArray[np.float64]:
+        flat: NDArray[np.float64] = torch.cat([tensors[name].flatten() for name in names]).numpy()
+        return flat
+
     return [
-        LayerForces(layer, *(torch.cat([one[name].flatten() for name in names]).numpy() for one in given))
+        LayerForces(
+            name=layer,
+            weight=joined(weights, names),
+            mean=joined(sums.mean, names),
+            mean_square=joined(sums.mean_square, names),
+        )
         for layer, names in owned.items()
     ]
 
 
 def _robust(context: AuditContext, advance: Advance) -> RobustStep | Skipped:
+    """Run the robust mean audit, in a pass of its own."""
     table = context.samples
     memorization = table["memorization"].to_numpy(dtype=float)
-    standing = SampleFlags(context.source.ids, memorization, table["suspect"].to_numpy(dtype=bool))
-    return robust_step(context.model, context.source, standing, context.options, context.device, advance)
+    flags = SampleFlags(context.source.ids, memorization, table["suspect"].to_numpy(dtype=bool))
+    return robust_step(
+        context.model,
+        context.source,
+        flags,
+        options=context.options,
+        device=context.device,
+        advance=advance,
+    )
 
 
 def _inputs(context: AuditContext, advance: Advance) -> Inputs | Skipped:
+    """Run the input features audit, in a pass of its own."""
     sums = input_sums(context.model, context.source, context.options, context.device, advance)
     if isinstance(sums, Skipped):
         return sums
+    # the names are those of the table's columns, which a transform may have merged or dropped
     named = not sums.tokens and len(context.columns) == len(sums.columns)
     names = context.columns if named else [f"{'token ' * sums.tokens}{j}" for j in sums.columns]
-    return input_features(names, sums.layer, sums.squared_sum, sums.squares, sums.norms, sums.constant)
+    return input_features(
+        names,
+        sums.layer,
+        squared_sum=sums.squared_sum,
+        squares=sums.squares,
+        norms=sums.norms,
+        constant=sums.constant,
+    )
 
 
 @dataclass(frozen=True)
-class _Audit:
+class RegisteredAudit:
     """A further audit.
 
     Attributes:
-        run: What it is.
-        passes: Passes over the samples that it takes beside the scan's own.
-        by_default: Whether it is run unless told otherwise.
+        run: Runs the audit and returns its result, or why it was skipped.
+        passes: Passes over the samples beyond the scan's own.
+        by_default: Whether it runs without being selected.
     """
 
     run: Callable[[AuditContext, Advance], Any]
@@ -181,67 +224,74 @@ class _Audit:
     by_default: bool = False
 
 
-AUDITS: Mapping[str, _Audit] = {
-    "depth": _Audit(_depth, by_default=True),
-    "width": _Audit(_width, passes=1 + FORWARD_PASSES),
-    "inputs": _Audit(_inputs, passes=1),
-    "decay": _Audit(_decay, passes=1),
-    "memory": _Audit(_memory, by_default=True),
-    "robust": _Audit(_robust, passes=1),
-    "trajectory": _Audit(_trajectory),
-    "stability": _Audit(_stability),
+AUDITS: Mapping[str, RegisteredAudit] = {
+    "depth": RegisteredAudit(_depth, by_default=True),
+    "width": RegisteredAudit(_width, passes=1 + FORWARD_PASSES),
+    "inputs": RegisteredAudit(_inputs, passes=1),
+    "decay": RegisteredAudit(_decay, passes=1),
+    "memory": RegisteredAudit(_memory, by_default=True),
+    "robust": RegisteredAudit(_robust, passes=1),
+    "trajectory": RegisteredAudit(_trajectory),
+    "stability": RegisteredAudit(_stability),
 }
-"""By the name of their field in `AuditResults`, in the order of the report."""
+"""Audits by the name of their field in `AuditResults`, in the order of the report."""
+
 BY_DEFAULT = tuple(name for name, audit in AUDITS.items() if audit.by_default)
-OVER_TIME = frozenset({"trajectory", "stability"})
-"""Those that measure the earlier checkpoints too, by a pass over the samples each."""
+"""Names of the audits that run without being selected."""
+
+MULTI_CHECKPOINT_AUDITS = frozenset({"trajectory", "stability"})
+"""Names of the audits that measure the earlier checkpoints too, with a pass over the samples for each."""
 
 
-def asked_for(names: Sequence[str]) -> frozenset[str]:
-    """Return which further audits are asked for; those by default where none is named.
+def selected_audits(names: Sequence[str]) -> frozenset[str]:
+    """Return which audits are selected; the default ones if no name is given.
 
     Args:
-        names: Names, `all`, or `none`; several in one are separated by commas.
+        names: Names of audits, `all`, or `none`; one string may hold several, separated by commas.
 
     Raises:
-        ConfigError: If there is none of that name.
+        ConfigError: If there is no audit of that name.
     """
-    found: set[str] = set()
+    selected: set[str] = set()
     given = [part.strip() for name in names for part in name.split(",")]
     for name in given:
         if name not in {*AUDITS, ALL, NONE}:
             raise ConfigError(
                 "--audits", f"there is no audit {name!r}", did_you_mean(name, (*AUDITS, ALL, NONE))
             )
-        found |= set(AUDITS) if name == ALL else set() if name == NONE else {name}
-    return frozenset(found if given else BY_DEFAULT)
+        selected |= set(AUDITS) if name == ALL else set() if name == NONE else {name}
+    return frozenset(selected if given else BY_DEFAULT)
 
 
 def run_audits(
     context: AuditContext, stage: Callable[[str, int | None], AbstractContextManager[Any]]
 ) -> AuditResults:
-    """Run the further audits that are asked for.
+    """Run the selected audits.
 
     Args:
-        context: The model, and what the scan found.
-        stage: Opens a stage of the given name and number of samples, and gives what it is advanced by.
+        context: The model, the data and the results of the scan.
+        stage: Opens a progress stage with a name and a number of samples; yields the function to advance it.
     """
-    wanted = asked_for(context.config.audits)
-    return AuditResults(**dict(_results(context, wanted, stage)))
+    selected = selected_audits(context.config.audits)
+    return AuditResults(**dict(_results(context, selected, stage)))
 
 
 def _results(
     context: AuditContext,
-    wanted: frozenset[str],
+    selected: frozenset[str],
     stage: Callable[[str, int | None], AbstractContextManager[Any]],
 ) -> Iterator[tuple[str, Any]]:
+    """Yield the name of each audit and its result."""
+    # a new audit needs its field in the results, in the same order
     assert [field.name for field in fields(AuditResults)] == list(AUDITS)
     for name, audit in AUDITS.items():
-        if name not in wanted:
-            yield name, Skipped(name, f"not asked for: --audits {name}")
-        elif not context.auditable and name not in OVER_TIME:
+        if name not in selected:
+            yield name, Skipped(name, f"not selected: add --audits {name}")
+        # the audits of several checkpoints judge by the best of them, not by the audited one
+        elif not context.auditable and name not in MULTI_CHECKPOINT_AUDITS:
             yield name, Skipped(name, NO_VERDICT)
         else:
+            # 0 passes: a stage without a count, which shows no bar
             total = audit.passes * len(context.source.labels) or None
             with stage(f"audit {name}", total) as advance:
                 yield name, audit.run(context, advance)

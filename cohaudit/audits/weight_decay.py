@@ -1,11 +1,11 @@
-"""Weight decay as a background force: L2 pulls every weight by λw, L1 by λ sign w, the data by μ.
+"""Weight decay as a background force: L2 pulls each weight by λw, L1 by λ sign w, the data by μ.
 
-A weight that many samples pull one way withstands it, one that they pull at random drowns (Chatterjee, ICLR
-2020, arXiv 2002.10657). So the weights are parted by m μ_j² / mean_i g_ij², which is about 1 where the
-samples are independent, of mean 0 (it is m times the coherence of the single weight; its relation to the
-signal-to-noise ratio of Liu et al., arXiv 2001.07384, is in `coherence`), and of either part the λ is told at
-which decay pulls half of it harder than the data: the median of |μ_j| / |w_j| for L2, of |μ_j| for L1.
-Nothing here knows a model.
+A weight that many samples pull in one direction withstands decay; one that they pull at random does not
+(Chatterjee, ICLR 2020, arXiv 2002.10657). So the weights are divided by m μ_j² / mean_i g_ij², m times the
+coherence of a single weight, which is about 1 if samples pull independently with mean 0. For each part this
+gives the λ at which decay pulls half of it harder than the data do: the median of |μ_j| / |w_j| for L2, of
+|μ_j| for L1. One weight in twenty counts as coherent by chance, so that pure noise is divided too. Nothing
+here knows a model.
 """
 
 from __future__ import annotations
@@ -17,24 +17,22 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cohaudit.analysis.coherence import SMALLEST_NORMAL
+from cohaudit.analysis.quantiles import CHI2_95
 from cohaudit.results import BackgroundForce, DecayRange, LayerDecay, Skipped, TrainedDecay
 
 Array = NDArray[np.float64]
 
-CHANCE = 3.841458820694124
-"""m μ² / mean g² that one weight in twenty exceeds by chance: the χ² distribution's 95 % point."""
-TINY = float(np.finfo(float).tiny)
-
 
 @dataclass(frozen=True)
 class LayerForces:
-    """What pulls at one layer's weights.
+    """One layer's weights and the gradients that pull at them.
 
     Attributes:
-        name: Of the layer.
+        name: Layer name.
         weight: w, [weights].
-        mean: μ, the mean gradient of each.
-        mean_square: mean_i g_i² of each.
+        mean: μ, the mean gradient of each weight, [weights].
+        mean_square: mean_i g_i² of each weight, [weights].
     """
 
     name: str
@@ -43,37 +41,38 @@ class LayerForces:
     mean_square: Array
 
     def coherent(self, samples: int) -> NDArray[np.bool_]:
-        """Return which weights have a mean gradient beyond what chance gives."""
-        return samples * np.square(self.mean) > CHANCE * self.mean_square
+        """Return which weights have a larger mean gradient than chance gives one in twenty, [weights]."""
+        return samples * np.square(self.mean) > CHI2_95 * self.mean_square
 
 
 def background_force(
     layers: Sequence[LayerForces], samples: int, trained: TrainedDecay | Skipped
 ) -> BackgroundForce | Skipped:
-    """Return how decay and data pull against each other.
+    """Return how weight decay and data pull against each other.
 
     Args:
-        layers: Input side first.
+        layers: Forces on each layer, input side first.
         samples: m.
-        trained: The decay that the network was trained with.
+        trained: Weight decay of the training run, or why it is unknown.
     """
-    # a weight without a gradient, of a dead unit, gives way to any decay and tells nothing of its size
+    # a weight without a gradient, of a dead unit, gives way to any decay: it shows nothing of its size
     live = [_live(layer) for layer in layers if layer.mean_square.any()]
-    parted = [layer.coherent(samples) for layer in live]
-    coherent = np.concatenate(parted) if parted else np.zeros(0, dtype=bool)
+    kinds = [layer.coherent(samples) for layer in live]
+    coherent = np.concatenate(kinds) if kinds else np.zeros(0, dtype=bool)
     if coherent.all() or not coherent.any():
-        found = (
-            "every weight's mean gradient is beyond what chance gives"
-            if coherent.any()
-            else "no weight's mean gradient is beyond what chance gives: the samples' pulls cancel"
+        which = "every" if coherent.any() else "no"
+        reason = (
+            f"{which} weight has a larger mean gradient than chance gives: there are no two kinds to separate"
         )
-        return Skipped("decay", f"{found}; there are no two kinds to part")
+        return Skipped("decay", reason)
+    # all layers together: weight decay has one strength for all
     size = np.concatenate([np.abs(layer.weight) for layer in live])
     pull = np.concatenate([np.abs(layer.mean) for layer in live])
-    l2 = _range(pull / np.maximum(size, TINY), coherent)
+    l2 = _range(pull / np.maximum(size, SMALLEST_NORMAL), coherent)
     l1 = _range(pull, coherent)
-    l2_at = _held_at(l2, trained)
-    l1_at = _middle(l1)
+    l2_at = _reference_decay(l2, trained)
+    l1_at = _geometric_mean(l1)
+    # compared weight by weight: decay outweighs the data there
     wins = l2_at * size > pull
     lost = float(wins[~coherent].mean()), float(wins[coherent].mean())
     return BackgroundForce(
@@ -85,73 +84,92 @@ def background_force(
         coherent=float(coherent.mean()),
         lost_incoherent=lost[0],
         lost_coherent=lost[1],
-        layers=tuple(_layer(one, own, l2_at, l1_at) for one, own in zip(live, parted, strict=True)),
+        layers=tuple(_layer(one, own, l2_at, l1_at) for one, own in zip(live, kinds, strict=True)),
         advice=_advice(l2, trained, lost),
     )
 
 
 def _live(layer: LayerForces) -> LayerForces:
+    """Return the forces on the weights that have a gradient."""
     own = layer.mean_square > 0
     return LayerForces(layer.name, layer.weight[own], layer.mean[own], layer.mean_square[own])
 
 
 def _range(balance: Array, coherent: NDArray[np.bool_]) -> DecayRange:
+    """Return the λ at which half of the incoherent weights give way, and half of the coherent ones."""
     return DecayRange(float(np.median(balance[~coherent])), float(np.median(balance[coherent])))
 
 
-def _middle(found: DecayRange) -> float:
-    return math.sqrt(found.low * found.high)
+def _geometric_mean(decay: DecayRange) -> float:
+    """Return the middle of a range on a logarithmic scale."""
+    return math.sqrt(decay.low * decay.high)
 
 
-def _held_at(found: DecayRange, trained: TrainedDecay | Skipped) -> float:
-    """Return the λ to hold the layers against: the trained one where it acts on the gradient's scale."""
+def _reference_decay(decay: DecayRange, trained: TrainedDecay | Skipped) -> float:
+    """Return the λ at which the layers are compared: the trained one, if it acts as L2 on the gradient."""
+    # decoupled decay (AdamW) is scaled by the learning rate alone, and not comparable with gradients
     if isinstance(trained, Skipped) or trained.decoupled or not trained.value:
-        return _middle(found)
+        return _geometric_mean(decay)
     return trained.value
 
 
 def _layer(layer: LayerForces, coherent: NDArray[np.bool_], l2_at: float, l1_at: float) -> LayerDecay:
+    """Return how decay of strength `l2_at` and `l1_at` compares with the data's pull in one layer."""
     size = np.abs(layer.weight)
     pull = np.abs(layer.mean)
-    force = max(float(np.linalg.norm(pull)), TINY)
-    there = size > 0
+    force = max(float(np.linalg.norm(pull)), SMALLEST_NORMAL)
+    nonzero = size > 0  # L1 does not pull at a weight of 0
     return LayerDecay(
         name=layer.name,
         coherent=float(coherent.mean()),
         ratio=l2_at * float(np.linalg.norm(size)) / force,
         lost=float((l2_at * size > pull).mean()),
-        l1_ratio=l1_at * math.sqrt(there.sum()) / force,
-        l1_lost=float((l1_at > pull[there]).mean()) if there.any() else 0.0,
+        l1_ratio=l1_at * math.sqrt(nonzero.sum()) / force,
+        l1_lost=float((l1_at > pull[nonzero]).mean()) if nonzero.any() else 0.0,
     )
 
 
 def _advice(l2: DecayRange, trained: TrainedDecay | Skipped, lost: tuple[float, float]) -> str:
-    """Return what to do; `lost` are the shares of incoherent and coherent weights that decay wins over."""
+    """Return what to do.
+
+    Args:
+        l2: Range of L2 decay that separates incoherent from coherent weights.
+        trained: Weight decay of the training run, or why it is unknown.
+        lost: Shares of the incoherent and of the coherent weights that decay pulls harder than the data do.
+    """
     if l2.low >= l2.high:
         return (
-            f"Half of the coherent weights give way at λ = {l2.high:.1e}, half of the incoherent ones at "
-            f"{l2.low:.1e}: decay does not part them here, and nothing follows for how to set it."
+            f"Half of the coherent weights give way to L2 decay at λ = {l2.high:.2g}, half of the incoherent "
+            f"ones at {l2.low:.2g}: decay does not separate them here, and gives no hint on how to set it."
         )
-    told = (
-        f"from {l2.low:.1e}, where half of the incoherent weights drown, to {l2.high:.1e}, where half of "
-        "the coherent ones do"
+    window = (
+        f"between {l2.low:.2g}, where half of the incoherent weights give way, and {l2.high:.2g}, where half "
+        "of the coherent ones do"
     )
     if isinstance(trained, Skipped):
-        return f"The trained weight decay is not known. As L2 on the gradient, it parts them {told}."
+        return (
+            "The weight decay of the training run is unknown. As L2 on the gradient, decay separates the "
+            f"weights {window}."
+        )
     if not trained.value:
         return (
-            f"Trained without weight decay. If wrong labels are fitted, try {l2.low:.1e}: decay parts them "
-            f"{told}."
+            f"The training run had no weight decay. If wrong labels are fitted, try {l2.low:.2g}: L2 decay "
+            f"separates the weights {window}."
         )
-    decay = f"The trained decay of {trained.value:g}"
+    decay = f"The training run's decay of {trained.value:g}"
     if trained.decoupled:
-        return f"{decay} acts beside the gradient (AdamW). As L2 on the gradient, it would part them {told}."
-    wins = f"wins over {lost[0]:.0%} of the incoherent and {lost[1]:.0%} of the coherent weights"
+        return (
+            f"{decay} acts beside the gradient (AdamW). As L2 on the gradient, decay would separate the "
+            f"weights {window}."
+        )
+    wins = f"outweighs the data for {lost[0]:.0%} of the incoherent and {lost[1]:.0%} of the coherent weights"
     if trained.value < l2.low:
-        return f"{decay} {wins}. If wrong labels are fitted, try more: it parts them {told}."
+        return f"{decay} {wins}. If wrong labels are fitted, try more: it separates the weights {window}."
     if trained.value > l2.high:
-        return f"{decay} {wins}. If right labels are not fitted, try less: it parts them {told}."
+        return (
+            f"{decay} {wins}. If correct labels are not fitted, try less: it separates the weights {window}."
+        )
     return (
-        f"{decay} {wins}, and is in the range that parts them, {told}: nothing to do, unless right labels "
-        "are not fitted."
+        f"{decay} {wins}, and lies in the range that separates them, {window}. Nothing to do, unless correct "
+        "labels are not fitted."
     )

@@ -1,21 +1,23 @@
-"""What robust averages of the samples' gradients make of the step: how much survives, and whose it is.
+"""Robust averages of the samples' gradients: how much of the update survives, and which samples own it.
 
 Winsorized mean (Chatterjee, ICLR 2020, arXiv 2002.10657): each coordinate is clipped across the samples to
-its k-th smallest and largest value but k, k = ⌊c · N⌋, and then averaged. Median of three, M3 (Zielinski,
+its (k + 1)-th smallest and largest value, k = ⌊c · N⌋, and then averaged. Median of three, M3 (Zielinski,
 Krishnan & Chatterjee, arXiv 2003.07422): coordinatewise, of the means of three groups of the samples.
 
-Arrays: N samples, K coordinates of a layer; the coordinates may be a sample of the layer's, drawn evenly, and
-then the figures have intervals. Nothing here knows a model.
+Arrays: N samples, K coordinates of a layer, A winsorized means, S sets of samples. The coordinates may be a
+uniform sample of the layer's; the figures then have intervals. Nothing here knows a model.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cohaudit.analysis.coherence import SMALLEST_NORMAL
 from cohaudit.results import Estimate
 
 Array = NDArray[np.float64]
@@ -24,74 +26,79 @@ Indices = NDArray[np.int64]
 
 CLIPS = (0.01, 0.04)
 """Shares of the samples that are clipped on each side."""
+
 GROUPS = 3
-"""Means of which the median is taken."""
-MOST = 2000
-"""Coordinates of a layer that are looked at; of fewer, all."""
-BLOCK = 16 * 2**20
+"""Groups of samples whose means the median is taken of."""
+
+MAX_COORDINATES_PER_LAYER = 2000
+"""Coordinates sampled of each layer, at most; a layer with fewer is used whole."""
+
+BYTES_PER_BLOCK = 16 * 2**20
 """Bytes of gradients that are sorted at once."""
+
 RESAMPLES = 200
-"""Of the coordinates, for the intervals."""
+"""Bootstrap resamples of the coordinates, for the intervals."""
+
 TAIL = 0.05
 """Share of the resamples beyond each end of an interval."""
-TINY = float(np.finfo(float).tiny)
 
 
 def allowance(sizes: Sequence[int], total: int) -> int:
-    """Return how many coordinates a layer may have so that all layers have at most `total`, or one each.
+    """Return how many coordinates to sample of each layer, so that all have at most `total`, or one each.
 
     Args:
-        sizes: Parameters of each layer; a small one leaves the rest of its share to the others.
+        sizes: Number of parameters of each layer; small layers leave the rest of their share to the others.
         total: Coordinates of all layers together.
     """
+    # smallest first: what each leaves over is known before the next one's share is computed
     for k, size in enumerate(sorted(sizes)):
         share = total // (len(sizes) - k)
         if size > share:
-            return max(1, min(share, MOST))
+            return max(1, min(share, MAX_COORDINATES_PER_LAYER))
         total -= size
-    return MOST
+    return MAX_COORDINATES_PER_LAYER
 
 
 def choose_coordinates(
     sizes: Mapping[str, int], layer_of: Mapping[str, str], most: int, seed: int
 ) -> dict[str, Indices]:
-    """Draw up to so many coordinates of each layer, all alike, without repeats.
+    """Draw coordinates of each layer uniformly, without repeats.
 
     Args:
-        sizes: Name of a parameter → its number of entries.
-        layer_of: Name of a parameter → that of its layer.
-        most: Coordinates of a layer.
-        seed: Of the draw.
+        sizes: Parameter name → number of its entries.
+        layer_of: Parameter name → name of its layer.
+        most: Coordinates per layer, at most.
+        seed: Seed of the draw.
 
     Returns:
-        Name of a parameter → places in it, rising, int64.
+        Parameter name → indices into the flattened parameter, ascending, int64.
     """
     generator = np.random.default_rng(seed)
     layers: dict[str, list[str]] = {}
     for name in sizes:
         layers.setdefault(layer_of[name], []).append(name)
-    found = {}
+    chosen = {}
     for names in layers.values():
         starts = np.cumsum([0, *(sizes[name] for name in names)])
         total = int(starts[-1])
         drawn = np.arange(total) if total <= most else np.sort(generator.permutation(total)[:most])
         for name, start, stop in zip(names, starts[:-1], starts[1:], strict=True):
-            found[name] = drawn[(drawn >= start) & (drawn < stop)] - start
-    return found
+            chosen[name] = drawn[(drawn >= start) & (drawn < stop)] - start
+    return chosen
 
 
 @dataclass(frozen=True)
 class Averages:
-    """The averages in some coordinates, and what goes into them; A winsorized means, S sets of samples.
+    """Averages in some coordinates, and what they consist of.
 
     Attributes:
         mean: μ, [K].
-        winsorized: A means, [A, K].
-        median: Of three, [K].
-        parts: Σ over the samples of a set, of the gradients and of each winsorized form of them,
-            [1 + A, S, K].
-        clipped: Of each sample, its energy in coordinates that were clipped, [A, N].
-        energy: In all these coordinates, [N].
+        winsorized: Winsorized means, [A, K].
+        median: Median of three, [K].
+        parts: Sums over the samples of each set, of the gradients and of their winsorized forms, [1 + A, S,
+            K].
+        clipped: Energy of each sample in coordinates where it was clipped, [A, N].
+        energy: Energy of each sample in all these coordinates, [N].
     """
 
     mean: Array
@@ -106,15 +113,18 @@ def averages(gradients: Array, sets: Flags, thirds: Indices, clips: Sequence[flo
     """Return the robust averages of some coordinates.
 
     Args:
-        gradients: Of all samples, [N, K].
-        sets: Which samples are in which set, [S, N].
-        thirds: The group of each sample for the median, 0 to 2, [N].
-        clips: Shares of the samples that are clipped on each side, each in [0, 0.5).
+        gradients: Gradients of all samples, [N, K].
+        sets: Which samples are in each set, [S, N].
+        thirds: Group of each sample for the median, 0 to 2, [N].
+        clips: Shares of the samples to clip on each side, each in [0, 0.5).
     """
-    columns = np.ascontiguousarray(gradients.T)  # a coordinate's samples side by side
+    columns = np.ascontiguousarray(gradients.T)  # so that the samples of a coordinate are contiguous
     count = columns.shape[1]
+    # int() rounds a product such as 0.29 · 100 = 28.999… down: one sample fewer than meant, for such shares
     sides = [int(clip * count) for clip in clips]
+    # a partition at the few ranks needed is cheaper than a full sort
     ordered = np.partition(columns, sorted({k for side in sides for k in (side, count - 1 - side)}), axis=1)
+    # energies tell which samples are clipped: a share of coordinates would count tiny ones as much
     squares = np.square(columns)
     members = sets.astype(float)
     means = []
@@ -123,10 +133,10 @@ def averages(gradients: Array, sets: Flags, thirds: Indices, clips: Sequence[flo
     for side in sides:
         low = ordered[:, [side]]
         high = ordered[:, [count - 1 - side]]
-        kept = np.clip(columns, low, high)
-        means.append(kept.mean(1))
-        parts.append(members @ kept.T)
-        outside.append(np.where(kept != columns, squares, 0).sum(0))
+        clipped = np.clip(columns, low, high)
+        means.append(clipped.mean(1))
+        parts.append(members @ clipped.T)
+        outside.append(np.where(clipped != columns, squares, 0).sum(0))
     groups = [columns[:, thirds == third].mean(1) for third in range(GROUPS)]
     return Averages(
         columns.mean(1),
@@ -139,88 +149,97 @@ def averages(gradients: Array, sets: Flags, thirds: Indices, clips: Sequence[flo
 
 
 def blocks(coordinates: int, samples: int) -> Iterator[slice]:
-    """Cut coordinates into parts of which the gradients of all samples fit `BLOCK`."""
-    step = max(1, BLOCK // (8 * max(1, samples)))
+    """Yield slices of the coordinates, such that the gradients of all samples fit `BYTES_PER_BLOCK`."""
+    # eight bytes for each sample and coordinate
+    step = max(1, BYTES_PER_BLOCK // (8 * max(1, samples)))
     for start in range(0, coordinates, step):
         yield slice(start, min(start + step, coordinates))
 
 
 def groups_of_three(samples: int, seed: int) -> Indices:
-    """Divide the samples at random into three groups of even size, [N]."""
-    found: Indices = np.random.default_rng(seed).permutation(samples) % GROUPS
-    return found
+    """Divide the samples at random into three groups of equal size; returns the group of each, [N]."""
+    groups: Indices = np.random.default_rng(seed).permutation(samples) % GROUPS
+    return groups
 
 
 @dataclass(frozen=True)
 class CoordinateSample:
-    """What was computed of one layer.
+    """Averages in the sampled coordinates of one layer.
 
     Attributes:
-        size: Coordinates that the layer has.
-        found: In those that were looked at, block by block.
+        size: Number of coordinates of the layer.
+        blocks: Averages in the sampled ones, block by block.
     """
 
     size: int
-    found: Sequence[Averages]
+    blocks: Sequence[Averages]
 
     @property
-    def looked_at(self) -> int:
-        """How many were looked at."""
-        return sum(len(one.mean) for one in self.found)
+    def sampled(self) -> int:
+        """Number of sampled coordinates."""
+        return sum(len(one.mean) for one in self.blocks)
 
     @property
     def weight(self) -> float:
-        """How many coordinates one that was looked at stands for."""
-        return self.size / self.looked_at
+        """Number of coordinates that each sampled one stands for."""
+        return self.size / self.sampled
 
 
 class Totals:
-    """Sums of products over the coordinates of some layers, from which every figure is a ratio.
+    """Sums of products over the coordinates of some layers; every figure is a ratio of them.
 
     Args:
-        layers: Of which.
+        layers: Averages in the coordinates of each layer.
         samples: N.
-        seed: Of the resamples.
+        seed: Seed of the resampling.
     """
 
     def __init__(self, layers: Sequence[CoordinateSample], samples: int, seed: int) -> None:
-        generator = np.random.default_rng(seed)
-        drawn = [self._layer(layer, samples, generator) for layer in layers]
-        self._values = np.sum(drawn, axis=0)
+        self._layers = layers
+        self._samples = samples
+        self._seed = seed
 
-    @staticmethod
-    def _layer(layer: CoordinateSample, samples: int, generator: np.random.Generator) -> Array:
-        """Return the layer's sums, and behind them those of its resamples; shaped as `estimate` has it."""
-        products = np.concatenate([_products(one, samples) for one in layer.found], axis=2)
-        looked_at = products.shape[2]
-        value = products.sum(2)[:, :, None] * layer.weight
-        if looked_at == layer.size:
-            return np.tile(value, 1 + RESAMPLES)
-        counts = generator.multinomial(looked_at, np.full(looked_at, 1 / looked_at), size=RESAMPLES)
-        again = products @ counts.T * layer.weight
-        # drawn without repeats out of finitely many
-        again = value + np.sqrt(1 - looked_at / layer.size) * (again - value)
-        return np.concatenate([value, again], axis=2)
+    @cached_property
+    def _sums(self) -> Array:
+        """Sums, then those of each resample, [2 + A, 2 + S, 1 + RESAMPLES]."""
+        generator = np.random.default_rng(self._seed)
+        layers = [_layer_sums(layer, self._samples, generator) for layer in self._layers]
+        return np.asarray(np.sum(layers, axis=0))
 
     def estimate(self, ratio: Callable[[Array], Array]) -> Estimate:
         """Return a ratio with its interval.
 
         Args:
-            ratio: Sums of `_products`, [2 + A, 2 + S, any] → [any].
+            ratio: Function of the sums of `_products`, [2 + A, 2 + S, any] → [any].
         """
-        found = ratio(self._values)
-        low, high = np.quantile(found[1:], (TAIL, 1 - TAIL))
-        value = float(found[0])
+        values = ratio(self._sums)
+        low, high = np.quantile(values[1:], (TAIL, 1 - TAIL))
+        value = float(values[0])
         return Estimate(value, min(value, float(low)), max(value, float(high)))
 
 
-def _products(one: Averages, samples: int) -> Array:
-    """Return, of each coordinate, the products behind every ratio, [2 + A, 2 + S, K].
+def _layer_sums(layer: CoordinateSample, samples: int, generator: np.random.Generator) -> Array:
+    """Return one layer's sums, then those of each resample, [2 + A, 2 + S, 1 + RESAMPLES]."""
+    products = np.concatenate([_products(one, samples) for one in layer.blocks], axis=2)
+    sampled = products.shape[2]
+    value = products.sum(2)[:, :, None] * layer.weight
+    if sampled == layer.size:
+        return np.tile(value, 1 + RESAMPLES)
+    counts = generator.multinomial(sampled, np.full(sampled, 1 / sampled), size=RESAMPLES)
+    resampled = products @ counts.T * layer.weight
+    # finite population correction: the coordinates were drawn without repeats
+    resampled = value + np.sqrt(1 - sampled / layer.size) * (resampled - value)
+    return np.concatenate([value, resampled], axis=2)
 
-    For μ, each winsorized mean and the median, r: r², rμ, and for each set S of samples Σ_{i in S} g_i r / N.
-    A median is no sum over samples: it has zeros there.
+
+def _products(one: Averages, samples: int) -> Array:
+    """Return the products behind every ratio, for each coordinate, [2 + A, 2 + S, K].
+
+    For each average r (μ, the winsorized means, the median): r², rμ, and for each set of samples Σ_{i in set}
+    g_i r / N. The median is not a sum over samples, and has zeros there.
     """
     kinds = (one.mean, *one.winsorized, one.median)
+    # zeros keep the array rectangular: no share of the median is ever asked for
     parts = (*one.parts, np.zeros_like(one.parts[0]))
     return np.array(
         [
@@ -230,28 +249,32 @@ def _products(one: Averages, samples: int) -> Array:
     )
 
 
-def kept(which: int) -> Callable[[Array], Array]:
-    """Return the ratio ‖r‖ / ‖μ‖ of the average of that number; 0 is μ itself."""
-    return lambda sums: np.sqrt(sums[which, 0] / np.maximum(sums[0, 0], TINY))
+def norm_ratio(which: int) -> Callable[[Array], Array]:
+    """Return the function for ‖r‖ / ‖μ‖ of an average, by its number; 0 is μ itself."""
+    return lambda sums: np.sqrt(sums[which, 0] / np.maximum(sums[0, 0], SMALLEST_NORMAL))
 
 
 def cosine(which: int) -> Callable[[Array], Array]:
-    """Return the ratio ⟨r, μ⟩ / ‖r‖‖μ‖; 0 where nothing is left."""
-    return lambda sums: sums[which, 1] / np.sqrt(np.maximum(sums[which, 0] * sums[0, 0], TINY))
+    """Return the function for ⟨r, μ⟩ / ‖r‖‖μ‖ of an average, by its number; 0 if r is 0."""
+    return lambda sums: sums[which, 1] / np.sqrt(np.maximum(sums[which, 0] * sums[0, 0], SMALLEST_NORMAL))
 
 
 def share_of_step(which: int, members: int) -> Callable[[Array], Array]:
-    """Return the ratio Σ_{i in S} ⟨g_i, r⟩ / Σ_i ⟨g_i, r⟩, g_i as they go into r; the latter sum is N‖r‖².
+    """Return the function for a set's share of an average, Σ_{i in set} ⟨g_i, r⟩ / Σ_i ⟨g_i, r⟩.
 
-    The shares of arXiv 2203.10036, of pristine and corrupt labels; below 0 where the samples of the set pull
-    against the step.
+    The g_i are as they enter r, so that the denominator is N‖r‖². These are the shares of pristine and
+    corrupt labels in arXiv 2203.10036; below 0 if the set's samples pull against the update.
+
+    Args:
+        which: Number of the average; 0 is μ.
+        members: Number of the set.
     """
-    return lambda sums: sums[which, 2 + members] / np.maximum(sums[which, 0], TINY)
+    return lambda sums: sums[which, 2 + members] / np.maximum(sums[which, 0], SMALLEST_NORMAL)
 
 
 def clipped_shares(layers: Sequence[CoordinateSample]) -> Array:
-    """Return, for each clip, the share of a sample's energy in coordinates where it was clipped, [A, N]."""
-    outside = sum(layer.weight * one.clipped for layer in layers for one in layer.found)
-    energy = sum(layer.weight * one.energy for layer in layers for one in layer.found)
-    found: Array = np.asarray(outside) / np.maximum(energy, TINY)
-    return found
+    """Return the share of each sample's energy in coordinates where it was clipped, for each clip, [A, N]."""
+    outside = sum(layer.weight * one.clipped for layer in layers for one in layer.blocks)
+    energy = sum(layer.weight * one.energy for layer in layers for one in layer.blocks)
+    shares: Array = np.asarray(outside) / np.maximum(energy, SMALLEST_NORMAL)
+    return shares

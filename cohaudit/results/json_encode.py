@@ -15,8 +15,9 @@ from typing import Any
 
 import pandas as pd
 
-from cohaudit.results.audit import SAMPLE_COLUMNS, Audit
-from cohaudit.results.gap import Skipped
+from cohaudit.results.audit import Audit
+from cohaudit.results.estimate import Skipped
+from cohaudit.results.sample_table import SAMPLE_COLUMNS
 
 _SORTED_FIELDS = ("settings", "previews")
 """Mappings whose order means nothing; stages and the columns of a row keep theirs."""

@@ -9,7 +9,7 @@ from sklearn.metrics import roc_auc_score
 
 from cohaudit.analysis import class_conditional_noise as class_noise
 from cohaudit.analysis.class_conditional_noise import ClassNoise, fit_class_noise, most_confused
-from cohaudit.analysis.label_noise import SUREST, expected_labels, fit_label_noise
+from cohaudit.analysis.label_noise import MAX_SUSPICION, expected_labels, fit_label_noise
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -62,13 +62,13 @@ def test_who_is_taken_for_whom_is_found(seed: int) -> None:
     assert wrong[suspect].mean() == pytest.approx(probability[suspect].mean(), abs=0.06)
     assert suspect[wrong].mean() > 0.7
     assert (found.true.argmax(1) == true)[suspect & wrong].mean() > 0.95
-    assert probability.max() <= SUREST
+    assert probability.max() <= MAX_SUSPICION
 
 
 def test_the_likelihood_is_that_of_the_definition() -> None:
     scores, labels, _ = drawn(7, confusing(0.3), samples=60)
     expected = expected_labels(scores, 9.0)
-    likelihood, transition, true = class_noise._fitted(expected, labels)
+    likelihood, transition, true = class_noise._fit_transition(expected, labels)
     total = 0.0
     for q, label, posterior in zip(expected, labels, true, strict=True):
         chances = [q[t] * transition[t, label] for t in range(5)]
@@ -89,12 +89,12 @@ def test_few_samples_must_show_it_more_clearly() -> None:
     scores, labels, _ = drawn(0, confusing(0.35, classes=10), samples=4000)
     whole = fitted(scores, labels)
     assert whole is not None
-    assert whole.gain > class_noise.CLEARLY
-    few = class_noise.FEWEST * 10 - 1
+    assert whole.gain > class_noise.MIN_GAIN
+    few = class_noise.MIN_SAMPLES_PER_CLASS * 10 - 1
     assert fitted(scores[:few], labels[:few]) is None
 
 
 def test_of_very_many_classes_it_is_not_asked() -> None:
-    classes = class_noise.MOST_CLASSES + 1
+    classes = class_noise.MAX_CLASSES + 1
     scores, labels, _ = drawn(0, confusing(0.5, classes), samples=2000)
     assert fitted(scores, labels) is None

@@ -56,12 +56,12 @@ def test_any_coherence_gives_finite_figures_in_order(alphas: list[float]) -> Non
 def test_a_layer_that_shares_next_to_nothing_is_named_and_not_blamed() -> None:
     advice = trend(0.5, 1.2 / SAMPLES, 0.4).advice
     assert "layer 1" in advice
-    assert "no reason to stop or to freeze the layer" in advice
+    assert "do not stop training or freeze the layer" in advice
     assert "Judge by the predicted gap" in advice
-    assert "nothing to do" in trend(0.5, 0.3, 0.4).advice
+    assert "Nothing to do" in trend(0.5, 0.3, 0.4).advice
 
 
 def test_one_layer_has_no_trend() -> None:
     found = depth_trend(["fc"], [around(0.5)], SAMPLES)
     assert isinstance(found, Skipped)
-    assert "there is 1" in found.reason
+    assert "found 1" in found.reason

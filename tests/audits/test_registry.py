@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 import cohaudit
-from cohaudit.audits import registry as further
-from cohaudit.audits.registry import AUDITS, BY_DEFAULT, asked_for
+from cohaudit.audits import registry
+from cohaudit.audits.registry import AUDITS, BY_DEFAULT, selected_audits
 from cohaudit.errors import ConfigError
 from cohaudit.report import render_html
 from cohaudit.results import Skipped
@@ -28,19 +28,19 @@ def scanned(steps: int = 40, **settings: object) -> cohaudit.Audit:
 
 
 def test_names_may_be_given_apart_or_with_commas() -> None:
-    assert asked_for(()) == set(BY_DEFAULT)
-    assert asked_for(("depth, memory",)) == asked_for(("depth", "memory")) == {"depth", "memory"}
-    assert asked_for(("all",)) == set(AUDITS)
-    assert asked_for(("none",)) == set()
+    assert selected_audits(()) == set(BY_DEFAULT)
+    assert selected_audits(("depth, memory",)) == selected_audits(("depth", "memory")) == {"depth", "memory"}
+    assert selected_audits(("all",)) == set(AUDITS)
+    assert selected_audits(("none",)) == set()
 
 
-def test_a_name_that_is_none_is_refused_with_the_nearest() -> None:
+def test_an_unknown_name_is_refused_with_the_nearest() -> None:
     with pytest.raises(ConfigError, match="dept") as caught:
-        asked_for(("dept",))
+        selected_audits(("dept",))
     assert "depth" in caught.value.remedy
 
 
-def test_those_without_a_pass_of_their_own_are_run_and_timed() -> None:
+def test_audits_without_a_pass_of_their_own_are_run_and_timed() -> None:
     audit = scanned()
     assert not isinstance(audit.audits.depth, Skipped)
     assert "audit depth" in audit.timings
@@ -48,7 +48,7 @@ def test_those_without_a_pass_of_their_own_are_run_and_timed() -> None:
     assert "optimizer" in audit.audits.memory.reason
 
 
-def test_one_that_is_not_asked_for_says_so() -> None:
+def test_one_that_is_not_selected_says_so() -> None:
     depth = scanned(audits=("none",)).audits.depth
     assert isinstance(depth, Skipped)
     assert "--audits depth" in depth.reason
@@ -57,8 +57,8 @@ def test_one_that_is_not_asked_for_says_so() -> None:
 def test_the_sums_of_every_weight_are_measured_once_for_all_that_use_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    measure, calls = further.weight_sums, []
-    monkeypatch.setattr(further, "weight_sums", lambda *given: calls.append(1) or measure(*given))
+    measure, calls = registry.weight_sums, []
+    monkeypatch.setattr(registry, "weight_sums", lambda *given: calls.append(1) or measure(*given))
     theory = scanned(steps=5, audits=("width", "decay")).audits
     assert len(calls) == 1
     assert not isinstance(theory.width, Skipped)
@@ -67,7 +67,7 @@ def test_the_sums_of_every_weight_are_measured_once_for_all_that_use_them(
     assert isinstance(theory.decay.trained, Skipped)
 
 
-def test_one_that_takes_a_pass_is_run_when_asked_for() -> None:
+def test_one_that_takes_a_pass_is_run_when_selected() -> None:
     assert "robust" not in BY_DEFAULT
     audit = scanned(audits=("robust",))
     found = audit.audits.robust

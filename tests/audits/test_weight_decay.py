@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from cohaudit.audits.checkpoint_inspection import decay_of
-from cohaudit.audits.weight_decay import CHANCE, LayerForces, background_force
+from cohaudit.audits.weight_decay import CHI2_95, LayerForces, background_force
 from cohaudit.loading.checkpoint import load_checkpoint
 from cohaudit.results import BackgroundForce, Skipped, TrainedDecay
 
@@ -50,7 +50,7 @@ def test_shares_and_ratios_are_those_of_the_forces() -> None:
     layer, decay = forces(), 0.3
     found = measured(layer, TrainedDecay(decay, True, False))
     wins = decay * np.abs(layer.weight) > np.abs(layer.mean)
-    coherent = SAMPLES * layer.mean**2 > CHANCE * layer.mean_square
+    coherent = SAMPLES * layer.mean**2 > CHI2_95 * layer.mean_square
     (one,) = found.layers
     assert found.l2_at == decay
     assert (one.lost, found.lost_coherent) == (wins.mean(), wins[coherent].mean())
@@ -73,12 +73,12 @@ def test_a_stronger_decay_wins_over_more_weights(decay: float, factor: float) ->
 def test_the_advice_places_the_trained_decay() -> None:
     found = measured(forces())
     middle = found.l2_at
-    assert "not known" in found.advice
-    assert "nothing to do" in measured(forces(), TrainedDecay(middle, True, False)).advice
+    assert "unknown" in found.advice
+    assert "Nothing to do" in measured(forces(), TrainedDecay(middle, True, False)).advice
     assert "try more" in measured(forces(), TrainedDecay(found.l2.low / 2, True, False)).advice
     assert "try less" in measured(forces(), TrainedDecay(found.l2.high * 2, True, False)).advice
     nothing = measured(forces(), TrainedDecay(0.0, True, False))
-    assert "Trained without weight decay" in nothing.advice
+    assert "no weight decay" in nothing.advice
     apart = measured(forces(), TrainedDecay(9.0, True, True))
     assert "AdamW" in apart.advice
     assert apart.l2_at == middle

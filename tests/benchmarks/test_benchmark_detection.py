@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,11 +14,8 @@ from rich.console import Console
 from torch import nn
 from torch.nn import functional as F
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))  # its scripts import each other
-detection = importlib.import_module("detection")
-detectors = importlib.import_module("detectors")
-noisy = importlib.import_module("noisy")
-runs = importlib.import_module("runs")
+from benchmarks.detection import comparison, detectors, ranking, runs
+from benchmarks.shared import datasets as noisy
 
 NOWHERE = Path("nowhere")
 
@@ -112,7 +107,7 @@ def test_a_case_is_trained_and_judged_once_and_cohaudit_again_on_request(
     monkeypatch.setattr(runs, "CACHE", tmp_path / "cache")
     monkeypatch.setitem(runs.RECIPES, name, replace(runs.RECIPES[name], epochs=4))
     case = runs.Case("digits", "20 %", name, 0)
-    rows = detection.judge_case(case, NOWHERE, False)
+    rows = comparison.judge_case(case, NOWHERE, False)
     by_stage = {row["stage"] for row in rows}
     assert {"underfit", "best"} <= by_stage
     methods = {row["method"]: row for row in rows if row["stage"] == "best"}
@@ -125,19 +120,19 @@ def test_a_case_is_trained_and_judged_once_and_cohaudit_again_on_request(
     assert methods["cohaudit, 5 checkpoints"]["auroc"] > 0.9
     assert "precision" in methods["cohaudit, 5 checkpoints"]
 
-    monkeypatch.setattr(detection, "by_peers", None)
-    assert detection.judge_case(case, NOWHERE, False) == rows
-    assert detection.judge_case(case, NOWHERE, True) == rows
+    monkeypatch.setattr(comparison, "by_peers", None)
+    assert comparison.judge_case(case, NOWHERE, False) == rows
+    assert comparison.judge_case(case, NOWHERE, True) == rows
     # judged before anybody was asked about five checkpoints
     kept = case.folder / "rows.json"
     kept.write_text(json.dumps([row for row in rows if row["method"] not in few]), encoding="utf-8")
-    assert detection.judge_case(case, NOWHERE, True) == rows
+    assert comparison.judge_case(case, NOWHERE, True) == rows
 
     results = tmp_path / "results" / "detection.json"
     results.parent.mkdir()
     results.write_text(json.dumps(rows), encoding="utf-8")
-    monkeypatch.setattr(detection, "RESULTS", results)
-    assert detection.main(["--show"]) == 0
+    monkeypatch.setattr(comparison, "RESULTS", results)
+    assert comparison.main(["--show"]) == 0
     printed = capsys.readouterr().out
     assert "mean over all cells" in printed
     assert "furthest behind the best other of a cell" in printed
@@ -161,7 +156,7 @@ def test_five_checkpoints_are_the_even_epochs_up_to_the_stage() -> None:
     )  # fmt: skip
     view = SimpleNamespace(rows=generator.normal(size=(120, 4)).astype(np.float32))
     cold = SimpleNamespace(views=[view], probability=np.eye(3)[labels])
-    found = {row["method"]: row["auroc"] for row in detection.by_few(run, "best", cold)}
+    found = {row["method"]: row["auroc"] for row in comparison.by_few(run, "best", cold)}
     assert found == {f"{name}, 5 checkpoints": 1 for name in ("cohaudit", "CSL", "AUM")}
 
 
@@ -183,7 +178,7 @@ def test_the_tables_take_five_checkpoints_for_no_whole_run(
         cell | {"method": name, "family": family, "auroc": auroc, "p_at_errors": 0.5}
         for name, family, auroc in figures
     ]
-    importlib.import_module("ranking").show(rows, tmp_path, Console(width=200))
+    ranking.show(rows, tmp_path, Console(width=200))
     methods, cells, *_ = capsys.readouterr().out.split("AUROC by cell")
     assert "0.9550" in methods
     assert "0.633" in cells
@@ -192,10 +187,10 @@ def test_the_tables_take_five_checkpoints_for_no_whole_run(
 
 
 def test_a_ranking_without_errors_has_no_figures() -> None:
-    assert detection.ranked(np.arange(3.0), np.zeros(3, bool)) == {
+    assert comparison.ranked(np.arange(3.0), np.zeros(3, bool)) == {
         "auroc": None,
         "ap": None,
         "p_at_errors": None,
     }
-    perfect = detection.ranked(np.array([3.0, 1, 2]), np.array([True, False, False]))
+    perfect = comparison.ranked(np.array([3.0, 1, 2]), np.array([True, False, False]))
     assert perfect == {"auroc": 1, "ap": 1, "p_at_errors": 1}

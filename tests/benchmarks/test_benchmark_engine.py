@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import sys
 from pathlib import Path
@@ -13,14 +12,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))  # its scripts import each other
-engine = importlib.import_module("engine")
-memory = importlib.import_module("memory")
-methods = importlib.import_module("methods")
-models = importlib.import_module("models")
-registry = importlib.import_module("registry")
-parts = importlib.import_module("parts")
-scaling = importlib.import_module("scaling")
+from benchmarks.gradients import engine, memory, methods, parts, registry, scaling
+from benchmarks.shared import networks as models
 
 CPU = torch.device("cpu")
 PEERS = [name for name in registry.METHODS if name.partition(" ")[0] in {"opacus", "backpack"}]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +11,8 @@ import pytest
 import torch
 from rich.console import Console
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))  # its scripts import each other
-kinds = importlib.import_module("kinds")
-memorized = importlib.import_module("memorized")
-noisy = importlib.import_module("noisy")
-runs = importlib.import_module("runs")
-value = importlib.import_module("value")
+from benchmarks.detection import kinds, memorized, runs, value
+from benchmarks.shared import datasets as noisy
 
 NOWHERE = Path("nowhere")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-
-import complexity
-import zoo
-from risk_fit import half_width
-from risk_scores import conditional_information, coverage, granulated, kendall, spearman
+from benchmarks.generalization import complexity, zoo
+from benchmarks.generalization.fit import half_width
+from benchmarks.generalization.scores import conditional_information, coverage, granulated, kendall, spearman
 
 FACTORS = ["width", "noise"]
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,9 +11,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))  # its scripts import each other
-sketches = importlib.import_module("sketches")
-trained = importlib.import_module("trained")
+from benchmarks.gradients import sketches, trained
 
 DIGITS = "digits perceptron"
 

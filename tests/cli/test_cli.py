@@ -54,7 +54,7 @@ class FakeScan:
         checkpoint: Path,
         progress: Progress,
         earlier: Sequence[Path],
-        unfinished: ResumableRun,
+        resumable: ResumableRun,
     ) -> Audit:
         self.config, self.checkpoint, self.progress = config, checkpoint, progress
         self.earlier = earlier
@@ -408,7 +408,7 @@ class TestProcess:
         (tmp_path / "cohaudit.toml").write_text(COMPLETE)
         (tmp_path / "model.pt").touch()
         script = (
-            "import sys, types; from audits import gate, make_audit; from cohaudit.cli import main;"
+            "import sys, types; from support.audits import gate, make_audit; from cohaudit.cli import main;"
             f"audit = make_audit(gates=(gate(failed={bool(code)}),));"
             "sys.modules['cohaudit.pipeline.scan'] = types.SimpleNamespace(scan_checkpoint=lambda *_: audit);"
             f"main(['scan', 'model.pt', '--fail-on', {gate!r}, {form!r}])"

@@ -66,7 +66,7 @@ def test_tumors_suspects_are_the_flipped_labels(tmp_path: Path) -> None:
 def test_the_readme_tells_what_is_found(digits_audit: tuple[Audit, Path]) -> None:
     suspect, flipped = digits_audit[0].samples["suspect"], truth("digits")["flipped"] == 1
     right = (suspect & flipped).sum()
-    claim = f"of the {suspect.sum()} suspects, {right} carry a wrong label, out of {flipped.sum()} wrong"
+    claim = f"lists {suspect.sum()} suspects. {right} of them are among the {flipped.sum()} wrong labels"
     assert claim in " ".join(Path("README.md").read_text(encoding="utf-8").split())
 
 
@@ -333,7 +333,7 @@ def test_limit_takes_a_stratified_subsample_and_says_so(tmp_path: Path) -> None:
     assert list(audit.samples["label"]) == list(given[audit.samples["id"]])
     (notice,) = audit.notices
     assert notice.startswith("Measured on 200 of 1,300 samples")
-    assert "Support asks 3 neighbors" in notice
+    assert "Support uses 3 neighbors" in notice
     assert notice in (tmp_path / "report.html").read_text()
     assert audit.skipped[0].name == "1,100 of 1,300 samples"
 

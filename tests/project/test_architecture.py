@@ -127,7 +127,7 @@ from cohaudit import results, scan
 if TYPE_CHECKING:
     from .errors import CohauditError
 def late():
-    from ..review.gates import parse_gate
+    from ..review.gate_condition import parse_gate
     from . import html
 """
     found = set(imports(ast.parse(source), "cohaudit.report"))
@@ -136,7 +136,7 @@ def late():
         "cohaudit.results",
         "cohaudit",
         "cohaudit.report.errors",
-        "cohaudit.review.gates",
+        "cohaudit.review.gate_condition",
         "cohaudit.report.html",
     }
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import platform
 import runpy
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -72,13 +74,36 @@ def members(path: Path) -> list[tuple[str, bytes]]:
         return [(name, archive.read(name)) for name in archive.namelist()]
 
 
+def making() -> str:
+    """Return a hash of all that the made files depend on: the code, the packages, the machine."""
+    code = [FIXTURES / "make_fixtures.py", *FIXTURES.glob("*/net.py")]
+    packages = ("torch", "numpy", "pandas", "scikit-learn", "safetensors")
+    parts = [path.read_bytes() for path in sorted(code)]
+    parts += [f"{name} {importlib.metadata.version(name)}".encode() for name in packages]
+    parts += [sys.version.encode(), repr(platform.uname()).encode()]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()
+
+
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder in which the script has made both fixtures anew."""
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder in which the script has made both fixtures anew.
+
+    Training takes half a minute, so pytest's cache keeps the folder as long as nothing changes that the
+    files depend on; `--cache-clear` makes it anew.
+    """
     out = tmp_path_factory.mktemp("fixtures")
+    cache = getattr(request.config, "cache", None)  # none under -p no:cacheprovider
+    kept = Path(cache.mkdir("fixtures"), making()) if cache else None
+    if kept is not None and kept.is_dir():
+        return kept
     command = [sys.executable, str(FIXTURES / "make_fixtures.py"), "--out", str(out)]
     run = subprocess.run(command, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
+    if kept is not None:
+        for older in kept.parent.iterdir():
+            shutil.rmtree(older)
+        whole = shutil.copytree(out, kept.with_suffix(".part"))
+        whole.rename(kept)  # what is there is complete, whatever interrupts the test
     return out
 
 

@@ -379,7 +379,7 @@ def _theory(
         trajectory=_trajectory(rng, samples, class_names, names),
         stability=results.Stability(
             terms=tuple(
-                results.Term(
+                results.StabilityTerm(
                     checkpoint=f"step-{k}.pt",
                     steps=10,
                     rate=0.1,

@@ -11,12 +11,12 @@ import os
 import re
 import shlex
 import subprocess
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
+from support.warm import warm_python
 
 import cohaudit
 
@@ -62,7 +62,7 @@ class Machine:
         for folder in (self.workspace, self.home / "bin", self.home / "temp"):
             folder.mkdir(parents=True, exist_ok=True)
         self.calls_file = self.home / "calls"
-        self.command("cohaudit", f'exec {shlex.quote(sys.executable)} -P -m cohaudit "$@"')
+        self.command("cohaudit", f'exec {warm_python()} -P -m cohaudit "$@"')
         self._python()
 
     def command(self, name: str, script: str) -> None:
@@ -98,7 +98,7 @@ class Machine:
     def _python(self, scanning: str = "") -> None:
         """Let `python` record what pip should install, and install nothing."""
         cases = f"pip) {self.note()}exit;;\ncohaudit) {scanning};;"
-        self.command("python", f'case "$3" in\n{cases}\nesac\nexec {shlex.quote(sys.executable)} "$@"')
+        self.command("python", f'case "$3" in\n{cases}\nesac\nexec {warm_python()} "$@"')
 
     def run(self, script: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run a script in the workspace, by the bash command that both GitHub and GitLab use."""

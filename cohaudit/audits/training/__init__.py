@@ -1,1 +1,1 @@
-"""What several checkpoints of one training run show together."""
+"""Audits of several checkpoints of one training run."""

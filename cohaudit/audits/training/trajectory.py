@@ -1,16 +1,16 @@
-"""What a network learned when, and at which checkpoint it should have stopped, without a holdout.
+"""What a network learned when, and at which checkpoint training should have stopped, without a holdout.
 
-What many samples share is learned first, what a single one owns last (Chatterjee, ICLR 2020): early stopping
-takes the checkpoint before memorized samples take over. Training accuracy cannot tell it, since it rises by
-memorizing. So labels that are more likely wrong than right are exchanged for those that the other samples
-give, as judged at the checkpoint with the best accuracy to be expected on new data, which has not memorized
-them yet; the advised checkpoint is the one that gives the most labels so corrected. While a network learns,
-that share rises; memorizing a wrong label lowers it.
+What many samples share is learned first, what a single sample owns last (Chatterjee, ICLR 2020). Early
+stopping takes the checkpoint before memorized samples take over. Training accuracy cannot show it, since
+memorizing raises it too. So labels that are more likely wrong than right are replaced by those that the other
+samples predict, as judged at the checkpoint with the best expected accuracy on new data, which has not
+memorized them yet. The advised checkpoint is the one that predicts the most of these corrected labels. While
+a network learns, that share rises; memorizing a wrong label lowers it.
 
-Memorizing the right label of a hard sample raises it too. How much of that there is, is told by the share of
-the corrected labels that the other samples would not give themselves: with d the share that the best
-checkpoint gives and a the mean probability that the others give to its answers, 1 − a / d. By so much the
-advice goes by a in place of d: the rating of a checkpoint k is (a / d) d_k + (1 − a / d) a_k.
+Memorizing the correct label of a hard sample raises it as well. How much of that there is shows in the share
+of the corrected labels that the other samples would not predict: with d the share that the best checkpoint
+predicts, and a the mean probability that the other samples give to its predictions, 1 − a / d. To that degree
+the advice goes by a instead of d: the rating of a checkpoint k is (a / d) d_k + (1 − a / d) a_k.
 
 Arrays: K checkpoints, N samples. Nothing here knows a model.
 """
@@ -18,185 +18,227 @@ Arrays: K checkpoints, N samples. Nothing here knows a model.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cohaudit.results import Point, Series, Skipped, Trajectory
+from cohaudit.results.kinds import MEMORIZED
 from cohaudit.results.trajectory import STRATA
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-MEMORIZED = 0.5
-"""A label that is more likely given because the network saw it than because of the others is memorized."""
-WORTH = 0.005
+MIN_RATING_GAIN = 0.005
 """Difference of ratings below which one checkpoint is as good as another."""
 
 
+# compared by identity: arrays have no single truth value
+@dataclass(frozen=True, kw_only=True, eq=False)
 class TrainingHistory:
-    """The checkpoints of a training, as arrays.
+    """The checkpoints of a training run, as arrays.
 
-    Args:
-        names: Of the checkpoints, in the order of the training, [K]; at least two.
-        predicted: The model's answers, [K, N].
-        corrected: Labels as corrected by each checkpoint, [K, N].
-        memorization: How far each label is memorized, 0 to 1, by each checkpoint, [K, N].
-        share: Of the mean gradient that each sample owns, [K, N]; each row sums to 1.
-        expected: Accuracy to be expected on new data, [K].
-        agreement: Mean probability that the other samples give to the model's answers, [K].
-        loss: Mean training loss, [K].
-        m_coherence: Of the whole gradient, [K].
+    Attributes:
+        names: Names of the checkpoints, oldest first, [K]; at least two.
+        predicted: The model's predictions, [K, N].
+        corrected_labels: Labels as corrected by each checkpoint, [K, N].
+        memorization: Memorization of each sample by each checkpoint, 0 to 1, [K, N].
+        share: Share of the mean gradient that each sample owns, [K, N]; each row sums to 1.
+        expected: Expected accuracy on new data, [K].
+        agreement: Mean probability that the other samples give to the model's predictions, [K].
+        loss: Mean training loss in nats, [K].
+        m_coherence: m-coherence of the whole gradient, [K].
     """
 
-    def __init__(
-        self,
-        names: Sequence[str],
-        predicted: Integers,
-        corrected: Integers,
-        memorization: Array,
-        share: Array,
-        expected: Sequence[float],
-        agreement: Sequence[float],
-        loss: Sequence[float],
-        m_coherence: Sequence[float],
-    ) -> None:
-        self.names = names
-        self.predicted = predicted
-        self.share = share
-        self.loss = loss
-        self.expected = expected
-        self.m_coherence = m_coherence
-        self.judge = int(np.argmax(expected))
-        self.corrected: Array = np.mean(predicted == corrected[self.judge], axis=1)
-        self.agreement = np.asarray(agreement)
-        self.rating = rating(self.corrected, self.agreement)
-        self.advised = int(np.argmax(self.rating))
-        self.changed = corrected[self.judge]
-        self.kind = kinds(memorization[self.judge])
+    names: Sequence[str]
+    predicted: Integers
+    corrected_labels: Integers
+    memorization: Array
+    share: Array
+    expected: Sequence[float]
+    agreement: Array
+    loss: Sequence[float]
+    m_coherence: Sequence[float]
+
+    @property
+    def judge(self) -> int:
+        """The checkpoint that judges the labels: the one with the best expected accuracy on new data."""
+        return int(np.argmax(self.expected))
+
+    @property
+    def judged_labels(self) -> Integers:
+        """Labels as corrected by the judge, [N]."""
+        labels: Integers = self.corrected_labels[self.judge]
+        return labels
+
+    @cached_property
+    def corrected(self) -> Array:
+        """Share of the judged labels that each checkpoint predicts, [K]."""
+        share: Array = np.mean(self.predicted == self.judged_labels, axis=1)
+        return share
+
+    @property
+    def rating(self) -> Array:
+        """Rating of each checkpoint, [K]."""
+        return rating(self.corrected, self.agreement)
+
+    @property
+    def advised(self) -> int:
+        """The checkpoint with the best rating."""
+        return int(np.argmax(self.rating))
+
+    @cached_property
+    def strata(self) -> Integers:
+        """Stratum of each sample by its memorization at the judge, an index into `STRATA`, [N]."""
+        return strata(self.memorization[self.judge])
 
 
 def rating(corrected: Array, agreement: Array) -> Array:
-    """Return what the advice goes by, [K].
+    """Return the rating of each checkpoint, see above, [K].
 
     Args:
-        corrected: Share of the corrected labels that each checkpoint gives, [K].
-        agreement: Mean probability that the other samples give to its answers, [K].
+        corrected: d, the share of the corrected labels that each checkpoint predicts, [K].
+        agreement: a, the mean probability that the other samples give to its predictions, [K].
     """
+    # argmax takes the first of equals: the earlier checkpoint
     best = int(np.argmax(corrected))
     weight = min(1.0, float(agreement[best] / corrected[best])) if corrected[best] else 0.0
     return weight * corrected + (1 - weight) * agreement
 
 
-def kinds(memorization: Array) -> Integers:
-    """Return each sample's kind, an index into `STRATA`, [N].
+def strata(memorization: Array) -> Integers:
+    """Return the stratum of each sample, an index into `STRATA`, [N].
+
+    Memorized samples, and thirds of the others by their memorization.
 
     Args:
-        memorization: How far each label is memorized, 0 to 1, [N].
+        memorization: Memorization of each sample, 0 to 1, [N].
     """
     memorized = memorization > MEMORIZED
     rank = np.empty(len(memorization), dtype=np.int64)
     rest = np.flatnonzero(~memorized)
     order = rest[np.argsort(memorization[rest], kind="stable")]
+    # thirds by rank, not by value: most samples have a memorization near 0
     rank[order] = np.arange(len(order)) * 3 // max(1, len(order))
     rank[memorized] = 3
     return rank
 
 
 def learned_at(right: NDArray[np.bool_]) -> tuple[Integers, Integers]:
-    """Return from which checkpoint on each sample is right to the end, and how often it was forgotten.
+    """Return when each sample was learned for good, and how often it was forgotten.
 
-    Forgetting events are those of Toneva et al. (ICLR 2019, arXiv 1812.05159), between checkpoints.
+    Forgetting events are those of Toneva et al. (ICLR 2019, arXiv 1812.05159), but between checkpoints, not
+    between steps.
 
     Args:
-        right: Whether a sample is predicted as labeled, [K, N].
+        right: Whether each sample is predicted as labeled, [K, N].
 
     Returns:
-        The first checkpoint of the last unbroken run that reaches the end, −1 for none, [N]; and the number
-        of times that a sample was right at one checkpoint and wrong at the next, [N].
+        First checkpoint of the last unbroken run that reaches the end, −1 if there is none, [N]; and how
+        often a sample was right at one checkpoint and wrong at the next, [N].
     """
+    # the last wrong one is the first wrong one from the end
     last_wrong = len(right) - 1 - np.argmax(~right[::-1], axis=0)
     start = np.where((~right).any(0), last_wrong + 1, 0)
     return np.where(right[-1], start, -1), (right[:-1] & ~right[1:]).sum(0)
 
 
 def trajectory(
-    course: TrainingHistory,
+    history: TrainingHistory,
     labels: Integers,
     layers: Sequence[Series],
     classes: Sequence[Series],
     holdout: Sequence[float | Skipped],
 ) -> Trajectory:
-    """Put the course of a training into figures and advice.
+    """Return the figures and the advice of the trajectory audit.
 
     Args:
-        course: The checkpoints.
-        labels: As given, [N].
+        history: The checkpoints.
+        labels: Given labels, [N].
         layers: Coherence of each layer over the checkpoints.
-        classes: The same of each class.
+        classes: Coherence of each class over the checkpoints.
         holdout: Accuracy on the holdout at each checkpoint, [K].
     """
-    right = course.predicted == labels
+    right = history.predicted == labels
     when, forgotten = learned_at(right)
-    shares = np.stack([course.share[:, course.kind == k].sum(1) for k in range(len(STRATA))], 1)
-    points = tuple(
-        Point(
-            checkpoint=name,
-            accuracy=float(right[k].mean()),
-            corrected=float(course.corrected[k]),
-            expected=float(course.expected[k]),
-            agreement=float(course.agreement[k]),
-            rating=float(course.rating[k]),
-            holdout=holdout[k],
-            loss=float(course.loss[k]),
-            m_coherence=float(course.m_coherence[k]),
-            **dict(zip(STRATA, shares[k].tolist(), strict=True)),
-            learned=int((right[k] & ~right[k - 1]).sum()) if k else int(right[0].sum()),
-            forgotten=int((right[k - 1] & ~right[k]).sum()) if k else 0,
-        )
-        for k, name in enumerate(course.names)
-    )
+    shares = np.stack([history.share[:, history.strata == k].sum(1) for k in range(len(STRATA))], 1)
+    points = tuple(_point(history, k, right, shares[k], holdout[k]) for k in range(len(history.names)))
     takeover = _takeover(shares)
     return Trajectory(
         points=points,
         layers=tuple(layers),
         classes=tuple(classes),
-        judge=course.judge,
-        advised=course.advised,
+        judge=history.judge,
+        advised=history.advised,
         takeover=takeover,
-        sizes=tuple(np.bincount(course.kind, minlength=len(STRATA)).tolist()),
+        sizes=tuple(np.bincount(history.strata, minlength=len(STRATA)).tolist()),
         learned_at=tuple(when.tolist()),
         forgotten=tuple(forgotten.tolist()),
-        advice=_advice(course, points, labels, takeover),
+        advice=_advice(history, points, labels, takeover),
+    )
+
+
+def _point(
+    history: TrainingHistory, k: int, right: NDArray[np.bool_], shares: Array, holdout: float | Skipped
+) -> Point:
+    """Return the figures of checkpoint k; `right` is [K, N], `shares` the share of each stratum, [4]."""
+    easy, typical, hard, memorized = shares.tolist()
+    # before the first checkpoint nothing was learned
+    before = right[k - 1] if k else np.zeros_like(right[0])
+    return Point(
+        checkpoint=history.names[k],
+        accuracy=float(right[k].mean()),
+        corrected=float(history.corrected[k]),
+        expected=float(history.expected[k]),
+        agreement=float(history.agreement[k]),
+        rating=float(history.rating[k]),
+        holdout=holdout,
+        loss=float(history.loss[k]),
+        m_coherence=float(history.m_coherence[k]),
+        easy=easy,
+        typical=typical,
+        hard=hard,
+        memorized=memorized,
+        learned=int((right[k] & ~before).sum()),
+        forgotten=int((before & ~right[k]).sum()),
     )
 
 
 def _takeover(shares: Array) -> int:
-    """Return from which checkpoint on memorized samples own most, to the end; −1 if not in the end."""
+    """Return from which checkpoint on memorized samples own the largest share, to the end; −1 if never."""
+    # to the end: a passing peak while the network still learns does not count
     most = shares.argmax(1) == len(STRATA) - 1
     (places,) = np.nonzero(~most)
     start = int(places[-1]) + 1 if len(places) else 0
     return start if start < len(most) else -1
 
 
-def _advice(course: TrainingHistory, points: Sequence[Point], labels: Integers, takeover: int) -> str:
-    best = points[course.advised]
+def _advice(history: TrainingHistory, points: Sequence[Point], labels: Integers, takeover: int) -> str:
+    """Return which checkpoint to take."""
+    best = points[history.advised]
     last = points[-1]
-    wrong = int((course.changed != labels).sum())
-    labels_told = "1 label that looks" if wrong == 1 else f"{wrong:,} labels that look"
-    judged = f"with {labels_told} wrong at {course.names[course.judge]} corrected, less what is memorized"
-    if takeover >= 0:
-        owned = f" Memorized samples own most of the mean gradient from {course.names[takeover]} on."
-    else:
-        owned = " Memorized samples do not own most of the mean gradient at the last checkpoint."
-    if best is last:
-        return f"Keep the last checkpoint: it is rated best, {best.rating:.1%}, {judged}.{owned}"
-    if last.rating > best.rating - WORTH:
-        return (
-            f"Keep the last checkpoint, or take {best.checkpoint}: they are rated {last.rating:.1%} and "
-            f"{best.rating:.1%}, {judged}, which is as good.{owned}"
-        )
-    return (
-        f"Take {best.checkpoint}: it is rated {best.rating:.1%}, {judged}; the last one "
-        f"{last.rating:.1%}.{owned}"
+    wrong = int((history.judged_labels != labels).sum())
+    corrections = "1 likely wrong label" if wrong == 1 else f"{wrong:,} likely wrong labels"
+    how = (
+        f"The rating is the accuracy on the training data, with {corrections} corrected as judged at "
+        f"{history.names[history.judge]}, less the memorized part."
     )
+    if takeover >= 0:
+        owner = f"From {history.names[takeover]} on, memorized samples own most of the mean gradient."
+    else:
+        owner = "At the last checkpoint, memorized samples do not own most of the mean gradient."
+    if best is last:
+        choice = f"Keep the last checkpoint: it has the best rating, {best.rating:.1%}."
+    elif last.rating > best.rating - MIN_RATING_GAIN:
+        choice = (
+            f"Keep the last checkpoint (rating {last.rating:.1%}), or take {best.checkpoint} "
+            f"({best.rating:.1%}), which is as good."
+        )
+    else:
+        choice = (
+            f"Take {best.checkpoint}: its rating is {best.rating:.1%}, that of the last one "
+            f"{last.rating:.1%}."
+        )
+    return f"{choice} {how} {owner}"

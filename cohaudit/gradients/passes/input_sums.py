@@ -12,20 +12,25 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from cohaudit.gradients.precision import widest_float
+
 Array = NDArray[np.float64]
 
-MOST_TOKENS = 300
-"""Tokens of an embedding that are looked at: those that most samples have."""
+MAX_TOKENS = 300
+"""Tokens of an embedding that are measured: those that occur in most samples."""
+
+NO_SLOT = -1
+"""Stands for a token that is not measured."""
 
 
 @dataclass(frozen=True)
 class InputSums:
     """Sums over the samples of the gradients g_ij of each input column's weights.
 
-    In the first row for the labels as given, in the others for shuffled ones: [orders, columns].
+    The first row holds the sums for the labels as given, the others for shuffled ones: [orders, columns].
 
     Attributes:
-        layer: The layer that sees the input.
+        layer: Name of the layer that receives the input.
         columns: Numbers of the columns, or of the tokens, [columns].
         tokens: Whether they are tokens.
         squared_sum: ‖Σ_i g_ij‖².
@@ -50,155 +55,240 @@ def rows_of(inputs: Any) -> Tensor:
     return rows
 
 
+@dataclass
 class ColumnSums:
-    """Those of a dense layer on a row: g_ij = δ_i (x_ij − mean_j).
+    """Sums of a dense layer on a row: g_ij = δ_i (x_ij − mean_j).
 
-    The mean is that part of a column that every sample has, and belongs to the layer's bias.
+    The mean is the part of a column that every sample has; it acts like the layer's bias.
+
+    Attributes:
+        mean: Mean of each column, [columns].
+        varies: 1 for a column whose values differ, 0 for a constant one, [columns].
+        sums: Σ_i g_ij, [orders, outputs, columns].
+        squares: Σ_i ‖g_ij‖², [orders, columns].
+        norms: Σ_i ‖g_ij‖, [orders, columns].
+        centered: The current batch without the mean, [batch, columns].
+    """
+
+    mean: Tensor
+    varies: Tensor
+    sums: Tensor
+    squares: Tensor
+    norms: Tensor
+    centered: Tensor
+
+    def begin(self, rows: Tensor) -> None:
+        """Begin a batch of samples, [batch, columns]."""
+        self.centered = (rows.to(self.mean) - self.mean) * self.varies
+
+    def add(self, order: int, delta: Tensor) -> None:
+        """Add the batch for one order of the labels.
+
+        Args:
+            order: Number of the order.
+            delta: Gradient at the layer's output, [batch, outputs].
+        """
+        delta = delta.to(self.mean)
+        size = delta.norm(dim=1)
+        self.sums[order] += delta.mT @ self.centered
+        # ‖δ xᵀ‖ is ‖δ‖ |x| column by column: no gradient needs to be formed
+        self.squares[order] += size.square() @ self.centered.square()
+        self.norms[order] += size @ self.centered.abs()
+
+    def finished(self, name: str) -> InputSums:
+        """Return the sums of the layer with this name."""
+        return InputSums(
+            layer=name,
+            columns=np.arange(len(self.mean)),
+            tokens=False,
+            squared_sum=_array(self.sums.square().sum(1)),
+            squares=_array(self.squares),
+            norms=_array(self.norms),
+            constant=_array(self.varies) == 0,
+        )
+
+
+def make_column_sums(
+    layer: nn.Linear, rows: Iterable[Tensor], orders: int, device: torch.device
+) -> ColumnSums:
+    """Return sums of zero for a dense layer.
 
     Args:
         layer: The layer.
         rows: All samples, in batches, [batch, columns].
-        orders: Of the labels.
-        device: Where.
+        orders: Number of orders of the labels.
+        device: Device to run on.
+    """
+    dtype = widest_float(device)
+    mean, constant = _column_means(rows)
+    outputs, columns = layer.weight.shape
+    return ColumnSums(
+        mean=mean.to(device, dtype),
+        varies=(~constant).to(device, dtype),
+        sums=torch.zeros(orders, outputs, columns, dtype=dtype, device=device),
+        squares=torch.zeros(orders, columns, dtype=dtype, device=device),
+        norms=torch.zeros(orders, columns, dtype=dtype, device=device),
+        centered=torch.zeros(0, columns, dtype=dtype, device=device),
+    )
+
+
+@dataclass(frozen=True)
+class _TokenBatch:
+    """Which measured tokens stand where in a batch.
+
+    A sample and a token that occurs in it are a pair, at however many positions.
+
+    Attributes:
+        measured: Whether a position holds a measured token, [batch, positions].
+        pair: Number of the pair of each measured position, [measured positions].
+        token: Slot of each pair's token, [pairs].
+        times: How often the token occurs in the sample, [pairs].
+        trained: Whether a position is not padding, [batch, positions].
     """
 
-    def __init__(
-        self, layer: nn.Linear | nn.Embedding, rows: Iterable[Tensor], orders: int, device: torch.device
-    ) -> None:
-        self._wide = _wide(device)
-        mean, constant = _mean(rows)
-        self._mean, self._varies = mean.to(**self._wide), (~constant).to(**self._wide)
-        outputs, columns = layer.weight.shape
-        self._sums = torch.zeros(orders, outputs, columns, **self._wide)
-        self._squares, self._norms = (torch.zeros(orders, columns, **self._wide) for _ in range(2))
-
-    def begin(self, rows: Tensor) -> None:
-        """Begin a batch of samples, [batch, columns]."""
-        self._x = (rows.to(**self._wide) - self._mean) * self._varies
-
-    def add(self, order: int, delta: Tensor) -> None:
-        """Add the batch for one order of the labels.
-
-        Args:
-            order: Which.
-            delta: Gradient at the layer's output, [batch, outputs].
-        """
-        delta = delta.to(**self._wide)
-        size = delta.norm(dim=1)
-        self._sums[order] += delta.mT @ self._x
-        self._squares[order] += size.square() @ self._x.square()
-        self._norms[order] += size @ self._x.abs()
-
-    def finished(self, name: str) -> InputSums:
-        """Return the sums of the layer of that name."""
-        return InputSums(
-            layer=name,
-            columns=np.arange(len(self._mean)),
-            tokens=False,
-            squared_sum=_array(self._sums.square().sum(1)),
-            squares=_array(self._squares),
-            norms=_array(self._norms),
-            constant=_array(self._varies) == 0,
-        )
+    measured: Tensor
+    pair: Tensor
+    token: Tensor
+    times: Tensor
+    trained: Tensor
 
 
+@dataclass
 class TokenSums:
-    """Those of an embedding: g_iv = Σ over the places t of token v in sample i of (δ_it − mean δ).
+    """Sums of an embedding: g_iv = Σ over the positions t of token v in sample i of (δ_it − mean δ).
 
-    The mean, over all places of all samples but those of padding, is what every token gets, as a bias would.
-    Each sample that has a token counts alike: Σ‖g‖ stands for √(samples · Σ‖g‖²), so that the coherence is
-    α_u over these.
+    The mean, over all positions of all samples except padding, is what every token receives; it acts like a
+    bias. Each sample that contains a token counts alike: Σ‖g‖ is √(samples · Σ‖g‖²), so that the coherence is
+    α_u over these samples.
 
-    Args:
-        layer: The embedding.
-        rows: All samples, in batches, [batch, places].
-        orders: Of the labels.
-        device: Where.
+    Attributes:
+        tokens: Numbers of the measured tokens, [tokens].
+        samples: Number of samples that contain each, [tokens].
+        slot: Token → its position among the measured ones, or `NO_SLOT`, [vocabulary].
+        padding: Token that is not trained; -1 for none.
+        sums: Sum of δ over the positions of each token, [orders, tokens, size].
+        weighted: The same, each sample's part times how often the token occurs in it, [orders, tokens, size].
+        squares: Σ_i ‖Σ_t δ_it‖², [orders, tokens].
+        total: Sum of δ over all positions except padding, [orders, size].
+        positions: How often each token occurs, [tokens].
+        squared_positions: Σ_i (how often it occurs in sample i)², [tokens].
+        count: Positions except padding.
+        batch: The current batch.
     """
 
-    def __init__(
-        self, layer: nn.Linear | nn.Embedding, rows: Iterable[Tensor], orders: int, device: torch.device
-    ) -> None:
-        self._wide = _wide(device)
-        vocabulary, size = layer.weight.shape
-        having = torch.zeros(vocabulary, dtype=torch.int64)
-        for row in rows:
-            having += torch.stack([torch.bincount(one.unique(), minlength=vocabulary) for one in row]).sum(0)
-        padding = layer.padding_idx if isinstance(layer, nn.Embedding) else None
-        self._padding = -1 if padding is None else padding
-        if padding is not None:
-            having[padding] = 0  # it is not trained
-        order = having.argsort(descending=True, stable=True)
-        tokens = order[: min(MOST_TOKENS, int((having > 0).sum()))].sort().values
-        self._tokens = tokens
-        self._samples = having[tokens].double()
-        self._slot = torch.full((vocabulary,), -1, device=device)
-        self._slot[tokens.to(device)] = torch.arange(len(tokens), device=device)
-        shape = orders, len(tokens), size
-        self._sums, self._weighted = (torch.zeros(shape, **self._wide) for _ in range(2))
-        self._squares = torch.zeros(shape[:2], **self._wide)
-        self._total = torch.zeros(orders, size, **self._wide)
-        self._places, self._squared_places = (torch.zeros(len(tokens), **self._wide) for _ in range(2))
-        self._count = 0
+    tokens: Tensor
+    samples: Tensor
+    slot: Tensor
+    padding: int
+    sums: Tensor
+    weighted: Tensor
+    squares: Tensor
+    total: Tensor
+    positions: Tensor
+    squared_positions: Tensor
+    count: int = 0
+    batch: _TokenBatch | None = None
 
     def begin(self, rows: Tensor) -> None:
-        """Begin a batch of samples, [batch, places]."""
-        slots = self._slot[rows]
+        """Begin a batch of samples, [batch, positions]."""
+        slots = self.slot[rows]
         sample = torch.arange(len(rows), device=rows.device)[:, None].expand_as(rows)
-        self._chosen = slots >= 0
-        pairs = sample[self._chosen] * len(self._tokens) + slots[self._chosen]
-        # a sample and a token in it are a pair, in however many places
-        found, self._pair, times = pairs.unique(return_inverse=True, return_counts=True)
-        self._of_pair, self._times = found % len(self._tokens), times.to(**self._wide)
-        self._places.index_add_(0, self._of_pair, self._times)
-        self._squared_places.index_add_(0, self._of_pair, self._times.square())
-        self._told = rows != self._padding
-        self._count += int(self._told.sum())
+        measured = slots != NO_SLOT
+        pairs = sample[measured] * len(self.tokens) + slots[measured]
+        distinct, pair, times = pairs.unique(return_inverse=True, return_counts=True)
+        batch = _TokenBatch(
+            measured=measured,
+            pair=pair,
+            token=distinct % len(self.tokens),
+            times=times.to(self.total),
+            trained=rows != self.padding,
+        )
+        self.positions.index_add_(0, batch.token, batch.times)
+        self.squared_positions.index_add_(0, batch.token, batch.times.square())
+        self.count += int(batch.trained.sum())
+        self.batch = batch
 
     def add(self, order: int, delta: Tensor) -> None:
         """Add the batch for one order of the labels.
 
         Args:
-            order: Which.
-            delta: Gradient at the embedding's output, [batch, places, size].
+            order: Number of the order.
+            delta: Gradient at the embedding's output, [batch, positions, size].
         """
-        delta = delta.to(**self._wide)
-        self._total[order] += delta[self._told].sum(0)
-        gradients = torch.zeros(len(self._of_pair), delta.shape[2], **self._wide)
-        gradients.index_add_(0, self._pair, delta[self._chosen])
-        self._sums[order].index_add_(0, self._of_pair, gradients)
-        self._weighted[order].index_add_(0, self._of_pair, gradients * self._times[:, None])
-        self._squares[order].index_add_(0, self._of_pair, gradients.square().sum(1))
+        assert self.batch is not None
+        batch = self.batch
+        delta = delta.to(self.total)
+        self.total[order] += delta[batch.trained].sum(0)
+        gradients = delta.new_zeros(len(batch.token), delta.shape[2])
+        gradients.index_add_(0, batch.pair, delta[batch.measured])
+        self.sums[order].index_add_(0, batch.token, gradients)
+        self.weighted[order].index_add_(0, batch.token, gradients * batch.times[:, None])
+        self.squares[order].index_add_(0, batch.token, gradients.square().sum(1))
 
     def finished(self, name: str) -> InputSums:
-        """Return the sums of the embedding of that name, the mean taken out of each gradient."""
-        mean = self._total[:, None] / self._count
-        sums = self._sums - mean * self._places[:, None]
-        crossed = (self._weighted * mean).sum(2)
-        squares = self._squares - 2 * crossed + mean.square().sum(2) * self._squared_places
-        reached = (self._squares > 0).all(0)  # not so the padding that a model masks
+        """Return the sums of the embedding with this name, the mean subtracted from each gradient.
+
+        The mean is known after the last batch only: ‖g − n m‖² = ‖g‖² − 2 n⟨g, m⟩ + n²‖m‖², for a token that
+        occurs n times in a sample.
+        """
+        mean = self.total[:, None] / self.count
+        sums = self.sums - mean * self.positions[:, None]
+        crossed = (self.weighted * mean).sum(2)
+        squares = self.squares - 2 * crossed + mean.square().sum(2) * self.squared_positions
+        reached = (self.squares > 0).all(0)  # a padding that the model masks is not
         squares = squares.clamp_min(0) * reached
         return InputSums(
             layer=name,
-            columns=self._tokens.numpy(),
+            columns=self.tokens.numpy(),
             tokens=True,
             squared_sum=_array(sums.square().sum(2)),
             squares=_array(squares),
-            norms=_array((squares * self._samples.to(**self._wide)).sqrt()),
-            constant=np.zeros(len(self._tokens), dtype=bool),
+            norms=_array((squares * self.samples.to(self.total)).sqrt()),
+            constant=np.zeros(len(self.tokens), dtype=bool),
         )
 
 
-def _wide(device: torch.device) -> dict[str, Any]:
-    # Apple's GPUs have no float64
-    return {"dtype": torch.float32 if device.type == "mps" else torch.float64, "device": device}
+def make_token_sums(
+    layer: nn.Embedding, rows: Iterable[Tensor], orders: int, device: torch.device
+) -> TokenSums:
+    """Return sums of zero for an embedding.
+
+    Args:
+        layer: The embedding.
+        rows: All samples, in batches, [batch, positions].
+        orders: Number of orders of the labels.
+        device: Device to run on.
+    """
+    dtype = widest_float(device)
+    vocabulary, size = layer.weight.shape
+    containing = torch.zeros(vocabulary, dtype=torch.int64)
+    for row in rows:
+        containing += torch.stack([torch.bincount(one.unique(), minlength=vocabulary) for one in row]).sum(0)
+    if layer.padding_idx is not None:
+        containing[layer.padding_idx] = 0  # its row is not trained
+    order = containing.argsort(descending=True, stable=True)
+    tokens = order[: min(MAX_TOKENS, int((containing > 0).sum()))].sort().values
+    slot = torch.full((vocabulary,), NO_SLOT, device=device)
+    slot[tokens.to(device)] = torch.arange(len(tokens), device=device)
+    return TokenSums(
+        tokens=tokens,
+        samples=containing[tokens].double(),
+        slot=slot,
+        padding=-1 if layer.padding_idx is None else layer.padding_idx,
+        sums=torch.zeros(orders, len(tokens), size, dtype=dtype, device=device),
+        weighted=torch.zeros(orders, len(tokens), size, dtype=dtype, device=device),
+        squares=torch.zeros(orders, len(tokens), dtype=dtype, device=device),
+        total=torch.zeros(orders, size, dtype=dtype, device=device),
+        positions=torch.zeros(len(tokens), dtype=dtype, device=device),
+        squared_positions=torch.zeros(len(tokens), dtype=dtype, device=device),
+    )
 
 
 def _array(values: Tensor) -> Array:
     return values.cpu().double().numpy()
 
 
-def _mean(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+def _column_means(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
     """Return the mean of each column, float64, and whether all its values are the same, [columns]."""
     totals = []
     lowest = []
@@ -209,5 +299,6 @@ def _mean(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
         lowest.append(rows.amin(0))
         highest.append(rows.amax(0))
         count += len(rows)
+    # by the extremes: a variance computed from rounded sums is not exactly zero
     constant = torch.stack(lowest).amin(0) == torch.stack(highest).amax(0)
     return torch.stack(totals).sum(0) / count, constant

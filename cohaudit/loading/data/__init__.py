@@ -5,6 +5,7 @@ There is one file for each kind: `_arrays` (.npz, .safetensors, arrays in memory
 from a factory). `originals` writes corrected copies of stored data. docs/data.md is written for users.
 """
 
+from cohaudit.loading.data._accepted import DatasetLike
 from cohaudit.loading.data._dataset import LabeledDataset
 from cohaudit.loading.data._describe import describe_inputs
 from cohaudit.loading.data._inputs import Inputs
@@ -13,6 +14,7 @@ from cohaudit.loading.data._torch_dataset import from_torch
 from cohaudit.loading.data.originals import Original
 
 __all__ = [
+    "DatasetLike",
     "Inputs",
     "LabeledDataset",
     "Original",

@@ -27,13 +27,12 @@ class Suspect:
 
 def list_suspects(audit: Audit) -> Iterator[Suspect]:
     """Yield the suspects, most suspicious first."""
-    table = audit.samples[audit.samples["suspect"]]
+    table = audit.suspects
     columns = (table[name].tolist() for name in ("id", "label", "suggested", "suspicion"))
-    rows = {row[0]: row[1:] for row in zip(*columns, strict=True)}
-    for one in audit.evidence:
-        if one.id in rows:
-            label, suggested, suspicion = rows[one.id]
-            names = valid(one.id), valid(label), valid(suggested)
+    evidence = {one.id: one for one in audit.evidence}
+    for name, label, suggested, suspicion in zip(*columns, strict=True):
+        if one := evidence.get(name):
+            names = valid(name), valid(label), valid(suggested)
             yield Suspect(*names, suspicion, one.content, one.place, one.line)
 
 

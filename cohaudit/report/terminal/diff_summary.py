@@ -12,8 +12,8 @@ from rich.text import Text
 from cohaudit.errors import printable, without_padding
 from cohaudit.report.terminal.summary import cell, share, with_rest
 from cohaudit.results import Estimate
-from cohaudit.review.diff.compare import Change, Difference, Side
-from cohaudit.review.diff.suspects import Suspect
+from cohaudit.review.diff.difference import ComparedAudit, Difference, EstimateChange
+from cohaudit.review.diff.suspects import ComparedSuspect
 from cohaudit.review.diff.width import UsedLayer, WidthChange
 
 MOST_ROWS = 8
@@ -96,7 +96,7 @@ def _suspects(difference: Difference) -> list[RenderableType]:
     return parts
 
 
-def _listed(title: str, other: str, suspects: Sequence[Suspect]) -> Table:
+def _listed(title: str, other: str, suspects: Sequence[ComparedSuspect]) -> Table:
     table = _table(title, "suspicion", other, texts=("given", "suggested"), widest=22)
     for one in suspects[:MOST_ROWS]:
         names = (cell(name) for name in (one.id, one.label, one.suggested))
@@ -182,15 +182,15 @@ def _line(name: str, words: str) -> Text:
     return Text.assemble((f"{name}: ", "bold"), words)
 
 
-def _level(side: Side) -> str:
+def _level(side: ComparedAudit) -> str:
     return side.level or "no verdict"
 
 
-def _said(change: Change) -> str:
+def _said(change: EstimateChange) -> str:
     return {"alike": "not clear", "unknown": "not measured in both"}.get(change.outcome, change.outcome)
 
 
-def _both(change: Change, times: float, digits: int) -> tuple[str, str]:
+def _both(change: EstimateChange, times: float, digits: int) -> tuple[str, str]:
     return _estimate(change.base, times, digits), _estimate(change.head, times, digits)
 
 
@@ -201,7 +201,7 @@ def _estimate(found: Estimate | None, times: float, digits: int) -> str:
     return f"{value} ({low} to {high})"
 
 
-def _arrow(change: Change, times: float, digits: int) -> str:
+def _arrow(change: EstimateChange, times: float, digits: int) -> str:
     """Write both values without their intervals, and the change where it is clear."""
     base, head = (
         "–" if one is None else f"{times * one.value:.{digits}f}" for one in (change.base, change.head)

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import FIXTURES
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.small_datasets import write_arrays
 
@@ -134,7 +134,6 @@ def test_labels(
     assert (dataset.labels.tolist(), dataset.class_names) == (numbers, classes)
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.sampled_from(["ant", "bee", "cat"]), min_size=3).filter(lambda labels: len(set(labels)) == 3)
 )

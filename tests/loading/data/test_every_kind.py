@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.small_datasets import KINDS, write_csv
 
@@ -29,7 +29,6 @@ def as_dict(inputs: Any) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(deadline=None)
 @given(choice=st.data())
 def test_a_batch_is_its_samples_stacked(
     opened: dict[str, LabeledDataset], kind: str, choice: st.DataObject

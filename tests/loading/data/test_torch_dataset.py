@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from support.small_datasets import npz_images, write_code
@@ -153,7 +153,6 @@ def test_keys_for_files_are_refused_beside_an_object() -> None:
         as_dataset(pairs(0, 1), Config(transform="t.py:f"))
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(-3, 6), min_size=2, max_size=12))
 def test_numeric_labels_are_taken_as_they_are_or_refused(labels: list[int]) -> None:
     usable = len(set(labels)) >= 2 and set(labels) == set(range(max(labels) + 1))

@@ -6,17 +6,16 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from cohaudit.analysis.quantiles import Z_80
 from cohaudit.report.words import Text, count, points, text
 from cohaudit.results import Audit, Driver, Holdout, Risk, Skipped, by_gap
 
 CAUSES = 3
 _HELD_OUT = 1000
 """Samples held out, for which is told how narrow the interval becomes."""
-_NORMAL_80 = 1.2816
-"""Half-width of an 80 % interval of a normal distribution, in standard deviations."""
 CLEANED = (0.2, 0.55)
 """Parts of what memorized samples are of the gap that it fell by, once the suspects were dropped or relabeled
-and the network trained again: the smallest and the largest that was measured (benchmarks/actions.py)."""
+and the network trained again: the smallest and the largest measured (benchmarks/detection/actions.py)."""
 _TITLES: Mapping[str, str] = {
     "samples": "Labels that only memory gives",
     "layer": "Single samples learned by layer",
@@ -145,7 +144,7 @@ def _hold_out(audit: Audit, risk: Risk) -> Iterator[Action]:
     if isinstance(risk.holdout, Holdout):
         return
     expected = min(max(audit.sanity.accuracy - risk.gap.value, 0.0), 1.0)
-    narrow = _NORMAL_80 * math.sqrt(expected * (1 - expected) / _HELD_OUT)
+    narrow = Z_80 * math.sqrt(expected * (1 - expected) / _HELD_OUT)
     now = (risk.gap.high - risk.gap.low) / 2
     if narrow >= now:
         return
