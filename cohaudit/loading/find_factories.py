@@ -61,6 +61,7 @@ def _model_classes(body: list[ast.stmt]) -> dict[str, ast.ClassDef]:
 
 
 def _makes_model(function: ast.FunctionDef, classes: set[str]) -> bool:
+    """Tell whether a function returns a model, by its return type, its name or the calls it returns."""
     if function.name.startswith("_"):
         return False
     if function.returns is not None:

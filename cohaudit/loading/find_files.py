@@ -73,6 +73,7 @@ def find_data(folder: Path) -> tuple[str, ...]:
     ]
     words = {path: _words(path.as_posix()) for path in paths}
     usable = [path for path in paths if not words[path] & EVALUATION_WORDS or words[path] & TRAINING_WORDS]
+    # sort() is stable: among equals the order of the names stays
     usable.sort(key=lambda path: not words[path] & TRAINING_WORDS)
     return tuple(path.as_posix() for path in usable)
 
@@ -98,6 +99,7 @@ def last_of_series(checkpoints: list[str]) -> str:
 
 
 def _is_checkpoint(path: Path) -> bool:
+    """Tell by its name whether a path is a checkpoint, or the index of a sharded one."""
     if _words(path.name) & (DATA_WORDS | NON_WEIGHT_WORDS) or SHARD_NAME.match(path.name):
         return False
     is_index = path.name.endswith(".index.json")
@@ -105,6 +107,7 @@ def _is_checkpoint(path: Path) -> bool:
 
 
 def _is_data_file(path: Path) -> bool:
+    """Tell whether a path is a file of data, and not a table that cohaudit wrote."""
     suffix = path.suffix.lower()
     # a .safetensors file is a checkpoint unless its name says data
     named_data = suffix != ".safetensors" or bool(_words(path.name) & DATA_WORDS)

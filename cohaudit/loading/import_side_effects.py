@@ -43,6 +43,7 @@ def find_side_effects(source: str) -> list[SideEffect]:
 
 
 def _side_effects(body: list[ast.stmt]) -> Iterator[SideEffect]:
+    """Yield the loops and the calls that run with the body of a file, in order."""
     functions = {node.name: node for node in body if isinstance(node, _Function)}
     for node in _run(body):
         # a loop at the top level of a script is often the training loop

@@ -140,6 +140,7 @@ def check_ready(model: nn.Module, where: str) -> None:
     if not any(True for _ in model.parameters()):
         raise ModelError(where, "the model has no parameters", "return the model that was trained")
     for name, value in named:
+        # first: a lazy parameter cannot be asked for its shape or its device
         if is_lazy(value):
             raise ModelError(
                 where,

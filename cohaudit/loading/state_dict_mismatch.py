@@ -48,6 +48,7 @@ def describe(mismatch: Mismatch, model: str) -> tuple[str, str]:
         and what to do.
     """
     nearest = _nearest(mismatch.missing, mismatch.unexpected)
+    # in both directions, so that either line can point to the other
     likes = {name: f"like {near}" for pair in nearest.items() for name, near in (pair, pair[::-1])}
     shapes = {name: _shapes(*pair) for name, pair in mismatch.wrong.items() if _differ_in_shape(*pair)}
     types = {name: _types(*pair) for name, pair in mismatch.wrong.items() if name not in shapes}

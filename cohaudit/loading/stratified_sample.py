@@ -36,10 +36,11 @@ def choose_samples(labels: Integers, limit: int, seed: int) -> Integers:
     if limit < minimum:
         raise ConfigError(
             f"--limit {limit}",
-            f"too small for {MIN_SAMPLES_PER_CLASS} samples of each of the {len(present)} classes",
+            f"too small: each of {len(present)} classes needs {MIN_SAMPLES_PER_CLASS} samples, or all it has",
             f"give at least {minimum}, or 0 for all {len(labels)}",
         )
     generator = np.random.default_rng(seed)
+    # one generator for all classes, in their order: the draw depends on nothing but the seed
     chosen = [
         generator.permutation(np.flatnonzero(labels == label))[:count]
         for label, count in zip(present, _counts(sizes, limit), strict=True)

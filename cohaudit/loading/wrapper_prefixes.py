@@ -51,5 +51,6 @@ def _strippings(
 
 
 def _without(part: str, name: str) -> str:
+    """Return a name without one wrapper's prefix."""
     # torch.compile can wrap a part of a model, so its prefix can stand anywhere in a name
     return name.replace(part, "") if part == "_orig_mod." else name.removeprefix(part)

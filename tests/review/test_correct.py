@@ -575,7 +575,7 @@ def test_a_copy_inside_the_folder_is_refused(pictures: Config) -> None:
     inside = pictures.base / "pictures" / "ant" / "new"
     assert "is inside the data" in refused(pictures, suggested, out=inside)
     (pictures.base / "way").symlink_to("pictures")
-    assert "lies inside the data" in refused(pictures, suggested, out=pictures.base / "way" / "new")
+    assert "is inside the data" in refused(pictures, suggested, out=pictures.base / "way" / "new")
     assert "does not apply to an image folder" in refused(pictures, suggested, "--labels", "y")
 
 

@@ -27,9 +27,10 @@ def check_finite(tensors: Mapping[str, Tensor], where: str) -> None:
     """
     bad = [f"{name} ({count})" for name, tensor in tensors.items() if (count := _count_not_finite(tensor))]
     if bad:
+        verb = "holds" if len(bad) == 1 else "hold"
         raise CheckpointError(
             where,
-            f"{len(bad)} of {len(tensors)} tensors with NaN or infinite values: {_some(bad)}",
+            f"{len(bad)} of {len(tensors)} tensors {verb} NaN or infinite values: {_some(bad)}",
             "audit an earlier checkpoint: the training run diverged, or the file is damaged",
         )
 
@@ -83,6 +84,7 @@ def _count_not_finite(tensor: Tensor) -> str:
 
 
 def _is_mask(tensor: Tensor) -> bool:
+    """Tell whether a tensor is an additive attention mask: only 0 and -inf."""
     return not tensor.is_complex() and bool((torch.isneginf(tensor) | (tensor == 0)).all())
 
 

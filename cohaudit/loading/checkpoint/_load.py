@@ -31,6 +31,7 @@ def load_checkpoint(path: Path, *, weights: str = "", trust: bool = False) -> Ch
     if weights and kind in {"safetensors", "index", "export"}:
         choose([""], weights, str(path))  # raises: these formats hold one state dict, without a name
     checkpoint = _read(path, kind, weights, trust)
+    # after reading: only then the layout of the tensors is known
     check_usable(checkpoint.tensors, str(path))
     return checkpoint
 

@@ -57,6 +57,7 @@ def read_sharded(index: Path) -> Checkpoint:
     weight_map = _weight_map(index)
     tensors: dict[str, Tensor] = {}
     metadata: dict[str, str] = {}
+    # sorted: the hash must not depend on the order in the index
     shards = [index.parent / name for name in sorted(set(weight_map.values()))]
     for shard in shards:
         if not shard.is_file():

@@ -61,6 +61,7 @@ def number(number_type: object, content: object) -> bool | int | float | complex
         return Ignored()
     if name not in _NUMBER_TYPES or order not in {"<", ">", "|", "="}:
         return Ignored()
+    # frombuffer raises ValueError for too few bytes, and the file is refused as damaged
     value: bool | int | float | complex = np.frombuffer(content, f"{order}{name}", count=1)[0].item()
     return value
 

@@ -88,6 +88,7 @@ def find_epoch(content: Any) -> int | None:
 
 
 def _is_optimizer(content: Any) -> bool:
+    """Tell whether a value is the state dict of a torch optimizer, by its two keys."""
     return isinstance(content, dict) and {"state", "param_groups"} <= dict.keys(content)
 
 

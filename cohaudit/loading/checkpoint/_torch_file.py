@@ -80,6 +80,7 @@ def read_exported(path: Path, *, trust: bool) -> Checkpoint:
             "is a torch.export program, and opening it can run code from the file",
             f"{_SAVE_WEIGHTS_ONLY}, {_TRUST_THE_FILE}",
         )
+    # torch.export.load has no safe mode like weights_only
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # on how the file was written, which its reader cannot change
         try:
@@ -101,7 +102,7 @@ def refuse_torchscript(path: Path) -> CheckpointError:
     return CheckpointError(
         str(path),
         "is a TorchScript program, not just weights",
-        f"extract its weights: torch.save(torch.jit.load('{path.name}').state_dict(), 'weights.pt')",
+        f"extract its weights: torch.save(torch.jit.load({str(path)!r}).state_dict(), 'weights.pt')",
     )
 
 
@@ -119,6 +120,7 @@ def _unpickle(path: Path, *, trust: bool, mmap: bool) -> Any:
 
 def _refusal(path: Path, error: Exception) -> CheckpointError:
     """Return the error for a file that cannot be unpickled: it would run code, or is damaged."""
+    # the unpickler names the class or function that it would have to import as GLOBAL
     text = str(error)
     name = re.search(r"\bGLOBAL (\S+)", text)
     if name is None:

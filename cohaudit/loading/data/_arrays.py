@@ -119,6 +119,7 @@ def _class_names(file: ArrayFile, labels: str) -> list[str]:
     An array `classes` of numbers, or one that holds the labels, means something else. Without class names the
     list is empty.
     """
+    # lower case, as the usual names are
     names = {name.lower(): name for name in file.names()}
     values = file.read(names["class_names"]) if "class_names" in names else np.zeros(0)
     if not values.size and names.get("classes", labels) != labels:

@@ -43,6 +43,7 @@ def as_ids(values: npt.NDArray[Any], count: int, where: str) -> list[str]:
             f"the shape is {list(values.shape)}, but there are {count} samples",
             "give one id for each sample, in the same order",
         )
+    # tolist: the text of a plain number is 3, that of a NumPy scalar can be np.int64(3)
     return [text(value) for value in values.tolist()]
 
 

@@ -54,6 +54,7 @@ def _as_tensor(value: Any, where: str, remedy: str) -> torch.Tensor:
         name = ".".join(filter(None, [module, type(value).__qualname__]))
         kind = "None" if value is None else f"of type {name}"
         raise _not_a_tensor(kind, where, remedy)
+    # a dataset may keep its tensors on a GPU or with gradients; the audit moves each batch itself
     tensor: torch.Tensor = value.detach().cpu()
     return tensor.float() if tensor.is_floating_point() else tensor
 

@@ -128,6 +128,7 @@ def _object(line: str, where: str) -> dict[str, Any]:
 
 def _check_value(name: str, value: Any, where: str) -> None:
     """Raise an error if a column of a table cannot hold a value."""
+    # refused here, with the line: a column of lists would fail later, without one
     if isinstance(value, list | tuple):
         raise DataError(
             f"{where}, key {name!r:.80}",

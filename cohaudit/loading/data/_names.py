@@ -49,6 +49,7 @@ class ColumnNames:
             )
         if wanted:
             return wanted
+        # several usual names are an error: `x` and `images` could be two versions of the inputs
         usual = [name for name in self._available if name.lower() in known]
         if len(usual) > 1:
             raise DataError(

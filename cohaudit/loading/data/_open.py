@@ -65,6 +65,7 @@ def open_dataset(config: Config, title: str = "Inputs", complete: bool = True) -
     """
     if not config.data:
         raise ConfigError(setting("data"), "is not set", "name the training data")
+    # an absolute path stays as it is
     path = config.base / config.data
     # a path comes first: the name of a file may contain a colon
     if not _exists(path) and _is_factory(config.data):

@@ -92,6 +92,7 @@ def _signal_preview(sample: npt.NDArray[Any]) -> Preview:
     rows = np.arange(height)[:, None]
     top, bottom = ((1 - value) / 2 * (height - 1) for value in (high, low))
     inked = (rows >= np.floor(top)) & (rows <= np.ceil(bottom))
+    # a palette of two colors makes the smallest PNG: a report holds hundreds of them
     drawing = Image.fromarray(inked.astype(np.uint8)).convert("P")
     drawing.putpalette([*_SIGNAL_COLOR, *_SIGNAL_COLOR])  # color 0 becomes transparent below
     buffer = io.BytesIO()

@@ -142,6 +142,7 @@ def open_table(path: Path, config: Config) -> TableDataset:
         DataError: If the file cannot be read, a column is not found, or its content cannot be audited.
         MissingExtraError: If pyarrow is needed and not installed.
     """
+    # the table is read once, with all columns: the names decide which are used
     table = read_table(path)
     source = str(path)
     columns = [str(name) for name in table.columns]

@@ -185,6 +185,7 @@ def open_factory(config: Config) -> LabeledDataset:
 def _from_object(
     dataset: Any, class_names: Sequence[str], source: str, transform: Transform | None
 ) -> LabeledDataset:
+    """Return a dataset of an object: of a pair of arrays, else of a map-style dataset."""
     if not _is_array_pair(dataset):
         return _open_map_style(dataset, class_names, source, transform)
     inputs, labels = (_as_numpy(part) for part in dataset)

@@ -36,7 +36,8 @@ def test_torchscript_is_to_be_converted(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "model.pt", "w") as archive:
         archive.writestr("model/data.pkl", b"")
         archive.writestr("model/constants.pkl", b"")
-    assert "torch.jit.load('model.pt').state_dict()" in refusal(tmp_path / "model.pt", trust=True).remedy
+    remedy = refusal(tmp_path / "model.pt", trust=True).remedy
+    assert f"torch.jit.load({str(tmp_path / 'model.pt')!r}).state_dict()" in remedy
 
 
 @pytest.mark.parametrize("name", ["", ".metadata", "__0_0.distcp"])

@@ -71,6 +71,7 @@ class ImageOriginal(Original):
         for position in sorted(relabeled):
             old = self._files[position]
             new = Path(relabeled[position], *old.parts[1:])
+            # a file stands where a folder is needed: the folders below the class are left out
             if any(_key(folder) in leaves for folder in new.parents):
                 new = Path(relabeled[position], old.name)
             free = new

@@ -67,10 +67,12 @@ class _Table(Original):
         column = self._label_column
         expected[column] = self._table[column].iloc[self._donors(relabeled)].to_numpy()
         expected = expected.iloc[self._remaining(dropped)].reset_index(drop=True)
+        # without rows there are no types to compare
         if len(expected) and not read_table(target).astype(object).equals(expected.astype(object)):
             raise self._refusal()
 
     def _refusal(self) -> DataError:
+        """Return the error for a table whose copy would lose or change something."""
         return DataError(
             str(self._path),
             "cannot be edited without changing more than the labels",
