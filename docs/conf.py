@@ -52,7 +52,7 @@ def _add_the_others(app: Sphinx, page: str, source: list[str]) -> None:
 
 
 def _read_docstring(app: Sphinx, what: str, name: str, thing: object, _: object, lines: list[str]) -> None:
-    """Read the sections of a docstring; that of a field, a property or a constant has none, and may hold a colon."""
+    """Read the sections of a docstring; those of fields, properties and constants have none, but colons."""
     lines[:] = [line.replace("|", r"\|") for line in lines]
     if what not in {"attribute", "data", "property"}:
         lines[:] = GoogleDocstring(lines, Config(), app, what, name, thing).lines()

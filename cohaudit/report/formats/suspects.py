@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cohaudit.results import Audit
-from cohaudit.results.json_encode import valid
+from cohaudit.results.json_encode import escape_stray_bytes
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def list_suspects(audit: Audit) -> Iterator[Suspect]:
     evidence = {one.id: one for one in audit.evidence}
     for name, label, suggested, suspicion in zip(*columns, strict=True):
         if one := evidence.get(name):
-            names = valid(name), valid(label), valid(suggested)
+            names = escape_stray_bytes(name), escape_stray_bytes(label), escape_stray_bytes(suggested)
             yield Suspect(*names, suspicion, one.content, one.place, one.line)
 
 
