@@ -147,6 +147,7 @@ class Audit:
         if not self.samples["suspicion"].notna().any():
             reasons = (part.reason for part in self.skipped if part.name == "suspicion" and part.reason)
             return next(reasons, "no sample has a suspicion")
+        # a model at chance has suspicions, but they say nothing about labels
         return "" if self.sanity.auditable else self.sanity.reason or "the model is not auditable"
 
     def ranked_samples(self) -> pd.DataFrame:
@@ -156,6 +157,7 @@ class Audit:
         suspicion, which the table does not hold. The others are ordered by their leave-one-out margin.
         """
         places = {one.id: place for place, one in enumerate(self.evidence)}
+        # samples without evidence come after those with it
         place = self.samples["id"].map(places).fillna(len(places))
         order = order_by_suspicion(self.samples["suspicion"], place, self.samples["loo_margin"])
         return self.samples.iloc[order]

@@ -112,4 +112,5 @@ def risk_level(gap: float, levels: Sequence[float]) -> Level:
         gap: Training accuracy minus expected accuracy on new data.
         levels: The gaps at which moderate, high, and severe begin, in rising order.
     """
+    # the number of levels whose beginning the gap has reached
     return LEVELS[sum(gap >= bound for bound in levels)]

@@ -112,6 +112,7 @@ def _decode_cell(value: object, shape: Cell, place: str) -> Any:
 def _decode_scalar(value: object, kind: ScalarType, place: str) -> str | bool | int | float:
     if kind is float and type(value) is int:  # JSON has one type of number: 1 is 1.0
         value = _as_float(value)
+    # not isinstance: True is an int in Python, and not a number in JSON
     if type(value) is not kind:
         raise _wrong_type(value, kind, place)
     if isinstance(value, float) and not math.isfinite(value):  # 1e999 is read as infinity
@@ -139,6 +140,7 @@ def _is_unicode(text: str) -> bool:
 
 
 def _decode_object(value: object, inner: Shape, place: str) -> dict[str, Any]:
+    # keys come from ids and file names, and can hold broken characters as every text can
     items = {f"{place}[{key!r:.80}]": (key, item) for key, item in _object(value, place).items()}
     return {
         str(_decode_scalar(key, str, path)): _decode(item, inner, path) for path, (key, item) in items.items()
@@ -155,6 +157,7 @@ def _decode_record(value: object, shape: Record, place: str) -> Any:
 
 def _decode_table(value: object, shape: ColumnTable, place: str) -> pd.DataFrame:
     content = _object(value, place)
+    # before the values: a missing column is the more helpful message
     _check_keys(content, shape.columns, place)
     columns = {
         name: [
@@ -173,6 +176,7 @@ def _decode_table(value: object, shape: ColumnTable, place: str) -> pd.DataFrame
 
 def _decode_any(value: object, place: str) -> object:
     if isinstance(value, list):
+        # a scan has tuples in its settings: what is read must be equal to it
         return tuple(_decode_any(item, f"{place}[{i}]") for i, item in enumerate(value))
     if isinstance(value, dict):
         return _decode_object(value, AnyValue(), place)
@@ -185,6 +189,7 @@ def _check_keys(content: Mapping[str, Any], expected: Iterable[str], place: str)
     for name in expected:
         if name not in content:
             raise UnexpectedError(place, f"has no {name!r}")
+    # an unknown key is refused rather than dropped: the file is not what its version says
     for name in sorted(content.keys() - set(expected)):
         raise UnexpectedError(place, f"has {name!r:.80}, which no audit has there")
 

@@ -35,6 +35,7 @@ def read_audit(path: str | PathLike[str]) -> Audit:
     """
     path = Path(path)
     content = _parse(path, _read(path))
+    # first: a file of another version has other fields, and they would be reported as damage
     _check_version(path, content)
     try:
         audit = decode_as(Audit, content)
@@ -108,6 +109,7 @@ def _check_references(audit: Audit) -> None:
             found = f"is not {classes} × {classes}, the number of classes"
             raise UnexpectedError("$.class_cosines.matrix", found)
     ids = set(audit.samples["id"])
+    # pages, lists and suppressions find a sample by its id
     repeated = audit.samples["id"].duplicated()
     if repeated.any():
         name = audit.samples["id"][repeated].iloc[0]

@@ -82,6 +82,7 @@ def as_sample_table(columns: Mapping[str, Sequence[Any] | NDArray[Any]]) -> pd.D
     Returns:
         The table, with the columns in order and with the types of `SampleRow`.
     """
+    # explicit types: pandas would read a column without a number as objects, and an empty one as floats
     types = {name: PANDAS_TYPES[column.scalar_type] for name, column in columns_of(SampleRow).items()}
     series = {name: pd.Series(columns[name], dtype=types[name]) for name in SAMPLE_COLUMNS}
     return pd.DataFrame(series)

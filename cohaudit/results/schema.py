@@ -47,6 +47,7 @@ def audit_schema() -> dict[str, Any]:
         "$id": f"urn:cohaudit:audit:{SCHEMA_VERSION}",
         "title": "cohaudit audit.json",
         **audit,
+        # sorted, so that a new definition is one change in a comparison of two versions
         "$defs": dict(sorted(definitions.items())),
     }
 
@@ -77,7 +78,7 @@ def _definitions(*shapes: Shape) -> Iterator[Record | ColumnTable]:
     seen = set[Shape]()
     while waiting:
         shape = waiting.pop()
-        if shape in seen:
+        if shape in seen:  # many records have an Estimate
             continue
         seen.add(shape)
         match shape:
@@ -115,6 +116,7 @@ def _schema(shape: Shape) -> dict[str, Any]:
         case Choice(values):
             return {"enum": list(values)}
         case Skippable(measured):
+            # oneOf, because the two exclude each other: no measurement has the key 'skipped'
             return {"oneOf": [_schema(measured), _reference(NOT_MEASURED)]}
         case ArrayOf(item):
             return _array(item)
@@ -148,6 +150,7 @@ def _not_measured() -> dict[str, Any]:
     return {
         "description": "In place of a measurement that was not made: what, and why.",
         "type": "object",
+        # a description beside $ref counts since draft 2019-09
         "properties": {"skipped": {"description": "What was skipped.", **_reference(Skipped.__name__)}},
         "required": ["skipped"],
         "additionalProperties": False,

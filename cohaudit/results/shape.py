@@ -133,11 +133,13 @@ def shape_of(annotation: Any) -> Shape:
     origin = get_origin(annotation)
     arguments = get_args(annotation)
     if origin is Annotated:
-        return _annotated(*arguments)
+        base, mark = arguments
+        return _annotated(base, mark)
     if origin in {Union, types.UnionType}:
         return _union(arguments)
     if origin is Literal:
         return Choice(arguments)
+    # an array of JSON does not say its length, so that a tuple of fixed length could not be checked
     if origin is tuple and arguments[1:] == (...,):
         return ArrayOf(shape_of(arguments[0]))
     if origin is Mapping and arguments[0] is str:
@@ -169,6 +171,7 @@ def columns_of(row: type) -> Mapping[str, Cell]:
     return columns
 
 
+# evaluating the annotations takes longer than decoding a record, of which an audit can have tens of thousands
 @functools.cache
 def _fields(kind: type) -> Mapping[str, Shape]:
     hints = get_type_hints(kind, include_extras=True)
@@ -186,6 +189,7 @@ def _annotated(base: Any, mark: Range | Pattern | TableOf) -> Shape:
 
 
 def _union(members: tuple[Any, ...]) -> Shape:
+    # JSON does not name types: of two dataclasses, only Skipped can be told from the other, by its own key
     alternatives = {Skipped, type(None)} & set(members)
     if len(members) != 2 or len(alternatives) != 1:
         raise TypeError(f"an audit cannot hold either of {members!r}")

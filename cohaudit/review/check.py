@@ -60,9 +60,11 @@ def check(
         ReportError: The file cannot be read.
     """
     config = Config(fail_on=_texts(fail_on), warn_on=_texts(warn_on), gate_on_value=gate_on_value)
+    # a build that lost its gates must not pass
     if not config.fail_on and not config.warn_on:
         raise ConfigError("check", "no gate was given", "give one, for example fail_on='risk>=high'")
     audit = as_audit(audit)
+    # a name with a typing error is a mistake of the caller, not a gate that failed
     refuse_unknown_names(config, _layer_names(audit), [one.name for one in audit.classes])
     return CheckResult(tuple(gate_results(config, audit)))
 

@@ -96,6 +96,7 @@ def correct(
     require_judged(audit)
     rows = _rows_to_change(audit, only, drop)
     log = out.parent / (out.name + CHANGES_SUFFIX)
+    # before the data is read, which can take minutes
     _check_place(data, out, log)
     original = _open(audit, data, labels, ids)
     _check_labels(rows, original, data)
@@ -150,6 +151,7 @@ def _check_place(data: Path, out: Path, log: Path) -> None:
         )
     for path in (out, log):
         refuse_existing(path)
+    # the copy would become part of the data, and of its fingerprint
     if data.is_dir() and out.resolve().is_relative_to(data.resolve()):
         raise ReportError(f"--out {out}", f"is inside the data, {data}", "name a folder beside it")
     if data.is_file() and out.suffix.lower() != data.suffix.lower():
@@ -162,6 +164,7 @@ def _open(audit: Audit, data: Path, labels: str, ids: str) -> Original:
     """Check that the data is what was audited, and open it."""
     fingerprint = hash_original(data)
     audited = audit.subject.data_fingerprint
+    # the suggested labels are for these bytes: another version can have other samples under the same ids
     if fingerprint != audited:
         raise DataError(
             str(data),
@@ -175,6 +178,7 @@ def _open(audit: Audit, data: Path, labels: str, ids: str) -> Original:
         ids or _recorded(audit, "ids"),
         [one.name for one in audit.classes],
     )
+    # equal bytes can still be read with another column as the label
     given = dict(zip(original.ids, original.labels, strict=True))
     for name, label in zip(audit.samples["id"], audit.samples["label"], strict=True):
         if given.get(name) != label:
@@ -237,6 +241,7 @@ def _publish(aside: Path, out: Path, log: Path) -> None:
     # something of the name can have appeared while the copy was written
     for path in (out, log):
         refuse_existing(path)
+    # the list first: a list without its copy is harmless, a copy without its list cannot be checked
     (aside / log.name).rename(log)
     try:
         (aside / out.name).rename(out)

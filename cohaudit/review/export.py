@@ -66,6 +66,7 @@ def _csv(audit: Audit, every: bool) -> bytes:
 
 
 def _jsonl(audit: Audit, every: bool) -> bytes:
+    # as objects, because a column of floats cannot hold None, and JSON has no NaN
     rows = _rows(audit, every).astype(object)
     records = rows.where(rows.notna(), None).to_dict("records")
     return _text("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
@@ -77,6 +78,7 @@ def _parquet(audit: Audit, every: bool) -> bytes:
 
 def _keep(audit: Audit, every: bool) -> bytes:
     """Return the ids of all samples except the suspects, one per line, in dataset order."""
+    # whoever trains on the list alone would lose the samples that --limit left out
     subject = audit.subject
     if subject.samples < subject.samples_total:
         raise ReportError(

@@ -111,6 +111,7 @@ def parse_gate(text: str, option: str = FAIL_ON) -> GateCondition:
         ConfigError: The text is not such a condition, or the metric cannot have such a value.
     """
     where = f"{option} {text!r}"
+    # '>=' before '>', which would leave the '='; DOTALL, because the name of a layer can hold a line break
     match = re.fullmatch(r"\s*(.+?)\s*(>=|<=|==|!=|>|<)\s*([^<>=!\s]+(?:\s+%)?)\s*", text, re.DOTALL)
     if not match:
         raise ConfigError(
@@ -121,13 +122,15 @@ def parse_gate(text: str, option: str = FAIL_ON) -> GateCondition:
     bound = bound.lower() if bound.lower() in LEVELS else bound
     metric = next((prefix for prefix in (LAYER_METRIC, CLASS_METRIC) if left.startswith(prefix)), left)
     name = left.removeprefix(metric)
+    # a metric of layers or classes needs a name, and another one has none
     if metric not in GATE_METRICS or metric.endswith(".") != bool(name):
         known = [f"{known}NAME" if known.endswith(".") else known for known in GATE_METRICS]
         raise ConfigError(where, f"there is no metric {left!r}", did_you_mean(left, known))
     gate = GateCondition(text, metric, name, op, bound)
     problem = _bound_problem(gate)
     if problem:
-        raise ConfigError(where, *problem)
+        found, remedy = problem
+        raise ConfigError(where, found, remedy)
     return gate
 
 
@@ -150,6 +153,7 @@ def _bound_problem(gate: GateCondition) -> tuple[str, str] | None:
         return f"{gate.bound} is not a number of samples", "for a share, write it in per cent, like 2%"
     if gate.is_share and gate.metric not in SHARE_METRICS:
         return f"{gate.metric} is not a share", "give a number without %"
+    # 'accuracy<90' would always hold, and 'accuracy>90' never: a mistake for 90%
     if not low <= number <= (1 if gate.is_share else high):
         span = f"{low} to {high}" if math.isfinite(high) else f"{low} up"
         span = f"{100 * low:g}% to 100%" if gate.is_share else span

@@ -102,6 +102,7 @@ def _risk(audit: Audit) -> GateValue | Skipped:
     gap = audit.risk.gap
     level = audit.risk.level
     bounds = setting(audit.settings, "risk_levels")
+    # levels are compared by their position, and their interval is that of the levels of the two ends
     low, high = (LEVELS.index(risk_level(end, bounds)) for end in (gap.low, gap.high))
     return GateValue(
         metric="risk",
@@ -121,6 +122,7 @@ def _predicted_gap(gate: GateCondition, audit: Audit) -> GateValue | Skipped:
 
 def _suspects(gate: GateCondition, audit: Audit) -> GateValue | Skipped:
     unscored = int(audit.samples["suspicion"].isna().sum())
+    # a missing suspicion is not a low one: the gate must not pass on samples that nobody judged
     if unscored:
         return Skipped("suspects", f"{unscored} samples have no suspicion score")
     count = int(audit.samples["suspect"].sum())

@@ -65,8 +65,8 @@ def refuse_unknown_names(config: Config, layers: Iterable[str], classes: Iterabl
     known = {LAYER_METRIC: list(layers), CLASS_METRIC: list(classes)}
     for option, gate in parsed_gates(config):
         if gate.kind and not matching_names(gate, known[gate.metric]):
-            where = f"{option} {gate.expression!r}"
-            raise ConfigError(where, *describe_unknown_name(gate, known[gate.metric]))
+            found, remedy = describe_unknown_name(gate, known[gate.metric])
+            raise ConfigError(f"{option} {gate.expression!r}", found, remedy)
 
 
 def evaluate_gate(gate: GateCondition, audit: Audit, whole_interval: bool = True) -> GateResult:
@@ -81,6 +81,7 @@ def evaluate_gate(gate: GateCondition, audit: Audit, whole_interval: bool = True
     Returns:
         Whether the gate fails or warns, and why.
     """
+    # no number of a model at chance means anything, not even one that would pass
     if not audit.sanity.auditable:
         return GateResult(gate.expression, "not auditable", True, f"not auditable: {audit.sanity.reason}")
     measured: list[GateValue] = []
@@ -104,6 +105,7 @@ def _judge(gate: GateCondition, values: Sequence[GateValue], whole_interval: boo
     """Compare the values; the one that comes closest to failing, or fails by most, is reported."""
     beyond = [value for value in values if gate.holds(value.value)]
     failing = [value for value in beyond if not whole_interval or _holds_on_interval(gate, value)]
+    # for == and != every value that holds is as bad; the smallest is as good a choice as any
     most_extreme = max if gate.op in {">", ">="} else min
     worst = most_extreme(failing or beyond or values, key=lambda value: value.value)
     reason = _reason(gate, worst, bool(beyond), len(failing or beyond), len(values))
@@ -124,6 +126,7 @@ def _describe_interval(gate: GateCondition, value: GateValue) -> str:
         return ""
     ends: list[str]
     if gate.is_level:
+        # the interval of a level holds positions
         ends = [LEVELS[int(end)] for end in value.interval]
     else:
         ends = [value.format_number(end, MIN_REASON_DIGITS) for end in value.interval]
@@ -140,6 +143,7 @@ def _format_value(gate: GateCondition, value: GateValue) -> str:
     """Return a value in words, with as many digits as it takes to see on which side of the bound it is."""
     outcome = gate.holds(value.value)
     for digits in range(MIN_REASON_DIGITS, FLOAT_DIGITS):
+        # 'accuracy: 0.9 is below 0.9' would be nonsense: the rounded number must be on the same side
         if gate.holds(float(f"{value.value:.{digits}g}")) == outcome:
             return value.format(digits)
     return value.format(FLOAT_DIGITS)

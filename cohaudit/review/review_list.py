@@ -56,6 +56,7 @@ def read_confirmed(path: Path, audit: Audit) -> dict[str, ConfirmedSample]:
 
 def _read(path: Path) -> str:
     try:
+        # Excel and Notepad write a byte order mark, which would become part of the first id
         return path.read_bytes().decode("utf-8-sig")
     except OSError as error:
         found = f"cannot be read: {error.strerror}"
@@ -127,6 +128,7 @@ def _confirm(
     reviewed = row.get(LABEL_COLUMN, "")
     if name not in labels:
         raise ReportError(where, f"{name!r:.80} is not a sample of the audit", did_you_mean(name, labels))
+    # a list of an earlier audit can name a sample whose label was corrected since
     if reviewed not in {"", labels[name]}:
         found = f"{name!r:.80} is labeled {labels[name]!r:.80} in the audit, not {reviewed!r:.80}"
         raise ReportError(where, found, "name the audit that the list was made from")

@@ -73,6 +73,7 @@ def read_suppressions(path: Path) -> tuple[Suppression, ...]:
     for number, values in enumerate(given, 1):
         where = _where(path, number, values)
         entry = _entry(values, where)
+        # two entries with different reviewers or days would contradict each other
         earlier = first_places.setdefault((entry.sample, entry.label), where)
         if earlier != where:
             raise ConfigError(where, f"the same sample and label as {earlier}", "delete one of the two")
@@ -168,14 +169,18 @@ def _entry(values: Mapping[str, Any], where: str) -> Suppression:
     for key in values:
         if key not in known:
             raise ConfigError(f"{where}: {key}", "there is no such key", did_you_mean(key, known))
-    texts = {key: _text(values, key, where) for key in known if key != "expires"}
-    if not CONTENT_HASH.fullmatch(texts["sample"]):
-        raise ConfigError(
-            f"{where}: sample",
-            f"found {texts['sample']!r:.80}, not 'sha256:' with 64 hexadecimal digits",
-            REQUIRED_KEYS["sample"],
-        )
-    return Suppression(**texts, expires=_day(values.get("expires"), where))
+    entry = Suppression(
+        sample=_text(values, "sample", where),
+        label=_text(values, "label", where),
+        reviewer=_text(values, "reviewer", where),
+        reason=_text(values, "reason", where),
+        id=_text(values, "id", where),
+        expires=_day(values.get("expires"), where),
+    )
+    if not CONTENT_HASH.fullmatch(entry.sample):
+        found = f"found {entry.sample!r:.80}, not 'sha256:' with 64 hexadecimal digits"
+        raise ConfigError(f"{where}: sample", found, REQUIRED_KEYS["sample"])
+    return entry
 
 
 def _text(values: Mapping[str, Any], key: str, where: str) -> str:
@@ -192,6 +197,7 @@ def _text(values: Mapping[str, Any], key: str, where: str) -> str:
 def _day(value: Any, where: str) -> str:
     if value is None:
         return ""
+    # a datetime is a date in Python; its time of day would need a time zone
     if isinstance(value, datetime) or not isinstance(value, date):
         remedy = "give a day without quotes, as in expires = 2027-06-30"
         raise ConfigError(f"{where}: expires", f"found {value!r:.80}, not a day", remedy)

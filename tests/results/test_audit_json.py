@@ -42,6 +42,9 @@ json_values = st.recursive(
     scalars,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
 )
+BLANK = make_audit(samples=10, suspects=0, classes=2)
+WHOLE_AUDITS = 30
+"""Examples of tests that make an audit for each."""
 fuzzing = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -70,7 +73,7 @@ def test_what_is_written_is_what_is_read(variant: dict[str, Any], tmp_path: Path
 @given(name=st.text(), reason=st.text(), value=st.floats(allow_nan=False, allow_infinity=False))
 def test_any_text_and_number_survives(name: str, reason: str, value: float, tmp_path: Path) -> None:
     audit = replace(
-        make_audit(samples=10, suspects=0, classes=2),
+        BLANK,
         skipped=(Skipped(name, reason),),
         settings={name: (value, name, {reason: None})},
         timings={reason: value},
@@ -78,7 +81,7 @@ def test_any_text_and_number_survives(name: str, reason: str, value: float, tmp_
     assert_equal(read_audit(write(tmp_path / "audit.json", audit_to_json(audit))), audit)
 
 
-@fuzzing
+@settings(fuzzing, max_examples=WHOLE_AUDITS)
 @given(
     classes=st.integers(2, 5),
     layers=st.integers(1, 4),

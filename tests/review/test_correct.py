@@ -567,7 +567,7 @@ def test_a_place_that_is_taken_is_refused(rows: Config) -> None:
     if not IS_ROOT:
         (rows.base / "locked").mkdir(mode=0o555)
         told = refused(rows, suggested, out=rows.base / "locked" / "new.csv")
-        assert "locked may not be written to" in told
+        assert "locked has no write permission" in told
 
 
 def test_a_copy_inside_the_folder_is_refused(pictures: Config) -> None:

@@ -138,7 +138,7 @@ def test_it_is_said_what_a_suspect_of_one_audit_is_in_the_other() -> None:
     base = replace(base, samples=table[ids != ids[4]], suppressed=(reviewed,))
     found = {one.id: one.elsewhere for one in suspects(compare(base, head)).new}
     assert found == {
-        ids[1]: "no suspect",
+        ids[1]: "not a suspect",
         ids[2]: "relabeled",
         ids[3]: "suppressed",
         ids[4]: "not audited",

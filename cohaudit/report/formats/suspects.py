@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cohaudit.results import Audit
-from cohaudit.results.json_encode import valid
+from cohaudit.results.json_encode import escape_stray_bytes
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ def list_suspects(audit: Audit) -> Iterator[SuspectLine]:
     for name, label, suggested, suspicion in zip(*columns, strict=True):
         if one := evidence.get(name):
             yield SuspectLine(
-                id=valid(name),
-                label=valid(label),
-                suggested=valid(suggested),
+                id=escape_stray_bytes(name),
+                label=escape_stray_bytes(label),
+                suggested=escape_stray_bytes(suggested),
                 suspicion=suspicion,
                 content=one.content,
                 place=one.place,

@@ -68,6 +68,7 @@ def compare(base: AuditSource, head: AuditSource) -> Difference:
     """
     base = as_audit(base)
     head = as_audit(head)
+    # the same thresholds for both: stricter ones in the head are not a regression of the network
     levels = setting(head.settings, "risk_levels")
     base_side = _compared_audit(base, levels)
     head_side = _compared_audit(head, levels)
@@ -93,6 +94,7 @@ def compare_estimates(base: Estimate | None, head: Estimate | None) -> EstimateC
     """Compare a measurement with an earlier one: it changed when their intervals do not overlap."""
     if base is None or head is None:
         return EstimateChange(base, head, "unknown")
+    # stricter than a test at the intervals' level; docs/comparing.md has how often it is wrong
     if head.low > base.high:
         return EstimateChange(base, head, "higher")
     return EstimateChange(base, head, "lower" if head.high < base.low else "alike")
@@ -133,6 +135,7 @@ def _rank(side: ComparedAudit) -> int:
 
 
 def _layers(base: Sequence[Layer], head: Sequence[Layer]) -> Iterable[LayerChange]:
+    # the order of the head, which is the network that a reader works on
     before = {layer.name: layer for layer in base}
     after = {layer.name: layer for layer in head}
     for name in dict.fromkeys([*after, *before]):
@@ -193,6 +196,7 @@ def _unlike(base: Audit, head: Audit) -> Iterable[str]:
 
 
 def _unlike_holdouts(base: str | None, head: str | None) -> Iterable[str]:
+    # without a verdict, an audit does not say whether it had a holdout
     if base is None or head is None or base == head:
         return
     if base and head:

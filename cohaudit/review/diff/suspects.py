@@ -15,7 +15,7 @@ SUSPECTS_SIGNIFICANCE = 0.05
 """Probability below which the number of new suspects is not explained by chance. Only clear suspects count:
 many samples share one suspicion near the threshold, and the next training run moves all of them across it."""
 
-Elsewhere = Literal["no suspect", "relabeled", "suppressed", "not audited", "suspect"]
+Elsewhere = Literal["not a suspect", "relabeled", "suppressed", "not audited", "suspect"]
 """What a suspect of one audit is in the other: a sample with the same label that is not a suspect; a sample
 with another label; confirmed by a person; not among the samples; or a suspect too. Samples that are not
 suspects are found by their id."""
@@ -164,6 +164,7 @@ def _suspects(audit: Audit) -> list[_Unmatched]:
 
 def _match(before: list[_Unmatched], after: list[_Unmatched]) -> list[tuple[int, int]]:
     """Return pairs of positions of the same sample; every position is in one pair at most."""
+    # from the strictest key to the loosest: copies of a sample are matched with themselves before each other
     keys: tuple[Callable[[_Unmatched], Hashable], ...] = (
         lambda one: (one.content, one.id) if one.content else None,
         lambda one: (one.content, one.label) if one.content else None,
@@ -174,6 +175,7 @@ def _match(before: list[_Unmatched], after: list[_Unmatched]) -> list[tuple[int,
     pairs = []
     for key in keys:
         pairs += _pop_pairs(left, right, key)
+    # last, because an id can mean another sample: row numbers move when a row is inserted
     unhashed = {one.id for one in (*left.values(), *right.values()) if not one.content}
     pairs += _pop_pairs(left, right, lambda one: one.id if one.id in unhashed else None)
     return pairs
@@ -184,6 +186,7 @@ def _pop_pairs(
 ) -> list[tuple[int, int]]:
     """Remove pairs of equal key, in order, and return them; a key of None matches nothing."""
     places: defaultdict[Hashable, list[int]] = defaultdict(list)
+    # reversed, so that pop takes the first of them
     for j, one in reversed(right.items()):
         places[key(one)].append(j)
     known = {i: key(one) for i, one in left.items() if key(one) is not None}
@@ -203,6 +206,6 @@ def _describe_elsewhere(other: Audit) -> Callable[[_Unmatched], Elsewhere]:
             return "suppressed"
         if one.id not in labels:
             return "not audited"
-        return "no suspect" if labels[one.id] == one.label else "relabeled"
+        return "not a suspect" if labels[one.id] == one.label else "relabeled"
 
     return describe

@@ -80,6 +80,7 @@ def _used_layer(layer: LayerUnits) -> UsedLayer:
 def _used_width(width: CoherentWidth) -> UsedWidth:
     layers = [_used_layer(layer) for layer in width.layers]
     units = sum(layer.units for layer in layers)
+    # the share of the units in `kept`, so that the accuracy is of these units
     measured = next((part for part in width.sub_networks if part.share == SHARES[0]), None)
     return UsedWidth(
         units=width.units,

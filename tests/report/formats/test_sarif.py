@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -62,9 +63,8 @@ def test_each_suspect_is_a_result_at_its_line() -> None:
 
 def test_the_level_follows_the_suspicion() -> None:
     suspicions = dict(zip(AUDIT.samples["id"], AUDIT.samples["suspicion"], strict=True))
-    suspicions |= {
-        one.id: value for one, value in zip(AUDIT.evidence, (1.0, 0.9, 0.89, 0.5, 0.4), strict=False)
-    }
+    values = itertools.chain((1.0, 0.9, 0.89, 0.5, 0.4), itertools.repeat(0.3))
+    suspicions |= {one.id: value for one, value in zip(AUDIT.evidence, values, strict=False)}
     audit = replace(AUDIT, samples=AUDIT.samples.assign(suspicion=AUDIT.samples["id"].map(suspicions)))
     levels = [result["level"] for result in run_of(audit)["results"]]
     assert levels[:5] == ["error", "error", "warning", "warning", "note"]
