@@ -18,6 +18,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # as many tests as cores run at o
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
+
+# a loaded machine makes any example slow; that says nothing about the code
+settings.register_profile("cohaudit", deadline=None)
+settings.load_profile("cohaudit")
 
 pytest_plugins = ["support.browser"]
 

@@ -39,11 +39,11 @@ def examine(
     """
     yield (packages := versions())
     yield extras()
-    found, config = attempt("settings", lambda: settings(checkpoints, options, file))
-    yield found
+    finding, config = attempt("settings", lambda: settings(checkpoints, options, file))
+    yield finding
     refused = refused_settings(config) if config else []
     yield from refused
-    if config:
+    if config:  # what was reported once is not reported again by a later check
         dropped = (key for finding in refused for key in DROPPED_SETTINGS.get(finding.check, ()))
         config = config.updated(dict.fromkeys(dropped, ()))
     if packages.status == "failed":
@@ -101,6 +101,7 @@ def settings(
         _refuse(config, bool(checkpoints))
     except ConfigError as error:
         found = f"{words}; {error.where}: {error.found}"
+        # a wrong file of suppressions would also stop the dry run: the rest is tried without it
         usable = config.updated({"suppressions": ""})
         return Finding("settings", "failed", found, error.remedy, figures), usable
     if not config.model and not config.data:

@@ -1,23 +1,16 @@
-"""Robust averages over a whole dataset: coordinates against plain autograd, and what the averages promise."""
+"""Robust averages: against the training loop, by what they promise, and intervals that hold the whole."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from support.networks import CASES, CLASSES, make
-from torch import nn
+from support.single_gradients import CPU, OPTIONS, everything, fit_network, source
 from torch.nn import functional as F
-from torch.utils import _pytree as pytree
 
-from cohaudit.audits.robust_mean import SampleFlags, robust_step, sample_coordinates, summarize
 from cohaudit.audits.winsorized_statistics import (
-    CLIPS,
     MAX_COORDINATES_PER_LAYER,
     CoordinateSample,
     Totals,
@@ -30,93 +23,8 @@ from cohaudit.audits.winsorized_statistics import (
     norm_ratio,
     share_of_step,
 )
-from cohaudit.config import Config
-from cohaudit.gradients import Source
 from cohaudit.gradients.passes.coordinates import gradient_coordinates
-from cohaudit.gradients.residuals import logits_of
 from cohaudit.gradients.robust import winsorized_gradient
-from cohaudit.pipeline.scan import options_of
-from cohaudit.results import RobustStep, Skipped
-
-CPU = torch.device("cpu")
-LABELS = np.array([2, 0, 1, 1, 0, 2, 2, 1, 0])
-OPTIONS = options_of(Config(batch_size=4))
-
-
-def source(inputs: Any, labels: Any) -> Source:
-    return Source(
-        lambda indices: pytree.tree_map(lambda t: t[list(indices)], inputs),
-        np.asarray(labels),
-        [f"s{i}" for i in range(len(labels))],
-        [f"c{i}" for i in range(CLASSES)],
-    )
-
-
-def ignore(done: int) -> None:
-    """Take no notice of progress."""
-
-
-def everything(model: nn.Module) -> dict[str, np.ndarray]:
-    return {name: np.arange(p.numel()) for name, p in model.named_parameters() if p.requires_grad}
-
-
-def one_by_one(model: nn.Module, inputs: Any, labels: np.ndarray) -> dict[str, np.ndarray]:
-    named = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    rows: dict[str, list[np.ndarray]] = {name: [] for name in named}
-    for i, label in enumerate(labels):
-        one = pytree.tree_map(lambda t, i=i: t[i : i + 1], inputs)
-        logits = logits_of(model(*one) if isinstance(one, tuple) else model(one))
-        loss = F.cross_entropy(logits, torch.tensor([label]))
-        found = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
-        for (name, p), g in zip(named.items(), found, strict=True):
-            rows[name].append((torch.zeros_like(p) if g is None else g).flatten().numpy())
-    return {name: np.stack(own) for name, own in rows.items()}
-
-
-@pytest.mark.filterwarnings("ignore:LSTM with projections is not supported")
-@pytest.mark.parametrize("name", CASES)
-def test_coordinates_are_those_of_gradients_one_by_one(name: str) -> None:
-    model, inputs = make(name)
-    chosen = {key: own[::2] for key, own in everything(model).items()}
-    seen: list[int] = []
-    found = gradient_coordinates(model, source(inputs, LABELS), chosen, OPTIONS, CPU, advance=seen.append)
-    for key, expected in one_by_one(model, inputs, LABELS).items():
-        ours = found.gradients(key)
-        assert ours.shape == (len(LABELS), len(chosen[key]))
-        np.testing.assert_allclose(ours, expected[:, chosen[key]], rtol=1e-8, atol=1e-12)
-    assert sum(seen) == len(LABELS)
-
-
-class Forked(nn.Module):
-    """Calls its layer in another way for a batch with a large input; the outputs are the same."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer, self.head = nn.Linear(5, 4), nn.Linear(4, CLASSES)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        inner = self.layer(x[None])[0] if bool((x > 9).any()) else self.layer(x)
-        logits: torch.Tensor = self.head(inner.relu())
-        return logits
-
-
-def test_a_path_that_depends_on_the_data_is_measured_too() -> None:
-    torch.manual_seed(0)
-    model, x = Forked().double().eval(), torch.randn(9, 5, dtype=torch.float64)
-    x[5] = 10
-    found = gradient_coordinates(
-        model, source(x, LABELS), everything(model), OPTIONS, CPU, advance=lambda done: None
-    )
-    for name, expected in one_by_one(model, x, LABELS).items():
-        np.testing.assert_allclose(found.gradients(name), expected, rtol=1e-8, atol=1e-12)
-
-
-def fit_network(count: int = 60) -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
-    torch.manual_seed(0)
-    x, y = torch.randn(count, 4, dtype=torch.float64), torch.arange(count) % CLASSES
-    x[:, 0] += 2 * y
-    model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, CLASSES)).double()
-    return model, x, y
 
 
 def test_the_averages_are_those_of_the_training_loop() -> None:
@@ -140,7 +48,7 @@ def test_the_averages_are_those_of_the_training_loop() -> None:
 GRADIENTS = arrays(np.float64, (30, 5), elements=st.floats(-100, 100))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(GRADIENTS, st.sampled_from([0.0, 0.04, 0.2, 0.49]), st.integers(0, 5))
 def test_averages_lie_within_the_samples_and_the_shares_add_up(
     gradients: np.ndarray, clip: float, seed: int
@@ -201,95 +109,3 @@ def test_intervals_hold_the_whole_and_vanish_when_every_coordinate_is_seen() -> 
             assert truth.low == truth.value == truth.high
             held.append(told.low <= truth.value <= told.high)
     assert 0.82 < np.mean(held) < 0.97
-
-
-def standing(count: int, memorized: int = 0) -> SampleFlags:
-    memorization = np.where(np.arange(count) < memorized, 0.9, 0.1)
-    return SampleFlags([f"s{i}" for i in range(count)], memorization, memorization > 0.8)
-
-
-def test_a_sample_that_stands_apart_is_clipped_most_and_owns_the_mean_not_the_robust_step() -> None:
-    model, x, y = fit_network()
-    x[0] *= 100
-    found = robust_step(model, source(x, y), standing(60, 1), options=OPTIONS, device=CPU, advance=ignore)
-    assert isinstance(found, RobustStep)
-    assert found.clipped[0].id == "s0"
-    assert found.clipped[0].suspect
-    assert found.clipped_memorized == found.memorized == found.suspects == 1
-    mean, *_, most = found.steps
-    assert mean.memorized.value > 0.9
-    assert most.memorized.value < 0.5
-    assert mean.memorized == mean.suspects
-    assert found.averages[1].kept.value < 0.5
-    assert [one.coordinates for one in found.layers] == [one.parameters for one in found.layers] == [30, 21]
-
-
-def test_the_share_of_the_step_is_that_of_gradients_one_by_one() -> None:
-    model, x, y = fit_network()
-    found = robust_step(model, source(x, y), standing(60, 12), options=OPTIONS, device=CPU, advance=ignore)
-    assert isinstance(found, RobustStep)
-    rows = np.concatenate(list(one_by_one(model, x, y.numpy()).values()), axis=1)
-    expected = rows[:12].sum(0) @ rows.mean(0) / (rows.sum(0) @ rows.mean(0))
-    assert found.steps[0].memorized.value == pytest.approx(expected, rel=1e-6)
-
-
-def test_where_gradients_are_tiny_nothing_is_lost() -> None:
-    model, x, y = fit_network()
-    both = []
-    for factor in (1.0, 1e3):
-        with torch.no_grad():
-            model[2].weight.mul_(factor)
-        found = robust_step(model, source(x, y), standing(60, 5), options=OPTIONS, device=CPU, advance=ignore)
-        assert isinstance(found, RobustStep)
-        both.append(found)
-    assert all(np.isfinite(one.kept.value) and one.kept.value > 0 for one in both[1].averages)
-
-
-def test_what_cannot_be_told_says_why() -> None:
-    model, x, y = fit_network(24)
-    few = robust_step(model, source(x, y), standing(24), options=OPTIONS, device=CPU, advance=ignore)
-    assert isinstance(few, Skipped)
-    assert "found 24" in few.reason
-    model, x, y = fit_network()
-    unknown = SampleFlags([f"s{i}" for i in range(60)], np.full(60, np.nan), np.zeros(60, dtype=bool))
-    found = robust_step(model, source(x, y), unknown, options=OPTIONS, device=CPU, advance=ignore)
-    assert isinstance(found, Skipped)
-    assert "memorized" in found.reason
-
-
-def test_many_samples_have_fewer_coordinates() -> None:
-    model = nn.Linear(1000, 100)
-    some, fewer = (sum(map(len, sample_coordinates(model, count, 0).values())) for count in (1000, 100_000))
-    assert some == MAX_COORDINATES_PER_LAYER
-    assert fewer == 128 * 2**20 // 4 // 100_000
-    assert len(CLIPS) == 2
-
-
-def gradients_that(cancel: bool) -> np.ndarray:
-    """Return gradients of 100 samples that agree; three pull hard, against the others or with them."""
-    generator = np.random.default_rng(0)
-    rows = generator.normal(1, 0.1, (100, 40))
-    rows[:3] = generator.normal(-15 if cancel else 60, 1, (3, 40))
-    return rows
-
-
-@pytest.mark.parametrize(
-    ("cancel", "suspects", "expected"),
-    [
-        (True, 3, "Correct or drop the 3 suspects"),
-        (True, 0, "nothing to do"),
-        (False, 3, "keep the mean"),
-    ],
-)
-def test_advice_is_to_correct_where_single_samples_cancel_the_rest(
-    cancel: bool, suspects: int, expected: str
-) -> None:
-    memorization = np.where(np.arange(100) < 3, 0.9, 0.1)
-    those = SampleFlags([str(i) for i in range(100)], memorization, np.arange(100) < suspects)
-    drawn = {
-        "fc": CoordinateSample(40, [averages(gradients_that(cancel), those.sets, groups_of_three(100, 0))])
-    }
-    found = summarize(drawn, those, 0)
-    assert expected in found.advice
-    assert "Memorized samples, 3.0% of all" in found.advice
-    assert {one.id for one in found.clipped[:3]} == {"0", "1", "2"}

@@ -25,7 +25,7 @@ from torch.nn import functional as F
 
 from cohaudit.cli import main
 from cohaudit.gradients import Measurement, Options, PassState, Source, measure
-from cohaudit.pipeline.resume import RESUME_FOLDER, PassStore
+from cohaudit.pipeline.resume import HOW_TO_RESUME, RESUME_FOLDER, PassStore
 
 SLOW = """
 import time
@@ -112,7 +112,7 @@ def check_resumed(out: Path, whole: Path) -> None:
     assert named(out) == [RESUME_FOLDER]
     result = run("--out", str(out))
     assert result.exit_code == 0, result.stderr
-    resumed = re.search(r"Resumed: (\d+) samples had been measured before", result.stdout)
+    resumed = re.search(r"Resumed: (\d+) samples were measured before", result.stdout)
     assert resumed
     assert 32 <= int(resumed[1]) <= 64
     assert numbers(out) == numbers(whole)
@@ -128,8 +128,7 @@ def test_the_same_command_goes_on_and_gives_the_same_audit(
         ended = run("--out", str(out))
     assert ended.exit_code == 130
     assert re.fullmatch(
-        rf"interrupted; what was measured is kept in {out / RESUME_FOLDER} \(\d+\.\d MB\): "
-        r"the same command goes on from there",
+        rf"interrupted; what was measured is saved in {out / RESUME_FOLDER} \(\d+\.\d MB\): {HOW_TO_RESUME}",
         ended.stderr.splitlines()[-1],
     )
     check_resumed(out, whole)
@@ -167,7 +166,7 @@ def test_a_signal_to_the_process_is_told_with_its_exit_code(out: Path) -> None:
     process.terminate()
     errors = process.communicate(timeout=60)[1]
     assert process.returncode == 130
-    assert "the same command goes on from there" in errors.splitlines()[-1]
+    assert HOW_TO_RESUME in errors.splitlines()[-1]
 
 
 @pytest.fixture
@@ -177,7 +176,7 @@ def interrupted(out: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         interrupt(patch, 4)
         result = run("--out", str(out))
     assert result.exit_code == 130
-    assert "the same command goes on from there" in result.stderr
+    assert HOW_TO_RESUME in result.stderr
     return out
 
 

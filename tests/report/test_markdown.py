@@ -114,7 +114,7 @@ def test_a_sentence_is_nothing_but_text(name: str) -> None:
         assert shown.strip() == name.strip()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(ANY)
 def test_whatever_a_name_is(name: str) -> None:
     cells = f"| {code(name)} | {sentence(name) or '–'} | c |"

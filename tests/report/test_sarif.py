@@ -114,7 +114,7 @@ def test_paths_are_uris(place: str, uri: str) -> None:
     assert ("uriBaseId" in artifact(result)) == (not uri.startswith("file:"))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text(min_size=1, max_size=20))
 def test_a_path_is_found_again_in_its_uri(place: str) -> None:
     (result,) = run_of(moved(SMALL, f"data/{place}"))["results"]

@@ -38,7 +38,7 @@ DIGITS = Path("fixtures/digits")
 HASH = "sha256:" + "0123456789abcdef" * 4
 ENTRY = Suppression(HASH, "cat", "Ada", "an odd, real cat", "train/0012.png")
 TODAY = date(2026, 7, 1)
-fuzzing = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+fuzzing = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def write(path: Path, *entries: Suppression, **more: Any) -> Path:

@@ -71,6 +71,7 @@ class SnapshotCache:
         if path is None or not path.is_file():
             return None
         try:
+            # the folder may have been written by anybody: no pickle, and any damage means measuring again
             with np.load(path, allow_pickle=False) as arrays:
                 snapshot = _decoded(arrays)
             samples = {len(snapshot.corrected), len(snapshot.share)}
@@ -102,8 +103,10 @@ class SnapshotCache:
             self._folder = None
 
     def _path(self, checkpoint: str) -> Path | None:
+        """Return the file of a checkpoint's snapshot; None if it is not cached."""
         if self._folder is None or not checkpoint:
             return None
+        # sorted, so that the hash does not depend on the order of settings
         text = json.dumps([checkpoint, *self._dependencies], sort_keys=True)
         return self._folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.npz"
 

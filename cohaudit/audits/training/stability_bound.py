@@ -70,6 +70,7 @@ def stability(segments: Sequence[Segment], samples: int) -> Stability:
     for own in segments:
         # L is the largest so far: the bound must not fall when gradients do
         largest = max(largest, own.lipschitz)
+        # at α = 1 leaving a sample out changes nothing
         step = own.rate * math.sqrt(2 * (1 - own.alpha))
         growth = own.steps * math.log1p(own.rate * own.smoothness)
         total += own.steps * step

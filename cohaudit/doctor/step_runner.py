@@ -61,7 +61,7 @@ class Step(Generic[Value]):
 
 
 @dataclass
-class Driver:
+class StepRunner:
     """Runs steps in order.
 
     Attributes:
@@ -77,6 +77,7 @@ class Driver:
     def run(self, steps: Iterable[Step[Any]]) -> Iterator[Finding]:
         """Run the steps, and yield the finding of each."""
         for step in steps:
+            # root causes, not needs: "needs the checkpoint" helps more than "needs weights that fit"
             causes = [cause for need in step.needs for cause in self._missing(need)]
             if causes:
                 names = dict.fromkeys(cause.name for cause in causes)  # each once, in order

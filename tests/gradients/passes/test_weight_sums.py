@@ -1,12 +1,13 @@
-"""Per-weight sums against autograd, one sample at a time, in float64."""
+"""Sums of every weight against autograd, one sample at a time, in float64."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
-from support.networks import CASES, CLASSES, SAMPLES, make
-from support.oracle import CPU, LABELS, options, oracle, source
+from support.cases import ALL_CASES, make
+from support.networks import CLASSES, SAMPLES
+from support.oracle import CPU, LABELS, case_gradients, options, source
 
 from cohaudit.gradients import WeightSums, weight_sums
 
@@ -18,10 +19,10 @@ def sums(name: str, dtype: torch.dtype = torch.float64, **changes: int) -> Weigh
     return weight_sums(model, source(inputs), options(**changes), CPU, lambda count: None)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", ALL_CASES)
 def test_sums_of_every_weight_are_those_of_autograd(name: str) -> None:
     found = sums(name)
-    grads = oracle(*make(name))
+    grads = case_gradients(name)
     assert found.samples == SAMPLES
     assert set(found.mean) == set(grads) == set(found.layer_of)
     largest = max(float(each.abs().max()) for each in grads.values())
