@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.audits import HOSTILE, make_audit
 from support.browser import OpenPage
+from support.page import render_undrawn
 
-from cohaudit.report import render_html
 from cohaudit.report.html.view import _listing
 from cohaudit.review.suppressions import read_suppressions
 
@@ -47,9 +47,9 @@ def mark(page: Page, card: int, verdict: str) -> None:
     page.locator("#cards > li").nth(card).get_by_label(verdict, exact=True).check()
 
 
-def test_all_samples_of_the_evidence_are_listed_most_suspicious_first(open_report: OpenPage) -> None:
+def test_all_samples_of_the_evidence_are_listed_most_suspicious_first(open_undrawn: OpenPage) -> None:
     audit = make_audit(**MANY)
-    page = open_report(**MANY)
+    page = open_undrawn(**MANY)
     wait_for(page, f"1 to 24 of {len(audit.evidence)} samples")
     assert ids(page) == [one.id for one in audit.evidence[:24]]
     seen = ids(page)
@@ -68,9 +68,9 @@ def test_the_script_builds_the_cards_that_the_page_has(
     """Whether a card is written by the template or by the script, the reader sees the same."""
 
     def cards(printed: int) -> tuple[str, list[str]]:
-        monkeypatch.setattr(_listing, "PRINTED", printed)
+        monkeypatch.setattr(_listing, "STATIC_CARDS", printed)
         page = open_page(
-            render_html(make_audit(kind=kind, hostile=True, classes=6, suspects=6, evidence=2, others=2))
+            render_undrawn(make_audit(kind=kind, hostile=True, classes=6, suspects=6, evidence=2, others=2))
         )
         page.add_style_tag(content=".card { content-visibility: visible !important }")
         pictures = page.evaluate("[...document.querySelectorAll('#cards img')].map(i => i.src + i.className)")
@@ -81,10 +81,10 @@ def test_the_script_builds_the_cards_that_the_page_has(
     assert "labeled" in by_script[0]
 
 
-def test_samples_are_filtered_by_class_kind_probability_and_text(open_report: OpenPage) -> None:
+def test_samples_are_filtered_by_class_kind_probability_and_text(open_undrawn: OpenPage) -> None:
     audit = make_audit(**MANY)
     shown = audit.samples.set_index("id").loc[[one.id for one in audit.evidence]]
-    page = open_report(**MANY)
+    page = open_undrawn(**MANY)
 
     def count(keep: Callable[[Any], Any]) -> None:
         found = int(keep(shown).sum())
@@ -102,12 +102,12 @@ def test_samples_are_filtered_by_class_kind_probability_and_text(open_report: Op
     page.fill("#filters [name=text]", audit.evidence[7].id.upper())
     count(lambda rows: rows.index == audit.evidence[7].id)
     page.fill("#filters [name=text]", "nothing is called so")
-    wait_for(page, f"None of the {len(shown)} samples fits.")
+    wait_for(page, f"None of the {len(shown)} samples matches.")
 
 
-def test_samples_are_sorted_by_the_list_and_by_the_headings(open_report: OpenPage) -> None:
+def test_samples_are_sorted_by_the_list_and_by_the_headings(open_undrawn: OpenPage) -> None:
     audit = make_audit(**MANY)
-    page = open_report(**MANY)
+    page = open_undrawn(**MANY)
     page.select_option("#filters [name=order]", "id")
     assert ids(page) == sorted(one.id for one in audit.evidence)[:24]
     page.check("#filters [value=table]")
@@ -124,8 +124,8 @@ def test_samples_are_sorted_by_the_list_and_by_the_headings(open_report: OpenPag
     assert float(first) == min(losses)
 
 
-def test_a_line_of_the_table_opens_its_card(open_report: OpenPage) -> None:
-    page = open_report()
+def test_a_line_of_the_table_opens_its_card(open_undrawn: OpenPage) -> None:
+    page = open_undrawn()
     page.check("#filters [value=table]")
     line = page.locator("#sample-table tbody tr").first
     line.locator("button").click()
@@ -135,10 +135,10 @@ def test_a_line_of_the_table_opens_its_card(open_report: OpenPage) -> None:
     assert line.locator("td").last.inner_text() == "right"
 
 
-def test_verdicts_become_files_that_the_commands_read(open_report: OpenPage, tmp_path: Path) -> None:
+def test_verdicts_become_files_that_the_commands_read(open_undrawn: OpenPage, tmp_path: Path) -> None:
     audit = make_audit(hostile=True, classes=6)
     rows = audit.samples.set_index("id")
-    page = open_report(hostile=True, classes=6)
+    page = open_undrawn(hostile=True, classes=6)
     for place, verdict in enumerate(("right", "wrong", "unsure", "right", "wrong", "right")):
         mark(page, place, verdict)
     assert page.locator("#verdicts output").inner_text() == "2 wrong, 3 right, 1 unsure"
@@ -176,15 +176,15 @@ def test_hostile_ids_come_back_whole(open_page: OpenPage, tmp_path: Path) -> Non
         replace(one, id=renamed.get(one.id, one.id), supporters=(), opponents=()) for one in audit.evidence
     )
     previews = {renamed.get(name, name): one for name, one in audit.previews.items()}
-    page = open_page(render_html(replace(audit, samples=table, evidence=evidence, previews=previews)))
+    page = open_page(render_undrawn(replace(audit, samples=table, evidence=evidence, previews=previews)))
     for place in range(len(HOSTILE)):
         mark(page, place, "wrong")
     text = download(page, "fixes", tmp_path / "fixes.csv")
     assert [line["id"] for line in csv.DictReader(io.StringIO(text, newline=""))] == list(HOSTILE)
 
 
-def test_verdicts_outlive_the_page_and_can_be_taken_back(open_report: OpenPage) -> None:
-    page = open_report()
+def test_verdicts_outlive_the_page_and_can_be_taken_back(open_undrawn: OpenPage) -> None:
+    page = open_undrawn()
     mark(page, 0, "wrong")
     mark(page, 1, "unsure")
     page.reload()
@@ -195,7 +195,7 @@ def test_verdicts_outlive_the_page_and_can_be_taken_back(open_report: OpenPage) 
     assert page.locator("#verdicts output").inner_text() == "1 wrong, 0 right, 0 unsure"
     page.click("#verdicts [name=forget]")
     assert page.locator("#verdicts output").inner_text() == "0 wrong, 0 right, 0 unsure"
-    page.get_by_role("button", name="Bring them back").click()
+    page.get_by_role("button", name="Restore").click()
     assert page.locator("#verdicts output").inner_text() == "1 wrong, 0 right, 0 unsure"
     page.click("#verdicts [name=forget]")
     page.reload()
@@ -206,7 +206,7 @@ def test_a_wrong_label_is_never_corrected_to_itself(open_page: OpenPage, tmp_pat
     """Also of a sample that no other label is suggested for, and whose card is not shown again."""
     audit = make_audit(**MANY)
     table = audit.samples.assign(suggested=audit.samples["label"])
-    page = open_page(render_html(replace(audit, samples=table)))
+    page = open_page(render_undrawn(replace(audit, samples=table)))
     page.click("#paging [name=on]")
     mark(page, 0, "wrong")
     page.reload()
@@ -217,19 +217,19 @@ def test_a_wrong_label_is_never_corrected_to_itself(open_page: OpenPage, tmp_pat
 def test_verdicts_are_of_a_label_not_of_a_place(open_page: OpenPage) -> None:
     """Another audit of the same model and data may read other labels, or the classes in another order."""
     audit = make_audit()
-    page = open_page(render_html(audit))
+    page = open_page(render_undrawn(audit))
     mark(page, 0, "wrong")
     stored = page.evaluate("Object.entries(localStorage)")
     other = replace(audit, classes=audit.classes[::-1])
     relabeled = audit.samples.assign(
         label=audit.samples["label"].map(lambda name: f"class {9 - int(name[-1])}")
     )
-    for changed, told in ((other, "1 wrong"), (replace(audit, samples=relabeled), "0 wrong")):
-        again = open_page(render_html(changed))
+    for changed, counts in ((other, "1 wrong"), (replace(audit, samples=relabeled), "0 wrong")):
+        again = open_page(render_undrawn(changed))
         again.evaluate(STORE, stored)
         again.reload()
-        assert again.locator("#verdicts output").inner_text().startswith(told)
-    again = open_page(render_html(other))
+        assert again.locator("#verdicts output").inner_text().startswith(counts)
+    again = open_page(render_undrawn(other))
     again.evaluate(STORE, stored)
     again.reload()
     first = audit.samples.set_index("id").loc[audit.evidence[0].id]
@@ -239,8 +239,8 @@ def test_verdicts_are_of_a_label_not_of_a_place(open_page: OpenPage) -> None:
 @pytest.mark.parametrize(
     "stored", ["null", "5", "{", "[]", '{"train/0000.png": {"verdict": "wrong", "label": "map"}}']
 )
-def test_what_the_browser_kept_cannot_break_the_page(stored: str, open_report: OpenPage) -> None:
-    page = open_report()
+def test_what_the_browser_kept_cannot_break_the_page(stored: str, open_undrawn: OpenPage) -> None:
+    page = open_undrawn()
     mark(page, 0, "unsure")
     page.evaluate(
         "stored => Object.keys(localStorage).forEach(key => localStorage.setItem(key, stored))", stored
@@ -249,16 +249,16 @@ def test_what_the_browser_kept_cannot_break_the_page(stored: str, open_report: O
     assert page.locator("#verdicts output").inner_text() == "0 wrong, 0 right, 0 unsure"
 
 
-def test_a_browser_that_keeps_nothing_says_so(open_report: OpenPage) -> None:
-    page = open_report()
-    assert "stay in this browser" in page.inner_text("#kept")
+def test_a_browser_that_keeps_nothing_says_so(open_undrawn: OpenPage) -> None:
+    page = open_undrawn()
+    assert "stay in this browser" in page.inner_text("#storage")
     page.evaluate("() => { Storage.prototype.setItem = () => { throw new Error('full'); }; }")
     mark(page, 0, "unsure")
-    assert "download them before you leave" in page.inner_text("#kept")
+    assert "download them before you leave" in page.inner_text("#storage")
 
 
-def test_paging_keeps_the_focus_for_the_keyboard(open_report: OpenPage) -> None:
-    page = open_report(**MANY)
+def test_paging_keeps_the_focus_for_the_keyboard(open_undrawn: OpenPage) -> None:
+    page = open_undrawn(**MANY)
     while page.locator("#paging [name=on]").is_enabled():
         page.focus("#paging [name=on]")
         page.keyboard.press("Enter")
@@ -266,16 +266,16 @@ def test_paging_keeps_the_focus_for_the_keyboard(open_report: OpenPage) -> None:
 
 
 def test_without_scripts_the_most_suspicious_samples_are_there(open_page: OpenPage) -> None:
-    page = open_page(render_html(make_audit(**MANY)).replace("<script>", "<script type='no'>"))
+    page = open_page(render_undrawn(make_audit(**MANY)).replace("<script>", "<script type='no'>"))
     assert len(ids(page)) == 24
     assert not page.locator("#filters").is_visible()
     assert not page.locator("#verdicts").is_visible()
 
 
 def test_five_thousand_suspects_stay_in_pages(open_page: OpenPage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_listing, "LISTED", 900)
+    monkeypatch.setattr(_listing, "MAX_SUSPECTS", 900)
     audit = make_audit(samples=1200, suspects=1000, evidence=1, others=3, kind="none")
-    page = open_page(render_html(audit))
+    page = open_page(render_undrawn(audit))
     wait_for(page, "1 to 24 of 909 samples")
     assert "100 more suspects are in samples.csv" in page.inner_text("#suspects")
     page.check("#filters [value=table]")

@@ -22,6 +22,8 @@ from cohaudit.report import write_report
 from cohaudit.results.json_encode import audit_to_json
 from cohaudit.review.gates import gate_results
 
+pytestmark = pytest.mark.usefixtures("undrawn_figures")
+
 AUDIT = make_audit(kind="row", samples=60, suspects=6, classes=3)
 REPORT = ["audit.json", "report.html", "samples.csv"]
 FILES = {

@@ -12,7 +12,7 @@ from support.audits import HOSTILE, gate, make_audit
 from support.rendering import rendered
 
 from cohaudit.report import render_difference_markdown
-from cohaudit.report.formats.markdown import LONGEST, code, render_markdown, sentence, size
+from cohaudit.report.formats.markdown import MAX_LENGTH, code, render_markdown, sentence, size
 from cohaudit.results import Driver, GateResult, Risk, Skipped
 from cohaudit.review.diff.compare import compare
 
@@ -57,14 +57,14 @@ def test_the_verdict_comes_first_and_the_gates_with_their_reasons() -> None:
     gates = (gate(failed=False), GateResult("suspects>1%", "5%", False, "12 of 240", True), gate(failed=True))
     page = rendered(render_markdown(make_audit(gates=gates)))
     assert page.text.startswith("cohaudit: high risk of overfitting")
-    assert "Predicted gap: 15.6 points (80% interval: 12.5 to 18.8)" in page.text
+    assert "Gap: 15.6 points (80% interval: 12.5 to 18.8)" in page.text
     assert page.rows[:4] == [
         ["Gate", "Outcome", "Measured"],
         ["risk>=high", "❌ failed", "the risk is high, at or above high"],
         ["suspects>1%", "⚠️ warned", "12 of 240"],
         ["risk>=severe", "✅ passed", "the risk is high, below severe"],
     ]
-    assert "Of class 3 it finds 75%." in page.text
+    assert "Class 3: 75% expected on new data." in page.text
     assert "Collect more of it." in page.text
     assert "Measured on 240 of 480 samples." in page.text
 
@@ -79,8 +79,8 @@ def test_suspects_are_listed_most_suspicious_first_with_their_place() -> None:
 
 def test_a_holdout_is_told_beside_the_prediction() -> None:
     page = rendered(render_markdown(make_audit(holdout=True)))
-    assert "Predicted gap: 17.2 points" in page.text
-    assert "On 500 samples held out 18.8 points (15.6 to 21.9) were measured" in page.text
+    assert "Gap: 17.2 points" in page.text
+    assert "Measured on 500 holdout samples: 18.8 points (15.6 to 21.9)" in page.text
 
 
 def test_without_a_verdict_the_reason_is_told() -> None:
@@ -140,14 +140,14 @@ def test_it_always_fits_into_a_comment(name: str) -> None:
         risk=replace(audit.risk, drivers=(Driver("samples", name, 0.5, name, name, 0.5),) * 300),
     )
     markdown = render_markdown(audit)
-    assert LONGEST * 0.8 < size(markdown) <= LONGEST
+    assert MAX_LENGTH * 0.8 < size(markdown) <= MAX_LENGTH
     rows = [row for row in rendered(markdown).rows if len(row) == 5 and row[0] != "Sample"]
-    left_out = re.search(r"([\d,]+) suspects more would not fit in here", markdown)
+    left_out = re.search(r"([\d,]+) more suspects did not fit", markdown)
     assert left_out
     assert int(left_out[1].replace(",", "")) == many - len(rows) > 0
-    assert "And 2" in markdown  # more gates, drivers and notices than are listed
+    assert re.search("^2\\d\\d more in the report", markdown, re.MULTILINE)  # gates, drivers and notices
     difference = render_difference_markdown(compare(make_audit(), audit))
-    assert size(difference) <= LONGEST
+    assert size(difference) <= MAX_LENGTH
 
 
 def test_a_difference_says_what_is_worse_and_which_suspects_are_new() -> None:

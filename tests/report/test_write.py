@@ -15,13 +15,12 @@ from support.audits import make_audit
 
 from cohaudit.errors import ReportError
 from cohaudit.report import render_html, write_html, write_report
-from cohaudit.report import (
-    write as output,
-)
 from cohaudit.results import SAMPLE_COLUMNS
-from cohaudit.results.files import check_folder
+from cohaudit.results.files import check_folder, check_target
 from cohaudit.results.json_encode import audit_to_json
 from cohaudit.results.read import read_audit
+
+pytestmark = pytest.mark.usefixtures("undrawn_figures")
 
 
 def run_python(code: str, *arguments: str) -> str:
@@ -74,6 +73,7 @@ FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
 from support.audits import make_audit
+from support.page import undrawn
 from cohaudit.errors import ReportError
 from cohaudit.report import write_report
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -81,7 +81,8 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFIN
 audit = make_audit(samples=2000, suspects=0)
 for out in sys.argv[2:]:
     try:
-        write_report(audit, Path(out))
+        with undrawn():
+            write_report(audit, Path(out))
     except ReportError as error:
         print(error)
 """
@@ -129,7 +130,7 @@ def test_a_pipe_is_not_replaced_by_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("device", ["/dev/null", "/dev/stdout"])
 def test_a_device_is_no_place_for_a_file(device: str) -> None:
     with pytest.raises(ReportError, match="is no regular file"):
-        output._check_target(Path(device))  # as root, writing there for real would replace it
+        check_target(Path(device))  # as root, writing there for real would replace it
 
 
 def test_a_file_name_that_the_file_system_refuses(tmp_path: Path) -> None:
@@ -154,7 +155,7 @@ def test_the_page_alone_can_be_written_again(tmp_path: Path) -> None:
 
 def test_reporting_never_imports_torch() -> None:
     code = (
-        "import sys; from audits import make_audit; from cohaudit.report import render_html;"
+        "import sys; from support.audits import make_audit; from cohaudit.report import render_html;"
         "render_html(make_audit(suspects=1)); print({'torch', 'matplotlib.pyplot'} & {*sys.modules})"
     )
     assert run_python(code) == "set()\n"

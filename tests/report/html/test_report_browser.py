@@ -46,8 +46,10 @@ HANDLERS = """
 
 @pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
 def test_no_page_scrolls_sideways(variant: dict[str, Any], open_report: OpenPage) -> None:
+    page = open_report(**variant)
     for width in (360, 800, 1600):
-        found = open_report(width=width, **variant).evaluate(MEASURE)
+        page.set_viewport_size({"width": width, "height": 900})
+        found = page.evaluate(MEASURE)
         assert found["window"] in range(width - 20, width + 1)
         assert found["content"] == found["window"]
         assert found["sections"] == 7 + len(fields(AuditResults))

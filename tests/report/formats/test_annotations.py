@@ -49,9 +49,7 @@ def test_gates_that_fail_are_errors_and_suspects_are_warnings() -> None:
     for (_, properties, message), evidence in zip(found[2:5], audit.evidence[:3], strict=True):
         assert (properties["file"], properties["line"]) == (evidence.place, str(evidence.line))
         assert evidence.id in message
-    assert found[-1][2] == (
-        "High risk of overfitting, a predicted gap of 15.6 points (12.5 to 18.8); 3 suspects"
-    )
+    assert found[-1][2] == ("High risk of overfitting, gap 15.6 points (12.5 to 18.8); 3 suspects")
 
 
 def test_images_have_no_line_and_samples_in_memory_no_file() -> None:
@@ -68,7 +66,7 @@ def test_github_shows_ten_of_a_level(warned: int) -> None:
     found = commands(audit)
     levels = [level for level, _, _ in found]
     assert (levels.count("error"), levels.count("warning"), levels.count("notice")) == (10, 10, 1)
-    assert found[9][2] == "21 more gates failed: see the report"
+    assert found[9][2] == "21 more gates failed. See the report."
     assert found[-1][2].endswith(f"40 suspects, {max(0, 10 - warned)} of them annotated")
 
 

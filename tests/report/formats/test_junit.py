@@ -13,7 +13,7 @@ from support.audits import HOSTILE, gate, make_audit
 from cohaudit.report.formats.junit import AUDITABLE, render_junit
 from cohaudit.results import Audit, GateResult
 
-SCHEMA = xmlschema.XMLSchema(Path(__file__).parents[1] / "schemas" / "junit-10.xsd")
+SCHEMA = xmlschema.XMLSchema(Path(__file__).parents[2] / "schemas" / "junit-10.xsd")
 WARNED = GateResult("suspects>1%", "0.05", False, "12 of 240 (5%), above 1%", warned=True)
 AUDIT = make_audit(suspects=0, samples=20, classes=2)
 

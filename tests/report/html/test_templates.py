@@ -18,7 +18,9 @@ from cohaudit.report import check_templates, render_difference, render_html
 from cohaudit.results.json_encode import audit_to_json
 from cohaudit.review.diff.compare import compare
 
-ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.usefixtures("undrawn_figures")
+
+ROOT = Path(__file__).parents[3]
 GUIDE = ROOT / "docs" / "templates.md"
 EXTENDS = '{% extends "cohaudit/report.html.j2" %}\n'
 PIXEL = base64.b64decode(
@@ -72,8 +74,8 @@ BLOCKS = {
 def test_every_documented_block_is_there_and_no_other(name: str, tmp_path: Path) -> None:
     source = (ROOT / "templates" / name).read_text("utf-8")
     assert tuple(re.findall(r"{% block (\w+) %}", source)) == BLOCKS[name]
-    told = GUIDE.read_text("utf-8")
-    assert all(f"`{block}`" in told for block in BLOCKS[name])
+    guide = GUIDE.read_text("utf-8")
+    assert all(f"`{block}`" in guide for block in BLOCKS[name])
     outer = [block for block in BLOCKS[name] if block != "nav"]  # it lies in the header
     marked = "".join(f"{{% block {block} %}}[{block}]{{% endblock %}}" for block in outer)
     own = folder(tmp_path, {name: f'{{% extends "cohaudit/{name}" %}}{marked}'})
@@ -111,11 +113,11 @@ REFUSED = {
     ),
     "an unknown filter": (
         EXTENDS + "{% block head %}{{ page | nosuch }}{% endblock %}",
-        ":2: is no valid template: No filter",
+        ":2: is not a valid template: No filter",
         "correct",
     ),
-    "no Jinja": (EXTENDS + "{% block head %}{{ page. }}", ":2: is no valid template", "correct that line"),
-    "an open block": (EXTENDS + "{% block head %}", "is no valid template", "correct that line"),
+    "no Jinja": (EXTENDS + "{% block head %}{{ page. }}", ":2: is not a valid template", "correct that line"),
+    "an open block": (EXTENDS + "{% block head %}", "is not a valid template", "correct that line"),
     "a failing expression": (
         EXTENDS + "{% block head %}{{ 1 / 0 }}{% endblock %}",
         ":2: fails: ZeroDivisionError",
@@ -133,13 +135,13 @@ REFUSED = {
     ),
     "itself": (
         '{% extends "report.html.j2" %}',
-        ":1: loads or calls itself, without end",
+        ":1: loads or calls itself endlessly",
         '{% extends "cohaudit/report.html.j2" %}',
     ),
     "a recursion": (
         "{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}",
-        ":1: loads or calls itself, without end",
-        "end the circle",
+        ":1: loads or calls itself endlessly",
+        "remove the recursion",
     ),
 }
 
@@ -158,7 +160,7 @@ def test_what_cannot_be_used_is_refused_by_file_and_line(
 
 def test_two_that_load_each_other_are_refused(tmp_path: Path) -> None:
     files = {"report.html.j2": '{% include "other.j2" %}', "other.j2": '{% include "report.html.j2" %}'}
-    with pytest.raises(UserTemplateError, match="itself, without end"):
+    with pytest.raises(UserTemplateError, match="itself endlessly"):
         render_html(make_audit(suspects=1), folder(tmp_path, files))
 
 
@@ -172,11 +174,11 @@ def test_a_macro_that_a_shipped_template_needs_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "found"),
     [
-        ({}, "holds no template"),
-        ({".hidden": ""}, "holds no template"),
+        ({}, "has no templates"),
+        ({".hidden": ""}, "has no templates"),
         ({"raport.html.j2": ""}, "did you mean report.html.j2"),
         ({"sections/verdikt.html.j2": ""}, "did you mean sections/verdict.html.j2"),
-        ({"cohaudit/report.html.j2": ""}, "takes the place of no template"),
+        ({"cohaudit/report.html.j2": ""}, "does not replace a shipped template"),
         ({"report.html.j2": EXTENDS, "logo.base64": ""}, "{% include 'logo.base64' %}"),
     ],
 )
@@ -195,7 +197,7 @@ def test_files_that_others_may_load_are_not_refused(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_none_and_a_file_that_is_no_text_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserTemplateError, match="there is no such folder"):
+    with pytest.raises(UserTemplateError, match="does not exist"):
         check_templates(tmp_path / "nowhere")
     own = folder(tmp_path, {"style.css": ""})
     with pytest.raises(UserTemplateError, match="is a file, not a folder"):

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.audits import gate, make_audit
-from support.browser import OpenPage, report
+from support.browser import OpenPage
+from support.page import html_of
 
 from cohaudit.report import render_difference
 from cohaudit.review.diff.compare import compare
@@ -19,7 +20,7 @@ from cohaudit.review.diff.compare import compare
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-CHECKER = Path(__file__).parents[1] / "node_modules/vnu-jar/build/dist/vnu.jar"
+CHECKER = Path(__file__).parents[2] / "node_modules/vnu-jar/build/dist/vnu.jar"
 REPORTS: dict[str, dict[str, Any]] = {
     "images": {"gates": (gate(failed=True), gate(failed=False)), "suppressed": 3, "holdout": True},
     "hostile rows": {"hostile": True, "classes": 6, "kind": "row", "suspects": 3, "evidence": 2},
@@ -42,7 +43,7 @@ PAGES = [*REPORTS, "difference"]
 
 def page_of(name: str) -> str:
     """Return a page by its name in `PAGES`."""
-    return difference() if name == "difference" else report(**REPORTS[name])
+    return difference() if name == "difference" else html_of(**REPORTS[name])
 
 
 def violations(page: Page, options: dict[str, Any]) -> list[str]:
