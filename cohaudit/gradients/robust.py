@@ -57,9 +57,8 @@ def winsorized_gradient(
     With k = ⌊clip · samples⌋, the k smallest and the k largest values of each coordinate are replaced by the
     nearest of the others, and the result is averaged. With k = 0 it is the mean.
 
-    Memory: samples × the largest parameter. Time: a forward and a backward pass for each parameter, because
-        only
-    one parameter's per-sample gradients are in memory at a time.
+    It needs memory for samples × the largest parameter, and a forward and a backward pass for each parameter:
+    only one parameter's per-sample gradients are in memory at a time.
 
     Args:
         model: In the mode in which it is trained. Layers that mix samples, such as BatchNorm in training
