@@ -41,9 +41,9 @@ CASES: dict[str, tuple[Make, list[str]]] = {
     ),
     "--out where nothing may be written": (
         out(unwritable),
-        ["--out", "locked may not be written to", "name a folder that you may write to"],
+        ["--out", "locked has no write permission", "name a folder with write permission"],
     ),
-    "--out where nothing can be made": (out(nowhere), ["--out /proc", "cannot be written", "may write"]),
+    "--out where nothing can be made": (out(nowhere), ["--out /proc", "cannot be written", "write permission"]),
 }
 
 
