@@ -32,7 +32,7 @@ from benchmarks.detection.runs import INTERPOLATED, RECIPES, fit
 from benchmarks.shared import paths
 from benchmarks.shared.datasets import Noisy, noisy
 from cohaudit.analysis.leave_one_out import suspect_labels
-from cohaudit.analysis.near_duplicates import likeness
+from cohaudit.analysis.near_duplicates import compare_views
 from cohaudit.analysis.sample_kinds import kinds_of
 from cohaudit.results.kinds import SAMPLE_KINDS
 
@@ -92,7 +92,7 @@ def judge(data: str, seed: int, folder: Path) -> list[Row]:
     cold, labels = scanned(given, model, 1.0), given.labels.numpy()
     views = [view.rows for view in cold.views]
     found = suspect_labels(views, labels, cold.probability)
-    twin = likeness(views).duplicate_of
+    twin = compare_views(views).duplicate_of
     names, certainty = kinds_of(found.expected, labels, found.probability, found.probability >= SUSPECT, twin)
     rows = []
     for k, put_in in enumerate(PUT_IN):
