@@ -117,7 +117,10 @@ def missing(path: Path, usable: Callable[[Path], bool], what: str) -> tuple[str,
         what: What such an entry is, in words, in case the folder has none.
     """
     if path.is_symlink():
-        return f"a link to {path.readlink()}, which does not exist", "bring that file there, or name another"
+        return (
+            f"is a link to {path.readlink()}, which does not exist",
+            "restore the target of the link, or name another file",
+        )
     names: list[str] = []
     with suppress(OSError):  # the folder does not exist, or may not be listed
         entries = [entry for entry in path.parent.iterdir() if not entry.name.startswith(".")]

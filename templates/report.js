@@ -1,6 +1,6 @@
 "use strict";
-// The samples of the report: sorted, filtered, paged and judged, in this page alone.
-// Every text is put into the page as text; nothing is loaded, and nothing leaves but what the reader downloads.
+// The samples of the report: sorted, filtered, paged and judged, all within this page.
+// Every string enters the page as text. Nothing is loaded, and only what the reader downloads leaves the page.
 
 (() => {
   const source = document.getElementById("samples-data");
@@ -8,7 +8,7 @@
   const data = JSON.parse(source.textContent);
   const { classes, kinds, pictures, samples } = data;
   const coarse = new Set(data.coarse);
-  const CARDS = 24, ROWS = 100;
+  const CARDS_PER_PAGE = 24, ROWS_PER_PAGE = 100;
   const VERDICTS = ["wrong", "right", "unsure"];
 
   const get = id => document.getElementById(id);
@@ -17,7 +17,7 @@
   const rows = table.querySelector("tbody");
   const headings = table.querySelectorAll("[data-order]");
 
-  // A text from the data is a string, or [what to show, what to show on demand, what it is].
+  // A text from the data is a string, or [short form, form to show on demand, original].
   const short = text => (typeof text === "string" ? text : text[0]);
   const whole = text => (typeof text === "string" ? text : text[2] ?? text[0]);
 
@@ -39,14 +39,14 @@
     return element;
   }
 
-  // verdicts: sample → {verdict, label: place of the right class}, kept in this browser by name: an audit of
-  // the same model and data may read other labels, or the classes in another order
+  // verdicts: sample → {verdict, label: index of the correct class}, stored in this browser by class name: another
+  // audit of the same model and data may have other labels, or the classes in another order
 
   const key = "cohaudit:" + data.audit;
   const named = new Map(classes.map((label, i) => [whole(label), i]));
-  let kept = true;
+  let isStored = true;
   const verdicts = new Map();
-  let forgotten = []; // a second press of the button brings back what the first one took
+  let forgotten = []; // a second press of the button restores what the first one cleared
 
   function recall() {
     let stored = {};
@@ -63,12 +63,12 @@
       [whole(sample.id), { verdict, given: whole(classes[sample.given]), label: whole(classes[label]) }]));
     try {
       localStorage.setItem(key, JSON.stringify(stored));
-      kept = true;
-    } catch { kept = false; }
-    tell();
+      isStored = true;
+    } catch { isStored = false; }
+    showCounts();
   }
 
-  // the suggested label; where that is the given one, the first other one, until the reader chooses
+  // the suggested label; if that is the given one, the first other class, until the reader chooses
   const likely = ({ given, suggested }) =>
     suggested !== given ? suggested : Math.max(0, classes.findIndex((_, i) => i !== given));
 
@@ -80,20 +80,20 @@
 
   const judged = verdict => samples.filter(sample => verdicts.get(sample)?.verdict === verdict);
 
-  function tell() {
+  function showCounts() {
     const counts = VERDICTS.map(verdict => `${judged(verdict).length} ${verdict}`);
     panel.querySelector("output").textContent = counts.join(", ");
-    get("kept").textContent = kept
+    get("storage").textContent = isStored
       ? "They stay in this browser until you download them."
-      : "This browser does not keep them: download them before you leave the page.";
+      : "This browser does not save them: download them before you leave the page.";
     panel.elements.suppressions.disabled = judged("right").length === 0;
     panel.elements.fixes.disabled = judged("wrong").length === 0;
     if (verdicts.size) forgotten = [];
-    panel.elements.forget.textContent = forgotten.length ? "Bring them back" : "Forget all";
+    panel.elements.forget.textContent = forgotten.length ? "Restore" : "Forget all";
     panel.elements.forget.disabled = !verdicts.size && !forgotten.length;
   }
 
-  // cards: those in the page, then those made from the data when they are first shown
+  // cards: those in the page, and those built from the data when they are first shown
 
   const cards = new Map([...gallery.children].map((card, place) => [samples[place], card]));
   let marks = 0;
@@ -131,8 +131,8 @@
     if (sample.said) part("blockquote").textContent = sample.said; else part("blockquote").remove();
     const sides = part(".sides");
     if (sample.rows) sides.before(make("div", { className: "own" }, rowTable(`Row of sample ${rank}`, sample.rows.slice(0, 1))));
-    sides.append(...side("Opponents", "their gradients pull against it", "against", sample.against));
-    sides.append(...side("Supporters", "their gradients pull with it", "with", sample.with));
+    sides.append(...side("Opponents", "gradients point against it", "against", sample.against));
+    sides.append(...side("Supporters", "gradients point the same way", "with", sample.with));
     if (sample.rows?.length > 1) {
       const compared = rowTable(`Rows of sample ${rank} and its neighbors`, sample.rows);
       card.append(make("details", {}, make("summary", {}, "Compare the rows"), compared));
@@ -153,9 +153,9 @@
     if (seen >= 0) line.append(picture(seen, ""));
     line.append(make("span", { className: "cosine" }, cosine));
     line.append(make("span", { className: "label" }, name([label, fullLabel])));
-    if (suspect) line.append(make("span", { className: "too", title: "a suspect itself" }, "suspect"));
+    if (suspect) line.append(make("span", { className: "too", title: "also a suspect" }, "suspect"));
     if (duplicate) {
-      const title = "every layer sees it nearly as it sees the sample";
+      const title = "looks nearly the same to every layer";
       line.append(make("span", { className: "too", title }, "near-duplicate"));
     }
     line.append(make("span", { className: "id" }, name([id, fullId])));
@@ -214,7 +214,7 @@
     return make("label", {}, "it should be ", select);
   }
 
-  // which samples, in which order, and which of them now
+  // which samples match, in which order, and which page of them is shown
 
   const state = { found: samples, page: 0 };
   const ORDERS = {
@@ -253,7 +253,7 @@
 
   function show() {
     const asTable = filters.elements.view.value === "table";
-    const size = asTable ? ROWS : CARDS;
+    const size = asTable ? ROWS_PER_PAGE : CARDS_PER_PAGE;
     const pages = Math.max(1, Math.ceil(state.found.length / size));
     state.page = Math.min(state.page, pages - 1);
     const now = state.found.slice(state.page * size, (state.page + 1) * size);
@@ -265,7 +265,7 @@
     shown.textContent = now.length
       ? `${first} to ${first + now.length - 1} of ${state.found.length} samples` +
         (state.found.length < samples.length ? ` (${samples.length} without a filter)` : `: ${counted}`)
-      : `None of the ${samples.length} samples fits.`;
+      : `None of the ${samples.length} samples matches.`;
     paging.hidden = pages === 1;
     paging.querySelector("span").textContent = `page ${state.page + 1} of ${pages}`;
     paging.querySelector("[name=back]").disabled = state.page === 0;
@@ -302,7 +302,7 @@
     }
   }
 
-  // a heading orders by its column, and by it reversed when it already does
+  // a heading sorts by its column, and reverses the order when it already does
   function orderBy(order) {
     const { order: chosen, rising } = filters.elements;
     rising.checked = chosen.value === order && !rising.checked;
@@ -326,14 +326,14 @@
     setTimeout(() => URL.revokeObjectURL(link.href), 1000);
   }
 
-  // JSON's escapes are TOML's too, but for DEL, and for half characters, which TOML has no place for.
+  // JSON's escapes are valid in TOML, except for DEL and for lone surrogates, which TOML does not allow.
   const quoted = text => JSON.stringify(text.toWellFormed()).replaceAll("\x7f", "\\u007f");
   const csvCell = text => `"${text.replaceAll('"', '""')}"`;
 
   function suppressions() {
     const { reviewer, reason } = panel.elements;
     for (const field of [reviewer, reason]) {
-      field.setCustomValidity(field.value.trim() ? "" : `suppressions.toml names a ${field.name} for each sample`);
+      field.setCustomValidity(field.value.trim() ? "" : `suppressions.toml needs a ${field.name} for each sample`);
       if (!field.reportValidity()) return;
     }
     const seen = new Set();
@@ -346,7 +346,7 @@
         ["reviewer", reviewer.value.trim()], ["reason", reason.value.trim()],
       ].map(([key, value]) => `${key} = ${quoted(value)}\n`).join("");
     });
-    download("suppressions.toml", "# Suspects whose label is right.\n" + entries.join(""));
+    download("suppressions.toml", "# Suspects whose label was confirmed.\n" + entries.join(""));
   }
 
   function fixes() {
@@ -358,10 +358,10 @@
   }
 
   function forget() {
-    const taken = [...verdicts];
+    const cleared = [...verdicts];
     verdicts.clear();
     for (const [sample, verdict] of forgotten) verdicts.set(sample, verdict);
-    forgotten = taken;
+    forgotten = cleared;
     for (const card of cards.values()) card.querySelector(".marks")?.remove();
     remember();
     show();
@@ -386,6 +386,6 @@
   panel.elements.suppressions.addEventListener("click", suppressions);
   panel.elements.fixes.addEventListener("click", fixes);
   panel.elements.forget.addEventListener("click", forget);
-  tell();
+  showCounts();
   find();
 })();

@@ -18,8 +18,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # as many tests as cores run at o
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 
-pytest_plugins = ["support.browser"]
+# a loaded machine makes any example slow; that says nothing about the code
+settings.register_profile("cohaudit", deadline=None)
+settings.load_profile("cohaudit")
+
+pytest_plugins = ["support.page", "support.browser"]
 
 ROOT = Path(__file__).parent.parent
 FIXTURES = ROOT / "fixtures"

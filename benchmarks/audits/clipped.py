@@ -1,20 +1,17 @@
 """Whose gradients does a winsorized mean clip, and is a step along it better for new data than the mean's?
 
     python -m benchmarks.audits.clipped          measure, and write results/clipped.json
-    python -m benchmarks.audits.clipped --show   print what was written
+    python -m benchmarks.audits.clipped --show   show the saved results
 
-Networks of `runs.py` (at its stages) and of `zoo.py`, trained before. Of each: the AUROC for wrong labels of
-the share of a sample's gradient that is clipped, beside loss, gradient norm and cohaudit's suspicion; which
-share of the step memorized samples own; and the cosine of the mean and of each robust average to the mean
-gradient of up to 1,000 test samples: of two steps of one length, the one with the larger cosine lowers the
-test loss more, as long as the step is short.
+The networks are those of `benchmarks.detection.runs`, at its stages, and of `benchmarks.generalization.zoo`,
+trained before. For each network: the AUROC for wrong labels of the share of a sample's gradient that is
+clipped, beside loss, gradient norm and cohaudit's suspicion; what share of the step comes from memorized
+samples; and the cosine of the mean and of each robust average to the mean gradient of up to 1,000 test
+samples. Of two short steps of the same length, the one with the larger cosine lowers the test loss more.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,11 +24,19 @@ from rich.table import Table
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
-from benchmarks.detection.comparison import SUSPECT
 from benchmarks.detection.runs import Case, Run
 from benchmarks.generalization import zoo
-from benchmarks.generalization.evidence import measured
 from benchmarks.shared import paths
+from benchmarks.shared.command_line import make_parser
+from benchmarks.shared.measuring import (
+    CPU,
+    SUSPICION_THRESHOLD,
+    default_options,
+    measure_model,
+    silent,
+    source_of,
+)
+from benchmarks.shared.results import Row, read_json, read_rows, write_rows
 from cohaudit.analysis.leave_one_out import suspect_labels
 from cohaudit.audits.robust_mean import (
     LENGTHENED,
@@ -50,10 +55,7 @@ from cohaudit.audits.winsorized_statistics import (
     norm_ratio,
     share_of_step,
 )
-from cohaudit.config import Config
-from cohaudit.gradients import Source
 from cohaudit.gradients.passes.coordinates import Coordinates, gradient_coordinates
-from cohaudit.pipeline.scan import options_of
 from cohaudit.results.kinds import MEMORIZED
 
 RESULTS = paths.RESULTS / "clipped.json"
@@ -66,16 +68,18 @@ CASES = (
 )
 STAGES = ("best", "interpolated", "over-trained")
 FAMILIES = ("digits MLP", "digits CNN", "fashion MLP")
-TESTED = 1000
+"""Families of the zoo that are measured."""
+MAX_TEST_SAMPLES = 1000
+"""Largest number of test samples."""
 AVERAGES = ("mean", *WINSORIZED, "median of three")
+"""Averages of the samples' gradients that are compared."""
 SETS = ("memorized", "suspects", "wrong")
 
-Row = dict[str, Any]
 Array = NDArray[np.float64]
 
 
 def networks(folder: Path) -> Iterator[tuple[Row, nn.Module, zoo.Pool, Array]]:
-    """Yield what a network is, the network, its data, and which labels are wrong."""
+    """Yield what a row says of a network, the network, its data, and which labels are wrong."""
     for case in CASES:
         run = Run(case, folder)
         data = run.data
@@ -91,7 +95,7 @@ def networks(folder: Path) -> Iterator[tuple[Row, nn.Module, zoo.Pool, Array]]:
             continue
         pool = zoo.given(member, folder)
         truth = zoo.pool(zoo.family_of(member).data, folder).labels[: len(pool.labels)]
-        facts = json.loads(path.read_text(encoding="utf-8"))
+        facts = read_json(path)
         about = {"from": "zoo", "data": member.family, "noise": f"{member.noise:.0%}", "model": member.key}
         about |= {"stage": "", "test_accuracy": facts["test_accuracy"]}
         model = zoo.load(member, tuple(pool.train.shape[1:]), pool.classes)
@@ -99,18 +103,20 @@ def networks(folder: Path) -> Iterator[tuple[Row, nn.Module, zoo.Pool, Array]]:
 
 
 def judge(about: Row, model: nn.Module, data: zoo.Pool, wrong: Array) -> Row | None:
-    """Return a network's row; None where it knows nothing of its labels."""
+    """Return a network's row; None if it predicts its labels no better than chance."""
     labels = data.labels.numpy()
-    cold = measured(model, data.train, data.labels, data.classes)
+    cold = measure_model(model, data.train, data.labels, data.classes)
     fitted = float(np.mean(cold.predicted == labels))
     if fitted < 2 / data.classes:
         return None
     found = suspect_labels([view.rows for view in cold.views], labels, cold.probability)
     memorized = found.memorization > MEMORIZED
-    sets = np.stack([memorized, found.probability >= SUSPECT, wrong])
+    sets = np.stack([memorized, found.probability >= SUSPICION_THRESHOLD, wrong])
     chosen = sample_coordinates(model, len(labels), 0)
     own = _coordinates(model, data.train, data.labels, data.classes, chosen)
-    new = _coordinates(model, data.test[:TESTED], data.test_labels[:TESTED], data.classes, chosen)
+    new = _coordinates(
+        model, data.test[:MAX_TEST_SAMPLES], data.test_labels[:MAX_TEST_SAMPLES], data.classes, chosen
+    )
     drawn = averaged(own, layers_of(model), sets, 0)
     totals = Totals(list(drawn.values()), len(labels), 0)
     row = about | {"samples": len(labels), "fitted": fitted}
@@ -134,12 +140,8 @@ def judge(about: Row, model: nn.Module, data: zoo.Pool, wrong: Array) -> Row | N
 
 
 def _coordinates(model: nn.Module, x: Tensor, y: Tensor, classes: int, chosen: Any) -> Coordinates:
-    ids, names = [str(i) for i in range(len(y))], [str(c) for c in range(classes)]
-    source = Source(lambda indices: x[list(indices)], y.numpy(), ids, names)
-    options = options_of(Config())
-    found = gradient_coordinates(
-        model, source, chosen, options, torch.device("cpu"), advance=lambda done: None
-    )
+    source = source_of(x, y, classes)
+    found = gradient_coordinates(model, source, chosen, default_options(), CPU, advance=silent)
     return Coordinates(found.rows, found.scale / found.scale.max())
 
 
@@ -163,7 +165,7 @@ def _of_as_many(score: Array, wrong: Array) -> float:
 
 
 def show(rows: Sequence[Row], console: Console) -> None:
-    """Print the step of each run, who is clipped, and which average serves new data better."""
+    """Print the step of each run, which samples are clipped, and which average serves new data better."""
     runs = [row for row in rows if row["from"] == "runs"]
     for table in (_steps(runs), _ranked(rows), _better(rows)):
         console.print(table)
@@ -191,12 +193,12 @@ def _steps(runs: Sequence[Row]) -> Table:
 def _ranked(rows: Sequence[Row]) -> Table:
     names = (*WINSORIZED, "gradient norm", "loss", "suspicion")
     table = Table("network", *names, title="AUROC for wrong labels (share of wrong labels among as many)")
-    told = [row for row in rows if "auroc" in row]
-    for row in told:
+    ranked = [row for row in rows if "auroc" in row]
+    for row in ranked:
         if row["from"] == "runs":
             cells = (f"{row['auroc'][name]:.3f} ({row['of as many'][name]:.0%})" for name in names)
             table.add_row(_name(row), *cells)
-    zoo_rows = [row for row in told if row["from"] == "zoo"]
+    zoo_rows = [row for row in ranked if row["from"] == "zoo"]
     for data, noise in sorted({(row["data"], row["noise"]) for row in zoo_rows}):
         some = [row for row in zoo_rows if (row["data"], row["noise"]) == (data, noise)]
         cells = (f"{np.mean([row['auroc'][name] for row in some]):.3f}" for name in names)
@@ -205,7 +207,7 @@ def _ranked(rows: Sequence[Row]) -> Table:
 
 
 def _better(rows: Sequence[Row]) -> Table:
-    """Tell how often, and by how much, a robust average has the larger cosine to the test gradient."""
+    """Return how often, and by how much, a robust average has the larger cosine to the test gradient."""
     names = AVERAGES[1:]
     table = Table("networks", "number", *names, title="Larger cosine to the test gradient than the mean's")
     largest = [row[f"kept, {WINSORIZED[-1]}"] for row in rows]
@@ -230,24 +232,15 @@ def _better(rows: Sequence[Row]) -> Table:
     return table
 
 
-def main() -> int:
-    """Run the benchmark from the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    default = os.environ.get("COHAUDIT_DATA_DIR", "../shared/data")
-    parser.add_argument("--data-dir", type=Path, default=Path(default))
-    parser.add_argument("--show", action="store_true", help="print what was written")
-    args, console = parser.parse_args(), Console(width=160)
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark from the command line; return the exit code."""
+    parser = make_parser(__doc__, data=True, show=True)
+    args = parser.parse_args(arguments)
     if not args.show:
         torch.set_num_threads(1)
-        rows = []
-        for network in networks(args.data_dir):
-            row = judge(*network)
-            rows += [row] if row else []
-        text = "[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n"
-        RESULTS.write_text(text, encoding="utf-8")
-    show(json.loads(RESULTS.read_text(encoding="utf-8")), console)
+        judged = (judge(*network) for network in networks(args.data_dir))
+        write_rows(RESULTS, [row for row in judged if row])
+    show(read_rows(RESULTS), Console(width=160))
     return 0
 
 

@@ -1,52 +1,77 @@
 """Does depth amplify what samples share, and what is the depth audit's slope worth?
 
     python -m benchmarks.audits.depth_trend          train, measure, write results/depth_trend.json and .svg
-    python -m benchmarks.audits.depth_trend --show   print what was written
+    python -m benchmarks.audits.depth_trend --show   show the saved results
 
-Two parts. Linear networks of depth 1 to 8 on eight samples that share one input and have one each of their
-own, with a weight for each input in every layer (diagonal) or with full matrices (dense), all from the same
-function: how fast the common input is learned against an own one. And perceptrons of depth 2 to 16, plain
-and residual, on 1,000 of scikit-learn's digits with 0 or 20 % wrong labels, two seeds: what `cohaudit.scan`
-says of depth when 90 % of the right labels are given and when all labels are, and whether freezing the layer
-of the smallest or the largest ratio from the first of these points on does any good.
+Two parts. First, linear networks of depth 1 to 8 on eight samples that share one input and have one of their
+own each, with a weight for each input in every layer (diagonal) or with full matrices (dense), all starting
+from the same function: how fast the common input is learned compared with an own one. Second, perceptrons of
+depth 2 to 16, plain and residual, on 1,000 of scikit-learn's digits with 0 or 20 % wrong labels, two seeds:
+what `cohaudit.scan` says of depth when 90 % of the right labels are predicted and when all labels are, and
+whether it helps to freeze the layer of the smallest or the largest ratio from the first of these points on.
 """
 
 from __future__ import annotations
 
-import argparse
 import copy
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import torch
 from matplotlib import pyplot as plt
 from scipy.stats import kendalltau
-from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 import cohaudit
 from benchmarks.shared import paths
-from benchmarks.shared.datasets import flipped
+from benchmarks.shared.command_line import make_parser
+from benchmarks.shared.datasets import digits
+from benchmarks.shared.figures import save_figure
+from benchmarks.shared.label_noise import flip_labels
+from benchmarks.shared.results import Row, read_json, row_lines
 from cohaudit.audits.depth import NEARLY_ORTHOGONAL, coherent_ratio
 from cohaudit.results import DepthTrend
 
 RESULTS = paths.RESULTS / "depth_trend.json"
 
-SAMPLES, START, RATE, STEPS = 8, 0.1, 0.02, 40_000
-LINEAR, MARKS = (1, 2, 4, 8), (1.0, 0.5, 0.1, 0.01, 1e-4)
-"""Depths; and shares of the first loss at which is measured."""
+SAMPLES = 8
+"""Samples of the linear networks."""
+START = 0.1
+"""Weight of each input in the function that the linear networks start from."""
+RATE = 0.02
+"""Learning rate of the linear networks, over their depth."""
+STEPS = 40_000
+"""Largest number of steps of the linear networks."""
+LINEAR_DEPTHS = (1, 2, 4, 8)
+"""Depths of the linear networks."""
+MARKS = (1.0, 0.5, 0.1, 0.01, 1e-4)
+"""Shares of the first loss at which the linear networks are measured."""
 
-DEPTHS, NOISES, SEEDS = (2, 4, 8, 16), (0.0, 0.2), (0, 1)
-TRAIN, WIDTH, BATCH, ADAM = 1000, 64, 50, 1e-3
-EARLY, FITTED, EPOCHS, ON = 0.9, 0.99, 300, 20
-"""Share of the right labels given; share of all; epochs at most; epochs trained on with a layer frozen."""
-
-Row = dict[str, Any]
+DEPTHS = (2, 4, 8, 16)
+"""Depths of the perceptrons."""
+NOISES = (0.0, 0.2)
+"""Shares of wrong labels."""
+SEEDS = (0, 1)
+"""Seeds of the samples, the flips and the weights."""
+TRAIN = 1000
+"""Number of training samples; the other digits are for testing."""
+WIDTH = 64
+"""Units of each hidden layer."""
+BATCH = 50
+"""Batch size."""
+ADAM_RATE = 1e-3
+"""Learning rate of the perceptrons."""
+EARLY = 0.9
+"""Share of the right labels predicted at the first measurement."""
+FITTED = 0.99
+"""Share of all labels predicted at the second measurement."""
+EPOCHS = 300
+"""Largest number of epochs."""
+FURTHER_EPOCHS = 20
+"""Epochs of training after the first measurement, with a layer frozen or not."""
 
 
 def product(layers: list[Tensor], form: str) -> Tensor:
@@ -92,11 +117,11 @@ def linear(form: str, depth: int) -> Iterator[Row]:
 def _ratios(losses: Tensor, layers: list[Tensor]) -> list[float]:
     """Return each layer's coherent-to-incoherent ratio, input side first."""
     found = [torch.autograd.grad(loss, layers, retain_graph=True) for loss in losses]
-    told = []
+    ratios = []
     for part in zip(*found, strict=True):
         own = torch.stack(part).flatten(1)
-        told.append(coherent_ratio(float(own.mean(0).square().sum() / own.square().sum(1).mean())))
-    return told
+        ratios.append(coherent_ratio(float(own.mean(0).square().sum() / own.square().sum(1).mean())))
+    return ratios
 
 
 class Residual(nn.Module):
@@ -129,20 +154,21 @@ def perceptron(kind: str, depth: int) -> nn.Sequential:
 
 
 class Training:
-    """One training on the digits."""
+    """One training run on the digits."""
 
     def __init__(self, kind: str, depth: int, noise: float, seed: int) -> None:
-        digits = load_digits()
-        order = torch.randperm(len(digits.target), generator=torch.Generator().manual_seed(seed))
-        x = torch.tensor(digits.data / 16, dtype=torch.float32)[order]
-        truth = torch.tensor(digits.target)[order]
+        x, truth = digits()
+        order = torch.randperm(len(truth), generator=torch.Generator().manual_seed(seed))
+        x, truth = x[order], truth[order]
         self.generator = torch.Generator().manual_seed(seed)
-        self.x, self.test, self.test_labels = x[:TRAIN], x[TRAIN:], truth[TRAIN:]
-        self.labels = flipped(truth[:TRAIN], 10, noise, self.generator)
+        self.x = x[:TRAIN]
+        self.test = x[TRAIN:]
+        self.test_labels = truth[TRAIN:]
+        self.labels = flip_labels(truth[:TRAIN], 10, noise, self.generator)
         self.right = self.labels == truth[:TRAIN]
         torch.manual_seed(seed)
         self.model = perceptron(kind, depth)
-        self.optimizer = torch.optim.Adam(self.model.parameters(), ADAM)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), ADAM_RATE)
 
     def epoch(self) -> Iterator[None]:
         """Train for an epoch, stopping after each step."""
@@ -177,14 +203,14 @@ class Training:
         }
 
     def trained_on(self, frozen: str | None) -> Row:
-        """Return the state some epochs on, the layer of that name as it is; this training stays."""
+        """Return the state some epochs later, the layer of that name frozen; this run stays as it is."""
         other = copy.copy(self)
-        # the optimizer's copy must hold the copied model's weights: they are copied together
+        # copied together, so that the optimizer's copy updates the copied model
         other.model, other.optimizer = copy.deepcopy((self.model, self.optimizer))
         other.generator = torch.Generator().manual_seed(2)
         if frozen is not None:
             other.model.get_submodule(frozen).requires_grad_(False)
-        for _ in range(ON):
+        for _ in range(FURTHER_EPOCHS):
             for _ in other.epoch():
                 pass
         return other.state()
@@ -210,10 +236,9 @@ def deep(kind: str, depth: int, noise: float, seed: int) -> Row:
 
 def draw(found: Row, path: Path) -> None:
     """Draw the linear networks' ratio of movements, and the perceptrons' ratios by layer."""
-    mpl.rcParams["svg.hashsalt"] = "cohaudit"
     figure, axes = plt.subplots(1, 5, figsize=(17, 3.6), layout="constrained")
     for form, style in (("diagonal", "-"), ("dense", "--")):
-        for color, depth in enumerate(LINEAR):
+        for color, depth in enumerate(LINEAR_DEPTHS):
             rows = [row for row in found["linear"] if (row["form"], row["depth"]) == (form, depth)]
             label = f"{depth}, {form}"
             axes[0].plot([row["moved"] for row in rows], style, color=f"C{color}", marker="o", label=label)
@@ -233,8 +258,7 @@ def draw(found: Row, path: Path) -> None:
         axis.set(yscale="log", xlabel="depth", title=f"{noise:.0%} wrong labels, {when}", ylim=(1e-4, 1e-1))
     axes[1].set_ylabel("α / (1 − α)")
     axes[1].legend(fontsize=6)
-    figure.savefig(path, metadata={"Date": None})
-    plt.close(figure)
+    save_figure(figure, path)
 
 
 def show(found: Row) -> None:
@@ -266,8 +290,8 @@ def _show_perceptron(row: Row) -> None:
             f", test {one['test']:.1%}; slope {slope:.2f} ({low:.2f} to {high:.2f}), first {ratios[0]:.2g}, "
             f"last {ratios[-1]:.2g}"
         )
-    told = ", ".join(f"{which} {one['test']:.1%}" for which, one in row["frozen"].items())
-    print(f"  test {ON} epochs after the first, layer frozen: {told}")
+    accuracies = ", ".join(f"{which} {one['test']:.1%}" for which, one in row["frozen"].items())
+    print(f"  test {FURTHER_EPOCHS} epochs after the first, layer frozen: {accuracies}")
 
 
 def _at_chance(row: Row, when: str) -> bool:
@@ -276,12 +300,12 @@ def _at_chance(row: Row, when: str) -> bool:
 
 def _show_together(rows: list[Row], noise: float, when: str) -> None:
     test = [row[when]["test"] for row in rows]
-    told = {
+    measures = {
         "slope": [row[when]["slope"][0] for row in rows],
         "median ratio": [float(np.median(list(row[when]["ratios"].values()))) for row in rows],
         "depth": [row["depth"] for row in rows],
     }
-    taus = ", ".join(f"{name} {kendalltau(values, test)[0]:.2f}" for name, values in told.items())
+    taus = ", ".join(f"{name} {kendalltau(values, test)[0]:.2f}" for name, values in measures.items())
     weak = [row[when]["test"] for row in rows if _at_chance(row, when)]
     other = [row[when]["test"] for row in rows if not _at_chance(row, when)]
     means = f" (test {np.mean(weak):.1%}, of the others {np.mean(other):.1%})" if weak else ""
@@ -313,7 +337,7 @@ def _show_trained_on(rows: list[Row]) -> None:
             continue
         before = np.array([row["early"]["test"] for row in some])
         plain = np.array([row["frozen"]["none"]["test"] for row in some])
-        _gain(f"{name}, trained on {ON} epochs", plain - before)
+        _gain(f"{name}, trained on {FURTHER_EPOCHS} epochs", plain - before)
         for which in ("smallest", "largest"):
             frozen = np.array([row["frozen"][which]["test"] for row in some])
             _gain(f"{name}, layer of the {which} ratio frozen, against not", frozen - plain)
@@ -326,30 +350,33 @@ def _gain(name: str, gain: Any) -> None:
     )
 
 
-def main() -> int:
-    """Run the benchmark from the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--show", action="store_true", help="print what was written")
-    args = parser.parse_args()
-    if not args.show:
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark from the command line; return the exit code."""
+    parser = make_parser(__doc__, show=True)
+    if not parser.parse_args(arguments).show:
         torch.set_num_threads(1)
-        found: Row = {"linear": [], "perceptrons": []}
-        for form in ("diagonal", "dense"):
-            found["linear"] += [row for depth in LINEAR for row in linear(form, depth)]
-        for depth in DEPTHS:
-            for kind in ("plain", "residual") if depth > 2 else ("plain",):  # no block in two layers
-                for noise in NOISES:
-                    found["perceptrons"] += [deep(kind, depth, noise, seed) for seed in SEEDS]
-        parts = (
-            f'"{name}": [\n' + ",\n".join(json.dumps(row) for row in rows) + "\n]"
-            for name, rows in found.items()
-        )
+        results = measure()
+        parts = (f'"{name}": {row_lines(rows)}' for name, rows in results.items())
         RESULTS.write_text("{" + ",\n".join(parts) + "}\n", encoding="utf-8")
-        draw(found, RESULTS.with_suffix(".svg"))
-    show(json.loads(RESULTS.read_text(encoding="utf-8")))
+        draw(results, RESULTS.with_suffix(".svg"))
+    show(read_json(RESULTS))
     return 0
+
+
+def measure() -> dict[str, list[Row]]:
+    """Train all networks of both parts."""
+    linear_rows = [
+        row for form in ("diagonal", "dense") for depth in LINEAR_DEPTHS for row in linear(form, depth)
+    ]
+    perceptrons = [
+        deep(kind, depth, noise, seed)
+        for depth in DEPTHS
+        for kind in ("plain", "residual")
+        if kind == "plain" or depth > 2  # two layers leave no room for a residual block
+        for noise in NOISES
+        for seed in SEEDS
+    ]
+    return {"linear": linear_rows, "perceptrons": perceptrons}
 
 
 if __name__ == "__main__":

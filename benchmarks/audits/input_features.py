@@ -1,30 +1,28 @@
 """Does the audit of the inputs find columns of pure noise, and does dropping them help?
 
-    python -m benchmarks.audits.input_features --data-dir ../shared/data
+    python -m benchmarks.audits.input_features --data-dir DIR   train, and write results/input_features.json
+    python -m benchmarks.audits.input_features --show           show the saved results
 
 Adult and the digits get 10, 30 or 50 columns of noise (normal numbers, or columns of their own in shuffled
-order) and ten duplicated columns. Networks are judged early in training and when they have fitted their
-samples, by the audit, by scikit-learn's permutation importance (on the training samples and on a holdout)
-and mutual information, and by plainer coherences. Then as many columns are dropped as the audit calls noise,
-by each method its own, and the network is trained again.
+order) and ten duplicated columns. Networks are judged early in training and once they fit their samples: by
+the audit, by scikit-learn's permutation importance (on the training samples and on a holdout) and mutual
+information, and by simpler coherences. Then as many columns are dropped as the audit calls noise, by each
+method its own, and the network is trained again.
 """
 
 from __future__ import annotations
 
-import argparse
 import itertools
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.datasets import load_digits
 from sklearn.feature_selection import mutual_info_classif
 from sklearn.inspection import permutation_importance
 from sklearn.metrics import roc_auc_score
@@ -32,36 +30,45 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.shared import paths
-from benchmarks.shared.datasets import adult_rows
+from benchmarks.shared.command_line import make_parser
+from benchmarks.shared.datasets import adult_rows, digits
+from benchmarks.shared.measuring import CPU, default_options, silent, source_of
+from benchmarks.shared.results import Row, read_rows, write_rows
+from benchmarks.shared.training import accuracy, train_epoch
 from cohaudit.audits.input_features import input_features
-from cohaudit.config import Config
-from cohaudit.gradients import Source
 from cohaudit.gradients.passes.inputs import input_sums
-from cohaudit.pipeline.scan import options_of
 from cohaudit.results import Inputs
 
-RESULTS = paths.RESULTS
+RESULTS = paths.RESULTS / "input_features.json"
 Array = NDArray[np.float64]
-Row = dict[str, Any]
 
 DUPLICATES = 10
+"""Number of duplicated columns."""
 CASES = (
     *((30, "normal", "Adam"), (30, "shuffled", "Adam"), (30, "normal", "SGD")),
     *((50, "normal", "Adam"), (10, "normal", "Adam")),
 )
-"""Noise columns, their kind, and the optimizer."""
+"""Number of noise columns, their kind, and the optimizer."""
 SEEDS = 2
+"""Number of seeds."""
 STAGES = {"adult": (2, 60), "digits": (4, 60)}
 """Epochs after which a network is judged: early, and fitted."""
 REPEATS = 2
-"""Of permutation importance."""
+"""Repeats of permutation importance."""
 FREQUENT = 0.1
 """A column is frequent where (Σ|x|)² / Σx² of its deviations is more than this share of the samples."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows in three parts, and which of their columns are noise that was added."""
+    """Rows in three parts, and which of their columns are added noise.
+
+    Attributes:
+        x: Part (train, holdout, test) → rows, float32 [samples, columns].
+        y: Part → labels, int64 [samples].
+        noise: Which columns are added noise.
+        varies: Which columns vary over the training samples.
+    """
 
     x: dict[str, Tensor]
     y: dict[str, Tensor]
@@ -87,8 +94,7 @@ def table(data: str, noise: int, kind: str, seed: int, folder: Path) -> Table:
         rows, labels = adult_rows(folder)
         sizes = {"train": 4000, "holdout": 2000, "test": 4000}
     else:
-        found = load_digits()
-        rows, labels = torch.tensor(found.data / 16), torch.tensor(found.target)
+        rows, labels = digits()
         sizes = {"train": 1000, "holdout": 297, "test": 500}
     order = generator.permutation(len(rows))[: sum(sizes.values())]
     x, y = rows[order].double().numpy(), labels[order].long()
@@ -124,28 +130,16 @@ def trained(given: Table, optimizer: str, stages: tuple[int, ...], seed: int) ->
         step = torch.optim.SGD(model.parameters(), 0.05, momentum=0.9)
     found = []
     for epoch in range(1, stages[-1] + 1):
-        for batch in torch.randperm(len(x)).split(100):
-            step.zero_grad()
-            F.cross_entropy(model(x[batch]), y[batch]).backward()
-            step.step()
+        train_epoch(model, step, x, y, 100)
         if epoch in stages:
             found.append(deepcopy(model).eval())
     return found
 
 
-def accuracy(model: nn.Module, given: Table, part: str) -> float:
-    """Return the share of a part of the table that a network gets right."""
-    with torch.no_grad():
-        right: Tensor = model(given.x[part]).argmax(1) == given.y[part]
-    return float(right.float().mean())
-
-
 def audited(model: nn.Module, given: Table) -> Inputs:
     """Return the audit of the inputs."""
-    x, y = given.x["train"], given.y["train"].numpy()
-    ids, classes = [str(i) for i in range(len(y))], [str(c) for c in range(given.classes)]
-    source = Source(lambda indices: x[list(indices)], y, ids, classes)
-    sums = input_sums(model, source, options_of(Config()), torch.device("cpu"), lambda done: None)
+    x = given.x["train"]
+    sums = input_sums(model, source_of(x, given.y["train"], given.classes), default_options(), CPU, silent)
     names = [str(j) for j in range(x.shape[1])]
     found = input_features(
         names,
@@ -160,9 +154,9 @@ def audited(model: nn.Module, given: Table) -> Inputs:
 
 
 def of_columns(found: Inputs, field: str, columns: int) -> Array:
-    """Return a field of the audit by column; those that it does not tell come last."""
-    told = {int(column.name): getattr(column, field) for column in found.columns}
-    return np.array([told.get(j, np.inf) for j in range(columns)])
+    """Return a field of the audit by column; infinite for columns that it does not list."""
+    values = {int(column.name): getattr(column, field) for column in found.columns}
+    return np.array([values.get(j, np.inf) for j in range(columns)])
 
 
 def plain(model: nn.Module, given: Table, temperature: float) -> Array:
@@ -182,14 +176,15 @@ class Fitted(ClassifierMixin, BaseEstimator):
     """A trained network as scikit-learn takes it."""
 
     def __init__(self, model: nn.Module, classes: int) -> None:
-        self.model, self.classes_ = model, np.arange(classes)
+        self.model = model
+        self.classes_ = np.arange(classes)
 
     def fit(self, x: Any, y: Any) -> Fitted:
         """Return it as it is."""
         return self
 
     def predict(self, x: Any) -> Any:
-        """Return the classes that the network gives."""
+        """Return the classes that the network predicts."""
         with torch.no_grad():
             return self.model(torch.from_numpy(np.ascontiguousarray(x))).argmax(1).numpy()
 
@@ -202,15 +197,15 @@ def importance(model: nn.Module, given: Table, part: str, seed: int) -> Array:
     return np.asarray(found.importances_mean)
 
 
-def scores(model: nn.Module, given: Table, told: Inputs, seed: int) -> dict[str, Array]:
-    """Return what each method gives a column; noise ought to have least."""
+def scores(model: nn.Module, given: Table, found: Inputs, seed: int) -> dict[str, Array]:
+    """Return each method's score of every column; noise should have the smallest."""
     count = len(given.noise)
     assert isinstance(model, nn.Sequential)
     return {
-        "audit": of_columns(told, "most", count),
-        "audit, z": of_columns(told, "score", count),
-        "audit, coherence": of_columns(told, "coherence", count),
-        "samples": -of_columns(told, "samples", count),
+        "audit": of_columns(found, "most", count),
+        "audit, z": of_columns(found, "score", count),
+        "audit, coherence": of_columns(found, "coherence", count),
+        "samples": -of_columns(found, "samples", count),
         "permutation, train": importance(model, given, "train", seed),
         "permutation, holdout": importance(model, given, "holdout", seed),
         "alpha_u, T = 1": plain(model, given, 1.0),
@@ -219,54 +214,78 @@ def scores(model: nn.Module, given: Table, told: Inputs, seed: int) -> dict[str,
     }
 
 
-def compare(folder: Path) -> Iterator[Row]:
-    """Train, judge, drop and train again; yield a row for each network judged."""
+def accuracy_on(model: nn.Module, given: Table, part: str) -> float:
+    """Return a network's accuracy on a part of the table."""
+    return accuracy(model, given.x[part], given.y[part])
+
+
+def compare(folder: Path) -> Iterator[list[Row]]:
+    """Train, judge, drop columns and train again; yield the rows of each setting, one per stage."""
     for seed, (noise, kind, optimizer), data in itertools.product(range(SEEDS), CASES, STAGES):
         given = table(data, noise, kind, seed, folder)
-        x = given.x["train"].double().numpy()
-        spread = np.abs(x - x.mean(0))
-        samples = spread.sum(0) ** 2 / np.maximum((spread**2).sum(0), 1e-12)
-        frequent = given.varies & (samples > FREQUENT * len(x))
-        mutual = mutual_info_classif(x, given.y["train"].numpy(), random_state=seed)
-        models = trained(given, optimizer, STAGES[data], seed)
-        lists: dict[tuple[str, int], list[int]] = {}
-        rows = []
-        for stage, model in enumerate(models):
-            told = audited(model, given)
-            by = scores(model, given, told, seed) | {"mutual information": mutual}
-            called = [int(column.name) for column in told.columns if column.verdict == "noise"]
-            lists["audit", stage] = called
-            for name in ("permutation, train", "permutation, holdout", "mutual information"):
-                order = np.argsort(np.where(given.varies, by[name], np.inf), kind="stable")
-                lists[name, stage] = order[: len(called)].tolist()
-            parts = {"": given.varies, " frequent": frequent}
-            rows.append(
-                {
-                    **{"data": data, "seed": seed, "noise": noise, "kind": kind, "optimizer": optimizer},
-                    "stage": ("early", "fitted")[stage],
-                    "train": accuracy(model, given, "train"),
-                    "test": {"all columns": accuracy(model, given, "test")},
-                    "columns": int(given.varies.sum()),
-                    "frequent": int(frequent.sum()),
-                    "called": len(called),
-                    "called that are": int(given.noise[called].sum()),
-                    **{
-                        "auroc" + part: {
-                            name: float(roc_auc_score(given.noise[some], -np.minimum(score, 1e9)[some]))
-                            for name, score in by.items()
-                        }
-                        for part, some in parts.items()
-                    },
-                }
-            )
-        lists["the noise itself", 1] = np.flatnonzero(given.noise).tolist()
-        for (name, stage), dropped in lists.items():
-            again = trained(given.without(dropped), optimizer, STAGES[data][: stage + 1], seed)
-            rows[stage]["test"][name] = accuracy(again[stage], given.without(dropped), "test")
-            if name == "the noise itself":
-                rows[0]["test"][name] = accuracy(again[0], given.without(dropped), "test")
-        yield from rows
-        print(rows[0]["data"], seed, noise, kind, optimizer, flush=True)
+        rows, dropped = judged(given, optimizer, STAGES[data], seed)
+        retrain(given, optimizer, STAGES[data], seed, rows=rows, dropped=dropped)
+        about = {"data": data, "seed": seed, "noise": noise, "kind": kind, "optimizer": optimizer}
+        yield [about | row for row in rows]
+        print(*about.values(), flush=True)
+
+
+Dropped: TypeAlias = dict[tuple[str, int], list[int]]
+"""Method and stage → columns to drop."""
+
+
+def judged(given: Table, optimizer: str, stages: tuple[int, ...], seed: int) -> tuple[list[Row], Dropped]:
+    """Train a network and judge it at each stage; return a row per stage, and what each method drops."""
+    x = given.x["train"].double().numpy()
+    spread = np.abs(x - x.mean(0))
+    samples = spread.sum(0) ** 2 / np.maximum((spread**2).sum(0), 1e-12)
+    parts = {"": given.varies, " frequent": given.varies & (samples > FREQUENT * len(x))}
+    mutual = mutual_info_classif(x, given.y["train"].numpy(), random_state=seed)
+    rows: list[Row] = []
+    dropped: Dropped = {}
+    for stage, model in enumerate(trained(given, optimizer, stages, seed)):
+        found = audited(model, given)
+        by_method = scores(model, given, found, seed) | {"mutual information": mutual}
+        called = [int(column.name) for column in found.columns if column.verdict == "noise"]
+        dropped["audit", stage] = called
+        for name in ("permutation, train", "permutation, holdout", "mutual information"):
+            order = np.argsort(np.where(given.varies, by_method[name], np.inf), kind="stable")
+            dropped[name, stage] = order[: len(called)].tolist()
+        row = {
+            "stage": ("early", "fitted")[stage],
+            "train": accuracy_on(model, given, "train"),
+            "test": {"all columns": accuracy_on(model, given, "test")},
+            "columns": int(given.varies.sum()),
+            "frequent": int(parts[" frequent"].sum()),
+            "called": len(called),
+            "called that are": int(given.noise[called].sum()),
+        }
+        for part, some in parts.items():
+            row["auroc" + part] = {
+                name: float(roc_auc_score(given.noise[some], -np.minimum(score, 1e9)[some]))
+                for name, score in by_method.items()
+            }
+        rows.append(row)
+    return rows, dropped
+
+
+def retrain(
+    given: Table,
+    optimizer: str,
+    stages: tuple[int, ...],
+    seed: int,
+    *,
+    rows: list[Row],
+    dropped: Dropped,
+) -> None:
+    """Train again without the columns that each method drops, and add the test accuracies to the rows."""
+    for (name, stage), columns in dropped.items():
+        remaining = given.without(columns)
+        again = trained(remaining, optimizer, stages[: stage + 1], seed)
+        rows[stage]["test"][name] = accuracy_on(again[stage], remaining, "test")
+    remaining = given.without(np.flatnonzero(given.noise).tolist())
+    for row, model in zip(rows, trained(remaining, optimizer, stages, seed), strict=True):
+        row["test"]["the noise itself"] = accuracy_on(model, remaining, "test")
 
 
 def show(rows: list[Row]) -> None:
@@ -279,25 +298,20 @@ def show(rows: list[Row]) -> None:
             f"\n{' '.join(map(str, key))}: {called:.1f} columns called noise, {right:.1f} of them were added"
         )
         for part in ("auroc", "auroc frequent", "test"):
-            told = {name: np.mean([row[part][name] for row in some]) for name in some[0][part]}
-            print(f"  {part}: " + ", ".join(f"{name} {value:.3f}" for name, value in told.items()))
+            means = {name: np.mean([row[part][name] for row in some]) for name in some[0][part]}
+            print(f"  {part}: " + ", ".join(f"{name} {value:.3f}" for name, value in means.items()))
 
 
-def main() -> int:
-    """Run the comparison from the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data-dir", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--show", action="store_true", help="print what was written")
-    args = parser.parse_args()
-    path = RESULTS / "input_features.json"
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark from the command line; return the exit code."""
+    parser = make_parser(__doc__, data=True, show=True)
+    args = parser.parse_args(arguments)
     if not args.show:
         rows: list[Row] = []
-        for row in compare(args.data_dir):
-            rows.append(row)
-            path.write_text("[\n" + ",\n".join(map(json.dumps, rows)) + "\n]\n", encoding="utf-8")
-    show(json.loads(path.read_text()))
+        for new in compare(args.data_dir):
+            rows += new
+            write_rows(RESULTS, rows)
+    show(read_rows(RESULTS))
     return 0
 
 

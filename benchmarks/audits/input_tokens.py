@@ -1,39 +1,43 @@
 """Does the audit of the inputs find words of pure noise in an embedding?
 
-    python -m benchmarks.audits.input_tokens --data-dir ../shared/data
+    python -m benchmarks.audits.input_tokens --data-dir DIR   train, and write results/input_tokens.json
+    python -m benchmarks.audits.input_tokens --show           show the saved results
 
-Each question of TREC gets four words more, drawn from thirty by chance, the commonest seven times as often as
-the seventeenth. A network of an embedding, the mean of the words, and two dense layers is judged at three
+Each question of TREC gets four more words, drawn from thirty at random, the most common seven times as often
+as the seventeenth. A network of an embedding, the mean of the words, and two dense layers is judged at three
 stages of its training.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from benchmarks.audits.input_features import RESULTS, Row
+from benchmarks.shared import paths
+from benchmarks.shared.command_line import make_parser
 from benchmarks.shared.datasets import SOURCES, WORDS
+from benchmarks.shared.measuring import CPU, default_options, silent, source_of
+from benchmarks.shared.results import Row, read_rows, write_rows
+from benchmarks.shared.training import accuracy, train_epoch
 from cohaudit.audits.input_features import MIN_SAMPLES_PER_COLUMN, input_features
-from cohaudit.config import Config
-from cohaudit.gradients import Source
 from cohaudit.gradients.passes.input_sums import InputSums
 from cohaudit.gradients.passes.inputs import input_sums
-from cohaudit.pipeline.scan import options_of
 from cohaudit.results import Inputs
 
-NOISE, PLACES = 30, 4
+RESULTS = paths.RESULTS / "input_tokens.json"
+NOISE = 30
+"""Number of noise words."""
+PLACES = 4
+"""Noise words put into each question."""
 EPOCHS = (3, 10, 30)
+"""Epochs after which the network is judged."""
 SEEDS = 2
+"""Number of seeds."""
 
 
 class Words(nn.Module):
@@ -46,17 +50,15 @@ class Words(nn.Module):
 
     def forward(self, words: Tensor) -> Tensor:
         """Map words [batch, places] to logits [batch, classes]."""
-        told = (words > 0).unsqueeze(2)
-        mean = (self.embed(words) * told).sum(1) / told.sum(1).clamp_min(1)
+        is_word = (words > 0).unsqueeze(2)
+        mean = (self.embed(words) * is_word).sum(1) / is_word.sum(1).clamp_min(1)
         logits: Tensor = self.body(4 * mean)
         return logits
 
 
 def audited(model: nn.Module, words: Tensor, labels: Tensor, classes: int) -> Inputs:
     """Return the audit of the inputs."""
-    ids, names = [str(i) for i in range(len(words))], [str(c) for c in range(classes)]
-    source = Source(lambda indices: words[list(indices)], labels.numpy(), ids, names)
-    sums = input_sums(model, source, options_of(Config()), torch.device("cpu"), lambda done: None)
+    sums = input_sums(model, source_of(words, labels, classes), default_options(), CPU, silent)
     assert isinstance(sums, InputSums)
     tokens = [str(token) for token in sums.columns]
     found = input_features(
@@ -72,7 +74,7 @@ def audited(model: nn.Module, words: Tensor, labels: Tensor, classes: int) -> In
 
 
 def judged(found: Inputs) -> Row:
-    """Return how the words of noise were told from the others."""
+    """Return how well the noise words are distinguished from the others."""
     noise = np.array([int(column.name) >= WORDS for column in found.columns])
     most, samples = (np.array([getattr(c, name) for c in found.columns]) for name in ("most", "samples"))
     called = np.array([column.verdict == "noise" for column in found.columns])
@@ -101,29 +103,20 @@ def compare(folder: Path) -> Iterator[Row]:
         model = Words(given.classes)
         optimizer = torch.optim.Adam(model.parameters(), 2e-3)
         for epoch in range(1, EPOCHS[-1] + 1):
-            for batch in torch.randperm(len(words)).split(64):
-                optimizer.zero_grad()
-                F.cross_entropy(model(words[batch]), labels[batch]).backward()
-                optimizer.step()
+            train_epoch(model, optimizer, words, labels, 64)
             if epoch in EPOCHS:
-                with torch.no_grad():
-                    fitted = float((model(words).argmax(1) == labels).float().mean())
-                about: dict[str, Any] = {"seed": seed, "epoch": epoch, "fitted": fitted}
+                about: Row = {"seed": seed, "epoch": epoch, "fitted": accuracy(model, words, labels)}
                 yield about | judged(audited(model, words, labels, given.classes))
 
 
-def main() -> int:
-    """Run the comparison from the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data-dir", type=Path, default=Path("../shared/data"))
-    args = parser.parse_args()
-    rows = list(compare(args.data_dir))
-    for row in rows:
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark from the command line; return the exit code."""
+    parser = make_parser(__doc__, data=True, show=True)
+    args = parser.parse_args(arguments)
+    if not args.show:
+        write_rows(RESULTS, list(compare(args.data_dir)))
+    for row in read_rows(RESULTS):
         print(", ".join(f"{k} {v:.3f}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items()))
-    text = "[\n" + ",\n".join(map(json.dumps, rows)) + "\n]\n"
-    (RESULTS / "input_tokens.json").write_text(text, encoding="utf-8")
     return 0
 
 

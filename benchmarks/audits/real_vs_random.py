@@ -1,27 +1,24 @@
 """Are the gradients of real labels more coherent than those of random ones, and when in training?
 
     python -m benchmarks.audits.real_vs_random          train, measure, write results/real_vs_random.*
-    python -m benchmarks.audits.real_vs_random --show   print what was written
+    python -m benchmarks.audits.real_vs_random --show   show the saved results
 
 A CNN on 1,000 images of Fashion-MNIST and a ResNet-18 (of width 8) on 600 of CIFAR-10, each trained once on
-the real labels and once on labels drawn at random, until 99.5 % of them are fitted. m-coherence of all
-samples' gradients by `cohaudit.gradients`, of the whole and of each layer, before the first step and at about
-a dozen points of the training. After Chatterjee & Zielinski, arXiv 2008.01217 and 2203.10036, who have
+the real labels and once on labels drawn at random, until 99.5 % of them are fitted. The m-coherence of all
+samples' gradients, of the whole network and of each layer, is measured before the first step and at about a
+dozen points of the training run. After Chatterjee & Zielinski, arXiv 2008.01217 and 2203.10036, who use
 ImageNet and ResNets of full width.
 """
 
 from __future__ import annotations
 
-import argparse
 import copy
-import json
-import os
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import torch
 from matplotlib import pyplot as plt
@@ -29,33 +26,41 @@ from matplotlib.colors import LogNorm
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.generalization.evidence import measured
 from benchmarks.shared import paths
+from benchmarks.shared.command_line import make_parser
 from benchmarks.shared.datasets import SOURCES
+from benchmarks.shared.figures import save_figure
+from benchmarks.shared.measuring import measure_model
 from benchmarks.shared.networks import resnet18
+from benchmarks.shared.recipes import cnn
+from benchmarks.shared.results import Row, read_rows, write_rows
+from benchmarks.shared.training import accuracy
 
 RESULTS = paths.RESULTS / "real_vs_random.json"
-CLASSES, BATCH, FITTED = 10, 50, 0.995
-NEARLY = 0.9
-"""Share fitted on the way through an epoch from which on it is looked closer whether all is."""
+CLASSES = 10
+"""Classes of both data sets."""
+BATCH = 50
+"""Batch size."""
+FITTED = 0.995
+"""Share of the labels fitted that ends a training run."""
+NEARLY_FITTED = 0.9
+"""Share of right predictions during an epoch from which on all labels are checked after it."""
 MARKS = (0, 0.25, 1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96)
-"""Epochs after which is measured; and once more where the labels are fitted, which ends the training."""
+"""Epochs after which the network is measured; the end of the training run is measured too."""
 LABELS = ("real", "random")
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What is trained on what.
+    """A network, its data, and how it is trained.
 
     Attributes:
-        data: In `noisy.SOURCES`.
-        samples: To train on.
-        build: Makes the network.
+        data: Name of the data set, in SOURCES.
+        samples: Number of training samples.
+        build: Makes the untrained network.
         optimizer: Makes its optimizer.
-        epochs: At most.
-        seeds: Trainings.
+        epochs: Largest number of epochs.
+        seeds: Number of seeds.
     """
 
     data: str
@@ -66,21 +71,12 @@ class Subject:
     seeds: int
 
 
-def _cnn() -> nn.Module:
-    return nn.Sequential(
-        *(nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
-        *(nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
-        *(nn.Conv2d(32, 32, 3, padding=1), nn.ReLU()),
-        *(nn.Flatten(), nn.Linear(32 * 7 * 7, 64), nn.ReLU(), nn.Linear(64, CLASSES)),
-    )
-
-
 def _sgd(rate: float) -> Callable[[nn.Module], torch.optim.Optimizer]:
     return lambda model: torch.optim.SGD(model.parameters(), rate, momentum=0.9)
 
 
 SUBJECTS = {
-    "CNN, Fashion-MNIST": Subject("fashion", 1000, _cnn, _sgd(0.02), 96, 2),
+    "CNN, Fashion-MNIST": Subject("fashion", 1000, lambda: cnn(28, 1, CLASSES), _sgd(0.02), 96, 2),
     "ResNet-18, CIFAR-10": Subject("cifar", 600, lambda: resnet18(8, CLASSES), _sgd(0.02), 64, 1),
 }
 
@@ -100,10 +96,10 @@ def track(name: str, kind: str, seed: int, folder: Path) -> Iterator[Row]:
     right = 0
     for step in range(subject.epochs * (count // BATCH) + 1):
         epoch = step * BATCH / count
-        nearly = not order and right >= NEARLY * count
-        if epoch in MARKS or (nearly and _accuracy(settled(model, x), x, y) >= FITTED):
+        nearly = not order and right >= NEARLY_FITTED * count
+        if epoch in MARKS or (nearly and accuracy(settled(model, x), x, y) >= FITTED):
             row = _row(settled(model, x), x, y)
-            test = _accuracy(settled(model, x), data.test, data.test_labels) if kind == "real" else None
+            test = accuracy(settled(model, x), data.test, data.test_labels) if kind == "real" else None
             yield {"network": name, "labels": kind, "seed": seed, "epoch": epoch} | row | {"test": test}
             if row["fitted"] >= FITTED:
                 return
@@ -123,7 +119,7 @@ def settled(model: nn.Module, x: Tensor) -> nn.Module:
     norms = [module for module in found.modules() if isinstance(module, nn.BatchNorm2d)]
     for module in norms:
         module.reset_running_stats()
-        module.momentum = None  # plain mean over the batches
+        module.momentum = None  # None: plain mean over the batches
     if norms:
         with torch.no_grad():
             for part in x.split(BATCH):
@@ -131,17 +127,8 @@ def settled(model: nn.Module, x: Tensor) -> nn.Module:
     return found.eval()
 
 
-def _accuracy(model: nn.Module, x: Tensor, y: Tensor) -> float:
-    with torch.no_grad():
-        return float(
-            torch.cat([(model(a).argmax(1) == b) for a, b in zip(x.split(250), y.split(250), strict=True)])
-            .double()
-            .mean()
-        )
-
-
 def _row(model: nn.Module, x: Tensor, y: Tensor) -> Row:
-    found = measured(model, x, y, CLASSES)
+    found = measure_model(model, x, y, CLASSES)
     energy = found.squared_norms.sum(0)
     return {
         "fitted": float(np.mean(found.predicted == y.numpy())),
@@ -157,7 +144,6 @@ def _row(model: nn.Module, x: Tensor, y: Tensor) -> Row:
 
 def draw(rows: list[Row], path: Path) -> None:
     """Draw m-coherence and the share fitted against the epochs, and each layer's m-coherence as colors."""
-    mpl.rcParams["svg.hashsalt"] = "cohaudit"
     figure, axes = plt.subplots(len(SUBJECTS), 3, figsize=(12, 7), layout="constrained")
     for line, name in zip(axes, SUBJECTS, strict=True):
         own = [row for row in rows if row["network"] == name]
@@ -174,8 +160,7 @@ def draw(rows: list[Row], path: Path) -> None:
             names = list(some[0]["layers"]) if len(heat) <= 8 else [str(k + 1) for k in range(len(heat))]
             axis.set_yticks(range(len(heat)), names, fontsize=7)
         figure.colorbar(drawn, ax=line[2], label="m-coherence")
-    figure.savefig(path, metadata={"Date": None})
-    plt.close(figure)
+    save_figure(figure, path)
 
 
 def _draw_whole(axis: Any, rows: list[Row]) -> None:
@@ -186,8 +171,8 @@ def _draw_whole(axis: Any, rows: list[Row]) -> None:
         for seed in sorted({row["seed"] for row in rows}):
             own = [row for row in rows if row["labels"] == kind and row["seed"] == seed]
             epochs = [row["epoch"] for row in own]
-            told = kind if seed == 0 else None
-            axis.plot(epochs, [row["m-coherence"] for row in own], color=color, marker="o", ms=3, label=told)
+            label = kind if seed == 0 else None
+            axis.plot(epochs, [row["m-coherence"] for row in own], color=color, marker="o", ms=3, label=label)
             share.plot(epochs, [row["fitted"] for row in own], color=color, lw=1, linestyle=":")
     axis.set(xscale="symlog", yscale="log", xlabel="epoch")
     axis.legend(fontsize=8, loc="lower left")
@@ -205,30 +190,19 @@ def show(rows: list[Row]) -> None:
         )
 
 
-def main() -> int:
-    """Run the benchmark from the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    default = os.environ.get("COHAUDIT_DATA_DIR", "../shared/data")
-    parser.add_argument("--data-dir", type=Path, default=Path(default))
-    parser.add_argument("--show", action="store_true", help="print what was written")
-    args = parser.parse_args()
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark from the command line; return the exit code."""
+    parser = make_parser(__doc__, data=True, show=True)
+    args = parser.parse_args(arguments)
     if not args.show:
         torch.set_num_threads(1)
         rows: list[Row] = []
         for name, subject in SUBJECTS.items():
-            for seed in range(subject.seeds):
-                for kind in LABELS:
-                    for row in track(name, kind, seed, args.data_dir):
-                        rows.append(row)
-                        show([row])
-                    text = "[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n"
-                    RESULTS.write_text(text, encoding="utf-8")
-    rows = json.loads(RESULTS.read_text(encoding="utf-8"))
-    if not args.show:
+            for seed, kind in itertools.product(range(subject.seeds), LABELS):
+                rows += track(name, kind, seed, args.data_dir)
+                write_rows(RESULTS, rows)
         draw(rows, RESULTS.with_suffix(".svg"))
-    show(rows)
+    show(read_rows(RESULTS))
     return 0
 
 

@@ -1,70 +1,66 @@
-"""At which checkpoint should a training have stopped? Rules that need no holdout, and patience on one.
+"""At which checkpoint should training have stopped? Rules that need no holdout, and patience on a holdout.
 
     python -m benchmarks.audits.stopping          train and measure what is missing, write results
-    python -m benchmarks.audits.stopping --show   print what was written
+    python -m benchmarks.audits.stopping --show   show the saved results
 
-40 trainings (see `stopping_runs`): digits, Fashion-MNIST and CIFAR-10 with 0 to 40 % wrong labels, by SGD and
-Adam, until the wrong labels are largely fitted. Each rule picks a checkpoint; what counts is by how much its
-accuracy on the test set is below that of the best checkpoint.
+40 training runs (see `stopping_runs`): digits, Fashion-MNIST and CIFAR-10 with 0 to 40 % wrong labels, by SGD
+and Adam, until the wrong labels are largely fitted. Each rule picks a checkpoint; its loss is how far the
+test accuracy of that checkpoint is below the best checkpoint's.
 
 - `trajectory`: as `cohaudit trajectory` advises.
-- `corrected`, `agreement`: the two shares that its rating is made of, each by itself.
-- `expected`: the best accuracy to be expected on new data (the risk's prediction) by itself.
+- `corrected`, `agreement`: each of the two shares that its rating is made of, alone.
+- `expected`: the best accuracy expected on new data (the predicted risk) alone.
 - `coherence peak`: the largest coherence of all gradients.
 - `disparity, n`: gradient disparity (Forouzesh & Thiran, arXiv 2107.06665), the distance between mean
-  gradients of batches; stops when it has risen n times. `scaled`: over the spread of the losses, as the paper
-  does. From checkpoints rather than after every epoch.
-- `patience`: the epoch with the best accuracy on a tenth of the samples held out, labels as wrong as the
-  rest, of a training on nine tenths.
-- `true labels`: the most right labels given, as nobody could know: what `trajectory` comes to when its judge
-  makes no mistake.
+  gradients of batches; stops when it has risen n times. `scaled`: over the spread of the losses, as in the
+  paper. Measured at checkpoints rather than after every epoch.
+- `patience`: the epoch with the best accuracy on a tenth of the samples held out, with as many wrong labels
+  as the rest, of a run on the other nine tenths.
+- `true labels`: the most right labels predicted, which nobody could know: the result of `trajectory` if its
+  judge made no mistake.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from benchmarks.audits.stopping_runs import Training, build, samples, train, trainings
 from benchmarks.shared import paths
+from benchmarks.shared.command_line import make_parser
+from benchmarks.shared.measuring import CPU, default_options, silent, source_of
+from benchmarks.shared.results import Row, read_rows, write_rows
 from cohaudit.analysis.leave_one_out import leave_one_out
 from cohaudit.audits.training.snapshot import peer_prediction
 from cohaudit.audits.training.trajectory import TrainingHistory
-from cohaudit.config import Config
-from cohaudit.gradients import Source, measure
-from cohaudit.pipeline.scan import options_of
+from cohaudit.gradients import measure
 
 RESULTS = paths.RESULTS / "stopping.json"
 RISES = (1, 2, 3, 5)
+"""Rises of the disparity after which training stops."""
 
 Arrays = Mapping[str, NDArray[Any]]
-Row = dict[str, Any]
 
 
 def measure_checkpoints(training: Training, folder: Path) -> list[Arrays]:
-    """Measure each checkpoint of a training, unless that is done; return the arrays of each."""
+    """Measure each checkpoint of a training run, unless that was done before; return the arrays of each."""
     data = samples(training, folder)
     model, labels = build(training, data), data.labels.numpy()
-    ids, names = [str(i) for i in range(len(labels))], [str(c) for c in range(data.classes)]
-    source = Source(lambda chosen: data.train[chosen], labels, ids, names)
+    source = source_of(data.train, data.labels, data.classes)
     found = []
     for path in training.checkpoints():
-        kept = path.with_suffix(".npz")
-        if not kept.exists():
+        cached = path.with_suffix(".npz")
+        if not cached.exists():
             model.load_state_dict(training.state(path))
             model.eval()
-            measured = measure(model, source, options_of(Config()), torch.device("cpu"), lambda _: None)
+            measured = measure(model, source, default_options(), CPU, silent)
             scores = [leave_one_out(view.rows, labels, data.classes).scores for view in measured.views]
             np.savez(
-                kept,
+                cached,
                 prob=measured.probability,
                 each=np.stack(scores).astype(np.float32),
                 sq=measured.squared_norms,
@@ -72,7 +68,7 @@ def measure_checkpoints(training: Training, folder: Path) -> list[Arrays]:
                 loss=measured.loss,
                 pred=measured.predicted,
             )
-        with np.load(kept) as arrays:
+        with np.load(cached) as arrays:
             found.append(dict(arrays))
     return found
 
@@ -119,7 +115,7 @@ def judged(training: Training, folder: Path) -> Row:
     }
     about: Any = training.about()
     test = [row["test"] for row in about["checkpoints"]]
-    wrong, told = labels != truth, words[course.judge].corrected
+    wrong, corrected = labels != truth, words[course.judge].corrected
     return {
         "training": training.name,
         "checkpoints": names,
@@ -127,8 +123,8 @@ def judged(training: Training, folder: Path) -> Row:
         "picks": picks,
         "patience": about["patience"]["test"],
         "wrong labels": float(wrong.mean()),
-        "wrong labels found": float((told != labels)[wrong].mean()) if wrong.any() else None,
-        "right labels taken for wrong": float((told != labels)[~wrong].mean()),
+        "wrong labels found": float((corrected != labels)[wrong].mean()) if wrong.any() else None,
+        "right labels taken for wrong": float((corrected != labels)[~wrong].mean()),
     }
 
 
@@ -147,7 +143,7 @@ def _disparity(found: list[Arrays], count: int) -> dict[str, int]:
 
 
 def losses_of(rows: list[Row]) -> dict[str, list[float]]:
-    """Return by how many points each rule is below the best checkpoint, in every training."""
+    """Return by how many points each rule is below the best checkpoint, for every training run."""
     rules: dict[str, list[float]] = {}
     for row in rows:
         best = max(row["test"])
@@ -158,7 +154,7 @@ def losses_of(rows: list[Row]) -> dict[str, list[float]]:
 
 
 def show(rows: list[Row]) -> None:
-    """Print the rules, and the trajectory's advice in every training."""
+    """Print the rules, and the trajectory's advice for every training run."""
     print("points below the best checkpoint's test accuracy")
     for seed in (0, 1):
         own = [row for row in rows if row["training"].endswith(f"seed {seed}")]
@@ -185,25 +181,19 @@ def _show_rules(rows: list[Row]) -> None:
         print(", ".join(f"{data} {np.mean(own):.2f}" for data, own in parts if own))
 
 
-def main() -> int:
-    """Run the benchmark from the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--data-dir", type=Path, default=os.environ.get("COHAUDIT_DATA_DIR", "../shared/data")
-    )
-    parser.add_argument("--show", action="store_true", help="print what was written")
-    args = parser.parse_args()
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark from the command line; return the exit code."""
+    parser = make_parser(__doc__, data=True, show=True)
+    args = parser.parse_args(arguments)
     if not args.show:
         if not args.data_dir.is_dir():
-            parser.error(f"no data in {args.data_dir}: name the folder with --data-dir")
+            parser.error(f"{args.data_dir} does not exist: name the folder of the data with --data-dir")
         rows = []
         for training in trainings():
             train(training, args.data_dir)
             rows.append(judged(training, args.data_dir))
-        RESULTS.write_text("[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n", encoding="utf-8")
-    show(json.loads(RESULTS.read_text(encoding="utf-8")))
+        write_rows(RESULTS, rows)
+    show(read_rows(RESULTS))
     return 0
 
 

@@ -1,43 +1,45 @@
-"""Trainings with a checkpoint every few epochs, for the benchmark of early stopping; kept once done.
+"""Training runs with a checkpoint every few epochs, for the benchmark of early stopping; saved once done.
 
-Each is trained twice: on all samples, for the rules that need no holdout; and on nine tenths of them, with
-patience on the rest, as is usual. Labels of the holdout are as wrong as those trained on.
+Each network is trained twice: on all samples, for the rules that need no holdout; and on nine tenths of them,
+with patience on the rest, as is usual. The holdout has as many wrong labels as the training samples.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from benchmarks.detection.runs import RECIPES, Recipe, accuracy, train_epoch
 from benchmarks.shared import paths
-from benchmarks.shared.datasets import Noisy, noisy
+from benchmarks.shared.label_noise import NoisyData, load_noisy
+from benchmarks.shared.recipes import RECIPES, Recipe
+from benchmarks.shared.training import accuracy, train_epoch
 
 CACHE = paths.CACHE / "stopping"
 NOISES = ("0 %", "10 %", "20 %", "40 %")
-MOST = 3000
-"""Samples trained on, of those that `noisy` gives."""
+"""Kinds of label noise; see `load_noisy`."""
+MAX_SAMPLES = 3000
+"""Largest number of training samples."""
 HELD_OUT = 10
-"""One sample in so many is held out."""
+"""One sample in this many is held out."""
 PATIENCE = 8
 """Epochs without a better accuracy on the holdout after which training stops."""
 
 
 @dataclass(frozen=True)
 class Training:
-    """What is trained on what.
+    """A network, and the data that it is trained on.
 
     Attributes:
-        data: See `noisy`.
-        model: The network of a recipe, before the comma.
-        sgd: Whether by SGD with momentum, rather than Adam.
-        noise: See `noisy`.
-        seed: Of the samples, the labels flipped and the weights.
+        data: Name of the data set.
+        model: Name of the architecture: that of a recipe, before the comma.
+        sgd: Whether the optimizer is SGD with momentum, rather than Adam.
+        noise: Name of the label noise; see `load_noisy`.
+        seed: Seed of the samples, the labels flipped and the weights.
     """
 
     data: str
@@ -48,16 +50,16 @@ class Training:
 
     @property
     def name(self) -> str:
-        """Return a name that tells it from all others."""
+        """Return its unique name."""
         return f"{self.data} {self.model} {'SGD' if self.sgd else 'Adam'} {self.noise} seed {self.seed}"
 
     @property
     def folder(self) -> Path:
-        """Where it is kept."""
+        """Folder of its checkpoints."""
         return CACHE / self.name.replace(" %", "").replace(" ", "-")
 
     def checkpoints(self) -> list[Path]:
-        """Return the checkpoints in their order."""
+        """Return the files of its checkpoints, in their order."""
         return sorted(self.folder.glob("epoch-*.safetensors"))
 
     def state(self, path: Path) -> dict[str, Tensor]:
@@ -65,22 +67,22 @@ class Training:
         return load_file(path)
 
     def about(self) -> dict[str, object]:
-        """Return what was written of the training: accuracies by epoch, and of the one with a holdout."""
+        """Return the accuracies by epoch, and those of the run with a holdout."""
         found: dict[str, object] = json.loads((self.folder / "run.json").read_text())
         return found
 
 
 IMAGES = (1, 2, 3, 4, 6, 8, 11, 15, 21, 30, 42)
 EPOCHS = {"digits": (1, 2, 3, 5, 8, 12, 18, 27, 40, 60, 90, 130), "fashion": IMAGES, "cifar": IMAGES}
-"""Epochs after which a checkpoint is kept."""
+"""Epochs after which a checkpoint is saved."""
 NETWORKS = (("digits", "MLP"), ("fashion", "CNN"), ("cifar", "CNN"))
 SEEDS = {"digits": 2, "fashion": 1, "cifar": 2}
-"""Number of seeds of each data."""
+"""Number of seeds of each data set."""
 RATES = {True: 0.02, False: 1e-3}
 
 
 def trainings() -> list[Training]:
-    """Return all trainings, seed by seed."""
+    """Return all training runs, seed by seed."""
     return [
         Training(data, model, sgd, noise, seed)
         for seed in range(max(SEEDS.values()))
@@ -91,13 +93,12 @@ def trainings() -> list[Training]:
     ]
 
 
-def samples(training: Training, folder: Path) -> Noisy:
-    """Return what is trained on, and tested."""
-    data = noisy(training.data, training.noise, training.seed, folder)
-    return replace(data, train=data.train[:MOST], labels=data.labels[:MOST], truth=data.truth[:MOST])
+def samples(training: Training, folder: Path) -> NoisyData:
+    """Return the samples to train on, and to test on."""
+    return load_noisy(training.data, training.noise, training.seed, folder).first(MAX_SAMPLES)
 
 
-def build(training: Training, data: Noisy) -> nn.Module:
+def build(training: Training, data: NoisyData) -> nn.Module:
     """Return the untrained network."""
     torch.manual_seed(training.seed)
     return _recipe(training).build(data)
@@ -110,7 +111,7 @@ def _recipe(training: Training) -> Recipe:
 
 
 def train(training: Training, folder: Path) -> None:
-    """Train, unless that is done."""
+    """Train, unless that was done before."""
     if (training.folder / "run.json").exists():
         return
     training.folder.mkdir(parents=True, exist_ok=True)
@@ -131,8 +132,8 @@ def train(training: Training, folder: Path) -> None:
     (training.folder / "run.json").write_text(json.dumps(about), encoding="utf-8")
 
 
-def _with_holdout(training: Training, data: Noisy) -> dict[str, float]:
-    """Train on nine tenths until the accuracy on the rest no longer rises; return what that gives."""
+def _with_holdout(training: Training, data: NoisyData) -> dict[str, float]:
+    """Train on nine tenths until the accuracy on the rest stops rising; return the best epoch's figures."""
     order = torch.randperm(len(data.labels), generator=torch.Generator().manual_seed(training.seed))
     held, rest = order[: len(order) // HELD_OUT], order[len(order) // HELD_OUT :]
     model, recipe = build(training, data), _recipe(training)

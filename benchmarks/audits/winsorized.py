@@ -1,47 +1,54 @@
 """Does stepping along a winsorized mean keep a network from memorizing wrong labels?
 
     python -m benchmarks.audits.winsorized          train, and write results/winsorized.json and .svg
-    python -m benchmarks.audits.winsorized --show   print what was written
+    python -m benchmarks.audits.winsorized --show   show the saved results
 
-A perceptron of two hidden layers of 64 units on 600 of scikit-learn's digits, of which 0, 25 or 50 % carry
-a wrong label, by plain SGD with batches of 60, for so long that the mean fits the wrong labels. In each
-step every coordinate of the samples' gradients is clipped to its k-th smallest and largest value but k
+A perceptron of two hidden layers of 64 units on 600 of scikit-learn's digits, of which 0, 25 or 50 % carry a
+wrong label, is trained by plain SGD with batches of 60 until the mean fits the wrong labels. In each step,
+every coordinate of the samples' gradients is clipped to its k-th smallest and largest value but k
 (`cohaudit.gradients.robust`), for k = 2 and 8 of the 60; or the median of three is taken. After Chatterjee
-(ICLR 2020, arXiv 2002.10657), who has MNIST and three layers of 256.
+(ICLR 2020, arXiv 2002.10657), who uses MNIST and three layers of 256 units.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-import matplotlib as mpl
 import torch
 from matplotlib import pyplot as plt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.shared import paths
-from benchmarks.shared.datasets import flat_digits
+from benchmarks.shared.command_line import make_parser
+from benchmarks.shared.figures import save_figure
+from benchmarks.shared.label_noise import noisy_digits
+from benchmarks.shared.results import Row, read_rows, write_rows
 from cohaudit.gradients.robust import median_of_three_gradient, winsorized_gradient
 
-RESULTS = paths.RESULTS
+RESULTS = paths.RESULTS / "winsorized.json"
 NOISES = (0.0, 0.25, 0.5)
-BATCH, TRAIN, EPOCHS, RATE, WIDTH = 60, 600, 150, 0.25, 64
-LAST = 10
-"""Epochs that the figures are the mean of."""
+"""Shares of wrong labels."""
+BATCH = 60
+"""Batch size."""
+TRAIN = 600
+"""Number of training samples; the other digits are for testing."""
+EPOCHS = 150
+"""Passes over the data."""
+RATE = 0.25
+"""Learning rate."""
+WIDTH = 64
+"""Units of each hidden layer."""
+LAST_EPOCHS = 10
+"""Number of last epochs whose mean is printed."""
 METHODS = {"mean": 0, "winsorized, 2 of 60": 2, "winsorized, 8 of 60": 8, "median of three": None}
-
-Row = dict[str, Any]
 
 
 def run(noise: float, method: str) -> list[Row]:
-    """Train once; return a row an epoch."""
+    """Train once; return a row per epoch."""
     generator = torch.Generator().manual_seed(1)
-    x, truth, labels = flat_digits(TRAIN, noise, generator)
+    x, truth, labels = noisy_digits(TRAIN, noise, generator)
     wrong = labels != truth[:TRAIN]
     torch.manual_seed(0)
     model = nn.Sequential(
@@ -80,7 +87,6 @@ def _step(model: nn.Module, x: Tensor, y: Tensor, k: int | None) -> None:
 
 def draw(rows: list[Row], path: Path) -> None:
     """Draw the share of wrong labels fitted and the test accuracy against the epochs."""
-    mpl.rcParams["svg.hashsalt"] = "cohaudit"
     figure, axes = plt.subplots(2, len(NOISES), figsize=(10, 5.5), sharex=True, layout="constrained")
     for column, noise in enumerate(NOISES):
         for method in METHODS:
@@ -94,12 +100,11 @@ def draw(rows: list[Row], path: Path) -> None:
     axes[0][0].set_ylabel("test accuracy")
     axes[1][0].set_ylabel("wrong labels fitted")
     axes[0][0].legend(fontsize=7)
-    figure.savefig(path, metadata={"Date": None})
-    plt.close(figure)
+    save_figure(figure, path)
 
 
 def show(rows: list[Row]) -> None:
-    """Print the mean over the last epochs of each training, which goes up and down from one to the next."""
+    """Print the mean over the last epochs of each training run; single epochs fluctuate."""
     for noise in NOISES:
         for method in METHODS:
             own = [one for one in rows if one["noise"] == noise and one["method"] == method]
@@ -114,24 +119,19 @@ def show(rows: list[Row]) -> None:
 
 
 def _late(rows: list[Row], name: str) -> str:
-    values = [one[name] for one in rows[-LAST:] if one[name] is not None]
+    values = [one[name] for one in rows[-LAST_EPOCHS:] if one[name] is not None]
     return f"{sum(values) / len(values):.1%}" if values else "none"
 
 
-def main() -> int:
-    """Run the benchmark from the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--show", action="store_true", help="print what was written")
-    args = parser.parse_args()
-    path = RESULTS / "winsorized.json"
-    if not args.show:
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark from the command line; return the exit code."""
+    parser = make_parser(__doc__, show=True)
+    if not parser.parse_args(arguments).show:
         torch.set_num_threads(1)
         rows = [row for noise in NOISES for method in METHODS for row in run(noise, method)]
-        path.write_text("[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n", encoding="utf-8")
-        draw(rows, path.with_suffix(".svg"))
-    show(json.loads(path.read_text()))
+        write_rows(RESULTS, rows)
+        draw(rows, RESULTS.with_suffix(".svg"))
+    show(read_rows(RESULTS))
     return 0
 
 

@@ -1,23 +1,21 @@
-"""What `cohaudit diff` says of trainings that differ in their seed alone, of changed data, of other widths.
+"""What does `cohaudit diff` say of training runs that differ in their seed, their data, or their width?
 
     python -m benchmarks.commands.comparing          train, audit, compare, write results/comparing.json
-    python -m benchmarks.commands.comparing --show   print what was written
+    python -m benchmarks.commands.comparing --show   show the saved results
 
-The networks of both fixtures on their training data, of which 10 % are labeled wrong, trained from several
-seeds (start and order of the samples). Then, from other starts: with 2 or 5 % more wrong labels, with half of
-the wrong ones put right, and on half of the samples. Every audit of one kind is held as head against every
-audit of the unchanged data as base, but never against itself. The digits' network at three widths, with the
-audit of its width. And the rules for the gap, on all pairs of the 167 networks of benchmarks/risk.py that no
-constant was fitted to, within their families: the true gaps are known there. Audits are kept in
-benchmarks/.cache/comparing.
+The networks of both fixtures, with 10 % wrong labels in their training data, are trained from several seeds
+(weights and order of the samples). Then, from other seeds: with 2 or 5 % more wrong labels, with half of the
+wrong labels corrected, and on half of the samples. Every audit of one kind is compared, as head, with every
+audit of the unchanged data as base, but never with itself. The digits' network is also trained at three
+widths, with the audit of its width. Finally, the rules for the gap are tried on all pairs, within families,
+of the 167 networks of `benchmarks.generalization` that no constant was fitted to: their true gaps are known.
+Audits are saved in benchmarks/.cache/comparing.
 """
 
 from __future__ import annotations
 
-import argparse
 import itertools
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Any
 
@@ -27,7 +25,9 @@ import torch
 
 import cohaudit
 from benchmarks.shared import paths
+from benchmarks.shared.command_line import make_parser
 from benchmarks.shared.files import module_at
+from benchmarks.shared.results import Row, read_json, write_json
 from cohaudit.results import LEVELS, Estimate
 from cohaudit.results.files import write_file
 from cohaudit.results.gap import risk_level
@@ -41,17 +41,17 @@ RISK = paths.RESULTS / "risk.json"
 CACHE = paths.CACHE / "comparing"
 UNCHANGED = "unchanged"
 LATER = "unchanged, later seeds"
-"""Trained after the rules were settled on the first ones of the digits; compared among themselves."""
+"""Seeds that were trained after the rules were settled on the first ones; compared among themselves."""
 SEEDS = {
     UNCHANGED: range(5),
     LATER: range(5, 9),
     **{kind: range(3) for kind in ("2% more wrong", "5% more wrong", "half put right", "half the samples")},
 }
+"""Kind of change → seeds."""
 EPOCHS = {"digits": 60, "tumors": 400}
+"""Fixture → passes over all of its samples."""
 WIDTHS = ((8, 32), (16, 64), (32, 128))
 """Channels of the first convolution, units of the dense layer."""
-
-Row = dict[str, Any]
 
 
 def samples(name: str) -> tuple[torch.Tensor, np.ndarray, np.ndarray]:
@@ -80,12 +80,12 @@ def changed(name: str, kind: str) -> tuple[torch.Tensor, torch.Tensor]:
         wrong = np.flatnonzero(labels != true)
         chosen = rng.choice(wrong, len(wrong) // 2, replace=False)
         labels[chosen] = true[chosen]
-    kept = len(labels) // 2 if kind == "half the samples" else len(labels)
-    return x[:kept], torch.from_numpy(labels[:kept])
+    count = len(labels) // 2 if kind == "half the samples" else len(labels)
+    return x[:count], torch.from_numpy(labels[:count])
 
 
 def train(name: str, x: torch.Tensor, y: torch.Tensor, seed: int, **sizes: int) -> torch.nn.Module:
-    """Train the network of a fixture, for as many steps whatever the number of samples."""
+    """Train the network of a fixture, for the same number of steps whatever the number of samples."""
     torch.manual_seed(seed)
     model = module_at(paths.FIXTURES / name / "net.py").build(**sizes)
     if name == "tumors":
@@ -102,22 +102,22 @@ def train(name: str, x: torch.Tensor, y: torch.Tensor, seed: int, **sizes: int) 
 
 @cache
 def audit(name: str, kind: str, seed: int) -> cohaudit.Audit:
-    """Train and audit, unless that is done."""
-    return kept(f"{name}-{kind}-{seed}", lambda: _audited(name, *changed(name, kind), seed))
+    """Train and audit, unless that was done before."""
+    return saved_audit(f"{name}-{kind}-{seed}", lambda: _audited(name, *changed(name, kind), seed))
 
 
 def _audited(name: str, x: torch.Tensor, y: torch.Tensor, seed: int, **settings: Any) -> cohaudit.Audit:
     return cohaudit.scan(train(name, x, y, seed), (x, y), class_names=_names(y), **settings)
 
 
-def kept(title: str, make: Callable[[], cohaudit.Audit]) -> cohaudit.Audit:
-    """Read an audit, which is made if there is none."""
+def saved_audit(title: str, make: Callable[[], cohaudit.Audit]) -> cohaudit.Audit:
+    """Read an audit; make and save it if it does not exist."""
     path = CACHE / f"{title.replace(' ', '-').replace('%', '').replace(',', '')}.json"
     if not path.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
-        found = make()
-        write_file(path, audit_to_json(found))
-        print(f"audited {path.stem}: accuracy {found.sanity.accuracy:.3f}", flush=True)
+        made = make()
+        write_file(path, audit_to_json(made))
+        print(f"audited {path.stem}: accuracy {made.sanity.accuracy:.3f}", flush=True)
     return cohaudit.read_audit(path)
 
 
@@ -134,7 +134,7 @@ def pairs(name: str, kind: str) -> Iterator[Difference]:
 
 
 def measure(name: str, kind: str) -> Row:
-    """Return how often a difference of a kind is what, and by how much."""
+    """Return how often each outcome occurs among the differences of a kind, and by how much."""
     found = list(pairs(name, kind))
     gaps = [one.gap.head.value - one.gap.base.value for one in found if one.gap.base and one.gap.head]
     layers = [layer.coherence.outcome in {"higher", "lower"} for one in found for layer in one.layers]
@@ -170,7 +170,7 @@ def widths() -> list[Row]:
         model = train("digits", x, y, 0, width=width, hidden=hidden)
         return cohaudit.scan(model, (x, y), class_names=_names(y), audits=("width",))
 
-    audits = [kept(f"width-{w}-{h}", lambda w=w, h=h: at(w, h)) for w, h in WIDTHS]
+    audits = [saved_audit(f"width-{w}-{h}", lambda w=w, h=h: at(w, h)) for w, h in WIDTHS]
     rows = []
     for found, (width, hidden) in zip(audits, WIDTHS, strict=True):
         used = compare(audits[0], found).width
@@ -185,8 +185,8 @@ def widths() -> list[Row]:
 
 
 def rules() -> list[Row]:
-    """Return what rules for 'the gap is larger' are worth where the true gaps are known."""
-    known = json.loads(RISK.read_text(encoding="utf-8"))
+    """Return how reliable rules for 'the gap is larger' are where the true gaps are known."""
+    known = read_json(RISK)
     networks = [one for one in known if one["half"] == "unseen" and one["auditable"]]
     estimates = {one["model"]: Estimate(one["predicted gap"], one["low"], one["high"]) for one in networks}
     levels = cohaudit.Config().risk_levels
@@ -194,7 +194,7 @@ def rules() -> list[Row]:
     def level(one: Estimate) -> int:
         return LEVELS.index(risk_level(one.value, levels))
 
-    told: dict[str, Callable[[Estimate, Estimate], bool]] = {
+    candidates: dict[str, Callable[[Estimate, Estimate], bool]] = {
         "the intervals do not overlap": lambda a, b: compare_estimates(a, b).outcome == "higher",
         "each value lies outside the other's interval": lambda a, b: b.value > a.high and a.value < b.low,
         "the level has risen": lambda a, b: level(b) > level(a),
@@ -205,7 +205,7 @@ def rules() -> list[Row]:
     both = [(a, b) for a, b in itertools.permutations(networks, 2) if a["family"] == b["family"]]
     rises = np.array([b["gap"] - a["gap"] for a, b in both])
     rows = []
-    for name, rule in told.items():
+    for name, rule in candidates.items():
         said = np.array([rule(estimates[a["model"]], estimates[b["model"]]) for a, b in both])
         found = {f"found of rises by {n}": float(said[rises > n / 100].mean()) for n in (5, 10, 20)}
         right = {"truly larger": float(np.mean(rises[said] > 0))}
@@ -232,17 +232,16 @@ def show(results: dict[str, list[Row]]) -> None:
         print(pd.DataFrame(results[title]).round(3).to_string(index=False))
 
 
-def main() -> None:
-    """Measure, or show what was measured."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--show", action="store_true")
-    if not parser.parse_args().show:
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark from the command line; return the exit code."""
+    parser = make_parser(__doc__, show=True)
+    if not parser.parse_args(arguments).show:
         torch.set_num_threads(1)
         changes = [measure(name, kind) for name in EPOCHS for kind in SEEDS]
-        results = {"changes": changes, "widths": widths(), "rules": rules()}
-        RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    show(json.loads(RESULTS.read_text(encoding="utf-8")))
+        write_json(RESULTS, {"changes": changes, "widths": widths(), "rules": rules()})
+    show(read_json(RESULTS))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

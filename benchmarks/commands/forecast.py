@@ -1,24 +1,24 @@
-"""How true is the forecast of `cohaudit doctor`? It, and then the scan itself, each in a process of its own.
+"""How accurate is the forecast of `cohaudit doctor`? It is compared with the scan itself.
 
     python -m benchmarks.commands.forecast          measure, and write results/forecast.json
-    python -m benchmarks.commands.forecast --show   print what was written
+    python -m benchmarks.commands.forecast --show   show the saved results
     python -m benchmarks.commands.forecast --wall   wall-clock time, for an otherwise idle machine
 
-Time is processor time on one thread unless told otherwise: what others do on the machine then hardly counts.
-The two fixtures, and networks of `models.py` that are not trained, with their own answers as labels.
+Forecast and scan run in a process of their own each. Unless --wall is given, time is processor time on one
+thread: it hardly depends on what else the machine does. Measured on both fixtures and on untrained networks
+of `benchmarks.shared.workloads`, with their own predictions as labels.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -26,15 +26,17 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.shared import paths
-from benchmarks.shared.networks import SPECS, make
+from benchmarks.shared.command_line import make_parser
+from benchmarks.shared.results import Row, read_rows, write_json
+from benchmarks.shared.workloads import SPECS, make
 
 RESULTS = paths.RESULTS / "forecast.json"
 SIZES = {"mlp": 16_384, "resnet18-32": 512, "vit": 2048, "lstm": 8192}
-"""Network → samples; the last three take longer than the doctor's trial may."""
-BY_PROCESSOR = "import time; time.perf_counter = time.process_time; "
+"""Network → number of samples; the last three take longer than the doctor's trial may."""
+USE_PROCESSOR_TIME = "import time; time.perf_counter = time.process_time; "
+"""Code that lets a process measure its own processor time instead of the time on the wall."""
 RUN = "from cohaudit.cli import main; main()"
-
-Row = dict[str, Any]
+"""Code that runs the command line."""
 
 
 def write_project(folder: Path, name: str, samples: int) -> Path:
@@ -45,7 +47,7 @@ def write_project(folder: Path, name: str, samples: int) -> Path:
     labels[: 2 * workload.classes] = torch.arange(2 * workload.classes) % workload.classes  # none is missing
     np.savez(folder / "train.npz", inputs=workload.inputs.numpy(), labels=labels.numpy())
     torch.save(workload.model.state_dict(), folder / "model.pt")
-    code = "from benchmarks.shared.networks import SPECS\n"
+    code = "from benchmarks.shared.workloads import SPECS\n"
     (folder / "net.py").write_text(f"{code}def build(): return SPECS[{name!r}].build()\n")
     (folder / "cohaudit.toml").write_text('model = "net.py:build"\ndata = "train.npz"\n')
     return folder / "model.pt"
@@ -53,7 +55,7 @@ def write_project(folder: Path, name: str, samples: int) -> Path:
 
 def run(wall: bool, *arguments: str) -> tuple[str, float, float]:
     """Run the command line on one thread; return its output, its seconds, and its peak memory in bytes."""
-    command = [sys.executable, "-c", RUN if wall else BY_PROCESSOR + RUN, *arguments]
+    command = [sys.executable, "-c", RUN if wall else USE_PROCESSOR_TIME + RUN, *arguments]
     start = time.perf_counter()
     with subprocess.Popen(
         command, cwd=paths.ROOT, stdout=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
@@ -69,7 +71,7 @@ def run(wall: bool, *arguments: str) -> tuple[str, float, float]:
 
 
 def compare(name: str, checkpoint: Path, wall: bool) -> Row:
-    """Return what was forecast of a scan, and what it took."""
+    """Return the forecast of a scan, and its actual cost."""
     output, own, _ = run(wall, "doctor", str(checkpoint), "--json")
     found = {one["check"]: one["figures"] for one in json.loads(output)["findings"]}["forecast"]
     with tempfile.TemporaryDirectory() as out:
@@ -94,7 +96,7 @@ def compare(name: str, checkpoint: Path, wall: bool) -> Row:
 
 
 def show(rows: list[Row]) -> None:
-    """Print forecast and truth side by side."""
+    """Print forecast and measurement side by side."""
     table = Table("network", "samples", "tried", "doctor, s")
     for column in ("scan, s", "gradients, s", "pairs, s", "peak, MB", "report, MB"):
         table.add_column(f"{column}: forecast / measured", justify="right")
@@ -114,16 +116,15 @@ def show(rows: list[Row]) -> None:
     Console(width=150).print(table)
 
 
-def main() -> None:
-    """Measure, write and show."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--show", action="store_true")
-    parser.add_argument("--wall", action="store_true")
-    parser.add_argument("--only", default="", help="one network or fixture")
-    args = parser.parse_args()
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark from the command line; return the exit code."""
+    parser = make_parser(__doc__, show=True)
+    parser.add_argument("--wall", action="store_true", help="measure wall-clock time")
+    parser.add_argument("--only", default="", help="measure one network or fixture, and write nothing")
+    args = parser.parse_args(arguments)
     if args.show:
-        show(json.loads(RESULTS.read_text("utf-8")))
-        return
+        show(read_rows(RESULTS))
+        return 0
     rows = []
     for name in ("digits", "tumors", *SIZES):
         if args.only not in {"", name}:
@@ -134,11 +135,11 @@ def main() -> None:
                 path = write_project(Path(folder), name, SIZES[name])
             rows.append(compare(name, path, args.wall))
             show(rows[-1:])
-    if args.only:
-        return
-    RESULTS.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-    show(rows)
+    if not args.only:
+        write_json(RESULTS, rows)
+        show(rows)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

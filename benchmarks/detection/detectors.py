@@ -12,18 +12,44 @@ import torch
 from cleanlab.filter import find_label_issues
 from cleanlab.rank import get_label_quality_scores
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from benchmarks.shared.label_noise import NoisyData
+from benchmarks.shared.measuring import measure_model
+from benchmarks.shared.training import logits_of
+from cohaudit.gradients import Measurement
 from cohaudit.gradients.features import View
-from cohaudit.gradients.passes.measurement import Measurement
 
 Array = NDArray[np.float64]
 Scores = dict[str, Array]
 
 NEIGHBORS = (10, 20, 50)
-NEVER = 1e6
+"""Numbers of neighbors that feature kNN asks."""
+NEVER_LEARNED = 1e6
 """Forgetting events of a sample that was never learned."""
+HOT = 10.0
+"""Temperature of the second leave-one-out alignment."""
+
+
+def checkpoint_scores(data: NoisyData, model: nn.Module, measured: Measurement) -> Scores:
+    """Return the scores of all methods that see one checkpoint, as cohaudit does.
+
+    Args:
+        data: Samples that the model was trained on.
+        model: Checkpoint, in eval mode.
+        measured: What a scan measures of it.
+    """
+    logits = logits_of(model, data.train)
+    head = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
+    features = torch.from_numpy(measured.views[-1].rows)
+    hot = measure_model(model, data.train, data.labels, data.classes, temperature=HOT)
+    return (
+        from_logits(logits, data.labels)
+        | from_gradients(measured, hot)
+        | {"GWA": weight_alignment(logits, head.bias.detach(), features, head.weight.detach(), data.labels)}
+        | from_features(measured.views, data.labels.numpy())
+    )
 
 
 def from_logits(logits: Tensor, labels: Tensor) -> Scores:
@@ -143,5 +169,5 @@ def from_trajectory(logits: NDArray[np.float16], labels: Tensor) -> Scores:
     return {
         "AUM": -torch.stack(margins).mean(0).double().numpy(),
         "CSL": torch.stack(losses).sum(0).double().numpy(),
-        "forgetting": torch.where(known.any(0), forgotten, NEVER).numpy(),
+        "forgetting": torch.where(known.any(0), forgotten, NEVER_LEARNED).numpy(),
     }

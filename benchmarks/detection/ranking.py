@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -12,24 +11,30 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.detection.runs import STAGES
+from benchmarks.shared.figures import save_figure
+from benchmarks.shared.results import Row
 
 LATE = ("interpolated", "over-trained")
 OURS = "cohaudit"
-FEW = ", 5 checkpoints"
-"""How the methods end that see five checkpoints of a run, not all of it."""
+FIVE_CHECKPOINTS = ", 5 checkpoints"
+"""End of the names of methods that see five checkpoints of a run, not all of it."""
 CELL = ["data", "noise", "model", "stage"]
 
 
-def show(rows: Sequence[dict[str, Any]], folder: Path, console: Console) -> None:
-    """Print the tables and draw the figure, to folder/detection.svg and .png."""
-    table = pd.DataFrame(list(rows))
-    scored = table.dropna(subset=["auroc"])
-    means = scored.groupby([*CELL, "family", "method"])[["auroc", "ap", "p_at_errors"]].mean().reset_index()
+def show(rows: Sequence[Row], console: Console) -> None:
+    """Print the tables."""
+    means = _means(rows)
     _methods(means, console)
     _cells(means, console)
     _claims(means, console)
+    table = pd.DataFrame(list(rows))
     _verdicts(table[table["method"] == OURS], console)
-    _draw(means, folder)
+
+
+def _means(rows: Sequence[Row]) -> pd.DataFrame:
+    """Return the scores of each method in each cell, the mean over the seeds."""
+    scored = pd.DataFrame(list(rows)).dropna(subset=["auroc"])
+    return scored.groupby([*CELL, "family", "method"])[["auroc", "ap", "p_at_errors"]].mean().reset_index()
 
 
 def _methods(means: pd.DataFrame, console: Console) -> None:
@@ -57,7 +62,7 @@ def _cells(means: pd.DataFrame, console: Console) -> None:
     printed = Table("data", "noise", "model", "stage", title="AUROC by cell")
     for title in ("cohaudit", "best other", "which", "loss", "5 folds", "whole run"):
         printed.add_column(title, justify="left" if title == "which" else "right")
-    whole = means[~means["method"].str.endswith(FEW)]
+    whole = means[~means["method"].str.endswith(FIVE_CHECKPOINTS)]
     for cell, own in whole.groupby(CELL):
         ours, best, which = _against(own)
         by_method = own.set_index("method")["auroc"]
@@ -111,7 +116,9 @@ def _verdicts(ours: pd.DataFrame, console: Console) -> None:
     console.print(printed)
 
 
-def _draw(means: pd.DataFrame, folder: Path) -> None:
+def draw(rows: Sequence[Row], path: Path) -> None:
+    """Draw the AUROC by stage for each data set, as .svg and .png."""
+    means = _means(rows)
     chosen = {
         OURS: "#1f77b4",
         "loss": "#d62728",
@@ -133,6 +140,4 @@ def _draw(means: pd.DataFrame, folder: Path) -> None:
         axis.set_xticklabels(STAGES, rotation=45, ha="right", fontsize=8)
     axes[0][0].set_ylabel("AUROC of wrong labels")
     axes[0][0].legend(fontsize=6, loc="lower left")
-    for suffix in ("svg", "png"):
-        figure.savefig(folder / f"detection.{suffix}", dpi=110)
-    plt.close(figure)
+    save_figure(figure, path, ("svg", "png"))

@@ -1,26 +1,22 @@
-"""What is the list of suspects worth? Networks trained again without them, or with their labels put right.
+"""What is the list of suspects worth? Networks retrained without them, or with their labels corrected.
 
-    python -m benchmarks.detection.value --data-dir DIR   train what is not trained yet, and show
-    python -m benchmarks.detection.value --show           show what was measured before
+    python -m benchmarks.detection.value --data-dir DIR   train what is missing, and show
+    python -m benchmarks.detection.value --show           show the saved results
 
-Takes the interpolated checkpoints of detection.py. From each, cohaudit names suspects; networks are trained
-from the start without them, and with the suggested labels in place of theirs, until they fit what they are
-given. Beside them: as many samples dropped at random, by loss, and by cleanlab in five folds; the list that
-cleanlab itself draws up; nothing dropped; and exactly the wrong labels dropped, which nobody can do. Accuracy
-is that on test samples with right labels.
+Takes the interpolated checkpoints of `python -m benchmarks.detection`. From each, cohaudit names suspects;
+networks are trained from the start without them, and with the suggested labels in place of the given ones,
+until they fit their labels. Beside them: as many samples dropped at random, by loss, and by cleanlab in five
+folds; the list that cleanlab itself draws up; nothing dropped; and exactly the wrong labels dropped, which
+nobody could do. Accuracy is measured on test samples with right labels.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -29,15 +25,23 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import t as student
 
-from benchmarks.detection.comparison import SUSPECT, scanned
 from benchmarks.detection.detectors import cleanlab, from_logits
-from benchmarks.detection.runs import CACHE, INTERPOLATED, RECIPES, Case, Run, accuracy, fit, train
+from benchmarks.detection.processes import judge_cases
+from benchmarks.detection.runs import CASE_KEYS, Case, Run, train_case
 from benchmarks.shared import paths
-from benchmarks.shared.datasets import Noisy
+from benchmarks.shared.command_line import make_parser
+from benchmarks.shared.label_noise import NoisyData
+from benchmarks.shared.measuring import SUSPICION_THRESHOLD, measure_model
+from benchmarks.shared.recipes import RECIPES, train_until
+from benchmarks.shared.results import Row, read_rows, replace_rows, write_json
+from benchmarks.shared.training import accuracy, logits_of
 from cohaudit.analysis.leave_one_out import suspect_labels
 
 RESULTS = paths.RESULTS / "value.json"
+CACHE = paths.CACHE / "value"
+"""Folder of each case's rows."""
 NOTHING = "nothing"
+"""Name of the list that drops no sample."""
 TABLE: tuple[tuple[str, str, tuple[str, ...], int, int], ...] = (
     ("digits", "MLP, SGD", ("20 %", "10 %"), 2, 5),
     ("labelme", "MLP, Adam", ("majority", "one annotator"), 1, 5),
@@ -45,9 +49,8 @@ TABLE: tuple[tuple[str, str, tuple[str, ...], int, int], ...] = (
     ("fashion", "CNN, Adam", ("20 %",), 2, 3),
     ("trec", "transformer, Adam", ("20 %",), 2, 3),
 )
-"""Data, network, noise, seeds of the data and the audited checkpoint, and trainings from each list."""
+"""Data, network, kinds of noise, number of seeds of data and checkpoint, and training runs from each list."""
 
-Row: TypeAlias = dict[str, Any]
 Lists: TypeAlias = dict[str, tuple[np.ndarray, np.ndarray]]
 
 
@@ -56,11 +59,10 @@ def lists(run: Run) -> Lists:
     data = run.data
     labels, wrong = data.labels.numpy(), data.wrong.numpy()
     model = run.checkpoint(run.epochs["interpolated"])
-    cold = scanned(data, model, 1.0)
+    cold = measure_model(model, data.train, data.labels, data.classes)
     found = suspect_labels([view.rows for view in cold.views], labels, cold.probability)
-    suspect = found.probability >= SUSPECT
-    with torch.no_grad():
-        logits = torch.cat([model(x) for x in data.train.split(500)])
+    suspect = found.probability >= SUSPICION_THRESHOLD
+    logits = logits_of(model, data.train)
     folds = cleanlab(run.out_of_fold, labels)
     at_random = np.random.default_rng(run.case.seed).random(len(labels))
 
@@ -83,31 +85,34 @@ def lists(run: Run) -> Lists:
     }
 
 
-def trained_again(data: Noisy, case: Case, kept: np.ndarray, labels: np.ndarray, seed: int) -> Row:
+def trained_again(data: NoisyData, case: Case, kept: np.ndarray, labels: np.ndarray, seed: int) -> Row:
     """Return the accuracy on held-out samples of a network trained from the start."""
     torch.manual_seed(seed)
     recipe = RECIPES[case.model]
     model = recipe.build(data)
-    epochs = fit(model, recipe, data.train[kept], torch.from_numpy(labels)[kept], INTERPOLATED)
+    epochs = train_until(recipe, model, data.train[kept], torch.from_numpy(labels)[kept])
     return {"epochs": epochs, "accuracy": accuracy(model, data.test, data.test_labels)}
 
 
 def judge(case: Case, trainings: int, folder: Path) -> list[Row]:
-    """Clean a case's labels in every way and train again from each, where that was not done."""
+    """Clean a case's labels in every way and retrain from each list, unless that was done before."""
     torch.set_num_threads(1)
-    train(case, folder)
+    train_case(case, folder)
     run = Run(case, folder)
-    file = CACHE.parent / "value" / f"{case.folder.name}.json"
+    file = CACHE / f"{case.folder.name}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
-    rows: list[Row] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
+    rows = read_rows(file)
     done = {(row["list"], row["training"]) for row in rows}
     truth = run.data.truth.numpy()
     for name, (kept, labels) in lists(run).items():
         for training in range(trainings):
             if (name, training) in done:
                 continue
-            about = {"data": case.data, "noise": case.noise, "model": case.model, "seed": case.seed}
-            about |= {"list": name, "training": training, "dropped": float(1 - kept.mean())}
+            about: Row = case.about() | {
+                "list": name,
+                "training": training,
+                "dropped": float(1 - kept.mean()),
+            }
             about |= {"wrong_left": float((labels != truth)[kept].mean())}
             rows.append(about | trained_again(run.data, case, kept, labels, 1000 * case.seed + training))
             file.write_text(json.dumps(rows), encoding="utf-8")
@@ -141,48 +146,27 @@ def show(rows: Sequence[Row], console: Console) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the benchmark from the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    default = os.environ.get("COHAUDIT_DATA_DIR", "../shared/data")
-    parser.add_argument("--data-dir", type=Path, default=Path(default))
-    parser.add_argument("--data", nargs="+", help="only these data")
-    parser.add_argument("--workers", type=int, default=1, help="processes")
-    parser.add_argument("--show", action="store_true", help="show the results, and do nothing else")
+    """Run the benchmark from the command line; return the exit code."""
+    parser = make_parser(__doc__, data=True, show=True)
+    parser.add_argument("--data", nargs="+", help="only these data sets")
+    parser.add_argument("--workers", type=int, default=1, help="number of processes")
     args, console = parser.parse_args(arguments), Console(width=150)
-    rows: list[Row] = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else []
+    rows = read_rows(RESULTS)
     if not args.show:
-        wanted = [
-            (Case(data, noise, model, seed), trainings)
+        jobs = {
+            Case(data, noise, model, seed): partial(
+                judge, Case(data, noise, model, seed), trainings, args.data_dir
+            )
             for data, model, noises, seeds, trainings in TABLE
             for noise in noises
             for seed in range(seeds)
             if not args.data or data in args.data
-        ]
-        rows = _run(wanted, args.data_dir, args.workers, rows, console)
+        }
+        for new in judge_cases(jobs, args.workers, console):
+            rows = replace_rows(rows, new, CASE_KEYS)
+            write_json(RESULTS, rows)
     show(rows, console)
     return 0
-
-
-def _run(
-    wanted: list[tuple[Case, int]], folder: Path, workers: int, rows: list[Row], console: Console
-) -> list[Row]:
-    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-        jobs = {pool.submit(partial(judge, case, trainings, folder)): case for case, trainings in wanted}
-        for job in as_completed(jobs):
-            case = jobs[job]
-            try:
-                found = job.result()
-            except FileNotFoundError as error:
-                console.print(f"{case.data}: left out, there is no {error.filename}")
-                continue
-            console.print(f"[dim]{case.data}, {case.noise}, {case.model}, seed {case.seed}[/dim]")
-            keys = ("data", "noise", "model", "seed")
-            this = {key: found[0][key] for key in keys}
-            rows = [row for row in rows if {key: row[key] for key in keys} != this] + found
-            RESULTS.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-    return rows
 
 
 if __name__ == "__main__":

@@ -1,18 +1,18 @@
-"""Draws the pictures of docs/explanation.md from gradients measured on scikit-learn's digits.
+"""Draws the figures of docs/explanation.md from gradients measured on scikit-learn's digits.
 
-    python -m benchmarks.docs.agreement   writes results/agreement.json and three .svg; a minute
+    python -m benchmarks.docs.agreement          measure, and write results/agreement*; a minute
+    python -m benchmarks.docs.agreement --show   show the saved results
 
-Everything is computed from explicit per-sample gradients by torch.func, not by cohaudit's engine, but for the
-suspicion. The network is that of fixtures/digits.
+Except for the suspicion, everything is computed from explicit per-sample gradients by torch.func, not by
+cohaudit's engine. The network is that of fixtures/digits.
 """
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import torch
@@ -25,19 +25,31 @@ from torch.func import functional_call, grad, vmap
 
 import cohaudit
 from benchmarks.shared import paths
+from benchmarks.shared.command_line import make_parser
+from benchmarks.shared.figures import save_figure
 from benchmarks.shared.files import module_at
+from benchmarks.shared.results import write_json
 
 DIGITS = paths.FIXTURES / "digits"
 RESULTS = paths.RESULTS
 build = module_at(DIGITS / "net.py").build
 
 NEIGHBORS = 20
-"""As many as vote in a sample's support."""
-SHOWN = 8
-"""Neighbors shown in the picture of them."""
+"""Number of neighbors in a sample's support."""
+SHOWN_NEIGHBORS = 8
+"""Neighbors shown in the figure."""
 COUNTS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1300)
+"""Numbers of gradients summed."""
 DRAWS = 200
-RIGHT, WRONG, HELPS, FIGHTS = "#7f8c9b", "#c8321e", "#1f7a4d", "#c8321e"
+"""Random draws of the gradients summed."""
+RIGHT = "#7f8c9b"
+"""Color of right labels."""
+WRONG = "#c8321e"
+"""Color of wrong labels."""
+HELPS = "#1f7a4d"
+"""Color of gradients that agree."""
+FIGHTS = "#c8321e"
+"""Color of gradients that oppose each other."""
 
 
 def gradients(model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
@@ -52,7 +64,7 @@ def gradients(model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
 
 
 def early(inputs: Tensor, labels: Tensor) -> nn.Module:
-    """Return the network after two epochs, when it has begun to learn."""
+    """Return the network after two epochs, when it has only begun to learn."""
     torch.manual_seed(0)
     model = build()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
@@ -77,7 +89,7 @@ def sums(found: Tensor) -> list[float]:
 
 
 def scores(found: Tensor, model: nn.Module, inputs: Tensor, labels: Tensor) -> dict[str, NDArray[Any]]:
-    """Return what might tell a wrong label, by sample: the higher, the more suspect."""
+    """Return scores of every sample that might detect wrong labels: the higher, the more suspect."""
     with torch.no_grad():
         loss = nn.functional.cross_entropy(model(inputs), labels, reduction="none")
     others = found.sum(0) - found
@@ -109,11 +121,11 @@ def draw_sums(real: list[float], random: list[float], path: Path) -> None:
     axes.loglog(COUNTS, COUNTS, "--", color="#999", label="all at right angles: k")
     axes.set(xlabel="samples summed, k", ylabel="squared length of the sum\n(one gradient: 1)")
     axes.legend(frameon=False, fontsize=8)
-    save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_scores(found: dict[str, NDArray[Any]], wrong: NDArray[np.bool_], path: Path) -> None:
-    """Draw what each score says of right and of wrong labels."""
+    """Draw the distribution of each score for right and for wrong labels."""
     titles = {
         "loss": "loss (log₁₀)",
         "agreement": "pull against the sum of all others",
@@ -130,7 +142,7 @@ def draw_scores(found: dict[str, NDArray[Any]], wrong: NDArray[np.bool_], path: 
         axes.tick_params(labelsize=7)
     panels[0, 0].legend(frameon=False, fontsize=8)
     figure.supylabel("share of the samples", fontsize=9)
-    save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_neighbors(cosines: Tensor, truth: pd.DataFrame, images: NDArray[Any], path: Path) -> list[Any]:
@@ -144,10 +156,10 @@ def draw_neighbors(cosines: Tensor, truth: pd.DataFrame, images: NDArray[Any], p
     typical = int(np.flatnonzero(wrong)[np.argsort(support[wrong])[wrong.sum() // 2]])
     same = np.flatnonzero(~wrong & (truth["given"] == truth["given"][typical]))
     rows = [int(same[np.argsort(support[same])[len(same) // 2]]), typical]
-    figure, panels = plt.subplots(2, SHOWN + 1, figsize=(8.4, 2.9), layout="constrained")
+    figure, panels = plt.subplots(2, SHOWN_NEIGHBORS + 1, figsize=(8.4, 2.9), layout="constrained")
     drawn = []
     for row, sample in zip(panels, rows, strict=True):
-        near = cosines[sample].abs().topk(SHOWN).indices.tolist()
+        near = cosines[sample].abs().topk(SHOWN_NEIGHBORS).indices.tolist()
         label = f"labeled {truth['given'][sample]}"
         picture(row[0], images[sample], f"{label}\n{'wrong' if wrong[sample] else 'right'}", "#000")
         for axes, other in zip(row[1:], near, strict=True):
@@ -164,7 +176,7 @@ def draw_neighbors(cosines: Tensor, truth: pd.DataFrame, images: NDArray[Any], p
                 ],
             }
         )
-    save(figure, path)
+    save_figure(figure, path)
     return drawn
 
 
@@ -176,15 +188,8 @@ def picture(axes: plt.Axes, image: NDArray[Any], title: str, color: str) -> None
     plt.setp(axes.spines.values(), color=color, linewidth=1.5)
 
 
-def save(figure: plt.Figure, path: Path) -> None:
-    """Write a figure that is the same bytes each time."""
-    figure.savefig(path, metadata={"Date": None})
-    plt.close(figure)
-
-
-def main() -> None:
-    """Measure, draw, write."""
-    mpl.rcParams["svg.hashsalt"] = "cohaudit"
+def measure() -> None:
+    """Measure, draw the figures, and write the results."""
     truth = pd.read_csv(DIGITS / "truth.csv")
     images = np.load(DIGITS / "train.npz")["images"]
     inputs = torch.tensor(images).float().div(255).unsqueeze(1)
@@ -206,10 +211,16 @@ def main() -> None:
         "neighbors": drawn,
         "auroc": {name: float(roc_auc_score(wrong, values)) for name, values in judged.items()},
     }
-    text = json.dumps(results, indent=1) + "\n"
-    (RESULTS / "agreement.json").write_text(text, encoding="utf-8")
-    print(text)
+    write_json(RESULTS / "agreement.json", results)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark from the command line; return the exit code."""
+    if not make_parser(__doc__, show=True).parse_args(arguments).show:
+        measure()
+    print((RESULTS / "agreement.json").read_text(encoding="utf-8"))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

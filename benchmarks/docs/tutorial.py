@@ -1,15 +1,15 @@
 """Follows docs/tutorial.md on Fashion-MNIST, and measures what its corrections are worth.
 
-    python -m benchmarks.docs.tutorial --data-dir DIR   does what the page says, trains with more seeds, shows
+    python -m benchmarks.docs.tutorial --data-dir DIR   follow the page, train with more seeds, and show
+    python -m benchmarks.docs.tutorial --show           show the saved results
 
 DIR holds fashion_mnist.npz with the arrays x_train, y_train, x_test and y_test, as the page makes it. The
-page's own blocks are run, so that page and numbers cannot drift apart; tests/test_tutorial.py holds the
-page to `results/tutorial.json`.
+page's own blocks are run, so that page and numbers cannot drift apart; tests/docs/test_tutorial.py compares
+the page with `results/tutorial.json`.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import re
@@ -18,7 +18,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -27,13 +27,15 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.shared import paths
+from benchmarks.shared.command_line import make_parser
+from benchmarks.shared.results import read_json
 
 ROOT = paths.ROOT
 PAGE = ROOT / "docs/tutorial.md"
 RESULTS = paths.RESULTS / "tutorial.json"
 FENCE = re.compile(r"^( *)```(\w+)\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
 FIRST = "download.py"
-"""The page's one step that is not taken: the data is there already."""
+"""The one step of the page that is left out: the data exists already."""
 
 PYTHON = [sys.executable]
 """The command that the page calls `python`."""
@@ -46,15 +48,15 @@ LABELS = {
     "dropped": "all suspects left out",
     "true": "the true labels, for comparison",
 }
-"""What a training is on: file → how the page calls it."""
+"""File that a network is trained on → its name on the page."""
 
 
 def follow(page: str, folder: Path) -> dict[str, str]:
-    """Do what a page says in a folder, and return what each command printed.
+    """Follow a page in a folder, and return what each command printed.
 
     Args:
-        page: In Markdown. A block that begins with `# file: NAME` is written there; sh blocks are run.
-        folder: Where; holds what the page wants downloaded.
+        page: Text of the page, in Markdown. Blocks that begin with `# file: NAME` are written, sh blocks run.
+        folder: Folder to work in; holds what the page downloads.
     """
     printed = {}
     for _, language, indented in FENCE.findall(page):
@@ -107,7 +109,7 @@ def corrections(folder: Path) -> dict[str, dict[str, int]]:
 
 
 def prepare_others(folder: Path) -> None:
-    """Write the two data sets that the page does not: without the suspects, and with the true labels."""
+    """Write the two data sets that the page does not write: without suspects, and with true labels."""
     run("cohaudit correct cohaudit-report/audit.json --data train.npz --out dropped.npz --drop", folder)
     with np.load(folder / "train.npz") as data:
         names = list(data["class_names"])
@@ -116,11 +118,11 @@ def prepare_others(folder: Path) -> None:
 
 
 def trained(name: str, seed: int, folder: Path, printed: Mapping[str, str]) -> float:
-    """Return the test accuracy in per cent of a training; of seed 0 the page may have had it."""
+    """Return the test accuracy of a training run in percent; that of seed 0 may be on the page already."""
     own = [text for command, text in printed.items() if command.startswith(f"python train.py {name}.npz ")]
-    said = own[0] if own and not seed else run(f"python train.py {name}.npz x.pt --seed {seed}", folder)
-    print(f"seed {seed}, {name}: {said.split()}", flush=True)
-    return float(re.findall(r"test accuracy ([\d.]+)%", said)[0])
+    output = own[0] if own and not seed else run(f"python train.py {name}.npz x.pt --seed {seed}", folder)
+    print(f"seed {seed}, {name}: {output.split()}", flush=True)
+    return float(re.findall(r"test accuracy ([\d.]+)%", output)[0])
 
 
 def table(results: Mapping[str, Any]) -> list[str]:
@@ -139,16 +141,27 @@ def table(results: Mapping[str, Any]) -> list[str]:
     return rows
 
 
-def main() -> None:
-    """Measure, write and show."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    default = os.environ.get("COHAUDIT_DATA_DIR", "../shared/data")
-    parser.add_argument("--data-dir", type=Path, default=Path(default))
-    parser.add_argument("--seeds", type=int, default=3)
-    args = parser.parse_args()
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark from the command line; return the exit code."""
+    parser = make_parser(__doc__, data=True, show=True)
+    parser.add_argument("--seeds", type=int, default=3, help="number of seeds (default: 3)")
+    args = parser.parse_args(arguments)
     source = args.data_dir / "fashion_mnist.npz"
-    if not source.is_file():
-        parser.error(f"no fashion_mnist.npz in {args.data_dir}: name its folder with --data-dir")
+    if not args.show:
+        if not source.is_file():
+            parser.error(f"{source} does not exist: name its folder with --data-dir")
+        measure(source, args.seeds)
+    print("\n".join(table(read_json(RESULTS))))
+    return 0
+
+
+def measure(source: Path, seeds: int) -> None:
+    """Follow the page and train with more seeds; write the results after each seed.
+
+    Args:
+        source: File of the data.
+        seeds: Number of seeds.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         shutil.copyfile(source, folder / source.name)
@@ -159,14 +172,12 @@ def main() -> None:
             "corrections": corrections(folder),
             "test_accuracy": {name: [] for name in LABELS},
         }
-        for seed in range(args.seeds):  # each one is worth keeping
+        for seed in range(seeds):
             for name, accuracies in results["test_accuracy"].items():
                 accuracies.append(trained(name, seed, folder, printed))
             text = json.dumps({"seeds": seed + 1, **results}, indent=1, ensure_ascii=False)
             RESULTS.write_text(f"{text}\n", encoding="utf-8")
-    results = json.loads(RESULTS.read_text(encoding="utf-8"))
-    print("\n".join(table(results)))
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

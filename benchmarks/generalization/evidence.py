@@ -1,20 +1,19 @@
-"""What each network of the zoo shows, cohaudit's measurements and the peers' side by side; kept once made.
+"""What each network of the zoo shows: cohaudit's measurements and the peers', saved once made.
 
-    python -m benchmarks.generalization.evidence                   in two processes; `--processes` for more
-    python -m benchmarks.generalization.evidence --weightwatcher   what that measures, instead
+    python -m benchmarks.generalization.evidence                   measure what is missing (an hour)
+    python -m benchmarks.generalization.evidence --weightwatcher   let WeightWatcher measure instead
 
-The networks are those of `zoo.py`. WeightWatcher is no dependency of cohaudit; to install it and leave the
-rest as it is:
+The networks are those of `benchmarks.generalization.zoo`. WeightWatcher is not a dependency of cohaudit. To
+install it without changing anything else:
 
     pip install --no-deps weightwatcher powerlaw
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,34 +25,24 @@ from torch.nn import functional as F
 from benchmarks.generalization import complexity, zoo
 from benchmarks.generalization.zoo import Member, Pool
 from benchmarks.shared import paths
+from benchmarks.shared.command_line import make_parser
+from benchmarks.shared.measuring import measure_model
+from benchmarks.shared.training import logits_of
 from cohaudit.analysis.coherence import pairwise_coherence
 from cohaudit.analysis.leave_one_out import leave_one_out
 from cohaudit.analysis.neighbor_support import neighborhood_support
 from cohaudit.config import Config
-from cohaudit.gradients import Measurement, Source, measure
+from cohaudit.gradients import Measurement
 from cohaudit.gradients.features import FeatureHasher
-from cohaudit.pipeline.scan import options_of
 
 CACHE = paths.CACHE / "risk"
+"""Folder of the measurements."""
 CONTROLLED = 1000
 """Samples for the coherences at other temperatures and with permuted labels."""
 HOT = 10.0
+"""Temperature of the second measurement."""
 SHORT = 512
-"""Numbers kept of a gradient for leave-one-out prediction from it."""
-
-
-def measured(
-    model: nn.Module, x: Tensor, y: Tensor, classes: int, temperature: float = 1.0, **more: bool
-) -> Measurement:
-    """Return cohaudit's measurement of a network."""
-    source = Source(
-        load=lambda indices: x[list(indices)],
-        labels=y.numpy(),
-        ids=[str(i) for i in range(len(y))],
-        class_names=[str(c) for c in range(classes)],
-    )
-    options = replace(options_of(Config()), temperature=temperature, certificate_samples=2, **more)
-    return measure(model, source, options, torch.device("cpu"), lambda _: None)
+"""Numbers of a gradient's sketch that leave-one-out prediction uses."""
 
 
 def coherences(found: Measurement) -> dict[str, float]:
@@ -73,7 +62,9 @@ def _controlled(model: nn.Module, x: Tensor, y: Tensor, classes: int) -> dict[st
     permuted = y[torch.randperm(len(y), generator=torch.Generator().manual_seed(0))]
     found = {}
     for temperature in (1.0, HOT):
-        own, control = (coherences(measured(model, x, z, classes, temperature)) for z in (y, permuted))
+        own, control = (
+            coherences(measure_model(model, x, z, classes, temperature=temperature)) for z in (y, permuted)
+        )
         for name in own:
             found[f"{name}, T = {temperature:g}, some"] = own[name]
             found[f"{name}, T = {temperature:g}, less permuted"] = own[name] - control[name]
@@ -92,16 +83,15 @@ def _head(model: nn.Module) -> nn.Linear:
 
 def _last_input(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
     """Return the logits and the last layer's input."""
-    kept: list[Tensor] = []
+    inputs_of_head: list[Tensor] = []
     handle = _head(model).register_forward_hook(
-        lambda module, inputs, output: kept.append(inputs[0].detach())
+        lambda module, inputs, output: inputs_of_head.append(inputs[0].detach())
     )
     try:
-        with torch.no_grad():
-            logits = torch.cat([model(part) for part in x.split(500)])
+        logits = logits_of(model, x)
     finally:
         handle.remove()
-    return logits, torch.cat(kept)
+    return logits, torch.cat(inputs_of_head)
 
 
 def peers(model: nn.Module, member: Member, data: Pool) -> dict[str, float]:
@@ -125,8 +115,8 @@ Arrays = dict[str, NDArray[np.generic]]
 def ours(model: nn.Module, data: Pool) -> tuple[dict[str, float], Arrays]:
     """Return what cohaudit measures: figures, and arrays per sample."""
     y = data.labels.numpy()
-    found = measured(model, data.train, data.labels, data.classes, label_free=True)
-    hot = measured(model, data.train, data.labels, data.classes, HOT)
+    found = measure_model(model, data.train, data.labels, data.classes, label_free=True)
+    hot = measure_model(model, data.train, data.labels, data.classes, temperature=HOT)
     k = Config().neighbors
     arrays: Arrays = {
         "labels": y,
@@ -170,7 +160,7 @@ def gather(member: Member, folder: Path) -> None:
 
 
 def gather_weights(member: Member, folder: Path) -> None:
-    """Let WeightWatcher look at a member, unless that was done before."""
+    """Let WeightWatcher measure a member, unless that was done before."""
     path = CACHE / "weightwatcher" / f"{member.key}.json"
     if path.exists():
         return
@@ -185,20 +175,17 @@ def _gather(task: tuple[bool, Member, Path]) -> str:
     weights, member, folder = task
     try:
         (gather_weights if weights else gather)(member, folder)
-    except Exception as error:  # one that diverged in training, say: the others go on
+    except Exception as error:  # a network that diverged in training, say: the others go on
         return f"{member.key}: {type(error).__name__}: {error}"
     return ""
 
 
-def main() -> int:
-    """Measure what is missing; 1 where that failed."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data-dir", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--weightwatcher", action="store_true", help="what WeightWatcher measures, instead")
-    args = parser.parse_args()
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure what is missing; return the exit code, 1 if that failed."""
+    parser = make_parser(__doc__, data=True)
+    parser.add_argument("--processes", type=int, default=2, help="number of processes (default: 2)")
+    parser.add_argument("--weightwatcher", action="store_true", help="let WeightWatcher measure instead")
+    args = parser.parse_args(arguments)
     tasks = [(args.weightwatcher, member, args.data_dir) for member in zoo.members()]
     failures = zoo.in_processes(_gather, tasks, args.processes)
     print(*sorted(failures), sep="\n")

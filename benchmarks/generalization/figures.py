@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import pandas as pd
 from matplotlib import pyplot as plt
 
-MOST = 16
-"""Measures drawn."""
+from benchmarks.shared.figures import save_figure
+
+MAX_MEASURES = 16
+"""Largest number of measures drawn."""
 
 
 def draw(stem: Path, table: pd.DataFrame, scored: Sequence[dict[str, Any]]) -> None:
     """Draw the predicted gap against the measured one, and every measure's τ, as .svg and .png."""
-    mpl.rcParams["svg.hashsalt"] = "cohaudit"
     unseen = table[table["half"] == "unseen"]
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 5), layout="constrained")
     for family, part in unseen.groupby("family"):
@@ -29,10 +29,7 @@ def draw(stem: Path, table: pd.DataFrame, scored: Sequence[dict[str, Any]]) -> N
         xlabel="measured gap", ylabel="predicted gap", title="Families never fitted, with the 80 % interval"
     )
     left.legend(fontsize=8)
-    shown = list(reversed(scored[:MOST]))
+    shown = list(reversed(scored[:MAX_MEASURES]))
     right.barh([one["measure"] for one in shown], [one["tau"] for one in shown], color="C0")
-    right.set(xlabel="Kendall's τ with the gap", title=f"The best {MOST} of {len(scored)} measures")
-    for suffix in ("svg", "png"):
-        metadata = {"Date": None} if suffix == "svg" else None
-        figure.savefig(stem.with_suffix(f".{suffix}"), dpi=110, metadata=metadata)
-    plt.close(figure)
+    right.set(xlabel="Kendall's τ with the gap", title=f"The best {MAX_MEASURES} of {len(scored)} measures")
+    save_figure(figure, stem, ("svg", "png"))

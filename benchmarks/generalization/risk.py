@@ -1,23 +1,21 @@
-"""How well the gap between training and test accuracy is told from a checkpoint and its training data.
+"""How well the gap between training and test accuracy is predicted from a checkpoint and its training data.
 
-    python -m benchmarks.generalization.zoo                        train the networks (two hours on two cores)
-    python -m benchmarks.generalization.evidence                   measure them (an hour)
-    python -m benchmarks.generalization.evidence --weightwatcher   if that is installed
-    python -m benchmarks.generalization                            fit, test, and write results/risk.json
-    python -m benchmarks.generalization --show                     print the tables of what was written
+    python -m benchmarks.generalization.zoo        first: train the networks (two hours on two cores)
+    python -m benchmarks.generalization.evidence   second: measure them (an hour)
+    python -m benchmarks.generalization            fit, test, and write results/risk.json
+    python -m benchmarks.generalization --show     show the saved results
 
-Half of the families are for fitting; all figures but those said to be of that half are of the other one,
-which no constant of cohaudit was fitted to. The prediction in the table is that of
-`cohaudit.analysis.generalization_gap` with the constants it has; what fitting them anew gives is printed
-beside them.
+Half of the families are for fitting. All figures are of the other half, which no constant of cohaudit was
+fitted to, except those marked as of the fit half. The predicted gap is that of
+`cohaudit.analysis.generalization_gap` with its present constants; newly fitted constants are printed beside
+it.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,112 +32,137 @@ from benchmarks.generalization.fit import fitted_constants
 from benchmarks.generalization.scores import conditional_information, coverage, granulated, kendall, spearman
 from benchmarks.generalization.zoo import FACTORS, Member
 from benchmarks.shared import paths
+from benchmarks.shared.command_line import make_parser
+from benchmarks.shared.results import Row, read_json, row_lines
 from cohaudit.analysis.generalization_gap import CLASS_HALF_WIDTH, HALF_WIDTH, class_agreement, predict_gap
 from cohaudit.analysis.leave_one_out import suspect_labels_by
 from cohaudit.analysis.sanity import check_sanity
 
-RESULTS = paths.RESULTS
 OURS = "predicted gap"
-SKILLS = {
+"""Name of cohaudit's own measure."""
+LEAVE_ONE_OUT_MARGINS = {
     "gradients": "leave-one-out margin, loss gradients",
     "hot gradients": "leave-one-out margin, loss gradients, T = 10",
     "jacobians": "leave-one-out margin, Jacobians",
 }
+"""Arrays of the evidence whose leave-one-out margin is a measure, and the measure's name."""
 
-Row = dict[str, Any]
 Array = NDArray[np.float64]
 
 
-def row(member: Member, folder: Path) -> tuple[Row, list[Row]] | None:
-    """Return what is known of a member, and of each of its classes; None where it could not be measured."""
+@dataclass(frozen=True)
+class Evidence:
+    """What was measured of a member of the zoo.
+
+    Attributes:
+        member: Network of the zoo.
+        facts: Its accuracies and losses.
+        figures: Measures by name.
+        arrays: Arrays per training sample.
+        predicts_test: Which test samples it predicts as labeled, bool [test samples].
+        truth: Labels of the test samples.
+    """
+
+    member: Member
+    facts: Row
+    figures: Row
+    arrays: dict[str, NDArray[Any]]
+    predicts_test: NDArray[np.bool_]
+    truth: NDArray[np.int64]
+
+    def about(self) -> Row:
+        """Return what every row says of its network."""
+        half = "fit" if zoo.family_of(self.member).fit else "unseen"
+        return {"model": self.member.key, "family": self.member.family, "half": half}
+
+
+def read_evidence(member: Member, folder: Path) -> Evidence | None:
+    """Read what was measured of a member; None where it could not be measured.
+
+    Args:
+        member: Network of the zoo.
+        folder: Folder of the data.
+    """
     path = CACHE / f"{member.key}.json"
     if not path.exists():
         return None
-    facts = json.loads((zoo.CACHE / f"{member.key}.json").read_text())
-    figures = json.loads(path.read_text())
+    figures = read_json(path)
     watched = CACHE / "weightwatcher" / f"{member.key}.json"
-    figures |= json.loads(watched.read_text()) if watched.exists() else {}
-    with np.load(CACHE / f"{member.key}.npz") as arrays:
-        kept = {name: arrays[name] for name in arrays.files}
-    labels, predicted = kept["labels"], kept["predicted"]
-    probability = kept["probability"].astype(np.float64)
-    views = [kept[f"loo {k}"].astype(np.float64) for k in range(len(kept["layers"]))]
+    figures |= read_json(watched) if watched.exists() else {}
+    with np.load(CACHE / f"{member.key}.npz") as file:
+        arrays = {name: file[name] for name in file.files}
+    truth = zoo.pool(zoo.family_of(member).data, folder).test_labels.numpy()
+    bits = np.unpackbits(np.load(zoo.CACHE / f"{member.key}.npy"))
+    facts = read_json(zoo.CACHE / f"{member.key}.json")
+    return Evidence(member, facts, figures, arrays, bits[: len(truth)].astype(bool), truth)
+
+
+def rows_of(evidence: Evidence) -> tuple[Row, list[Row]]:
+    """Return the row of a network, and a row for each of its classes."""
+    arrays, facts = evidence.arrays, evidence.facts
+    labels, predicted = arrays["labels"], arrays["predicted"]
+    probability = arrays["probability"].astype(np.float64)
+    views = [arrays[f"loo {k}"].astype(np.float64) for k in range(len(arrays["layers"]))]
     found = suspect_labels_by(views, labels, probability)
-    classes = probability.shape[1]
-    names = [str(c) for c in range(classes)]
-    loss = float(kept["loss"].mean())
+    names = [str(c) for c in range(probability.shape[1])]
+    loss = float(arrays["loss"].mean())
     sanity = check_sanity(predicted, labels, names, loss, found.accuracy)
     gap = predict_gap(
         labels, predicted, found.expected_low_overfit, found.expected, mean_loss=loss, samples=len(labels)
     )
-    right = _right(member, folder)
-    halves = [facts["train_accuracy"] - float(right[part::2].mean()) for part in (0, 1)]
-    measures = {name: value for name, value in figures.items() if not name.startswith("seconds")}
-    measures |= _skills(kept) | {"mean support": -float(kept["support"].mean())}
-    measures |= {"mean support, T = 10": -float(kept["hot support"].mean())}
-    family = zoo.family_of(member)
-    return (
-        {
-            "model": member.key,
-            "family": member.family,
-            "half": "fit" if family.fit else "unseen",
-            "gap": facts["train_accuracy"] - facts["test_accuracy"],
-            "auditable": sanity.auditable,
-            OURS: gap.gap,
-            "low": gap.gap - HALF_WIDTH,
-            "high": gap.gap + HALF_WIDTH,
-            "agreement": gap.agreement,
-            "gap on one half of the test set": halves[0],
-            "gap on the other half": halves[1],
-            **{name: facts[name] for name in ("train_accuracy", "test_accuracy", "train_loss", "test_loss")},
-            "classes": classes,
-            "count": len(labels),
-            "factors": {name: value for name, value in asdict(member).items() if name in FACTORS},
-            **measures,
-        },
-        _class_rows(member, labels, predicted, found.expected, gap.classes, right, folder),
-    )
+    halves = [facts["train_accuracy"] - float(evidence.predicts_test[part::2].mean()) for part in (0, 1)]
+    measures = {name: value for name, value in evidence.figures.items() if not name.startswith("seconds")}
+    measures |= leave_one_out_measures(arrays) | {"mean support": -float(arrays["support"].mean())}
+    measures |= {"mean support, T = 10": -float(arrays["hot support"].mean())}
+    row = evidence.about() | {
+        "gap": facts["train_accuracy"] - facts["test_accuracy"],
+        "auditable": sanity.auditable,
+        OURS: gap.gap,
+        "low": gap.gap - HALF_WIDTH,
+        "high": gap.gap + HALF_WIDTH,
+        "agreement": gap.agreement,
+        "gap on one half of the test set": halves[0],
+        "gap on the other half": halves[1],
+        **{name: facts[name] for name in ("train_accuracy", "test_accuracy", "train_loss", "test_loss")},
+        "classes": len(names),
+        "count": len(labels),
+        "factors": {name: value for name, value in asdict(evidence.member).items() if name in FACTORS},
+        **measures,
+    }
+    return row, class_rows(evidence, found.expected, gap.classes)
 
 
-def _right(member: Member, folder: Path) -> NDArray[np.bool_]:
-    """Return which test samples a member predicts as labeled."""
-    count = len(zoo.pool(zoo.family_of(member).data, folder).test_labels)
-    return np.unpackbits(np.load(zoo.CACHE / f"{member.key}.npy"))[:count].astype(bool)
-
-
-def _skills(kept: dict[str, Any]) -> Row:
-    """Return what leave-one-out prediction alone tells: margins, and training accuracy less its accuracy."""
-    labels = kept["labels"]
-    rows, accuracy = np.arange(len(labels)), float(np.mean(kept["predicted"] == labels))
+def leave_one_out_measures(arrays: dict[str, NDArray[Any]]) -> Row:
+    """Return margins of leave-one-out prediction, and training accuracy minus its accuracy."""
+    labels = arrays["labels"]
+    rows, accuracy = np.arange(len(labels)), float(np.mean(arrays["predicted"] == labels))
     found: Row = {}
-    for name, words in SKILLS.items():
-        scores = kept[f"loo {name}"].astype(np.float64)
+    for name, words in LEAVE_ONE_OUT_MARGINS.items():
+        scores = arrays[f"loo {name}"].astype(np.float64)
         given = scores[rows, labels].copy()
         scores[rows, labels] = -np.inf
         found[words] = -float(np.mean(given - scores.max(1)))
-    last = len(kept["layers"]) - 1
+    last = len(arrays["layers"]) - 1
     for name, words in (("input", "input"), ("1", "first hidden layer"), (str(last), "penultimate layer")):
-        scores = kept.get(f"loo {name}")
+        scores = arrays.get(f"loo {name}")
         if scores is not None:
             found[f"leave-one-out gap, {words}"] = accuracy - float(np.mean(scores.argmax(1) == labels))
     return found
 
 
-def _class_rows(
-    member: Member,
-    labels: NDArray[np.int64],
-    predicted: NDArray[np.int64],
-    expected: Array,
-    gaps: Array,
-    right: NDArray[np.bool_],
-    folder: Path,
-) -> list[Row]:
-    truth = zoo.pool(zoo.family_of(member).data, folder).test_labels.numpy()
+def class_rows(evidence: Evidence, expected: Array, gaps: Array) -> list[Row]:
+    """Return a row for each class whose gap is predicted.
+
+    Args:
+        evidence: What was measured of the network.
+        expected: Class probabilities expected of a network that did not see the sample, [samples, classes].
+        gaps: Predicted gap of each class, NaN where there is none.
+    """
+    labels, predicted = evidence.arrays["labels"], evidence.arrays["predicted"]
+    right, truth = evidence.predicts_test, evidence.truth
     return [
         {
-            "model": member.key,
-            "family": member.family,
-            "half": "fit" if zoo.family_of(member).fit else "unseen",
+            **evidence.about(),
             "class": c,
             "count": int((labels == c).sum()),
             "predicted": float(gaps[c]),
@@ -162,6 +185,11 @@ def measures_of(rows: Sequence[Row]) -> list[str]:
     }
     names = dict.fromkeys(name for one in rows for name in one if name not in known)
     return [OURS, *(name for name in names if name != OURS)]
+
+
+def audited_models(rows: Sequence[Row]) -> set[str]:
+    """Return the names of the networks that can be audited."""
+    return {row["model"] for row in rows if row["auditable"]}
 
 
 def as_table(rows: Sequence[Row]) -> pd.DataFrame:
@@ -203,8 +231,10 @@ def _lines(value: Any) -> str:
     """Return JSON with one item of a list a line; a score that is not defined is null."""
     if not isinstance(value, list):
         return json.dumps(value)
-    told = [{name: None if cell != cell else cell for name, cell in one.items()} for one in value]
-    return "[\n" + ",\n".join(json.dumps(one) for one in told) + "\n]"
+    return row_lines(
+        {name: None if cell != cell else cell for name, cell in one.items()}  # NaN is not equal to itself
+        for one in value
+    )
 
 
 def show(rows: Sequence[Row], classes: Sequence[Row], scored: Sequence[Row], console: Console) -> None:
@@ -245,7 +275,7 @@ def show(rows: Sequence[Row], classes: Sequence[Row], scored: Sequence[Row], con
     console.print("granulated τ: " + ", ".join(f"{f} {tau:.2f}" for f, tau in ours["factors"].items()))
     left = [one["model"] for one in rows if not one["auditable"]]
     console.print(f"{len(left)} networks are not auditable, and have no prediction")
-    _show_classes(classes, {one["model"] for one in rows if one["auditable"]}, console)
+    _show_classes(classes, audited_models(rows), console)
 
 
 def _show_classes(classes: Sequence[Row], audited: set[str], console: Console) -> None:
@@ -269,44 +299,35 @@ def class_table(classes: Sequence[Row], audited: set[str]) -> pd.DataFrame:
     return table.assign(**gaps)
 
 
-def main() -> int:
-    """Score the measures; 1 where networks are missing."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data-dir", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--show", action="store_true", help="print what was written")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
-    args = parser.parse_args()
-    console, path = Console(), args.out / "risk.json"
-    more = args.out / "risk_scores.json"
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Score the measures; return the exit code, 1 if no network was measured."""
+    parser = make_parser(__doc__, data=True, show=True)
+    parser.add_argument("--out", type=Path, default=paths.RESULTS, help="folder of the results")
+    args = parser.parse_args(arguments)
+    console, path, scores_path = Console(), args.out / "risk.json", args.out / "risk_scores.json"
     if args.show:
-        kept = json.loads(more.read_text())
-        show(json.loads(path.read_text()), kept["classes"], kept["measures"], console)
+        saved = read_json(scores_path)
+        show(read_json(path), saved["classes"], saved["measures"], console)
         return 0
-    found = [row(member, args.data_dir) for member in zoo.members()]
-    rows = [one[0] for one in found if one]
-    classes = [one for both in found if both for one in both[1]]
-    if not rows:
-        console.print("no network was measured: run zoo.py and risk_evidence.py first")
+    members = zoo.members()
+    evidence = (read_evidence(member, args.data_dir) for member in members)
+    pairs = [rows_of(one) for one in evidence if one]
+    if not pairs:
+        console.print("no network was measured: run benchmarks.generalization.zoo, then .evidence")
         return 1
+    rows = [row for row, _ in pairs]
+    classes = [row for _, own in pairs for row in own]
     scored = score(rows)
-    args.out.mkdir(exist_ok=True)
+    fitted = fitted_constants(as_table(rows), class_table(classes, audited_models(rows)))
+    args.out.mkdir(parents=True, exist_ok=True)
     path.write_text(_lines(rows) + "\n", encoding="utf-8")
-    audited = {one["model"] for one in rows if one["auditable"]}
-    fitted = fitted_constants(as_table(rows), class_table(classes, audited))
-    kept = {"measures": scored, "classes": classes, "fitted": fitted}
-    texts = (f"{json.dumps(name)}: {_lines(value)}" for name, value in kept.items())
-    more.write_text("{\n" + ",\n".join(texts) + "\n}\n", encoding="utf-8")
+    parts = {"measures": scored, "classes": classes, "fitted": fitted}
+    texts = (f"{json.dumps(name)}: {_lines(value)}" for name, value in parts.items())
+    scores_path.write_text("{\n" + ",\n".join(texts) + "\n}\n", encoding="utf-8")
     draw(args.out / "risk", as_table(rows), scored)
     show(rows, classes, scored, console)
-    for name, value in kept["fitted"].items():
-        console.print(f"fitted anew: {name} {value}")
-    missing = len(found) - len(rows)
-    if missing:
-        console.print(f"{missing} of {len(found)} networks could not be measured")
+    for name, value in fitted.items():
+        console.print(f"newly fitted: {name} {value}")
+    if len(rows) < len(members):
+        console.print(f"{len(members) - len(rows)} of {len(members)} networks could not be measured")
     return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

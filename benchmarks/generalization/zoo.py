@@ -1,17 +1,16 @@
-"""A zoo of small trained networks whose generalization gap is known, kept on disk once trained.
+"""A zoo of small trained networks whose generalization gap is known, saved on disk once trained.
 
-    python -m benchmarks.generalization.zoo                  train what is missing
-    python -m benchmarks.generalization.zoo --processes 16   so many at a time, one thread each
+    python -m benchmarks.generalization.zoo                  train what is missing (two hours on two cores)
+    python -m benchmarks.generalization.zoo --processes 16   in 16 processes of one thread each
 
 In a family, data and architecture are fixed, and a walk through the grid of everything else gives its
 members: every step changes one factor, so that each pair of neighbors isolates it (as Jiang et al.,
-arXiv 1912.02178, do with a full grid). The data is found in `--data-dir`; the digits come with
-scikit-learn. The share of wrong labels in training is a factor like others; test labels are as they come.
+arXiv 1912.02178, do with a full grid). The data is read from `--data-dir`; the digits come with
+scikit-learn. The share of wrong training labels is one of the factors; test labels are as they come.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import multiprocessing
 import random
@@ -27,17 +26,22 @@ from typing import TypeVar
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.generalization.zoo_networks import BUILDS
 from benchmarks.shared import paths
-from benchmarks.shared.datasets import adult_rows, flipped
+from benchmarks.shared.command_line import make_parser
+from benchmarks.shared.datasets import adult_rows, digits
+from benchmarks.shared.label_noise import flip_labels
+from benchmarks.shared.training import logits_of
 
 CACHE = paths.CACHE / "zoo"
-POOL, TEST = 3000, 4000
-"""Most samples to train on, and samples to test on; the digits have fewer."""
+"""Folder of the networks."""
+POOL = 3000
+"""Largest number of training samples; the digits have fewer."""
+TEST = 4000
+"""Number of test samples; the digits have fewer."""
 
 
 @dataclass(frozen=True)
@@ -45,14 +49,14 @@ class Family:
     """Networks of one architecture on one data.
 
     Attributes:
-        data: digits, fashion, cifar or adult.
-        architecture: In BUILDS.
-        fit: Whether its members may be used for fitting a predictor of the gap.
+        data: Name of the data: digits, fashion, cifar or adult.
+        architecture: Name of the architecture, in BUILDS.
+        fit: Whether its members may be used to fit a predictor of the gap.
         samples: Three sizes of the training set.
-        widths: Three.
-        depths: Two.
-        rates: Two for SGD with momentum 0.9, two for AdamW.
-        least_pass: Epochs are counted over so many samples at least: a network sees few samples more often.
+        widths: Three widths.
+        depths: Two depths.
+        rates: Two learning rates for SGD with momentum 0.9, two for AdamW.
+        least_pass: Smallest number of samples that count as an epoch; small sets are seen more often.
     """
 
     data: str
@@ -97,7 +101,7 @@ FAMILIES: tuple[Family, ...] = (
     _family("adult", "MLP", True),
     _family("adult", "residual MLP", False),
 )
-"""Half of them, every data among both halves, are never used for fitting."""
+"""All families. Half of them are never used for fitting; every data set is in both halves."""
 
 
 @dataclass(frozen=True)
@@ -105,16 +109,16 @@ class Member:
     """One network of the zoo: its family and the level of each factor.
 
     Attributes:
-        family: Its name.
+        family: Name of the family.
         samples: Level of the training set's size.
         noise: Share of training labels replaced by another class.
         epochs: Passes over the data, or over the family's `least_pass` samples if these are more.
-        width: Level.
-        depth: Level.
-        decay: Weight decay, as a level: none or some.
-        dropout: Probability.
+        width: Level of the width.
+        depth: Level of the depth.
+        decay: Level of the weight decay: none or some.
+        dropout: Probability of dropout.
         augment: Whether images are shifted and flipped, and numbers of a table jittered.
-        batch: Samples a step.
+        batch: Samples per step.
         rate: Level of the learning rate.
         optimizer: SGD with momentum, or AdamW.
     """
@@ -140,7 +144,7 @@ class Member:
 
     @property
     def seed(self) -> int:
-        """Of its initial weights, its batches, its augmentation: another one for every member."""
+        """Seed of its weights, its batches and its augmentation; every member has its own."""
         return zlib.crc32(self.key.encode())
 
 
@@ -208,25 +212,24 @@ def pool(data: str, folder: Path) -> Pool:
         FileNotFoundError: If the data is not there.
     """
     if data == "digits":
-        found = load_digits()
-        x = torch.tensor(found.data / 16, dtype=torch.float32).reshape(-1, 1, 8, 8)
-        return _parted(x, torch.tensor(found.target).long(), 1200)
+        x, y = digits()
+        return _parted(x.reshape(-1, 1, 8, 8), y, 1200)
     if data == "adult":
         x, y = adult_rows(folder)
         return _parted(x, y, POOL)
     with np.load(folder / {"fashion": "fashion_mnist.npz", "cifar": "cifar10_20k.npz"}[data]) as arrays:
-        parts = [
-            torch.from_numpy(arrays[name][:most]) for name, most in (("x_train", POOL), ("x_test", TEST))
-        ]
-        y, y_test = (
-            torch.from_numpy(arrays[name][:most]).long()
-            for name, most in (("y_train", POOL), ("y_test", TEST))
+        x, y, x_test, y_test = (
+            torch.from_numpy(arrays[f"{name}_{part}"][:most])
+            for part, most in (("train", POOL), ("test", TEST))
+            for name in ("x", "y")
         )
-    images = [part[:, None] if part.ndim == 3 else part.permute(0, 3, 1, 2).contiguous() for part in parts]
+    images = [
+        part[:, None] if part.ndim == 3 else part.permute(0, 3, 1, 2).contiguous() for part in (x, x_test)
+    ]
     pixels = images[0].float() / 255
     mean, deviation = pixels.mean(), pixels.std()
     x, x_test = ((image.float() / 255 - mean) / deviation for image in images)
-    return Pool(x, y, x_test, y_test, 10)
+    return Pool(x, y.long(), x_test, y_test.long(), 10)
 
 
 def _parted(x: Tensor, y: Tensor, train: int) -> Pool:
@@ -241,7 +244,7 @@ def given(member: Member, folder: Path) -> Pool:
     whole = pool(family_of(member).data, folder)
     count = family_of(member).samples[member.samples]
     generator = torch.Generator().manual_seed(1)
-    labels = flipped(whole.labels, whole.classes, member.noise, generator)
+    labels = flip_labels(whole.labels, whole.classes, member.noise, generator)
     return replace(whole, train=whole.train[:count], labels=labels[:count])
 
 
@@ -297,13 +300,12 @@ def _augmented(x: Tensor, flips: bool, generator: torch.Generator) -> Tensor:
 
 def measured(model: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, float, float]:
     """Return the logits, the accuracy, and the mean loss in nats."""
-    with torch.no_grad():
-        logits = torch.cat([model(part) for part in x.split(500)])
+    logits = logits_of(model, x)
     return logits, float((logits.argmax(1) == y).double().mean()), float(F.cross_entropy(logits, y))
 
 
 def make(member: Member, folder: Path) -> None:
-    """Train a member and keep it, with its accuracies, unless that was done before."""
+    """Train a member and save it with its accuracies, unless that was done before."""
     path = CACHE / f"{member.key}.json"
     if path.exists():
         return
@@ -344,9 +346,9 @@ def in_processes(work: Callable[[Task], str], tasks: Sequence[Task], processes: 
     """Do the tasks in several processes, count them on standard error, and return what went wrong.
 
     Args:
-        work: What to do with one; returns an error in words, or nothing.
-        tasks: All of them.
-        processes: So many at a time.
+        work: Does a task; returns an error message, or an empty text.
+        tasks: All tasks.
+        processes: Number of processes.
     """
     failures = []
     with multiprocessing.get_context("spawn").Pool(processes) as workers:
@@ -356,23 +358,22 @@ def in_processes(work: Callable[[Task], str], tasks: Sequence[Task], processes: 
     return failures
 
 
-def main() -> int:
-    """Train what is missing; 1 where data is."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Train what is missing; return the exit code, 1 if data is missing."""
+    parser = make_parser(__doc__, data=True)
+    parser.add_argument("--processes", type=int, default=2, help="number of processes (default: 2)")
+    parser.add_argument(
+        "--first", type=int, default=0, help="number of members of each family (default: all)"
     )
-    parser.add_argument("--data-dir", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--first", type=int, default=0, help="only so many of each family")
     parser.add_argument("--families", nargs="+", choices=[f.name for f in FAMILIES])
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     chosen = [
         member
         for family in FAMILIES
         if not args.families or family.name in args.families
         for member in walk(family)[: args.first or None]
     ]
-    # the largest first, so that none is waited for in the end
+    # the largest first, so that at the end no process waits for a large one
     chosen.sort(key=lambda m: m.epochs * family_of(m).samples[m.samples], reverse=True)
     failures = in_processes(_make, [(member, args.data_dir) for member in chosen], args.processes)
     print(*sorted(failures), sep="\n")

@@ -1,21 +1,22 @@
 """What the measuring pass costs, beside plain training passes and the other ways to per-sample gradients.
 
     python -m benchmarks.gradients                        all networks, all methods
-    python -m benchmarks.gradients --models resnet18-64   one network; the other results are kept
+    python -m benchmarks.gradients --models resnet18-64   one network; the other results stay
     python -m benchmarks.gradients --check                do all methods find the same norms?
     python -m benchmarks.gradients --parts                where cohaudit's time goes
+    python -m benchmarks.gradients --show                 show the saved results
     python -m benchmarks.gradients --scaling              cost against samples, width, batch, classes
 
 All methods see the same model, batches and threads, and run in turns, so that a slow moment of the
-machine strikes them alike; the time is the median over the turns. `ratio` is time over that of `plain`:
+machine affects them alike; the time is the median over the turns. `ratio` is time over that of `plain`:
 forward and backward as in training. `plain-bf16` and `cohaudit-bf16` run under autocast, all others in
 float32 without TensorFloat-32. A peer that fails on a network stays in the table with its error.
-Before a time is believed, its norms and class sums are held against cohaudit's. On a GPU sets and batches
+A time counts only if the norms and class sums agree with cohaudit's. On a GPU sets and batches
 are larger, and memory is torch's own count, taken in the first turn.
 
 The networks are untrained and the data is random: neither changes how long a pass takes.
 
-The peers are no dependencies of cohaudit; to install them and leave torch as it is:
+The peers are not dependencies of cohaudit. To install them without changing torch:
 
     pip install --no-deps opacus opt-einsum scipy backpack-for-pytorch einops unfoldNd
 """
@@ -24,14 +25,13 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
 import os
 import statistics
 import time
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -45,14 +45,13 @@ from benchmarks.gradients.peers import INSTALL
 from benchmarks.gradients.registry import METHODS, NOT_INSTALLED, ROUNDED, short, usual_samples
 from benchmarks.gradients.scaling import draw_scaling
 from benchmarks.shared import paths
-from benchmarks.shared.networks import SPECS, Workload, make
+from benchmarks.shared.command_line import make_parser
+from benchmarks.shared.results import Row, read_rows, write_json
+from benchmarks.shared.workloads import SPECS, Workload, make
 from cohaudit.gradients.precision import full_precision
 
-RESULTS = paths.RESULTS
 TOLERANCE = 1e-3
 """Largest relative difference between two methods' norms and class sums; see `difference`."""
-
-Row: TypeAlias = dict[str, Any]
 
 
 def difference(found: Found, reference: Found) -> float:
@@ -77,21 +76,22 @@ class Contest:
     """The methods on one workload, in turns.
 
     Args:
-        workload: What they run on.
-        methods: Their names.
+        workload: Network and data that they run on.
+        methods: Names of the methods.
         budget: Seconds after which a method is not run again.
 
     Attributes:
-        seconds: Per method, one figure a turn.
-        peaks: Per method its peak_mb, on a GPU only.
-        cpu_seconds: CPU time of the same, summed over threads.
-        found: What each method found in its first turn.
-        errors: Methods that failed, and how.
+        seconds: Method → seconds of each turn.
+        peaks: Method → its peak_mb; on a GPU only.
+        cpu_seconds: Method → CPU seconds of each turn, summed over threads.
+        found: Method → what it found in its first turn.
+        errors: Method → error, for the methods that failed.
     """
 
     def __init__(self, workload: Workload, methods: Sequence[str], budget: float = float("inf")) -> None:
-        self._workload, self._budget = workload, budget
-        self._taken: dict[str, float] = {}
+        self._workload = workload
+        self._budget = budget
+        self._spent: dict[str, float] = {}
         self.peaks: dict[str, dict[str, float | str]] = {}
         self._passes: dict[str, Pass] = {}
         self.seconds: dict[str, list[float]] = {}
@@ -119,7 +119,7 @@ class Contest:
     def turn(self) -> None:
         """Let each method run once."""
         for method in list(self._passes):
-            if self._taken.get(method, 0.0) > self._budget:
+            if self._spent.get(method, 0.0) > self._budget:
                 continue
             self._try(method, lambda method=method: self._run(method))
 
@@ -134,7 +134,7 @@ class Contest:
         seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
         if peak is not None:
             self.peaks[method] = {"peak_mb": peak.growth()}
-        self._taken[method] = self._taken.get(method, 0.0) + seconds
+        self._spent[method] = self._spent.get(method, 0.0) + seconds
         scale = len(self._workload.labels) / len(data.labels)
         self.seconds.setdefault(method, []).append(seconds * scale)
         self.cpu_seconds.setdefault(method, []).append(cpu_seconds * scale)
@@ -237,13 +237,11 @@ def merge(path: Path, rows: Sequence[Row]) -> None:
     def key(row: Row) -> tuple[str, str, str]:
         return row["model"], row["method"], row["device"]
 
-    kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-    merged = {key(row): row for row in (*kept, *rows)}
+    merged = {key(row): row for row in (*read_rows(path), *rows)}
     models, methods = list(SPECS), list(METHODS)
     known = [row for row in merged.values() if row["model"] in models and row["method"] in methods]
     known.sort(key=lambda row: (row["device"], models.index(row["model"]), methods.index(row["method"])))
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+    write_json(path, known)
 
 
 def check(models: Sequence[str], methods: Sequence[str], args: argparse.Namespace) -> list[Row]:
@@ -271,9 +269,7 @@ def show_check(rows: Sequence[Row], console: Console) -> None:
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Return the command line's options."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument("--models", nargs="+", choices=SPECS, default=list(SPECS))
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--repeats", type=int, default=5, help="turns (default: 5)")
@@ -281,13 +277,14 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--budget",
         type=float,
         default=float("inf"),
-        help="a method whose turns have taken so many seconds is not run again",
+        help="seconds of turns after which a method is not run again (default: no limit)",
     )
-    parser.add_argument("--samples", type=int, default=0, help="in place of each network's own number")
+    parser.add_argument("--samples", type=int, default=0, help="default: each network's own number")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
+    parser.add_argument("--out", type=Path, default=paths.RESULTS, help="folder of the results")
     modes = parser.add_mutually_exclusive_group()
+    modes.add_argument("--show", action="store_true", help="print the saved results; measure nothing")
     modes.add_argument("--check", action="store_true", help="compare what the methods find; writes nothing")
     modes.add_argument("--parts", action="store_true", help="split cohaudit's time up; writes nothing")
     modes.add_argument("--scaling", action="store_true", help="draw cost against size")
@@ -298,10 +295,13 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 @full_precision()
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the benchmark from the command line; 1 if a method finds other norms."""
+    """Run the benchmark from the command line; return the exit code, 1 if a method finds other norms."""
     args, console = parse(arguments), Console()
     torch.set_num_threads(args.threads)
     warnings.simplefilter("ignore")  # the peers use what torch deprecates
+    if args.show:
+        console.print(table(read_rows(args.out / "engine.json")))
+        return 0
     if args.parts:
         show_parts(args.models, torch.device(args.device), args.samples, console)
         return 0
@@ -319,9 +319,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
             merge(args.out / "engine.json", rows)
         console.print(table(rows))
     if any(row["error"] == NOT_INSTALLED for row in rows):
-        console.print(f"For the peers that are not installed: [bold]{INSTALL}[/bold]", soft_wrap=True)
+        console.print(f"To install the missing peers: [bold]{INSTALL}[/bold]", soft_wrap=True)
     return int(any("differ" in (row["error"] or "") for row in rows))
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -1,4 +1,6 @@
-"""Peak memory of one pass of one method, each in a process of its own.
+"""Peak memory of one pass of one method, each in a process of its own: part of `benchmarks.gradients`.
+
+    python -m benchmarks.gradients.memory mlp cohaudit cpu 1 0   network, method, device, threads, samples
 
 On a GPU it is torch's peak of allocated memory, on the CPU the growth of the resident set; in both cases
 beyond what the model, the data and the libraries take before the pass begins.
@@ -6,22 +8,26 @@ beyond what the model, the data and the libraries take before the pass begins.
 
 from __future__ import annotations
 
-import argparse
 import ctypes
 import gc
 import json
 import subprocess
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from benchmarks.gradients.registry import METHODS, short, usual_samples
 from benchmarks.shared import paths
-from benchmarks.shared.networks import SPECS, make
+from benchmarks.shared.command_line import make_parser
+from benchmarks.shared.workloads import SPECS, make
 
-STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+STATUS = Path("/proc/self/status")
+"""Memory of this process, on Linux."""
+CLEAR = Path("/proc/self/clear_refs")
+"""File that resets the peak in STATUS."""
 
 
 def _resident(field: str) -> float:
@@ -31,7 +37,7 @@ def _resident(field: str) -> float:
 
 
 class Peak:
-    """Measures from its creation on."""
+    """Growth of memory since its creation."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -58,7 +64,7 @@ def measure_here(model: str, method: str, device: torch.device, samples: int) ->
         run = METHODS[method](workload)
         run(workload.head(2))  # loads libraries, starts threads
         if device.type == "cpu" and not STATUS.exists():
-            return {}  # there is no such file outside Linux: the peak stays unknown
+            return {}  # outside Linux the file does not exist, and the peak is unknown
         peak = Peak(device)
         found = run(workload.head(usual_samples(method, len(workload.labels))))
         return {"peak_mb": peak.growth()} | dict(found.extras or {})
@@ -79,19 +85,20 @@ def measure_apart(model: str, method: str, device: str, threads: int, samples: i
     return answer
 
 
-def main() -> None:
-    """Answer `measure_apart`."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure one pass, print it as JSON for `measure_apart`, and return the exit code."""
+    parser = make_parser(__doc__)
     parser.add_argument("model", choices=SPECS)
     parser.add_argument("method", choices=METHODS)
     parser.add_argument("device")
     parser.add_argument("threads", type=int)
     parser.add_argument("samples", type=int)
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     torch.set_num_threads(args.threads)
     warnings.simplefilter("ignore")
     print(json.dumps(measure_here(args.model, args.method, torch.device(args.device), args.samples)))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

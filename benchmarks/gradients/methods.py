@@ -17,13 +17,15 @@ from torch.func import functional_call, grad, vmap
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from benchmarks.shared.networks import Workload
-from cohaudit.config import Config
-from cohaudit.gradients import Measurement, Options, Source, measure
+from benchmarks.shared.measuring import default_options, silent, source_of
+from benchmarks.shared.workloads import Workload
+from cohaudit.gradients import Measurement, measure
 from cohaudit.gradients.precision import backward_in_eval_mode
 
-CHUNK_BYTES, GPU_CHUNK_BYTES = 2**29, 2**33
-"""Most memory that one chunk's explicit gradients may take on the vmap path."""
+CHUNK_BYTES = 2**29
+"""Memory that the explicit gradients of one chunk may take on the vmap path, on the CPU."""
+GPU_CHUNK_BYTES = 2**33
+"""The same on a GPU."""
 
 
 @dataclass(frozen=True)
@@ -106,16 +108,11 @@ def plain(workload: Workload, bf16: bool = False) -> Pass:
 
 def cohaudit(workload: Workload, bf16: bool = False) -> Pass:
     """Run the whole measuring pass with the default settings: norms, class sums, sketches, certificate."""
-    model, config = workload.model, Config(bf16=bf16)
-    names = [field.name for field in fields(Options) if hasattr(config, field.name)]
-    settings = {name: getattr(config, name) for name in names}
-    options = Options(**(settings | {"batch_size": workload.batch_size}))
+    options = default_options(batch_size=workload.batch_size, bf16=bf16)
 
     def run(data: Workload) -> Found:
-        labels = data.labels.numpy()
-        ids, names = [str(i) for i in range(len(labels))], [str(c) for c in range(data.classes)]
-        source = Source(lambda indices: data.inputs[list(indices)], labels, ids, names)
-        result = measure(model, source, options, data.device, lambda count: None)
+        source = source_of(data.inputs, data.labels, data.classes)
+        result = measure(workload.model, source, options, data.device, silent)
         return Found(
             torch.from_numpy(result.squared_norms.sum(1)),
             torch.from_numpy(result.class_squares.sum(1)),

@@ -1,8 +1,8 @@
 """Where the time of cohaudit's measuring pass goes, beside a plain pass over the same data.
 
 A profile hook keeps a stack of cohaudit's own functions; the time that passes, torch's operations
-included, belongs to the function on top. Nothing is named here, so that the engine may change freely.
-It is CPU time, summed over threads: with `--threads 1` it hardly depends on what else the machine does.
+included, belongs to the function on top. No function is named here, so that the engine may change freely.
+Time is CPU time, summed over threads: with `--threads 1` it hardly depends on what else the machine does.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.gradients import methods
-from benchmarks.shared.networks import SPECS, make
+from benchmarks.shared.workloads import SPECS, make
 from cohaudit import gradients
 
 PACKAGE = str(Path(gradients.__file__).parent)

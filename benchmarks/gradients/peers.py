@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.gradients.methods import Found, Pass, Sums
-from benchmarks.shared.networks import Workload
+from benchmarks.shared.workloads import Workload
 from cohaudit.gradients.precision import backward_in_eval_mode
 
 INSTALL = "pip install --no-deps opacus opt-einsum scipy backpack-for-pytorch einops unfoldNd"

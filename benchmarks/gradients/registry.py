@@ -1,4 +1,4 @@
-"""The methods by name, in the order of the table, and how their failures are told."""
+"""The methods by name, in the order of the table, and how their failures are shown."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ WHOLE = {name for name in METHODS if name.startswith(("plain", "cohaudit"))}
 ROUNDED = {"cohaudit-bf16"}
 """Methods whose norms are not held to those of cohaudit: how far they are off is a result."""
 
-LOOP_SAMPLES, PEER_SHARE = 64, 8
-"""Methods without a fixed part take the same time for every sample: the loop runs on so many, the other peers
-on one in so many, and the rest is extrapolated."""
+LOOP_SAMPLES = 64
+"""Samples that the loop runs on. Its time is the same for every sample, so the rest is extrapolated."""
+PEER_SHARE = 8
+"""The other peers run on one in so many samples, for the same reason."""
 
 NOT_INSTALLED = "not installed"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,10 +20,17 @@ from torch import nn
 
 from benchmarks.gradients.memory import measure_apart
 from benchmarks.gradients.methods import cohaudit, plain
-from benchmarks.shared.networks import SPECS, Spec, make, mlp, resnet18
+from benchmarks.shared.figures import save_figure
+from benchmarks.shared.networks import mlp, resnet18
+from benchmarks.shared.results import write_json
+from benchmarks.shared.workloads import SPECS, Spec, make
 
 AXES = ("samples", "parameters", "batch size", "classes")
+"""What the cost is measured against."""
 MEMORY_SAMPLES = (2000, 20_000, 60_000, 200_000)
+"""Numbers of samples at which memory is measured."""
+STYLE = {"font.size": 9, "savefig.bbox": "tight"}
+"""Settings of matplotlib."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +120,7 @@ def measure_scaling(device: torch.device, repeats: int, console: Console) -> lis
 
 def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Draw the rows as a grid, a line of panels per family, to path.svg and path.png."""
-    with mpl.rc_context({"svg.hashsalt": "cohaudit", "font.size": 9, "savefig.bbox": "tight"}):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(12, 5.6), layout="constrained")
         grid = figure.subplots(len(FAMILIES), len(AXES))
         for line, family in zip(grid, FAMILIES, strict=True):
@@ -122,8 +128,7 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
                 chosen = [row for row in rows if row["family"] == family and row["axis"] == axis]
                 _panel(panel, f"{family}: {axis}", chosen)
         grid[0][0].legend(frameon=False)
-        figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
-        figure.savefig(path.with_suffix(".png"), dpi=110)
+        save_figure(figure, path, ("svg", "png"))
 
 
 def _panel(panel: Axes, title: str, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -164,7 +169,7 @@ def measure_memory(device: torch.device, threads: int, console: Console) -> list
         if errors:
             raise RuntimeError(f"{samples} samples: {'; '.join(errors)}")
         if any("peak_mb" not in peak for peak in peaks.values()):
-            console.print("there is no measure of memory on this system")
+            console.print("this system has no measure of memory")
             return []
         row = {name: peak["peak_mb"] for name, peak in peaks.items()}
         # on a GPU what a pass gives is not in the GPU's memory
@@ -176,7 +181,7 @@ def measure_memory(device: torch.device, threads: int, console: Console) -> list
 
 def draw_memory(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Draw peak memory against the number of samples, to path.svg and path.png."""
-    with mpl.rc_context({"svg.hashsalt": "cohaudit", "font.size": 9, "savefig.bbox": "tight"}):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(4.6, 3.2), layout="constrained")
         panel = figure.subplots()
         sizes = [row["samples"] for row in rows]
@@ -192,18 +197,17 @@ def draw_memory(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         panel.set_xticks(sizes, [EngFormatter(places=0, sep="")(size) for size in sizes], minor=False)
         panel.xaxis.set_minor_locator(NullLocator())
         panel.legend(frameon=False)
-        figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
-        figure.savefig(path.with_suffix(".png"), dpi=110)
+        save_figure(figure, path, ("svg", "png"))
 
 
 def draw_scaling(out: Path, device: torch.device, repeats: int, console: Console) -> None:
     """Measure, and write scaling.json and memory.json, and both as .svg and .png."""
-    out.mkdir(exist_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
     memory = measure_memory(device, torch.get_num_threads(), console)
-    (out / "memory.json").write_text(json.dumps(memory, indent=1) + "\n", encoding="utf-8")
+    write_json(out / "memory.json", memory)
     if memory:
         draw_memory(memory, out / "memory")
     rows = measure_scaling(device, repeats, console)
-    (out / "scaling.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    write_json(out / "scaling.json", rows)
     draw(rows, out / "scaling")
     console.print(f"Drawn: {out / 'scaling.svg'}, {out / 'memory.svg'}")

@@ -1,26 +1,24 @@
-"""How short may the sketches be? Cosines and detection by sketches of each size, beside the exact ones.
+"""How short may the sketches be? Cosines and detection by sketches of each size, beside exact ones.
 
     python -m benchmarks.gradients.sketches --data-dir DIR           all networks
-    python -m benchmarks.gradients.sketches --networks "TREC LSTM"   one of them; the other results are kept
+    python -m benchmarks.gradients.sketches --networks "TREC LSTM"   one of them; the other results stay
+    python -m benchmarks.gradients.sketches --show                   show the saved results
 
-Networks are trained on data with 20 % of the labels flipped. Of every sample the whole gradient is formed,
-and from it the exact cosines and sketches of every size, by the code that a scan uses. Each sketch is
-judged by the root mean square of its cosines' errors, and by how well it tells the flipped labels (AUROC of
-the support; of the suspicion, for the views' size) beside what the exact cosines give. Both are done
-again with every layer's part scaled to norm 1, so that no layer drowns the others; and, beside it, with
-the two-sided projections P_outᵀ G P_in of as many numbers, which are the usual way.
+Networks are trained on data with 20 % of the labels flipped. The whole gradient of every sample is formed,
+and from it the exact cosines and sketches of every size, by the code that a scan uses. Each sketch is judged
+by the root mean square error of its cosines, and by how well it detects the flipped labels (AUROC of the
+support; for the size of the views, of the suspicion), beside the exact cosines. Both are repeated with every
+layer's part scaled to norm 1, so that no layer drowns the others; and with the usual two-sided projections
+P_outᵀ G P_in of as many numbers. A network whose data does not exist is left out with a message.
 """
 
 from __future__ import annotations
 
-import argparse
 import itertools
-import json
-import os
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, TypeAlias
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,10 +31,13 @@ from torch.nn import functional as F
 
 from benchmarks.gradients.trained import NETWORKS, Trained, trained
 from benchmarks.shared import paths
+from benchmarks.shared.command_line import make_parser
+from benchmarks.shared.measuring import CPU, source_of
+from benchmarks.shared.results import Row, read_rows, replace_rows, write_json
+from benchmarks.shared.training import logits_of
 from cohaudit.analysis.leave_one_out import suspect_labels
 from cohaudit.analysis.neighbor_support import neighborhood_support
 from cohaudit.config import Config
-from cohaudit.gradients import Source
 from cohaudit.gradients.checks.prepare import prepare
 from cohaudit.gradients.engine import Engine
 from cohaudit.gradients.features import FeatureHasher
@@ -48,18 +49,19 @@ from cohaudit.gradients.tracing.plan import Plan
 
 RESULTS = paths.RESULTS / "sketches.json"
 SIZES = (128, 256, 512, 1024, 2048, 4096)
+"""Numbers per sketch of a gradient."""
 FEATURE_SIZES = (64, 128, 256, 512, 1024, 2048)
+"""Numbers per hashed view."""
 EXACT_FEATURES = 4096
-"""Numbers of a view taken for all of it: beyond, an eigendecomposition takes minutes."""
+"""Numbers of a view that count as the whole view: with more, an eigendecomposition takes minutes."""
 SEEDS = (0, 1, 2)
-ALLOWED = 0.003
-"""How much AUROC a sketch may lose."""
-
-Row: TypeAlias = dict[str, Any]
-Gradients: TypeAlias = Mapping[str, Tensor]
+"""Seeds of the projections."""
+ALLOWED_LOSS = 0.003
+"""AUROC that a sketch may lose."""
 
 
-class Whole:
+@dataclass(frozen=True)
+class WholeGradients:
     """Every sample's whole gradient and features.
 
     Attributes:
@@ -68,31 +70,9 @@ class Whole:
         plan: How they were measured.
     """
 
-    def __init__(self, subject: Trained) -> None:
-        data = subject.data
-        names = [str(c) for c in range(data.classes)]
-        source = Source(
-            lambda i: data.inputs[list(i)],
-            data.labels.numpy(),
-            [str(i) for i in range(len(data.labels))],
-            names,
-        )
-        self.plan: Plan = prepare(subject.model, source, torch.device("cpu"))
-        engine = Engine(subject.model, self.plan, FeatureHasher(sys.maxsize, 0))
-        shapes = {name: p.shape for name, p in self.plan.parameters.items()}
-        self.gradients = {name: torch.zeros(len(data.labels), *shape) for name, shape in shapes.items()}
-        seen: dict[tuple[str, int], list[Tensor]] = {}
-        start = 0
-        for x, y in zip(data.inputs.split(100), data.labels.split(100), strict=True):
-            rows = slice(start, start := start + len(y))
-
-            def consume(name: str, form: PerSample, outcome: Residuals, rows: slice = rows) -> None:
-                self.gradients[name][rows] = form.dense().gradients
-
-            for layer, parts in engine.run(x, y, 1.0, consume).features.items():
-                for k, part in enumerate(parts):
-                    seen.setdefault((layer, k), []).append(part)
-        self.views = [torch.cat(parts) for parts in seen.values()]
+    gradients: Mapping[str, Tensor]
+    views: Sequence[Tensor]
+    plan: Plan
 
     def layers(self) -> dict[str, list[str]]:
         """Return the parameters of each layer."""
@@ -102,12 +82,32 @@ class Whole:
         return owned
 
 
+def whole_gradients(subject: Trained) -> WholeGradients:
+    """Form every sample's whole gradient, by the engine of a scan with hashing that shortens nothing."""
+    data = subject.data
+    plan = prepare(subject.model, source_of(data.inputs, data.labels, data.classes), CPU)
+    engine = Engine(subject.model, plan, FeatureHasher(sys.maxsize, 0))
+    gradients = {name: torch.zeros(len(data.labels), *p.shape) for name, p in plan.parameters.items()}
+    seen: dict[tuple[str, int], list[Tensor]] = {}
+    start = 0
+    for x, y in zip(data.inputs.split(100), data.labels.split(100), strict=True):
+        rows = slice(start, start := start + len(y))
+
+        def consume(name: str, form: PerSample, outcome: Residuals, rows: slice = rows) -> None:
+            gradients[name][rows] = form.dense().gradients
+
+        for layer, parts in engine.run(x, y, 1.0, consume).features.items():
+            for k, part in enumerate(parts):
+                seen.setdefault((layer, k), []).append(part)
+    return WholeGradients(gradients, [torch.cat(parts) for parts in seen.values()], plan)
+
+
 def _joined(parts: Sequence[Tensor], equal: bool) -> Tensor:
     """Return the layers' parts side by side, each [samples, any]; of norm 1 each if `equal`."""
     return torch.cat([F.normalize(part, dim=1) for part in parts] if equal else list(parts), 1)
 
 
-def _exact(whole: Whole, equal: bool) -> Tensor:
+def _exact(whole: WholeGradients, equal: bool) -> Tensor:
     """Return rows whose cosines are those of the whole gradients, [samples, samples]."""
     samples = len(next(iter(whole.gradients.values())))
     gram = torch.zeros(samples, samples, dtype=torch.float64)
@@ -131,7 +131,7 @@ def _detection(rows: Tensor, wrong: NDArray[np.bool_]) -> float:
     return float(roc_auc_score(wrong, -support))
 
 
-def _sketched(whole: Whole, size: int, seed: int) -> list[Tensor]:
+def _sketched(whole: WholeGradients, size: int, seed: int) -> list[Tensor]:
     """Return each layer's sketches."""
     projections = make_projections(whole.plan.parameters, size, seed)
     return [
@@ -140,7 +140,7 @@ def _sketched(whole: Whole, size: int, seed: int) -> list[Tensor]:
     ]
 
 
-def _two_sided(whole: Whole, size: int, seed: int) -> list[Tensor]:
+def _two_sided(whole: WholeGradients, size: int, seed: int) -> list[Tensor]:
     """Return each layer's sketches by random signs on both sides, all sides of the same length."""
     shapes = {name: (len(g[0]) if g.ndim > 1 else 1, g[0][0].numel()) for name, g in whole.gradients.items()}
     side, longest = 1, max(max(shape) for shape in shapes.values())
@@ -166,7 +166,7 @@ def _two_sided(whole: Whole, size: int, seed: int) -> list[Tensor]:
 METHODS = {"tensor sketch": _sketched, "two-sided": _two_sided}
 
 
-def gradient_rows(name: str, subject: Trained, whole: Whole) -> list[Row]:
+def gradient_rows(name: str, subject: Trained, whole: WholeGradients) -> list[Row]:
     """Return how well sketches of the gradients do, a row per size."""
     wrong, rows = subject.data.wrong.numpy(), []
     about = {"network": name, "accuracy": subject.accuracy, "kind": "gradients"}
@@ -193,15 +193,14 @@ def gradient_rows(name: str, subject: Trained, whole: Whole) -> list[Row]:
     return rows
 
 
-def feature_rows(name: str, subject: Trained, whole: Whole) -> list[Row]:
+def feature_rows(name: str, subject: Trained, whole: WholeGradients) -> list[Row]:
     """Return how well shortened views of the layers do, a row per size."""
     data, rows = subject.data, []
-    with torch.no_grad():
-        answer = torch.cat([subject.model(x) for x in data.inputs.split(256)]).softmax(1).numpy()
+    probability = logits_of(subject.model, data.inputs).softmax(1).numpy()
 
     def auroc(shorten: FeatureHasher) -> float:
         views = [shorten(view).numpy() for view in whole.views]
-        found = suspect_labels(views, data.labels.numpy(), answer)
+        found = suspect_labels(views, data.labels.numpy(), probability)
         return float(roc_auc_score(data.wrong.numpy(), -found.evidence))
 
     about = {"network": name, "accuracy": subject.accuracy, "kind": "features", "equal_layers": False}
@@ -219,7 +218,7 @@ def feature_rows(name: str, subject: Trained, whole: Whole) -> list[Row]:
 
 
 def smallest(rows: Sequence[Row], kind: str, equal: bool) -> int | None:
-    """Return the smallest size that loses at most `ALLOWED` on every network; None if no size does."""
+    """Return the smallest size that loses at most `ALLOWED_LOSS` on every network; None if no size does."""
     chosen = [
         row
         for row in rows
@@ -231,7 +230,7 @@ def smallest(rows: Sequence[Row], kind: str, equal: bool) -> int | None:
         if row["size"] is not None:
             loss = exact[row["network"]] - row["auroc"]
             lost[row["size"]] = max(lost.get(row["size"], -1.0), loss)
-    return min((size for size, loss in lost.items() if loss <= ALLOWED), default=None)
+    return min((size for size, loss in lost.items() if loss <= ALLOWED_LOSS), default=None)
 
 
 def show(rows: Sequence[Row], console: Console) -> None:
@@ -256,32 +255,27 @@ def show(rows: Sequence[Row], console: Console) -> None:
         for equal in (False, True) if kind == "gradients" else (False,):
             scaled = ", layers scaled to 1" if equal else ""
             console.print(
-                f"Smallest within {ALLOWED} of exact everywhere{scaled}: {smallest(rows, kind, equal)}"
+                f"Smallest within {ALLOWED_LOSS} of exact everywhere{scaled}: {smallest(rows, kind, equal)}"
             )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the study from the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    default = os.environ.get("COHAUDIT_DATA_DIR", "../shared/data")
-    parser.add_argument("--data-dir", type=Path, default=Path(default))
+    """Run the study from the command line; return the exit code."""
+    parser = make_parser(__doc__, data=True, show=True)
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     args, console = parser.parse_args(arguments), Console(width=200)
-    rows: list[Row] = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else []
-    for name in args.networks:
+    rows = read_rows(RESULTS)
+    for name in [] if args.show else args.networks:
         try:
             subject = trained(name, args.data_dir)
         except FileNotFoundError as error:
-            console.print(f"{name}: left out, there is no {error.filename}")
+            console.print(f"{name}: left out, {error.filename} does not exist")
             continue
-        console.print(f"[dim]{name}: fits {subject.accuracy:.1%} of its labels …[/dim]")
-        whole = Whole(subject)
-        rows = [row for row in rows if row["network"] != name]
-        rows += gradient_rows(name, subject, whole) + feature_rows(name, subject, whole)
-        RESULTS.parent.mkdir(exist_ok=True)
-        RESULTS.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        console.print(f"[dim]{name}: training accuracy {subject.accuracy:.1%} …[/dim]")
+        whole = whole_gradients(subject)
+        new = gradient_rows(name, subject, whole) + feature_rows(name, subject, whole)
+        rows = replace_rows(rows, new, ("network",))
+        write_json(RESULTS, rows)
     show(rows, console)
     return 0
 

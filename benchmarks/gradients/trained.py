@@ -1,12 +1,11 @@
-"""Small networks trained on real data with some labels flipped on purpose, kept on disk once trained.
+"""Small networks trained on real data with some labels flipped, saved on disk once trained.
 
-The data is found in `--data-dir` (Fashion-MNIST and CIFAR-10 as .npz, the questions of TREC as text); the
-digits come with scikit-learn. A network whose data is absent is left out, and said so.
+The data is read from `--data-dir` (Fashion-MNIST and CIFAR-10 as .npz, the questions of TREC as text); the
+digits come with scikit-learn.
 """
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,20 +13,20 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from sklearn.datasets import load_digits
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from benchmarks.shared import paths
-from benchmarks.shared.datasets import flipped
+from benchmarks.shared.datasets import TREC_LENGTH, digits, trec_questions, word_numbers
+from benchmarks.shared.label_noise import flip_labels
 from benchmarks.shared.networks import TextLSTM, TransformerBlock, mlp, resnet18
+from benchmarks.shared.training import accuracy, train_epoch
 
 CACHE = paths.CACHE
-"""Where checkpoints are kept."""
-FLIPPED = 0.2
+"""Folder of the checkpoints."""
+FLIPPED_SHARE = 0.2
 """Share of the labels that is replaced by another class, each equally likely."""
-WORDS, LENGTH = 4000, 20
-"""Words told apart in TREC's questions, and words kept of each question."""
+WORDS = 4000
+"""Numbers of words in TREC's questions; by their hash, several words share a number."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +35,8 @@ class Data:
 
     Attributes:
         inputs: [samples, ...].
-        labels: As given to the network, some of them flipped, int64 [samples].
-        wrong: Which were flipped, bool [samples].
+        labels: Labels given to the network, some of them flipped, int64 [samples].
+        wrong: Which labels were flipped, bool [samples].
         classes: Number of classes.
     """
 
@@ -52,9 +51,9 @@ class Network:
     """How to get one trained network.
 
     Attributes:
-        data: Folder of the data → inputs and true labels.
+        data: Reads inputs and true labels from the folder of the data.
         build: Makes the untrained network.
-        samples: How many of the samples to use.
+        samples: Number of samples to train on: the first ones.
         epochs: Passes over the data, by Adam with batches of 64.
     """
 
@@ -66,17 +65,11 @@ class Network:
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained network, in eval mode, what it was trained on, and the share of these labels it gives."""
+    """A trained network in eval mode, what it was trained on, and its training accuracy."""
 
     model: nn.Module
     data: Data
     accuracy: float
-
-
-def digits(folder: Path) -> tuple[Tensor, Tensor]:
-    """Return scikit-learn's digits, [samples, 64]."""
-    found = load_digits()
-    return torch.tensor(found.data / 16, dtype=torch.float32), torch.tensor(found.target)
 
 
 def _pixels(path: Path, mean: float, deviation: float) -> tuple[Tensor, Tensor]:
@@ -98,15 +91,10 @@ def cifar(folder: Path) -> tuple[Tensor, Tensor]:
 
 
 def trec(folder: Path) -> tuple[Tensor, Tensor]:
-    """Return TREC's questions as numbers of words, [samples, LENGTH]; words share numbers by their hash."""
-    lines = (folder / "trec_train.label").read_text(encoding="latin-1").splitlines()
-    kinds = sorted({line.partition(":")[0] for line in lines})
-    rows = []
-    for line in lines:
-        words = line.lower().split()[1:][:LENGTH]
-        numbers = [1 + zlib.crc32(word.encode()) % (WORDS - 1) for word in words]
-        rows.append(numbers + [0] * (LENGTH - len(numbers)))
-    return torch.tensor(rows), torch.tensor([kinds.index(line.partition(":")[0]) for line in lines])
+    """Return TREC's questions as numbers of words, [samples, TREC_LENGTH]."""
+    texts, kinds = trec_questions(folder, "train")
+    names = sorted(set(kinds))
+    return word_numbers(texts, TREC_LENGTH, WORDS), torch.tensor([names.index(kind) for kind in kinds])
 
 
 class SmallViT(nn.Module):
@@ -142,7 +130,7 @@ def _perceptron(inputs: int, width: int) -> nn.Module:
 
 
 NETWORKS: dict[str, Network] = {
-    "digits perceptron": Network(digits, lambda: _perceptron(64, 128), 1797, 250),
+    "digits perceptron": Network(lambda folder: digits(), lambda: _perceptron(64, 128), 1797, 250),
     "fashion perceptron": Network(fashion, lambda: _perceptron(784, 128), 3000, 40),
     "fashion CNN, half-way": Network(fashion, _cnn, 3000, 8),
     "fashion CNN": Network(fashion, _cnn, 3000, 50),
@@ -150,31 +138,24 @@ NETWORKS: dict[str, Network] = {
     "CIFAR ViT": Network(cifar, SmallViT, 3000, 40),
     "TREC LSTM": Network(trec, lambda: TextLSTM(WORDS, 32, 64, 6), 3000, 80),
 }
-"""The networks by name. Those that are not named half-way fit their labels, the wrong ones included."""
-
-
-def _flip(labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
-    """Return the labels with a share of them replaced by another class, and which."""
-    generator = torch.Generator().manual_seed(1)
-    given = flipped(labels, classes, FLIPPED, generator)
-    return given, given != labels
+"""Networks by name. Except those named half-way, they fit their labels, the wrong ones included."""
 
 
 def trained(name: str, folder: Path) -> Trained:
     """Return a network, trained now or before.
 
     Args:
-        name: In NETWORKS.
-        folder: Of the data.
+        name: Name of the network, in NETWORKS.
+        folder: Folder of the data.
 
     Raises:
-        FileNotFoundError: If its data is not there.
+        FileNotFoundError: If its data does not exist there.
     """
     network = NETWORKS[name]
     inputs, truth = network.data(folder)
     inputs, truth = inputs[: network.samples], truth[: network.samples]
     classes = int(truth.max()) + 1
-    labels, wrong = _flip(truth, classes)
+    labels = flip_labels(truth, classes, FLIPPED_SHARE, torch.Generator().manual_seed(1))
     torch.manual_seed(0)
     model = network.build()
     what = f"{name} {network.samples} {network.epochs}".replace(",", "").replace(" ", "-")
@@ -182,21 +163,11 @@ def trained(name: str, folder: Path) -> Trained:
     if path.exists():
         model.load_state_dict(load_file(path))
     else:
-        _train(model, inputs, labels, network.epochs)
-        CACHE.mkdir(exist_ok=True)
+        optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+        for _ in range(network.epochs):
+            train_epoch(model, optimizer, inputs, labels, 64)
+        CACHE.mkdir(parents=True, exist_ok=True)
         save_file(model.state_dict(), path)
     model.eval()
-    with torch.no_grad():
-        given = torch.cat([model(x).argmax(1) for x in inputs.split(256)])
-    accuracy = (given == labels).double().mean().item()
-    return Trained(model, Data(inputs, labels, wrong, classes), accuracy)
-
-
-def _train(model: nn.Module, inputs: Tensor, labels: Tensor, epochs: int) -> None:
-    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
-    model.train()
-    for _ in range(epochs):
-        for batch in torch.randperm(len(labels)).split(64):
-            optimizer.zero_grad()
-            F.cross_entropy(model(inputs[batch]), labels[batch]).backward()
-            optimizer.step()
+    data = Data(inputs, labels, labels != truth, classes)
+    return Trained(model, data, accuracy(model, inputs, labels))

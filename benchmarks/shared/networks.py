@@ -1,14 +1,10 @@
-"""The networks and data of the engine's benchmark.
+"""Architectures that several benchmarks train or measure.
 
-The networks are written as people write them: the ViT keeps its class token and positions as bare
-parameters, the GPT looks its positions up once for all samples and ties its head to the embedding. The
-data is random with a fixed seed: a pass takes the same time whatever the numbers are.
+They are written as people write them: the ViT keeps its class token and positions as bare parameters, the
+GPT looks its positions up once for all samples and ties its head to the embedding.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -146,95 +142,3 @@ def mlp(width: int = 512, classes: int = 10) -> nn.Module:
     return nn.Sequential(
         *(nn.Linear(784, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, classes))
     )
-
-
-def images(count: int) -> Tensor:
-    """Return random 32×32 images."""
-    return torch.randn(count, 3, 32, 32)
-
-
-@dataclass(frozen=True)
-class Spec:
-    """What to measure.
-
-    Attributes:
-        build: Makes the network.
-        inputs: Number of samples → their inputs.
-        classes: Number of classes.
-        samples: Number of samples; a plain pass takes from a fraction of a second to a few on two cores.
-        batch_size: Samples per batch.
-        gpu_factor: On a GPU so many times the samples, where a pass would be too quick to be timed.
-    """
-
-    build: Callable[[], nn.Module]
-    inputs: Callable[[int], Tensor]
-    classes: int
-    samples: int
-    batch_size: int = 128
-    gpu_factor: int = 8
-
-
-GPU_BATCH = 4
-"""On a GPU, batches are so many times larger."""
-
-
-@dataclass(frozen=True)
-class Workload:
-    """A network in eval mode and its data, sorted by class as every method wants to see it.
-
-    Attributes:
-        model: On `device`.
-        inputs: On the CPU, [samples, ...].
-        labels: On the CPU, int64 [samples].
-        classes: Number of classes.
-        batch_size: Samples per batch.
-        device: Where to compute.
-    """
-
-    model: nn.Module
-    inputs: Tensor
-    labels: Tensor
-    classes: int
-    batch_size: int
-    device: torch.device
-
-    def batches(self) -> list[tuple[Tensor, Tensor]]:
-        """Return the batches, still on the CPU."""
-        return list(zip(self.inputs.split(self.batch_size), self.labels.split(self.batch_size), strict=True))
-
-    def head(self, count: int) -> Workload:
-        """Return the workload with its first samples only."""
-        return replace(self, inputs=self.inputs[:count], labels=self.labels[:count])
-
-
-def make(spec: Spec, device: torch.device, samples: int = 0) -> Workload:
-    """Build a network and its data, the same on every call.
-
-    Args:
-        spec: What to build.
-        device: Where to compute.
-        samples: Number of samples; 0 for the spec's own.
-    """
-    if device.type == "cuda":
-        spec = replace(spec, samples=spec.samples * spec.gpu_factor, batch_size=spec.batch_size * GPU_BATCH)
-    torch.manual_seed(0)
-    model = spec.build().to(device).eval()
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            assert module.running_var is not None
-            nn.init.uniform_(module.running_var, 0.5, 2)
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-    count = samples or spec.samples
-    labels = (torch.arange(count) % spec.classes).sort().values
-    return Workload(model, spec.inputs(count), labels, spec.classes, spec.batch_size, device)
-
-
-SPECS: dict[str, Spec] = {
-    "mlp": Spec(mlp, lambda n: torch.randn(n, 784), 10, 16384, gpu_factor=4),
-    "resnet18-32": Spec(lambda: resnet18(32), images, 10, 1024),
-    "resnet18-64": Spec(lambda: resnet18(64), images, 10, 512),
-    "vit": Spec(ViT, images, 10, 1024),
-    "gpt": Spec(GPT, lambda n: torch.randint(64, (n, 64)), 64, 1024),
-    "lstm": Spec(TextLSTM, lambda n: torch.randint(2000, (n, 32)), 4, 8192, gpu_factor=2),
-}
-"""The benchmark's workloads by name."""

@@ -6,9 +6,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 """The repository."""
+PACKAGE = ROOT / "benchmarks"
+"""The package of the benchmarks."""
 FIXTURES = ROOT / "fixtures"
-"""Trained networks with their data."""
-RESULTS = ROOT / "benchmarks" / "results"
-"""What was measured, one file a benchmark; the documentation shows it."""
-CACHE = ROOT / "benchmarks" / ".cache"
-"""Trained networks and what was measured of them, kept for the next run; git ignores it."""
+"""Trained networks with their data: those of the documentation and the tests."""
+RESULTS = PACKAGE / "results"
+"""Results, one file per benchmark; the documentation shows them."""
+CACHE = PACKAGE / ".cache"
+"""Trained networks and their measurements, saved for the next run; git ignores it."""

@@ -30,23 +30,13 @@ from cohaudit.analysis.label_noise import (
     wrong_probability,
     wrong_share,
 )
+from cohaudit.results.thresholds import MEMORIZATION_POWER, NOISE_SHARE_POWER, SUSPICION_POWER
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 RIDGES = (0.3, 1.0, 3.0, 10.0, 30.0)
 """Regularization strengths tried, in units of one sample's squared length."""
-
-MEMORIZATION_POWER = 1
-"""Power p of the weights (1 − r)ᵖ for memorization: a network that never saw the sample is predicted best by
-nearly all layers together."""
-
-SUSPICION_POWER = 4
-"""Power p of the weights for which labels are wrong: many layers rank them best."""
-
-NOISE_SHARE_POWER = 14
-"""Power p of the weights for how many labels are wrong, and for the gap: both are biased by any overfitting,
-so that only layers with nearly none of it count."""
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cohaudit.analysis.nearest_neighbors import strongest_cosines, unit_rows
+from cohaudit.results.thresholds import DUPLICATE_COSINE
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
 
-DUPLICATE_COSINE = 0.995
-"""Mean cosine over the views from which on two samples may be near-duplicates. Copies with noise of 2 % of
-the pixels' standard deviation, or 5 % brighter, reach it; no other pair in Fashion-MNIST, CIFAR-10 and the
-digits does."""
 
 DUPLICATE_DISTANCE_RATIO = 0.05
 """Near-duplicates must also be this many times nearer than usual (1 − cosine to the nearest sample, median

@@ -16,14 +16,11 @@ from numpy.typing import NDArray
 
 from cohaudit.analysis.coherence import SKETCHES_PER_BLOCK
 from cohaudit.analysis.nearest_neighbors import strongest_cosines
+from cohaudit.results.thresholds import LEAF_COSINE
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Sketches = NDArray[np.float32]
-
-LEAF_COSINE = 0.5
-"""Cosine (60 degrees) from which on two gradients want mostly the same change; such samples count as one
-group."""
 
 
 @dataclass(frozen=True)

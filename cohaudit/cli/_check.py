@@ -99,6 +99,7 @@ def check(
 
 def _print_json(results: Sequence[GateResult]) -> None:
     """Print the results as JSON, and on standard error those that are not passed, for a reader of the log."""
+    # the outcome is a property, which asdict leaves out
     content = [asdict(result) | {"outcome": result.outcome} for result in results]
     write_out((json.dumps({"gates": content}, indent=1, ensure_ascii=False) + "\n").encode())
     for result in results:

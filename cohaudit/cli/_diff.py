@@ -91,6 +91,7 @@ def diff(
 
 def _print_json(difference: Difference) -> None:
     """Print the difference as JSON, and on standard error the regressions, for a reader of the log."""
+    # the headline is a property, which asdict leaves out
     content = {"headline": difference.headline, **asdict(difference)}
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     write_out(text.encode())

@@ -57,6 +57,7 @@ def doctor(
     in_order = in_training_order(checkpoints) if checkpoints else []
     console = Console()
     findings = []
+    # printed one by one: the later checks take seconds, and a reader should see the first ones at once
     for finding in examine(in_order, given_options(options), config_file):
         findings.append(finding)
         if not as_json and (not quiet or finding.status in {"warning", "failed"}):
@@ -72,6 +73,7 @@ def _show(finding: Finding, console: Console) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    # a table for each row, with fixed widths: the rows line up, although the next ones are not known yet
     row = Table.grid(padding=(0, 2, 0, 0))
     for width in (7, 13, None):
         row.add_column(width=width, overflow="fold")

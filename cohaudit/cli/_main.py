@@ -63,13 +63,13 @@ class _Commands(click.Group):
             Exit: When the command is done.
             Abort: If the user ended a prompt.
         """
-        accept_any_text()
+        accept_any_text()  # before anything is printed
         try:
             return super().invoke(ctx)
         except click.UsageError as error:
             _say_usage(error)
             ctx.exit(error.exit_code)
-        except (click.ClickException, click.exceptions.Exit, click.Abort):
+        except (click.ClickException, click.exceptions.Exit, click.Abort):  # click ends the program itself
             raise
         except CohauditError as error:
             message = "\n".join(printable(line, LONGEST_LINE) for line in str(error).split("\n"))

@@ -72,6 +72,7 @@ def templates_option(command: Command) -> Command:
 
 def given_options(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return key → value for the options of configuration keys that were given."""
+    # click gives () for an option that may be repeated and was not given
     return {name: value for name, value in values.items() if value is not None and value != ()}
 
 
@@ -86,6 +87,7 @@ def _kind(key: Key) -> dict[str, Any]:
         Texts: {"multiple": True, "metavar": "TEXT"},
         Thresholds: {"nargs": 3, "type": float, "metavar": "LOW MIDDLE HIGH"},
         Table: {"multiple": True, "metavar": "NAME=VALUE", "callback": _named_values},
+        # None, not False: a flag that was not given must not override the file
         bool: {"is_flag": True, "default": None},
     }
     return kinds.get(key.type, {"type": key.type})

@@ -29,6 +29,7 @@ def in_training_order(checkpoints: Sequence[Path]) -> list[Path]:
     """
     _refuse_twice(checkpoints)
     *earlier, last = checkpoints
+    # a last checkpoint that is named like the others has no special place
     if words_of(last) in map(words_of, earlier):
         return _by_number(checkpoints)
     return [*_by_number(earlier), last]
@@ -78,6 +79,7 @@ def _follows(before: list[Decimal], after: list[Decimal]) -> bool:
 
 def _refuse_twice(checkpoints: Sequence[Path]) -> None:
     first: dict[str, Path] = {}
+    # by what a path leads to: one checkpoint under two names would count twice
     for path in checkpoints:
         other = first.setdefault(os.path.realpath(path), path)
         if other is not path:

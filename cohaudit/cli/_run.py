@@ -39,7 +39,7 @@ def run_scan(
     """
     from cohaudit.pipeline.preflight import out_folder, refusals, templates_folder
 
-    for _, error in refusals(config):
+    for _, error in refusals(config):  # the doctor reports all of them, a scan stops at the first
         raise error
     if is_file(checkpoint):  # a missing checkpoint is the first thing to report, and the loader does it best
         require_subject(config)
@@ -56,7 +56,9 @@ def run_scan(
             audit = scan_checkpoint(config, checkpoint, _progress(quiet), earlier, resumable)
         files = _write(audit, out, config.formats, templates_folder(config))
     except KeyboardInterrupt:
+        # the group of commands prints the text behind "interrupted"
         raise KeyboardInterrupt(*filter(None, [resumable.describe()])) from None
+    # only now: until the report is written, an interruption must not cost the measuring
     resumable.remove()
     return audit, files
 
@@ -73,6 +75,7 @@ def _write(audit: Audit, out: Path, formats: tuple[str, ...], templates: Path | 
     try:
         return write_report(audit, out, formats, templates)
     except UserTemplateError as error:
+        # measuring may have taken hours, and the template can be corrected and rendered again
         write_report(audit, out, formats)
         again = f"the report is written with the shipped templates: cohaudit report {out / 'audit.json'}"
         remedy = f"{error.remedy}; {again} --templates {templates} writes it again"
@@ -99,7 +102,7 @@ def collected_notes() -> Iterator[list[str]]:
     notes: list[str] = []
     handler = _Collector(notes)
     logger = logging.getLogger("cohaudit")
-    level = logger.level
+    level = logger.level  # a program that calls the command line may have set it
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     try:

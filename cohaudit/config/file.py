@@ -34,18 +34,20 @@ def load_config(checkpoint: Path, options: Mapping[str, Any], file: Path | None 
         ConfigError: If the file cannot be read, a key is unknown, a value is wrong, or a file that was found
             and not named asks to trust the checkpoint.
     """
-    found = file or find_config(checkpoint)
-    settings = _read_settings(found) if found else {}
-    base = found.absolute().parent if found else Path.cwd()
-    config = Config(base=base, source=str(found or "")).updated(settings, lambda key: f"{found}: {key}")
+    path = file or find_config(checkpoint)
+    settings = _read_settings(path) if path else {}
+    # absolute, not resolved: paths in a linked file are relative to the link
+    base = path.absolute().parent if path else Path.cwd()
+    config = Config(base=base, source=str(path or "")).updated(settings, lambda key: f"{path}: {key}")
     if config.trust_checkpoint and file is None and "trust_checkpoint" not in options:
         # such a file can come with the checkpoint: its author would be trusting their own checkpoint
         raise ConfigError(
-            f"{found}: trust_checkpoint",
+            f"{path}: trust_checkpoint",
             "true, in a file that was found and not named",
             "remove it; if you trust the author of the checkpoint, pass --trust-checkpoint, "
-            f"or name the file with --config {found}",
+            f"or name the file with --config {path}",
         )
+    # a default is not written in the file, and so not relative to it
     if "out" not in settings:
         options = {"out": config.out, **options}
     return config.updated({key: _given_here(config, key, options[key]) for key in options}, option_name)

@@ -263,6 +263,7 @@ class Config:
     """The configuration file that was read; empty if there was none. Not a key."""
 
     def __post_init__(self) -> None:
+        # values from Python are converted, so that a Config is the same wherever it comes from
         for name, key in KEYS.items():
             object.__setattr__(self, name, key.checked(getattr(self, name), name))
 
@@ -290,7 +291,7 @@ class Config:
 
 def _keys() -> dict[str, Key]:
     """Return every key in its order; its type comes from the annotation of the field."""
-    types = get_type_hints(Config)
+    types = get_type_hints(Config)  # the annotations are texts in this file
     return {
         key.name: Key(key.name, type=types[key.name], default=_default(key), **key.metadata)
         for key in fields(Config)

@@ -73,5 +73,6 @@ def _plain(value: Any) -> Any:
         return {name: _plain(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
         return tuple(_plain(inner) for inner in value)
+    # other readers of JSON hold integers in 64 bits
     is_number = isinstance(value, int | float) and math.isfinite(value) and abs(value) < 2**63
     return value if value is None or is_number or isinstance(value, str) else str(value)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cohaudit.config import KEYS, Config
+from cohaudit.config import KEYS, Config, Effect
 from cohaudit.config.file import FILE_NAME, load_config, require_subject
 from cohaudit.config.keys import toml_value
 from cohaudit.doctor.environment import devices, extras, versions
@@ -39,11 +39,11 @@ def examine(
     """
     yield (packages := versions())
     yield extras()
-    found, config = attempt("settings", lambda: settings(checkpoints, options, file))
-    yield found
+    finding, config = attempt("settings", lambda: settings(checkpoints, options, file))
+    yield finding
     refused = refused_settings(config) if config else []
     yield from refused
-    if config:
+    if config:  # what was reported once is not reported again by a later check
         dropped = (key for finding in refused for key in DROPPED_SETTINGS.get(finding.check, ()))
         config = config.updated(dict.fromkeys(dropped, ()))
     if packages.status == "failed":
@@ -93,14 +93,16 @@ def settings(
     """
     config = load_config(checkpoints[-1] if checkpoints else Path(FILE_NAME), options, file)
     usual = {name: key.default for name, key in KEYS.items()} | {"out": str(Path.cwd() / KEYS["out"].default)}
-    changed = [name for name in KEYS if getattr(config, name) not in (KEYS[name].default, usual[name])]
-    values = ", ".join(f"{name} = {toml_value(_plain(getattr(config, name)))}" for name in changed)
-    words = f"{config.source or 'no file was found'}; {values or 'all defaults'}"
+    all_values = config.values_affecting(*Effect)
+    changed = {k: value for k, value in all_values.items() if value not in (KEYS[k].default, usual[k])}
+    shown = ", ".join(f"{name} = {toml_value(_plain(value))}" for name, value in changed.items())
+    words = f"{config.source or 'no file was found'}; {shown or 'all defaults'}"
     figures: Figures = {"file": config.source, "changed": len(changed)}
     try:
         _refuse(config, bool(checkpoints))
     except ConfigError as error:
         found = f"{words}; {error.where}: {error.found}"
+        # a wrong file of suppressions would also stop the dry run: the rest is tried without it
         usable = config.updated({"suppressions": ""})
         return Finding("settings", "failed", found, error.remedy, figures), usable
     if not config.model and not config.data:

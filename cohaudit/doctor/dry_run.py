@@ -71,6 +71,7 @@ def rehearse(model: nn.Module, dataset: LabeledDataset, config: Config) -> Rehea
     total = min(config.limit or len(dataset), len(dataset))
     small = min(total, max(config.batch_size, min_samples(np.bincount(dataset.labels))))
     device = next(model.parameters()).device
+    # the first scan in a process loads code and fills caches; timed alone, it would spoil the line
     warm = _scan(model, dataset, config, small).timings
     before = peak_memory(device)
     audit, first = _trial(model, dataset, config, small, device)
@@ -83,6 +84,7 @@ def rehearse(model: nn.Module, dataset: LabeledDataset, config: Config) -> Rehea
     once = {WARM_UP: max(0.0, sum(warm.values()) - sum(first.seconds.values())), WRITE_REPORT: seconds}
     first, last = (replace(trial, seconds={**trial.seconds, **once}) for trial in (first, last))
     forecast = extrapolate(first, last, total)
+    # the whole scan needs at least what the warm-up, with its imports, has needed
     if forecast.peak is not None and before is not None:
         forecast = replace(forecast, peak=max(before, forecast.peak))
     return Rehearsal(audit, last.samples, total, forecast, size)

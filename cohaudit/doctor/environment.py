@@ -33,17 +33,17 @@ def versions() -> Finding:
     """Import the packages of a scan, and report their versions; the figures include the seconds it took."""
     start = time.perf_counter()
     broken = {}
-    found: dict[str, Any] = {"cohaudit": __version__, "python": platform.python_version()}
+    figures: dict[str, Any] = {"cohaudit": __version__, "python": platform.python_version()}
     for name in PACKAGES:
         try:
             importlib.import_module(name)
         except Exception as error:  # a package that was built for another version of one can raise anything
             broken[name] = describe_error(error)
         else:
-            found[name] = _version(name)
-    found["seconds"] = time.perf_counter() - start
-    words = ", ".join(f"{name} {found[name]}" for name in found if name not in {"python", "seconds"})
-    words = f"{words}, Python {found['python']} on {platform.system()} {platform.machine()}"
+            figures[name] = _version(name)
+    figures["seconds"] = time.perf_counter() - start
+    words = ", ".join(f"{name} {figures[name]}" for name in figures if name not in {"python", "seconds"})
+    words = f"{words}, Python {figures['python']} on {platform.system()} {platform.machine()}"
     if broken:
         failures = "; ".join(f"importing {name} raised {what}" for name, what in broken.items())
         names = " ".join(broken)
@@ -52,9 +52,9 @@ def versions() -> Finding:
             "failed",
             f"{words}; {failures}",
             f"install what is missing: {sys.executable} -m pip install --force-reinstall {names}",
-            found,
+            figures,
         )
-    return Finding("versions", "ok", words, figures=found)
+    return Finding("versions", "ok", words, figures=figures)
 
 
 def extras() -> Finding:

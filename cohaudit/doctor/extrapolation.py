@@ -59,6 +59,7 @@ def extrapolate(small: Trial, large: Trial, samples: int) -> Forecast:
         large: A trial with at least as many samples; if it has as many, all grows in proportion.
         samples: Samples of the whole scan.
     """
+    # of two trials of one size, the origin takes the place of the first: all grows in proportion
     first = small if small.samples < large.samples else Trial(0, {}, None)
     seconds = {}
     for stage, last in large.seconds.items():

@@ -14,11 +14,11 @@ from torch import nn
 
 from cohaudit.config import Config
 from cohaudit.doctor import checks
-from cohaudit.doctor.driver import Driver, Opened, Part, Step
 from cohaudit.doctor.dry_run import Rehearsal
 from cohaudit.doctor.environment import devices
 from cohaudit.doctor.finding import Finding
 from cohaudit.doctor.forecast_check import Surroundings, forecast_finding
+from cohaudit.doctor.step_runner import Opened, Part, Step, StepRunner
 from cohaudit.loading.checkpoint import Checkpoint
 from cohaudit.loading.data import LabeledDataset
 from cohaudit.loading.factories import guarding
@@ -56,18 +56,18 @@ def examine_parts(config: Config, checkpoints: Sequence[Path], start: float) -> 
         checkpoints: Checkpoints, oldest first; without any, the model is tried as its factory makes it.
         start: Seconds that the scan's imports took.
     """
-    driver = Driver()
+    runner = StepRunner()
     if checkpoints:
-        driver.opened.add(NAMED_CHECKPOINT, checkpoints[-1])
+        runner.opened.add(NAMED_CHECKPOINT, checkpoints[-1])
     if config.model:
-        driver.opened.add(MODEL_SETTING, config.model)
+        runner.opened.add(MODEL_SETTING, config.model)
     if config.data:
-        driver.opened.add(DATA_SETTING, config.data)
+        runner.opened.add(DATA_SETTING, config.data)
     files = [config.base / path for path in (config.data, config.holdout) if path]
     with guarding(*checkpoints, *files):
-        yield from driver.run(_opening_steps(config, checkpoints))
+        yield from runner.run(_opening_steps(config, checkpoints))
         earlier = len(checkpoints) - 1 if checkpoints else None
-        yield from driver.run(_running_steps(config, earlier, start, driver))
+        yield from runner.run(_running_steps(config, earlier, start, runner))
 
 
 def _opening_steps(config: Config, checkpoints: Sequence[Path]) -> list[Step[Any]]:
@@ -98,14 +98,14 @@ def _earlier_step(path: Path, config: Config) -> Step[None]:
     return Step(check, (MODEL,), lambda opened: checks.fitted_earlier(check, path, opened[MODEL], config))
 
 
-def _running_steps(config: Config, earlier: int | None, start: float, driver: Driver) -> list[Step[Any]]:
+def _running_steps(config: Config, earlier: int | None, start: float, runner: StepRunner) -> list[Step[Any]]:
     """Return the steps that run the model.
 
     Args:
         config: Settings of the scan.
         earlier: Number of earlier checkpoints; None if no checkpoint was named.
         start: Seconds that the scan's imports took.
-        driver: Runs the steps; it knows how long the opening took.
+        runner: Runs the steps; it knows how long the opening took.
     """
     trained = earlier is not None
     # without a checkpoint the model is tried untrained: shapes and layers can be checked all the same
@@ -126,7 +126,7 @@ def _running_steps(config: Config, earlier: int | None, start: float, driver: Dr
     def forecast(opened: Opened) -> tuple[Finding, None]:
         around = Surroundings(
             start=start,
-            opening=driver.seconds,
+            opening=runner.seconds,
             forward=opened[FORWARD],
             holdout=len(opened[HOLDOUT]) if HOLDOUT in opened else 0,
             earlier=earlier or 0,

@@ -53,6 +53,7 @@ def load_object(spec: str, base: Path, option: str) -> Any:
             "does not name a function: expected a file or module, a colon and a name",
             "write it like net.py:build",
         )
+    # even an import that fails may have overwritten the checkpoint first
     with _unchanged(where, "importing"):
         if source.endswith(".py") or "/" in source or "\\" in source:
             module = _import_file((base / source).absolute(), base, where)
@@ -96,9 +97,11 @@ def call_factory(
     """
     _check_arguments(factory, args, where)
     file = _file_of(factory)
+    # a factory may import from its own folder, which left the path when its file had been imported
     with _unchanged(where, "calling"), importable(*([file.parent] if file else []), base, Path.cwd()):
         try:
             return factory(**args)
+        # SystemExit too: a script may call sys.exit, and its code must not become the exit code of the scan
         except (Exception, SystemExit) as error:
             raise failure(
                 where, f"calling it raised {_describe(error, file)}", "correct the factory, or its arguments"
@@ -165,6 +168,7 @@ def _refuse_training(path: Path, where: str) -> None:
     """Raise a ConfigError if importing a file would certainly train or save a model."""
     with suppress(OSError):  # an unreadable file gets its message from the import
         effects = find_side_effects(path.read_text(encoding="utf-8", errors="replace"))
+        # a likely effect is no reason to refuse: `fit` can be that of a scaler, and a loop can be harmless
         if effects and effects[0].certain:
             raise ConfigError(
                 where,
@@ -185,6 +189,7 @@ def _import_file(path: Path, base: Path, where: str) -> ModuleType:
     if not exists:
         problem = "is a folder" if path.is_dir() else "does not exist"
         raise ConfigError(where, f"the file {path} {problem}", _files_hint(path))
+    # a new name after each change of the file: Python never imports one name twice
     identity = f"{path.resolve()} {path.stat().st_mtime_ns}"
     name = f"_cohaudit_{path.stem}_{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
     if name in sys.modules:
@@ -236,6 +241,7 @@ def _describe(error: BaseException, file: Path | None) -> str:
     """Return an exception's type, text and place; the place is in `file` if the error passed through it."""
     if isinstance(error, SyntaxError):
         return f"SyntaxError: {error.msg} ({Path(error.filename or '').name}, line {error.lineno})"
+    # the import system and this file say nothing about the place in the user's code
     frames = [
         (Path(f.filename), f.lineno)
         for f in traceback.extract_tb(error.__traceback__)
@@ -285,6 +291,7 @@ def _file_of(factory: Callable[..., Any]) -> Path | None:
 
 def _names_hint(name: str, module: ModuleType) -> str:
     """Suggest the callables that a module itself defines, nearest to `name` first."""
+    # names that the module imports from elsewhere are no suggestions
     own = [key for key, value in vars(module).items() if _defined_in(module, value) and key != name]
     return did_you_mean(name, own) if own else "define a function there and name it"
 

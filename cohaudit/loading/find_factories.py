@@ -36,7 +36,7 @@ def find_factories(source: str) -> list[Factory]:
     """
     try:
         body = ast.parse(source).body
-    except (SyntaxError, ValueError, RecursionError):
+    except (SyntaxError, ValueError, RecursionError):  # ValueError: null bytes; RecursionError: deep nesting
         return []
     classes = _model_classes(body)
     functions = [
@@ -45,6 +45,7 @@ def find_factories(source: str) -> list[Factory]:
         if isinstance(node, ast.FunctionDef) and _makes_model(node, set(classes))
     ]
     made = [Factory(name, _required_by_class(node, classes)) for name, node in classes.items()]
+    # sorted() is stable: within both groups the order stays, functions first
     return sorted([*functions[::-1], *made[::-1]], key=lambda factory: bool(factory.required))
 
 
@@ -69,6 +70,7 @@ def _makes_model(function: ast.FunctionDef, classes: set[str]) -> bool:
 
 def _returned_calls(function: ast.FunctionDef) -> set[str]:
     """Return the names of the callables whose result a function returns, directly or through a variable."""
+    # assignments in any branch count: a wrong guess only adds a candidate to a list
     calls = {
         _last_name(target): _last_name(node.value.func)
         for node in ast.walk(function)
@@ -85,7 +87,7 @@ def _required_by_class(node: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> 
     for owner in _lineage(node, classes):
         for statement in owner.body:
             if isinstance(statement, ast.FunctionDef) and statement.name == "__init__":
-                return _required(statement)[1:]
+                return _required(statement)[1:]  # without self
     return ()
 
 

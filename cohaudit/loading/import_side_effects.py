@@ -38,13 +38,14 @@ def find_side_effects(source: str) -> list[SideEffect]:
     """
     try:
         return sorted(_side_effects(ast.parse(source).body), key=lambda effect: not effect.certain)
-    except (SyntaxError, ValueError, RecursionError):
+    except (SyntaxError, ValueError, RecursionError):  # ValueError: null bytes; RecursionError: deep nesting
         return []
 
 
 def _side_effects(body: list[ast.stmt]) -> Iterator[SideEffect]:
     functions = {node.name: node for node in body if isinstance(node, _Function)}
     for node in _run(body):
+        # a loop at the top level of a script is often the training loop
         if isinstance(node, ast.For | ast.While):
             yield SideEffect(node.lineno, "a loop", certain=False)
         elif isinstance(node, ast.Call):
@@ -82,6 +83,7 @@ def _run(body: Iterable[ast.AST]) -> Iterator[ast.AST]:
         if isinstance(node, _Function | ast.ClassDef | ast.Lambda):
             continue
         yield node
+        # the guarded block does not run on import, but its else branch does
         if isinstance(node, ast.If) and "__name__" in ast.unparse(node.test):
             yield from _run(node.orelse)
         else:

@@ -17,17 +17,9 @@ from cohaudit.errors import ConfigError, ModelError, describe_error
 from cohaudit.loading.checkpoint import Checkpoint, check_finite
 from cohaudit.loading.factories import call_factory, load_object
 from cohaudit.loading.state_dict_mismatch import Mismatch, describe
+from cohaudit.loading.wrapper_prefixes import strip_prefixes
 
 _log = logging.getLogger(__name__)
-
-_PREFIXES = ("module.", "_orig_mod.", "model.")
-"""Prefixes that DataParallel, torch.compile and Lightning put before every name."""
-
-_MAX_NESTED_PREFIXES = 4
-"""Prefixes to remove from one name at most, so that no name makes the search endless."""
-
-_UPDATE_COUNT = "n_averaged"
-"""Key under which torch.optim.swa_utils.AveragedModel counts its updates; not a weight."""
 
 
 def build_model(spec: str, args: Mapping[str, Any], base: Path) -> nn.Module:
@@ -54,6 +46,7 @@ def build_model(spec: str, args: Mapping[str, Any], base: Path) -> nn.Module:
         raise ModelError(
             where, "is a model, not a function that returns one", "name a function that returns the model"
         )
+    # devices=[]: without it, torch would save the state of every GPU, and start CUDA for that
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = call_factory(factory, args, base, where=where, failure=ModelError)
@@ -92,7 +85,7 @@ def load_weights(model: nn.Module, checkpoint: Checkpoint) -> str:
         prefix = fill_weights(model, checkpoint)
     model.eval()
     if checkpoint.name or prefix:
-        _log.info("Weights: %s%s", checkpoint.origin, f"; prefix {prefix} taken off" if prefix else "")
+        _log.info("Weights: %s%s", checkpoint.origin, f"; prefix {prefix} removed" if prefix else "")
     return prefix
 
 
@@ -114,12 +107,15 @@ def fill_weights(model: nn.Module, checkpoint: Checkpoint) -> str:
     """
     own = _tensors_of(model)
     prefix, tensors = strip_prefixes(checkpoint.tensors, own)
+    # in this order: a tensor stored under its own name wins over one stored under a tied name
     tensors = _tied_in_file(checkpoint, own) | tensors
     wrong = {n: (tensors[n], own[n]) for n in own if n in tensors and not _fits(tensors[n], own[n])}
     fitting = {name: value for name, value in tensors.items() if name not in wrong}
     if not wrong:  # else the mismatch is the better message: these may be the weights of another model
+        # only what the model uses: an unused tensor may hold anything
         check_finite({name: value for name, value in fitting.items() if name in own}, checkpoint.path)
         _check_ties(own, fitting, checkpoint.path)
+    # strict=False, and judged here: torch reports a shape by raising, and does not know of ties
     missing, unexpected = _copy(model, fitting, checkpoint.path)
     # a name whose memory was filled under another name, as in tied layers, is not missing
     present = {_memory(own[name]) for name in fitting if name in own}
@@ -128,27 +124,6 @@ def fill_weights(model: nn.Module, checkpoint: Checkpoint) -> str:
         mismatch = Mismatch(missing, unexpected, wrong, tuple(own), tuple(tensors))
         raise ModelError(checkpoint.path, *describe(mismatch, type(model).__name__))
     return prefix
-
-
-def strip_prefixes(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> tuple[str, dict[str, Tensor]]:
-    """Remove the combination of wrapper prefixes that matches most names of the model.
-
-    Args:
-        tensors: Name → weights of the checkpoint.
-        own: Name → weights of the model.
-
-    Returns:
-        The prefix removed, empty if the names match best as they are; and the tensors under the new names.
-    """
-    best = ""
-    best_names = {name: name for name in tensors}
-    for prefix, names in _strippings("", best_names):
-        if sum(name in own for name in names) > sum(name in own for name in best_names):
-            best = prefix
-            best_names = names
-    if "module." in best and _UPDATE_COUNT not in own:
-        best_names.pop(_UPDATE_COUNT, None)
-    return best, {name: tensors[original] for name, original in best_names.items()}
 
 
 def check_ready(model: nn.Module, where: str) -> None:
@@ -220,31 +195,15 @@ def _tensors_of(model: nn.Module) -> dict[str, Tensor]:
     return {name: value for name, value in model.state_dict().items() if isinstance(value, Tensor)}
 
 
-def _strippings(
-    prefix: str, names: dict[str, str], depth: int = _MAX_NESTED_PREFIXES
-) -> Iterator[tuple[str, dict[str, str]]]:
-    """Yield every way to remove prefixes: the whole prefix, and new name → name in the file."""
-    for part in _PREFIXES if depth else ():
-        shorter = {_without(part, name): original for name, original in names.items()}
-        # two names that become one would lose a tensor
-        if len(shorter) == len(names) and shorter.keys() != names.keys():
-            yield prefix + part, shorter
-            yield from _strippings(prefix + part, shorter, depth - 1)
-
-
-def _without(part: str, name: str) -> str:
-    # torch.compile can wrap a part of a model, so its prefix can stand anywhere in a name
-    return name.replace(part, "") if part == "_orig_mod." else name.removeprefix(part)
-
-
 def _tied_in_file(checkpoint: Checkpoint, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors of the model that the file stores under another name, as `save_model` does."""
-    tied = {name: checkpoint.tensors[kept] for name, kept in checkpoint.tied.items()}
+    tied = {name: checkpoint.tensors[stored] for name, stored in checkpoint.tied.items()}
     return {name: value for name, value in strip_prefixes(tied, own)[1].items() if name in own}
 
 
 def _fits(value: Tensor, target: Tensor) -> bool:
     """Tell whether a tensor of the checkpoint can replace one of the model, with rounding at most."""
+    # rounding float64 to float32 is fine, but not int8 of a quantized layer to float32
     kinds = [(t.is_floating_point(), t.is_complex()) for t in (value, target)]
     is_old_scalar = value.shape == (1,) and target.shape == ()  # torch < 0.4 had no scalars
     return kinds[0] == kinds[1] and (value.shape == target.shape or is_old_scalar)

@@ -65,6 +65,7 @@ def _line(title: str, names: Sequence[str], notes: Mapping[str, str]) -> list[st
     """Return a line that lists the first names, those with a note first; no line without names."""
     if not names:
         return []
+    # a name with a near match on the other side is probably a renamed layer: the most useful hint
     ordered = sorted(names, key=lambda name: name not in notes)[:_MAX_NAMES_SHOWN]
     shown = [_short(name) + (f" ({_short(notes[name])})" if name in notes else "") for name in ordered]
     rest = len(names) - _MAX_NAMES_SHOWN
@@ -130,6 +131,7 @@ def _prefix(inner: Sequence[str], outer: Sequence[str]) -> str:
 
 def _outputs(mismatch: Mismatch) -> str:
     """Describe the number of outputs of both sides, if only the last layer's outputs differ; else ''."""
+    # modules are listed in the order of definition, so the last one is usually the output layer
     last = mismatch.own[-1].rpartition(".")[0]
     for name, (given, own) in mismatch.wrong.items():
         if name.rpartition(".")[0] != last or given.shape[1:] != own.shape[1:] or given.shape == own.shape:

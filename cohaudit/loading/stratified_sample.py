@@ -72,5 +72,6 @@ def _counts(sizes: Integers, limit: int) -> Integers:
         small |= below  # never all classes: `limit` is at least the sum of `least`
     counts: Integers = np.where(small, least, np.floor(quotas)).astype(np.int64)
     remainders = np.where(small, -1, quotas - counts)
+    # stable: of equal remainders the lower class number wins, on every machine
     counts[np.argsort(-remainders, kind="stable")[: limit - counts.sum()]] += 1
     return counts

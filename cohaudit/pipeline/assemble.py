@@ -18,7 +18,7 @@ from cohaudit.review.gates import gate_results
 
 
 @dataclass(frozen=True)
-class Outcome:
+class StageResults:
     """What the stages of a scan gave, before the audits of `audits.registry`.
 
     Attributes:
@@ -36,22 +36,22 @@ class Outcome:
     reviewed: Reviewed
 
 
-def assemble(subject: ScanSubject, run: ScanRun, outcome: Outcome, audits: AuditResults) -> Audit:
+def assemble(subject: ScanSubject, run: ScanRun, results: StageResults, audits: AuditResults) -> Audit:
     """Return the audit with its gates evaluated.
 
     Args:
         subject: Model and data.
         run: The scan's instructions.
-        outcome: Results of the stages.
+        results: Results of the stages.
         audits: Results of the audits that were run.
     """
-    judged = outcome.reviewed.judged
+    judged = results.reviewed.judged
     audit = Audit(
         version=__version__,
-        subject=_subject(subject, outcome),
+        subject=_subject(subject, results),
         settings=used_settings(run.config, subject.device.type),
         sanity=judged.sanity,
-        notices=_notices(subject, outcome),
+        notices=_notices(subject, results),
         coherence=judged.coherence,
         layers=judged.layers,
         classes=judged.classes,
@@ -59,13 +59,13 @@ def assemble(subject: ScanSubject, run: ScanRun, outcome: Outcome, audits: Audit
         samples=judged.samples,
         cosine_error=judged.cosine_error,
         representation=judged.representation,
-        evidence=outcome.reviewed.evidence,
-        suppressed=outcome.reviewed.suppressed,
-        previews=outcome.reviewed.previews,
+        evidence=results.reviewed.evidence,
+        suppressed=results.reviewed.suppressed,
+        previews=results.reviewed.previews,
         risk=judged.risk,
         audits=audits,
-        certificate=outcome.measured.certificate,
-        skipped=_skipped(subject, outcome),
+        certificate=results.measured.certificate,
+        skipped=_skipped(subject, results),
         gates=(),
         timings=run.stages.timings,
     )
@@ -73,38 +73,38 @@ def assemble(subject: ScanSubject, run: ScanRun, outcome: Outcome, audits: Audit
     return replace(audit, gates=tuple(gate_results(run.config, audit)))
 
 
-def _subject(subject: ScanSubject, outcome: Outcome) -> Subject:
+def _subject(subject: ScanSubject, results: StageResults) -> Subject:
     about = subject.provenance
     return Subject(
         checkpoint=about.checkpoint,
         checkpoint_sha256=about.sha256,
         checkpoint_format=about.file_format,
-        earlier=outcome.history.predictions.files,
+        earlier=results.history.predictions.files,
         model=about.model,
-        parameters=sum(layer.parameters for layer in outcome.measured.layers),
+        parameters=sum(layer.parameters for layer in results.measured.layers),
         data=subject.dataset.source,
         data_fingerprint=subject.dataset.fingerprint,
-        samples=len(outcome.sample.positions),
+        samples=len(results.sample.positions),
         samples_total=len(subject.dataset),
     )
 
 
-def _notices(subject: ScanSubject, outcome: Outcome) -> tuple[str, ...]:
+def _notices(subject: ScanSubject, results: StageResults) -> tuple[str, ...]:
     return (
-        *outcome.reviewed.judged.notices,
-        *unused_notice(outcome.holdout, subject.holdout),
-        *outcome.measured.notices,
-        *outcome.reviewed.notices,
+        *results.reviewed.judged.notices,
+        *unused_notice(results.holdout, subject.holdout),
+        *results.measured.notices,
+        *results.reviewed.notices,
     )
 
 
-def _skipped(subject: ScanSubject, outcome: Outcome) -> tuple[Skipped, ...]:
-    judged = outcome.reviewed.judged
+def _skipped(subject: ScanSubject, results: StageResults) -> tuple[Skipped, ...]:
+    judged = results.reviewed.judged
     return (
-        *_samples_left_out(len(outcome.sample.positions), len(subject.dataset)),
-        *skipped_holdout(outcome.holdout, subject.holdout, judged.risk),
-        *outcome.history.predictions.skipped,
-        *outcome.measured.skipped,
+        *_samples_left_out(len(results.sample.positions), len(subject.dataset)),
+        *skipped_holdout(results.holdout, subject.holdout, judged.risk),
+        *results.history.predictions.skipped,
+        *results.measured.skipped,
         *judged.skipped,
     )
 

@@ -24,8 +24,8 @@ _HASHES = {
     "samples": "other samples",
     "code": "other code of the model or the data",
 }
-"""Parts of a key that are hashes → what a difference means; a hash itself tells a reader nothing."""
-LONGEST_VALUE = 80
+"""Parts of a key that are hashes, which mean nothing to a reader → what a difference in one means."""
+LONGEST_DIFFERENCE = 80
 """Characters shown of one difference."""
 
 
@@ -44,6 +44,7 @@ def cache_key(
         checkpoint: SHA-256 of the checkpoint whose weights the model has.
     """
     device = subject.device
+    # kernels, and so the order of additions, differ between GPUs and between instruction sets of CPUs
     machine = torch.cuda.get_device_name(device) if device.type == "cuda" else sys.platform
     settings = config.values_affecting(Effect.GRADIENTS, Effect.SUMS)
     return {
@@ -68,4 +69,4 @@ def describe_difference(name: str, stored: str | None) -> str:
         stored: Its value in the stored pass; None if it has none.
     """
     called = option_name(name) if name in KEYS else name
-    return _HASHES.get(name, f"{called} {stored}"[:LONGEST_VALUE])
+    return _HASHES.get(name, f"{called} {stored}"[:LONGEST_DIFFERENCE])

@@ -70,6 +70,7 @@ def gather_evidence(
         _evidence(dataset, sample, i, supporters, opponents)
         for i, (supporters, opponents) in neighbors.items()
     )
+    # the twin of a duplicate is shown beside it, whether or not it is among its neighbors
     twins = set(remaining.samples["duplicate_of"].iloc[list(neighbors)]) - {""}
     previews = _previews(dataset, sample, evidence, twins)
     return Reviewed(remaining, suppressed, matches.notices, evidence, previews)
@@ -115,6 +116,7 @@ def _suppress(
 
 def _as_reviewed(samples: pd.DataFrame, indices: list[int]) -> pd.DataFrame:
     """Return the table with some suspects marked as reviewed by a person, which is certain."""
+    # copied: the table before the review must not change with it
     suspect = samples["suspect"].to_numpy(copy=True)
     kind = samples["kind"].to_numpy(copy=True)
     certainty = samples["certainty"].to_numpy(copy=True)
@@ -175,6 +177,7 @@ def _seen_from_here(file: Path | None) -> str:
     """Return a path relative to the working directory if it lies inside, else absolute; empty for None."""
     if file is None:
         return ""
+    # normalized by its text: a symbolic link should be shown as the user named it
     path = Path(os.path.normpath(file.absolute()))
     here = Path.cwd()
     return (path.relative_to(here) if path.is_relative_to(here) else path).as_posix()
@@ -188,6 +191,7 @@ def _other_kinds(samples: pd.DataFrame) -> list[int]:
     label = samples.set_index("id")["label"]
     twin = samples["duplicate_of"].map(label)
     same = twin.isna() | (twin == samples["label"])
+    # a stable sort: samples that are equally certain stay in the order of the data
     keys = pd.DataFrame({"same": same, "certainty": -samples["certainty"]})
     order = keys.sort_values(["same", "certainty"], kind="stable").index.to_numpy()
     kind = samples["kind"].to_numpy()[order]

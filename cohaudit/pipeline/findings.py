@@ -115,11 +115,13 @@ def judge(seen: Observations, config: Config) -> Judgment:
     measured = seen.measured
     resampling = Resampling(config.bootstrap, config.confidence, config.seed)
     verdict = _judge_labels(seen)
+    # suspicions stay in the table even without a verdict; only nobody is a suspect then
     samples = sample_table(seen, verdict.suspicion, _suspects(verdict, config))
     whole, layers = layer_coherences(measured, resampling)
     gap = _predict_gap(seen, verdict)
     risk = _risk(seen, config, verdict, gap)
     classes = tuple(_classes(seen, samples, gap, risk, resampling))
+    # last: the drivers name classes by their gaps, which the holdout corrects by way of the risk
     inputs = _driver_inputs(seen, verdict, samples, classes, risk)
     if inputs is not None and isinstance(risk, Risk):
         risk = replace(risk, drivers=find_drivers(inputs))
@@ -188,14 +190,14 @@ def _most_suspicious(suspicion: Suspicion) -> NDArray[np.int64]:
 
 
 def _predict_gap(seen: Observations, verdict: _LabelVerdict) -> GapPrediction | None:
-    found = verdict.valid
-    if found is None:
+    suspicion = verdict.valid
+    if suspicion is None:
         return None
     return predict_gap(
         seen.source.labels,
         seen.measured.predicted,
-        found.expected_low_overfit,
-        found.expected,
+        suspicion.expected_low_overfit,
+        suspicion.expected,
         mean_loss=verdict.sanity.mean_loss,
         samples=seen.total,
     )
@@ -253,16 +255,16 @@ def _driver_inputs(
     classes: tuple[ClassResult, ...],
     risk: Risk | Skipped,
 ) -> DriverInputs | None:
-    found = verdict.suspicion
-    if found is None or isinstance(risk, Skipped):
+    suspicion = verdict.suspicion
+    if suspicion is None or isinstance(risk, Skipped):
         return None
     return DriverInputs(
         labels=seen.source.labels,
-        memorization=found.memorization,
+        memorization=suspicion.memorization,
         suspect=samples["suspect"].to_numpy(),
         layers=[view.layer for view in seen.measured.views],
-        overfit_share=found.overfit_share,
-        disagreements=found.disagreements,
+        overfit_share=suspicion.overfit_share,
+        disagreements=suspicion.disagreements,
         names=seen.source.class_names,
         class_gaps=[one.predicted_gap for one in classes],
         class_accuracy=[one.accuracy for one in classes],
@@ -272,20 +274,20 @@ def _driver_inputs(
 
 
 def _notices(seen: Observations, config: Config, verdict: _LabelVerdict) -> Iterator[str]:
-    """Yield what the reader must know; texts are empty where there is nothing to say."""
+    """Yield notices for the reader; a notice is empty if there is nothing to say."""
     samples = len(seen.measured.scale)
     if samples < seen.total:
         neighbors = neighbors_counted(config, samples, seen.total)
         yield (
             f"Measured on {samples:,} of {seen.total:,} samples, drawn at random by class. Support uses "
-            f"{neighbors} neighbors, the same share of the samples. The predicted gap is rather too large: "
-            "fewer samples predict less of each other."
+            f"{neighbors} neighbors, the same share of the samples. The predicted gap is probably too large: "
+            "fewer samples predict each other less well."
         )
-    if found := verdict.valid:
-        yield preprocessing_warning(verdict.sanity.accuracy, found.accuracy)
-        yield ambiguity_notice(found)
-        yield confusion_notice(found, seen.source.class_names)
-        yield near_threshold_notice(found, config.suspicion_threshold)
+    if suspicion := verdict.valid:
+        yield preprocessing_warning(verdict.sanity.accuracy, suspicion.accuracy)
+        yield ambiguity_notice(suspicion)
+        yield confusion_notice(suspicion, seen.source.class_names)
+        yield near_threshold_notice(suspicion, config.suspicion_threshold)
 
 
 def _no_suspicion(verdict: _LabelVerdict) -> tuple[Skipped, ...]:

@@ -35,7 +35,7 @@ class MeasuredHistory:
     def with_audited(self, subject: ScanSubject, measured: Measurement) -> MeasuredHistory:
         """Return the history with the audited checkpoint as its last snapshot.
 
-        Nothing is added where all earlier checkpoints were skipped: one snapshot is no history.
+        Nothing is added if all earlier checkpoints were skipped: one snapshot is not a history.
 
         Args:
             subject: Model and data; the model is in eval mode.
@@ -61,7 +61,7 @@ def measure_history(subject: ScanSubject, sample: Sample, run: ScanRun) -> Measu
         ModelError: If one belongs to another model.
         EngineError: If its predictions or gradients cannot be measured.
     """
-    if not subject.earlier:
+    if not subject.earlier:  # the usual case: no stage is shown
         return MeasuredHistory()
     count = len(subject.earlier) * len(sample.positions)
     with run.stages(RUN_EARLIER, count) as advance:

@@ -54,20 +54,20 @@ def measure_holdout(
         run.stages(MEASURE_HOLDOUT, len(new.source.labels)) as advance,
         errors_named_after(holdout.source),
     ):
-        found = measure(subject.model, new.source, run.options, subject.device, advance)
-    return _compared(holdout, new, found, measured, labels)
+        measured_new = measure(subject.model, new.source, run.options, subject.device, advance)
+    return _compared(holdout, new, measured_new, measured, labels)
 
 
 def _compared(
     holdout: LabeledDataset,
     new: NewSamples,
-    found: Measurement,
+    measured: Measurement,
     trained: Measurement,
     labels: NDArray[np.int64],
 ) -> Holdout:
     """Compare the measurement of the holdout with that of the training data, whose labels are given."""
-    accuracy = float(np.mean(found.predicted == new.source.labels))
-    mean, energy = _mean_and_energy(found)
+    accuracy = float(np.mean(measured.predicted == new.source.labels))
+    mean, energy = _mean_and_energy(measured)
     own_mean, own_energy = _mean_and_energy(trained)
     product = float(mean @ own_mean)
     lengths = float(np.linalg.norm(mean) * np.linalg.norm(own_mean))
@@ -79,6 +79,7 @@ def _compared(
         repeated=new.repeated,
         accuracy=accuracy,
         gap=measured_gap(float(np.mean(trained.predicted == labels)), accuracy, count),
+        # both means are sketched by the same projections, so that their product is that of the gradients
         cosine=product / lengths if lengths else 0.0,
         within=_pairwise(trained),
         across=product / float(np.sqrt(energy * own_energy)) if energy * own_energy else 0.0,
@@ -103,7 +104,7 @@ def skipped_holdout(
 
 
 def unused_notice(measured: Holdout | Skipped, holdout: LabeledDataset | None) -> Iterator[str]:
-    """Yield a notice about a holdout that could not be measured: whoever gave it counts on it.
+    """Yield a notice about a holdout that could not be measured: the user who gave it expects it to count.
 
     Args:
         measured: Measurement of the holdout, or why there is none.
@@ -113,11 +114,11 @@ def unused_notice(measured: Holdout | Skipped, holdout: LabeledDataset | None) -
         yield f"The {measured.name} was not used: {measured.reason}."
 
 
-def _mean_and_energy(found: Measurement) -> tuple[Array, float]:
+def _mean_and_energy(measured: Measurement) -> tuple[Array, float]:
     """Return the sketched mean gradient and the mean squared norm, on a scale that float64 can square."""
-    mean, peak = found.mean_gradient()
+    mean, peak = measured.mean_gradient()
     # divided twice, not by the square: the square of a tiny peak is zero
-    return mean, float((found.squared_norms.sum(1) / peak / peak).mean())
+    return mean, float((measured.squared_norms.sum(1) / peak / peak).mean())
 
 
 def _pairwise(measured: Measurement) -> float:

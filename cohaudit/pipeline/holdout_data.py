@@ -73,6 +73,7 @@ def open_holdout(holdout: Any, training: LabeledDataset, config: Config) -> Labe
         holdout = config.holdout
     if isinstance(holdout, str) and not holdout:
         return None
+    # a holdout may lack a class, so that names cannot be taken from its labels
     named = replace(with_columns(config, holdout, training), class_names=tuple(training.class_names))
     with errors_named_after(str(holdout) if isinstance(holdout, str | Path) else "(in memory)"):
         opened = as_dataset(holdout, named, "Holdout's inputs", complete=False)
@@ -134,6 +135,7 @@ def new_samples(holdout: LabeledDataset, training: LabeledDataset, config: Confi
 
 def _new_positions(holdout: LabeledDataset, training: LabeledDataset, config: Config) -> tuple[Integers, int]:
     """Return the positions of the new samples, and how many samples were drawn."""
+    # by content, not by id: the same image can lie in both folders under two names
     seen = {training.content_hash(i) for i in range(len(training))}
     drawn = np.arange(len(holdout))
     if 0 < config.limit < len(drawn):

@@ -31,6 +31,7 @@ def refusals(config: Config) -> Iterator[tuple[str, CohauditError]]:
         yield "output folder", error
     if templates and (error := _refused(partial(check_templates, templates))):
         yield "templates", error
+    # a report named like the data would replace it
     for name, path, called in (
         ("data kept", config.data, "the training data"),
         ("holdout kept", config.holdout, "the holdout"),

@@ -43,6 +43,8 @@ MAX_SAVE_SHARE = 0.02
 writing it would take longer than measuring it again."""
 FIRST_DISK_SPEED = 1e8
 """Bytes per second that a disk is assumed to write, until the first save has shown it."""
+HOW_TO_RESUME = "run the same command to continue"
+"""Said to a user who interrupts a scan, once something is saved."""
 LOGGER = logging.getLogger(__name__)
 
 
@@ -89,8 +91,7 @@ class ResumableRun:
         except OSError:  # somebody removed the folder in the meantime
             return ""
         return (
-            f"what was measured is kept in {self._folder} ({max(size / 1e6, 0.1):,.1f} MB): "
-            "the same command goes on from there"
+            f"what was measured is saved in {self._folder} ({max(size / 1e6, 0.1):,.1f} MB): {HOW_TO_RESUME}"
         )
 
     def remove(self) -> None:
@@ -176,7 +177,7 @@ class PassStore:
                 return
             about = json.loads((self._folder / ABOUT).read_text("utf-8"))
             if difference := self._difference(about):
-                LOGGER.warning("Unfinished: %s is of a scan with %s; not used", self._folder, difference)
+                LOGGER.warning("Unfinished: %s is from a scan with %s; not used", self._folder, difference)
                 return
             self._restore(about["token"], restore)
         except Exception as error:  # a damaged file can fail in any way
@@ -185,7 +186,7 @@ class PassStore:
             LOGGER.warning("Unfinished: %s is damaged (%s); not used", self._folder, type(error).__name__)
             raise DamagedError from error
         self.saved = True
-        LOGGER.info("Resumed: %s samples had been measured before", f"{self._done:,}")
+        LOGGER.info("Resumed: %s samples were measured before", f"{self._done:,}")
 
     def _restore(self, token: str, restore: Callable[[ResumeState], None]) -> None:
         with opened_arrays(self._folder / SUMS) as arrays:
@@ -206,7 +207,7 @@ class PassStore:
         """
 
         def handle(number: int, frame: Any) -> None:
-            if self._stop_requested:
+            if self._stop_requested:  # the second one
                 raise KeyboardInterrupt
             self._stop_requested = True
 
@@ -259,6 +260,7 @@ class PassStore:
         if not self.saved:
             remove_pass(self._folder)
             self._folder.mkdir(parents=True, exist_ok=True)
+            # new for each pass: after a crash, older files in the folder could have names that fit
             self._token = secrets.token_hex(8)
             self._write(ABOUT, json.dumps({**self._key, "token": self._token}, indent=1).encode())
         shard = (self._done, state.done)
@@ -293,7 +295,7 @@ class PassStore:
 
     def _check_token(self, token: str) -> None:
         if token != self._token:
-            raise ValueError("a file is of another scan")
+            raise ValueError("a file is from another scan")
 
     def _read_rows(self) -> Generator[tuple[int, int, Mapping[str, NDArray[Any]]], None, None]:
         for start, stop in self._shards:

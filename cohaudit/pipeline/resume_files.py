@@ -25,7 +25,7 @@ def rows_file(start: int, stop: int) -> str:
 
 @contextmanager
 def opened_arrays(path: Path) -> Iterator[Mapping[str, NDArray[Any]]]:
-    """Open a file of arrays, which are read one at a time, as they are asked for.
+    """Open a file of arrays; each array is read when it is accessed.
 
     Raises:
         OSError: If it cannot be read.

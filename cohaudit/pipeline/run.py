@@ -17,7 +17,7 @@ from cohaudit.review.suppressions import read_suppressions
 
 @dataclass(frozen=True)
 class ScanRun:
-    """The instructions of one scan, and who is told how far it is.
+    """The instructions of one scan, and the services that its stages share.
 
     Attributes:
         config: Settings.
@@ -60,6 +60,7 @@ def prepare_run(config: Config, progress: Progress, resumable: ResumableRun | No
     return ScanRun(
         config=config,
         options=options_of(config),
+        # an unknown name is refused here, although the audits run last
         audits=selected_audits(config.audits),
         schedule=read_schedule(config.lr, config.steps_per_epoch, config.base),
         suppressions=read_suppressions(config.base / config.suppressions) if config.suppressions else (),

@@ -30,7 +30,7 @@ def sample_table(
     support = seen.compared.support
     names = np.array(source.class_names, dtype=object)
     count = len(source.labels)
-    missing = np.full(count, np.nan)
+    missing = np.full(count, np.nan)  # shared by columns: none of them is written to
     duplicate_of = seen.compared.duplicate_of(count)
     kind = np.full(count, "")
     certainty = missing

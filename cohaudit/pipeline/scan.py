@@ -19,7 +19,7 @@ from cohaudit.config.used import refuse_meaningless
 from cohaudit.gradients import Measurement, measure
 from cohaudit.loading.data import DatasetLike
 from cohaudit.loading.model import eval_mode
-from cohaudit.pipeline.assemble import Outcome, assemble
+from cohaudit.pipeline.assemble import StageResults, assemble
 from cohaudit.pipeline.evidence import gather_evidence
 from cohaudit.pipeline.findings import judge
 from cohaudit.pipeline.history import measure_history, pass_store
@@ -122,12 +122,14 @@ def audit_subject(subject: ScanSubject, run: ScanRun) -> Audit:
     Raises:
         CohauditError: If model and data do not fit, or the certificate fails.
     """
+    # a gate on a layer that does not exist would fail at the end of the scan, whatever was measured
     refuse_unknown_names(run.config, subject.layer_names, subject.dataset.class_names)
     with eval_mode(subject.model):
         sample = draw_sample(subject, run)
         history = measure_history(subject, sample, run)
         measured = _measure(subject, sample, run)
         history = history.with_audited(subject, measured)
+        # measured after the training data, which shows whether the model gets a verdict at all
         holdout = measure_holdout(subject, sample, measured, run)
         with run.stages(COMPARE_SAMPLES):
             compared = compare(measured, run.config, len(subject.dataset))
@@ -143,11 +145,11 @@ def audit_subject(subject: ScanSubject, run: ScanRun) -> Audit:
             judged = judge(seen, run.config)
         with run.stages(GATHER_EVIDENCE):
             reviewed = gather_evidence(judged, compared, subject.dataset, sample, run)
-        outcome = Outcome(
+        results = StageResults(
             sample=sample, history=history, measured=measured, holdout=holdout, reviewed=reviewed
         )
-        audits = run_audits(_audit_context(subject, run, outcome), run.stages)
-    return assemble(subject, run, outcome, audits)
+        audits = run_audits(_audit_context(subject, run, results), run.stages)
+    return assemble(subject, run, results, audits)
 
 
 def _measure(subject: ScanSubject, sample: Sample, run: ScanRun) -> Measurement:
@@ -157,12 +159,12 @@ def _measure(subject: ScanSubject, sample: Sample, run: ScanRun) -> Measurement:
         return measure(subject.model, sample.source, run.options, subject.device, advance, store=store)
 
 
-def _audit_context(subject: ScanSubject, run: ScanRun, outcome: Outcome) -> AuditContext:
-    judged = outcome.reviewed.judged
+def _audit_context(subject: ScanSubject, run: ScanRun, results: StageResults) -> AuditContext:
+    judged = results.reviewed.judged
     return AuditContext(
         model=subject.model,
-        source=outcome.sample.source,
-        measured=outcome.measured,
+        source=results.sample.source,
+        measured=results.measured,
         layers=judged.layers,
         samples=judged.samples,
         auditable=judged.sanity.auditable,
@@ -171,7 +173,7 @@ def _audit_context(subject: ScanSubject, run: ScanRun, outcome: Outcome) -> Audi
         device=subject.device,
         memory=subject.provenance.memory,
         trained_decay=subject.provenance.decay,
-        snapshots=outcome.history.snapshots,
+        snapshots=results.history.snapshots,
         schedule=run.schedule,
         total=len(subject.dataset),
         columns=subject.dataset.column_names,

@@ -32,7 +32,7 @@ IN_MEMORY = "(in memory)"
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where the model came from, and what its checkpoint tells about its training run.
+    """Where the model came from, and what its checkpoint says about its training run.
 
     Attributes:
         checkpoint: Path of the checkpoint as the user gave it.
@@ -108,6 +108,7 @@ def subject_from_files(run: ScanRun, checkpoint: Path, earlier: Sequence[Path]) 
     with run.stages("open the data"):
         dataset = open_dataset(config)
         holdout = open_holdout(config.holdout, dataset, config)
+    # earlier checkpoints are opened one at a time, later: no two need to fit into memory
     return ScanSubject(
         model=model,
         dataset=dataset,

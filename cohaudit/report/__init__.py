@@ -1,4 +1,4 @@
-"""Turns an `Audit` into files: without model, data or torch."""
+"""Turns an `Audit` into text and files: HTML, terminal, and further formats; without model, data or torch."""
 
 from cohaudit.report.formats.annotations import render_annotations
 from cohaudit.report.formats.diff_markdown import render_difference_markdown

@@ -1,4 +1,4 @@
-"""Numbers and names as a person reads them. What is rounded here is only shown: nothing is decided on it."""
+"""Numbers and names as a person reads them. Rounded values are only shown; nothing is decided by them."""
 
 from __future__ import annotations
 
@@ -9,36 +9,39 @@ from dataclasses import dataclass
 from cohaudit.results import Estimate
 
 REORDERING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-"""Characters whose only use is to change the order in which others are shown."""
+"""Characters whose only use is to change the order in which other characters are shown."""
 
-_LONGEST = 240
-"""Most characters of a long form: enough to tell two names apart, hundreds of times on a page."""
-_MOST_NINES = 8
-"""Decimals of a probability near 1 beyond which two are shown alike."""
+_MAX_FULL = 240
+"""Characters of a long form at most: enough to tell two names apart, on a page that has hundreds of them."""
+_MAX_NINES = 8
+"""Decimals of a probability near 1 at most; beyond, two probabilities look alike."""
+_MIN_DECIMAL = 1e-5
+"""Smallest number written with decimals alone: one more zero could no longer be counted at a glance."""
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 @dataclass(frozen=True)
 class Text:
-    """A text from outside, made fit to be shown."""
+    """A text from outside, made safe to show."""
 
     short: str
-    """Cut to a length that no layout minds."""
+    """Cut to a length that fits every layout."""
     full: str
-    """A longer cut to show on demand; empty when `short` is already whole."""
+    """A longer form to show on demand; empty when `short` is already whole."""
 
 
 def text(raw: str, limit: int = 48) -> Text:
-    """Make a name from a file fit to be shown: visible, in its own order, cut in the middle.
+    """Make a name from a file safe to show: visible, in its own order, cut in the middle.
 
     Args:
-        raw: As it stands in the audit.
-        limit: Most characters of the short form.
+        raw: The name as the audit has it.
+        limit: Characters of the short form at most.
     """
-    longest = max(limit, _LONGEST)
+    longest = max(limit, _MAX_FULL)
     visible = "".join(_visible(c) for c in raw[:longest])
     if len(raw) <= limit:
         return Text(visible, "")
+    # Paths differ at their end, names at their start: keep both.
     tail = "".join(_visible(c) for c in raw[-(limit // 2) :])
     full = visible + ("…" if len(raw) > longest else "")
     return Text(f"{visible[: limit - limit // 2 - 1]}…{tail}", full)
@@ -47,6 +50,7 @@ def text(raw: str, limit: int = 48) -> Text:
 def _visible(character: str) -> str:
     if character < " ":
         return chr(0x2400 + ord(character))
+    # Lone surrogates cannot be encoded in UTF-8, and would make the file unwritable.
     hidden = character in REORDERING or unicodedata.category(character) in {"Cc", "Cs"}
     return "\ufffd" if hidden else character
 
@@ -57,18 +61,24 @@ def count(value: int) -> str:
 
 
 def number(value: float) -> str:
-    """Write a number with three significant digits: 0.0123; a dash for one that is missing."""
+    """Write a number with three significant digits: 0.0123; a dash for a missing one."""
     if math.isnan(value):
         return "–"
     if math.isinf(value):
         return _minus(f"{'-' * (value < 0)}∞")
     if value == 0:
         return "0"
-    if not 1e-4 <= abs(value) < 1e6:
+    if not _MIN_DECIMAL <= abs(value) < 1e6:
         mantissa, exponent = f"{value:.1e}".split("e")
-        return _minus(f"{mantissa} × 10{str(int(exponent)).translate(_RAISED)}")
+        return _minus(f"{mantissa} × 10{raised(int(exponent))}")
+    # Three significant digits: intervals are rarely known better.
     decimals = max(0, 2 - math.floor(math.log10(abs(value))))
     return _minus(f"{value:,.{decimals}f}")
+
+
+def raised(exponent: int) -> str:
+    """Write an exponent: ¹⁴, ⁻⁷."""
+    return str(exponent).translate(_RAISED)
 
 
 def signed(value: float) -> str:
@@ -77,7 +87,7 @@ def signed(value: float) -> str:
 
 
 def fixed(value: float) -> str:
-    """Write a number in [0, 1] with two decimals. Only a number that is whole is written as 0.00 or 1.00."""
+    """Write a number in [0, 1] with two decimals; only exactly 0 and 1 are written as 0.00 and 1.00."""
     if 0 < value < 0.005:
         return "<0.01"
     if 0.995 <= value < 1:
@@ -86,16 +96,16 @@ def fixed(value: float) -> str:
 
 
 def probability(value: float) -> str:
-    """Write a probability: 0.83; near 1 with as many decimals as it takes to rank it: 0.99983."""
+    """Write a probability: 0.83; near 1 with enough decimals to rank it: 0.99983."""
     if math.isnan(value) or not 0.995 <= value < 1:
         return fixed(value)
-    decimals = min(_MOST_NINES, math.ceil(-math.log10(1 - value)) + 1)
+    decimals = min(_MAX_NINES, math.ceil(-math.log10(1 - value)) + 1)
     cut = math.floor(value * 10**decimals) / 10**decimals  # rounded, it could be written as 1
-    return f"{cut:.{decimals}f}" if decimals < _MOST_NINES else f">{cut:.{decimals}f}"
+    return f"{cut:.{decimals}f}" if decimals < _MAX_NINES else f">{cut:.{decimals}f}"
 
 
 def percent(share: float) -> str:
-    """Write a share: 10.1%. Only a share that is whole is written as 0% or 100%."""
+    """Write a share: 10.1%; only exactly 0 and 1 are written as 0% and 100%."""
     if math.isnan(share):
         return "–"
     if share in {0.0, 1.0}:
@@ -105,6 +115,18 @@ def percent(share: float) -> str:
     if 0.9995 <= share < 1:
         return ">99.9%"
     return _minus(f"{share:.1%}")
+
+
+def percent_interval(estimate: Estimate) -> str:
+    """Write the confidence interval of a share: 10.1% to 14.2%."""
+    return f"{percent(estimate.low)} to {percent(estimate.high)}"
+
+
+def compact(value: float) -> str:
+    """Write a number that was chosen, not measured, with no more digits than it has: 0.5, 0.001, 12.5."""
+    if value == 0 or _MIN_DECIMAL <= abs(value) < 1e6:
+        return _minus(f"{value:,.8f}".rstrip("0").rstrip("."))
+    return number(value)
 
 
 def points(share: float) -> str:
@@ -134,13 +156,18 @@ def plural(quantity: int, noun: str) -> str:
     return f"{count(quantity)} {noun}{'es' if noun.endswith(('s', 'ch')) else 's'}"
 
 
+def isolated(name: Text) -> str:
+    """Return the short form of a name between marks that keep it from reordering the text around it."""
+    return f"\u2068{name.short}\u2069"
+
+
 def named(raw: str) -> str:
-    """Make a name fit to stand in a sentence: short, and unable to reorder what stands around it."""
-    return f"\u2068{text(raw, 32).short}\u2069"
+    """Make a name safe inside a sentence: short, and unable to reorder the text around it."""
+    return isolated(text(raw, 32))
 
 
 def prose(raw: str) -> str:
-    """Make a sentence from outside fit to be shown: at most 400 characters."""
+    """Make a sentence from outside safe to show: at most 400 characters."""
     return text(raw, 400).short
 
 

@@ -1,4 +1,4 @@
-"""Files, whole or not at all: written aside, then renamed into place."""
+"""Writes the report's files all or none: next to their place first, then renamed."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from cohaudit.results.json_encode import audit_to_json
 from cohaudit.results.tables import table_to_csv
 
 _FILES = ("report.html", "audit.json", "samples.csv")
+"""Names of the files that every scan writes."""
 
 
 def write_report(
@@ -33,18 +34,21 @@ def write_report(
 ) -> list[Path]:
     """Write report.html, audit.json and samples.csv into a folder, replacing those of an earlier scan.
 
-    Other files in the folder stay. All are rendered and written aside first: what goes wrong before the
-    last step leaves the folder as it was. A folder that cannot be written to raises a `ReportError`, a
-    template of the user that cannot be used a `UserTemplateError`.
+    Other files in the folder stay. All files are rendered and written under temporary names first, so that an
+    error before the last step leaves the folder as it was.
 
     Args:
-        audit: The result of a scan.
-        out: The folder; made when there is none.
-        formats: Further ones, see docs/formats.md; `github`, which is printed, has no file.
-        templates: Folder of a user's templates that come before the shipped ones of the same name.
+        audit: Result of a scan.
+        out: Folder; created if it does not exist.
+        formats: Further formats, see docs/formats.md; `github`, which is printed, has no file.
+        templates: Folder of a user's templates, which replace the shipped ones of the same name.
 
     Returns:
         The files, in the order above, then those of the formats.
+
+    Raises:
+        ReportError: The folder cannot be written to.
+        UserTemplateError: A template of the user cannot be used, or fails.
     """
     contents: dict[str, str | bytes] = {
         "report.html": render_html(audit, Path(templates) if templates else None),
@@ -56,19 +60,19 @@ def write_report(
 
 
 def write_formats(audit: Audit, out: Path, formats: Sequence[str], source: Path) -> list[Path]:
-    """Write the files of further formats alone, from an audit read back.
+    """Write only the files of further formats, from an audit that was read back.
 
     Args:
-        audit: As read, with the gates to tell of.
-        out: The folder; made when there is none.
-        formats: As `write_report` takes them.
-        source: The file that the audit was read from.
+        audit: The audit, with its gates evaluated.
+        out: Folder; created if it does not exist.
+        formats: Further formats, as in `write_report`.
+        source: File that the audit was read from.
 
     Returns:
         The files.
 
     Raises:
-        ReportError: One of them is the audit itself, or cannot be written.
+        ReportError: A file is the audit itself, or cannot be written.
     """
     contents = render_formats(audit, formats)
     for name in contents:
@@ -77,37 +81,42 @@ def write_formats(audit: Audit, out: Path, formats: Sequence[str], source: Path)
 
 
 def write_html(audit: Audit, path: str | Path, templates: Path | None = None) -> Path:
-    """Write the report alone, as from an audit read back; a `ReportError` when it cannot be written.
+    """Write only the report, for example from an audit that was read back.
 
     Args:
-        audit: The result of a scan.
-        path: The file; an existing one is replaced.
-        templates: Folder of a user's templates that come before the shipped ones of the same name.
+        audit: Result of a scan.
+        path: File to write; an existing one is replaced.
+        templates: Folder of a user's templates, which replace the shipped ones of the same name.
 
     Returns:
         The file.
+
+    Raises:
+        ReportError: The file cannot be written.
+        UserTemplateError: A template of the user cannot be used, or fails.
     """
     return write_file(path, render_html(audit, templates))
 
 
 def try_folder(out: Path, formats: Sequence[str] = ()) -> int:
-    """Write into a folder, and take away what was written; what may be missing of it is not made.
+    """Check that a report can be written, by writing and removing a temporary file; no folder is created.
 
     Args:
-        out: The folder that a report would go to; where there is none yet, the one above is tried.
-        formats: Further ones that are to be written.
+        out: Folder that a report would go to; if it does not exist, the nearest existing parent is tried.
+        formats: Further formats to be written.
 
     Returns:
-        Bytes that its disk has room for.
+        Free bytes on its disk.
 
     Raises:
-        ReportError: It, or a file of the report in it, cannot be written.
+        ReportError: The folder, or a file of the report in it, cannot be written.
     """
     check_folder(out)
     for name in _names(formats):
         check_target(out / name)
     try:
         with tempfile.TemporaryFile(dir=nearest_existing(out), prefix=".cohaudit-") as file:
+            # Permissions and quotas cannot be predicted reliably: only writing shows.
             file.write(b"cohaudit")
             file.flush()
         return shutil.disk_usage(nearest_existing(out)).free
@@ -119,13 +128,13 @@ def refuse_data(out: Path, data: Path, called: str, formats: Sequence[str] = ())
     """Refuse a folder in which a file of the report would replace data.
 
     Args:
-        out: The folder.
-        data: The file.
-        called: What it is, for the message.
-        formats: Further ones that are to be written.
+        out: Folder of the report.
+        data: Data file.
+        called: What the data is, for the message.
+        formats: Further formats to be written.
 
     Raises:
-        ReportError: The data is a file of that name in this folder.
+        ReportError: The data has the name of a file of the report, in the same folder.
     """
     for name in _names(formats):
         if is_same_file(out / name, data):
@@ -133,5 +142,5 @@ def refuse_data(out: Path, data: Path, called: str, formats: Sequence[str] = ())
 
 
 def _names(formats: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of the files that a scan writes."""
+    """Return the names of all files that a scan writes."""
     return (*_FILES, *(FILES[one] for one in parsed_formats(formats) if one in FILES))

@@ -28,7 +28,7 @@ Integers = NDArray[np.int64]
 Float32 = NDArray[np.float32]
 
 seeds = st.integers(0, 2**32 - 1)
-quick = settings(max_examples=40, deadline=None)
+quick = settings(max_examples=40)
 
 
 class Refit(NamedTuple):

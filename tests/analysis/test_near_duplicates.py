@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cohaudit.analysis.near_duplicates import compare_views, joint_view
 
-quick = settings(max_examples=40, deadline=None)
+quick = settings(max_examples=40)
 seeds = st.integers(0, 2**32 - 1)
 
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from cohaudit.analysis import nearest_neighbors as neighboring
-from cohaudit.analysis.neighbor_support import LEAF_COSINE, neighborhood_support, sketched_cosine_error
+from cohaudit.analysis.neighbor_support import neighborhood_support, sketched_cosine_error
+from cohaudit.results.thresholds import LEAF_COSINE
 
 Array = NDArray[np.float64]
 
@@ -23,7 +24,7 @@ Float32 = NDArray[np.float32]
 seeds = st.integers(0, 2**32 - 1)
 
 
-quick = settings(max_examples=40, deadline=None)
+quick = settings(max_examples=40)
 
 
 def gradients(seed: int, samples: int, size: int = 6) -> Float32:

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 from support.audits import make_audit
-from support.networks import CASES, Apply, attention, make
+from support.cases import ALL_CASES, make
+from support.networks import Apply, attention
 from support.oracle import CPU, LABELS, options, oracle, source
 from torch import nn
 
@@ -58,7 +59,7 @@ def test_coherence_and_energy_of_a_unit_are_those_of_pairs_of_samples(name: str,
         np.testing.assert_allclose(found.energy, np.array(energies) / sum(energies), atol=1e-12)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", ALL_CASES)
 def test_other_units_are_ablated_and_the_weights_restored(name: str) -> None:
     model, inputs = make(name)
     sums = weight_sums(model, source(inputs), options(batch_size=9), CPU, lambda count: None)

@@ -48,7 +48,7 @@ def test_the_averages_are_those_of_the_training_loop() -> None:
 GRADIENTS = arrays(np.float64, (30, 5), elements=st.floats(-100, 100))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(GRADIENTS, st.sampled_from([0.0, 0.04, 0.2, 0.49]), st.integers(0, 5))
 def test_averages_lie_within_the_samples_and_the_shares_add_up(
     gradients: np.ndarray, clip: float, seed: int

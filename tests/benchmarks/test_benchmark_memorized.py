@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 
 from benchmarks.detection import kinds, memorized, runs, value
-from benchmarks.shared import datasets as noisy
+from benchmarks.shared import label_noise, recipes
 
 NOWHERE = Path("nowhere")
 
@@ -33,10 +33,10 @@ def test_agreement_is_a_correlation() -> None:
 
 @pytest.mark.slow
 def test_few_networks_already_tell_who_is_memorized(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memorized, "CACHE", tmp_path / "detection")
+    monkeypatch.setattr(memorized, "CACHE", tmp_path)
     case = runs.Case("digits", "20 %", "MLP, SGD", 0)
-    recipe = runs.RECIPES["MLP, SGD"]
-    monkeypatch.setitem(runs.RECIPES, "MLP, SGD", type(recipe)(recipe.build, True, 0.1, 60, 32))
+    recipe = recipes.RECIPES["MLP, SGD"]
+    monkeypatch.setitem(recipes.RECIPES, "MLP, SGD", type(recipe)(recipe.build, True, 0.1, 60, 32))
     memorized.answers(case, 200, range(6), NOWHERE)
     before = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*.npz")}
     memorized.answers(case, 200, range(6), NOWHERE)  # nothing is trained again
@@ -51,11 +51,11 @@ def test_few_networks_already_tell_who_is_memorized(tmp_path: Path, monkeypatch:
 @pytest.mark.slow
 def test_every_way_of_cleaning_is_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
     case = runs.Case("digits", "20 %", "MLP, SGD", 0)
-    data = noisy.noisy("digits", "20 %", 0, NOWHERE)
+    data = label_noise.load_noisy("digits", "20 %", 0, NOWHERE)
     torch.manual_seed(0)
-    recipe = runs.RECIPES[case.model]
+    recipe = recipes.RECIPES[case.model]
     model = recipe.build(data)
-    runs.fit(model, recipe, data.train, data.labels, 0.9)
+    recipes.train_until(recipe, model, data.train, data.labels, 0.9)
 
     class Run:
         """A run that was not read from disk; its folds know the truth."""
@@ -92,8 +92,8 @@ def test_what_is_put_into_the_images_is_there(monkeypatch: pytest.MonkeyPatch) -
     count = kinds.IMAGES
     images = torch.randn(count, 1, 28, 28, generator=generator)
     labels = torch.randint(10, (count,), generator=generator)
-    clean = noisy.Noisy(images, labels, labels, images[:5], labels[:5], 10)
-    monkeypatch.setattr(kinds, "noisy", lambda *_: clean)
+    clean = label_noise.NoisyData(images, labels, labels, images[:5], labels[:5], 10)
+    monkeypatch.setattr(kinds, "load_noisy", lambda *_: clean)
     given, what = kinds.mixed("fashion", 0, NOWHERE)
     assert len(given.train) == len(given.labels) == len(what) == count + kinds.RARE + 3 * kinds.COPIES
     assert ((given.labels != given.truth).numpy() == (what == 1)).all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -122,7 +123,7 @@ def test_every_data_and_half_of_the_families_are_never_fitted() -> None:
 def test_a_member_is_trained_on_as_much_noise_as_it_says_and_is_made_again_as_it_was() -> None:
     family = zoo.FAMILIES[0]
     member = next(m for m in zoo.walk(family) if m.noise == 0.3 and m.samples == 2)
-    noisy, clean = (zoo.given(zoo.replace(member, noise=noise), Path()) for noise in (0.3, 0.0))
+    noisy, clean = (zoo.given(replace(member, noise=noise), Path()) for noise in (0.3, 0.0))
     assert (noisy.labels != clean.labels).double().mean().item() == pytest.approx(0.3, abs=0.04)
     assert torch.equal(noisy.test_labels, clean.test_labels)
     models = [zoo.build(member, (1, 8, 8), 10) for _ in range(2)]
@@ -134,7 +135,7 @@ def test_every_architecture_trains(architecture: str, tmp_path: Path, monkeypatc
     family = next(f for f in zoo.FAMILIES if f.architecture == architecture)
     shape = {"digits": (1, 8, 8), "fashion": (1, 28, 28), "cifar": (3, 32, 32), "adult": (108,)}[family.data]
     x, y = torch.randn(40, *shape), torch.arange(40) % 2
-    member = zoo.replace(zoo.walk(family)[0], epochs=1, augment=True, samples=0)
+    member = replace(zoo.walk(family)[0], epochs=1, augment=True, samples=0)
     monkeypatch.setattr(zoo, "CACHE", tmp_path)
     model = zoo.train(member, zoo.Pool(x, y, x, y, 2))
     assert not model.training

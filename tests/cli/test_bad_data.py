@@ -60,7 +60,7 @@ CASES: dict[str, tuple[Make, list[str]]] = {
         label(2.5),
         ["digit-041", "2.5 is not an integer", "give class numbers"],
     ),
-    "label NaN": (label(np.nan), ["digit-041", "missing", "give class numbers"]),
+    "label NaN": (label(np.nan), ["digit-041", "missing", "label the sample, or drop it"]),
     "NaN among the inputs": (
         arrays(
             lambda data: data.update(

@@ -106,14 +106,14 @@ def test_the_page_says_what_is_new_and_what_is_not_the_same() -> None:
     assert "Worse than the base" in page.words
     assert "The risk rose from high to severe" in page.words
     assert "Number of samples audited: 120 in the base, 240 in the head." in page.words
-    assert "Units used" in " ".join(str(a.get("aria-label")) for _, a in page.tags)
+    assert "Width by layer" in " ".join(str(a.get("aria-label")) for _, a in page.tags)
     assert "Nothing to compare" in Page(render_difference(compare(*[make_audit(auditable=False)] * 2))).words
 
 
 def test_long_lists_of_suspects_are_cut_on_the_page() -> None:
     head = with_suspicions(dict.fromkeys(range(400), 0.9), make_audit(samples=500))
     page = Page(render_difference(compare(with_suspicions({}, make_audit(samples=500)), head)))
-    assert "And 100 suspects more: cohaudit diff --json lists all." in page.words
+    assert "100 more suspects: cohaudit diff --json lists all." in page.words
 
 
 def test_hostile_names_can_do_nothing_in_a_terminal(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.bad_scans import copy_of_digits, forward, net
@@ -18,12 +19,15 @@ def wait():
 
 
 """
-INTERRUPTED_IN = {
-    "settings from ": net(WAIT + "wait()\n"),
-    "measure the gradients": lambda folder: (net(WAIT)(folder), forward("wait()", "return logits")(folder))[
-        1
-    ],
-}
+
+
+def waits_in_forward(folder: Path) -> list[Any]:
+    """Interrupt the scan in the first forward pass."""
+    net(WAIT)(folder)
+    return forward("wait()", "return logits")(folder)
+
+
+INTERRUPTED_IN = {"settings from ": net(WAIT + "wait()\n"), "measure the gradients": waits_in_forward}
 """Last line before the interruption → what makes a scan interrupt itself there.
 
 tests/pipeline/test_resume.py interrupts a process from outside."""

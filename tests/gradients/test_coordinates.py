@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from support.networks import CASES, CLASSES, make
+from support.cases import ALL_CASES, make
+from support.networks import CLASSES
 from support.single_gradients import CPU, OPTIONS, everything, one_by_one, source
 from torch import nn
 
@@ -15,7 +16,7 @@ LABELS = np.array([2, 0, 1, 1, 0, 2, 2, 1, 0])
 
 
 @pytest.mark.filterwarnings("ignore:LSTM with projections is not supported")
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", ALL_CASES)
 def test_coordinates_are_those_of_gradients_one_by_one(name: str) -> None:
     model, inputs = make(name)
     chosen = {key: own[::2] for key, own in everything(model).items()}

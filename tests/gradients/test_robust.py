@@ -66,7 +66,7 @@ def test_the_median_of_three_lies_between_the_means_of_the_groups() -> None:
         np.testing.assert_allclose(found.gradient[name].numpy(), np.median(means, 0), rtol=1e-10, atol=1e-14)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 1000), st.floats(0, 0.49))
 def test_every_coordinate_lies_within_its_samples(seed: int, clip: float) -> None:
     model, (x, y) = network(), data(9, seed)

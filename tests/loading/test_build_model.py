@@ -33,7 +33,7 @@ def test_building_repeats_and_leaves_the_generator_alone(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("code", "told"),
+    ("code", "fragment"),
     [
         ("def build():\n    return 3\n", "returns int, not a torch.nn.Module"),
         ("def build():\n    return nn.Linear(2, 2).state_dict()\n", "returns OrderedDict"),
@@ -47,11 +47,11 @@ def test_building_repeats_and_leaves_the_generator_alone(tmp_path: Path) -> None
         ("def build():\n    return nn.Linear('a', 2)\n", "TypeError"),
     ],
 )
-def test_a_factory_that_gives_no_usable_model(code: str, told: str, tmp_path: Path) -> None:
+def test_a_factory_that_gives_no_usable_model(code: str, fragment: str, tmp_path: Path) -> None:
     with pytest.raises(ModelError) as caught:
         build(code, tmp_path)
     assert caught.value.where == "model net.py:build"
-    assert told in caught.value.found
+    assert fragment in caught.value.found
 
 
 def test_arguments_that_do_not_fit_show_the_signature(tmp_path: Path) -> None:

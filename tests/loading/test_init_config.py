@@ -13,7 +13,8 @@ from support.audits import make_audit
 from cohaudit.config import KEYS, Config
 from cohaudit.config.file import load_config, require_subject
 from cohaudit.errors import ConfigError
-from cohaudit.loading.init_config import REPORT_TABLE_START, write_starter
+from cohaudit.loading.find_files import REPORT_TABLE_START
+from cohaudit.loading.init_config import write_starter
 from cohaudit.results import SAMPLE_COLUMNS
 from cohaudit.review.export import export
 

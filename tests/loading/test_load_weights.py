@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import FIXTURES
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_model
 from support.weights import Tied, assert_has, held, mismatch, net, weights_of
@@ -18,7 +18,8 @@ from torch import nn
 from torch.nn.utils import parametrizations
 
 from cohaudit.loading.checkpoint import load_checkpoint
-from cohaudit.loading.model import build_model, load_weights, strip_prefixes
+from cohaudit.loading.model import build_model, load_weights
+from cohaudit.loading.wrapper_prefixes import strip_prefixes
 
 
 def test_weights_are_loaded_and_the_model_is_in_eval_mode() -> None:
@@ -66,8 +67,8 @@ def test_prefixes_of_wrappers_come_off(prefix: str) -> None:
     ("name", "prefix", "said"),
     [
         ("", "", []),
-        ("", "module.", ["Weights: model.pt; prefix module. taken off"]),
-        ("ema", "module.", ["Weights: ema of model.pt; prefix module. taken off"]),
+        ("", "module.", ["Weights: model.pt; prefix module. removed"]),
+        ("ema", "module.", ["Weights: ema of model.pt; prefix module. removed"]),
         ("ema", "", ["Weights: ema of model.pt"]),
     ],
 )
@@ -107,7 +108,6 @@ def test_real_wrappers() -> None:
         assert_has(model, dict(trained.state_dict()))
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.sampled_from(["module.", "_orig_mod.", "model."]), max_size=4).map("".join),
     st.sets(st.from_regex(r"[abm](\.[abm]){0,2}\.(weight|bias)", fullmatch=True), min_size=1),
@@ -118,7 +118,6 @@ def test_any_combination_of_prefixes_is_undone(prefix: str, names: set[str]) -> 
     assert found.keys() == own.keys()
 
 
-@settings(deadline=None)
 @given(st.sets(st.from_regex(r"(module\.|model\.|_orig_mod\.|a\.){0,9}weight", fullmatch=True), min_size=1))
 def test_taking_prefixes_off_loses_no_tensor(names: set[str]) -> None:
     given_tensors = {name: torch.tensor(float(i)) for i, name in enumerate(names)}

@@ -42,7 +42,7 @@ json_values = st.recursive(
     scalars,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
 )
-fuzzing = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+fuzzing = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def write(path: Path, text: str) -> Path:

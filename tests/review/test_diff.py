@@ -56,7 +56,7 @@ def test_an_audit_does_not_differ_from_itself(variant: dict[str, Any]) -> None:
         assert len(found.suspects.still) == len(audit.evidence)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 99), st.integers(0, 99), st.integers(0, 20), st.integers(0, 20))
 def test_swapping_the_two_swaps_what_is_new_and_fixed(a: int, b: int, before: int, after: int) -> None:
     base = make_audit(samples=60, suspects=before, seed=a, evidence=1, kind="none")

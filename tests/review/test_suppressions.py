@@ -38,7 +38,7 @@ DIGITS = Path("fixtures/digits")
 HASH = "sha256:" + "0123456789abcdef" * 4
 ENTRY = Suppression(HASH, "cat", "Ada", "an odd, real cat", "train/0012.png")
 TODAY = date(2026, 7, 1)
-fuzzing = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+fuzzing = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def write(path: Path, *entries: Suppression, **more: Any) -> Path:
@@ -302,7 +302,7 @@ def test_hostile_reviews_are_shown_and_escaped(suspects: int) -> None:
     page = render_html(replace(audit, suppressed=tuple(hostile)))
     assert "<script>alert" not in page
     assert "&lt;script&gt;alert" in page
-    assert ("Every sample that reaches a suspicion of 0.5 is suppressed" in page) == (suspects == 0)
+    assert ("Every sample with a suspicion of at least 0.5 is suppressed" in page) == (suspects == 0)
 
 
 # making the file

@@ -7,7 +7,7 @@ import dataclasses
 import hashlib
 import io
 import itertools
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -23,7 +23,7 @@ HOSTILE = (
     "x" * 10_000,
     "🦊👩‍👩‍👧‍👦 $\\frac{1}{0}$ 猫 قطة {{ 7 * 7 }} {% raw %}",
 )
-"""Names that try to run, to leave an attribute, to reorder text, to stretch the page, to be typeset."""
+"""Names that try to run, to leave an attribute, to reorder text, to stretch the page, or to be typeset."""
 
 PreviewKind = Literal["image", "wave", "row", "text", "none"]
 
@@ -48,7 +48,7 @@ def make_audit(
     holdout: bool = False,
     seed: int = 0,
 ) -> results.Audit:
-    """Return an audit whose numbers hang together as those of a real scan do."""
+    """Return an audit whose numbers are as consistent as those of a real scan."""
     rng = np.random.default_rng(seed)
     class_names = _names(classes, "class {}", hostile)
     ids = _names(samples, "train/{:04d}.png", hostile)
@@ -76,7 +76,9 @@ def make_audit(
         suppressed=_suppressed(table, class_names, suppressed),
         previews=_previews(rng, found, kind, image_side, hostile),
         risk=_risk(holdout) if auditable else results.Skipped("risk", "the model is not auditable"),
-        audits=_theory(rng, layers, samples, class_names, hostile) if auditable else _no_theory(),
+        audits=_further_audits(rng, layers, samples, class_names, hostile)
+        if auditable
+        else _no_further_audits(),
         certificate=_certificate(),
         skipped=(results.Skipped("layer embed", "its weights are frozen"),) if layers > 2 else (),
         gates=gates,
@@ -133,10 +135,6 @@ def _samples(
             "opponents": [ids[i - 3] for i in range(n)],
         }
     )
-
-
-def _kinds(rng: np.random.Generator, suspicion: Any) -> Any:
-    return np.where(suspicion >= 0.5, "mislabeled", KINDS[rng.integers(0, 4, len(suspicion))])
 
 
 def _suppressed(table: pd.DataFrame, names: list[str], count: int) -> tuple[Suppression, ...]:
@@ -243,23 +241,27 @@ def _cosines(rng: np.random.Generator, classes: int, sketched: bool) -> results.
 def _risk(holdout: bool = False) -> results.Risk:
     terms = (
         results.RiskTerm(
-            "answers that the rest of the data would not give",
+            "predictions without support from other samples",
             0.8125,
             0.1875,
-            "Of all its answers, the other samples would give 81.3% themselves.",
+            "The other samples support 81.3% of the predictions.",
         ),
-        results.RiskTerm("what networks do beyond that", 0.84375, -0.03125, "Networks did 3.1% better."),
+        results.RiskTerm(
+            "correction from trained networks", 0.84375, -0.03125, "Networks did 3.1 points better."
+        ),
     )
     drivers = (
         results.Driver(
             "samples", "samples", 0.125, "12.5% of the labels are memorized.", "Drop them.", 0.09375
         ),
-        results.Driver("class", "class 3", 0.25, "Of class 3 it finds 75%.", "Collect more of it.", 0.03125),
+        results.Driver(
+            "class", "class 3", 0.25, "Class 3: 75% expected on new data.", "Collect more of it.", 0.03125
+        ),
         results.Driver(
             "layer",
             "body.1.fc",
             0.75,
-            "The input of layer body.1.fc gives 75%.",
+            "The input of layer body.1.fc already fits 75%.",
             "Stop earlier.",
             results.Skipped("effect on the gap", "measure it by training again"),
         ),
@@ -339,17 +341,17 @@ def _certificate() -> results.Certificate:
     return results.Certificate(8, checks, 0.9987)
 
 
-def _theory(
+def _further_audits(
     rng: np.random.Generator, layers: int, samples: int, class_names: list[str], hostile: bool
 ) -> results.AuditResults:
     names = _names(layers, "body.{}.fc", hostile)
     ratios = np.exp(rng.normal(-3, 1, layers)).tolist()
-    told = [results.Estimate(r, r / 2, r * 2) for r in ratios]
+    estimates = [results.Estimate(r, r / 2, r * 2) for r in ratios]
     return results.AuditResults(
         depth=results.DepthTrend(
             layers=tuple(
                 results.LayerRatio(name, one, one.value / before.value)
-                for name, one, before in zip(names, told, [told[0], *told], strict=False)
+                for name, one, before in zip(names, estimates, [estimates[0], *estimates], strict=False)
             ),
             orthogonal=0.004,
             slope=results.Estimate(0.3, 0.1, 0.5),
@@ -373,7 +375,7 @@ def _theory(
             lost_incoherent=0.625,
             lost_coherent=0.0625,
             layers=tuple(results.LayerDecay(name, 0.25, 0.5, 0.375, 0.75, 0.5) for name in names),
-            advice="The trained decay of 0.001 lies in the range that parts them: nothing to do.",
+            advice="The trained decay of 0.001 lies in the range that separates the weights: nothing to do.",
         ),
         robust=_robust_step(rng, names),
         trajectory=_trajectory(rng, samples, class_names, names),
@@ -422,7 +424,7 @@ def _inputs(names: list[str]) -> results.Inputs:
         constant=1,
         columns=(noise, rare, signal),
         constants=("always the same",),
-        advice=f"1 of 3 columns that vary carries noise alone: {names[0]}. Train again without it.",
+        advice=f"1 of 3 varying columns carries only noise: {names[0]}. Train again without it.",
     )
 
 
@@ -449,7 +451,7 @@ def _robust_step(rng: np.random.Generator, names: list[str]) -> results.RobustSt
         ),
         clipped=tuple(results.ClippedSample(f"{name} sample", 0.75, 0.5, name == names[0]) for name in names),
         clipped_memorized=12,
-        advice="Memorized samples, 10% of all, own 50% of the step: stop here.",
+        advice="Memorized samples, 10% of all, make up 50% of the update: stop here.",
     )
 
 
@@ -487,7 +489,7 @@ def _trajectory(
         sizes=(samples - 30, 10, 10, 10),
         learned_at=tuple(rng.integers(-1, 4, samples).tolist()),
         forgotten=tuple(rng.integers(0, 2, samples).tolist()),
-        advice="Take epoch-3.pt: it gives 75.0% of the labels.",
+        advice="Use epoch-3.pt: corrected accuracy 75.0%.",
     )
 
 
@@ -500,11 +502,11 @@ def _width(rng: np.random.Generator, names: list[str]) -> results.CoherentWidth:
             results.LayerUnits(name, "units", tuple(coherence), tuple(energy), 0.5, (0, 1, 2, 3, 4))
         )
     tried = (results.SubNetwork(0.9, 20, 0.875, 0.5), results.SubNetwork(0.99, 32, 0.9375, 0.75))
-    told = "32 of 40 hidden units hold 99% of the coherent gradient: the others can be cut."
-    return results.CoherentWidth(tuple(layers), 8 * len(names), 0.9375, tried, told)
+    advice = "32 of 40 hidden units hold 99% of the coherent gradient: the others can be cut."
+    return results.CoherentWidth(tuple(layers), 8 * len(names), 0.9375, tried, advice)
 
 
-def _no_theory() -> results.AuditResults:
+def _no_further_audits() -> results.AuditResults:
     names = (field.name for field in dataclasses.fields(results.AuditResults))
     return results.AuditResults(
         **{name: results.Skipped(name, "the model is not auditable") for name in names}

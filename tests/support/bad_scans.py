@@ -25,10 +25,6 @@ Make = Callable[[Path], list[Any]]
 CHECKPOINT = "model.safetensors"
 LONG = "x" * 10_000
 
-FIRST_LINES = ("settings from ", "auditing ")
-STAGES = (*FIRST_LINES, "open the ", "run the ", "measure the ", "compare the ", "judge", "gather the ")
-"""What standard error may hold before the message: how far the scan came."""
-
 
 def options(*arguments: Any) -> Make:
     """Leave the files as they are."""
@@ -232,8 +228,9 @@ def copy_of_digits(folder: Path) -> Path:
 def assert_refused(make: Make, fragments: Sequence[str], folder: Path) -> None:
     """Check that a scan ends with exit code 2 and one message, and leaves the disk as it was.
 
-    The same bad input is scanned twice: into a new folder, and into the folder of an earlier report. A case
-    with an output folder of its own is scanned once.
+    The same bad input is scanned twice: with its progress into a new folder, and with -q into the folder of
+    an earlier report. The message is the last thing said, and with -q the only one. Bad input that names an
+    output folder of its own is scanned once, with -q.
 
     Args:
         make: Spoils a copy of the digits, and returns the arguments of the scan.
@@ -241,31 +238,30 @@ def assert_refused(make: Make, fragments: Sequence[str], folder: Path) -> None:
         folder: An empty folder.
     """
     checkpoint, *arguments = make(copy_of_digits(folder))
-    _assert_one_message(checkpoint, [*arguments], fragments, folder)
-    if "--out" in arguments:  # which takes the place of the folder below
-        return
+    if "--out" not in arguments:
+        said = _refused(folder, checkpoint, *arguments)
+        _assert_one_message(said[said.index("error: ") :], fragments)
     report = folder / "report"
     report.mkdir()
     for name in ("report.html", "audit.json", "samples.csv"):
         (report / name).write_text(f"the earlier {name}")
-    _assert_one_message(checkpoint, [*arguments], fragments, folder)
+    _assert_one_message(_refused(folder, checkpoint, *arguments, "-q"), fragments)
 
 
-def _assert_one_message(
-    checkpoint: Path, arguments: Sequence[Any], fragments: Sequence[str], folder: Path
-) -> None:
+def _assert_one_message(message: str, fragments: Sequence[str]) -> None:
+    lines = message.splitlines()
+    assert [part for part in fragments if part not in message] == [], message
+    assert len(lines) <= 6
+    assert max(map(len, lines)) < 600
+    assert [line.startswith("error: ") for line in lines] == [True] + [False] * (len(lines) - 1)
+    assert lines[-1].startswith("  → ")
+
+
+def _refused(folder: Path, checkpoint: Path, *arguments: Any) -> str:
+    """Return what a refused scan says on standard error."""
     before = left_behind(folder)
-
     result = scan(checkpoint, "--out", folder / "report", *arguments)
-
     assert result.exit_code == 2, result.output
     assert result.stdout == ""
-    lines = result.stderr.splitlines()
-    message = [line for line in lines if not line.startswith(STAGES)]
-    assert lines[len(lines) - len(message) :] == message, "the message is the last that is said"
-    assert [part for part in fragments if part not in "\n".join(message)] == [], result.stderr
-    assert len(message) <= 6
-    assert max(map(len, message)) < 600
-    assert [line.startswith("error: ") for line in message] == [True] + [False] * (len(message) - 1)
-    assert message[-1].startswith("  → ")
     assert left_behind(folder) == before
+    return result.stderr

@@ -1,22 +1,20 @@
 """A real browser for tests: fixtures that open a page and hold that it stays quiet and asks for nothing.
 
 `open_report(width=360, scheme="dark", hostile=True)` renders `make_audit(hostile=True)` and returns the page
-in Playwright; `open_page(html)` does so with any other page. What a page says on its console, throws, asks a
-person or loads besides itself fails the test in the end; a test that expects it reads and clears `trouble`.
+in Playwright. `open_undrawn` does so without the drawings, `open_page(html)` with any other page. What a page
+says on its console, throws, asks a person or loads besides itself fails the test in the end; a test that
+expects it reads and clears `trouble`.
 """
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
-from support.audits import make_audit
-
-from cohaudit.report import render_html
+from support.page import html_of, undrawn_html_of
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -32,12 +30,6 @@ HEIGHT = 900
 
 Scheme = Literal["light", "dark"]
 OpenPage = Callable[..., "Page"]
-
-
-@cache
-def report(**variant: Any) -> str:
-    """Return the report of `make_audit(**variant)`: rendered once for all tests."""
-    return render_html(make_audit(**variant))
 
 
 @pytest.fixture(scope="session")
@@ -89,7 +81,17 @@ def open_report(open_page: OpenPage) -> OpenPage:
     """Return a function that opens the report of `make_audit(**variant)` as `open_page` does."""
 
     def open_variant(*, width: int = 1280, scheme: Scheme = "light", **variant: Any) -> Page:
-        return open_page(report(**variant), width=width, scheme=scheme)
+        return open_page(html_of(**variant), width=width, scheme=scheme)
+
+    return open_variant
+
+
+@pytest.fixture
+def open_undrawn(open_page: OpenPage) -> OpenPage:
+    """Return a function that opens the report of `make_audit(**variant)` with empty figures."""
+
+    def open_variant(**variant: Any) -> Page:
+        return open_page(undrawn_html_of(**variant))
 
     return open_variant
 

@@ -53,9 +53,9 @@ class Checkpoint:
         metadata.
         """
         return {
-            dropped: kept
-            for dropped, kept in self.metadata.items()
-            if kept in self.tensors and dropped not in self.tensors
+            name: stored
+            for name, stored in self.metadata.items()
+            if stored in self.tensors and name not in self.tensors
         }
 
 
@@ -64,6 +64,7 @@ def sha256_of(files: Iterable[Path]) -> str:
     digest = hashlib.sha256()
     for file in files:
         with file.open("rb") as stream:
+            # in blocks: a checkpoint can be larger than the memory
             while block := stream.read(_HASH_BLOCK_SIZE):
                 digest.update(block)
     return digest.hexdigest()

@@ -29,7 +29,7 @@ def check_finite(tensors: Mapping[str, Tensor], where: str) -> None:
     if bad:
         raise CheckpointError(
             where,
-            f"{len(bad)} of {len(tensors)} tensors hold NaN or infinite values: {_some(bad)}",
+            f"{len(bad)} of {len(tensors)} tensors with NaN or infinite values: {_some(bad)}",
             "audit an earlier checkpoint: the training run diverged, or the file is damaged",
         )
 
@@ -58,11 +58,6 @@ def check_usable(tensors: Mapping[str, Tensor], where: str) -> None:
             raise CheckpointError(
                 where, f"{name} is {reason}", "save the weights as ordinary dense float tensors"
             )
-
-
-def printable(text: object) -> str:
-    """Return a text with control characters, which could steer a terminal, as escapes."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(text))
 
 
 def _not_plain(tensor: Tensor) -> str:

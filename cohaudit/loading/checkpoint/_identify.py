@@ -48,9 +48,11 @@ def identify(path: Path) -> Kind:
             extension of another format.
     """
     head, size = _first_bytes(path)
+    # JSON has no typical first bytes; the reader of the index checks the content
     if path.suffix == ".json":
         return "index"
     kind = _kind(path, head, size)
+    # an unknown extension says nothing, so it contradicts nothing
     family = _FAMILY_OF_KIND.get(kind, "torch")
     if _FAMILY.get(path.suffix, family) != family:
         raise CheckpointError(
@@ -102,11 +104,13 @@ def _kind_of_archive(path: Path) -> Kind:
     """Return which of torch's zip formats an archive is."""
     try:
         with zipfile.ZipFile(path) as archive:
+            # torch puts all entries into one folder, with any name
             names = {name.partition("/")[2] or name for name in archive.namelist()}
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
         raise CheckpointError(
             str(path), "the zip archive has no valid end: the file is truncated or damaged", READ_AGAIN
         ) from error
+    # in this order: a TorchScript archive has a data.pkl too
     if names & {"archive_format", "serialized_exported_program.json"}:
         return "export"
     if "constants.pkl" in names:
@@ -115,7 +119,7 @@ def _kind_of_archive(path: Path) -> Kind:
         return "torch"
     raise CheckpointError(
         str(path),
-        f"a zip archive, but not one of torch.save (it holds {', '.join(sorted(names)[:3])})",
+        f"is a zip archive, but not one of torch.save (it holds {', '.join(sorted(names)[:3])})",
         "name the file that holds the weights",
     )
 
@@ -124,10 +128,10 @@ def _what_instead(path: Path, head: bytes) -> tuple[str, str]:
     """Return what a file is if it is not a checkpoint, and what to do."""
     remedy = "name a .safetensors file, or a file of torch.save"
     if head.lstrip()[:9].lower().startswith((b"<!doctype", b"<html", b"<?xml")):
-        return "a web page, not a checkpoint", "download the file itself, not the page that shows it"
+        return "is a web page, not a checkpoint", "download the file itself, not the page that shows it"
     for magic, what in _FOREIGN_FORMATS.items():
         if head.startswith(magic):
-            return what, "run `git lfs pull` to download it" if b"git-lfs" in magic else remedy
+            return f"is {what}", "run `git lfs pull` to download it" if b"git-lfs" in magic else remedy
     if path.suffix == ".safetensors":
         return "does not start with a safetensors header: damaged, or another format", READ_AGAIN
     return "is neither a safetensors nor a torch file, by its first bytes", remedy
@@ -141,6 +145,7 @@ def _may_be_checkpoint(path: Path) -> bool:
 def _directory(path: Path) -> CheckpointError:
     """Return the error for a folder; it lists the checkpoints in the folder."""
     names = sorted(entry.name for entry in path.iterdir())
+    # first, because no file of such a folder could be named instead
     if ".metadata" in names:
         return _distributed(path)
     checkpoints = [name for name in names if _may_be_checkpoint(path / name)]

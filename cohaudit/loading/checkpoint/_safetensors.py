@@ -10,9 +10,8 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from cohaudit.errors import CheckpointError
+from cohaudit.errors import CheckpointError, printable
 from cohaudit.loading.checkpoint._checkpoint import Checkpoint, sha256_of
-from cohaudit.loading.checkpoint._checks import printable
 from cohaudit.loading.checkpoint._identify import READ_AGAIN, identify
 
 _SHARD_NAME = re.compile(r"(.+)-\d{5}-of-(\d{5})\.safetensors")
@@ -68,6 +67,7 @@ def read_sharded(index: Path) -> Checkpoint:
             )
         identify(shard)  # for a clear message if git-lfs left a pointer in its place
         stored, shard_metadata = _read(shard)
+        # a shard may hold a tensor that the index places in another shard: the index decides
         tensors |= {name: t for name, t in stored.items() if weight_map.get(name, shard.name) == shard.name}
         metadata |= shard_metadata
     if lost := [name for name in weight_map if name not in tensors]:
@@ -86,7 +86,9 @@ def _weight_map(index: Path) -> dict[str, str]:
     try:
         content: Any = json.loads(index.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(str(index), f"is not valid JSON: {printable(error)}", READ_AGAIN) from error
+        raise CheckpointError(
+            str(index), f"is not valid JSON: {printable(str(error))}", READ_AGAIN
+        ) from error
     weight_map = content.get("weight_map") if isinstance(content, dict) else None
     if not isinstance(weight_map, dict) or not weight_map:
         raise CheckpointError(
@@ -125,6 +127,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 def _describe_damage(path: Path, error: Exception) -> str:
     """Say how a file is damaged, by its three parts: length of the header, header, tensors."""
+    # the library only says that the header is wrong; a user wants to know whether the download is complete
     size = path.stat().st_size
     with path.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
@@ -135,7 +138,7 @@ def _describe_damage(path: Path, error: Exception) -> str:
         entries = json.loads(header)
         end = max(int(entry["data_offsets"][1]) for name, entry in entries.items() if name != "__metadata__")
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError, RecursionError):
-        return f"the header is not valid: {printable(error)}"
+        return f"the header is not valid: {printable(str(error))}"
     if end > size - 8 - length:
         return f"truncated: {size - 8 - length:,} of {end:,} bytes of tensors are there"
-    return f"damaged: {printable(error)}"
+    return f"damaged: {printable(str(error))}"

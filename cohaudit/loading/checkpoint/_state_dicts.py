@@ -53,6 +53,7 @@ def _walk(
     inner = [
         nested for key, value in entries if key.isprintable() for nested in _walk(value, (*path, key), seen)
     ]
+    # a dictionary of integers only, such as counters, is not a set of weights
     is_float = any(t.is_floating_point() or t.is_complex() or t.is_quantized for t in tensors.values())
     if is_float and (not inner or any("." in key for key in tensors)):
         yield path, tensors
@@ -70,6 +71,7 @@ def find_optimizer(content: Any) -> dict[str, Any] | None:
     """
     if not isinstance(content, dict):
         return None
+    # PyTorch Lightning stores a list of optimizers, others store the state dict itself
     values = [v for value in dict.values(content) for v in (value if isinstance(value, list) else [value])]
     optimizers = [value for value in values if _is_optimizer(value)]
     return optimizers[0] if len(optimizers) == 1 else None
@@ -82,7 +84,7 @@ def find_epoch(content: Any) -> int | None:
         content: Return value of torch.load.
     """
     epoch = dict.get(content, "epoch") if isinstance(content, dict) else None
-    return epoch if type(epoch) is int else None
+    return epoch if type(epoch) is int else None  # exactly int: True is an int as well
 
 
 def _is_optimizer(content: Any) -> bool:
@@ -113,6 +115,7 @@ def choose(names: Collection[str], wanted: str, where: str) -> str:
             raise CheckpointError(where, f"has no state dict {wanted!r}", _weights_hint(names, wanted))
         return matches[0]
     trained = [name for name in names if not _AVERAGED_NAME.search(name)] or list(names)
+    # several of the best rank are an error: guessing could audit the discriminator of a GAN
     best = min(map(_rank, trained))
     candidates = [name for name in trained if _rank(name) == best]
     if len(candidates) > 1:

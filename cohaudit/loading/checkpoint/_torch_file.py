@@ -9,9 +9,8 @@ from typing import Any
 
 import torch
 
-from cohaudit.errors import CheckpointError
+from cohaudit.errors import CheckpointError, printable
 from cohaudit.loading.checkpoint._checkpoint import Checkpoint, sha256_of
-from cohaudit.loading.checkpoint._checks import printable
 from cohaudit.loading.checkpoint._identify import READ_AGAIN
 from cohaudit.loading.checkpoint._stand_ins import STAND_INS
 from cohaudit.loading.checkpoint._state_dicts import choose, find_epoch, find_optimizer, find_state_dicts
@@ -111,6 +110,7 @@ def _unpickle(path: Path, *, trust: bool, mmap: bool) -> Any:
     with warnings.catch_warnings(), importable(*([path.absolute().parent, Path.cwd()] if trust else [])):
         warnings.simplefilter("ignore")  # on how the file was written, which its reader cannot change
         try:
+            # the list of safe names is global in torch, so it is extended only while this file is read
             with torch.serialization.safe_globals(STAND_INS):
                 return torch.load(path, map_location="cpu", mmap=mmap, weights_only=not trust)
         except Exception as error:  # a damaged pickle can raise anything
@@ -127,6 +127,7 @@ def _refusal(path: Path, error: Exception) -> CheckpointError:
         remedy = _SAVE_WEIGHTS_ONLY if is_code_missing else READ_AGAIN
         return CheckpointError(str(path), f"cannot be read: {_first_line(error)}", remedy)
     shown = ascii(name[1])[1:-1]
+    # no advice to pass --trust-checkpoint here: it would run the command
     if _ATTACK_NAMES & set(shown.split(".")):
         return CheckpointError(
             str(path),

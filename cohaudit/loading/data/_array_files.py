@@ -88,6 +88,7 @@ class _Npz:
         # entry by entry, not np.savez: unedited arrays keep their bytes, and not all are in memory at once
         with zipfile.ZipFile(self._path) as original, zipfile.ZipFile(target, "w") as written:
             for name, stored in zip(names, original.infolist(), strict=True):
+                # with the old date, so that two copies with the same changes are the same file
                 entry = zipfile.ZipInfo(stored.filename, stored.date_time)
                 entry.compress_type = stored.compress_type
                 with written.open(entry, "w", force_zip64=True) as file:
@@ -108,6 +109,7 @@ class _Safetensors:
         self._file = file
 
     def names(self) -> list[str]:
+        # sorted: the header of a file lists its tensors in any order
         return sorted(self._file.keys())
 
     def describe(self, name: str) -> str:

@@ -15,7 +15,7 @@ from cohaudit.loading.data._array_files import Array, ArrayFile, open_array_file
 from cohaudit.loading.data._dataset import LabeledDataset
 from cohaudit.loading.data._fingerprint import hash_file
 from cohaudit.loading.data._ids import as_ids, row_numbers, text
-from cohaudit.loading.data._inputs import Inputs, as_inputs
+from cohaudit.loading.data._inputs import CHANNEL_COUNTS, Inputs, as_inputs
 from cohaudit.loading.data._labels import SampleLabels, label_samples
 from cohaudit.loading.data._names import ColumnNames, setting
 from cohaudit.loading.data._preview import array_preview
@@ -30,9 +30,6 @@ ID_KEYS = ("ids", "id")
 """Usual names of the array of sample ids."""
 CLASS_KEYS = ("class_names", "classes")
 """Usual names of the array of class names, which has a row for each class and not for each sample."""
-
-_CHANNEL_COUNTS = (1, 3, 4)
-"""Sizes of a dimension that can be color channels: grey, RGB, RGBA."""
 
 
 class ArrayDataset(LabeledDataset):
@@ -149,6 +146,7 @@ def from_arrays(
     if labels.dtype.kind == "O":  # the bytes of an object array are addresses, and differ in every run
         labels = np.array(labels.tolist())
     digest = hashlib.sha256()
+    # type and shape too: the same bytes can be another array
     for array in (inputs, labels):
         digest.update(f"{array.dtype} {array.shape}".encode() + np.ascontiguousarray(array).tobytes())
     _check_inputs(inputs, transform is not None, source)
@@ -160,12 +158,12 @@ def _check_inputs(inputs: Array, transformed: bool, source: str) -> None:
     """Raise an error if it is not clear how to feed the inputs to a model."""
     if inputs.ndim == 0:
         raise DataError(
-            f"{source}, inputs", "is a single value", "give an array with one row for each sample"
+            f"{source}, inputs", "the array is a single value", "give an array with one row for each sample"
         )
     if inputs.dtype.kind == "O":
         raise DataError(
             f"{source}, inputs",
-            "holds Python objects, not numbers or text",
+            "the array holds Python objects, not numbers or text",
             "make it a plain array, or give (input, label) pairs",
         )
     if transformed:
@@ -173,20 +171,21 @@ def _check_inputs(inputs: Array, transformed: bool, source: str) -> None:
     if inputs.dtype == np.uint8 and inputs.ndim not in {3, 4}:
         raise DataError(
             f"{source}, inputs",
-            f"is uint8 of shape {list(inputs.shape)}: not [N, H, W], [N, H, W, C] or [N, C, H, W]",
+            f"uint8 of shape {list(inputs.shape)} is not images: [N, H, W], [N, H, W, C] or [N, C, H, W]",
             "store numbers as float32 and token ids as int64, or name a function with"
             f" {setting('transform')}",
         )
+    # for example [N, 3, 5, 3]: a wrong guess would feed the model transposed images, without any error
     if inputs.dtype == np.uint8 and inputs.ndim == 4 and _may_be_channels(inputs.shape[1], inputs.shape[3]):
         raise DataError(
             f"{source}, inputs",
-            f"is uint8 of shape {list(inputs.shape)}: channels first or channels last",
+            f"uint8 of shape {list(inputs.shape)} can be channels first or channels last",
             f"store the images as float32, channels first, or name a function with {setting('transform')}",
         )
     if inputs.dtype.kind not in "biuf":
         raise DataError(
             f"{source}, inputs",
-            f"is of type {inputs.dtype}, which a model does not accept",
+            f"the type is {inputs.dtype}, which a model does not accept",
             f"name a function with {setting('transform')} that turns one sample into a tensor",
         )
 
@@ -209,4 +208,4 @@ def _channels_first(image: Array) -> Array:
 
 def _may_be_channels(*sizes: int) -> bool:
     """Tell whether each of these dimensions has a size that color channels can have."""
-    return all(size in _CHANNEL_COUNTS for size in sizes)
+    return all(size in CHANNEL_COUNTS for size in sizes)

@@ -99,6 +99,7 @@ class LabeledDataset(ABC):
         Raises:
             DataError: If the input cannot be read.
         """
+        # as the model gets it: a suppression of a label must not survive a change of the transform
         return "sha256:" + hashlib.sha256(content(self.sample(index))).hexdigest()
 
     @abstractmethod
@@ -120,6 +121,7 @@ def check_repeatable(dataset: LabeledDataset) -> None:
     Raises:
         DataError: If a sample's input differs from one reading to the next.
     """
+    # spread over the dataset: random augmentation may be limited to some classes
     count = min(_MAX_REPEATED_READS, len(dataset))
     for index in np.linspace(0, len(dataset) - 1, count, dtype=int).tolist():
         if not equal(dataset.sample(index), dataset.sample(index)):

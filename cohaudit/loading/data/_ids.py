@@ -40,7 +40,7 @@ def as_ids(values: npt.NDArray[Any], count: int, where: str) -> list[str]:
     if values.ndim != 1 or len(values) != count:
         raise DataError(
             where,
-            f"has the shape {values.shape}, but there are {count} samples",
+            f"the shape is {list(values.shape)}, but there are {count} samples",
             "give one id for each sample, in the same order",
         )
     return [text(value) for value in values.tolist()]
@@ -56,7 +56,7 @@ def check_ids(ids: Sequence[str], source: str) -> list[str]:
     for row, name in enumerate(ids):
         if not name:
             raise DataError(f"{source}, row {row}", "the sample's id is empty", "give every sample an id")
-        if not _is_unicode(name):
+        if not is_unicode(name):
             raise DataError(
                 f"{source}, row {row}", f"the id {name!r} is not valid Unicode", "rename it, using UTF-8"
             )
@@ -70,10 +70,10 @@ def check_ids(ids: Sequence[str], source: str) -> list[str]:
     return list(ids)
 
 
-def _is_unicode(name: str) -> bool:
-    """Tell whether a name can be written as UTF-8; a badly encoded file name cannot."""
+def is_unicode(text: str) -> bool:
+    """Tell whether a text can be written as UTF-8; a badly encoded file name and half a character cannot."""
     try:
-        name.encode("utf-8")
+        text.encode("utf-8")
     except UnicodeEncodeError:
         return False
     return True

@@ -130,6 +130,7 @@ def open_images(path: Path, config: Config) -> ImageFolder:
         with _opened(path / file) as image:
             modes.add(image.mode)
             sizes.append(image.size)
+    # a transform may bring images of different sizes to one size
     if transform is None:
         _check_sizes(config.data, paths, sizes)
     images = ImageFiles(path, paths, grey=modes <= _GREY_MODES | _DEEP_GREY_MODES)
@@ -193,6 +194,7 @@ def hash_images(root: Path, files: Sequence[Path]) -> str:
     """
     digest = hashlib.sha256()
     for file in files:
+        # surrogateescape: a file name need not be valid UTF-8
         digest.update(f"{file.as_posix()}\0{hash_file(root / file)}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
@@ -213,6 +215,7 @@ def _entries(folder: Path, hidden: bool = False) -> list[Path]:
 
 def _files(folder: Path, above: tuple[Path, ...], hidden: bool = False) -> Iterator[Path]:
     """Yield all files below a folder; links are followed, and a circle of links is an error."""
+    # resolved: a circle of links has endlessly many paths, but few real folders
     real = folder.resolve()
     if real in above:
         raise DataError(
@@ -230,6 +233,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     """Open an image; errors of Pillow inside the block become a DataError."""
     try:
         with warnings.catch_warnings():
+            # Pillow only warns up to twice its limit, but such an image takes over a gigabyte as float32
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as image:
                 yield image

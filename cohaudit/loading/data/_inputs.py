@@ -18,6 +18,9 @@ from cohaudit.loading.data._names import setting
 Inputs = torch.Tensor | tuple[torch.Tensor, ...] | dict[str, torch.Tensor]
 """Arguments of the model: model(x), model(*x) or model(**x)."""
 
+CHANNEL_COUNTS = (1, 3, 4)
+"""Sizes of a dimension that can be color channels: grey, RGB, RGBA."""
+
 
 def as_inputs(value: Any, where: str, remedy: str = "") -> Inputs:
     """Convert one sample's value from a dataset or a transform to tensors on the CPU.
@@ -47,7 +50,9 @@ def _as_tensor(value: Any, where: str, remedy: str) -> torch.Tensor:
         except (TypeError, ValueError) as error:
             raise _not_a_tensor(f"an array of type {np.asarray(value).dtype}", where, remedy) from error
     if not isinstance(value, torch.Tensor):
-        kind = "None" if value is None else f"a {type(value).__module__}.{type(value).__qualname__}"
+        module = type(value).__module__.replace("builtins", "")
+        name = ".".join(filter(None, [module, type(value).__qualname__]))
+        kind = "None" if value is None else f"of type {name}"
         raise _not_a_tensor(kind, where, remedy)
     tensor: torch.Tensor = value.detach().cpu()
     return tensor.float() if tensor.is_floating_point() else tensor
@@ -75,6 +80,7 @@ def equal(a: Inputs, b: Inputs) -> bool:
 
 def content(value: Inputs) -> bytes:
     """Return names, types, shapes and values of an input as bytes to hash; the order of a dict is ignored."""
+    # equal dicts may list their keys in different orders, but the positions of a tuple count
     named = sorted(parts(value), key=lambda part: part[0]) if isinstance(value, dict) else parts(value)
     contents = [(name, *_content(part)) for name, part in named]
     return repr([part[:3] for part in contents]).encode() + b"".join(part[3] for part in contents)
@@ -133,6 +139,7 @@ def _check_finite(stacked: torch.Tensor, name: str, where: Sequence[str]) -> Non
     """Raise an error that names the first NaN or infinity of a stacked tensor."""
     if not stacked.is_floating_point() or bool(stacked.isfinite().all()):
         return
+    # the first one is enough: a message lists one place to look at
     row, *position = (~stacked.isfinite()).nonzero()[0].tolist()
     value = stacked[(row, *position)].item()
     raise DataError(

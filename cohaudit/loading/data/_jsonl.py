@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from cohaudit.errors import DataError
+from cohaudit.loading.data._ids import is_unicode
 
 BOM = "\ufeff"
 """Byte order mark, which some programs write at the start of a UTF-8 file."""
@@ -139,21 +140,12 @@ def _check_value(name: str, value: Any, where: str) -> None:
         raise DataError(
             f"{where}, key {name!r:.80}", found, "correct the value, or write null if it is missing"
         )
-    if not _is_unicode(name) or (isinstance(value, str) and not _is_unicode(value)):
+    if not is_unicode(name) or (isinstance(value, str) and not is_unicode(value)):
         raise DataError(
             f"{where}, key {name!a:.80}",
             "holds half a character: a \\ud800 to \\udfff escape without its other half",
             "write the text as UTF-8",
         )
-
-
-def _is_unicode(text: str) -> bool:
-    """Tell whether a text can be written as UTF-8."""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _column(values: list[Any]) -> Any:

@@ -77,6 +77,7 @@ def encode_labels(
     given = _one_per_sample(np.asarray(values), source, len(ids))
     names = _unique_names(class_names, source)
     seen, codes = _distinct(given)
+    # names first: a class may be called "1", and is then not number 1
     if names and all(text(value) in names for value in seen):
         lookup = {name: number for number, name in enumerate(names)}
         labels = np.array([lookup[text(value)] for value in seen], dtype=np.int64)[codes]
@@ -97,14 +98,14 @@ def _one_per_sample(given: npt.NDArray[Any], source: str, samples: int) -> npt.N
     if given.ndim == 2:
         raise DataError(
             f"{source}, labels",
-            f"has the shape {list(given.shape)}, like one-hot or soft labels with a column for each class",
+            f"the shape {list(given.shape)} looks like one-hot or soft labels, with a column for each class",
             "give one class number for each sample: labels.argmax(axis=1)",
         )
     if given.ndim != 1:
         raise DataError(
             f"{source}, labels",
-            f"has the shape {list(given.shape)}",
-            "give one label for each sample, in the shape [N]",
+            f"the shape is {list(given.shape)}, not [N]",
+            "give one label for each sample",
         )
     if len(given) != samples:
         raise DataError(
@@ -119,6 +120,7 @@ def _one_per_sample(given: npt.NDArray[Any], source: str, samples: int) -> npt.N
 
 def _distinct(given: npt.NDArray[Any]) -> tuple[list[Any], npt.NDArray[np.intp]]:
     """Return the distinct labels, sorted, and the position of each sample's label in them, [N]."""
+    # as text: values of several types cannot be sorted
     if given.dtype.kind == "O":
         given = np.array([text(value) for value in given])
     seen, codes = np.unique(given, return_inverse=True)
@@ -157,14 +159,17 @@ def _by_number(
 ) -> npt.NDArray[np.int64]:
     """Encode numeric labels: class numbers from 0."""
     if given.dtype.kind not in "biuf":
-        raise DataError(f"{source}, labels", f"is of type {given.dtype}", "give integers or class names")
+        raise DataError(f"{source}, labels", f"the type is {given.dtype}", "give integers or class names")
     # C classes need C samples, so a number beyond the samples cannot be a class: it is refused before an
     # array of that size is made
+    missing = np.flatnonzero(np.isnan(given))
+    if missing.size:
+        where = name_sample(source, ids, int(missing[0]))
+        raise DataError(where, "the label is missing (NaN)", "label the sample, or drop it")
     limit = len(names) or len(given)
     excess = f"class_names has {len(names)} names" if names else f"there are only {len(given)} samples"
     for problem, wrong in (
-        ("is missing (NaN)", np.isnan(given)),
-        ("is not an integer, so it is not a class number", ~np.isnan(given) & (given != np.floor(given))),
+        ("is not an integer, so it is not a class number", given != np.floor(given)),
         ("is negative", given < 0),
         (f"is out of range: {excess}, and class numbers start at 0", given >= limit),
     ):
@@ -219,7 +224,7 @@ def check_classes(labels: npt.NDArray[np.int64], names: list[str], source: str) 
     if empty:
         raise DataError(
             f"{source}, class {empty[0]!r}",
-            f"no sample has this class (without samples: {_some(empty)})",
+            "no sample has this class" + (f", nor {_some(empty[1:])}" if empty[1:] else ""),
             "add samples of the class, or correct class_names: names must be spelled like the labels",
         )
 

@@ -66,6 +66,7 @@ def open_dataset(config: Config, title: str = "Inputs", complete: bool = True) -
     if not config.data:
         raise ConfigError(setting("data"), "is not set", "name the training data")
     path = config.base / config.data
+    # a path comes first: the name of a file may contain a colon
     if not _exists(path) and _is_factory(config.data):
         _refuse_keys(config, "a dataset factory", "inputs", "labels", "ids")
         dataset = open_factory(config)
@@ -116,6 +117,7 @@ def with_columns(config: Config, data: Any, like: LabeledDataset) -> Config:
         like: The first dataset.
     """
     is_table = isinstance(data, str | Path) and _BY_SUFFIX.get(Path(data).suffix.lower()) is open_table
+    # columns that the user names apply to both tables
     if config.inputs or not is_table or not isinstance(like, TableDataset):
         return config
     return replace(config, inputs=like.columns)
@@ -193,15 +195,22 @@ def _is_factory(spec: str) -> bool:
     return bool(colon) and name.isidentifier()
 
 
+def _may_be_data_file(path: Path) -> bool:
+    """Tell by its name whether a path may be a data file."""
+    return path.suffix.lower() in _BY_SUFFIX
+
+
 def _may_be_data(path: Path) -> bool:
-    """Tell by its name whether a path may be data, for suggestions."""
-    return path.suffix.lower() in _BY_SUFFIX or path.is_dir()
+    """Tell by its name whether a path may be a data file, or a folder of class folders."""
+    return _may_be_data_file(path) or path.is_dir()
 
 
 def _opener(path: Path) -> Callable[[Path, Config], LabeledDataset]:
     """Return the function that opens a file with this extension."""
     if not path.exists():
-        raise DataError(str(path), *missing(path, _may_be_data, "training data"))
+        # a folder is no suggestion for a name that ends like a file's
+        usable = _may_be_data_file if path.suffix else _may_be_data
+        raise DataError(str(path), *missing(path, usable, "training data"))
     try:
         return _BY_SUFFIX[path.suffix.lower()]
     except KeyError:

@@ -10,14 +10,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from cohaudit.loading.data._inputs import CHANNEL_COUNTS
 from cohaudit.results import Preview
 
 _THUMBNAIL_SIDE = 64
 """Longest side of a thumbnail, in pixels; smaller images keep their size."""
 _MAX_TEXT_LENGTH = 300
 """Longest text to show, in characters; also the most numbers of an array to show."""
-_CHANNEL_COUNTS = (1, 3, 4)
-"""Sizes of a dimension that can be color channels: grey, RGB, RGBA."""
 _MIN_SIGNAL_LENGTH = 1000
 """Fewest values of a series that is drawn as a signal over time; shorter ones are rows of a table."""
 _SIGNAL_SIZE = (192, 48)
@@ -106,9 +105,9 @@ def _pixels(sample: npt.NDArray[Any]) -> npt.NDArray[Any] | None:
         return None
     if sample.ndim == 2:
         return sample
-    if sample.shape[0] in _CHANNEL_COUNTS:
+    if sample.shape[0] in CHANNEL_COUNTS:
         sample = np.moveaxis(sample, 0, -1)
-    if sample.shape[-1] not in _CHANNEL_COUNTS:
+    if sample.shape[-1] not in CHANNEL_COUNTS:
         return None
     return sample[..., 0] if sample.shape[-1] == 1 else sample[..., :3]
 

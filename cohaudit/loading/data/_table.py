@@ -151,7 +151,9 @@ def open_table(path: Path, config: Config) -> TableDataset:
     inputs = [names.require("inputs", name) for name in config.inputs]
     inputs = inputs or [name for name in columns if name not in {label, id_column}]
     if label in inputs or not inputs:
-        found = f"include the label column {label!r}" if inputs else f"no column is left besides {label!r}"
+        found = (
+            f"the label column {label!r} is among them" if inputs else f"no column is left besides {label!r}"
+        )
         raise DataError(f"{source}, inputs", found, f"name the feature columns with {setting('inputs')}")
     ids = row_numbers(len(table)) if id_column is None else table_ids(table, id_column, source)
     labels = table_labels(table[label], config.class_names, config.data, ids)
@@ -233,6 +235,7 @@ def table_labels(
         )
     if is_numeric_dtype(column) or written.isin(class_names).all():
         return written.to_numpy()
+    # one label that is not a number makes all of them names: "1" and "1a" are two names
     numbers = pd.to_numeric(written, errors="coerce")
     return (written if numbers.isna().any() else numbers).to_numpy()
 
@@ -241,6 +244,7 @@ def _as_numbers(column: pd.Series[Any]) -> npt.NDArray[np.float64]:
     """Return a column's numbers, float64 [N], with NaN for cells that are not numbers."""
     if is_numeric_dtype(column):
         return column.to_numpy(dtype=np.float64, na_value=np.nan)
+    # the spellings of pandas and of JSON
     written = column.astype(str).replace({"True": "1", "true": "1", "False": "0", "false": "0"})
     return pd.to_numeric(written, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
 

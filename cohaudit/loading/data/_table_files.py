@@ -50,6 +50,7 @@ def first_lines(path: Path) -> list[int]:
     if kind == ".jsonl":
         return [number for number, line in enumerate(split_lines(text), 1) if not is_empty(line)]
     rows = split_rows(text)
+    # a row begins in the line where the row before it ends
     ends = accumulate((len(_LINE_END.findall(row)) for row in rows), initial=1)
     return [line for line, row in zip(ends, rows, strict=False) if not is_blank(row)][1:]
 
@@ -88,6 +89,7 @@ def _read_csv(path: Path) -> pd.DataFrame:
                     str(path), "is a binary file, not text", "give comma-separated values in UTF-8"
                 )
         # the header is read as a row: else pandas renames repeated columns and reads long rows as indexed
+        # dtype=str and no NaN: ids such as 007 and class names such as NA must keep their spelling
         table = pd.read_csv(path, header=None, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except pd.errors.EmptyDataError as error:
         raise DataError(
@@ -98,7 +100,9 @@ def _read_csv(path: Path) -> pd.DataFrame:
     except pd.errors.ParserError as error:
         reason = str(error).strip().removeprefix("Error tokenizing data. C error: ")
         raise DataError(
-            str(path), f"is not a table: {reason}", "give every row as many cells as the header"
+            str(path),
+            f"is not a table: {reason}",
+            "give every row as many cells as the header, and close every quote",
         ) from error
     except OSError as error:
         raise DataError(

@@ -108,6 +108,7 @@ def _open_map_style(
 
 def _read_pair(dataset: Any, index: int, where: str) -> tuple[Any, int | float | str]:
     """Return one sample's raw input and label."""
+    # any exception: the code of the dataset is the user's
     try:
         pair = dataset[index]
     except Exception as error:
@@ -116,7 +117,7 @@ def _read_pair(dataset: Any, index: int, where: str) -> tuple[Any, int | float |
         ) from error
     if not isinstance(pair, tuple | list) or len(pair) != 2:
         is_sequence = isinstance(pair, tuple | list)
-        kind = f"{len(pair)} values" if is_sequence else f"a {type(pair).__qualname__}"
+        kind = f"{len(pair)} values" if is_sequence else f"an object of type {type(pair).__qualname__}"
         raise DataError(
             where, f"the dataset returned {kind}, not (input, label)", "return pairs: (input, label)"
         )
@@ -169,6 +170,7 @@ def open_factory(config: Config) -> LabeledDataset:
         factory, config.data_args, config.base, where=f"data {config.data}", failure=DataError
     )
     class_names: Any = ()
+    # a pair of arrays is the dataset itself, not (dataset, class names)
     if isinstance(made, tuple) and len(made) == 2 and not _is_array_pair(made):
         made, class_names = made
         if isinstance(class_names, str) or not all(isinstance(name, str) for name in class_names):
@@ -211,7 +213,7 @@ def _check_map_style(dataset: Any, source: str) -> None:
     if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
         raise DataError(
             source,
-            f"is a {type(dataset).__qualname__}, not a map-style dataset",
+            f"is of type {type(dataset).__qualname__}, not a map-style dataset",
             "give an object with __len__ and a __getitem__ that returns (input, label)",
         )
 
@@ -246,7 +248,7 @@ def _label(value: Any, where: str) -> int | float | str:
         value = value.item()
     if not isinstance(value, int | float | str):
         raise DataError(
-            where, f"the label is a {type(value).__qualname__}", "give a class number or a class name"
+            where, f"the label is of type {type(value).__qualname__}", "give a class number or a class name"
         )
     return value
 
@@ -255,5 +257,7 @@ def _as_array(labels: Sequence[int | float | str], source: str) -> npt.NDArray[A
     """Return labels as an array, [N], of text or of numbers."""
     kinds = {isinstance(label, str) for label in labels}
     if len(kinds) > 1:
-        raise DataError(f"{source}, labels", "mix text and numbers", "give class numbers, or class names")
+        raise DataError(
+            f"{source}, labels", "text and numbers are mixed", "give class numbers, or class names"
+        )
     return np.asarray(labels)

@@ -34,13 +34,14 @@ class Transform:
         Raises:
             DataError: If the function fails, or returns something other than tensors.
         """
+        # any exception: the function is the user's
         try:
             value = self.function(raw)
         except Exception as error:
             raise DataError(
                 f"transform {self.spec}",
                 f"failed on {where}: {describe_error(error)}",
-                f"change it to accept this input, a {type(raw).__qualname__}",
+                f"change it to accept this input, of type {type(raw).__qualname__}",
             ) from error
         function = self.spec.rpartition(":")[2]
         remedy = f"return a tensor from {function}"

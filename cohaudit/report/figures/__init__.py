@@ -1,1 +1,1 @@
-"""Figures as SVG text."""
+"""The figures of the report, as SVG inside the page."""

@@ -12,53 +12,56 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from cohaudit.report.figures.axes import NAME, widest
-from cohaudit.report.figures.svg import INK, Names, draw_svg
+from cohaudit.report.figures.axes import MAX_NAME, widest
+from cohaudit.report.figures.svg import INK, NamePlaceholders, draw_svg
 from cohaudit.report.words import count, named, plural, signed, text
 
-MOST = 40
-"""Up to this many classes have a row each, with its name; more are grouped, or nobody could read them."""
+MAX_UNGROUPED_CLASSES = 40
+"""Classes with a row of their own at most; more are grouped, because nobody could read their names."""
 _GROUPS = 32
-"""Groups of many classes: halved five times."""
-_NUMBERED = 12
-"""Up to this many classes have their cosines written into the map."""
+"""Groups of many classes: the result of halving five times."""
+_MAX_WRITTEN_CLASSES = 12
+"""Classes whose cosines are written into the map at most."""
 _SCALES = (0.02, 0.05, 0.1, 0.2, 0.5)
-"""Cosines that can have the full color, in place of 1, where none is above."""
+"""Cosines that may get the full color instead of 1, if none is larger: small ones would look all alike."""
 POSITIVE = (31 / 255, 130 / 255, 198 / 255)
+"""Color of a positive cosine; distinct from a negative one for every eye, on a light and on a dark page."""
 NEGATIVE = (213 / 255, 94 / 255, 0)
-"""Colors of a positive and of a negative cosine: apart for every eye, on a light and on a dark page."""
+"""Color of a negative cosine."""
 STRONGEST = 0.9
-"""Opacity of the strongest cosine, and of those that a number stands on."""
+"""Opacity of the strongest cosine."""
 BEHIND_NUMBERS = 0.6
+"""Opacity of the strongest cosine if a number is written on it."""
 
 Cosines = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class ClassMap:
-    """What is drawn."""
+    """Rows of the map and their cosines."""
 
     groups: tuple[tuple[int, ...], ...]
-    """Indices of the classes in each row, most central first; each has one where the classes are few."""
+    """Indices of the classes in each row, most central first; a single one each if there are few classes."""
     matrix: Cosines
-    """[row, row]: the mean cosine between two different classes, one of each; NaN where there are none."""
+    """Mean cosine between two different classes, one of each row, [rows, rows]; NaN without such a pair."""
 
 
 def group_classes(cosines: Cosines) -> ClassMap:
-    """Put many classes into groups of those that pull alike; leave few as they are.
+    """Group many classes by similar gradients; leave few as they are.
 
-    The groups come from halving, again and again, at the median of the leading principal axis of the
-    cosines (recursive spectral bisection; Simon 1991, "Partitioning of unstructured problems for parallel
-    processing"): similar classes end up side by side, in groups of nearly one size.
+    The classes are halved repeatedly at the median of the leading principal axis of their cosines (recursive
+    spectral bisection; Simon 1991, "Partitioning of unstructured problems for parallel processing"). Similar
+    classes end up side by side, in groups of nearly equal size.
 
     Args:
-        cosines: [class, class].
+        cosines: Cosines between the classes, [C, C].
     """
     n = len(cosines)
-    if n <= MOST:
+    if n <= MAX_UNGROUPED_CLASSES:
         matrix = cosines.copy()
         np.fill_diagonal(matrix, np.nan)
         return ClassMap(tuple((i,) for i in range(n)), matrix)
+    # Halving keeps groups of nearly equal size; clustering would leave most classes in one.
     parts = [np.arange(n)]
     while len(parts) < _GROUPS:
         parts = [half for part in parts for half in _halves(part, cosines)]
@@ -68,9 +71,13 @@ def group_classes(cosines: Cosines) -> ClassMap:
 
 def _halves(part: npt.NDArray[np.int64], cosines: Cosines) -> list[npt.NDArray[np.int64]]:
     own = cosines[np.ix_(part, part)]
+    # Without centering, the leading axis is the mean similarity, which separates nothing.
     centered = own - own.mean(0) - own.mean(1)[:, None] + own.mean()
     axis = np.linalg.eigh(centered)[1][:, -1]
-    axis = axis * np.sign(axis[np.argmax(np.abs(axis))] or 1)  # of the two directions, always the same
+    axis = axis * np.sign(
+        axis[np.argmax(np.abs(axis))] or 1
+    )  # the sign of an eigenvector is arbitrary: fix it
+    # Stable, so that ties do not depend on the platform.
     order = part[np.argsort(axis, kind="stable")]
     return [order[: (len(order) + 1) // 2], order[(len(order) + 1) // 2 :]]
 
@@ -82,37 +89,39 @@ def _means(groups: Sequence[npt.NDArray[np.int64]], cosines: Cosines) -> Cosines
     without_self = cosines.copy()
     np.fill_diagonal(without_self, 0)
     sizes = member.sum(1)
+    # A class paired with itself has cosine 1 and would hide how alike a group is.
     pairs = np.outer(sizes, sizes) - np.diag(sizes)
     with np.errstate(invalid="ignore"):
         return (member @ without_self @ member.T) / np.where(pairs > 0, pairs, np.nan)
 
 
-def most_unlike(cosines: Cosines, most: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+def extreme_pairs(cosines: Cosines, limit: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
     """Return the pairs of classes with the lowest cosines, lowest first, and those with the highest.
 
     Args:
-        cosines: [class, class].
-        most: How many of each; no pair is in both.
+        cosines: Cosines between the classes, [C, C].
+        limit: Number of pairs of each; no pair is in both lists.
     """
     i, j = np.triu_indices(len(cosines), 1)
     order = np.argsort(cosines[i, j], kind="stable")
-    lowest = order[:most]
-    highest = order[most:][-most:][::-1]
+    lowest = order[:limit]
+    highest = order[limit:][-limit:][::-1]
     low, high = ([(int(i[k]), int(j[k])) for k in chosen] for chosen in (lowest, highest))
     return low, high
 
 
 def cosine_map(class_names: Sequence[str], cosines: Cosines, shown: ClassMap) -> Markup:
-    """Draw the cosines between the mean gradients of the classes, as numbers too where they fit.
+    """Draw the cosines between the mean gradients of the classes, also as numbers if they fit.
 
     Args:
-        class_names: In the order of the cosines.
-        cosines: [class, class].
-        shown: From `group_classes`.
+        class_names: Names, in the order of the cosines.
+        cosines: Cosines between the classes, [C, C].
+        shown: Result of `group_classes`.
     """
     n = len(shown.groups)
     labels = [_label(group, class_names) for group in shown.groups]
-    cell = 48 if n <= _NUMBERED else 600 / n
+    # 48 pixels hold a cosine such as −0.59 in readable size.
+    cell = 48 if n <= _MAX_WRITTEN_CLASSES else 600 / n
     room = widest(labels)
     left = 14 + room
     bottom = 20 + 0.75 * room
@@ -123,41 +132,44 @@ def cosine_map(class_names: Sequence[str], cosines: Cosines, shown: ClassMap) ->
     strongest = np.nanmax(np.abs(shown.matrix), initial=0)
     full = next((scale for scale in _SCALES if strongest <= scale), 1.0)
 
-    def draw(figure: Figure, names: Names) -> None:
+    def draw(figure: Figure, names: NamePlaceholders) -> None:
         side = n * cell
         axes = figure.add_axes((left / width, 1 - (top + side) / height, side / width, side / height))
-        opacity = BEHIND_NUMBERS if n <= _NUMBERED else STRONGEST
+        opacity = BEHIND_NUMBERS if n <= _MAX_WRITTEN_CLASSES else STRONGEST
         axes.imshow(_colors(shown.matrix / full, opacity), interpolation="none", aspect="auto")
         axes.spines[:].set_visible(False)
-        _name_rows(axes, [names.stand_in(text(label, NAME)) for label in labels], cell)
-        if n <= _NUMBERED:
+        _name_rows(axes, [names.reserve(text(label, MAX_NAME)) for label in labels], cell)
+        if n <= _MAX_WRITTEN_CLASSES:
             _write_cosines(axes, shown.matrix)
         scale = figure.add_axes((1 - 62 / width, 1 - (top + 150) / height, 14 / width, 150 / height))
         _draw_scale(scale, full, opacity)
 
     title = "Cosines between the mean gradients of the classes"
-    return draw_svg("cosines", (width, height), title, _told_of(class_names, cosines, n), draw)
+    return draw_svg("cosines", (width, height), title, _description(class_names, cosines, n), draw)
 
 
 def _label(group: Sequence[int], class_names: Sequence[str]) -> str:
-    """Name a group by its most central class, and by how many others there are."""
+    """Name a group by its most central class and the number of others."""
     if len(group) == 1:
         return class_names[group[0]]
     rest = f" +{len(group) - 1}"
-    return text(class_names[group[0]], NAME - len(rest)).short + rest
+    return text(class_names[group[0]], MAX_NAME - len(rest)).short + rest
 
 
-def _told_of(class_names: Sequence[str], cosines: Cosines, rows: int) -> str:
-    """Say what the map shows."""
+def _description(class_names: Sequence[str], cosines: Cosines, rows: int) -> str:
+    """Describe the map for readers who do not see it."""
     upper = cosines[np.triu_indices(len(cosines), 1)]
-    (low, *_), high = most_unlike(cosines, 1)
-    told = f"{plural(len(class_names), 'class')}"
-    told += f", in {rows} groups of similar ones. " if rows < len(class_names) else ". "
-    told += f"Of {plural(len(upper), 'pair')}, {count(int((upper < 0).sum()))} pull the weights apart. "
+    (low, *_), high = extreme_pairs(cosines, 1)
+    grouped = f" in {rows} groups of similar ones" if rows < len(class_names) else ""
+    sentences = [f"{plural(len(class_names), 'class')}{grouped}."]
+    sentences.append(
+        f"{count(int((upper < 0).sum()))} of {plural(len(upper), 'pair')} pull the weights apart."
+    )
     for what, pairs in (("Lowest", [low]), ("Highest", high)):
         for i, j in pairs:
-            told += f"{what}: {named(class_names[i])} and {named(class_names[j])}, {signed(cosines[i, j])}. "
-    return told.strip()
+            pair = f"{named(class_names[i])} and {named(class_names[j])}"
+            sentences.append(f"{what}: {pair}, {signed(cosines[i, j])}.")
+    return " ".join(sentences)
 
 
 def _name_rows(axes: Axes, shown: list[str], cell: float) -> None:
@@ -186,9 +198,11 @@ def _draw_scale(axes: Axes, full: float, opacity: float) -> None:
 
 
 def _colors(cosines: Cosines, opacity: float) -> Cosines:
-    """Color [rows, columns, RGBA] of cosines: none at 0, so that it fits a light and a dark page."""
+    """Return the colors of cosines, [rows, columns, RGBA]: transparent at 0, for light and dark pages."""
     colors = np.empty((*cosines.shape, 4))
     colors[..., :3] = np.where(cosines[..., None] > 0, POSITIVE, NEGATIVE)
-    colors[..., 3] = opacity * np.clip(np.abs(np.nan_to_num(cosines)), 0, 1) ** 0.7
+    colors[..., 3] = (
+        opacity * np.clip(np.abs(np.nan_to_num(cosines)), 0, 1) ** 0.7
+    )  # below 1, so that weak cosines remain visible
     colors[np.isnan(cosines)] = (0.5, 0.5, 0.5, 0.2)
     return colors

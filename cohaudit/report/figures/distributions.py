@@ -1,4 +1,4 @@
-"""The figures of the layers, classes and suspicions; how they become SVG is `_svg`'s matter."""
+"""The figures of the layers, the classes and the suspicions."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from cohaudit.report.figures.axes import (
-    NAME,
-    NAMED,
+    FIGURE_WIDTH,
+    MAX_NAME,
+    MAX_NAMED_LAYERS,
     draw_shares,
     draw_values,
     name_extremes,
@@ -23,11 +24,10 @@ from cohaudit.report.figures.axes import (
     segments,
     widest,
 )
-from cohaudit.report.figures.svg import BLUE, INK, LINE, MUTED, ORANGE, Names, draw_svg
-from cohaudit.report.words import count, named, number, percent, plural, text
+from cohaudit.report.figures.svg import BLUE, INK, LINE, MUTED, ORANGE, NamePlaceholders, draw_svg
+from cohaudit.report.words import compact, count, named, number, percent, plural, text
 from cohaudit.results import ClassResult, Coherence, Layer
 
-_WIDTH = 820
 _PERCENT = FuncFormatter(lambda share, _: f"{100 * share:g}%")
 
 
@@ -35,15 +35,15 @@ def depth_profile(layers: Sequence[Layer], finding: str) -> Markup:
     """Draw the coherence of each layer with its interval, and its share of the gradient energy.
 
     Args:
-        layers: From the input to the output.
-        finding: What stands out, in words.
+        layers: Layers, from the input to the output.
+        finding: What stands out, in a sentence.
     """
-    few = len(layers) <= NAMED
+    few = len(layers) <= MAX_NAMED_LAYERS
     below = 22 + 0.5 * widest(layer.name for layer in layers) if few else 44
     height = 352 + round(below)
     missing = sum(not isinstance(layer.coherence, Coherence) for layer in layers)
 
-    def draw(figure: Figure, names: Names) -> None:
+    def draw(figure: Figure, names: NamePlaceholders) -> None:
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[5, 2])
         figure.subplots_adjust(left=0.08, right=0.92, top=1 - 28 / height, bottom=below / height, hspace=0.28)
         _draw_coherence(top, layers, names)
@@ -55,12 +55,12 @@ def depth_profile(layers: Sequence[Layer], finding: str) -> Markup:
         name_layers(bottom, names, [layer.name for layer in layers])
 
     title = "Depth profile: coherence and gradient energy by layer"
-    unmeasured = f" {plural(missing, 'layer')} without a coherence." if missing else ""
+    unmeasured = f" {plural(missing, 'layer')} without coherence." if missing else ""
     description = f"{plural(len(layers), 'layer')} from input to output. {finding}{unmeasured}"
-    return draw_svg("depth", (_WIDTH, height), title, description, draw)
+    return draw_svg("depth", (FIGURE_WIDTH, height), title, description, draw)
 
 
-def _draw_coherence(axes: Axes, layers: Sequence[Layer], names: Names) -> None:
+def _draw_coherence(axes: Axes, layers: Sequence[Layer], names: NamePlaceholders) -> None:
     measured = [layer.coherence for layer in layers if isinstance(layer.coherence, Coherence)]
     axes.set_title("Pairwise coherence α\u1d64")
     axes.axhline(0, color=MUTED, linewidth=0.8)
@@ -76,7 +76,7 @@ def _draw_coherence(axes: Axes, layers: Sequence[Layer], names: Names) -> None:
 
 
 def _add_m_coherence(axes: Axes, samples: int) -> None:
-    """Add an axis on the right: m-coherence is 1 + (m − 1) α_u, the same curve on another scale."""
+    """Add an axis on the right: m-coherence is 1 + (m − 1) αᵤ, the same curve on another scale."""
 
     def m_coherence(pairwise: npt.ArrayLike) -> npt.ArrayLike:
         return 1 + (samples - 1) * np.asarray(pairwise)
@@ -88,18 +88,24 @@ def _add_m_coherence(axes: Axes, samples: int) -> None:
 
 
 def class_bars(classes: Sequence[ClassResult], *, suspects: bool) -> Markup:
-    """Draw the coherence of each class with its interval, its accuracy and, if any, its share of suspects."""
+    """Draw the coherence of each class with its interval, its accuracy and its share of suspects.
+
+    Args:
+        classes: Classes to draw.
+        suspects: Whether samples were judged, so that there are suspects to count.
+    """
+    # 24 pixels per row hold a name in the page's font size.
     height = 62 + 24 * len(classes)
     shares = [one.suspects / max(one.samples, 1) for one in classes]
 
-    def draw(figure: Figure, names: Names) -> None:
+    def draw(figure: Figure, names: NamePlaceholders) -> None:
         widths = [5, 2, 2] if suspects else [5, 2]
         coherence, accuracy, *rest = figure.subplots(1, len(widths), sharey=True, width_ratios=widths)
-        left = (16 + widest(c.name for c in classes)) / _WIDTH
+        left = (16 + widest(c.name for c in classes)) / FIGURE_WIDTH
         figure.subplots_adjust(left=left, right=0.97, top=1 - 30 / height, bottom=30 / height, wspace=0.18)
         rows = np.arange(len(classes))
         _draw_bars(coherence, classes)
-        coherence.set_yticks(rows, [names.stand_in(text(c.name, NAME)) for c in classes])
+        coherence.set_yticks(rows, [names.reserve(text(c.name, MAX_NAME)) for c in classes])
         coherence.set_ylim(len(classes) - 0.4, -0.6)
         accuracy.set_title("Accuracy")
         accuracy.barh(rows, [c.accuracy for c in classes], color=MUTED, height=0.6)
@@ -116,29 +122,31 @@ def class_bars(classes: Sequence[ClassResult], *, suspects: bool) -> Markup:
             axes.spines["left"].set_visible(axes is not coherence)
 
     title = f"Classes: coherence, accuracy{' and share of suspects' if suspects else ''}"
-    return draw_svg("classes", (_WIDTH, height), title, _told_of(classes, shares, suspects), draw)
+    return draw_svg(
+        "classes", (FIGURE_WIDTH, height), title, _class_description(classes, shares, suspects), draw
+    )
 
 
-def _told_of(classes: Sequence[ClassResult], shares: Sequence[float], suspects: bool) -> str:
-    """Say what the bars show."""
+def _class_description(classes: Sequence[ClassResult], shares: Sequence[float], suspects: bool) -> str:
+    """Describe the bars for readers who do not see them."""
     measured = [(c.coherence.pairwise.value, c.name) for c in classes if isinstance(c.coherence, Coherence)]
     worst = min(classes, key=lambda one: one.accuracy)
-    told = [f"{plural(len(classes), 'class')}."]
+    sentences = [f"{plural(len(classes), 'class')}."]
     if len(measured) > 1:
         low, high = (
             f"{named(name)} (α\u1d64 {number(value)})" for value, name in (min(measured), max(measured))
         )
-        told.append(f"Samples agree most in {high} and least in {low}.")
+        sentences.append(f"Samples agree most in {high} and least in {low}.")
     if worst.accuracy < 1:
-        told.append(f"The lowest accuracy is {percent(worst.accuracy)}, of {named(worst.name)}.")
+        sentences.append(f"{named(worst.name)} has the lowest accuracy, {percent(worst.accuracy)}.")
     else:
-        told.append("All samples are predicted as labeled.")
+        sentences.append("The model predicts all labels.")
     if suspects and max(shares) > 0:
         most = classes[int(np.argmax(shares))]
-        told.append(f"{named(most.name)} has the largest share of suspects, {percent(max(shares))}.")
+        sentences.append(f"{named(most.name)} has the largest share of suspects, {percent(max(shares))}.")
     elif suspects:
-        told.append("None of them has a suspect.")
-    return " ".join(told)
+        sentences.append("No class has suspects.")
+    return " ".join(sentences)
 
 
 def _draw_bars(axes: Axes, classes: Sequence[ClassResult]) -> None:
@@ -160,11 +168,11 @@ def _draw_bars(axes: Axes, classes: Sequence[ClassResult]) -> None:
 
 
 def suspicion_histogram(suspicion: pd.Series[float], threshold: float) -> Markup:
-    """Draw how many samples have which suspicion, the suspects in another color."""
+    """Draw the number of samples by suspicion, the suspects in another color."""
     below = suspicion[suspicion < threshold]
     above = suspicion[suspicion >= threshold]
 
-    def draw(figure: Figure, names: Names) -> None:
+    def draw(figure: Figure, names: NamePlaceholders) -> None:
         del names
         figure.subplots_adjust(left=0.08, right=0.97, top=0.86, bottom=0.24)
         axes = figure.add_subplot()
@@ -172,7 +180,9 @@ def suspicion_histogram(suspicion: pd.Series[float], threshold: float) -> Markup
         axes.set_title("Samples by suspicion (logarithmic)")
         axes.hist([below, above], bins=bins, stacked=True, color=[BLUE, ORANGE], rwidth=0.85)
         axes.axvline(threshold, color=INK, lw=1.2, ls=(0, (4, 3)))
+        # Suspects are few: on a linear axis they would be invisible beside the typical samples.
         axes.set_yscale("log")
+        # Just below 1, so that a bin with a single sample has a visible bar.
         axes.set_ylim(bottom=0.7)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
         axes.minorticks_off()
@@ -180,11 +190,11 @@ def suspicion_histogram(suspicion: pd.Series[float], threshold: float) -> Markup
         axes.set_xlim(0, 1)
         axes.set_xlabel("suspicion; suspects are right of the dashed line")
 
-    title = "How many samples have which suspicion"
+    title = "Number of samples by suspicion"
     median = float(suspicion.median())
     most = float(suspicion.max())
     description = (
-        f"{count(len(above))} of {plural(len(suspicion), 'sample')} reach the threshold of "
-        f"{number(threshold)}; the highest suspicion is {number(most)}, the median {number(median)}."
+        f"{count(len(above))} of {plural(len(suspicion), 'sample')} have at least the threshold of "
+        f"{compact(threshold)}; the highest suspicion is {number(most)}, the median {number(median)}."
     )
-    return draw_svg("suspicion", (_WIDTH, 200), title, description, draw)
+    return draw_svg("suspicion", (FIGURE_WIDTH, 200), title, description, draw)

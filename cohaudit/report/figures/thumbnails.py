@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from PIL import Image
 
 _PNG = "data:image/png;base64,"
+"""Start of the data URI of a PNG."""
 _JPEG = "data:image/jpeg;base64,"
-_KEPT = 700
-"""Bytes up to which a PNG stays as it is; above, a JPEG says as much in fewer."""
-_COARSE = 32
-"""Pixels a side up to which an enlarged picture is shown as squares: smoothing would invent detail."""
+"""Start of the data URI of a JPEG."""
+_MAX_PNG_BYTES = 700
+"""Size up to which a PNG stays as it is; above, a JPEG of the same picture is smaller."""
+_MAX_COARSE_SIDE = 32
+"""Side in pixels up to which a picture is enlarged as squares: smoothing would invent detail."""
 
 
 @dataclass(frozen=True)
@@ -27,20 +29,21 @@ class Thumbnail:
 
 
 def thumbnail(uri: str, side: int) -> Thumbnail | None:
-    """Make a picture fit to stand in the page beside hundreds of others.
+    """Make a picture small enough for a page that has hundreds of them.
 
     Args:
-        uri: Data URI of a PNG, as a preview holds it.
-        side: Longest side wanted, in pixels.
+        uri: Data URI of a PNG, from a preview.
+        side: Longest side of the result, in pixels.
 
     Returns:
-        The picture as it is when it is small, else a smaller one; None when it cannot be decoded.
+        The picture as it is if it is small, else a smaller one; None if it cannot be decoded.
     """
     try:
+        # The picture may come from an audit.json of unknown origin: only PNG is decoded.
         content = base64.b64decode(uri.removeprefix(_PNG), validate=True)
         with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
-            coarse = max(image.size) <= _COARSE
-            if max(image.size) <= side and len(content) <= _KEPT:
+            coarse = max(image.size) <= _MAX_COARSE_SIDE
+            if max(image.size) <= side and len(content) <= _MAX_PNG_BYTES:
                 return Thumbnail(uri, coarse)
             return Thumbnail(_jpeg(image, side), coarse)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
@@ -51,5 +54,6 @@ def _jpeg(image: Image.Image, side: int) -> str:
     small = image.convert("L" if image.mode in {"1", "L"} else "RGB")
     small.thumbnail((side, side))
     file = io.BytesIO()
+    # At this quality artifacts are invisible at thumbnail size, and a page holds hundreds of pictures.
     small.save(file, "JPEG", quality=80, optimize=True)
     return _JPEG + base64.b64encode(file.getvalue()).decode("ascii")

@@ -1,1 +1,1 @@
-"""Further formats: Markdown, JUnit, SARIF, Parquet and annotations."""
+"""Further formats of an audit: Markdown, JUnit, SARIF, Parquet and annotations."""

@@ -1,4 +1,4 @@
-"""Failed gates and suspects as GitHub's workflow commands, which it shows beside the lines of a change.
+"""Failed gates and suspects as GitHub's workflow commands, shown beside the changed lines.
 
 Values are escaped as in github.com/actions/toolkit, packages/core/src/command.ts.
 """
@@ -11,59 +11,61 @@ from cohaudit.report.formats.suspects import format_correction, list_suspects
 from cohaudit.report.words import count, plural, probability, text
 from cohaudit.results import Audit, GateResult, Skipped, format_points
 
-MOST = 10
-"""Annotations of each level: GitHub shows no more of one step."""
-LONGEST_SENTENCE = 400
+MAX_ANNOTATIONS = 10
+"""Annotations of each level at most: GitHub shows no more of one step."""
+MAX_SENTENCE = 400
+"""Characters of a sentence at most: an annotation is read beside the code."""
 
 
 def render_annotations(audit: Audit) -> str:
-    """Render the audit as workflow commands, a line each.
+    """Render the audit as workflow commands, one per line.
 
     Args:
-        audit: The result of a scan.
+        audit: Result of a scan.
 
     Returns:
-        Failed gates as errors, then gates that warned and the most suspicious samples as warnings, then the
-        verdict as a notice; at most ten of each level.
+        Failed gates as errors, then warned gates and the most suspicious samples as warnings, then the
+        verdict as a notice; at most `MAX_ANNOTATIONS` of each level.
     """
     failed = [_gate("error", "gate failed", gate) for gate in audit.gates if gate.failed]
     warned = [_gate("warning", "gate warned", gate) for gate in audit.gates if gate.outcome == "warned"]
-    suspects = list(_suspects(audit, MOST - len(warned)))
+    # GitHub counts warned gates and suspects together: both are warnings.
+    suspects = list(_suspects(audit, MAX_ANNOTATIONS - len(warned)))
     notice = _command("notice", {"title": "cohaudit"}, _verdict(audit, len(suspects)))
-    return "".join(f"{line}\n" for line in (*_first(failed), *warned[:MOST], *suspects, notice))
+    return "".join(f"{line}\n" for line in (*_first(failed), *warned[:MAX_ANNOTATIONS], *suspects, notice))
 
 
 def _first(failed: Sequence[str]) -> list[str]:
-    """Return the first failed gates; where there are too many, the last line counts the rest."""
-    if len(failed) <= MOST:
+    """Return the first failed gates; the last line counts the rest, if there are too many."""
+    if len(failed) <= MAX_ANNOTATIONS:
         return list(failed)
-    rest = f"{count(len(failed) - MOST + 1)} more gates failed: see the report"
-    return [*failed[: MOST - 1], _command("error", {"title": "cohaudit: gates failed"}, rest)]
+    rest = f"{count(len(failed) - MAX_ANNOTATIONS + 1)} more gates failed. See the report."
+    return [*failed[: MAX_ANNOTATIONS - 1], _command("error", {"title": "cohaudit: gates failed"}, rest)]
 
 
 def _gate(level: str, what: str, gate: GateResult) -> str:
-    message = f"{_short(gate.expression, 120)}: {_short(gate.reason, LONGEST_SENTENCE)}"
+    message = f"{_short(gate.expression, 120)}: {_short(gate.reason, MAX_SENTENCE)}"
     return _command(level, {"title": f"cohaudit: {what}"}, message)
 
 
-def _suspects(audit: Audit, most: int) -> Iterator[str]:
-    for _, one in zip(range(max(0, most)), list_suspects(audit), strict=False):
-        told = format_correction(repr(_short(one.label, 60)), repr(_short(one.suggested, 60)))
+def _suspects(audit: Audit, limit: int) -> Iterator[str]:
+    for _, one in zip(range(max(0, limit)), list_suspects(audit), strict=False):
+        correction = format_correction(repr(_short(one.label, 60)), repr(_short(one.suggested, 60)))
         where = {"file": one.place, "line": str(one.line or "")}
-        message = f"Sample {_short(one.id, 80)} is {told} (suspicion {probability(one.suspicion)})"
+        message = f"Sample {_short(one.id, 80)} is {correction} (suspicion {probability(one.suspicion)})"
         yield _command("warning", {"title": "cohaudit: suspect label", **where}, message)
 
 
 def _verdict(audit: Audit, annotated: int) -> str:
     if not audit.sanity.auditable:
-        return f"Not auditable: {_short(audit.sanity.reason, LONGEST_SENTENCE)}"
-    many = int(audit.samples["suspect"].sum())
-    told = plural(many, "suspect") + (f", {annotated} of them annotated" if annotated < many else "")
+        return f"Not auditable: {_short(audit.sanity.reason, MAX_SENTENCE)}"
+    total = int(audit.samples["suspect"].sum())
+    suspects = plural(total, "suspect") + (f", {annotated} of them annotated" if annotated < total else "")
     if isinstance(audit.risk, Skipped):
-        return f"Risk not estimated: {_short(audit.risk.reason, LONGEST_SENTENCE)}; {told}"
+        return f"Risk not estimated: {_short(audit.risk.reason, MAX_SENTENCE)}; {suspects}"
     level = audit.risk.level.capitalize()
     gap = format_points(audit.risk.gap)
-    return f"{level} risk of overfitting, a predicted gap of {gap}; {told}"
+    return f"{level} risk of overfitting, gap {gap}; {suspects}"
 
 
 def _short(raw: str, limit: int) -> str:
@@ -71,7 +73,7 @@ def _short(raw: str, limit: int) -> str:
 
 
 def _command(level: str, properties: dict[str, str], message: str) -> str:
-    """Return a workflow command; properties that are empty are left out."""
+    """Return a workflow command without its empty properties."""
     given = ",".join(f"{name}={_property(value)}" for name, value in properties.items() if value)
     return f"::{level} {given}::{_data(message)}"
 

@@ -1,10 +1,10 @@
-"""The difference of two audits as Markdown for a comment on a pull request; see `markdown`."""
+"""The difference of two audits as Markdown for a comment on a pull request."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cohaudit.report.formats.markdown import LIST_ROOM, code, listed, row, sentence, table
+from cohaudit.report.formats.markdown import MAX_LIST_LENGTH, code, listed, row, sentence, table
 from cohaudit.report.html.diff_page import DiffPage, Row, build_diff_page
 from cohaudit.report.words import Text, probability
 from cohaudit.review.diff.difference import Difference
@@ -15,27 +15,33 @@ def render_difference_markdown(difference: Difference) -> str:
     """Render the difference of two audits as Markdown of at most 65,000 characters.
 
     Args:
-        difference: From `diff.compare`.
+        difference: Result of `cohaudit.review.diff.compare`.
 
     Returns:
-        The text: equal for equal differences.
+        The text. Equal differences give equal texts.
     """
     page = build_diff_page(difference)
-    found = difference.suspects
+    changes = difference.suspects
     parts = [
-        f"## cohaudit: {page.headline.lower()}\n\n{_name(page.head)} against {_name(page.base)}",
+        f"## cohaudit: {page.headline.lower()}\n\n{_name(page.head)} compared with {_name(page.base)}",
         *listed(
-            "### What is worse", [f"- {sentence(one)}" for one in difference.regressions], LIST_ROOM // 2
+            "### What is worse",
+            [f"- {sentence(one)}" for one in difference.regressions],
+            MAX_LIST_LENGTH // 2,
         ),
         *listed(
-            "### Not the same in both", [f"- {sentence(one)}" for one in difference.unlike], LIST_ROOM // 2
+            "### Differs between the audits",
+            [f"- {sentence(one)}" for one in difference.unlike],
+            MAX_LIST_LENGTH // 2,
         ),
         *listed(
-            f"### The whole\n\n{_heads('')}", [_change(one.name.short, one) for one in page.whole], LIST_ROOM
+            f"### Overview\n\n{_heads('')}",
+            [_change(one.name.short, one) for one in page.whole],
+            MAX_LIST_LENGTH,
         ),
         f"\n\n### Suspects\n\n{page.suspects}",
-        *(_suspects("New", "In the base", found.new) if found else []),
-        *(_suspects("Fixed", "In the head", found.fixed) if found else []),
+        *(_suspects("New", "In the base", changes.new) if changes else []),
+        *(_suspects("Fixed", "In the head", changes.fixed) if changes else []),
         *_changed(page),
     ]
     return "".join(parts) + "\n"
@@ -57,7 +63,7 @@ def _change(name: str, one: Row) -> str:
 
 def _suspects(title: str, other: str, suspects: Sequence[ComparedSuspect]) -> list[str]:
     head = table(title, "Given", "Suggested", "Suspicion", other, right=("Suspicion",))
-    return listed(head, [_suspect(one) for one in suspects], LIST_ROOM)
+    return listed(head, [_suspect(one) for one in suspects], MAX_LIST_LENGTH)
 
 
 def _suspect(one: ComparedSuspect) -> str:
@@ -66,10 +72,10 @@ def _suspect(one: ComparedSuspect) -> str:
 
 
 def _changed(page: DiffPage) -> list[str]:
-    """Return the layers and classes that differ clearly, each with its coherence and gap."""
+    """Return the layers with a clear change of coherence and the classes with a clear change of gap."""
     layers = [_change(_name(one.name), one) for one in page.layers if one.clear]
     gaps = [_change(_name(one.name), one.gap) for one in page.classes if one.gap.clear]
     return [
-        *listed(f"### Layers whose α_u differs clearly\n\n{_heads('Layer')}", layers, LIST_ROOM),
-        *listed(f"### Classes whose gap differs clearly\n\n{_heads('Class')}", gaps, LIST_ROOM),
+        *listed(f"### Layers with a clear change of αᵤ\n\n{_heads('Layer')}", layers, MAX_LIST_LENGTH),
+        *listed(f"### Classes with a clear change of the gap\n\n{_heads('Class')}", gaps, MAX_LIST_LENGTH),
     ]

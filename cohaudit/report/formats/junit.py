@@ -1,8 +1,8 @@
 """The gates as JUnit XML, which Jenkins, GitLab and most other build servers show as tests.
 
-A gate that warns is written as skipped, with the reason. A passed test has no place for one: GitLab drops the
-output of passed tests (lib/gitlab/ci/parsers/test/junit.rb) and Jenkins hides it, while both list what was
-skipped, with its message, and neither fails a build for it.
+A gate that warns is written as skipped, with its reason. A passed test has no place for a reason: GitLab
+drops the output of passed tests (lib/gitlab/ci/parsers/test/junit.rb) and Jenkins hides it. Both list skipped
+tests with their message, and neither fails a build for them.
 """
 
 from __future__ import annotations
@@ -16,25 +16,27 @@ from cohaudit.report.words import text
 from cohaudit.results import Audit
 
 AUDITABLE = "the model can be audited"
-"""The test that is always there: a file without any is an error to Jenkins."""
-LONGEST_NAME = 240
-LONGEST_SENTENCE = 2000
+"""Name of the test that is always there: Jenkins treats a file without tests as an error."""
+MAX_NAME = 240
+"""Characters of a test's name at most: servers show it on one line."""
+MAX_SENTENCE = 2000
+"""Characters of a reason at most."""
 
 _ILLEGAL = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""What XML 1.0 has no way to write."""
+"""Characters that XML 1.0 cannot represent."""
 
 Case = tuple[str, str, str]
-"""Name of a test, what came of it ('passed', 'failed' or 'skipped'), and why."""
+"""Name of a test, its outcome ('passed', 'failed' or 'skipped'), and the reason."""
 
 
 def render_junit(audit: Audit) -> bytes:
     """Render the gates as the tests of one suite, in UTF-8.
 
     Args:
-        audit: The result of a scan.
+        audit: Result of a scan.
 
     Returns:
-        The file's content: equal for equal audits, as it holds no times.
+        The file's content. Equal audits give equal content, because it holds no times.
     """
     cases = list(_cases(audit))
     counts = Counter(outcome for _, outcome, _ in cases)
@@ -62,15 +64,15 @@ def render_junit(audit: Audit) -> bytes:
 
 def _cases(audit: Audit) -> Iterator[Case]:
     sanity = audit.sanity
-    yield AUDITABLE, "passed" if sanity.auditable else "failed", _legal(sanity.reason, LONGEST_SENTENCE)
+    yield AUDITABLE, "passed" if sanity.auditable else "failed", _legal(sanity.reason, MAX_SENTENCE)
     seen: Counter[str] = Counter()
     for gate in audit.gates:
-        name = _legal(gate.expression, LONGEST_NAME)
-        seen[name] += 1  # of tests with one name GitLab reads the first alone
+        name = _legal(gate.expression, MAX_NAME)
+        seen[name] += 1  # GitLab only reads the first of several tests with one name
         if seen[name] > 1:
             name = f"{name} ({seen[name]})"
         outcome = "skipped" if gate.outcome == "warned" else gate.outcome
-        yield name, outcome, _legal(gate.reason, LONGEST_SENTENCE)
+        yield name, outcome, _legal(gate.reason, MAX_SENTENCE)
 
 
 def _legal(raw: str, limit: int) -> str:

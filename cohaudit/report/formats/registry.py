@@ -1,4 +1,4 @@
-"""The further formats that a scan or a check writes: which there are, and what their files hold."""
+"""The further formats that a scan or a check writes: their names, files and renderers."""
 
 from __future__ import annotations
 
@@ -17,38 +17,40 @@ FILES: Mapping[str, str] = {
     "sarif": "suspects.sarif",
     "parquet": "samples.parquet",
 }
-"""Format → its file."""
+"""Format → name of its file."""
 GITHUB = "github"
 """The format that is printed."""
 _OPTION = "--formats"
+"""How a user names the formats, for messages."""
 
 
 def parsed_formats(given: Sequence[str]) -> tuple[str, ...]:
-    """Return the formats asked for, each once, in the order of `FILES`.
+    """Return the requested formats, each once, in the order of `FILES`.
 
     Args:
-        given: Names; several in one are separated by commas.
+        given: Names of formats; one entry may hold several, separated by commas.
 
     Raises:
-        ConfigError: If there is none of that name.
-        MissingExtraError: If one cannot be written without a package that is missing.
+        ConfigError: A format does not exist.
+        MissingExtraError: A format needs a package that is not installed.
     """
     names = [part.strip() for name in given for part in name.split(",")]
     known = (*FILES, GITHUB)
     for name in names:
         if name not in known:
             raise ConfigError(_OPTION, f"there is no format {name!r}", did_you_mean(name, known))
+    # Refused here, before a scan of hours, instead of when the file is written.
     if "parquet" in names:
         require_pyarrow(f"{_OPTION} parquet")
     return tuple(name for name in known if name in names)
 
 
 def render_formats(audit: Audit, formats: Sequence[str]) -> dict[str, str | bytes]:
-    """Return name and content of each format's file; that which is printed has none.
+    """Return file name → content for each format that has a file.
 
     Args:
-        audit: The result of a scan.
-        formats: Names, as `parsed_formats` takes them.
+        audit: Result of a scan.
+        formats: Names of formats, as `parsed_formats` takes them.
     """
     forms: Mapping[str, Callable[[Audit], str | bytes]] = {
         "markdown": render_markdown,

@@ -1,4 +1,4 @@
-"""The suspects of an audit with where they lie, for the formats that list them."""
+"""The suspects of an audit with their location, for the formats that list them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from cohaudit.results.json_encode import valid
 
 
 @dataclass(frozen=True)
-class Suspect:
-    """A sample that looks mislabeled, as it stands in the audit."""
+class SuspectLine:
+    """A sample that looks mislabeled, as the formats list it."""
 
     id: str
     label: str
@@ -20,29 +20,36 @@ class Suspect:
     content: str
     """Hash of its input."""
     place: str
-    """Path of its file; empty when in memory."""
+    """Path of its file; empty when it is in memory."""
     line: int
-    """Line there, from 1; 0 where there is none."""
+    """Line in the file, from 1; 0 when unknown."""
 
 
-def list_suspects(audit: Audit) -> Iterator[Suspect]:
-    """Yield the suspects, most suspicious first."""
+def list_suspects(audit: Audit) -> Iterator[SuspectLine]:
+    """Yield the suspects, the most suspicious first."""
     table = audit.suspects
     columns = (table[name].tolist() for name in ("id", "label", "suggested", "suspicion"))
     evidence = {one.id: one for one in audit.evidence}
     for name, label, suggested, suspicion in zip(*columns, strict=True):
         if one := evidence.get(name):
-            names = valid(name), valid(label), valid(suggested)
-            yield Suspect(*names, suspicion, one.content, one.place, one.line)
+            yield SuspectLine(
+                id=valid(name),
+                label=valid(label),
+                suggested=valid(suggested),
+                suspicion=suspicion,
+                content=one.content,
+                place=one.place,
+                line=one.line,
+            )
 
 
 def format_correction(label: str, suggested: str) -> str:
-    """Say what a suspect is labeled, and what the others say.
+    """Say how a suspect is labeled, and what similar samples suggest.
 
     Args:
-        label: As given, fit for the format.
-        suggested: By the other samples, likewise; the label again where they have no better one.
+        label: Given label, already escaped for the format.
+        suggested: Suggested label, likewise escaped; equal to the given one when no other label fits better.
     """
     if suggested == label:
-        return f"labeled {label}, which the other samples speak against"
-    return f"labeled {label}, the other samples say {suggested}"
+        return f"labeled {label}, which similar samples do not support"
+    return f"labeled {label}; similar samples suggest {suggested}"

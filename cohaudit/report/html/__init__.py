@@ -1,1 +1,1 @@
-"""The report and the difference of two audits as one HTML page each."""
+"""The report and the diff page as HTML: views hold what they show, templates lay it out."""

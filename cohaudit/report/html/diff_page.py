@@ -1,4 +1,4 @@
-"""What the page of a difference shows, as data: every number already in words."""
+"""What the diff page shows, as data: every number is already in words."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from cohaudit.review.diff.difference import (
 from cohaudit.review.diff.suspects import ComparedSuspect, SuspectChanges
 from cohaudit.review.diff.width import LayerWidths, UsedLayer, WidthChange
 
-MOST_SUSPECTS = 300
-"""Rows of each list of suspects; the JSON has all."""
+MAX_SUSPECT_ROWS = 300
+"""Rows of each list of suspects at most; the JSON has all."""
 
 _HEADLINES = {
     "worse": ("Worse than the base", "severe"),
@@ -27,13 +27,14 @@ _HEADLINES = {
     "no clear change": ("No clear change", ""),
     "nothing to compare": ("Nothing to compare", ""),
 }
-"""Headline → in words, and the class that colors it."""
+"""Headline → its words, and the CSS class that colors it."""
 _OUTCOMES = {
     "higher": "higher",
     "lower": "lower",
     "alike": "not clear",
     "unknown": "not measured in both",
 }
+"""Outcome of a change → its words."""
 
 
 @dataclass(frozen=True)
@@ -46,13 +47,13 @@ class Row:
     head: str
     head_interval: str
     change: str
-    """In words."""
+    """The change in words."""
     clear: bool
-    """Whether to mark it."""
+    """Whether the change is clear, and is to be marked."""
 
 
 @dataclass(frozen=True)
-class ClassRow:
+class ClassDiffRow:
     """One class in both audits."""
 
     name: Text
@@ -63,30 +64,31 @@ class ClassRow:
 
 @dataclass(frozen=True)
 class SuspectRow:
-    """One suspect of one audit alone."""
+    """A suspect that only one audit has."""
 
     id: Text
     label: Text
     suggested: Text
     suspicion: str
     elsewhere: str
+    """Its state in the other audit."""
 
 
 @dataclass(frozen=True)
 class SuspectList:
-    """The suspects of one audit alone."""
+    """The suspects that only one audit has."""
 
     title: str
     other: str
-    """Heading of what they are in the other audit."""
+    """Heading of the column with their state in the other audit."""
     rows: tuple[SuspectRow, ...]
     more: str
-    """How many are left out, in words; empty when none is."""
+    """Sentence on those left out; empty when none is."""
 
 
 @dataclass(frozen=True)
 class WidthRow:
-    """One hidden layer's use of its units in both networks."""
+    """How many units of one hidden layer are used, in both networks."""
 
     name: Text
     kept: tuple[str, str]
@@ -95,10 +97,10 @@ class WidthRow:
 
 @dataclass(frozen=True)
 class WidthTable:
-    """What two networks use of their units."""
+    """How many units two networks use."""
 
     facts: tuple[tuple[str, str, str], ...]
-    """What, in the base, in the head."""
+    """Measure, value in the base, value in the head."""
     rows: tuple[WidthRow, ...]
 
 
@@ -110,28 +112,28 @@ class DiffPage:
     head: Text
     headline: str
     level: str
-    """Class that colors the headline."""
+    """CSS class that colors the headline."""
     unlike: tuple[str, ...]
     regressions: tuple[str, ...]
     whole: tuple[Row, ...]
     suspects: str
-    """In one sentence."""
+    """Counts of new, fixed and remaining suspects, in words."""
     lists: tuple[SuspectList, ...]
     layers: tuple[Row, ...]
-    classes: tuple[ClassRow, ...]
+    classes: tuple[ClassDiffRow, ...]
     width: WidthTable | None
     facts: tuple[tuple[str, Text, Text], ...]
-    """What, of the base, of the head."""
+    """Property, value of the base, value of the head."""
 
 
 def build_diff_page(difference: Difference) -> DiffPage:
-    """Put a difference into words.
+    """Return everything that the template shows of a difference.
 
     Args:
-        difference: Of two audits.
+        difference: Difference of two audits.
 
     Returns:
-        Everything that the template shows.
+        The page as data.
     """
     headline, level = _HEADLINES[difference.headline]
     base = difference.base
@@ -144,7 +146,7 @@ def build_diff_page(difference: Difference) -> DiffPage:
         unlike=tuple(map(prose, difference.unlike)),
         regressions=tuple(map(prose, difference.regressions)),
         whole=tuple(_whole(difference)),
-        suspects=_told(difference.suspects),
+        suspects=_suspect_counts(difference.suspects),
         lists=tuple(_lists(difference.suspects)) if difference.suspects else (),
         layers=tuple(map(_layer, difference.layers)),
         classes=tuple(map(_class, difference.classes)),
@@ -156,10 +158,10 @@ def build_diff_page(difference: Difference) -> DiffPage:
 def _whole(difference: Difference) -> list[Row]:
     base = difference.base
     head = difference.head
-    level = "risen" if difference.level_risen else ""
+    level = "higher" if difference.level_risen else ""
     return [
         _plain("Risk", base.level or "no verdict", head.level or "no verdict", level),
-        _row("Gap, points", difference.gap, "", in_points=True),
+        _row("Gap in points", difference.gap, "", in_points=True),
         _plain("Training accuracy", percent(base.accuracy), percent(head.accuracy)),
         _plain("Suspects", _count(base.suspects), _count(head.suspects)),
         _plain("Samples", count(base.samples), count(head.samples)),
@@ -186,14 +188,14 @@ def _shown(found: Estimate | None, in_points: bool) -> tuple[str, str]:
     return number(found.value), interval(found)
 
 
-def _told(found: SuspectChanges | None) -> str:
+def _suspect_counts(found: SuspectChanges | None) -> str:
     if found is None:
-        return "Not compared: an audit judged no samples."
-    new, done, still = (count(len(part)) for part in (found.new, found.fixed, found.still))
-    told = f"{new} new, {done} fixed, {still} still there."
+        return "Not compared: one of the audits judged no samples."
+    new, fixed, remaining = (count(len(part)) for part in (found.new, found.fixed, found.still))
+    counts = f"{new} new, {fixed} fixed, {remaining} remaining."
     if found.unhashed:
-        told += f" {plural(found.unhashed, 'suspect')} without a hash could be matched by id alone."
-    return told
+        counts += f" {plural(found.unhashed, 'suspect')} without a hash could only be matched by id."
+    return counts
 
 
 def _lists(found: SuspectChanges) -> list[SuspectList]:
@@ -201,9 +203,9 @@ def _lists(found: SuspectChanges) -> list[SuspectList]:
 
 
 def _list(title: str, other: str, suspects: Sequence[ComparedSuspect]) -> SuspectList:
-    rest = len(suspects) - MOST_SUSPECTS
-    more = f"And {plural(rest, 'suspect')} more: cohaudit diff --json lists all." if rest > 0 else ""
-    return SuspectList(title, other, tuple(map(_suspect, suspects[:MOST_SUSPECTS])), more)
+    rest = len(suspects) - MAX_SUSPECT_ROWS
+    more = f"{plural(rest, 'more suspect')}: cohaudit diff --json lists all." if rest > 0 else ""
+    return SuspectList(title, other, tuple(map(_suspect, suspects[:MAX_SUSPECT_ROWS])), more)
 
 
 def _suspect(one: ComparedSuspect) -> SuspectRow:
@@ -216,8 +218,8 @@ def _layer(one: LayerChange) -> Row:
     return _row(one.name, one.coherence, one.only_in)
 
 
-def _class(one: ClassChange) -> ClassRow:
-    return ClassRow(
+def _class(one: ClassChange) -> ClassDiffRow:
+    return ClassDiffRow(
         name=text(one.name, 40),
         suspects=(_count(one.base_suspects), _count(one.head_suspects)),
         gap=_row(one.name, one.gap, one.only_in, in_points=True),
@@ -230,11 +232,11 @@ def _width(width: WidthChange) -> WidthTable:
     head = width.head
     facts = (
         ("Hidden units", count(base.units), count(head.units)),
-        ("Holding 90% of the coherent energy", count(base.kept), count(head.kept)),
+        ("Units holding 90% of the coherent energy", count(base.kept), count(head.kept)),
         ("Participation", fixed(base.participation), fixed(head.participation)),
-        ("Accuracy of all", percent(base.accuracy), percent(head.accuracy)),
-        ("Accuracy of these alone", _share(base.alone), _share(head.alone)),
-        ("Accuracy of as many at random", _share(base.random), _share(head.random)),
+        ("Accuracy with all units", percent(base.accuracy), percent(head.accuracy)),
+        ("Accuracy with these units only", _share(base.alone), _share(head.alone)),
+        ("Accuracy with as many random units", _share(base.random), _share(head.random)),
     )
     return WidthTable(facts, tuple(map(_width_row, width.layers)))
 
@@ -256,7 +258,7 @@ def _facts(base: ComparedAudit, head: ComparedAudit) -> list[tuple[str, Text, Te
         ("SHA-256", "checkpoint_sha256"),
         ("Model", "model"),
         ("Data", "data"),
-        ("Fingerprint", "data_fingerprint"),
+        ("Data fingerprint", "data_fingerprint"),
         ("cohaudit", "version"),
     )
     both = {key: [text(getattr(side, key) or "–", 80) for side in (base, head)] for _, key in keys}

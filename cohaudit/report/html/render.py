@@ -1,4 +1,4 @@
-"""The report, and the difference of two, as one HTML page that asks nothing of the network."""
+"""The report and the diff page, each as one HTML page that loads nothing from the network."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ def render_html(audit: Audit, templates: Path | None = None) -> str:
     """Render the report.
 
     Args:
-        audit: The result of a scan.
-        templates: Folder of a user's templates that come before the shipped ones of the same name.
+        audit: Result of a scan.
+        templates: Folder of a user's templates, which replace the shipped ones of the same name.
 
     Returns:
-        The page: equal for equal audits.
+        The page. Equal audits give equal pages.
 
     Raises:
         UserTemplateError: A template of the user cannot be used, or fails.
@@ -31,11 +31,11 @@ def render_difference(difference: Difference, templates: Path | None = None) -> 
     """Render the difference of two audits.
 
     Args:
-        difference: From `diff.compare`.
-        templates: Folder of a user's templates that come before the shipped ones of the same name.
+        difference: Result of `cohaudit.review.diff.compare`.
+        templates: Folder of a user's templates, which replace the shipped ones of the same name.
 
     Returns:
-        The page: equal for equal differences.
+        The page. Equal differences give equal pages.
 
     Raises:
         UserTemplateError: A template of the user cannot be used, or fails.

@@ -1,6 +1,6 @@
-"""The templates: those that cohaudit ships, and a user's folder whose files take the place of single ones.
+"""The templates: those that cohaudit ships, and a user's folder whose files replace single ones.
 
-A template of a user is code that the user names, as a model's factory is: jinja's plain environment runs it.
+A user's template is code that the user names, like a model's factory: it runs in jinja's plain environment.
 Names from the audit stay escaped, whichever template shows them.
 """
 
@@ -35,22 +35,23 @@ from cohaudit.errors import UserTemplateError, describe_error, did_you_mean
 
 _PACKAGE = Path(__file__).parents[2]
 _TEMPLATES = (_PACKAGE / "templates", _PACKAGE.parent / "templates")
-"""Where the templates lie: in an installed package, and beside it in the repository."""
+"""Folders of the templates: inside an installed package, and beside the package in the repository."""
 PREFIX = "cohaudit"
-"""Names a shipped template even where a user's one has taken its place: cohaudit/report.html.j2."""
+"""Prefix that names a shipped template even if a user's one replaces it: cohaudit/report.html.j2."""
 
 _GUIDE = "docs/templates.md says what a template sees"
+"""Remedy for an error that no suggestion fits."""
 _SEEN = ("page", "audit", "difference", "show")
-"""What there is to name at the top: of a report page and audit, of a difference page and difference."""
+"""Names that a template sees at the top: page and audit of a report, page and difference of a diff page."""
 
 
 def render(name: str, folder: Path | None, **seen: object) -> str:
     """Render a template.
 
     Args:
-        name: The template.
-        folder: Where a user's templates lie that come first; None for the shipped ones alone.
-        **seen: What the templates see, by name.
+        name: Name of the template.
+        folder: Folder of a user's templates, which come first; None for the shipped ones only.
+        **seen: Objects that the templates see, by name.
 
     Returns:
         The page.
@@ -66,23 +67,23 @@ def render(name: str, folder: Path | None, **seen: object) -> str:
     except Exception as error:
         place = _place(error, folder)
         if not place and not isinstance(error, TemplateError):
-            raise  # no template of the user had a part in it
-        failure = _failure(place or f"{folder}, by what a shipped template needs", error, folder)
+            raise  # an error of cohaudit itself: no template of the user is involved
+        failure = _failure(place or f"{folder}, used by a shipped template", error, folder)
         raise failure from error
 
 
 def check_templates(folder: Path) -> None:
-    """Refuse, before anything expensive happens, templates that cannot be used.
+    """Refuse templates that cannot be used, before anything expensive happens.
 
     Args:
-        folder: Where a user's templates lie.
+        folder: Folder of a user's templates.
 
     Raises:
-        UserTemplateError: There is no such folder or nothing in it; a file takes the place of no template,
-            cannot be read, is no valid template, or loads what does not exist, or itself.
+        UserTemplateError: The folder does not exist or is empty; or a file does not replace a template,
+            cannot be read, is not a valid template, or loads itself or a template that does not exist.
     """
     if not folder.is_dir():
-        found = "is a file, not a folder" if folder.exists() else "there is no such folder"
+        found = "is a file, not a folder" if folder.exists() else "does not exist"
         raise UserTemplateError(f"--templates {folder}", found, "name the folder that holds your templates")
     files = sorted(
         path.relative_to(folder).as_posix()
@@ -91,10 +92,11 @@ def check_templates(folder: Path) -> None:
     )
     shipped = _shipped().list_templates()
     if not files:
-        remedy = f"put one there that has the name of a shipped one: {', '.join(shipped[:3])}, …"
-        raise UserTemplateError(f"--templates {folder}", "holds no template", remedy)
+        remedy = f"add one with the name of a shipped template: {', '.join(shipped[:3])}, …"
+        raise UserTemplateError(f"--templates {folder}", "has no templates", remedy)
     environment = _environment(folder)
     used = set[str]()
+    # Follow what the replaced templates load: a file that nothing loads is a typo.
     todo = [name for name in files if name in shipped]
     while todo:
         name = todo.pop()
@@ -104,16 +106,16 @@ def check_templates(folder: Path) -> None:
         if name not in used:
             raise UserTemplateError(
                 f"{folder / name}",
-                "takes the place of no template, and none of yours loads it",
-                f"{did_you_mean(name, shipped)} A file of your own is loaded by {{% include {name!r} %}}",
+                "does not replace a shipped template, and none of your templates loads it",
+                f"{did_you_mean(name, shipped)} To load a file of your own, write {{% include {name!r} %}}",
             )
 
 
 def _own_loaded(environment: Environment, folder: Path, name: str, files: list[str]) -> set[str]:
-    """Check one template; return those of the user's files that it loads."""
+    """Check one template and return the user's files that it loads."""
     loaded = set[str]()
     for line, wanted, must_exist in _loads(environment, folder, name):
-        if wanted is None:  # a name that only rendering tells: it may be any of them
+        if wanted is None:  # a computed name, known only when rendered: it may be any of the files
             loaded.update(files)
         elif wanted in files:
             loaded.add(wanted)
@@ -127,15 +129,15 @@ def _own_loaded(environment: Environment, folder: Path, name: str, files: list[s
 
 
 def _loads(environment: Environment, folder: Path, name: str) -> Iterator[tuple[int, str | None, bool]]:
-    """Yield the line, the name (None if computed), and whether it must exist, of each template loaded."""
+    """Yield line, name (None if computed) and whether it must exist, for each template that a file loads."""
     path = folder / name
     try:
         source = path.read_text(encoding="utf-8")
         tree = environment.parse(source, name, str(path))
-        environment.compile(tree, name, str(path))  # finds filters and tests that do not exist
+        environment.compile(tree, name, str(path))  # fails on filters and tests that do not exist
     except (OSError, UnicodeDecodeError) as error:
         raise UserTemplateError(
-            str(path), f"cannot be read ({describe_error(error)})", "save it as UTF-8"
+            str(path), f"cannot be read ({describe_error(error)})", "save it as UTF-8 text"
         ) from None
     except TemplateSyntaxError as error:
         raise _failure(f"{path}:{error.lineno}", error, folder) from None
@@ -149,34 +151,35 @@ def _loads(environment: Environment, folder: Path, name: str) -> Iterator[tuple[
 
 
 def _place(error: BaseException, folder: Path) -> str:
-    """Return file and line of the user's template in which rendering failed; empty when it was in none."""
+    """Return file and line of the user's template in which rendering failed; empty if it failed elsewhere."""
+    # jinja rewrites tracebacks so that their frames point into the template's source.
     frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).is_relative_to(folder)]
     return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
 
 
 def _failure(place: str, error: Exception, folder: Path) -> UserTemplateError:
     if isinstance(error, TemplateSyntaxError):
-        return UserTemplateError(place, f"is no valid template: {error.message}", "correct that line")
+        return UserTemplateError(place, f"is not a valid template: {error.message}", "correct that line")
     if isinstance(error, UndefinedError):
         found, _, remedy = str(error).partition("\n")
         return UserTemplateError(place, found, remedy or _GUIDE)
     if isinstance(error, TemplateNotFound):
         found = f"loads {error.name!r}, which does not exist"
-        return UserTemplateError(place, found, "name a file of that folder, or a shipped template")
+        return UserTemplateError(place, found, "name a file of that folder or a shipped template")
     if isinstance(error, RecursionError):
         return _loads_itself(place, place.removeprefix(f"{folder.as_posix()}/").partition(":")[0])
     return UserTemplateError(place, f"fails: {describe_error(error)}", f"correct the template; {_GUIDE}")
 
 
 def _loads_itself(place: str, name: str) -> UserTemplateError:
-    remedy = "end the circle"
+    remedy = "remove the recursion"
     if name in _shipped().list_templates():
-        remedy += f'; the shipped one is named with a prefix: {{% extends "{PREFIX}/{name}" %}}'
-    return UserTemplateError(place, "loads or calls itself, without end", remedy)
+        remedy += f'; to extend the shipped template, use its prefix: {{% extends "{PREFIX}/{name}" %}}'
+    return UserTemplateError(place, "loads or calls itself endlessly", remedy)
 
 
 class _Unknown(StrictUndefined):
-    """A name that does not exist: says so, and what there is in its place."""
+    """A name that does not exist: its error says so, and suggests the nearest name."""
 
     __slots__ = ()
 
@@ -187,7 +190,7 @@ class _Unknown(StrictUndefined):
 
 
 def _unknown(owner: Any, name: str | None) -> str | None:
-    """Return what to say of a name, and in a second line what to do; None for what jinja says as well."""
+    """Return an error message and, on a second line, a remedy; None to keep jinja's own message."""
     if owner is missing:
         return f"there is no {name!r}\n{did_you_mean(str(name), _SEEN)}"
     if is_dataclass(owner):
@@ -212,6 +215,7 @@ def _environment(folder: Path) -> Environment:
 
 
 def _plain(loader: Any) -> Environment:
+    # jinja's select_autoescape() is off for names such as report.html.j2: escape always.
     environment = Environment(
         loader=loader, autoescape=True, undefined=_Unknown, trim_blocks=True, lstrip_blocks=True
     )
@@ -221,15 +225,16 @@ def _plain(loader: Any) -> Environment:
 
 @dataclass(frozen=True)
 class InlineScript:
-    """A script that stands in the page."""
+    """A script inside the page."""
 
     text: Markup
     hash: str
-    """By which the page's Content-Security-Policy allows it, and no other."""
+    """Hash by which the page's Content-Security-Policy allows this script, and no other."""
 
 
 def _inline_script(environment: Environment, name: str) -> InlineScript:
     assert environment.loader is not None
     text, _, _ = environment.loader.get_source(environment, name)
+    # The policy allows the script by its hash, so that an injected one would not run.
     digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
     return InlineScript(Markup(text), f"sha256-{digest}")

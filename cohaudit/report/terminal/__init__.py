@@ -1,1 +1,1 @@
-"""The summaries that the commands print."""
+"""The summaries that the commands print on a terminal."""

@@ -1,4 +1,4 @@
-"""The difference of two audits on a terminal; see `diff`."""
+"""The difference of two audits on a terminal."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from cohaudit.review.diff.difference import ComparedAudit, Difference, EstimateC
 from cohaudit.review.diff.suspects import ComparedSuspect
 from cohaudit.review.diff.width import UsedLayer, WidthChange
 
-MOST_ROWS = 8
-"""Suspects, layers or classes shown; the page and --json have all."""
+MAX_ROWS = 8
+"""Suspects, layers or classes shown at most; the page and --json have all."""
 
 HEADLINES = {
     "worse": "bold white on red",
@@ -26,13 +26,14 @@ HEADLINES = {
     "no clear change": "bold",
     "nothing to compare": "bold yellow",
 }
+"""Headline → style of rich."""
 
 
 def render_difference_summary(difference: Difference, stream: IO[str]) -> str:
-    """Lay out what matters most about a difference.
+    """Return the most important changes as text.
 
     Args:
-        difference: Of two audits.
+        difference: Difference of two audits.
         stream: Where the text will go: a terminal gets colors (unless NO_COLOR is set) and its own width.
 
     Returns:
@@ -48,7 +49,7 @@ def difference_summary(difference: Difference) -> Group:
     """Return the summary for rich to lay out."""
     parts: list[RenderableType] = [
         _heading(difference),
-        *(Text.assemble(("Not the same: ", "bold yellow"), printable(one, 240)) for one in difference.unlike),
+        *(Text.assemble(("Differs: ", "bold yellow"), printable(one, 240)) for one in difference.unlike),
         "",
         Text(difference.headline.upper(), HEADLINES[difference.headline]),
         *(Text(f"  - {printable(one, 240)}") for one in difference.regressions),
@@ -64,15 +65,17 @@ def difference_summary(difference: Difference) -> Group:
 
 def _heading(difference: Difference) -> Text:
     base, head = (printable(side.checkpoint, 60) for side in (difference.base, difference.head))
-    return Text.assemble((head, "bold"), " against ", (base, "bold"))
+    return Text.assemble((head, "bold"), " compared with ", (base, "bold"))
 
 
 def _whole(difference: Difference) -> Table:
     base = difference.base
     head = difference.head
     table = _table("", "base", "head", "")
-    table.add_row("Risk", *(_level(side) for side in (base, head)), "risen" if difference.level_risen else "")
-    table.add_row("Gap, points", *_both(difference.gap, 100, 1), _said(difference.gap))
+    table.add_row(
+        "Risk", *(_level(side) for side in (base, head)), "higher" if difference.level_risen else ""
+    )
+    table.add_row("Gap in points", *_both(difference.gap, 100, 1), _outcome(difference.gap))
     table.add_row("Training accuracy", share(base.accuracy), share(head.accuracy), "")
     table.add_row("Suspects", *(_count(side.suspects) for side in (base, head)), "")
     table.add_row("Samples", f"{base.samples:,}", f"{head.samples:,}", "")
@@ -83,9 +86,9 @@ def _whole(difference: Difference) -> Table:
 def _suspects(difference: Difference) -> list[RenderableType]:
     found = difference.suspects
     if found is None:
-        return ["", _line("Suspects", "not compared: an audit judged no samples")]
-    by_id = f" ({found.unhashed:,} without a hash, by id alone)" if found.unhashed else ""
-    counts = f"{len(found.new):,} new, {len(found.fixed):,} fixed, {len(found.still):,} still there{by_id}"
+        return ["", _line("Suspects", "not compared: one of the audits judged no samples")]
+    by_id = f" ({found.unhashed:,} without a hash, matched by id only)" if found.unhashed else ""
+    counts = f"{len(found.new):,} new, {len(found.fixed):,} fixed, {len(found.still):,} remaining{by_id}"
     parts: list[RenderableType] = ["", _line("Suspects", counts)]
     for title, other, suspects in (
         ("New suspect", "in the base", found.new),
@@ -98,22 +101,22 @@ def _suspects(difference: Difference) -> list[RenderableType]:
 
 def _listed(title: str, other: str, suspects: Sequence[ComparedSuspect]) -> Table:
     table = _table(title, "suspicion", other, texts=("given", "suggested"), widest=22)
-    for one in suspects[:MOST_ROWS]:
+    for one in suspects[:MAX_ROWS]:
         names = (cell(name) for name in (one.id, one.label, one.suggested))
         table.add_row(*names, f"{one.suspicion:.2f}", one.elsewhere)
-    return with_rest(table, len(suspects) - MOST_ROWS)
+    return with_rest(table, len(suspects) - MAX_ROWS)
 
 
 def _layers(difference: Difference) -> list[RenderableType]:
     changed = [one for one in difference.layers if one.coherence.outcome in {"higher", "lower"}]
     alone = [one for one in difference.layers if one.only_in]
-    told = f"{len(changed):,} of {len(difference.layers) - len(alone):,} differ clearly in α_u"
-    parts: list[RenderableType] = ["", _line("Layers", told)]
+    summary = f"clear change of αᵤ in {len(changed):,} of {len(difference.layers) - len(alone):,}"
+    parts: list[RenderableType] = ["", _line("Layers", summary)]
     if changed:
-        table = _table("Layer", "α_u base", "head", "")
-        for one in changed[:MOST_ROWS]:
-            table.add_row(cell(one.name), *_both(one.coherence, 1, 4), _said(one.coherence))
-        parts.append(with_rest(table, len(changed) - MOST_ROWS))
+        table = _table("Layer", "αᵤ base", "head", "")
+        for one in changed[:MAX_ROWS]:
+            table.add_row(cell(one.name), *_both(one.coherence, 1, 4), _outcome(one.coherence))
+        parts.append(with_rest(table, len(changed) - MAX_ROWS))
     return [*parts, *_alone([(one.name, one.only_in) for one in alone])]
 
 
@@ -125,16 +128,18 @@ def _classes(difference: Difference) -> list[RenderableType]:
         if {one.gap.outcome, one.coherence.outcome} & {"higher", "lower"}
         or one.base_suspects != one.head_suspects
     ]
-    told = f"{len(changed):,} of {len(shared):,} differ in suspects, or clearly in gap or α_u"
-    parts: list[RenderableType] = ["", _line("Classes", told)]
+    summary = (
+        f"{len(changed):,} of {len(shared):,} with another number of suspects, or a clear change of gap or αᵤ"
+    )
+    parts: list[RenderableType] = ["", _line("Classes", summary)]
     if changed:
-        table = _table("Class", "suspects", "gap, points", "α_u")
-        for one in changed[:MOST_ROWS]:
+        table = _table("Class", "suspects", "gap in points", "αᵤ")
+        for one in changed[:MAX_ROWS]:
             suspects = f"{_count(one.base_suspects)} → {_count(one.head_suspects)}"
             gap = _arrow(one.gap, 100, 0)
             coherence = _arrow(one.coherence, 1, 4)
             table.add_row(cell(one.name), suspects, gap, coherence)
-        parts.append(with_rest(table, len(changed) - MOST_ROWS))
+        parts.append(with_rest(table, len(changed) - MAX_ROWS))
     return [*parts, *_alone([(one.name, one.only_in) for one in difference.classes if one.only_in])]
 
 
@@ -145,19 +150,19 @@ def _width(width: WidthChange) -> list[RenderableType]:
     table.add_row("all", f"{base.units:,}", f"{head.units:,}")
     table.add_row("holding 90% of the energy", _part(base.kept, base.units), _part(head.kept, head.units))
     table.add_row("participation", f"{base.participation:.2f}", f"{head.participation:.2f}")
-    table.add_row("accuracy, all", share(base.accuracy), share(head.accuracy))
-    table.add_row("accuracy, these alone", _share(base.alone), _share(head.alone))
-    table.add_row("accuracy, as many at random", _share(base.random), _share(head.random))
-    layers = _table("Layer", "units kept", "participation")
-    for one in width.layers[:MOST_ROWS]:
+    table.add_row("accuracy with all", share(base.accuracy), share(head.accuracy))
+    table.add_row("accuracy with these only", _share(base.alone), _share(head.alone))
+    table.add_row("accuracy with as many random ones", _share(base.random), _share(head.random))
+    layers = _table("Layer", "units holding 90%", "participation")
+    for one in width.layers[:MAX_ROWS]:
         sides = (one.base, one.head)
         used = ("–" if side is None else f"{side.participation:.2f}" for side in sides)
         layers.add_row(cell(one.name), " → ".join(map(_kept, sides)), " → ".join(used))
-    return ["", table, "", with_rest(layers, len(width.layers) - MOST_ROWS)]
+    return ["", table, "", with_rest(layers, len(width.layers) - MAX_ROWS)]
 
 
 def _table(name: str, *numbers: str, texts: Sequence[str] = (), widest: int = 28) -> Table:
-    """Return a table without rules: names, which are cut where they must, then figures."""
+    """Return a table without rules: names, cut if too long, then figures."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column(name, no_wrap=True, overflow="ellipsis", max_width=widest)
     for column in texts:
@@ -168,13 +173,13 @@ def _table(name: str, *numbers: str, texts: Sequence[str] = (), widest: int = 28
 
 
 def _alone(named: Sequence[tuple[str, str]]) -> list[Text]:
-    """Name what one audit alone has."""
+    """Name what only one audit has."""
     lines = []
     for where in ("base", "head"):
         names = [printable(name, 60) for name, only_in in named if only_in == where]
-        more = [f"and {len(names) - MOST_ROWS:,} more"] if len(names) > MOST_ROWS else []
+        more = [f"and {len(names) - MAX_ROWS:,} more"] if len(names) > MAX_ROWS else []
         if names:
-            lines.append(_line(f"Only in the {where}", ", ".join([*names[:MOST_ROWS], *more])))
+            lines.append(_line(f"Only in the {where}", ", ".join([*names[:MAX_ROWS], *more])))
     return lines
 
 
@@ -186,7 +191,7 @@ def _level(side: ComparedAudit) -> str:
     return side.level or "no verdict"
 
 
-def _said(change: EstimateChange) -> str:
+def _outcome(change: EstimateChange) -> str:
     return {"alike": "not clear", "unknown": "not measured in both"}.get(change.outcome, change.outcome)
 
 
@@ -202,7 +207,7 @@ def _estimate(found: Estimate | None, times: float, digits: int) -> str:
 
 
 def _arrow(change: EstimateChange, times: float, digits: int) -> str:
-    """Write both values without their intervals, and the change where it is clear."""
+    """Write both values without their intervals, and the change if it is clear."""
     base, head = (
         "–" if one is None else f"{times * one.value:.{digits}f}" for one in (change.base, change.head)
     )

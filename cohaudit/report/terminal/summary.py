@@ -14,16 +14,23 @@ from rich.table import Table
 from rich.text import Text
 
 from cohaudit.errors import printable, without_padding
+from cohaudit.report.words import number
 from cohaudit.results import Audit, Coherence, GateResult, Layer, Skipped, by_gap, format_points
 
-MOST_LAYERS = 6
-MOST_CLASSES = 6
-MOST_SUSPECTS = 5
-MOST_REASONS = 3
-MOST_SKIPPED = 3
-MOST_EARLIER = 6
-LONGEST_SENTENCE = 240
-"""Characters of a reason shown before it is cut; the report has it whole."""
+MAX_LAYERS = 6
+"""Layers shown at most: like all limits here, chosen so that the summary fits a screen of 42 lines."""
+MAX_CLASSES = 6
+"""Classes shown at most."""
+MAX_SUSPECTS = 5
+"""Suspects, and suppressed samples, shown at most."""
+MAX_CAUSES = 3
+"""Causes of the gap shown at most."""
+MAX_SKIPPED = 3
+"""Skipped items shown at most."""
+MAX_EARLIER_CHECKPOINTS = 6
+"""Earlier checkpoints named at most, the latest ones."""
+MAX_SENTENCE = 240
+"""Characters of a sentence shown before it is cut; the report has it whole."""
 
 LEVEL_STYLES = {
     "low": "bold green",
@@ -31,27 +38,29 @@ LEVEL_STYLES = {
     "high": "bold red",
     "severe": "bold white on red",
 }
-
+"""Risk level → style of rich."""
 
 OUTCOMES = {
     "failed": Text("FAILED", "bold red"),
     "warned": Text("warned", "bold yellow"),
     "passed": Text("passed", "green"),
 }
+"""Outcome of a gate → as the table writes it."""
 
 
 def render_summary(audit: Audit, files: Sequence[Path], stream: IO[str], notes: Sequence[str] = ()) -> str:
-    """Lay out what matters most about `audit`, and where the rest is.
+    """Return the most important results of an audit, and where the rest is, as text.
 
     Args:
-        audit: The audit.
-        files: What was written, the most readable first.
+        audit: Result of a scan.
+        files: Files that were written, the most readable first.
         stream: Where the text will go: a terminal gets colors (unless NO_COLOR is set) and its own width.
-        notes: What was said on the way of what was found, each 'Word: …'.
+        notes: What was found about the inputs, each as 'Word: …'.
 
     Returns:
         The text to write.
     """
+    # Rich decides on colors and width by the stream, but the caller writes the text.
     console = Console(file=stream)
     with console.capture() as captured:
         console.print(summary(audit, files, notes), highlight=False)
@@ -59,20 +68,20 @@ def render_summary(audit: Audit, files: Sequence[Path], stream: IO[str], notes: 
 
 
 def summary(audit: Audit, files: Sequence[Path], notes: Sequence[str] = ()) -> Group:
-    """Return the summary for rich to lay out; see `render_summary` for the arguments."""
+    """Return the summary for rich to lay out; the arguments are those of `render_summary`."""
     parts: list[RenderableType] = [
         _heading(audit),
         *_earlier(audit),
         *(_note(note) for note in notes),
         "",
         _verdict(audit),
-        *_reasons(audit),
+        *_causes(audit),
         *_holdout(audit),
         _sanity(audit),
         *(_notice(notice) for notice in audit.notices),
         "",
         *(_findings(audit) if audit.sanity.auditable else []),
-        *_theory(audit),
+        *_further_audits(audit),
         _certificate(audit),
         *_skipped(audit),
         *_gates(audit),
@@ -92,8 +101,10 @@ def _heading(audit: Audit) -> Text:
 
 def _earlier(audit: Audit) -> list[Text]:
     paths = [printable(path, 60) for path in audit.subject.earlier]
-    more = [f"and {len(paths) - MOST_EARLIER} more"] if len(paths) > MOST_EARLIER else []
-    return [_line("Earlier checkpoints heard", [*paths[-MOST_EARLIER:], *more])] if paths else []
+    more = (
+        [f"and {len(paths) - MAX_EARLIER_CHECKPOINTS} more"] if len(paths) > MAX_EARLIER_CHECKPOINTS else []
+    )
+    return [_line("Earlier checkpoints used", [*paths[-MAX_EARLIER_CHECKPOINTS:], *more])] if paths else []
 
 
 def _note(note: str) -> Text:
@@ -109,32 +120,33 @@ def _verdict(audit: Audit) -> Text:
     return Text.assemble(
         ("Overfitting risk: ", "bold"),
         (audit.risk.level.upper(), LEVEL_STYLES[audit.risk.level]),
-        f", a gap of {format_points(audit.risk.gap)} between the training's and new data's accuracy "
+        f", {format_points(audit.risk.gap)} between training accuracy and accuracy on new data "
         f"({audit.risk.coverage:.0%} interval)",
     )
 
 
 def _holdout(audit: Audit) -> list[Text]:
-    """Return what was measured on samples that the model was not trained on."""
+    """Return what was measured on the holdout."""
     if isinstance(audit.risk, Skipped):
         return []
     holdout = audit.risk.holdout
     if isinstance(holdout, Skipped):
-        return []  # what was given and could not be measured is among the skipped
+        return []  # a holdout that could not be measured is among the skipped items
     parts = [
         f"accuracy {share(holdout.accuracy)} on {holdout.samples:,} samples",
-        f"a measured gap of {format_points(holdout.gap)}",
-        f"predicted {format_points(audit.risk.predicted)}",
-        f"α_u {_number(holdout.across, 4)} with the training, {_number(holdout.within, 4)} within it",
+        f"measured gap {format_points(holdout.gap)}",
+        f"predicted gap {format_points(audit.risk.predicted)}",
+        f"αᵤ {number(holdout.across)} from training to holdout",
+        f"αᵤ {number(holdout.within)} within the training data",
     ]
     return [_line("Holdout", parts)]
 
 
-def _reasons(audit: Audit) -> list[Table]:
+def _causes(audit: Audit) -> list[Table]:
     if isinstance(audit.risk, Skipped):
         return []
     grid = Table.grid(padding=(0, 1))
-    for driver in audit.risk.drivers[:MOST_REASONS]:
+    for driver in audit.risk.drivers[:MAX_CAUSES]:
         grid.add_row("  -", Text(_sentence(driver.reason)))
     if not audit.risk.drivers:
         grid.add_row("  -", Text(_sentence(audit.risk.terms[0].reason)))
@@ -147,7 +159,7 @@ def _sanity(audit: Audit) -> Text:
         f"accuracy {share(sanity.accuracy)}",
         f"balanced {share(sanity.balanced_accuracy)}",
         f"chance {share(sanity.chance)}",
-        f"loss {_number(sanity.mean_loss, 4)}",
+        f"loss {number(sanity.mean_loss)}",
     ]
     return _line("Training data", parts)
 
@@ -163,8 +175,9 @@ def _findings(audit: Audit) -> list[RenderableType]:
 
 def _layers(layers: Sequence[Layer]) -> Table:
     """Return the table of the layers with the largest gradients, in the model's order."""
-    shown = sorted(range(len(layers)), key=lambda i: layers[i].energy, reverse=True)[:MOST_LAYERS]
-    table = _table("Layer", "m-coherence", "α_u")
+    # Layers with the largest gradients matter most; they are then listed in the model's order.
+    shown = sorted(range(len(layers)), key=lambda i: layers[i].energy, reverse=True)[:MAX_LAYERS]
+    table = _table("Layer", "m-coherence", "αᵤ")
     for i in sorted(shown):
         table.add_row(cell(layers[i].name), *_coherence(layers[i].coherence))
     return with_rest(table, len(layers) - len(shown))
@@ -172,12 +185,12 @@ def _layers(layers: Sequence[Layer]) -> Table:
 
 def _classes(audit: Audit) -> list[Table]:
     """Return the table of the classes with the largest gaps."""
-    table = _table("Class", "samples", "suspects", "gap", "α_u")
-    for one in by_gap(audit.classes)[:MOST_CLASSES]:
+    table = _table("Class", "samples", "suspects", "gap", "αᵤ")
+    for one in by_gap(audit.classes)[:MAX_CLASSES]:
         gap = "–" if isinstance(one.predicted_gap, Skipped) else f"{100 * one.predicted_gap.value:.0f}"
         numbers = (f"{one.samples:,}", f"{one.suspects:,}", gap, _coherence(one.coherence)[1])
         table.add_row(cell(one.name), *numbers)
-    return [with_rest(table, len(audit.classes) - MOST_CLASSES)]
+    return [with_rest(table, len(audit.classes) - MAX_CLASSES)]
 
 
 def _suspects(audit: Audit) -> list[RenderableType]:
@@ -188,7 +201,7 @@ def _suspects(audit: Audit) -> list[RenderableType]:
     head = _line("Suspects", [f"{len(suspects):,} samples look mislabeled ({flagged})"])
     if suspects.empty:
         return [head]
-    top = suspects.head(MOST_SUSPECTS)
+    top = suspects.head(MAX_SUSPECTS)
     table = _table("Sample", "given", "suggested", "suspicion")
     for row in top.to_dict("records"):
         names = (cell(str(row[column])) for column in ("id", "label", "suggested"))
@@ -197,19 +210,19 @@ def _suspects(audit: Audit) -> list[RenderableType]:
 
 
 def _suppressed(audit: Audit) -> list[RenderableType]:
-    """Return the suspects that are not counted, each with who says so and why."""
+    """Return the suppressed samples, each with its reviewer and reason."""
     if not audit.suppressed:
         return []
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("Suppressed", "label", "by", "reason", "until"):
         table.add_column(name, overflow="fold")
-    for entry in audit.suppressed[:MOST_SUSPECTS]:
-        texts = (entry.id, entry.label, entry.reviewer, entry.reason, entry.expires or "for good")
+    for entry in audit.suppressed[:MAX_SUSPECTS]:
+        texts = (entry.id, entry.label, entry.reviewer, entry.reason, entry.expires or "no expiry")
         table.add_row(*map(cell, texts))
-    return [with_rest(table, len(audit.suppressed) - MOST_SUSPECTS)]
+    return [with_rest(table, len(audit.suppressed) - MAX_SUSPECTS)]
 
 
-def _theory(audit: Audit) -> list[Text]:
+def _further_audits(audit: Audit) -> list[Text]:
     """Name the further audits that were run."""
     names = [f.name for f in fields(audit.audits) if not isinstance(getattr(audit.audits, f.name), Skipped)]
     return [_line("Audits", names)] if names else []
@@ -219,8 +232,8 @@ def _certificate(audit: Audit) -> Text:
     certificate = audit.certificate
     error = max((check.error for check in certificate.checks), default=math.nan)
     parts = [
-        f"{certificate.samples} samples computed again by plain autograd",
-        f"largest relative error {error:.1e}",
+        f"{certificate.samples} samples recomputed with plain autograd",
+        f"largest relative error {number(error)}",
         f"{share(certificate.parameter_coverage)} of the parameters measured",
     ]
     return _line("Certificate", parts)
@@ -228,10 +241,10 @@ def _certificate(audit: Audit) -> Text:
 
 def _skipped(audit: Audit) -> list[Text]:
     lines = [
-        _line("Skipped", [_sentence(f"{item.name}: {item.reason}")]) for item in audit.skipped[:MOST_SKIPPED]
+        _line("Skipped", [_sentence(f"{item.name}: {item.reason}")]) for item in audit.skipped[:MAX_SKIPPED]
     ]
     rest = len(audit.skipped) - len(lines)
-    return [*lines, *([_line("Skipped", [f"{rest} more, in the report"])] if rest else [])]
+    return [*lines, *([_line("Skipped", [f"{rest} more in the report"])] if rest else [])]
 
 
 def _gates(audit: Audit) -> list[RenderableType]:
@@ -239,9 +252,9 @@ def _gates(audit: Audit) -> list[RenderableType]:
 
 
 def gate_table(gates: Sequence[GateResult]) -> Table:
-    """Return a table of gates, each with what came of it and why."""
+    """Return a table of gates, each with its outcome and reason."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("Gate", "", "measured"):
+    for name in ("Gate", "", "reason"):
         table.add_column(name, overflow="fold")
     for gate in gates:
         table.add_row(cell(gate.expression), OUTCOMES[gate.outcome], Text(_sentence(gate.reason)))
@@ -256,16 +269,16 @@ def _written(files: Sequence[Path]) -> list[Text]:
 
 
 def _table(name: str, *numbers: str) -> Table:
-    """Return a table without rules: a name that is cut where it must, then figures, which never are."""
+    """Return a table without rules: a name, cut if too long, then figures, which are never cut."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column(name, no_wrap=True, overflow="ellipsis", max_width=24)
-    for number in numbers:
-        table.add_column(number, justify="right", no_wrap=True, overflow="ellipsis", max_width=20)
+    for column in numbers:
+        table.add_column(column, justify="right", no_wrap=True, overflow="ellipsis", max_width=20)
     return table
 
 
 def with_rest(table: Table, rest: int) -> Table:
-    """Return the table, with a row that says how many more there are, if any."""
+    """Return the table with a row that says how many more there are, if any."""
     if rest > 0:
         table.add_row(Text(f"and {rest:,} more", "dim"))
     return table
@@ -274,7 +287,12 @@ def with_rest(table: Table, rest: int) -> Table:
 def _coherence(coherence: Coherence | Skipped) -> tuple[str, str]:
     if isinstance(coherence, Skipped):
         return "–", "–"
-    return _number(coherence.m_coherence.value, 1), _number(coherence.pairwise.value, 4)
+    # fixed decimals: columns stay aligned, and narrow enough for two tables side by side
+    return _decimals(coherence.m_coherence.value, 1), _decimals(coherence.pairwise.value, 4)
+
+
+def _decimals(value: float, digits: int) -> str:
+    return f"{value:,.{digits}f}".replace("-", "\u2212") if math.isfinite(value) else "–"
 
 
 def _line(name: str, parts: Iterable[str]) -> Text:
@@ -282,22 +300,19 @@ def _line(name: str, parts: Iterable[str]) -> Text:
 
 
 def cell(text: str) -> Text:
-    """Return a name as it stands in a table."""
+    """Return a name for a cell of a table."""
     return Text(printable(text, 60))
 
 
 def _sentence(text: str) -> str:
-    return printable(text, LONGEST_SENTENCE)
+    return printable(text, MAX_SENTENCE)
 
 
 def share(value: float) -> str:
-    """Write a share in per cent; only one that is whole is written as 0% or 100%."""
+    """Write a share in percent with two decimals; only exactly 0 and 1 are written as 0% and 100%."""
     if math.isnan(value):
         return "–"
     if value in {0, 1}:
         return f"{value:.0%}"
+    # Clipped, because 99.999 % would round to 100 %, which reads as certain.
     return f"{min(max(value, 0.0001), 0.9999):.2%}"
-
-
-def _number(value: float, digits: int) -> str:
-    return f"{value:,.{digits}f}" if math.isfinite(value) else "–"

@@ -239,7 +239,7 @@ def test_names_that_cannot_be_printed(name: str, tmp_path: Path) -> None:
     )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_whatever_happens_to_a_file_it_is_read_or_refused(data: st.DataObject, tmp_path: Path) -> None:
     kind = data.draw(st.sampled_from(["safetensors", "pt", "legacy"]))

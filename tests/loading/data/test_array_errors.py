@@ -50,7 +50,7 @@ CASES: dict[str, tuple[Make, list[str]]] = {
     "inputs of text": (npz(x=np.array(["a"] * 4)), ["inputs", "transform"]),
     "one number as inputs": (npz(x=np.array(1.0), id=[1]), ["a single value"]),
     "length mismatch": (npz(y=[0, 1]), ["4 samples, but 2 labels"]),
-    "ids of another length": (npz(id=[1, 2]), ["ids", "the shape (2,)", "4 samples"]),
+    "ids of another length": (npz(id=[1, 2]), ["ids", "the shape is [2]", "4 samples"]),
     "duplicate ids": (npz(id=["a", "b", "a", "c"]), ["'a'", "rows 0 and 2", "unique"]),
     "empty id": (npz(id=["a", "b", "", "c"]), ["row 2", "empty"]),
     "empty dataset": (npz(x=X[:0], y=[]), ["no sample"]),

@@ -37,7 +37,7 @@ def quoted(cells: tuple[str, str]) -> str:
     return ",".join('"' + cell.replace('"', '""') + '"' for cell in cells)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     rows=st.lists(st.one_of(BLANK, st.tuples(CELL, CELL)), max_size=8),
     end=st.sampled_from(["\n", "\r\n", "\r"]),

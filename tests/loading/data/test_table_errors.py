@@ -31,7 +31,7 @@ CASES: dict[str, tuple[Make, list[str]]] = {
     ),
     "label among the inputs": (
         csv("a,label\n1,0\n", inputs=("a", "label")),
-        ["inputs: include the label column"],
+        ["the label column 'label' is among them"],
     ),
     "no input column": (csv("id,label\n1,0\n"), ["no column is left besides 'label'"]),
     "text in a column": (

@@ -119,7 +119,7 @@ OBJECTS: dict[str, tuple[Any, list[str]]] = {
     "random inputs": (Noisy(), ["sample '0'", "differs each time", "augmentation"]),
     "failing": (Failing(), ["sample '1'", "IndexError"]),
     "three values": ([(torch.zeros(1), 0, 0)], ["sample '0'", "3 values", "(input, label)"]),
-    "a dict": ([{"x": 0, "y": 1}], ["sample '0'", "a dict", "(input, label)"]),
+    "a dict": ([{"x": 0, "y": 1}], ["sample '0'", "type dict", "(input, label)"]),
     "one-hot": (pairs(torch.tensor([0, 1])), ["sample '0'", "shape [2]", "argmax"]),
     "labels of detection": (pairs({"boxes": []}), ["sample '0'", "dict", "class number"]),
     "text and numbers": (pairs("a", 1), ["text and numbers"]),

@@ -67,6 +67,7 @@ class ImageOriginal(Original):
         taken = {_key(path) for file in files for path in (file, *file.parents)}
         leaves = {_key(file) for file in files}
         moved = {}
+        # sorted: the numbers of new names must not depend on the order of a dict
         for position in sorted(relabeled):
             old = self._files[position]
             new = Path(relabeled[position], *old.parts[1:])

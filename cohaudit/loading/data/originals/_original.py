@@ -50,6 +50,7 @@ def read_labels(
     Raises:
         DataError: If the ids or labels cannot be audited.
     """
+    # the same checks as for an audit, so that both see the same classes
     checked = check_ids(ids, source)
     codes, names = encode_labels(values, class_names, source, checked)
     labels = [names[code] for code in codes]

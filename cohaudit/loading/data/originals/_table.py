@@ -83,6 +83,7 @@ class CsvOriginal(_Table):
 
     def write(self, target: Path, relabeled: Mapping[int, str], dropped: Collection[int]) -> dict[int, str]:
         """Write a copy, see `Original`. All bytes stay, except changed cells and dropped rows."""
+        # bytes, not read_text: that would change the line ends
         text = self._path.read_bytes().decode("utf-8")
         bom = BOM if text.startswith(BOM) else ""
         rows = split_rows(text.removeprefix(BOM))
@@ -104,6 +105,7 @@ class CsvOriginal(_Table):
 
 def _with_cell(row: str, column: int, value: str) -> str:
     """Return a row of a .csv with a new value in a column, in quotes if the old one was or if needed."""
+    # a plain split at commas would break quoted cells
     cell = list(_CELLS.finditer(row))[column]
     if cell[1].startswith('"') or re.search(r'^"|[,\r\n]', value):
         value = '"' + value.replace('"', '""') + '"'

@@ -1,15 +1,14 @@
-"""What the page shows, as data: every number already in words, so that the templates only lay it out."""
+"""What the page shows, as data: every number is already in words, so that the templates only lay it out."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cohaudit.report.html.view._audits import Section, build_audits
 from cohaudit.report.html.view._classes import Classes, build_classes
 from cohaudit.report.html.view._depth import Depth, build_depth
 from cohaudit.report.html.view._gallery import Gallery, build_gallery
 from cohaudit.report.html.view._method import (
-    Certificate,
+    CertificateView,
     Method,
     build_certificate,
     build_method,
@@ -17,6 +16,7 @@ from cohaudit.report.html.view._method import (
     build_timings,
 )
 from cohaudit.report.html.view._verdict import Verdict, build_verdict
+from cohaudit.report.html.view.audits import AuditSection, build_audits
 from cohaudit.report.words import Text, text
 from cohaudit.results import Audit
 
@@ -30,26 +30,30 @@ class Page:
     subject: Text
     """The checkpoint, for the title."""
     version: str
+    """Version of cohaudit that measured."""
     schema_version: str
+    """Version of the layout of audit.json."""
     verdict: Verdict
     depth: Depth
     classes: Classes
     gallery: Gallery
-    audits: tuple[Section, ...]
+    audits: tuple[AuditSection, ...]
     method: Method
-    certificate: Certificate
+    certificate: CertificateView
     skipped: tuple[tuple[Text, str], ...]
+    """What was left out, and why."""
     timings: tuple[tuple[str, str], ...]
+    """Stage and time taken."""
 
 
 def build_page(audit: Audit) -> Page:
-    """Put an audit into words and figures.
+    """Return everything that the templates show of an audit.
 
     Args:
-        audit: The result of a scan.
+        audit: Result of a scan.
 
     Returns:
-        Everything that the templates show.
+        The page as data.
     """
     return Page(
         subject=text(audit.subject.checkpoint),

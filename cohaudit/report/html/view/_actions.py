@@ -1,4 +1,4 @@
-"""What is wrong and what to do next: the largest causes, linked to what shows them, and actions by effect."""
+"""What is wrong and what to do next: the largest causes, linked to their evidence, and actions by effect."""
 
 from __future__ import annotations
 
@@ -10,38 +10,44 @@ from cohaudit.analysis.quantiles import Z_80
 from cohaudit.report.words import Text, count, points, text
 from cohaudit.results import Audit, Driver, Holdout, Risk, Skipped, by_gap
 
-CAUSES = 3
-_HELD_OUT = 1000
-"""Samples held out, for which is told how narrow the interval becomes."""
+MAX_CAUSES = 3
+"""Causes on the first screen at most; the table further down has all."""
+_HOLDOUT_SAMPLES = 1000
+"""Holdout samples for which the page says how narrow the interval becomes."""
 CLEANED = (0.2, 0.55)
-"""Parts of what memorized samples are of the gap that it fell by, once the suspects were dropped or relabeled
-and the network trained again: the smallest and the largest measured (benchmarks/detection/actions.py)."""
-_TITLES: Mapping[str, str] = {
-    "samples": "Labels that only memory gives",
-    "layer": "Single samples learned by layer",
-    "class": "Too little in common: class",
-    "training": "Fitted to the last label",
+"""Smallest and largest share of the memorized samples' part of the gap that disappeared when benchmark
+networks were retrained without their suspects, or with suggested labels (benchmarks/detection/actions.py)."""
+_TITLES: Mapping[str, tuple[str, str]] = {
+    "samples": ("Memorized labels", ""),
+    "layer": ("Layer", "fits memorized labels"),
+    "class": ("Class", "generalizes poorly"),
+    "training": ("Nearly every training label is fitted", ""),
 }
+"""Kind of a driver → what the page writes before and after its name."""
 _WHERE: Mapping[str, str] = {
     "samples": "see the samples",
     "layer": "see the layer",
     "class": "see the class",
     "training": "see what was audited",
 }
+"""Kind of a driver → text of the link to its evidence."""
 
 
 @dataclass(frozen=True)
 class Cause:
-    """Something that the gap comes from."""
+    """One of the largest causes of the gap."""
 
     title: str
+    """What stands before the name."""
     name: Text
-    """Of the layer or class; empty for what has none."""
+    """Name of the layer or class; empty for other kinds."""
+    title_end: str
+    """What stands after the name."""
     part: str
-    """How much of the gap it is; empty where that is not known."""
+    """Its share of the gap; empty where unknown."""
     reason: Text
     link: str
-    """Where the page shows it, as '#id'."""
+    """Place of its evidence on the page, as '#id'."""
 
 
 @dataclass(frozen=True)
@@ -50,114 +56,120 @@ class Action:
 
     words: Text
     effect: str
-    """What to expect of it."""
+    """Expected effect."""
     link: str
-    """Where the page says more, as '#id'."""
+    """Place on the page that says more, as '#id'."""
     where: str
-    """What is there."""
+    """Text of the link."""
 
 
 def build_causes(audit: Audit) -> tuple[Cause, ...]:
     """Return the largest causes of the gap."""
     if isinstance(audit.risk, Skipped):
         return ()
-    places = Places(audit)
+    places = EvidenceLinks(audit)
     return tuple(
         Cause(
-            title=_TITLES[driver.kind],
+            title=_TITLES[driver.kind][0],
             name=text("" if driver.name == driver.kind else driver.name, 40),
-            part=_part(driver, audit.risk),
+            title_end=_TITLES[driver.kind][1],
+            part=_share(driver, audit.risk),
             reason=text(driver.reason, 400),
             link=places.of(driver),
         )
-        for driver in audit.risk.drivers[:CAUSES]
+        for driver in audit.risk.drivers[:MAX_CAUSES]
     )
 
 
 def build_actions(audit: Audit) -> tuple[Action, ...]:
-    """Return what to do, that which promises most first, then that of which it is not known."""
+    """Return what to do: the largest expected effect first, actions of unknown effect last."""
     if not audit.sanity.auditable:
-        words = "Give the model the weights, labels and preprocessing of its training, and scan again."
-        return (Action(text(words, 400), "a verdict", "#skipped", "see what was skipped"),)
+        words = "Use the weights, labels and preprocessing that the model was trained with, and scan again."
+        return (Action(text(words, 400), "Needed for a verdict", "#skipped", "see what was skipped"),)
     risk = audit.risk
     if isinstance(risk, Skipped):
         return ()
-    places = Places(audit)
+    places = EvidenceLinks(audit)
+    # One action per class would push actions of other kinds off the first screen.
     classes = [driver for driver in risk.drivers if driver.kind == "class"]
     single = [driver for driver in risk.drivers if driver.kind != "class" or len(classes) == 1]
-    promised = [
+    known = [
         *((one.lowers, _action(one, places)) for one in single if not isinstance(one.lowers, Skipped)),
         *(_more_of(classes, risk) if len(classes) > 1 else ()),
         *_other_checkpoint(audit),
     ]
-    promised.sort(key=lambda pair: pair[0], reverse=True)
+    known.sort(key=lambda pair: pair[0], reverse=True)
     return (
-        *(action for _, action in promised),
+        *(action for _, action in known),
         *(_action(one, places) for one in single if isinstance(one.lowers, Skipped)),
-        *_hold_out(audit, risk),
+        *_measure_gap(audit, risk),
     )
 
 
-def _action(driver: Driver, places: Places) -> Action:
+def _action(driver: Driver, places: EvidenceLinks) -> Action:
     if isinstance(driver.lowers, Skipped):
-        effect = "Not predicted: train again and compare (cohaudit diff)"
+        effect = "Effect unknown: retrain and compare (cohaudit diff)"
     elif driver.kind == "samples":
         low, high = (points(part * driver.lowers) for part in CLEANED)
-        effect = f"Lowers the gap by {low} to {high} points, going by networks that were cleaned"
+        effect = (
+            f"Lowers the gap by {low} to {high} points (range seen when benchmark networks were retrained on "
+            "cleaned data)"
+        )
     else:
         effect = f"Lowers the gap by up to {points(driver.lowers)} points"
     return Action(text(driver.remedy, 400), effect, places.of(driver), _WHERE[driver.kind])
 
 
 def _more_of(classes: Sequence[Driver], risk: Risk) -> Iterator[tuple[float, Action]]:
-    """Put several classes into one action: no sample is of two."""
+    """Combine several classes into one action: no sample is in two of them, so their shares add up."""
     names = [text(driver.name, 40).short for driver in classes]
-    part = sum(driver.lowers for driver in classes if not isinstance(driver.lowers, Skipped))
-    most = min(part, risk.gap.value)
+    total = sum(driver.lowers for driver in classes if not isinstance(driver.lowers, Skipped))
+    lowers = min(total, risk.gap.value)
     listed = f"{', '.join(names[:-1])} and {names[-1]}"
-    words = f"Collect more samples of the classes {listed}, and look at their suspects first."
-    effect = f"Lowers the gap by up to {points(most)} points"
-    yield most, Action(text(words, 400), effect, "#classes", "see the classes")
+    words = f"Collect more samples of the classes {listed}. Look at their suspects first."
+    effect = f"Lowers the gap by up to {points(lowers)} points"
+    yield lowers, Action(text(words, 400), effect, "#classes", "see the classes")
 
 
-def _part(driver: Driver, risk: Risk) -> str:
+def _share(driver: Driver, risk: Risk) -> str:
     if isinstance(driver.lowers, Skipped):
         return ""
     return f"{points(driver.lowers)} of {points(risk.gap.value)} points"
 
 
 def _other_checkpoint(audit: Audit) -> Iterator[tuple[float, Action]]:
-    """Tell to take an earlier checkpoint, where one was measured to be better."""
+    """Yield the advice to use an earlier checkpoint, if one was measured to be better."""
     found = audit.audits.trajectory
     if isinstance(found, Skipped) or found.advised == len(found.points) - 1:
         return
     gain = found.points[found.advised].rating - found.points[-1].rating
     if gain <= 0:
         return
-    words = f"Take the checkpoint {found.points[found.advised].checkpoint} in place of the last one."
-    effect = f"About {points(gain)} points more on new data"
+    words = f"Use the checkpoint {found.points[found.advised].checkpoint} instead of the last one."
+    effect = f"Adds about {points(gain)} points of accuracy on new data"
     yield gain, Action(text(words, 400), effect, "#audit-trajectory", "see the checkpoints")
 
 
-def _hold_out(audit: Audit, risk: Risk) -> Iterator[Action]:
-    """Tell to measure the gap, where that was not done."""
+def _measure_gap(audit: Audit, risk: Risk) -> Iterator[Action]:
+    """Yield the advice to measure the gap, unless it was measured or measuring would not narrow it."""
     if isinstance(risk.holdout, Holdout):
         return
     expected = min(max(audit.sanity.accuracy - risk.gap.value, 0.0), 1.0)
-    narrow = Z_80 * math.sqrt(expected * (1 - expected) / _HELD_OUT)
+    # Normal approximation of a binomial share: good enough to say whether measuring is worth it.
+    narrow = Z_80 * math.sqrt(expected * (1 - expected) / _HOLDOUT_SAMPLES)
     now = (risk.gap.high - risk.gap.low) / 2
     if narrow >= now:
         return
-    words = f"Measure the gap on {count(_HELD_OUT)} samples that the model never saw (--holdout)."
-    effect = f"The gap is then known to ±{points(narrow)} points, now ±{points(now)}"
+    words = f"Measure the gap on {count(_HOLDOUT_SAMPLES)} samples that the model has never seen (--holdout)."
+    effect = f"Narrows the interval of the gap to ±{points(narrow)} points (now ±{points(now)})"
     yield Action(text(words, 400), effect, "#method", "see the method")
 
 
-class Places:
+class EvidenceLinks:
     """Where the page shows a layer or class.
 
     Args:
-        audit: The result of a scan.
+        audit: Result of a scan.
     """
 
     def __init__(self, audit: Audit) -> None:

@@ -1,4 +1,4 @@
-"""A sample as a card: what it looks like, what its label is and should be, and who agrees."""
+"""A sample as a card: its picture, its given and suggested label, and the samples for and against it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from cohaudit.report.figures.thumbnails import Thumbnail, thumbnail
 from cohaudit.report.words import Text, count, number, probability, prose, signed, text
 from cohaudit.results import Audit, Evidence, Neighbor, Preview
 
-COLUMNS = 40
-"""Most columns of a row that are shown."""
+MAX_COLUMNS = 40
+"""Columns of a table row shown at most."""
 NUMBERS = ("loss", "support", "support count", "leave-one-out margin")
-"""What the numbers of a card are."""
-_SIDE = 96
-_WIDE = 192
-"""Longest side of a sample's picture, in pixels, and of the drawing of a signal."""
+"""Names of the numbers on a card."""
+_PICTURE_SIDE = 96
+"""Longest side of a sample's picture, in pixels."""
+_SIGNAL_SIDE = 192
+"""Longest side of the drawing of a signal, in pixels."""
 _NEIGHBOR_SIDE = 56
+"""Longest side of a neighbor's picture, in pixels."""
 
 
 @dataclass(frozen=True)
@@ -29,16 +31,16 @@ class NeighborView:
     cosine: str
     picture: Thumbnail | None
     words: Text
-    """What stands in the place of a picture: its text, or nothing."""
+    """Its text where there is no picture; empty for none."""
     suspect: bool
     """Whether it is a suspect itself."""
     duplicate: bool
-    """Whether every layer sees it nearly as it sees the sample."""
+    """Whether it looks nearly the same as the sample to every layer."""
 
 
 @dataclass(frozen=True)
 class RowLine:
-    """A sample's row in the table that compares rows."""
+    """One row in the table that compares a sample's row with its neighbors'."""
 
     role: str
     """'suspect', 'opponent' or 'supporter'."""
@@ -54,7 +56,7 @@ class RowTable:
     columns: tuple[Text, ...]
     lines: tuple[RowLine, ...]
     note: str
-    """How many columns are left out; empty when none."""
+    """How many columns are left out; empty when none is."""
 
 
 @dataclass(frozen=True)
@@ -65,16 +67,16 @@ class Card:
     id: Text
     given: Text
     suggested: Text | None
-    """The label that leave-one-out prediction prefers; None when that is the given one."""
+    """Label that the other samples suggest; None when it is the given one."""
     suspicion: str
     bar: str
     """The suspicion as a CSS percentage."""
     numbers: tuple[tuple[str, str], ...]
     predicted: Text
     is_kind: str
-    """Mislabeled, ambiguous, rare or duplicate."""
+    """Kind of sample: mislabeled, ambiguous, rare or duplicate."""
     twin: Text | None
-    """The sample that it is nearly the same as."""
+    """Sample that it is a near-duplicate of."""
     kind: str
     """How to show it: image, wave, row, text or none."""
     picture: Thumbnail | None
@@ -85,11 +87,11 @@ class Card:
 
 
 class Pictures:
-    """The pictures of a page: each made once, as long as there is room for it.
+    """The pictures of a page: each is made once, as long as there is room for it.
 
     Args:
         previews: Sample id → what to show.
-        room: Characters that they may take together.
+        room: Characters that all pictures may take together.
     """
 
     def __init__(self, previews: Mapping[str, Preview], room: int) -> None:
@@ -99,17 +101,18 @@ class Pictures:
 
     def of(self, sample: str) -> Thumbnail | None:
         """Return a sample's own picture, if it has one."""
-        return self._get(sample, _WIDE if self._previews[sample].kind == "wave" else _SIDE)
+        return self._get(sample, _SIGNAL_SIDE if self._previews[sample].kind == "wave" else _PICTURE_SIDE)
 
     def beside(self, sample: str) -> Thumbnail | None:
         """Return the picture that a sample has beside another one."""
-        return self._get(sample, _NEIGHBOR_SIDE if self._previews[sample].kind == "image" else _WIDE)
+        return self._get(sample, _NEIGHBOR_SIDE if self._previews[sample].kind == "image" else _SIGNAL_SIDE)
 
     def _get(self, sample: str, side: int) -> Thumbnail | None:
         image = self._previews[sample].image
         if not image:
             return None
         if (sample, side) not in self._made:
+            # Checked before, not after: the page may exceed its room by one picture at most.
             made = thumbnail(image, side) if self._room > 0 else None
             self._room -= len(made.uri) if made else 0
             self._made[sample, side] = made
@@ -122,28 +125,29 @@ def build_cards(audit: Audit, shown: Sequence[Evidence], pictures: Pictures) -> 
     Args:
         audit: The result of a scan.
         shown: The samples, in their order on the page.
-        pictures: Where their pictures come from.
+        pictures: Source of their pictures.
     """
     position = {sample_id: i for i, sample_id in enumerate(audit.samples["id"])}
     suspects = frozenset(audit.samples["id"][audit.samples["suspect"]])
+    context = _Context(audit.previews, suspects, pictures)
     for rank, evidence in enumerate(shown, 1):
         row = audit.samples.iloc[position[evidence.id]].to_dict()
-        yield _card(rank, evidence, row, audit.previews, suspects, pictures)
+        yield _card(rank, evidence, row, context)
 
 
-def _card(
-    rank: int,
-    evidence: Evidence,
-    row: Mapping[Any, Any],
-    previews: Mapping[str, Preview],
-    suspects: frozenset[str],
-    pictures: Pictures,
-) -> Card:
-    own = previews[evidence.id]
+@dataclass(frozen=True)
+class _Context:
+    """What all cards draw from."""
 
-    def seen(neighbors: tuple[Neighbor, ...]) -> tuple[NeighborView, ...]:
-        return tuple(_neighbor(n, previews[n.id], n.id in suspects, pictures) for n in neighbors)
+    previews: Mapping[str, Preview]
+    """Sample id → what to show of it."""
+    suspects: frozenset[str]
+    """Ids of the suspects."""
+    pictures: Pictures
 
+
+def _card(rank: int, evidence: Evidence, row: Mapping[Any, Any], context: _Context) -> Card:
+    own = context.previews[evidence.id]
     return Card(
         rank=rank,
         id=text(evidence.id, 56),
@@ -156,11 +160,11 @@ def _card(
         is_kind=row["kind"],
         twin=text(row["duplicate_of"], 40) if row["duplicate_of"] else None,
         kind=own.kind,
-        picture=pictures.of(evidence.id),
+        picture=context.pictures.of(evidence.id),
         text=prose(own.text),
-        table=_row_table(evidence, row["label"], previews) if own.kind == "row" else None,
-        opponents=seen(evidence.opponents),
-        supporters=seen(evidence.supporters),
+        table=_row_table(evidence, row["label"], context.previews) if own.kind == "row" else None,
+        opponents=tuple(_neighbor(one, context) for one in evidence.opponents),
+        supporters=tuple(_neighbor(one, context) for one in evidence.supporters),
     )
 
 
@@ -173,28 +177,30 @@ def _numbers(row: Mapping[Any, Any]) -> tuple[str, str, str, str]:
     )
 
 
-def _neighbor(neighbor: Neighbor, preview: Preview, suspect: bool, pictures: Pictures) -> NeighborView:
+def _neighbor(neighbor: Neighbor, context: _Context) -> NeighborView:
+    preview = context.previews[neighbor.id]
     return NeighborView(
         id=text(neighbor.id, 14 if preview.image else 40),
         label=text(neighbor.label, 20),
         cosine=signed(neighbor.cosine),
-        picture=pictures.beside(neighbor.id),
+        picture=context.pictures.beside(neighbor.id),
         words=text(preview.text, 120),
-        suspect=suspect,
+        suspect=neighbor.id in context.suspects,
         duplicate=neighbor.duplicate,
     )
 
 
 def _row_table(evidence: Evidence, label: str, previews: Mapping[str, Preview]) -> RowTable:
     own = previews[evidence.id].row
-    columns = list(own)[:COLUMNS]
+    # The sample's own columns decide: in JSON lines, neighbors may have others.
+    columns = list(own)[:MAX_COLUMNS]
     lines = [RowLine("suspect", text(label, 20), "", _cells(own, columns))]
     for role, neighbors in (("opponent", evidence.opponents), ("supporter", evidence.supporters)):
         for n in neighbors:
             cells = _cells(previews[n.id].row, columns)
             lines.append(RowLine(role, text(n.label, 20), signed(n.cosine), cells))
     left_out = len(own) - len(columns)
-    note = f"{count(left_out)} more columns are in the data." if left_out else ""
+    note = f"The data has {count(left_out)} more columns." if left_out else ""
     return RowTable(tuple(text(column, 24) for column in columns), tuple(lines), note)
 
 

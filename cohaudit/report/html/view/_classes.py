@@ -7,17 +7,17 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
-from cohaudit.report.figures.class_map import ClassMap, Cosines, cosine_map, group_classes, most_unlike
+from cohaudit.report.figures.class_map import ClassMap, Cosines, cosine_map, extreme_pairs, group_classes
 from cohaudit.report.figures.distributions import class_bars
-from cohaudit.report.html.view._settings import judged
-from cohaudit.report.html.view._tables import MOST_ROWS
+from cohaudit.report.html.view._judged import judges_samples
+from cohaudit.report.html.view._tables import MAX_ROWS
 from cohaudit.report.words import Text, count, interval, number, percent, plural, points, prose, signed, text
 from cohaudit.results import Audit, ClassCosines, ClassResult, Coherence, Estimate, Skipped, by_gap
 
-_DRAWN = 40
-"""Most classes in the bar chart; the table has all."""
-_PAIRS = 5
-"""Pairs with the lowest cosines, and with the highest, that are listed."""
+_MAX_BARS = 40
+"""Classes in the bar chart at most; the table has all."""
+_MAX_PAIRS = 5
+"""Pairs listed at most, of those with the lowest and of those with the highest cosines."""
 
 
 @dataclass(frozen=True)
@@ -51,27 +51,27 @@ class Pair:
 
 @dataclass(frozen=True)
 class Classes:
-    """The section."""
+    """The section on the classes."""
 
     judged: bool
     """Whether there are suspects to count."""
     bars: Markup
     bars_note: str
-    """Which classes the bars leave out; empty when none."""
+    """Which classes the bars show; empty when all."""
     rows: tuple[ClassRow, ...]
     rows_note: str
-    """Which rows are left out; empty when none."""
+    """Which rows are left out; empty when none is."""
     heat_map: Markup | None
     heat_map_note: str
     """How exact the map is, or why there is none."""
     pairs: tuple[tuple[str, tuple[Pair, ...]], ...]
-    """Heading and pairs: the lowest cosines, lowest first, and the highest."""
+    """Heading and pairs: the lowest cosines, lowest first, then the highest."""
     groups: tuple[tuple[Text, ...], ...]
-    """Names of the classes in each row of the map; empty where each class has its own."""
+    """Names of the classes in each row of the map; empty where each class has its own row."""
 
 
 def build_classes(audit: Audit) -> Classes:
-    """Put the classes into words."""
+    """Return the section on the classes."""
     drawn = _least_coherent(audit.classes)
     left_out = len(audit.classes) - len(drawn)
     names = [one.name for one in audit.classes]
@@ -79,13 +79,15 @@ def build_classes(audit: Audit) -> Classes:
     cosines = np.array(found.matrix) if isinstance(found, ClassCosines) and len(names) > 1 else None
     shown = None if cosines is None else group_classes(cosines)
     rows = by_gap(audit.classes)
-    beyond = len(rows) - MOST_ROWS
+    beyond = len(rows) - MAX_ROWS
     return Classes(
-        judged=judged(audit),
-        bars=class_bars(drawn, suspects=judged(audit)),
-        bars_note=f"The {_DRAWN} least coherent classes of {count(len(names))}." if left_out else "",
-        rows=tuple(_row(result) for result in rows[:MOST_ROWS]),
-        rows_note=f"And {plural(beyond, 'class')} more, in audit.json." if beyond > 0 else "",
+        judged=judges_samples(audit),
+        bars=class_bars(drawn, suspects=judges_samples(audit)),
+        bars_note=f"The bars show the {_MAX_BARS} least coherent of {count(len(names))} classes."
+        if left_out
+        else "",
+        rows=tuple(_row(result) for result in rows[:MAX_ROWS]),
+        rows_note=f"audit.json has {plural(beyond, 'more class')}." if beyond > 0 else "",
         heat_map=None if cosines is None or shown is None else cosine_map(names, cosines, shown),
         heat_map_note=" ".join(filter(None, (_grouped(shown), _note(found)))),
         pairs=() if cosines is None else _pairs(names, cosines),
@@ -97,8 +99,8 @@ def _grouped(shown: ClassMap | None) -> str:
     if shown is None or max(map(len, shown.groups)) == 1:
         return ""
     return (
-        f"Classes that pull alike are put into {len(shown.groups)} groups, each named after its most central "
-        "class; a cell is the mean cosine between two groups. Every cosine is in audit.json."
+        f"Classes with similar gradients form {len(shown.groups)} groups, each named after its most central "
+        "class. A cell is the mean cosine between two groups; audit.json has every cosine."
     )
 
 
@@ -109,14 +111,15 @@ def _groups(names: list[str], shown: ClassMap | None) -> tuple[tuple[Text, ...],
 
 
 def _least_coherent(classes: tuple[ClassResult, ...]) -> tuple[ClassResult, ...]:
-    if len(classes) <= _DRAWN:
+    if len(classes) <= _MAX_BARS:
         return classes
 
     def coherence(index: int) -> float:
         measured = classes[index].coherence
+        # A class whose coherence could not be measured is worth seeing: it sorts first.
         return measured.pairwise.value if isinstance(measured, Coherence) else float("-inf")
 
-    chosen = sorted(range(len(classes)), key=coherence)[:_DRAWN]
+    chosen = sorted(range(len(classes)), key=coherence)[:_MAX_BARS]
     return tuple(classes[i] for i in sorted(chosen))
 
 
@@ -143,8 +146,8 @@ def _note(cosines: ClassCosines | Skipped) -> str:
     if isinstance(cosines, Skipped):
         return prose(f"Not measured: {cosines.reason}")
     if cosines.error == 0:
-        return "Computed from the whole gradients: no sampling error."
-    return f"Computed from sketches: the standard error of a cosine is {number(cosines.error)}."
+        return "Computed from whole gradients, without sampling error."
+    return f"Computed from sketches; the standard error of a cosine is {number(cosines.error)}."
 
 
 def _pairs(names: list[str], cosines: Cosines) -> tuple[tuple[str, tuple[Pair, ...]], ...]:
@@ -152,5 +155,5 @@ def _pairs(names: list[str], cosines: Cosines) -> tuple[tuple[str, tuple[Pair, .
         cosine = float(cosines[i, j])
         return Pair(text(names[i], 32), text(names[j], 32), signed(cosine), cosine < 0)
 
-    found = zip(("Lowest cosines", "Highest cosines"), most_unlike(cosines, _PAIRS), strict=True)
+    found = zip(("Lowest cosines", "Highest cosines"), extreme_pairs(cosines, _MAX_PAIRS), strict=True)
     return tuple((title, tuple(pair(i, j) for i, j in pairs)) for title, pairs in found if pairs)

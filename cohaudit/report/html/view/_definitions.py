@@ -1,100 +1,292 @@
-"""What each measure is, in a formula and in plain words."""
+"""What each figure of the report is, in a formula and in plain words.
+
+Every number in a definition comes from the audit, from its settings or from the constants that the analysis
+itself computes with, so that a definition cannot outlive what it defines.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cohaudit.analysis import generalization_gap as gap_model
+from cohaudit.analysis import label_noise
 from cohaudit.config.used import setting
-from cohaudit.report.words import number, prose
-from cohaudit.results import Audit
+from cohaudit.report.words import number, points, prose, raised
+from cohaudit.results import LEVELS, Audit, kinds, thresholds
 
 
 @dataclass(frozen=True)
 class Definition:
-    """One measure."""
+    """One or several figures that are defined together."""
 
     name: str
     formula: str
     words: str
+    figures: tuple[str, ...]
+    """What it defines: fields of results as `Class.field`, columns of the sample table as `samples.name`."""
+    settings: tuple[str, ...] = ()
+    """Settings that it quotes."""
+    constants: tuple[str, ...] = ()
+    """Constants that it quotes, as `module.NAME`."""
 
 
 def definitions(audit: Audit) -> tuple[Definition, ...]:
-    """Define every measure that the report shows, with the settings that it was made with."""
-    return (*_of_sets(audit), *_of_samples(audit), _RISK)
+    """Define every figure that the report shows, with the settings that it was measured with."""
+    return (
+        _accuracy(),
+        *_coherence(audit),
+        _support(audit),
+        _cosine_error(audit),
+        _margin(audit),
+        _suspicion(audit),
+        _kinds(),
+        _memorization(),
+        _predicted_gap(),
+        _gap(audit),
+        _class_gap(),
+        _share_of_the_gap(),
+        _holdout_coherence(),
+        _certificate(audit),
+    )
 
 
-def _of_sets(audit: Audit) -> tuple[Definition, ...]:
+def _accuracy() -> Definition:
+    return Definition(
+        "Accuracy and loss",
+        "accuracy = share of samples with prediction = label;  ℓᵢ = −ln P(label of i)",
+        "Balanced accuracy is the mean of the classes' accuracies, chance is 1 / number of classes. The "
+        "loss is the cross-entropy of the given label in nats, without a temperature.",
+        figures=(
+            *("Sanity.accuracy", "Sanity.balanced_accuracy", "Sanity.chance", "Sanity.mean_loss"),
+            *("ClassResult.accuracy", "ClassResult.mean_loss", "samples.loss"),
+        ),
+    )
+
+
+def _coherence(audit: Audit) -> tuple[Definition, ...]:
     return (
         Definition(
             "Coherence α",
             "α = ‖μ‖² / mean ‖gᵢ‖²",
             "gᵢ is the gradient of sample i's loss, μ the mean over the samples. α is the share of a "
-            "gradient that is common to all of them, between 0 and 1. Intervals are bootstraps over the "
-            f"samples, at {setting(audit.settings, 'confidence'):.0%}.",
+            "gradient that all samples have in common, between 0 and 1. Intervals are bootstraps over the "
+            f"samples ({setting(audit.settings, 'bootstrap'):,} resamples), at "
+            f"{setting(audit.settings, 'confidence'):.0%} confidence.",
+            figures=("Coherence.alpha",),
+            settings=("bootstrap", "confidence"),
         ),
         Definition(
             "m-coherence",
             "m · α",
-            "How many of the m samples, itself included, a step on one sample helps on average: m when all "
-            "agree, 1 when every sample stands alone, below 1 when they cancel. Near convergence they do "
-            "cancel, whatever was learned: the mean gradient vanishes, so that α and m-coherence say little "
-            "there. Read them at a temperature above 1, or on an earlier checkpoint.",
+            "The average number of the m samples, itself included, that a step on one sample helps: m when "
+            "all agree, 1 when every sample stands alone, below 1 when they cancel. Near convergence "
+            "gradients cancel in any model, because the mean gradient vanishes; α and m-coherence then say "
+            "little. Measure at a temperature above 1, or on an earlier checkpoint.",
+            figures=("Coherence.m_coherence",),
         ),
         Definition(
             "Pairwise coherence αᵤ",
             "αᵤ = (m · α − 1) / (m − 1)",
-            "α without each sample's agreement with itself: 0 when the gradients are orthogonal, whatever "
-            "m is. Sets of different size are compared by this one.",
+            "α without each sample's agreement with itself: 0 when gradients are orthogonal, whatever m "
+            "is. Use it to compare sets of different sizes.",
+            figures=("Coherence.pairwise",),
         ),
         Definition(
-            "Energy of a layer",
-            "f = Σ ‖gᵢ in the layer‖² / Σ ‖gᵢ‖²",
-            "The layer's share of the squared gradients. The model's α is the mean of its layers' α, "
-            "weighted by their energy.",
+            "Energy and gradient norm",
+            "energy = Σ ‖gᵢ in the layer‖² / Σ ‖gᵢ‖²;  norm = √(mean ‖gᵢ in the layer‖²)",
+            "The energy is a layer's share of the squared gradients. The model's α is the mean of its "
+            "layers' α, weighted by their energy.",
+            figures=("Layer.energy", "Layer.gradient_norm", "samples.gradient_norm"),
+        ),
+        Definition(
+            "Cosine of two classes",
+            "cos(mean gᵢ over one class, mean gᵢ over the other)",
+            "Above 0, a step that helps one class helps the other. Below 0, the two classes pull the "
+            "weights in opposite directions.",
+            figures=("ClassCosines.matrix", "ClassCosines.error"),
         ),
     )
 
 
-def _of_samples(audit: Audit) -> tuple[Definition, ...]:
+def _support(audit: Audit) -> Definition:
     neighbors = f"{setting(audit.settings, 'neighbors')} samples with the largest |cosine|"
     if audit.subject.samples < audit.subject.samples_total:
-        neighbors += " (of a subsample fewer, in proportion)"
+        neighbors += " (fewer on a subsample, in proportion)"
+    return Definition(
+        "Neighborhood support",
+        "sᵢ = mean of cos(gᵢ, gⱼ) over the neighbors j",
+        f"The neighbors are the {neighbors}: those that act on the same weights. Supporters have a "
+        "positive cosine, opponents a negative one. The support count is the number of samples with a "
+        f"cosine of at least {thresholds.LEAF_COSINE:g}, which ask for mostly the same change. A sample "
+        "with few of them is learned on its own.",
+        figures=("samples.support", "samples.support_count", "Neighbor.cosine"),
+        settings=("neighbors",),
+        constants=("thresholds.LEAF_COSINE",),
+    )
+
+
+def _cosine_error(audit: Audit) -> Definition:
+    return Definition(
+        "Error of a cosine",
+        "√(mean (sketched ‖gᵢ‖² / exact ‖gᵢ‖² − 1)² / 2)",
+        "Cosines between samples come from sketches: short random projections of their gradients. The "
+        f"standard error of a cosine near 0 is about {number(audit.cosine_error)}; it shrinks toward ±1. "
+        "Norms, α and m-coherence are exact.",
+        figures=("Audit.cosine_error",),
+    )
+
+
+def _margin(audit: Audit) -> Definition:
+    return Definition(
+        "Leave-one-out margin",
+        "ŷᵢ(given label) − largest ŷᵢ(other label)",
+        "ŷᵢ predicts the label of sample i from all other samples, by ridge regression on "
+        f"{prose(audit.representation) or 'a representation, which this model lacks'}, together with the "
+        f"model's own answer. {_weight(thresholds.SUSPICION_POWER)} Below 0, the other samples suggest "
+        "another label.",
+        figures=("samples.loo_margin",),
+        constants=("thresholds.SUSPICION_POWER",),
+    )
+
+
+def _weight(power: int) -> str:
     return (
-        Definition(
-            "Neighborhood support",
-            "sᵢ = mean of cos(gᵢ, gⱼ) over the neighbors j",
-            f"The neighbors are the {neighbors}: those that pull at the same weights. Supporters have a "
-            "positive cosine, opponents a negative one. The support count is the number of samples with a "
-            "cosine of at least 0.5, which want mostly the same change: with few, it is memorized.",
-        ),
-        Definition(
-            "Error of a cosine",
-            "√(mean (sketched ‖gᵢ‖² / exact ‖gᵢ‖² − 1)² / 2)",
-            "Cosines between samples come from sketches, short random projections of their gradients. The "
-            f"standard error of a cosine near 0 is about {number(audit.cosine_error)}; toward ±1 it "
-            "shrinks. Norms, α and m-coherence are exact.",
-        ),
-        Definition(
-            "Leave-one-out margin",
-            "ŷᵢ(given label) − largest ŷᵢ(other label)",
-            "ŷᵢ predicts the label of sample i from all other samples, by ridge regression on "
-            f"{prose(audit.representation) or 'a representation, which this model lacks'}. Below 0, the rest "
-            "of the data would have given it another label: the suggested one.",
-        ),
-        Definition(
-            "Suspicion",
-            "P(label is wrong | ŷᵢ)",
-            "The probability that the given label is wrong: how often labels with as little support from ŷᵢ "
-            "are wrong, told by labels that are wrong by design. A suspect has a suspicion of at least "
-            f"{setting(audit.settings, 'suspicion_threshold'):g}.",
+        f"Each prediction has the weight R² (1 − r){raised(power)}: R² is the share of the labels' "
+        "variance that it explains, r the share of the labels disputed by the predictions before it that "
+        "it reproduces."
+    )
+
+
+def _suspicion(audit: Audit) -> Definition:
+    return Definition(
+        "Suspicion",
+        "P(label is wrong | evidence) = ε · w / f",
+        "The evidence is the log-odds of the given label by the leave-one-out predictions. ε is the "
+        "estimated share of wrong labels, f the density of this evidence among the given labels, and w its "
+        "density among deliberately wrong labels. Where some classes are mistaken for others, a model of "
+        "which for which takes the place of ε · w / f. The suspicion is at most "
+        f"{label_noise.MAX_SUSPICION:g}; a suspect has at least "
+        f"{setting(audit.settings, 'suspicion_threshold'):g}.",
+        figures=("samples.suspicion",),
+        settings=("suspicion_threshold",),
+        constants=("label_noise.MAX_SUSPICION",),
+    )
+
+
+def _kinds() -> Definition:
+    return Definition(
+        "Kind and certainty",
+        "typical (1 − s) q;  ambiguous (1 − s)(1 − q) t;  rare (1 − s)(1 − q)(1 − t)",
+        "s is the suspicion, q the probability of the given label by the other samples, t how far their "
+        "two likeliest labels take all the probability. A sample is of its likeliest kind, and its "
+        "certainty is that probability. Suspects are mislabeled. Near-duplicates look alike to every "
+        f"layer: the mean cosine is at least {thresholds.DUPLICATE_COSINE:g}, much nearer than samples "
+        "usually are.",
+        figures=("samples.certainty",),
+        constants=("thresholds.DUPLICATE_COSINE",),
+    )
+
+
+def _memorization() -> Definition:
+    return Definition(
+        "Memorization",
+        "1 − q · p if the model predicts the given label, else 1 − q",
+        "p is the model's own probability of the given label, q the probability that a model would give it "
+        "that never saw the sample, by the leave-one-out predictions with weights R² (1 − "
+        f"r){raised(thresholds.MEMORIZATION_POWER)}. From {kinds.MEMORIZED:g} on a label "
+        "counts as memorized.",
+        figures=("samples.memorization",),
+        constants=("thresholds.MEMORIZATION_POWER", "kinds.MEMORIZED"),
+    )
+
+
+def _predicted_gap() -> Definition:
+    # Signs are written apart from the numbers, so that the formula reads as a sum.
+    slopes = zip(
+        (gap_model.AGREEMENT, gap_model.LOSS, gap_model.DECADES), ("logit x", "ℓ", "log₁₀ N"), strict=True
+    )
+    terms = "".join(f" {'−' if k < 0 else '+'} {number(abs(k))} {quantity}" for k, quantity in slopes)
+    return Definition(
+        "Predicted gap",
+        f"training accuracy − σ({number(gap_model.INTERCEPT)}{terms})",
+        "x is the agreement: the mean probability that the other samples give to the model's own answers, "
+        f"with weights R² (1 − r){raised(thresholds.NOISE_SHARE_POWER)}, so that layers that fit memorized "
+        "labels hardly count. ℓ is the mean training loss, at most that of guessing; N is the number of "
+        f"samples, from {gap_model.MIN_ZOO_SAMPLES:,} to {gap_model.MAX_ZOO_SAMPLES:,}. The interval is "
+        f"±{points(gap_model.HALF_WIDTH)} points. It is meant to hold the gap of {gap_model.COVERAGE:.0%} "
+        "of networks of a kind that nothing was fitted to.",
+        figures=("Risk.predicted", "Risk.coverage", "RiskTerm.measured", "RiskTerm.adds"),
+        constants=(
+            "thresholds.NOISE_SHARE_POWER",
+            *(f"generalization_gap.{name}" for name in ("INTERCEPT", "AGREEMENT", "LOSS", "DECADES")),
+            *(
+                f"generalization_gap.{name}"
+                for name in ("MIN_ZOO_SAMPLES", "MAX_ZOO_SAMPLES", "HALF_WIDTH", "COVERAGE")
+            ),
         ),
     )
 
 
-_RISK = Definition(
-    "Risk",
-    "Σ weight · value over the reasons",
-    "The weighted mean of the reasons on the first screen. It ranks models; it is no measured test error. "
-    "Two of the weights follow how well each reason alone ranked 96 models by their true gap between "
-    "training and test; that of the memorized labels is a judgment.",
-)
+def _gap(audit: Audit) -> Definition:
+    low, *others = LEVELS
+    bounds = [f"{100 * bound:.6g}" for bound in setting(audit.settings, "risk_levels")]
+    levels = ", ".join(f"{level} from {bound}" for level, bound in zip(others, bounds, strict=True))
+    return Definition(
+        "Gap and risk level",
+        "gap = training accuracy − accuracy on new data with correct labels",
+        "Without a holdout the gap is the predicted one. With a holdout it is the mean of the predicted "
+        "and the measured gap, each weighted by 1 / variance; the interval of the measured gap is "
+        f"Wilson's. The risk is {low} below {bounds[0]} points, {levels}.",
+        figures=("Risk.gap", "Holdout.accuracy", "Holdout.gap"),
+        settings=("risk_levels",),
+    )
+
+
+def _class_gap() -> Definition:
+    accuracy, agreement = gap_model.CLASS_ACCURACY, gap_model.CLASS_AGREEMENT
+    return Definition(
+        "Gap of a class",
+        f"gap + {number(accuracy)} · (accuracy − mean) − {number(abs(agreement))} · (agreement − mean)",
+        "The agreement of a class is the mean of two shares: of the samples that the other samples put "
+        "into the class, those that the model puts there too; and the other way round. The interval is "
+        f"±{points(gap_model.CLASS_HALF_WIDTH)} points.",
+        figures=("ClassResult.predicted_gap",),
+        constants=tuple(
+            f"generalization_gap.{name}" for name in ("CLASS_ACCURACY", "CLASS_AGREEMENT", "CLASS_HALF_WIDTH")
+        ),
+    )
+
+
+def _share_of_the_gap() -> Definition:
+    return Definition(
+        "Share of the gap",
+        "samples: Σ memorization / N;  class: its gap · its share of the samples",
+        f"The sum runs over samples with a memorization of at least {kinds.MEMORIZED:g}. "
+        "No share exceeds the whole gap, and shares overlap: a memorized sample of a class counts for "
+        "both. The share of a layer or of the training loss is unknown; their measured figures are r as "
+        "above and the mean loss in nats.",
+        figures=("Driver.measured", "Driver.lowers"),
+        constants=("kinds.MEMORIZED",),
+    )
+
+
+def _holdout_coherence() -> Definition:
+    return Definition(
+        "Coherence with a holdout",
+        "⟨μ, μ′⟩ / √(mean ‖gᵢ‖² · mean ‖g′ⱼ‖²)",
+        "μ and μ′ are the mean gradients of the training and of the holdout samples. Within the training "
+        "data the figure is αᵤ. The cosine of μ and μ′ is shown beside it.",
+        figures=("Holdout.cosine", "Holdout.within", "Holdout.across"),
+    )
+
+
+def _certificate(audit: Audit) -> Definition:
+    return Definition(
+        "Certificate",
+        "|fast − autograd| / |autograd|, the largest over samples and layers",
+        "The run recomputes some samples one at a time with plain autograd, and stops when an error "
+        f"exceeds its tolerance ({setting(audit.settings, 'certificate_tolerance'):g}; more for norms in "
+        "bfloat16). The coverage is the share of the trainable parameters whose gradients were measured.",
+        figures=("Check.error", "Check.tolerance", "Certificate.parameter_coverage"),
+        settings=("certificate_tolerance",),
+    )

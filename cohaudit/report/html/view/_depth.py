@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from cohaudit.report.figures.distributions import depth_profile
-from cohaudit.report.html.view._tables import cut
+from cohaudit.report.html.view._tables import first_and_last
 from cohaudit.report.words import Text, count, interval, named, number, percent, prose, text
 from cohaudit.results import Audit, Coherence, Layer
 
@@ -17,6 +17,7 @@ class LayerRow:
     """One layer in the table."""
 
     number: int
+    """Place in the network, from 1."""
     name: Text
     kind: Text
     parameters: str
@@ -25,6 +26,7 @@ class LayerRow:
     """The energy as a CSS percentage."""
     gradient_norm: str
     path: str
+    """How its per-sample gradients were computed."""
     coherence: str
     interval: str
     m_coherence: str
@@ -34,22 +36,22 @@ class LayerRow:
 
 @dataclass(frozen=True)
 class Depth:
-    """The section."""
+    """The section on the layers."""
 
     figure: Markup
     finding: str
     """What stands out, in one sentence; empty when no layer was measured."""
     rows: tuple[LayerRow, ...]
     rows_note: str
-    """Which rows are left out; empty when none."""
+    """Which rows are left out; empty when none is."""
 
 
 def build_depth(audit: Audit) -> Depth:
-    """Put the depth profile into words."""
+    """Return the section on the layers."""
     rows = tuple(_row(i, layer) for i, layer in enumerate(audit.layers, 1))
     finding = _finding(audit.layers)
-    shown, left_out = cut(rows)
-    return Depth(depth_profile(audit.layers, finding), finding, shown, left_out)
+    shown, note = first_and_last(rows)
+    return Depth(depth_profile(audit.layers, finding), finding, shown, note)
 
 
 def _row(position: int, layer: Layer) -> LayerRow:
@@ -78,9 +80,10 @@ def _finding(layers: tuple[Layer, ...]) -> str:
     ]
     if not measured:
         return ""
+    # Coherence alone could point at a layer that hardly has a gradient.
     main = max(layers, key=lambda layer: layer.energy)
-    carries = f"{named(main.name)} carries {percent(main.energy)} of the gradient energy."
+    energy = f"{named(main.name)} carries {percent(main.energy)} of the gradient energy."
     if len(measured) == 1:
-        return carries
+        return energy
     least, most = (f"{named(name)} ({number(value)})" for value, name in (min(measured), max(measured)))
-    return f"Samples agree most in {most} and least in {least}; {carries}"
+    return f"Samples agree most in {most} and least in {least}; {energy}"

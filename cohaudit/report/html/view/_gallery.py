@@ -1,17 +1,17 @@
-"""The suspects: each with what it looks like, what its label is and should be, and who agrees."""
+"""The samples: how many are of which kind, the suspects, and what was suppressed."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
 from cohaudit.config.used import setting
 from cohaudit.report.figures.distributions import suspicion_histogram
+from cohaudit.report.html.view._judged import judges_samples
 from cohaudit.report.html.view._listing import Listing, build_listing
-from cohaudit.report.html.view._settings import judged
 from cohaudit.report.words import Text, count, percent, probability, prose, text
 from cohaudit.results import Audit
 from cohaudit.results.kinds import REVIEWED
@@ -25,13 +25,13 @@ class KindView:
     samples: str
     share: str
     certainty: str
-    """Mean probability that they are of this kind."""
+    """Mean probability that they are of this kind; empty without samples."""
     meaning: str
 
 
 @dataclass(frozen=True)
 class SuppressedRow:
-    """A sample that would be a suspect, had no person found its label right."""
+    """A sample that would be a suspect if no person had confirmed its label."""
 
     id: Text
     label: Text
@@ -43,23 +43,24 @@ class SuppressedRow:
 
 @dataclass(frozen=True)
 class Gallery:
-    """The section."""
+    """The section on the samples."""
 
     total: int
+    """Suspects."""
     summary: str
     kinds: tuple[KindView, ...]
-    """Empty when nobody was judged."""
+    """Empty when no sample was judged."""
     twins: str
-    """How many near-duplicates there are and whether their labels agree; empty when none."""
+    """How many near-duplicates there are, and how many carry another label; empty when none."""
     histogram: Markup | None
     listing: Listing
     more: str
-    """Where the suspects are that are not shown; empty when all are."""
+    """Which suspects or pictures are not on the page; empty when all are."""
     suppressed: tuple[SuppressedRow, ...]
 
 
 def build_gallery(audit: Audit) -> Gallery:
-    """Put the suspects into words, the most suspicious first."""
+    """Return the section on the samples, the most suspicious first."""
     threshold = setting(audit.settings, "suspicion_threshold")
     suspicion = audit.samples["suspicion"].dropna()
     total = int(audit.samples["suspect"].sum())
@@ -67,9 +68,9 @@ def build_gallery(audit: Audit) -> Gallery:
     return Gallery(
         total=total,
         summary=_summary(audit, total, threshold),
-        kinds=tuple(_kinds(audit)) if judged(audit) else (),
+        kinds=tuple(_kinds(audit)) if judges_samples(audit) else (),
         twins=_twins(audit),
-        histogram=suspicion_histogram(suspicion, threshold) if judged(audit) else None,
+        histogram=suspicion_histogram(suspicion, threshold) if judges_samples(audit) else None,
         listing=listing,
         more=_more(total, listing),
         suppressed=tuple(_suppressed(audit)),
@@ -78,31 +79,33 @@ def build_gallery(audit: Audit) -> Gallery:
 
 def _summary(audit: Audit, total: int, threshold: float) -> str:
     if not audit.sanity.auditable:
-        return "No sample is judged: the model is not auditable."
-    if not judged(audit):
-        return "No sample is judged: the suspicion was not measured, see what was skipped."
+        return "No sample was judged, because the model is not auditable."
+    if not judges_samples(audit):
+        return "No sample was judged: the suspicion was not measured. See what was skipped."
     if total == 0 and audit.suppressed:
-        return f"Every sample that reaches a suspicion of {threshold:g} is suppressed, see below."
+        return f"Every sample with a suspicion of at least {threshold:g} is suppressed: see below."
     if total == 0:
-        return f"No sample reaches a suspicion of {threshold:g}: no label looks wrong."
+        return f"No sample has a suspicion of {threshold:g} or more: no label looks wrong."
     share = percent(total / max(len(audit.samples), 1))
-    verb = "sample reaches" if total == 1 else "samples reach"
-    rest = f" {count(len(audit.suppressed))} more, listed last, are suppressed." if audit.suppressed else ""
+    have = "sample has" if total == 1 else "samples have"
+    rest = f" {count(len(audit.suppressed))} more are suppressed and listed last." if audit.suppressed else ""
+    # The mean of probabilities is the expected share of wrong labels among the suspects.
     wrong = float(audit.samples["suspicion"][audit.samples["suspect"]].mean())
     return (
-        f"{count(total)} {verb} a suspicion of {threshold:g}: {share} of the samples audited. "
-        f"By their suspicion, {percent(wrong)} of them are wrong.{rest}"
+        f"{count(total)} {have} a suspicion of at least {threshold:g}: {share} of the audited samples. "
+        f"Expected precision: {percent(wrong)} of their labels are wrong.{rest}"
     )
 
 
-MEANINGS = {
-    "typical": "the other samples give the label",
-    "mislabeled": "the label is more likely wrong than right: the suspects below",
-    "ambiguous": "the others are torn between two labels: hard, and more likely right than wrong",
-    "rare": "the others say nothing of it: right and alone, keep it",
-    "reviewed": "a person found the label right: suppressed, listed last",
-    "duplicate": "another sample is nearly the same to every layer",
+MEANINGS: Mapping[str, str] = {
+    "typical": "Similar samples support the label.",
+    "mislabeled": "The label is probably wrong: the suspects below.",
+    "ambiguous": "Similar samples carry two labels: hard, but the label is probably correct.",
+    "rare": "No similar samples: rare but probably correct. Keep it.",
+    "reviewed": "A person confirmed the label: suppressed, listed last.",
+    "duplicate": "Another sample looks nearly the same to every layer.",
 }
+"""Kind of sample → what it means, in the order of the page."""
 
 
 def _kinds(audit: Audit) -> Iterator[KindView]:
@@ -123,21 +126,22 @@ def _twins(audit: Audit) -> str:
     twin = audit.samples[audit.samples["duplicate_of"] != ""]
     if twin.empty:
         return ""
+    # Twins with different labels are the ones to look at: at least one label is wrong.
     label_of = audit.samples.set_index("id")["label"]
     apart = int((twin["label"].to_numpy() != label_of[twin["duplicate_of"]].to_numpy()).sum())
-    verb = "sample is" if len(twin) == 1 else "samples are"
+    are = "sample is a near-duplicate" if len(twin) == 1 else "samples are near-duplicates"
     but = f"; {count(apart)} of them carry another label than their twin" if apart else ""
-    return f"{count(len(twin))} {verb} nearly the same as another one{but}: see duplicate_of in samples.csv."
+    return f"{count(len(twin))} {are} of another sample{but}. See the column duplicate_of in samples.csv."
 
 
 def _more(total: int, listing: Listing) -> str:
     parts = []
     if total > listing.suspects:
         left = count(total - listing.suspects)
-        parts.append(f"{left} more suspects are in samples.csv, where the column suspect is True.")
+        parts.append(f"{left} more suspects are in samples.csv, in the rows with suspect = True.")
     if listing.unseen:
         parts.append(
-            f"{count(listing.unseen)} samples stand here without their picture, to keep the page small."
+            f"{count(listing.unseen)} samples are shown without their picture, to keep the page small."
         )
     return " ".join(parts)
 
@@ -151,5 +155,5 @@ def _suppressed(audit: Audit) -> Iterator[SuppressedRow]:
             suspicion=probability(suspicion.get(entry.id, math.nan)),
             reviewer=text(entry.reviewer, 40),
             reason=prose(entry.reason),
-            until=prose(entry.expires) or "for good",
+            until=prose(entry.expires) or "no expiry",
         )

@@ -20,16 +20,16 @@ from cohaudit.report.words import REORDERING, Text, probability, prose, text
 from cohaudit.results import Audit, Evidence
 from cohaudit.results.kinds import SAMPLE_KINDS
 
-PRINTED = 24
-"""Cards that stand in the page itself: those that the script shows first, and all where no script runs."""
-LISTED = 5000
-"""Suspects in the page, at most; samples.csv has all."""
-_PICTURES = 1_000_000
-"""Characters of all pictures of the page: at 3 MB it still has room for the rest."""
-_ROWS = 400_000
-"""Characters of all rows of neighbors in the data."""
+STATIC_CARDS = 24
+"""Cards written into the page itself: those that the script shows first, and all where no script runs."""
+MAX_SUSPECTS = 5000
+"""Suspects on the page at most; samples.csv has all."""
+_MAX_PICTURE_CHARACTERS = 1_000_000
+"""Characters of all pictures of the page at most: leaves room for the rest of a page of 3 MB."""
+_MAX_ROW_CHARACTERS = 400_000
+"""Characters of all rows of neighbors in the data at most."""
 _ESCAPED = {ord(c): f"\\u{ord(c):04x}" for c in {*"<>&\u2028\u2029", *REORDERING}}
-"""What could end a script element or a line in it, or show a reader of the source another order."""
+"""Characters that could end the script element or a line in it, or reorder the source for its reader."""
 
 
 @dataclass(frozen=True)
@@ -37,17 +37,17 @@ class Listing:
     """What the page shows of single samples."""
 
     printed: tuple[Card, ...]
-    """Those that stand in the page itself."""
+    """Cards written into the page itself."""
     data: Markup
     """JSON for the script; empty without samples."""
     kinds: tuple[str, ...]
-    """Those that occur."""
+    """Kinds of samples that occur, in their fixed order."""
     suspects: int
-    """How many suspects are in the page."""
+    """Suspects on the page."""
     unseen: int
-    """How many have a picture that the page has no room for."""
+    """Samples whose picture the page has no room for."""
     numbers: tuple[tuple[str, str], ...]
-    """What the numbers of a card are, to be filled in by the script."""
+    """Names of the numbers of a card, with empty values for the script to fill in."""
 
 
 def build_listing(audit: Audit) -> Listing:
@@ -57,17 +57,17 @@ def build_listing(audit: Audit) -> Listing:
     suspects = [evidence[name] for name in suspicious if name in evidence]
     detailed = suspects[: setting(audit.settings, "gallery")]
     shown = [*detailed, *(one for one in audit.evidence if one.id not in suspicious)]
-    pictures = Pictures(audit.previews, _PICTURES)
-    for one in shown:  # before those of any neighbors, should there not be room for all
+    pictures = Pictures(audit.previews, _MAX_PICTURE_CHARACTERS)
+    for one in shown:  # the samples' own pictures take room before their neighbors'
         pictures.of(one.id)
     cards = tuple(build_cards(audit, shown, pictures))
-    brief = suspects[len(detailed) : LISTED]
+    brief = suspects[len(detailed) : MAX_SUSPECTS]
     rows = audit.samples.set_index("id", drop=False)
     kinds = [
         name for name in SAMPLE_KINDS if name in set(rows["kind"].loc[[one.id for one in (*shown, *brief)]])
     ]
     return Listing(
-        printed=cards[:PRINTED],
+        printed=cards[:STATIC_CARDS],
         data=_script_data(_Writer(audit, rows).content(shown, cards, brief))
         if cards or brief
         else Markup(""),
@@ -80,6 +80,7 @@ def build_listing(audit: Audit) -> Listing:
 
 def _script_data(content: Mapping[str, Any]) -> Markup:
     """Return JSON that may stand in a script element, whatever text is in it."""
+    # allow_nan=False: the browser's JSON.parse would stop at a NaN, and the page would show no samples.
     line = json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return Markup(line.translate(_ESCAPED))
 
@@ -95,13 +96,14 @@ class _Writer:
         self._coarse: list[int] = []
         self._kinds: dict[str, int] = {}
         self._neighbors: dict[tuple[Any, ...], int] = {}
-        self._room = _ROWS
+        self._room = _MAX_ROW_CHARACTERS
 
     def content(
         self, shown: Sequence[Evidence], cards: Sequence[Card], brief: Sequence[Evidence]
     ) -> dict[str, Any]:
+        # Cards in the page are not repeated in the data: the script reads them from the page.
         samples = [
-            self._sample(one) | ({} if card.rank <= PRINTED else self._card(card))
+            self._sample(one) | ({} if card.rank <= STATIC_CARDS else self._card(card))
             for one, card in zip(shown, cards, strict=True)
         ]
         samples += [self._sample(one) for one in brief]  # before what they add to below is written
@@ -118,7 +120,7 @@ class _Writer:
         }
 
     def _sample(self, one: Evidence) -> dict[str, Any]:
-        """What sorting, filtering and noting verdicts need of a sample."""
+        """Return what sorting, filtering and recording verdicts need of a sample."""
         row = self._rows.loc[one.id]
         return {
             "id": _shown(text(one.id, 56), one.id),
@@ -133,7 +135,7 @@ class _Writer:
         }
 
     def _card(self, card: Card) -> dict[str, Any]:
-        """What the card shows beside that."""
+        """Return what the card shows in addition."""
         written: dict[str, Any] = {
             "form": card.kind,
             "predicted": _shown(card.predicted),
@@ -151,8 +153,8 @@ class _Writer:
         return written
 
     def _lines(self, table: RowTable) -> list[list[Any]]:
-        """The row itself, and those of its neighbors while there is room."""
-        lines = [[_LINE[n.role], _shown(n.label), n.cosine, _texts(n.cells)] for n in table.lines]
+        """Return the row itself, and the rows of its neighbors while there is room."""
+        lines = [[_ROLES[n.role], _shown(n.label), n.cosine, _texts(n.cells)] for n in table.lines]
         self._room -= sum(len(cell.short) + 3 for n in table.lines for cell in n.cells)
         return lines if self._room > 0 else lines[:1]
 
@@ -160,6 +162,7 @@ class _Writer:
         picture = self._picture(seen.picture.uri, seen.picture.coarse) if seen.picture else -1
         words = "" if seen.picture else seen.words.short
         parts = chain(_pair(seen.id), _pair(seen.label), (picture, words, int(seen.suspect)))
+        # The same sample is a neighbor of many: the data has it once, cards refer to its place.
         place = self._neighbors.setdefault(tuple(parts), len(self._neighbors))
         return [place, seen.cosine, int(seen.duplicate)]
 
@@ -171,11 +174,12 @@ class _Writer:
         return self._pictures[uri]
 
 
-_LINE = {"suspect": 0, "opponent": 1, "supporter": 2}
+_ROLES = {"suspect": 0, "opponent": 1, "supporter": 2}
+"""Role of a row → its number in the data; the script has the same order."""
 
 
 def _short(value: float) -> float | None:
-    """Round to what sorting needs; null for what was not measured, or is no number."""
+    """Round to what sorting needs; None for what was not measured or is not finite."""
     return float(f"{value:.6g}") if math.isfinite(value) else None
 
 
@@ -184,7 +188,7 @@ def _pair(name: Text) -> tuple[str, str]:
 
 
 def _shown(name: Text, raw: str | None = None) -> Any:
-    """Return a text as the script takes it: as it is, or what to show, on demand, and to write to a file."""
+    """Return a text for the script: as it is, or what to show, to show on demand, and to write to a file."""
     if raw is not None and (raw != name.short or name.full):
         return [name.short, name.full, raw]
     return [name.short, name.full] if name.full else name.short

@@ -19,6 +19,7 @@ class SettingRow:
     name: Text
     value: Text
     help: str
+    """What it sets; empty for a setting that this version does not know."""
 
 
 @dataclass(frozen=True)
@@ -42,16 +43,17 @@ class CheckRow:
 
 
 @dataclass(frozen=True)
-class Certificate:
+class CertificateView:
     """The section on what vouches for the numbers."""
 
     summary: str
     coverage: str
+    """Share of the trainable parameters that was measured."""
     checks: tuple[CheckRow, ...]
 
 
 def build_method(audit: Audit) -> Method:
-    """Put the measures and the settings into words."""
+    """Return the section on definitions and settings."""
     rows = []
     for name, value in sorted(audit.settings.items()):
         shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
@@ -59,31 +61,36 @@ def build_method(audit: Audit) -> Method:
     return Method(definitions(audit), tuple(rows))
 
 
-def build_certificate(audit: Audit) -> Certificate:
-    """Put the certificate into words."""
+def build_certificate(audit: Audit) -> CertificateView:
+    """Return the section on the certificate."""
     certificate = audit.certificate
-    return Certificate(
-        summary=f"{plural(certificate.samples, 'sample')} computed again by plain autograd, one at a time",
+    return CertificateView(
+        summary=f"{plural(certificate.samples, 'sample')} recomputed one at a time with plain autograd",
         coverage=percent(certificate.parameter_coverage),
-        checks=tuple(_check(check) for check in certificate.checks),
+        checks=tuple(map(_check, certificate.checks)),
     )
 
 
 def _check(check: Check) -> CheckRow:
     used = percent(check.error / check.tolerance) if check.tolerance else "–"
     return CheckRow(
-        prose(check.name), text(check.layer, 40), number(check.error), f"{check.tolerance:g}", used
+        name=prose(check.name),
+        layer=text(check.layer, 40),
+        error=number(check.error),
+        tolerance=number(check.tolerance),
+        used=used,
     )
 
 
 def build_skipped(audit: Audit) -> tuple[tuple[Text, str], ...]:
-    """Name what was left out, each with its reason."""
+    """Return what was left out, each with its reason."""
+    # Audits that did not run count as skipped: nothing is left out silently.
     further = (getattr(audit.audits, field.name) for field in dataclasses.fields(audit.audits))
     audits = (Skipped(f"audit {one.name}", one.reason) for one in further if isinstance(one, Skipped))
     return tuple((text(one.name, 72), prose(one.reason)) for one in (*audit.skipped, *audits))
 
 
 def build_timings(audit: Audit) -> tuple[tuple[str, str], ...]:
-    """Put the seconds per stage into words, with their sum last."""
+    """Return the time of each stage, with their sum last; nothing where no stage was timed."""
     rows = [(prose(name), seconds(value)) for name, value in audit.timings.items()]
     return (*rows, ("total", seconds(sum(audit.timings.values())))) if rows else ()

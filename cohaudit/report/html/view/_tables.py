@@ -1,4 +1,4 @@
-"""How many rows of a table stand on the page: one of many classes and layers is to stay small."""
+"""Tables of the further audits, and how many rows of any table stand on the page."""
 
 from __future__ import annotations
 
@@ -7,48 +7,47 @@ from typing import TypeVar
 
 from cohaudit.report.words import Text, count
 
-MOST_ROWS = 150
-"""Most rows of a table; audit.json has all."""
-
-_MOST_OF_THEORY = 100
-"""Most rows of a table of the further audits, which have up to ten tables of layers."""
+MAX_ROWS = 150
+"""Rows of a table of layers or classes at most; audit.json has all."""
+_MAX_AUDIT_ROWS = 100
+"""Rows of a table of a further audit at most: up to ten tables have a row per layer."""
 
 Row = TypeVar("Row")
+TableRow = tuple[Text, tuple[str, ...]]
+"""A name, and its figures."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table: the first column names, the others are figures."""
+    """A table whose first column names and whose other columns are figures."""
 
     label: str
     columns: tuple[str, ...]
-    rows: tuple[tuple[Text, tuple[str, ...]], ...]
+    rows: tuple[TableRow, ...]
     note: str = ""
-    """Which rows are left out; empty when none."""
+    """Which rows are left out; empty when none is."""
 
 
-def cut(rows: tuple[Row, ...], most: int = MOST_ROWS) -> tuple[tuple[Row, ...], str]:
-    """Keep the first and the last rows of a table that goes from one end of a network to the other.
+def first_and_last(rows: tuple[Row, ...], limit: int = MAX_ROWS) -> tuple[tuple[Row, ...], str]:
+    """Shorten a table that goes from one end of a network to the other: both ends matter most.
 
     Args:
-        rows: All of them, in order.
-        most: How many to keep.
+        rows: All rows, in order.
+        limit: Number of rows to show.
 
     Returns:
-        The rows that are shown, and in words which are not; empty when all are.
+        The rows to show, and a sentence on those left out; empty when none is.
     """
-    if len(rows) <= most:
+    if len(rows) <= limit:
         return rows, ""
-    first = rows[: most // 2]
-    last = rows[len(rows) - most // 2 :]
-    left_out = len(rows) - len(first) - len(last)
-    return (
-        first + last,
-        f"The first and the last {most // 2} rows; {count(left_out)} between them are in audit.json.",
-    )
+    # The middle of a deep network repeats; its ends differ.
+    half = limit // 2
+    left_out = count(len(rows) - 2 * half)
+    note = f"Only the first and the last {half} rows are shown; {left_out} more are in audit.json."
+    return rows[:half] + rows[-half:], note
 
 
 def shortened(table: Table) -> Table:
-    """Return a table of a further audit as it is shown: its first and its last rows where it is long."""
-    rows, note = cut(table.rows, _MOST_OF_THEORY)
+    """Return a table of a further audit with its first and last rows only, when it is long."""
+    rows, note = first_and_last(table.rows, _MAX_AUDIT_ROWS)
     return replace(table, rows=rows, note=note)

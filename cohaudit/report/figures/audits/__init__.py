@@ -1,0 +1,1 @@
+"""The figures of the further audits, one file each."""

@@ -1,0 +1,89 @@
+"""Facts on the first screen: notices, the tiles with single numbers, and what was audited."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from cohaudit.config.used import setting
+from cohaudit.report.html.view._judged import judges_samples
+from cohaudit.report.words import Text, compact, count, interval, number, percent, plural, prose, text
+from cohaudit.results import Audit, Coherence
+
+
+@dataclass(frozen=True)
+class Notice:
+    """What a reader must know before the numbers."""
+
+    words: str
+    kind: str
+    """Urgency: 'plain', 'warning' or 'failed'."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One number of the first screen."""
+
+    label: str
+    value: str
+    note: str
+
+
+def build_notices(audit: Audit) -> Iterator[Notice]:
+    """Yield the notices, the most urgent first."""
+    gates = plural(len(audit.gates), "gate")
+    failed = sum(gate.failed for gate in audit.gates)
+    warned = sum(gate.outcome == "warned" for gate in audit.gates)
+    if failed:
+        yield Notice(f"{failed} of {gates} failed.", "failed")
+    if warned:
+        yield Notice(f"{warned} of {gates} warned.", "warning")
+    for notice in audit.notices:
+        yield Notice(prose(notice), "warning")
+    temperature = setting(audit.settings, "temperature")
+    if temperature != 1:
+        loss = f"the loss on logits / {compact(temperature)}, not of the training loss"
+        yield Notice(f"Gradients are those of {loss}.", "plain")
+
+
+def build_tiles(audit: Audit) -> Iterator[Tile]:
+    """Yield the numbers that give an overview."""
+    sanity = audit.sanity
+    samples = audit.subject.samples
+    yield Tile("Training accuracy", percent(sanity.accuracy), f"chance: {percent(sanity.chance)}")
+    yield Tile("Samples", count(samples), f"in {plural(len(audit.classes), 'class')}")
+    if judges_samples(audit):
+        suspects = int(audit.samples["suspect"].sum())
+        yield Tile("Suspects", count(suspects), f"{percent(suspects / max(samples, 1))} of the samples")
+    if isinstance(audit.coherence, Coherence):
+        yield _m_coherence(audit.coherence, samples)
+    recomputed = plural(audit.certificate.samples, "sample")
+    yield Tile("Certificate", "passed", f"{recomputed} recomputed with plain autograd")
+    yield Tile("Parameters", count(audit.subject.parameters), f"in {plural(len(audit.layers), 'layer')}")
+
+
+def _m_coherence(coherence: Coherence, samples: int) -> Tile:
+    found = coherence.m_coherence
+    # Without this, a reader takes the low values of any converged model for a defect.
+    low = "; below 1, gradients cancel, as near convergence" if found.value < 1 else ""
+    return Tile("m-coherence", number(found.value), f"of {count(samples)} ({interval(found)}){low}")
+
+
+def build_facts(audit: Audit) -> Iterator[tuple[str, Text]]:
+    """Yield what was audited: name and value."""
+    subject = audit.subject
+    yield "Checkpoint", text(subject.checkpoint, 72)
+    yield "Format", text(subject.checkpoint_format, 72)
+    if subject.checkpoint_sha256:
+        yield "SHA-256", text(subject.checkpoint_sha256, 20)
+    if subject.earlier:
+        yield "Earlier checkpoints", text(_with_hashes(subject.earlier), 200)
+    yield "Model", text(subject.model, 72)
+    yield "Data", text(subject.data, 72)
+    yield "Data fingerprint", text(subject.data_fingerprint, 20)
+    yield "Mean training loss", text(f"{number(audit.sanity.mean_loss)} nats")
+
+
+def _with_hashes(files: Mapping[str, str]) -> str:
+    """Return paths, each with the start of its file's hash; audit.json has the whole hash."""
+    return ", ".join(f"{path} ({sha256[:12]})" if sha256 else path for path, sha256 in files.items())

@@ -1,0 +1,70 @@
+"""The section on several checkpoints of a training run."""
+
+from __future__ import annotations
+
+from cohaudit.report.figures.audits.trajectory import trajectory_figure
+from cohaudit.report.html.view._tables import Table
+from cohaudit.report.html.view.audits._body import AuditBody
+from cohaudit.report.words import count, number, percent, text
+from cohaudit.results import Point, Series, Skipped, Trajectory
+from cohaudit.results.trajectory import STRATA
+
+
+def build_trajectory(found: Trajectory) -> AuditBody:
+    """Return figure, tables and reading of the checkpoints."""
+    shares = Table(
+        "Share of the mean gradient by kind of sample",
+        ("Checkpoint", "Easy", "Typical", "Hard", "Memorized"),
+        tuple((text(one.checkpoint, 40), tuple(map(percent, _shares(one)))) for one in found.points),
+    )
+    sizes = ", ".join(f"{count(size)} {kind}" for kind, size in zip(STRATA, found.sizes, strict=True))
+    reading = (
+        "Training accuracy also rises by memorizing. Corrected accuracy replaces labels that are probably "
+        "wrong by those that the other samples suggest, at the checkpoint with the best expected accuracy: "
+        "memorizing wrong labels lowers it. Agreement is the mean probability that the other samples give "
+        "to the model's answers: memorizing any label lowers it. The rating combines them, more of the "
+        "agreement the more correct labels are memorized; its highest value is where to stop. The samples "
+        f"are {sizes}: memorized ones have labels that the network probably gives only because it saw "
+        "them, the others are cut into thirds. A share below 0 means that these samples pull against the "
+        "update."
+    )
+    tables = (_accuracies(found), shares, _coherence(found, "layers"), _coherence(found, "classes"))
+    return AuditBody(trajectory_figure(found), tables, reading)
+
+
+def _accuracies(found: Trajectory) -> Table:
+    with_holdout = any(not isinstance(one.holdout, Skipped) for one in found.points)
+    accuracies = ("Rating", "Training", "Corrected", "Agreement", "Expected")
+    holdout = ("Holdout",) if with_holdout else ()
+    return Table(
+        "Accuracy by checkpoint",
+        ("Checkpoint", *accuracies, *holdout, "Loss", "m-coherence", "Learned", "Forgotten"),
+        tuple((text(one.checkpoint, 40), _point(one, with_holdout)) for one in found.points),
+    )
+
+
+def _point(one: Point, with_holdout: bool) -> tuple[str, ...]:
+    holdout = "–" if isinstance(one.holdout, Skipped) else percent(one.holdout)
+    accuracies = (one.rating, one.accuracy, one.corrected, one.agreement, one.expected)
+    return (
+        *map(percent, accuracies),
+        *((holdout,) if with_holdout else ()),
+        number(one.loss),
+        number(one.m_coherence),
+        count(one.learned),
+        count(one.forgotten),
+    )
+
+
+def _shares(one: Point) -> tuple[float, float, float, float]:
+    return one.easy, one.typical, one.hard, one.memorized
+
+
+def _coherence(found: Trajectory, kind: str) -> Table:
+    series: tuple[Series, ...] = getattr(found, kind)
+    checkpoints = (text(one.checkpoint, 16).short for one in found.points)
+    return Table(
+        f"Coherence α\u1d64 of the {kind} by checkpoint",
+        (kind.capitalize(), *checkpoints),
+        tuple((text(one.name, 40), tuple(map(number, one.values))) for one in series),
+    )
