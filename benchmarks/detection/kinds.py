@@ -31,7 +31,7 @@ from benchmarks.shared.measuring import SUSPICION_THRESHOLD, measure_model
 from benchmarks.shared.recipes import RECIPES, train_until
 from benchmarks.shared.results import Row, read_rows, write_json
 from cohaudit.analysis.leave_one_out import suspect_labels
-from cohaudit.analysis.near_duplicates import likeness
+from cohaudit.analysis.near_duplicates import compare_views
 from cohaudit.analysis.sample_kinds import kinds_of
 from cohaudit.results.kinds import SAMPLE_KINDS
 
@@ -99,7 +99,7 @@ def judge(data: str, seed: int, folder: Path) -> list[Row]:
     labels = given.labels.numpy()
     views = [view.rows for view in cold.views]
     found = suspect_labels(views, labels, cold.probability)
-    twin = likeness(views).duplicate_of
+    twin = compare_views(views).duplicate_of
     names, certainty = kinds_of(
         found.expected, labels, found.probability, found.probability >= SUSPICION_THRESHOLD, twin
     )

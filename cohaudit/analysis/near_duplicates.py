@@ -62,7 +62,7 @@ class SimilarityIndex:
         return same
 
 
-def likeness(views: Sequence[Floats]) -> SimilarityIndex:
+def compare_views(views: Sequence[Floats]) -> SimilarityIndex:
     """Compare all pairs of samples by what the layers see of them.
 
     Args:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cohaudit.analysis.near_duplicates import SimilarityIndex, likeness
+from cohaudit.analysis.near_duplicates import SimilarityIndex, compare_views
 from cohaudit.analysis.neighbor_support import NeighborSide, Support, neighborhood_support
 from cohaudit.config import Config
 from cohaudit.gradients import Measurement, Source
@@ -74,7 +74,7 @@ def compare(measured: Measurement, config: Config, total: int) -> Comparison:
     neighbors = neighbors_counted(config, len(measured.scale), total)
     support = neighborhood_support(measured.sketches, neighbors, max(NAMED_NEIGHBORS, config.evidence))
     views = [view.rows for view in measured.views]
-    return Comparison(support, likeness(views) if views else None)
+    return Comparison(support, compare_views(views) if views else None)
 
 
 def neighbors_counted(config: Config, samples: int, total: int) -> int:

@@ -57,7 +57,7 @@ def test_a_smaller_loss_means_more_accuracy(x: float, ends: tuple[float, float],
     assert low <= high
 
 
-def test_the_formula_is_the_one_that_is_told() -> None:
+def test_the_formula_is_the_documented_one() -> None:
     odds = -0.499 + 0.872 * math.log(0.8 / 0.2) - 0.233 * 0.5 + 0.278 * 3
     assert expected_accuracy(0.8, 0.5, 1000, 10) == pytest.approx(1 / (1 + math.exp(-odds)))
 
@@ -182,7 +182,7 @@ def test_the_parts_add_up_to_the_gap(gap: float) -> None:
     assert found.level == risk_level(gap, LEVEL_GAPS)
 
 
-def test_every_part_is_told_with_its_numbers() -> None:
+def test_every_part_is_reported_with_its_numbers() -> None:
     found = estimated(0.125, accuracy=0.96)
     first, second = found.terms
     assert (first.measured, first.adds) == pytest.approx((0.815, 0.145))

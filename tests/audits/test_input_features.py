@@ -82,7 +82,7 @@ def test_columns_have_no_names_behind_a_transform(tmp_path: Path) -> None:
     assert open_dataset(replace(config, transform="change.py:change")).column_names == ()
 
 
-def test_all_signal_says_that_there_is_nothing_to_drop() -> None:
+def test_if_all_columns_are_signal_nothing_is_dropped() -> None:
     shuffled = np.linspace(-0.1, 0.1, LABEL_SHUFFLES)[:, None]
     squares, norms = np.full((1 + LABEL_SHUFFLES, 1), 500.0), np.full((1 + LABEL_SHUFFLES, 1), 500.0)
     sums = np.vstack([[[100_000.0]], 500 + 500 * shuffled])
@@ -113,7 +113,7 @@ def test_a_column_far_below_the_strongest_is_noise_though_above_its_null() -> No
     ]
 
 
-def test_constant_columns_alone_tell_nothing() -> None:
+def test_constant_columns_alone_are_skipped() -> None:
     zeros = np.zeros((1 + LABEL_SHUFFLES, 2))
     found = input_features(
         ["a", "b"], "fc", squared_sum=zeros, squares=zeros, norms=zeros, constant=np.array([True, True])
