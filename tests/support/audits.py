@@ -7,7 +7,8 @@ import dataclasses
 import hashlib
 import io
 import itertools
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -53,6 +54,9 @@ def make_audit(
     class_names = _names(classes, "class {}", hostile)
     ids = _names(samples, "train/{:04d}.png", hostile)
     table = _samples(rng, ids, class_names, suspects if auditable else 0, auditable)
+    place_of = {name: place for place, name in enumerate(class_names)}
+    columns = {name: table[name].to_numpy() for name in ("loss", "suspect")}
+    columns |= {name: table[name].map(place_of).to_numpy() for name in ("label", "predicted")}
     found = _evidence(rng, table, others, evidence, kind)
     coherence = _coherence(rng, samples)
     nothing = results.Skipped("coherence", "the model is not auditable")
@@ -67,7 +71,7 @@ def make_audit(
             _layer(rng, i, layers, samples, name)
             for i, name in enumerate(_names(layers, "body.{}.fc", hostile))
         ),
-        classes=tuple(_class(rng, name, table) for name in class_names),
+        classes=tuple(_class(rng, place, name, columns) for place, name in enumerate(class_names)),
         class_cosines=_cosines(rng, classes, sketched) if auditable else nothing,
         samples=table,
         cosine_error=0.015625,
@@ -154,11 +158,14 @@ def _evidence(
     suspects = table[table["suspect"]].sort_values("suspicion", ascending=False)
     shown = table[~table["suspect"] & (table["kind"] != "typical")].groupby("kind").head(others)
     per_side = min(per_side, (len(table) - 1) // 2)
+    ids, labels = table["id"].to_numpy(object), table["label"].to_numpy(object)
+    position = {sample_id: place for place, sample_id in enumerate(ids)}
     found = []
     for sample_id in (*suspects["id"], *shown["id"]):
-        near = table[table["id"] != sample_id].sample(2 * per_side, random_state=rng)
+        near = rng.choice(len(table) - 1, 2 * per_side, replace=False)
+        near += near >= position[sample_id]  # of all samples but this one
         cosines = np.sort(rng.uniform(0.2, 0.95, 2 * per_side))[::-1]
-        pairs = list(zip(near["id"], near["label"], cosines.tolist(), strict=True))
+        pairs = list(zip(ids[near], labels[near], cosines.tolist(), strict=True))
         supporters = tuple(
             results.Neighbor(i, name, c, k == 0) for k, (i, name, c) in enumerate(pairs[:per_side])
         )
@@ -220,15 +227,23 @@ def _layer(rng: np.random.Generator, i: int, layers: int, samples: int, name: st
     return results.Layer(name, "Linear", 1000 * (i + 1), path, energy, float(rng.uniform(0.01, 1)), coherence)
 
 
-def _class(rng: np.random.Generator, name: str, table: pd.DataFrame) -> results.ClassResult:
-    own = table[table["label"] == name]
-    coherence: results.Coherence | results.Skipped = _coherence(rng, len(own))
-    if len(own) < 2:
+def _class(
+    rng: np.random.Generator, place: int, name: str, columns: Mapping[str, Any]
+) -> results.ClassResult:
+    own = columns["label"] == place
+    size = int(own.sum())
+    coherence: results.Coherence | results.Skipped = _coherence(rng, size)
+    if size < 2:
         coherence = results.Skipped(f"class {name}", "it has one sample; a coherence needs two")
-    right = float((own["label"] == own["predicted"]).mean())
     gap = results.Estimate(0.0625 + rng.integers(8) / 64, -0.125, 0.5)
     return results.ClassResult(
-        name, len(own), right, float(own["loss"].mean()), int(own["suspect"].sum()), gap, coherence
+        name=name,
+        samples=size,
+        accuracy=float((columns["predicted"][own] == place).mean()),
+        mean_loss=float(columns["loss"][own].mean()),
+        suspects=int(columns["suspect"][own].sum()),
+        predicted_gap=gap,
+        coherence=coherence,
     )
 
 
