@@ -43,7 +43,10 @@ CASES: dict[str, tuple[Make, list[str]]] = {
         out(unwritable),
         ["--out", "locked has no write permission", "name a folder with write permission"],
     ),
-    "--out where nothing can be made": (out(nowhere), ["--out /proc", "cannot be written", "write permission"]),
+    "--out where nothing can be made": (
+        out(nowhere),
+        ["--out /proc", "cannot be written", "write permission"],
+    ),
 }
 
 

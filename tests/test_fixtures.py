@@ -18,7 +18,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 FIXTURES = ROOT / "fixtures"
 ARRAYS = ("digits/holdout.npz", "digits/train.npz")
 TABLES = ("digits/truth.csv", "tumors/holdout.csv", "tumors/train.csv", "tumors/truth.csv")

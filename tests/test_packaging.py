@@ -15,7 +15,7 @@ from support.audits import make_audit
 
 from cohaudit.results.json_encode import audit_to_json
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 
 
 def run(*command: str | Path, cwd: Path) -> str:
