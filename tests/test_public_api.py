@@ -77,12 +77,10 @@ cohaudit.check("audit.json", fail_on=3)
 
 
 @pytest.mark.slow
-def test_a_users_script_passes_mypy_and_a_wrong_one_does_not(
-    tmp_path: Path, pytestconfig: pytest.Config
-) -> None:
+def test_a_users_script_passes_mypy_and_a_wrong_one_does_not(tmp_path: Path) -> None:
     pytest.importorskip("mypy")
-    assert pytestconfig.cache is not None
-    cache = pytestconfig.cache.mkdir("mypy")
+    cache = tmp_path / "cache"
+    cache.mkdir()
     assert "Success: no issues found" in type_check(USER, cache)
     script = tmp_path / "wrong.py"
     script.write_text(WRONG)
