@@ -132,7 +132,7 @@ def test_the_last_one_is_audited_and_the_earlier_ones_are_named(
     hashes = {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in earlier}
     assert list(audit.subject.earlier.items()) == list(hashes.items())
     assert audit.timings["run the earlier checkpoints"] > 0
-    assert "Earlier checkpoints heard:" in result.stdout
+    assert "Earlier checkpoints used:" in result.stdout
     assert result.stdout.count("Weights: ") == 1, "one line, not one for each of them"
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "Earlier checkpoints" in page
