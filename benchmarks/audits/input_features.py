@@ -82,9 +82,9 @@ class Table:
 
     def without(self, dropped: list[int]) -> Table:
         """Return the table without some of its columns."""
-        kept = [j for j in range(len(self.noise)) if j not in dropped]
-        x = {part: rows[:, kept] for part, rows in self.x.items()}
-        return Table(x, self.y, self.noise[kept], self.varies[kept])
+        remaining = [j for j in range(len(self.noise)) if j not in dropped]
+        x = {part: rows[:, remaining] for part, rows in self.x.items()}
+        return Table(x, self.y, self.noise[remaining], self.varies[remaining])
 
 
 def table(data: str, noise: int, kind: str, seed: int, folder: Path) -> Table:

@@ -158,9 +158,9 @@ def show(rows: list[Row]) -> None:
     print("points below the best checkpoint's test accuracy")
     for seed in (0, 1):
         own = [row for row in rows if row["training"].endswith(f"seed {seed}")]
-        print(f"\nseed {seed}: {len(own)} trainings")
+        print(f"\nseed {seed}: {len(own)} training runs")
         _show_rules(own)
-    print(f"\nall: {len(rows)} trainings")
+    print(f"\nall: {len(rows)} training runs")
     _show_rules(rows)
     for row in rows:
         place, best = row["picks"]["trajectory"], int(np.argmax(row["test"]))

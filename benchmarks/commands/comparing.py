@@ -50,6 +50,8 @@ SEEDS = {
 """Kind of change → seeds."""
 EPOCHS = {"digits": 60, "tumors": 400}
 """Fixture → passes over all of its samples."""
+NETWORKS = {"digits": "DigitsNet", "tumors": "TumorNet"}
+"""Fixture → class of its network."""
 WIDTHS = ((8, 32), (16, 64), (32, 128))
 """Channels of the first convolution, units of the dense layer."""
 
@@ -87,7 +89,7 @@ def changed(name: str, kind: str) -> tuple[torch.Tensor, torch.Tensor]:
 def train(name: str, x: torch.Tensor, y: torch.Tensor, seed: int, **sizes: int) -> torch.nn.Module:
     """Train the network of a fixture, for the same number of steps whatever the number of samples."""
     torch.manual_seed(seed)
-    model = module_at(paths.FIXTURES / name / "net.py").build(**sizes)
+    model = getattr(module_at(paths.FIXTURES / name / "net.py"), NETWORKS[name])(**sizes)
     if name == "tumors":
         model.get_buffer("mean").copy_(x.mean(0))
         model.get_buffer("scale").copy_(x.std(0))

@@ -1,4 +1,4 @@
-"""The peers of the detection benchmark: what others ask a checkpoint, a training run, or five trainings.
+"""The peers of the detection benchmark: scores from a checkpoint, a training run, or five training runs.
 
 Every score is higher where a label is more likely wrong, one number per sample. N samples, C classes.
 """
@@ -53,7 +53,7 @@ def checkpoint_scores(data: NoisyData, model: nn.Module, measured: Measurement) 
 
 
 def from_logits(logits: Tensor, labels: Tensor) -> Scores:
-    """Return what predicted probabilities alone tell, from logits [N, C] of the checkpoint."""
+    """Return scores from predicted probabilities alone, from logits [N, C] of the checkpoint."""
     z = logits.double()
     p = F.softmax(z, 1)
     one_hot = F.one_hot(labels, z.shape[1]).double()
@@ -84,11 +84,11 @@ def _margin(z: Tensor, labels: Tensor) -> Tensor:
 
 
 def from_gradients(measured: Measurement, hot: Measurement) -> Scores:
-    """Return what per-sample gradients of the whole network tell.
+    """Return scores from per-sample gradients of the whole network.
 
     Args:
-        measured: Of the loss itself.
-        hot: Of the loss on logits / 10.
+        measured: Measurement of the loss itself.
+        hot: Measurement of the loss on logits / 10.
     """
     norms = np.sqrt(measured.squared_norms.sum(1))
     return {
@@ -143,10 +143,10 @@ def nearest(features: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[in
 def from_features(views: Sequence[View], labels: NDArray[np.int64]) -> Scores:
     """Return feature kNN on the last layer's input and on all layers' inputs, each of length 1."""
     average = {view.layer: view.rows for view in views}  # where a layer has two, the average comes second
-    kept = [
+    unit = [
         rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-30) for rows in average.values()
     ]
-    last, every = nearest(views[-1].rows, labels), nearest(np.concatenate(kept, 1), labels)
+    last, every = nearest(views[-1].rows, labels), nearest(np.concatenate(unit, 1), labels)
     return {f"feature kNN {k}": score for k, score in last.items()} | {
         f"feature kNN {k}, all layers": score for k, score in every.items()
     }

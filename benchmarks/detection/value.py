@@ -94,7 +94,7 @@ def trained_again(data: NoisyData, case: Case, kept: np.ndarray, labels: np.ndar
     return {"epochs": epochs, "accuracy": accuracy(model, data.test, data.test_labels)}
 
 
-def judge(case: Case, trainings: int, folder: Path) -> list[Row]:
+def judge(case: Case, count: int, folder: Path) -> list[Row]:
     """Clean a case's labels in every way and retrain from each list, unless that was done before."""
     torch.set_num_threads(1)
     train_case(case, folder)
@@ -105,7 +105,7 @@ def judge(case: Case, trainings: int, folder: Path) -> list[Row]:
     done = {(row["list"], row["training"]) for row in rows}
     truth = run.data.truth.numpy()
     for name, (kept, labels) in lists(run).items():
-        for training in range(trainings):
+        for training in range(count):
             if (name, training) in done:
                 continue
             about: Row = case.about() | {
@@ -120,7 +120,7 @@ def judge(case: Case, trainings: int, folder: Path) -> list[Row]:
 
 
 def show(rows: Sequence[Row], console: Console) -> None:
-    """Print what each list gains over none: the mean over all trainings, and its 95 % interval (Student)."""
+    """Print each list's gain over none: the mean over all training runs, and its 95 % interval (Student)."""
     table = pd.DataFrame(list(rows))
     printed = Table(
         "data", "labels", "network", "list", title="accuracy on right labels, after training again"
@@ -155,9 +155,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not args.show:
         jobs = {
             Case(data, noise, model, seed): partial(
-                judge, Case(data, noise, model, seed), trainings, args.data_dir
+                judge, Case(data, noise, model, seed), count, args.data_dir
             )
-            for data, model, noises, seeds, trainings in TABLE
+            for data, model, noises, seeds, count in TABLE
             for noise in noises
             for seed in range(seeds)
             if not args.data or data in args.data

@@ -1,6 +1,6 @@
-"""What others read off a checkpoint and its training data to rank networks by their generalization gap.
+"""Measures by others that rank networks by their gap, from a checkpoint and its training data.
 
-Each function returns measures by name, larger for a larger expected gap, as PGDL (NeurIPS 2020) has it.
+Each function returns measures by name, larger for a larger expected gap, as in PGDL (NeurIPS 2020).
 N samples, C classes. A measure that is not defined for a network is left out.
 """
 
@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 Measures = dict[str, float]
-SOME = 500
-"""Samples for what takes several passes."""
+FEW_SAMPLES = 500
+"""Number of samples for measures that take several passes."""
 
 
 def of_weights(model: nn.Module, initial: nn.Module, shape: tuple[int, ...]) -> Measures:
@@ -82,7 +82,7 @@ def weight_watcher(model: nn.Module) -> Measures:
 
 def sharpness(model: nn.Module, x: Tensor, y: Tensor) -> Measures:
     """Return by how much the mean loss rises: 5 % of the weights' length uphill, and 10 % at random."""
-    x, y = x[:SOME], y[:SOME]
+    x, y = x[:FEW_SAMPLES], y[:FEW_SAMPLES]
     moved = copy.deepcopy(model)
     parameters = [p for p in moved.parameters() if p.requires_grad]
     loss = F.cross_entropy(moved(x), y)
@@ -111,10 +111,10 @@ def margins(model: nn.Module, x: Tensor, y: Tensor, logits: Tensor) -> Measures:
     """
     given = y[:, None]
     margin = (logits.gather(1, given) - logits.scatter(1, given, -torch.inf).amax(1, keepdim=True))[:, 0]
-    part = x[:SOME].clone().requires_grad_()
+    part = x[:FEW_SAMPLES].clone().requires_grad_()
     z = model(part)
-    other = z.detach().scatter(1, given[:SOME], -torch.inf).argmax(1, keepdim=True)
-    gap = (z.gather(1, given[:SOME]) - z.gather(1, other))[:, 0]
+    other = z.detach().scatter(1, given[:FEW_SAMPLES], -torch.inf).argmax(1, keepdim=True)
+    gap = (z.gather(1, given[:FEW_SAMPLES]) - z.gather(1, other))[:, 0]
     (slope,) = torch.autograd.grad(gap.sum(), part)
     spread = x.flatten(1).var(0).sum().sqrt()
     distance = gap.detach() / slope.flatten(1).norm(dim=1).clamp_min(1e-12) / spread

@@ -19,14 +19,14 @@ Array = NDArray[np.float64]
 
 def kendall(table: pd.DataFrame, measure: str, gap: str = "gap") -> float:
     """Return Kendall's τ-b with the gap."""
-    told = table[[measure, gap]].dropna()
-    return float(kendalltau(told[measure], told[gap]).statistic) if len(told) > 2 else float("nan")
+    known = table[[measure, gap]].dropna()
+    return float(kendalltau(known[measure], known[gap]).statistic) if len(known) > 2 else float("nan")
 
 
 def spearman(table: pd.DataFrame, measure: str, gap: str = "gap") -> float:
     """Return Spearman's rank correlation with the gap."""
-    told = table[[measure, gap]].dropna()
-    return float(spearmanr(told[measure], told[gap]).statistic) if len(told) > 2 else float("nan")
+    known = table[[measure, gap]].dropna()
+    return float(spearmanr(known[measure], known[gap]).statistic) if len(known) > 2 else float("nan")
 
 
 def granulated(table: pd.DataFrame, measure: str, factors: Sequence[str]) -> dict[str, float]:
@@ -40,8 +40,8 @@ def granulated(table: pd.DataFrame, measure: str, factors: Sequence[str]) -> dic
         for i, j in combinations(range(len(family)), 2):
             different = [f for f, a, b in zip(factors, levels[i], levels[j], strict=True) if a != b]
             if len(different) == 1:
-                told = family[[measure, "gap"]].iloc[i] - family[[measure, "gap"]].iloc[j]
-                signs[different[0]].append(float(np.sign(told[measure] * told["gap"])))
+                difference = family[[measure, "gap"]].iloc[i] - family[[measure, "gap"]].iloc[j]
+                signs[different[0]].append(float(np.sign(difference[measure] * difference["gap"])))
     return {factor: float(np.mean(found)) for factor, found in signs.items() if found}
 
 
@@ -55,10 +55,10 @@ def conditional_information(table: pd.DataFrame, measure: str, factors: Sequence
     pairs = list(_pairs(table.dropna(subset=[measure]), measure, factors))
     if not pairs:
         return float("nan")
-    told = np.array([[v, g] for v, g, _ in pairs])
+    rises = np.array([[v, g] for v, g, _ in pairs])
     levels = [common for *_, common in pairs]
     sets = [(), *combinations(range(len(factors)), 1), *combinations(range(len(factors)), 2)]
-    return 100 * min(_information(told, levels, chosen) for chosen in sets)
+    return 100 * min(_information(rises, levels, chosen) for chosen in sets)
 
 
 def _pairs(
@@ -75,7 +75,7 @@ def _pairs(
 
 
 def _information(
-    told: NDArray[np.bool_], levels: Sequence[tuple[object, ...]], chosen: Sequence[int]
+    rises: NDArray[np.bool_], levels: Sequence[tuple[object, ...]], chosen: Sequence[int]
 ) -> float:
     """Return I(V; G | U) / H(G | U) for one set of factors."""
     groups: dict[tuple[object, ...], list[int]] = {}
@@ -86,7 +86,7 @@ def _information(
     shared = entropy = 0.0
     for rows in groups.values():
         joint = np.zeros((2, 2))
-        for v, g in told[rows]:
+        for v, g in rises[rows]:
             # each pair is also its mirror image: which of the two comes first means nothing
             joint[int(v), int(g)] += 1
             joint[1 - int(v), 1 - int(g)] += 1
@@ -98,8 +98,8 @@ def _information(
 
 
 def _entropy(probability: Array) -> float:
-    told = probability[probability > 0]
-    return float(-(told * np.log2(told)).sum())
+    positive = probability[probability > 0]
+    return float(-(positive * np.log2(positive)).sum())
 
 
 def coverage(gap: Array, low: Array, high: Array) -> float:

@@ -57,8 +57,8 @@ TOLERANCE = 1e-3
 def difference(found: Found, reference: Found) -> float:
     """Return the relative difference of norms or class sums, whichever is larger; of the samples both have.
 
-    It is taken in the root mean square: where a ReLU's input is zero but for rounding, two methods may
-    put it on different sides, and a single sample's gradients then differ for no fault of theirs.
+    The root mean square counts, not the maximum: where a ReLU's input is zero up to rounding, two methods may
+    put it on different sides, and the gradients of a single sample then differ although both are right.
     """
     pairs = ((found.norms, reference.norms), (found.classes, reference.classes))
     return max(_relative(ours, theirs) for ours, theirs in pairs)

@@ -173,9 +173,11 @@ def measure_memory(device: torch.device, threads: int, console: Console) -> list
             return []
         row = {name: peak["peak_mb"] for name, peak in peaks.items()}
         # on a GPU what a pass gives is not in the GPU's memory
-        kept = peaks["cohaudit"]["result_mb"] if device.type == "cpu" else 0.0
-        console.print(f"perceptron, {samples:,} samples: peak {row}, of which {kept:,.0f} MB are its result")
-        rows.append({"samples": samples, "device": device.type, "result_mb": kept} | row)
+        result_mb = peaks["cohaudit"]["result_mb"] if device.type == "cpu" else 0.0
+        console.print(
+            f"perceptron, {samples:,} samples: peak {row}, of which {result_mb:,.0f} MB are its result"
+        )
+        rows.append({"samples": samples, "device": device.type, "result_mb": result_mb} | row)
     return rows
 
 
