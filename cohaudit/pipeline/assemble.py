@@ -10,8 +10,8 @@ from cohaudit.gradients import Measurement
 from cohaudit.pipeline.evidence import Reviewed
 from cohaudit.pipeline.history import MeasuredHistory
 from cohaudit.pipeline.holdout import skipped_holdout, unused_notice
-from cohaudit.pipeline.run import ScanRun
 from cohaudit.pipeline.sample import Sample
+from cohaudit.pipeline.scan_run import ScanRun
 from cohaudit.pipeline.subject import ScanSubject
 from cohaudit.results import Audit, AuditResults, Holdout, Skipped, Subject
 from cohaudit.review.gates import gate_results

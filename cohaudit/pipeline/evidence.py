@@ -15,8 +15,8 @@ from cohaudit.analysis.gap_drivers import find_drivers
 from cohaudit.loading.data import LabeledDataset
 from cohaudit.pipeline.findings import Judgment
 from cohaudit.pipeline.observations import Comparison, NeighborPairs, neighbors_of
-from cohaudit.pipeline.run import ScanRun
 from cohaudit.pipeline.sample import Sample
+from cohaudit.pipeline.scan_run import ScanRun
 from cohaudit.results import Evidence, Neighbor, Preview, Risk, Skipped
 from cohaudit.results.kinds import AMBIGUOUS, DUPLICATE, RARE, REVIEWED, SAMPLE_KINDS
 from cohaudit.results.suppression import Suppression

@@ -13,8 +13,8 @@ from cohaudit.gradients import CheckpointStore, Measurement
 from cohaudit.pipeline.cache_key import cache_key
 from cohaudit.pipeline.holdout_data import NewSamples
 from cohaudit.pipeline.progress import RUN_EARLIER
-from cohaudit.pipeline.run import ScanRun
 from cohaudit.pipeline.sample import Sample
+from cohaudit.pipeline.scan_run import ScanRun
 from cohaudit.pipeline.subject import ScanSubject
 
 

@@ -18,8 +18,8 @@ from cohaudit.gradients import Measurement, measure
 from cohaudit.loading.data import LabeledDataset
 from cohaudit.pipeline.holdout_data import NO_HOLDOUT, NewSamples, errors_named_after
 from cohaudit.pipeline.progress import MEASURE_HOLDOUT
-from cohaudit.pipeline.run import ScanRun
 from cohaudit.pipeline.sample import Sample
+from cohaudit.pipeline.scan_run import ScanRun
 from cohaudit.pipeline.subject import ScanSubject
 from cohaudit.results import Holdout, Risk, Skipped
 

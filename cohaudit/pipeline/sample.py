@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from cohaudit.gradients import Source
 from cohaudit.loading.stratified_sample import choose_samples
 from cohaudit.pipeline.holdout_data import NO_HOLDOUT, NewSamples, check_fit, new_samples, source_of
-from cohaudit.pipeline.run import ScanRun
+from cohaudit.pipeline.scan_run import ScanRun
 from cohaudit.pipeline.subject import ScanSubject
 from cohaudit.results import Skipped
 

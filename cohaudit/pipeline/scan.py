@@ -34,8 +34,8 @@ from cohaudit.pipeline.progress import (
     SilentProgress,
 )
 from cohaudit.pipeline.resume import ResumableRun
-from cohaudit.pipeline.run import ScanRun, options_of, prepare_run
 from cohaudit.pipeline.sample import Sample, draw_sample
+from cohaudit.pipeline.scan_run import ScanRun, options_of, prepare_run
 from cohaudit.pipeline.subject import ScanSubject, subject_from_files, subject_in_memory
 from cohaudit.results import Audit
 from cohaudit.review.gates import refuse_unknown_names

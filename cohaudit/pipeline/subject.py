@@ -19,7 +19,7 @@ from cohaudit.loading.checkpoint import Checkpoint, load_checkpoint
 from cohaudit.loading.data import LabeledDataset, as_dataset, open_dataset
 from cohaudit.loading.model import build_model, check_ready, load_weights, resolve_device
 from cohaudit.pipeline.holdout_data import open_holdout
-from cohaudit.pipeline.run import ScanRun
+from cohaudit.pipeline.scan_run import ScanRun
 from cohaudit.results import Memory, Skipped, TrainedDecay
 
 SNAPSHOTS_FOLDER = "snapshots"
