@@ -3,7 +3,7 @@
     import cohaudit
 
     audit = cohaudit.scan(model, dataset)
-    audit.samples.sort_values("suspicion")
+    audit.suspects
 
 Everything here is imported when it is first used, so that `cohaudit --help` does not wait for torch.
 """
@@ -14,34 +14,69 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cohaudit import results
     from cohaudit._version import __version__
     from cohaudit.config import Config
     from cohaudit.errors import CohauditError
+    from cohaudit.gradients import robust
     from cohaudit.pipeline.scan import scan
     from cohaudit.report import write_report
-    from cohaudit.results import Audit
+    from cohaudit.results import Audit, Estimate, Skipped, Suppression
     from cohaudit.results.read import read_audit
+    from cohaudit.review.check import check
+    from cohaudit.review.diff.compare import compare
 
-__all__ = ["Audit", "CohauditError", "Config", "__version__", "read_audit", "scan", "write_report"]
+__all__ = [
+    "Audit",
+    "CohauditError",
+    "Config",
+    "Estimate",
+    "Skipped",
+    "Suppression",
+    "__version__",
+    "check",
+    "compare",
+    "read_audit",
+    "results",
+    "robust",
+    "scan",
+    "write_report",
+]
+
+_MODULES = {
+    "results": "cohaudit.results",
+    "robust": "cohaudit.gradients.robust",
+}
+"""Public name of a module → the module."""
 
 _HOME = {
     "Audit": "cohaudit.results",
     "CohauditError": "cohaudit.errors",
     "Config": "cohaudit.config",
+    "Estimate": "cohaudit.results",
+    "Skipped": "cohaudit.results",
+    "Suppression": "cohaudit.results",
     "__version__": "cohaudit._version",
+    "check": "cohaudit.review.check",
+    "compare": "cohaudit.review.diff.compare",
     "read_audit": "cohaudit.results.read",
     "scan": "cohaudit.pipeline.scan",
     "write_report": "cohaudit.report",
 }
+"""Public name → the module that defines it."""
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    if name in _MODULES:
+        value: object = import_module(_MODULES[name])
+    elif name in _HOME:
+        value = getattr(import_module(_HOME[name]), name)
+    else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_HOME[name]), name)
+    # the next access finds it without this function
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted(globals() | _HOME)
+    return sorted({*globals(), *__all__})

@@ -1,8 +1,8 @@
-"""Everything that a user, or a user's files, can cause to go wrong.
+"""The errors that a user, or a user's files, can cause.
 
-Each boundary (configuration, checkpoint, model, data, engine) has its own error; the command line
-catches the root once, prints the message and ends with the exit code that the class names.
-A bug is none of these and keeps its traceback.
+Each boundary (configuration, checkpoint, model, data, engine) has its own class. The command line catches the
+root once, prints the message and exits with the code of the class. A bug is not one of these and keeps its
+traceback.
 """
 
 from __future__ import annotations
@@ -16,18 +16,30 @@ from pathlib import Path
 from typing import ClassVar
 
 OK = 0
+"""Exit code: done, and every gate passed."""
 GATE_FAILED = 1
+"""Exit code: a gate failed."""
 BAD_INPUT = 2
+"""Exit code: a user can correct what went wrong; click uses the same one for bad usage."""
 BUG = 70
+"""Exit code: an error in cohaudit, EX_SOFTWARE of sysexits.h."""
+MAX_NAMES = 8
+"""Names listed at most if none is close to the one that was given."""
+SUGGESTIONS = 3
+"""Close names suggested at most."""
+MIN_SIMILARITY = 0.5
+"""Smallest similarity, by difflib, of a name that is suggested: batchsize finds batch_size, xyzzy nothing."""
+WORKFLOW_COMMANDS = {"::": ":\u200b:", "##[": "#\u200b#["}
+"""Start of a workflow command in a log of GitHub Actions → the same with an invisible space in between."""
 
 
 class CohauditError(Exception):
-    """Root of what a user can cause: says where, what was found, and what to do.
+    """Root of the errors that a user can cause: says where, what was found, and what to do.
 
     Args:
-        where: The file, option, layer or sample concerned, as the user knows it.
+        where: File, option, layer or sample, as the user knows it.
         found: What was found there.
-        remedy: What to do about it, in the imperative.
+        remedy: What to do, in the imperative.
     """
 
     exit_code: ClassVar[int] = BAD_INPUT
@@ -40,40 +52,40 @@ class CohauditError(Exception):
 
 
 class ConfigError(CohauditError):
-    """A configuration file, key, option or gate that cannot be used."""
+    """A configuration file, key, option or gate cannot be used."""
 
 
 class CheckpointError(CohauditError):
-    """A checkpoint that cannot be read, is unsafe to open, or holds no usable tensors."""
+    """A checkpoint cannot be read, is unsafe to open, or holds no usable tensors."""
 
 
 class ModelError(CohauditError):
-    """A model factory that fails, or a model that does not fit the checkpoint or the data."""
+    """A model factory fails, or the model does not fit the checkpoint or the data."""
 
 
 class DataError(CohauditError):
-    """A dataset that cannot be read, or holds samples or labels that cannot be audited."""
+    """A dataset cannot be read, or holds samples or labels that cannot be audited."""
 
 
 class EngineError(CohauditError):
-    """A model whose per-sample gradients cannot be measured, or a failed certificate."""
+    """Per-sample gradients of the model cannot be measured, or the certificate failed."""
 
 
 class ReportError(CohauditError):
-    """An audit file that cannot be read, or an output that cannot be written."""
+    """An audit file cannot be read, or an output cannot be written."""
 
 
 class UserTemplateError(CohauditError):
-    """A template given with --templates that cannot be used, or fails."""
+    """A template given with --templates cannot be used, or fails."""
 
 
 class MissingExtraError(CohauditError):
-    """An optional package that this input needs is not installed.
+    """An optional package is not installed that this input needs.
 
     Args:
-        where: The file or option that needs it.
-        package: The package that is missing.
-        extra: The extra of cohaudit that brings it.
+        where: File or option that needs it.
+        package: Name of the missing package.
+        extra: Extra of cohaudit that installs it.
     """
 
     def __init__(self, where: str, package: str, extra: str) -> None:
@@ -81,67 +93,62 @@ class MissingExtraError(CohauditError):
 
 
 def describe_error(error: BaseException) -> str:
-    """Return type and text of an exception from other people's code, on one line and not at any length."""
+    """Return type and text of an exception from code that is not ours, on one line and shortened."""
     return f"{type(error).__name__}: {textwrap.shorten(str(error), 300, placeholder=' …')}"
 
 
-MOST_NAMES = 8
-"""Names listed at most when none is near."""
-
-
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return a remedy, in the imperative, for `name`, which is not among the `known` ones."""
+    """Return a remedy, in the imperative, for a name that is not among the known ones."""
     names = list(known)
-    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    close = difflib.get_close_matches(name, names, n=SUGGESTIONS, cutoff=MIN_SIMILARITY)
     if close:
         return f"did you mean {' or '.join(close)}?"
-    if len(names) > MOST_NAMES:
-        return f"use one of {', '.join(names[:MOST_NAMES])} and {len(names) - MOST_NAMES} more"
+    if len(names) > MAX_NAMES:
+        return f"use one of {', '.join(names[:MAX_NAMES])} and {len(names) - MAX_NAMES} more"
     return f"use one of {', '.join(names)}"
 
 
 def missing(path: Path, usable: Callable[[Path], bool], what: str) -> tuple[str, str]:
-    """Return what to say of a path that leads nowhere, and what to do about it.
+    """Return what was found, and a remedy, for a path that does not exist.
 
     Args:
         path: The path.
-        usable: Tells whether an entry of the folder could have been meant, by its name.
-        what: What such an entry is, for when there is none.
+        usable: Returns whether an entry of the same folder could have been meant.
+        what: What such an entry is, in words, in case the folder has none.
     """
     if path.is_symlink():
-        return f"a link to {path.readlink()}, which does not exist", "bring that file there, or name another"
+        return (
+            f"is a link to {path.readlink()}, which does not exist",
+            "restore the target of the link, or name another file",
+        )
     names: list[str] = []
-    with suppress(OSError):  # no such folder, or none that may be listed
+    with suppress(OSError):  # the folder does not exist, or may not be listed
         entries = [entry for entry in path.parent.iterdir() if not entry.name.startswith(".")]
         names = sorted(entry.name for entry in entries if usable(entry))
     if names:
         return "no such file or folder", did_you_mean(path.name, names)
-    found = f"has no {what}" if path.parent.is_dir() else "is no folder"
+    found = f"has no {what}" if path.parent.is_dir() else "is not a folder"
     return "no such file or folder", f"check the path: {path.parent} {found}"
-
-
-COMMANDS = {"::": ":\u200b:", "##[": "#\u200b#["}
-"""What begins a workflow command in a log of GitHub Actions → the same, taken apart by what is not seen."""
 
 
 def printable(text: str, limit: int | None = None) -> str:
     r"""Write control, bidirectional and unassigned characters as escapes such as \x1b.
 
-    In GitHub Actions, whose runner takes a line of the log for a command, no name can give one either.
+    The runner of GitHub Actions executes commands that it finds in a log: there, these are broken up as well.
 
     Args:
-        text: Any text, with whatever a hostile file put into it.
-        limit: Characters to keep; a longer text ends in an ellipsis.
+        text: Any text; a hostile file can put anything into it.
+        limit: Most characters to return; a longer text ends in an ellipsis.
     """
     if limit is not None and len(text) > limit:
         text = text[: limit - 1] + "…"
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
     if os.environ.get("GITHUB_ACTIONS") == "true":
-        for begins, apart in COMMANDS.items():
+        for begins, apart in WORKFLOW_COMMANDS.items():
             shown = shown.replace(begins, apart)
     return shown
 
 
 def without_padding(text: str) -> str:
-    """Return what rich laid out without the spaces at the ends of lines, which would wrap when pasted."""
+    """Return the lines without spaces at their ends: rich pads them, and they would wrap when pasted."""
     return "".join(f"{line.rstrip(' ')}\n" for line in text.splitlines())

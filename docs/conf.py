@@ -34,10 +34,11 @@ smartquotes = False  # --option is no dash
 nitpicky = True
 nitpick_ignore_regex = [
     # other projects: their pages are not asked for, so that the site is built offline
-    (r"py:.*", r"(torch|numpy|np|pandas|pd|pathlib|collections|nn)\..*"),
+    (r"py:.*", r"(torch|numpy|np|pandas|pd|pathlib|collections|nn|os)\..*"),
     (r"py:.*", r"Path|Tensor|Callable|Mapping|Sequence|optional|NDArray.*"),
     # what is public only as the type of something public
     (r"py:.*", r"(cohaudit\..*\.)?(Progress|Loss|Interval|Key|Texts|Thresholds|Table)"),
+    (r"py:.*", r"cohaudit\..*\.(Range|Pattern|TableOf|LabeledDataset|LabeledSamples|Settings)"),
 ]
 
 OTHERS = "% pages that no list names"
@@ -51,9 +52,9 @@ def _add_the_others(app: Sphinx, page: str, source: list[str]) -> None:
 
 
 def _read_docstring(app: Sphinx, what: str, name: str, thing: object, _: object, lines: list[str]) -> None:
-    """Read the sections of a docstring; that of a field or a constant has none, and may hold a colon."""
+    """Read the sections of a docstring. Fields, properties and constants have none, but may hold a colon."""
     lines[:] = [line.replace("|", r"\|") for line in lines]
-    if what not in {"attribute", "data"}:
+    if what not in {"attribute", "data", "property"}:
         lines[:] = GoogleDocstring(lines, Config(), app, what, name, thing).lines()
 
 

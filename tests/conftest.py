@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import random
 import signal
+import sys
 from pathlib import Path
 
 if (
@@ -16,10 +18,33 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # as many tests as cores run at o
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
+
+# a loaded machine makes any example slow; that says nothing about the code
+settings.register_profile("cohaudit", deadline=None)
+settings.load_profile("cohaudit")
 
 pytest_plugins = ["support.page", "support.browser"]
 
-FIXTURES = Path(__file__).parent.parent / "fixtures"
+ROOT = Path(__file__).parent.parent
+FIXTURES = ROOT / "fixtures"
+
+
+def _load_benchmarks() -> None:
+    """Make the package `benchmarks` importable, which is part of the repository and never installed.
+
+    Its folder alone is named, not the search path: with the repository's root on it, its cohaudit could stand
+    in for the installed one that is to be tested.
+    """
+    spec = importlib.util.spec_from_file_location("benchmarks", ROOT / "benchmarks" / "__init__.py")
+    assert spec is not None
+    assert spec.loader is not None
+    package = importlib.util.module_from_spec(spec)
+    sys.modules["benchmarks"] = package
+    spec.loader.exec_module(package)
+
+
+_load_benchmarks()
 
 
 @pytest.fixture(autouse=True)

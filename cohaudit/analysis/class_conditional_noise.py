@@ -88,6 +88,7 @@ def fit_class_noise(scores: Array, labels: Integers, symmetric: LabelNoise) -> C
     count, classes = scores.shape
     if classes > MAX_CLASSES or count < MIN_SAMPLES_PER_CLASS * classes:
         return None
+    # the scores also change which confusion fits best, so each sharpness gets its own transition matrix
     fits = [
         _fit_transition(expected_labels(scores, symmetric.sharpness * factor), labels)
         for factor in SHARPNESS_FACTORS
@@ -107,6 +108,7 @@ def _fit_transition(expected: Array, labels: Integers) -> tuple[float, Array, Ar
     other = 1 - np.eye(classes)
     # pseudo-counts keep the transition of a rare class away from 0 and 1, where EM would be stuck
     prior = typical * (PRIOR_CORRECT * np.eye(classes) + PRIOR_WRONG / (classes - 1) * other)
+    # near the identity: EM finds a local maximum, and classes should keep their meaning
     transition = 0.95 * np.eye(classes) + 0.05 / (classes - 1) * other
     for _ in range(EM_STEPS):
         joint = expected * transition[:, labels].T
@@ -127,6 +129,7 @@ def most_confused(noise: ClassNoise, count: int) -> list[tuple[int, int, float]]
     """
     off = noise.transition.copy()
     np.fill_diagonal(off, 0)
+    # stable, so that equal shares are named in the order of the classes
     order = np.argsort(-off, axis=None, kind="stable")[:count]
     pairs = [divmod(int(k), len(off)) for k in order]
     return [(t, g, float(off[t, g])) for t, g in pairs]

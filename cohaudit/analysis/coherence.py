@@ -82,6 +82,7 @@ def coherence(
     value = pairwise_coherence(square_of_sum, sum_of_squares, samples)
     # −1 / (m − 1) is reached if the gradients sum to zero, 1 if all are equal
     low, high = np.clip(value + deviations, -1 / (samples - 1), 1)
+    # a bootstrap interval can miss its own point value: it is widened to contain it
     pairwise = Estimate(value, float(min(low, value)), float(max(high, value)))
     m_coherence = _map(pairwise, 1, samples - 1)
     return Coherence(samples, _map(m_coherence, 0, 1 / samples), m_coherence, pairwise)
@@ -142,11 +143,13 @@ def interval_deviations(gradients: Gradients, columns: Sequence[slice], resampli
     if m < MIN_RESAMPLED:
         return unknown
     generator = np.random.default_rng(resampling.seed)
+    # once for all resamples: only their weights differ
     squares = np.concatenate([_part_squares(block, columns) for _, block in gradients.blocks()])
     # the first row weighs every sample once: the point value by sketches, which the ends are relative to
     values = [_resampled(np.ones((1, m), np.float32), gradients, squares, columns)]
     for start in range(0, resampling.resamples, RESAMPLES_PER_BATCH):
         size = min(RESAMPLES_PER_BATCH, resampling.resamples - start)
+        # counts are small integers, exact in float32, and the products then run in float32
         weights = generator.multinomial(m, np.full(m, 1 / m), size=size).astype(np.float32)
         values.append(_resampled(weights, gradients, squares, columns))
     return _deviations(np.concatenate(values), resampling.confidence, unknown)
@@ -157,6 +160,7 @@ def _resampled(weights: Sketches, gradients: Gradients, squares: Array, columns:
     m = len(gradients)
     together = sum(weights[:, rows] @ block for rows, block in gradients.blocks())
     repeated = np.square(weights).astype(np.float64)
+    # 0 / 0 for a part without gradient, and for a resample of one sample; `_deviations` handles both
     with np.errstate(invalid="ignore", divide="ignore"):
         pairs = _part_squares(np.asarray(together), columns) - repeated @ squares
         pairs /= (m**2 - repeated.sum(1))[:, None]
@@ -177,6 +181,7 @@ def _deviations(values: Array, confidence: float, unknown: Array) -> Array:
 
 def _part_squares(rows: NDArray[np.float32], columns: Sequence[slice]) -> Array:
     """Return the squared norm of each row's parts, then of the whole row, [rows, parts + 1]."""
+    # accumulated in float64: the pairs are a small difference of two large sums
     parts = [np.einsum("ij,ij->i", rows[:, part], rows[:, part], dtype=np.float64) for part in columns]
     whole = np.sum(parts, axis=0) if parts else np.zeros(len(rows))
     return np.stack([*parts, whole], 1)
@@ -193,6 +198,7 @@ def class_cosines(gram: Array, error: float) -> ClassCosines | Skipped:
     norms = np.sqrt(np.diag(gram))
     if not (norms > 0).any():
         return Skipped("class × class cosines", "every gradient is zero")
+    # a class without a gradient has cosine 0 with all others, and 1 with itself
     safe = np.where(norms > 0, norms, 1)
     cosines = np.clip(gram / np.outer(safe, safe), -1, 1)
     np.fill_diagonal(cosines, 1.0)

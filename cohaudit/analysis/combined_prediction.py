@@ -69,8 +69,10 @@ def combine_predictions(scores: Sequence[Array], labels: Integers, power: float)
 
 def _explained(scores: Array, labels: Integers) -> float:
     """Return R² of a prediction: 1 − its squared error over that of predicting the class shares."""
+    # squared error, as ridge regression minimizes it: views and probabilities are comparable
     y = np.eye(scores.shape[1])[labels]
     variance = np.square(y - y.mean(0)).sum()
+    # all labels are equal: there is nothing to explain
     if variance == 0:
         return MIN_EXPLAINED
     return max(1 - float(np.square(y - scores).sum() / variance), MIN_EXPLAINED)

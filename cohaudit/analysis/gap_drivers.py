@@ -149,15 +149,18 @@ def _layers(inputs: DriverInputs) -> Iterator[Driver]:
 
 
 def _unsupported(inputs: DriverInputs, place: int) -> str:
+    """Return in words of how many labels a share was fitted, by the place of the prediction."""
     return f"of the {int(inputs.disagreements[place]):,} labels that the layers before it do not support"
 
 
 def _classes(inputs: DriverInputs) -> Iterator[Driver]:
     """Yield the classes whose gap is above the model's, largest first."""
+    # sorted by gap, then by class: equal input gives equal output
     known = [(gap.value, c) for c, gap in enumerate(inputs.class_gaps) if isinstance(gap, Estimate)]
     for gap, c in sorted(known, reverse=True)[:MAX_CLASS_DRIVERS]:
         if gap < max(MIN_REPORTED, inputs.gap):
             continue
+        # the gap of a class counts by its share of the samples
         own = inputs.labels == c
         suspects = int((own & inputs.suspect).sum())
         expected = max(0.0, min(1.0, inputs.class_accuracy[c] - gap))

@@ -4,7 +4,7 @@ For each prediction of the model on its training data, the other samples give a 
 that overfit least (`leave_one_out`). The mean of these probabilities, the agreement, is close to the accuracy
 on new data. Where the model does better than its neighbors alone, the training loss and the number of samples
 tell by how much. Four numbers were fitted for that, and two for the classes, on half of a zoo of trained
-networks, and tested on the other half: benchmarks/risk.py, docs/risk.md.
+networks, and tested on the other half: benchmarks/generalization/risk.py, docs/risk.md.
 
 Arrays: N samples, C classes. Nothing here knows a model.
 """
@@ -130,6 +130,7 @@ def predict_gap(
     """
     count, classes = expected_low_overfit.shape
     agreement = float(expected_low_overfit[np.arange(count), predicted].mean())
+    # the gap is to correct labels: agreement knows nothing of how new data are labeled
     accuracy = expected_accuracy(agreement, mean_loss, samples, classes)
     gap = float(np.mean(labels == predicted)) - accuracy
     return GapPrediction(agreement, accuracy, gap, gap + _class_differences(labels, predicted, expected))
@@ -166,6 +167,7 @@ def class_agreement(predicted: Integers, expected: Array, label: int) -> float:
     """
     own = expected[:, label]
     assigned = predicted == label
+    # the floor avoids 0 / 0 for a class that the other samples never expect
     recall = float(own[assigned].sum()) / max(float(own.sum()), 1e-12)
     precision = float(own[assigned].mean()) if assigned.any() else 0.0
     return (recall + precision) / 2
@@ -179,6 +181,7 @@ def interval(gap: float, accuracy: float, half_width: float = HALF_WIDTH) -> Est
         accuracy: Training accuracy.
         half_width: Half of the interval before clipping.
     """
+    # a gap below accuracy − 1, or above accuracy, would mean an accuracy outside 0 to 1
     low = max(gap - half_width, accuracy - 1)
     high = min(gap + half_width, accuracy)
     return Estimate(gap, min(low, gap), max(high, gap))
@@ -200,6 +203,7 @@ def with_holdout(predicted: Estimate, holdout: Holdout) -> Estimate:
     # one correct and one wrong prediction more than there are: a few lucky samples must not count as certain
     share = (holdout.accuracy * n + 1) / (n + 2)
     noise = math.sqrt(share * (1 - share) / (n + 2))
+    # inverse-variance weighting of two independent estimates
     weight = spread**2 / (spread**2 + noise**2)
     value = (1 - weight) * predicted.value + weight * holdout.gap.value
     half = Z_80 * spread * noise / math.hypot(spread, noise)

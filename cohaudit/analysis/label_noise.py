@@ -90,6 +90,7 @@ def _noise_share(given_is_true: Array, classes: int) -> tuple[float, float]:
         classes: C.
     """
     share = 0.05
+    # expectation maximization of one number; it converges long before 500 steps except near its bounds
     for _ in range(500):
         wrong = share / (classes - 1) * (1 - given_is_true)
         right = (1 - share) * given_is_true
@@ -121,6 +122,7 @@ def fit_label_noise(scores: Array, labels: Integers) -> LabelNoise:
     # two grids instead of an optimizer: the likelihood can have several maxima, and this is deterministic
     steps = np.geomspace(0.5, MAX_SHARPNESS, 24)
     best = _likeliest([fitted(step) for step in steps.tolist()])
+    # the second grid refines the first within one step to either side
     ratio = float(steps[1] / steps[0])
     finer = np.geomspace(best.sharpness / ratio, min(best.sharpness * ratio, MAX_SHARPNESS), 9)
     return _likeliest([best, *(fitted(step) for step in finer.tolist())])
@@ -128,6 +130,7 @@ def fit_label_noise(scores: Array, labels: Integers) -> LabelNoise:
 
 def _likeliest(fits: list[LabelNoise]) -> LabelNoise:
     """Return the most likely fit; among equally likely ones, the one with the fewest wrong labels."""
+    # a tolerance, because the likelihood is flat where features are uninformative
     bound = max(fit.log_likelihood for fit in fits) - SAME_LIKELIHOOD
     return min((fit for fit in fits if fit.log_likelihood >= bound), key=lambda fit: fit.share)
 
@@ -139,6 +142,7 @@ def expected_labels(scores: Array, sharpness: float) -> Array:
         scores: Leave-one-out scores, [N, C].
         sharpness: β, see `LabelNoise`.
     """
+    # relative to the largest score: exp cannot overflow then
     mass = np.exp(sharpness * (scores - scores.max(1, keepdims=True)))
     probability: Array = mass / mass.sum(1, keepdims=True)
     return probability
@@ -193,6 +197,7 @@ def wrong_share(scores: Array, labels: Integers) -> NoiseShare:
     if not _is_informative(given, labels, noise.share, scores.shape[1]):
         return NoiseShare(0.0, 0.0, 0.0)
     upper = _mixture_share(np.sort(given), corrupted)
+    # the geometric mean: both bounds are off by factors, not by differences
     return NoiseShare(noise.share, float(np.sqrt(noise.share * upper)), upper)
 
 
@@ -213,6 +218,7 @@ def wrong_probability(scores: Array, labels: Integers, sharpness: float, share: 
     given, corrupted = _given_and_corrupted(scores, labels, sharpness)
     if share.upper == 0:
         return np.zeros(len(labels))
+    # the corrupted labels have no such extra evidence, so only the given ones are shifted
     shift = _evidence_shift(np.sort(given), corrupted, share.upper)
     probability: Array = np.minimum(MAX_SUSPICION, share.estimate * _density_ratio(given - shift, corrupted))
     return probability
@@ -249,6 +255,7 @@ def _is_informative(given: Array, labels: Integers, share: float, classes: int) 
     q = 1 / (1 + np.exp(-np.clip(given, -700, 700)))
     by_scores = np.log(np.maximum((1 - share) * q + share / (classes - 1) * (1 - q), SMALLEST_PROBABILITY))
     by_shares = np.log(np.bincount(labels, minlength=classes)[labels] / len(labels))
+    # paired by sample, so that what is hard for both cancels
     gain = by_scores - by_shares
     return bool(gain.mean() > MIN_GAIN_IN_ERRORS * gain.std() / np.sqrt(len(gain)))
 
@@ -277,6 +284,7 @@ def _sum_of_others(mass: Array) -> Array:
 
 def _mixture_share(given: Array, corrupted: Array) -> float:
     """Return the upper bound of ε from sorted evidence of the given and of the corrupted labels."""
+    # quantiles of the corrupted labels: thresholds are dense where these are
     picked = np.unique(np.linspace(0, len(corrupted) - 1, EVIDENCE_STEPS).astype(int))
     at = corrupted[picked]
     wrong = np.searchsorted(corrupted, at, side="right") / len(corrupted)
@@ -284,6 +292,7 @@ def _mixture_share(given: Array, corrupted: Array) -> float:
     # Dvoretzky–Kiefer–Wolfowitz bound for both distributions; a sample's corrupted labels depend on each
     # other, so that they count as N independent ones, not N (C − 1)
     slack = 2 * np.sqrt(np.log(4 / BOUND_FAILURE_RATE) / (2 * len(given)))
+    # the smallest upper limit, then its plain ratio: choosing the smallest ratio would favor noisy tails
     best = int(np.argmin((below + slack) / wrong))
     return float(min(below[best] / wrong[best], 1.0))
 
@@ -299,6 +308,7 @@ def _density_ratio(given: Array, corrupted: Array) -> Array:
         [np.full(len(given), 1 / len(given)), np.full(len(corrupted), 1 / len(corrupted))]
     )
     is_corrupted = np.concatenate([np.zeros(len(given)), np.ones(len(corrupted))])
+    # equal evidence must get an equal probability, so ties are pooled first
     distinct, place = np.unique(values, return_inverse=True)
     mass = np.bincount(place, weights, len(distinct)).astype(np.float64)
     wrong = np.bincount(place, weights * is_corrupted, len(distinct)).astype(np.float64)

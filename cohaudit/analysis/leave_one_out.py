@@ -74,8 +74,10 @@ def leave_one_out(
     """
     x = _unit_rows(view)
     y = torch.nn.functional.one_hot(torch.from_numpy(labels), classes).double()
+    # the class shares stay fixed when a sample is left out, see above
     share = y.mean(0)
     centered = y - share
+    # of XᵀX, not XXᵀ: F is at most a few hundred, N may be many thousands
     values, vectors = torch.linalg.eigh(x.T @ x)
     turned = x @ vectors
     squares = turned.square()
@@ -87,6 +89,7 @@ def leave_one_out(
         leverage = (squares @ shrink)[:, None]
         scores = (turned @ (shrink[:, None] * target) - leverage * centered) / (1 - leverage) + share
         error = float((scores - y).square().sum())
+        # strictly smaller: on ties the weaker regularization, which comes first
         if best is None or error < best[0]:
             best = error, ridge, scores
     assert best is not None
@@ -171,6 +174,7 @@ def suspect_labels_by(
     """
     # the network comes last: what it fits beyond all others is memorized
     each = [*predictions, *(probability.astype(np.float64) for probability in (*earlier, own))]
+    # which labels are wrong, and how many, need different weights, see the powers above
     combined = combine_predictions(each, labels, SUSPICION_POWER)
     strict = combine_predictions(each, labels, NOISE_SHARE_POWER)
     scores = combined.scores
@@ -224,6 +228,7 @@ def _margins(scores: Array, labels: Integers) -> tuple[Array, Integers]:
     rows = np.arange(len(labels))
     others = scores.copy()
     others[rows, labels] = -np.inf
+    # the given label is kept on ties
     margin = scores[rows, labels] - others.max(1)
     return margin, np.where(margin >= 0, labels, others.argmax(1))
 

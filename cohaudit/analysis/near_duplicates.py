@@ -62,7 +62,7 @@ class SimilarityIndex:
         return same
 
 
-def likeness(views: Sequence[Floats]) -> SimilarityIndex:
+def compare_views(views: Sequence[Floats]) -> SimilarityIndex:
     """Compare all pairs of samples by what the layers see of them.
 
     Args:
@@ -70,6 +70,7 @@ def likeness(views: Sequence[Floats]) -> SimilarityIndex:
     """
     rows, lengths = joint_view(views)
     nearest = strongest_cosines(rows.numpy(), CANDIDATES_PER_SAMPLE, DUPLICATE_COSINE, opponents=False)
+    # how near the nearest sample usually is, in these data: the scale for "nearer than usual"
     usual = float((1 - nearest.positive[:, 0]).median())
     margin = max(COSINE_ROUNDING, min(1 - DUPLICATE_COSINE, DUPLICATE_DISTANCE_RATIO * usual))
     near = _near(nearest.positive, lengths[nearest.supporters], lengths[:, None], margin)
@@ -110,8 +111,10 @@ def joint_view(views: Sequence[Floats]) -> tuple[Tensor, Tensor]:
         width = view.shape[1]
         signs = torch.randint(0, 2, (width,), generator=generator) * 2.0 - 1
         places = torch.randperm(size, generator=generator)[:width]
+        # all samples share the mean activation: with it, every cosine would be near 1
         centered = view - view.mean(0)
         total[:, places] += unit_rows(centered) * signs
+        # direction alone would make a dark and a bright copy of the same image duplicates
         lengths.append(torch.linalg.vector_norm(torch.from_numpy(centered), dim=1, dtype=torch.float64))
     smallest = torch.finfo(torch.float64).tiny
     return unit_rows(total.numpy()), torch.stack(lengths, 1).clamp_min(smallest).log()

@@ -52,6 +52,7 @@ def strongest_cosines(sketches: Sketches, count: int, bound: float, opponents: b
         opponents: Whether to look for negative cosines too; if not, they are all 0.
     """
     total = len(sketches)
+    # zeros stand for missing neighbors: only cosines of the right sign replace them
     up = _Largest(total, count)
     down = _Largest(total, count)
     close = torch.zeros(total, dtype=torch.int64)
@@ -71,6 +72,7 @@ def strongest_cosines(sketches: Sketches, count: int, bound: float, opponents: b
                 up.add(start, other, block)
                 close[start : start + len(block)] += (block >= bound).sum(1)
                 if opponents:
+                    # negated in place: the block is not needed again
                     down.add(start, other, block.neg_())
     return Strongest(up.values, up.indices, -down.values, down.indices, close)
 
@@ -106,6 +108,7 @@ class _Largest:
         """
         values, indices = _largest(block, self._count)
         rows = slice(start, start + len(block))
+        # merging K + K values per row is cheap beside the products
         values = torch.cat([self.values[rows], values], 1)
         indices = torch.cat([self.indices[rows], indices + other], 1)
         self.values[rows], top = values.topk(self._count, dim=1)

@@ -84,6 +84,8 @@ def neighborhood_support(sketches: Sketches, neighbors: int, strongest: int) -> 
 
 
 def _side(indices: torch.Tensor, cosines: torch.Tensor) -> NeighborSide:
+    """Return neighbors without those that are missing."""
+    # a cosine of 0 is a missing neighbor, or one without a gradient: neither supports nor opposes
     return NeighborSide(indices.where(cosines != 0, -1).numpy(), cosines.double().numpy())
 
 

@@ -49,6 +49,7 @@ def kinds_of(
     right = 1 - suspicion
     chances = np.stack([right * own, suspicion, right * (1 - own) * torn, right * (1 - own) * (1 - torn)], 1)
     others = chances.copy()
+    # the threshold decides who is mislabeled, even if wrong is the likeliest for a sample below it
     others[:, MISLABELED] = -1
     kind = np.where(suspect, MISLABELED, others.argmax(1))
     certainty = chances[np.arange(len(labels)), kind]

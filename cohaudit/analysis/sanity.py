@@ -99,6 +99,7 @@ def _is_misfed(accuracy: float, by_neighbors: float) -> bool:
 
 def _balanced_accuracy(predicted: Integers, labels: Integers, classes: int) -> float:
     """Return the mean over the classes of the share of their samples predicted as labeled."""
+    # every class counts the same, however many samples it has
     sizes = np.bincount(labels, minlength=classes)
     return float((np.bincount(labels, weights=predicted == labels, minlength=classes) / sizes).mean())
 
@@ -112,6 +113,7 @@ def _swapped_classes(predicted: Integers, labels: Integers, classes: int) -> dic
     counts = np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
     to = counts.argmax(1)
     moved = np.flatnonzero(to != np.arange(classes))
+    # a model that knows nothing maps several classes to one; a mere swap is a permutation
     one_to_one = len(np.unique(to)) == classes
     sizes = counts[moved].sum(1)
     surely = ((sizes >= MIN_SAMPLES_PER_CLASS) & (2 * counts[moved, to[moved]] > sizes)).all()
@@ -119,6 +121,7 @@ def _swapped_classes(predicted: Integers, labels: Integers, classes: int) -> dic
 
 
 def _swapped_reason(swapped: dict[int, int], names: Sequence[str]) -> str:
+    """Return in words which classes are swapped, and what to do."""
     pairs = [f"{names[k]} for samples labeled {names[c]}" for c, k in swapped.items()]
     more = f", and so on for {len(pairs)} classes" if pairs[MAX_NAMED_CLASSES:] else ""
     return (

@@ -86,6 +86,7 @@ def inspect(checkpoint: Checkpoint) -> Inspection:
     """
     tensors = checkpoint.tensors
     moments = moments_by_name(checkpoint.optimizer, tensors) if checkpoint.optimizer else {}
+    # tied tensors are reported once, under their first name
     first_names = _first_names(tensors)
     facts = tuple(
         _facts(name, tensor, moments.get(name), first_names[name], bool(moments))
@@ -155,6 +156,16 @@ def _first_names(tensors: Mapping[str, Tensor]) -> dict[str, str]:
 def _facts(
     name: str, tensor: Tensor, moments: Moments | None, first_name: str, knows_others: bool
 ) -> TensorFacts:
+    """Return the facts about one tensor.
+
+    Args:
+        name: Its name in the state dict.
+        tensor: The tensor.
+        moments: Moments of its gradients, if the optimizer's state has them.
+        first_name: First name of a tensor with the same memory.
+        knows_others: Whether the optimizer's state has any tensors.
+    """
+    # integer tensors are counters and indices: no norm, no singular values
     values = tensor.detach().double() if tensor.is_floating_point() else None
     bad = int((~torch.isfinite(values)).sum()) if values is not None else 0
     norm = spectral = rank = None
@@ -195,6 +206,7 @@ def _layers(moments: Mapping[str, Moments]) -> Iterator[LayerSteadiness]:
 
 
 def _finite(value: float | None) -> float | None:
+    """Return a number; None if it is unknown or not finite."""
     return value if value is not None and math.isfinite(value) else None
 
 

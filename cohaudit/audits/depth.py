@@ -75,6 +75,7 @@ def _slope(ratios: Sequence[Estimate]) -> Estimate:
     """
     depth = np.linspace(0, 1, len(ratios))
     height = np.log10([ratio.value for ratio in ratios])
+    # in logarithms, where the intervals are about symmetric
     spread = np.maximum([math.log10(ratio.high / ratio.low) / (2 * Z_90) for ratio in ratios], MIN_SPREAD)
     weight = 1 / spread**2
     center = np.average(depth, weights=weight)
@@ -88,6 +89,8 @@ def _slope(ratios: Sequence[Estimate]) -> Estimate:
 
 
 def _advice(layers: Sequence[LayerRatio], orthogonal: float, slope: Estimate) -> str:
+    """Return what the ratios mean, with the figures; there is never anything to do."""
+    # a weak layer is worth more attention than the trend
     weak = [one for one in layers if one.ratio.value < NEARLY_ORTHOGONAL * orthogonal]
     if weak:
         weakest = min(weak, key=lambda layer: layer.ratio.value)

@@ -105,10 +105,13 @@ def _columns(names: Sequence[str], coherence: Array, samples: Array) -> list[Inp
     """
     observed = coherence[0]
     mean = coherence[1:].mean(0)
+    # ddof=1: the mean is estimated from the same few shuffles
     deviation = coherence[1:].std(0, ddof=1)
     above = observed - mean
+    # without any spread of the null there is no score
     score = np.divide(above, deviation, out=np.zeros_like(above), where=deviation > 0)
     most = np.maximum(above, 0) + NULL_DEVIATIONS * deviation
+    # only columns that enough samples have can be the strongest: rare ones have wide nulls
     limit = NEGLIGIBLE_SHARE * most[samples >= MIN_SAMPLES_PER_COLUMN].max(initial=0)
     quiet = (score <= NULL_DEVIATIONS) | (most <= limit)
     return [
@@ -128,6 +131,7 @@ def _columns(names: Sequence[str], coherence: Array, samples: Array) -> list[Inp
 
 
 def _advice(columns: Sequence[InputColumn], still: int) -> str:
+    """Return which columns to drop; `still` of them are constant."""
     noise = [column.name for column in columns if column.verdict == "noise"]
     constant = f" {still} more {'are' if still > 1 else 'is'} constant: drop at once." if still else ""
     if not noise:

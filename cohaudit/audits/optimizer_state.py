@@ -74,8 +74,10 @@ def steady_energy(moments: Moments) -> tuple[float, float] | None:
     """
     if moments.first is None or moments.second is None or moments.betas is None:
         return None
+    # sums of squares of float32 moments underflow: late gradients are about 1e-8
     first = moments.first.double()
     second = moments.second.double()
+    # both moments start at 0, which this corrects (Kingma & Ba, ICLR 2015)
     m = first / (1 - moments.betas[0] ** moments.steps)
     v = second / (1 - moments.betas[1] ** moments.steps)
     energy = float(v.sum())
@@ -146,6 +148,7 @@ def groups_of(optimizer: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _states(optimizer: Mapping[str, Any]) -> Mapping[Any, Any]:
+    """Return parameter number → state; empty if the file holds something else under that name."""
     state = optimizer.get("state")
     return state if isinstance(state, Mapping) else {}
 
@@ -166,11 +169,13 @@ def _entries(optimizer: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, A
 
 
 def _moments(entry: Mapping[str, Any], group: Mapping[str, Any]) -> Moments:
+    """Return the moments in a parameter's state; what is missing or malformed is None."""
     first = next((entry[key] for key in ("exp_avg", "momentum_buffer") if _is_dense(entry.get(key))), None)
     second = entry["exp_avg_sq"] if _is_dense(entry.get("exp_avg_sq")) else None
     steps = number_of(entry.get("step"))
     betas = group.get("betas")
     known = None
+    # torch writes a tuple, other programs may write a list
     if isinstance(betas, list | tuple) and len(betas) == 2:
         values = number_of(betas[0]), number_of(betas[1])
         known = values if all(0 <= value < 1 for value in values) else None
@@ -178,6 +183,7 @@ def _moments(entry: Mapping[str, Any], group: Mapping[str, Any]) -> Moments:
 
 
 def _is_dense(value: Any) -> bool:
+    """Return whether a value is a plain tensor of floating point numbers."""
     return isinstance(value, Tensor) and value.layout == torch.strided and value.is_floating_point()
 
 

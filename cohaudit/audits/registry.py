@@ -103,6 +103,7 @@ class AuditContext:
 
 
 def _depth(context: AuditContext, advance: Advance) -> DepthTrend | Skipped:
+    """Run the depth audit on the layers that have a gradient."""
     alphas = {
         layer.name: layer.coherence.alpha
         for layer in context.layers
@@ -112,19 +113,23 @@ def _depth(context: AuditContext, advance: Advance) -> DepthTrend | Skipped:
 
 
 def _memory(context: AuditContext, advance: Advance) -> Memory | Skipped:
+    """Return the coherence over time, which was read with the checkpoint."""
     return context.memory
 
 
 def _trajectory(context: AuditContext, advance: Advance) -> Trajectory | Skipped:
+    """Run the trajectory audit on the snapshots."""
     layers = [layer.name for layer in context.measured.layers]
     return trajectory_of(context.snapshots, context.source.labels, layers, context.source.class_names)
 
 
 def _stability(context: AuditContext, advance: Advance) -> Stability | Skipped:
+    """Run the stability audit on the snapshots."""
     return stability_of(context.snapshots, context.total, context.schedule)
 
 
 def _width(context: AuditContext, advance: Advance) -> CoherentWidth | Skipped:
+    """Run the width audit: sums of every weight, then forward passes of sub-networks."""
     sums = context.weight_sums(advance)
     layers = hidden_units(context.model, sums)
     units = measured_units(layers, sums)
@@ -144,6 +149,7 @@ def _width(context: AuditContext, advance: Advance) -> CoherentWidth | Skipped:
 
 
 def _decay(context: AuditContext, advance: Advance) -> BackgroundForce | Skipped:
+    """Run the weight decay audit on the sums of every weight."""
     sums = context.weight_sums(advance)
     return background_force(layer_forces(context.model, sums), sums.samples, context.trained_decay)
 
@@ -171,6 +177,7 @@ def layer_forces(model: nn.Module, sums: WeightSums) -> list[LayerForces]:
 
 
 def _robust(context: AuditContext, advance: Advance) -> RobustStep | Skipped:
+    """Run the robust mean audit, in a pass of its own."""
     table = context.samples
     memorization = table["memorization"].to_numpy(dtype=float)
     flags = SampleFlags(context.source.ids, memorization, table["suspect"].to_numpy(dtype=bool))
@@ -185,6 +192,7 @@ def _robust(context: AuditContext, advance: Advance) -> RobustStep | Skipped:
 
 
 def _inputs(context: AuditContext, advance: Advance) -> Inputs | Skipped:
+    """Run the input features audit, in a pass of its own."""
     sums = input_sums(context.model, context.source, context.options, context.device, advance)
     if isinstance(sums, Skipped):
         return sums
@@ -274,6 +282,7 @@ def _results(
     stage: Callable[[str, int | None], AbstractContextManager[Any]],
 ) -> Iterator[tuple[str, Any]]:
     """Yield the name of each audit and its result."""
+    # a new audit needs its field in the results, in the same order
     assert [field.name for field in fields(AuditResults)] == list(AUDITS)
     for name, audit in AUDITS.items():
         if name not in selected:
@@ -282,6 +291,7 @@ def _results(
         elif not context.auditable and name not in MULTI_CHECKPOINT_AUDITS:
             yield name, Skipped(name, NO_VERDICT)
         else:
+            # 0 passes: a stage without a count, which shows no bar
             total = audit.passes * len(context.source.labels) or None
             with stage(f"audit {name}", total) as advance:
                 yield name, audit.run(context, advance)

@@ -105,7 +105,7 @@ def sample_coordinates(model: nn.Module, samples: int, seed: int) -> dict[str, I
         Parameter name → indices into the flattened parameter.
     """
     layers = layers_of(model)
-    # float32: four bytes for each coordinate of each sample
+    # float32: four bytes for each coordinate of each sample; a small layer leaves its bytes to larger ones
     most = allowance([sum(own.values()) for own in layers.values()], MAX_COORDINATE_BYTES // (4 * samples))
     owner = {name: layer for layer, own in layers.items() for name in own}
     sizes = {name: size for own in layers.values() for name, size in own.items()}
@@ -123,6 +123,7 @@ def averaged(
         sets: Samples whose share of the update is wanted, [S, N].
         seed: Seed of the groups for the median.
     """
+    # one grouping for all layers: the median is of whole gradients
     thirds = groups_of_three(len(coordinates.scale), seed)
     samples = {}
     for layer, own in layers.items():
@@ -164,7 +165,7 @@ def robust_step(
     if np.isnan(flags.memorization).all():
         return Skipped("robust", "the memorization of the samples is unknown: no layer represents them")
     chosen = sample_coordinates(model, samples, options.seed)
-    coordinates = gradient_coordinates(model, source, chosen, options, device, advance)
+    coordinates = gradient_coordinates(model, source, chosen, options, device, advance=advance)
     if not coordinates.scale.max() > 0:
         return Skipped("robust", "every gradient is zero")
     # only ratios are reported: a common scale keeps the squares of fitted samples' gradients above 0

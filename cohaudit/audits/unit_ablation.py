@@ -62,6 +62,7 @@ def hidden_units(model: nn.Module, sums: WeightSums) -> tuple[HiddenUnits, ...]:
         sums: Sums of its gradients.
     """
     modules = dict(model.named_modules())
+    # a tied weight cannot be ablated in one place alone
     uses = Counter(id(p) for module in model.modules() for p in module.parameters(recurse=False))
     found = []
     for layer in dict.fromkeys(sums.layer_of.values()):
@@ -98,9 +99,11 @@ def measured_units(layers: Sequence[HiddenUnits], sums: WeightSums) -> tuple[Lay
 
 
 def _measured(layer: HiddenUnits, sums: WeightSums) -> LayerUnits:
+    """Return coherence and energy of one layer's units."""
     m = sums.samples
     total, classes, squares = (np.zeros(layer.count) for _ in range(3))
     for name in layer.parameters:
+        # add.at, not +=: several rows belong to one head
         np.add.at(total, layer.unit, m**2 * _rows(sums.mean[name].square()))
         np.add.at(classes, layer.unit, sums.class_squares[name].numpy())
         np.add.at(squares, layer.unit, m * _rows(sums.mean_square[name]))
@@ -180,6 +183,7 @@ def sub_networks(
             {layer.name: rng.permutation(layer.count)[: len(kept[layer.name])] for layer in layers}
             for _ in range(RANDOM_DRAWS)
         )
+        # as many units per layer as the coherent set has, so that only the choice differs
         random = float(np.mean([accuracy(one) for one in drawn]))
         networks.append(SubNetwork(share, sum(len(own) for own in kept.values()), accuracy(kept), random))
     return tuple(networks)

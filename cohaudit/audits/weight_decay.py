@@ -65,12 +65,14 @@ def background_force(
             f"{which} weight has a larger mean gradient than chance gives: there are no two kinds to separate"
         )
         return Skipped("decay", reason)
+    # all layers together: weight decay has one strength for all
     size = np.concatenate([np.abs(layer.weight) for layer in live])
     pull = np.concatenate([np.abs(layer.mean) for layer in live])
     l2 = _range(pull / np.maximum(size, SMALLEST_NORMAL), coherent)
     l1 = _range(pull, coherent)
     l2_at = _reference_decay(l2, trained)
     l1_at = _geometric_mean(l1)
+    # compared weight by weight: decay outweighs the data there
     wins = l2_at * size > pull
     lost = float(wins[~coherent].mean()), float(wins[coherent].mean())
     return BackgroundForce(
@@ -99,6 +101,7 @@ def _range(balance: Array, coherent: NDArray[np.bool_]) -> DecayRange:
 
 
 def _geometric_mean(decay: DecayRange) -> float:
+    """Return the middle of a range on a logarithmic scale."""
     return math.sqrt(decay.low * decay.high)
 
 

@@ -78,6 +78,7 @@ def smallest_set(energy: Sequence[float] | Array, share: float) -> NDArray[np.in
         share: Share of the total energy, in (0, 1].
     """
     values = np.asarray(energy, dtype=np.float64)
+    # stable, so that equal units are chosen in their order
     order = np.argsort(-values, kind="stable")
     held = np.cumsum(values[order])
     if not len(held) or not held[-1]:
@@ -136,6 +137,7 @@ def coherent_width(
 
 def _advice(units: int, accuracy: float, sub_networks: Sequence[SubNetwork]) -> str:
     """Return whether units can be removed."""
+    # smallest share of the energy first: the fewest units that are good enough
     good = [one for one in sub_networks if one.accuracy >= accuracy - ACCURACY_TOLERANCE]
     if not good or good[0].units > (1 - MIN_CUT_SHARE) * units:
         smallest = sub_networks[0]

@@ -124,6 +124,7 @@ def averages(gradients: Array, sets: Flags, thirds: Indices, clips: Sequence[flo
     sides = [int(clip * count) for clip in clips]
     # a partition at the few ranks needed is cheaper than a full sort
     ordered = np.partition(columns, sorted({k for side in sides for k in (side, count - 1 - side)}), axis=1)
+    # energies tell which samples are clipped: a share of coordinates would count tiny ones as much
     squares = np.square(columns)
     members = sets.astype(float)
     means = []
@@ -149,6 +150,7 @@ def averages(gradients: Array, sets: Flags, thirds: Indices, clips: Sequence[flo
 
 def blocks(coordinates: int, samples: int) -> Iterator[slice]:
     """Yield slices of the coordinates, such that the gradients of all samples fit `BYTES_PER_BLOCK`."""
+    # eight bytes for each sample and coordinate
     step = max(1, BYTES_PER_BLOCK // (8 * max(1, samples)))
     for start in range(0, coordinates, step):
         yield slice(start, min(start + step, coordinates))
@@ -237,6 +239,7 @@ def _products(one: Averages, samples: int) -> Array:
     g_i r / N. The median is not a sum over samples, and has zeros there.
     """
     kinds = (one.mean, *one.winsorized, one.median)
+    # zeros keep the array rectangular: no share of the median is ever asked for
     parts = (*one.parts, np.zeros_like(one.parts[0]))
     return np.array(
         [

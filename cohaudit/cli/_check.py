@@ -1,9 +1,10 @@
-"""`cohaudit check`: gates on the audit of an earlier scan."""
+"""`cohaudit check`: evaluates gates on a saved audit."""
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,10 +15,7 @@ from cohaudit.cli._output import annotate, write_out
 from cohaudit.errors import GATE_FAILED, OK, printable, without_padding
 
 if TYPE_CHECKING:
-    from cohaudit.results import Audit, GateResult
-
-PARAMETER = "parameter "
-"""What the name of a parameter begins with where an audit says why it was not measured."""
+    from cohaudit.results import GateResult
 
 
 @click.command()
@@ -26,37 +24,38 @@ PARAMETER = "parameter "
     "--fail-on",
     multiple=True,
     metavar="TEXT",
-    help="Gate: fail (exit code 1) when this holds, e.g. 'risk>=high' or 'suspects>2%'. May be repeated.",
+    help="Gate: fail (exit code 1) if this holds, e.g. 'risk>=high' or 'suspects>2%'. May be repeated.",
 )
 @click.option(
     "--warn-on",
     multiple=True,
     metavar="TEXT",
-    help="Gate that warns when this holds, and never fails. May be repeated.",
+    help="Gate that only warns if this holds. May be repeated.",
 )
 @click.option(
     "--gate-on-value",
     is_flag=True,
-    help="Let a gate fail where its condition holds on the value itself, rather than on its whole interval.",
+    help="Let a gate fail if its condition holds for the value itself, not for the whole interval.",
 )
 @click.option(
     "--formats",
     multiple=True,
     metavar="TEXT",
-    help="Files to write, separated by commas: markdown, junit, sarif, parquet; github prints annotations. "
+    help="Formats to write, separated by commas: markdown, junit, sarif, parquet; github prints annotations. "
     "May be repeated.",
 )
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Folder for these files [default: that of AUDIT.JSON].",
+    help="Folder for these files [default: the folder of AUDIT.JSON].",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print what came of the gates as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the results of the gates as JSON.")
 @click.pass_context
 def check(
     ctx: click.Context,
     /,
+    *,
     audit: Path,
     fail_on: tuple[str, ...],
     warn_on: tuple[str, ...],
@@ -65,52 +64,51 @@ def check(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """Hold gates against an earlier scan, from AUDIT.JSON alone.
+    """Evaluate gates on a saved audit, from AUDIT.JSON alone.
 
-    They are those of `cohaudit scan`; the gates that the scan itself was given do not count. The files of
-    --formats tell of these gates, and are written before one fails.
+    Conditions are those of `cohaudit scan`; the gates of the scan itself are ignored. The files of --formats
+    show the results, and are written even if a gate fails.
 
     Exit code: 0 passed, 1 a gate failed, 2 bad usage or input, 70 a bug in cohaudit.
     """
     from cohaudit.config import Config
     from cohaudit.report import parsed_formats, write_formats
     from cohaudit.results.read import read_audit
-    from cohaudit.review.gates import gate_results, parsed_gates, refuse_unknown_names
+    from cohaudit.review.check import check as check_gates
+    from cohaudit.review.gates import parsed_gates
 
     config = Config(fail_on=fail_on, warn_on=warn_on, gate_on_value=gate_on_value)
     if not parsed_gates(config):
         ctx.fail("no gate was given: give one, for example --fail-on 'risk>=high'")
     if out is not None and not parsed_formats(formats):
         ctx.fail("--out means nothing without --formats")
-    found = read_audit(audit)
-    refuse_unknown_names(config, _layers(found), [one.name for one in found.classes])
-    results = gate_results(config, found)
-    judged = replace(found, gates=tuple(results))
+    saved = read_audit(audit)
+    results = check_gates(saved, fail_on=fail_on, warn_on=warn_on, gate_on_value=gate_on_value).gates
+    judged = replace(saved, gates=results)
+    # written before anything can fail: a build server shows them for a failed gate, too
     files = write_formats(judged, audit.parent if out is None else out, formats, audit)
     if as_json:
-        content = [asdict(result) | {"outcome": result.outcome} for result in results]
-        text = json.dumps({"gates": content}, indent=1, ensure_ascii=False) + "\n"
-        write_out(text.encode())
-        for result in results:
-            if result.failed or result.warned:
-                told = printable(f"{result.expression}: {result.reason}")
-                click.echo(f"gate {result.outcome}: {told}", err=True)
+        _print_json(results)
     else:
-        _show(results)
+        _print_table(results)
         if files:
             write_out(f"Written: {printable(', '.join(map(str, files)))}\n")
     annotate(judged, formats, as_json)
     ctx.exit(GATE_FAILED if any(result.failed for result in results) else OK)
 
 
-def _layers(audit: Audit) -> list[str]:
-    """Return the names of the layers, also of those whose parameters were not measured."""
-    left_out = [part.name for part in audit.skipped if part.name.startswith(PARAMETER)]
-    owners = [name.removeprefix(PARAMETER).rpartition(".")[0] for name in left_out]
-    return [*(layer.name for layer in audit.layers), *(owner or "(model)" for owner in owners)]
+def _print_json(results: Sequence[GateResult]) -> None:
+    """Print the results as JSON, and on standard error those that are not passed, for a reader of the log."""
+    # the outcome is a property, which asdict leaves out
+    content = [asdict(result) | {"outcome": result.outcome} for result in results]
+    write_out((json.dumps({"gates": content}, indent=1, ensure_ascii=False) + "\n").encode())
+    for result in results:
+        if result.failed or result.warned:
+            line = printable(f"{result.expression}: {result.reason}")
+            click.echo(f"gate {result.outcome}: {line}", err=True)
 
 
-def _show(results: list[GateResult]) -> None:
+def _print_table(results: Sequence[GateResult]) -> None:
     from rich.console import Console
 
     from cohaudit.report.terminal.summary import gate_table

@@ -1,4 +1,4 @@
-"""`cohaudit diff`: what the second of two audits says that the first did not."""
+"""`cohaudit diff`: compares two saved audits."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from cohaudit.cli._options import templates_option
 from cohaudit.cli._output import write_out
 from cohaudit.errors import GATE_FAILED, OK, printable
+
+if TYPE_CHECKING:
+    from cohaudit.review.diff.difference import Difference
 
 
 @click.command()
@@ -34,13 +38,14 @@ from cohaudit.errors import GATE_FAILED, OK, printable
 @click.option(
     "--fail-on-regression",
     is_flag=True,
-    help="End with exit code 1 when the head is worse: its gap is clearly larger, its level of risk has "
-    "risen, its new suspects outnumber the fixed ones beyond chance, or it has no verdict any more.",
+    help="Exit with code 1 if the head is worse: its gap is clearly larger, its risk level is higher, it has "
+    "more new suspects than fixed ones beyond chance, or it has no verdict.",
 )
 @click.pass_context
 def diff(
     ctx: click.Context,
     /,
+    *,
     base: Path,
     head: Path,
     as_json: bool,
@@ -49,12 +54,12 @@ def diff(
     templates: Path | None,
     fail_on_regression: bool,
 ) -> None:
-    """Compare the audit of HEAD.JSON with that of BASE.JSON, from the two files alone.
+    """Compare the audit HEAD.JSON with the baseline BASE.JSON, from the two files alone.
 
-    Layers and classes are matched by name, suspects by the hash of their content. A difference is clear where
-    the two intervals do not overlap. The base, an audit.json kept from an earlier scan, serves as a baseline.
+    Layers and classes are matched by name, suspects by the hash of their content. A difference is clear if
+    the two intervals do not overlap.
 
-    Exit code: 0 done, 1 with --fail-on-regression when the head is worse, 2 bad usage or input.
+    Exit code: 0 done, 1 with --fail-on-regression if the head is worse, 2 bad usage or input.
     """
     from cohaudit.report import render_difference, render_difference_markdown
     from cohaudit.results.files import refuse_source, write_file
@@ -62,23 +67,19 @@ def diff(
     from cohaudit.review.diff.compare import compare
 
     if templates is not None and html is None:
-        ctx.fail("--templates is for the page: name it with --html FILE")
+        ctx.fail("--templates is only for the page: name it with --html FILE")
     pages = (
-        ("--html", html, lambda found: render_difference(found, templates)),
+        ("--html", html, lambda difference: render_difference(difference, templates)),
         ("--markdown", markdown, render_difference_markdown),
     )
     wanted = [(option, path, render) for option, path, render in pages if path is not None]
-    for option, path, _ in wanted:
+    for option, path, _ in wanted:  # before the work: neither page may replace an audit
         for source in (base, head):
             refuse_source(path, source, option)
     difference = compare(read_audit(base), read_audit(head))
     written = [write_file(path, render(difference), option) for option, path, render in wanted]
     if as_json:
-        content = {"headline": difference.headline, **asdict(difference)}
-        text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-        write_out(text.encode())
-        for regression in difference.regressions:
-            click.echo(f"regression: {printable(regression)}", err=True)
+        _print_json(difference)
     else:
         from cohaudit.report.terminal.diff_summary import render_difference_summary
 
@@ -86,3 +87,13 @@ def diff(
         if written:
             write_out(f"\nWritten: {printable(', '.join(map(str, written)))}\n")
     ctx.exit(GATE_FAILED if fail_on_regression and difference.regressions else OK)
+
+
+def _print_json(difference: Difference) -> None:
+    """Print the difference as JSON, and on standard error the regressions, for a reader of the log."""
+    # the headline is a property, which asdict leaves out
+    content = {"headline": difference.headline, **asdict(difference)}
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    write_out(text.encode())
+    for regression in difference.regressions:
+        click.echo(f"regression: {printable(regression)}", err=True)

@@ -1,4 +1,4 @@
-"""`cohaudit doctor`: would a scan run, and for how long?"""
+"""`cohaudit doctor`: checks whether a scan would run, and how long it would take."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
     from cohaudit.doctor.finding import Finding
 
-LONGEST = 600
-"""Characters shown of what was found; --json has all."""
+LONGEST_FINDING = 600
+"""Characters shown of a finding; --json has all."""
 STYLES = {"ok": "green", "warning": "yellow", "failed": "bold red", "not run": "dim"}
+"""Status of a finding → its style in the terminal."""
 
 
 @click.command(cls=SectionedCommand)
@@ -34,19 +35,20 @@ STYLES = {"ok": "green", "warning": "yellow", "failed": "bold red", "not run": "
 def doctor(
     ctx: click.Context,
     /,
+    *,
     checkpoints: tuple[Path, ...],
     config_file: Path | None,
     quiet: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Try everything that a scan needs, and say what to do about what would stop it.
+    """Check everything that a scan needs, and say how to fix what would stop it.
 
-    Takes the arguments and options of `cohaudit scan`. One line a check: packages, device, settings,
-    checkpoint, model, weights, data, a first batch, gradients of a few samples, and from these the time and
-    the memory of the whole scan. Without CHECKPOINT, what needs none is tried. Nothing is written.
+    Takes the arguments and options of `cohaudit scan`. Prints one line per check: packages, device, settings,
+    checkpoint, model, weights, data, a first batch, gradients of a few samples, and a forecast of the time
+    and memory of the whole scan. Without CHECKPOINT, only checks that need none are run. Nothing is written.
 
-    Exit code: 0 a scan would run (there may be warnings), 2 something failed, 70 a bug in cohaudit.
+    Exit code: 0 a scan would run (there may be warnings), 2 a check failed, 70 a bug in cohaudit.
     """
     from rich.console import Console
 
@@ -55,6 +57,7 @@ def doctor(
     in_order = in_training_order(checkpoints) if checkpoints else []
     console = Console()
     findings = []
+    # printed one by one: the later checks take seconds, and a reader should see the first ones at once
     for finding in examine(in_order, given_options(options), config_file):
         findings.append(finding)
         if not as_json and (not quiet or finding.status in {"warning", "failed"}):
@@ -62,7 +65,7 @@ def doctor(
     if as_json:
         write_out(_as_json(findings))
     elif not quiet:
-        write_out(f"\n{_told(findings)}\n")
+        write_out(f"\n{_conclusion(findings)}\n")
     ctx.exit(BAD_INPUT if any(finding.status == "failed" for finding in findings) else OK)
 
 
@@ -70,12 +73,13 @@ def _show(finding: Finding, console: Console) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    # a table for each row, with fixed widths: the rows line up, although the next ones are not known yet
     row = Table.grid(padding=(0, 2, 0, 0))
     for width in (7, 13, None):
         row.add_column(width=width, overflow="fold")
-    text = Text(printable(finding.found, LONGEST))
+    text = Text(printable(finding.found, LONGEST_FINDING))
     if finding.remedy:
-        text.append(f"\n→ {printable(finding.remedy, LONGEST)}")
+        text.append(f"\n→ {printable(finding.remedy, LONGEST_FINDING)}")
     status = Text(finding.status, STYLES[finding.status])
     row.add_row(status, Text(printable(finding.check, 60)), text)
     with console.capture() as captured:
@@ -89,9 +93,9 @@ def _as_json(findings: Sequence[Finding]) -> bytes:
     return (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()
 
 
-def _told(findings: Sequence[Finding]) -> str:
+def _conclusion(findings: Sequence[Finding]) -> str:
     counts = Counter(finding.status for finding in findings)
-    if not counts["failed"]:
-        told = "A scan would run." if not counts["not run"] else "Nothing that was tried would stop a scan."
-        return told + f" Warnings: {counts['warning']}." * bool(counts["warning"])
-    return f"Failed: {counts['failed']}. A scan would stop there; each line says what to do."
+    if counts["failed"]:
+        return f"Failed: {counts['failed']}. A scan would stop there; each line says what to do."
+    verdict = "None of these checks would stop a scan." if counts["not run"] else "A scan would run."
+    return verdict + f" Warnings: {counts['warning']}." * bool(counts["warning"])

@@ -1,4 +1,4 @@
-"""`cohaudit inspect`: what a checkpoint tells without data or model code."""
+"""`cohaudit inspect`: shows what a checkpoint tells without data or model code."""
 
 from __future__ import annotations
 
@@ -16,54 +16,58 @@ from cohaudit.errors import printable, without_padding
 if TYPE_CHECKING:
     from cohaudit.audits.checkpoint_inspection import Inspection
 
-MOST_ROWS = 40
+MAX_ROWS = 40
 """Tensors shown in the terminal; --json has all."""
 
 
 @click.command()
 @click.argument("checkpoint", type=click.Path(path_type=Path))
-@click.option("--weights", default="", help="Which state dict of a checkpoint with several, e.g. ema.")
-@click.option("--trust-checkpoint", is_flag=True, help="Allow formats whose opening can run code.")
+@click.option(
+    "--weights", default="", help="Which state dict to use if the checkpoint holds several, e.g. ema."
+)
+@click.option("--trust-checkpoint", is_flag=True, help="Allow formats that can run code when opened.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def inspect(checkpoint: Path, weights: str, trust_checkpoint: bool, as_json: bool) -> None:
-    """Look into CHECKPOINT itself: its tensors, and what its optimizer remembers of the gradients.
+    """Show the tensors of CHECKPOINT, and what its optimizer remembers of the gradients.
 
-    Needs neither data nor the model's code. Of a training checkpoint of Adam or AdamW it tells, per layer,
-    how much of the gradients over the last steps was one steady direction, and how much noise.
+    Needs neither data nor the model's code. A training checkpoint of Adam or AdamW also shows, per layer, how
+    much of the gradients over the last steps was one steady direction, and how much was noise.
     """
     from cohaudit.audits.checkpoint_inspection import inspect as inspect_checkpoint
     from cohaudit.loading.checkpoint import load_checkpoint
 
     loaded = load_checkpoint(checkpoint, weights=weights, trust=trust_checkpoint)
-    found = inspect_checkpoint(loaded)
+    inspection = inspect_checkpoint(loaded)
     if as_json:
-        write_out((json.dumps(asdict(found), indent=1, allow_nan=False) + "\n").encode())
+        write_out((json.dumps(asdict(inspection), indent=1, allow_nan=False) + "\n").encode())
     else:
-        _show(found)
+        _show(inspection)
 
 
-def _show(found: Inspection) -> None:
+def _show(inspection: Inspection) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     console = Console()
     with console.capture() as captured:
-        console.print(Text(f"{printable(found.path, 60)} ({printable(found.format, 60)})", "bold"))
-        if found.optimizer:
-            console.print(f"Optimizer's memory: {found.optimizer}", highlight=False)
+        console.print(Text(f"{printable(inspection.path, 60)} ({printable(inspection.format, 60)})", "bold"))
+        if inspection.optimizer:
+            console.print(f"Optimizer's memory: {inspection.optimizer}", highlight=False)
         table = Table(box=None, pad_edge=False, header_style="bold")
         table.add_column("Tensor", no_wrap=True, overflow="ellipsis", max_width=24)
         for name in ("shape", "norm", "spectral", "rank", "steady"):
             table.add_column(name, justify="right", no_wrap=True, min_width=len(name))
-        for one in found.tensors[:MOST_ROWS]:
+        for one in inspection.tensors[:MAX_ROWS]:
             shape = "×".join(map(str, one.shape)) or "1"
             figures = (_number(one.norm), _number(one.spectral_norm), _number(one.stable_rank))
             table.add_row(Text(printable(one.name, 60)), shape, *figures, _share(one.coherence))
         console.print(table, highlight=False)
-        if len(found.tensors) > MOST_ROWS:
-            console.print(f"and {len(found.tensors) - MOST_ROWS:,} more (--json has all)", highlight=False)
-        for finding in found.findings:
+        if len(inspection.tensors) > MAX_ROWS:
+            console.print(
+                f"and {len(inspection.tensors) - MAX_ROWS:,} more (--json has all)", highlight=False
+            )
+        for finding in inspection.findings:
             console.print(Text(f"  - {printable(finding)}"))
     write_out(without_padding(captured.get()).encode())
 

@@ -1,4 +1,4 @@
-"""Options of `cohaudit scan`, one for each key of the configuration, made from its declaration."""
+"""Options of `cohaudit scan`: one for each key of the configuration, made from its declaration."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class SectionedCommand(click.Command):
-    """A command whose help lists the options of each section of the configuration under its heading."""
+    """A command whose help groups the options by the sections of the configuration."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the options, those that are no configuration keys last."""
+        """Write the options; those that are not configuration keys come last."""
         sections: dict[str, list[tuple[str, str]]] = {key.section: [] for key in KEYS.values()}
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx) if isinstance(parameter, click.Option) else None
@@ -33,15 +33,16 @@ class SectionedCommand(click.Command):
 
 
 def config_options(command: Command) -> Command:
-    """Add every key of the configuration to a command, as an option that is None when not given."""
+    """Add every key of the configuration to a command, as an option that is None if not given."""
+    # the last decorator applied comes first in the help
     for key in reversed(list(KEYS.values())):
         command = click.option(_declaration(key), key.name, help=_help(key), **_kind(key))(command)
     return command
 
 
 def checkpoint_options(command: Command) -> Command:
-    """Add to a command the checkpoints of a training, at least one, --fresh, and `scan_options`."""
-    fresh = "Do not go on from where an interrupted scan stopped: measure from the start."
+    """Add the checkpoints of one training run, at least one, --fresh and `scan_options` to a command."""
+    fresh = "Measure from the start, even if an interrupted scan could be resumed."
     command = click.option("--fresh", is_flag=True, help=fresh)(command)
     return click.argument(
         "checkpoints", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="CHECKPOINT..."
@@ -49,8 +50,8 @@ def checkpoint_options(command: Command) -> Command:
 
 
 def scan_options(command: Command) -> Command:
-    """Add to a command every key of the configuration, --config and --quiet."""
-    quiet = "No progress and no summary; errors are still printed."
+    """Add every key of the configuration, --config and --quiet to a command."""
+    quiet = "Print no progress and no summary; errors are still printed."
     command = click.option("--quiet", "-q", is_flag=True, help=quiet)(command)
     command = click.option(
         "--config",
@@ -63,14 +64,15 @@ def scan_options(command: Command) -> Command:
 
 
 def templates_option(command: Command) -> Command:
-    """Add to a command that renders a page, and reads no configuration, the folder of a user's templates."""
+    """Add --templates to a command that renders a page and reads no configuration."""
     return click.option(
         "--templates", type=click.Path(path_type=Path), metavar="DIR", help=KEYS["templates"].help
     )(command)
 
 
 def given_options(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return key → value for those of the configuration's options that were given."""
+    """Return key → value for the options of configuration keys that were given."""
+    # click gives () for an option that may be repeated and was not given
     return {name: value for name, value in values.items() if value is not None and value != ()}
 
 
@@ -80,11 +82,12 @@ def _declaration(key: Key) -> str:
 
 
 def _kind(key: Key) -> dict[str, Any]:
-    """Return what click needs to know of a key's type."""
+    """Return the arguments of `click.option` for the type of a key."""
     kinds: dict[Any, dict[str, Any]] = {
         Texts: {"multiple": True, "metavar": "TEXT"},
         Thresholds: {"nargs": 3, "type": float, "metavar": "LOW MIDDLE HIGH"},
         Table: {"multiple": True, "metavar": "NAME=VALUE", "callback": _named_values},
+        # None, not False: a flag that was not given must not override the file
         bool: {"is_flag": True, "default": None},
     }
     return kinds.get(key.type, {"type": key.type})
@@ -98,10 +101,10 @@ def _help(key: Key) -> str:
 
 
 def _named_values(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> dict[str, Any] | None:
-    """Split each NAME=VALUE; the value is one of TOML, or else a text.
+    """Split each NAME=VALUE; the value is read as TOML, or as a text if it is not valid TOML.
 
     Raises:
-        BadParameter: When one is not NAME=VALUE.
+        BadParameter: If an argument is not NAME=VALUE.
     """
     values = {}
     for text in texts:
@@ -117,4 +120,5 @@ def _toml_or_text(text: str) -> Any:
         values = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:
         return text
+    # a text with line breaks could hold more keys: then it is not one value
     return values["value"] if len(values) == 1 else text

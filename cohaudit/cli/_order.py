@@ -1,4 +1,4 @@
-"""In which order the checkpoints of one training were written: shells sort ckpt-10 before ckpt-2."""
+"""The order in which the checkpoints of one training run were written: shells sort ckpt-10 before ckpt-2."""
 
 from __future__ import annotations
 
@@ -15,38 +15,36 @@ _NUMBER = re.compile(r"([0-9]+(?:\.[0-9]+)?)")
 
 
 def in_training_order(checkpoints: Sequence[Path]) -> list[Path]:
-    """Put the checkpoints of one training in order, the last one last.
+    """Return the checkpoints of one training run in order, the oldest first.
 
-    Where paths are equal apart from their numbers, and one order lets no number fall, it is that one:
-    ckpt-2, ckpt-10; epoch=2-step=300, epoch=10-step=1100. The last one given may have another name, as
-    final does; it stays the last. Otherwise all stay as given.
+    Paths that are equal apart from their numbers are sorted by these, if no number falls in that order:
+    ckpt-2, ckpt-10; epoch=2-step=300, epoch=10-step=1100. The last checkpoint given may have another name,
+    such as final; it stays the last. In all other cases the order stays as given.
 
     Args:
-        checkpoints: As given, at least one.
-
-    Returns:
-        The same paths.
+        checkpoints: Paths as given, at least one.
 
     Raises:
         CheckpointError: If a file is named twice.
     """
     _refuse_twice(checkpoints)
     *earlier, last = checkpoints
+    # a last checkpoint that is named like the others has no special place
     if words_of(last) in map(words_of, earlier):
         return _by_number(checkpoints)
     return [*_by_number(earlier), last]
 
 
 def by_first_rising_number(checkpoints: Sequence[Path]) -> list[Path]:
-    """Put checkpoints whose paths differ in numbers alone in order, by the first number that differs in all.
+    """Return checkpoints whose paths differ in numbers alone, sorted by the first number that differs in all.
 
-    Of epoch=9-val=0.5 and epoch=10-val=0.3 that is the epoch.
+    For epoch=9-val=0.5 and epoch=10-val=0.3 that is the epoch.
 
     Args:
-        checkpoints: At least one.
+        checkpoints: Paths, at least one.
 
     Raises:
-        CheckpointError: If no number tells them apart.
+        CheckpointError: If no number differs in all of them.
     """
     numbers = [[Decimal(number) for number in _NUMBER.findall(str(path))] for path in checkpoints]
     for column in zip(*numbers, strict=True):
@@ -54,18 +52,18 @@ def by_first_rising_number(checkpoints: Sequence[Path]) -> list[Path]:
             return [checkpoints[i] for i in sorted(range(len(column)), key=lambda i: column[i])]
     raise CheckpointError(
         str(checkpoints[0].parent),
-        "no number in the names tells the order of its checkpoints",
-        "name the checkpoints one by one, in the order of the training",
+        "the numbers in the names do not give the order of its checkpoints",
+        "name the checkpoints one by one, oldest first",
     )
 
 
 def words_of(path: Path) -> list[str]:
-    """Return what stands around the numbers of a path."""
+    """Return the parts of a path between its numbers."""
     return _NUMBER.split(str(path))[::2]
 
 
 def _by_number(checkpoints: Sequence[Path]) -> list[Path]:
-    """Return the paths by number; as they are where that says nothing of their order."""
+    """Return the paths sorted by number, or as they are if the numbers do not give an order."""
     numbers = [[Decimal(number) for number in _NUMBER.findall(str(path))] for path in checkpoints]
     order = sorted(range(len(checkpoints)), key=lambda i: numbers[i])
     alike = all(words_of(path) == words_of(checkpoints[0]) for path in checkpoints)
@@ -81,8 +79,9 @@ def _follows(before: list[Decimal], after: list[Decimal]) -> bool:
 
 def _refuse_twice(checkpoints: Sequence[Path]) -> None:
     first: dict[str, Path] = {}
+    # by what a path leads to: one checkpoint under two names would count twice
     for path in checkpoints:
         other = first.setdefault(os.path.realpath(path), path)
         if other is not path:
             same = "named twice" if other == path else f"the same file as {other}"
-            raise CheckpointError(str(path), same, "name each checkpoint of the training once")
+            raise CheckpointError(str(path), same, "name each checkpoint once")

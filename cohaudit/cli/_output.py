@@ -1,4 +1,4 @@
-"""Writing to standard output, whatever it is."""
+"""Writing to standard output: a terminal, a file, a pipe, or nothing at all."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cohaudit.errors import ReportError
+from cohaudit.errors import ReportError, printable
 
 if TYPE_CHECKING:
     from cohaudit.results import Audit
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 def write_out(content: str | bytes) -> None:
     """Write to standard output.
 
-    A reader that stops early, as in `| head`, is no error and no failed gate.
+    A reader that stops early, as in `| head`, is neither an error nor a failed gate.
 
     Raises:
-        ReportError: When the output cannot be written for another reason, such as a full disk.
+        ReportError: If the output cannot be written for another reason, such as a full disk.
     """
-    if sys.stdout is None:  # closed by whoever started the program
+    if sys.stdout is None:  # the program was started with its output closed
         return
     try:
-        click.echo(content, nl=False, color=True)  # as laid out: click would take forced colors out of a log
+        click.echo(content, nl=False, color=True)  # else click would remove colors that FORCE_COLOR asks for
         sys.stdout.flush()
     except BrokenPipeError:
         drop_output()
@@ -36,13 +36,19 @@ def write_out(content: str | bytes) -> None:
         raise ReportError("standard output", found, "send it elsewhere") from None
 
 
+def print_note(text: str) -> None:
+    """Print a note on standard error, on one line."""
+    click.echo(f"note: {printable(text)}", err=True)
+
+
 def annotate(audit: Audit, formats: Sequence[str], as_json: bool = False) -> None:
-    """Print what GitHub shows beside a change, if that is among the formats asked for.
+    """Print annotations for GitHub if `formats` asks for them.
 
     Args:
-        audit: With its gates.
-        formats: As given.
-        as_json: Whether standard output holds JSON: GitHub reads standard error too.
+        audit: Audit with its gates.
+        formats: Formats as given.
+        as_json: Whether standard output holds JSON; annotations then go to standard error, which GitHub reads
+            as well.
     """
     from cohaudit.report import GITHUB, parsed_formats, render_annotations
 
@@ -55,13 +61,13 @@ def annotate(audit: Audit, formats: Sequence[str], as_json: bool = False) -> Non
 
 
 def drop_output() -> None:
-    """Send what is still to be written nowhere, so that closing the stream does not complain again."""
+    """Discard output that is still buffered, so that closing the stream raises no second error."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
 
 
 def accept_any_text() -> None:
-    """Let a terminal or log that lacks a character show a ? instead of ending the program."""
+    """Show a ? for characters that the terminal or log cannot encode, instead of ending the program."""
     reconfigure = getattr(sys.stdout, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(errors="replace")

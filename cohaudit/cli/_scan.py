@@ -1,11 +1,8 @@
-"""`cohaudit scan`: measure, judge, write, say."""
+"""`cohaudit scan`: runs a scan, writes the report and prints a summary."""
 
 from __future__ import annotations
 
-import logging
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +10,12 @@ import click
 
 from cohaudit.cli._options import SectionedCommand, checkpoint_options, given_options
 from cohaudit.cli._order import in_training_order
-from cohaudit.cli._output import annotate, write_out
-from cohaudit.config.file import is_file, load_config, require_subject
+from cohaudit.cli._output import annotate, print_note, write_out
+from cohaudit.cli._run import collected_notes, run_scan
+from cohaudit.config.file import load_config
 from cohaudit.errors import GATE_FAILED, OK, printable
 
 if TYPE_CHECKING:
-    from cohaudit.config import Config
-    from cohaudit.pipeline.progress import Progress
     from cohaudit.results import Audit
 
 
@@ -30,6 +26,7 @@ if TYPE_CHECKING:
 def scan(
     ctx: click.Context,
     /,
+    *,
     checkpoints: tuple[Path, ...],
     config_file: Path | None,
     fresh: bool,
@@ -37,14 +34,15 @@ def scan(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Audit the network in CHECKPOINT against its training data.
+    """Audit the network in CHECKPOINT with its training data.
 
-    Of several checkpoints of one training, the last one is audited, and what the earlier ones answer helps to
-    tell wrong labels. They count in the order given, or by number where their paths differ in numbers alone.
+    If several checkpoints of one training run are given, the last one is audited; the predictions of the
+    earlier ones help to find wrong labels. They are used in the order given, or sorted by number if their
+    paths differ in numbers alone.
 
     Prints a summary and writes report.html, audit.json and samples.csv. Settings come from these options,
     then from the first of: the file given with --config, cohaudit.toml beside the checkpoint, cohaudit.toml
-    here, the table [tool.cohaudit] in pyproject.toml here. `cohaudit init` writes one.
+    in the working directory, the table [tool.cohaudit] in pyproject.toml there. `cohaudit init` writes one.
 
     Exit code: 0 passed, 1 a gate failed, 2 bad usage or input, 70 a bug in cohaudit.
     """
@@ -55,7 +53,7 @@ def scan(
         click.echo(f"auditing {printable(str(checkpoint))}; earlier ones, in this order: {names}", err=True)
     if config.source and not quiet:
         click.echo(f"settings from {printable(config.source)}", err=True)
-    with noted() as notes:
+    with collected_notes() as notes:
         audit, files = run_scan(checkpoint, earlier, config, quiet, fresh)
     if as_json:
         from cohaudit.results.json_encode import audit_to_json
@@ -66,115 +64,14 @@ def scan(
 
         write_out(render_summary(audit, files, sys.stdout, notes))
     annotate(audit, config.formats, as_json)
-    if quiet or as_json:  # the summary would have said it
-        for notice in audit.notices:
-            _say_note(notice)
-        for gate in audit.gates:
-            if gate.failed or gate.warned:
-                click.echo(f"gate {gate.outcome}: {printable(f'{gate.expression}: {gate.reason}')}", err=True)
+    if quiet or as_json:  # the summary, which was not printed, contains these
+        _print_warnings(audit)
     ctx.exit(GATE_FAILED if any(gate.failed for gate in audit.gates) else OK)
 
 
-def run_scan(
-    checkpoint: Path, earlier: list[Path], config: Config, quiet: bool, fresh: bool
-) -> tuple[Audit, list[Path]]:
-    """Scan, and write the report.
-
-    What can be refused without the model is refused before anything expensive happens.
-
-    Args:
-        checkpoint: To audit.
-        earlier: Earlier checkpoints of its training, in order.
-        config: Settings.
-        quiet: Whether to show no progress.
-        fresh: Whether to begin anew where an interrupted scan could be resumed.
-
-    Returns:
-        The audit with its gates, and the files written.
-
-    Raises:
-        KeyboardInterrupt: When the user ends it; its text says where what was measured is kept.
-    """
-    from cohaudit.pipeline.preflight import out_folder, refusals, templates_folder
-
-    for _, error in refusals(config):
-        raise error
-    if is_file(checkpoint):  # otherwise that comes first, and whoever opens the checkpoint says it best
-        require_subject(config)
-
-    from cohaudit.loading.factories import guarding
-    from cohaudit.pipeline.resume import FOLDER, ResumableRun
-    from cohaudit.pipeline.scan import scan_checkpoint
-
-    sources = [config.base / path for path in (config.data, config.holdout) if path]
-    out = out_folder(config)
-    unfinished = ResumableRun(out / FOLDER, fresh)
-    try:
-        with guarding(checkpoint, *earlier, *sources):
-            audit = scan_checkpoint(config, checkpoint, _progress(quiet), earlier, unfinished)
-        files = _write(audit, out, config.formats, templates_folder(config))
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(*filter(None, [unfinished.told()])) from None
-    unfinished.remove()
-    return audit, files
-
-
-def _write(audit: Audit, out: Path, formats: tuple[str, ...], templates: Path | None) -> list[Path]:
-    """Write the report; where a template of the user fails, what was measured is not lost with it.
-
-    Raises:
-        UserTemplateError: A template failed, and the report was written with the shipped ones.
-    """
-    from cohaudit.errors import UserTemplateError
-    from cohaudit.report import write_report
-
-    try:
-        return write_report(audit, out, formats, templates)
-    except UserTemplateError as error:
-        write_report(audit, out, formats)
-        again = f"the report is written with the shipped templates: cohaudit report {out / 'audit.json'}"
-        remedy = f"{error.remedy}; {again} --templates {templates} writes it again"
-        raise UserTemplateError(error.where, error.found, remedy) from error
-
-
-class _Collector(logging.Handler):
-    """Keeps what is noted for the summary; a warning is told at once."""
-
-    def __init__(self, notes: list[str]) -> None:
-        super().__init__(logging.INFO)
-        self._notes = notes
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if record.levelno >= logging.WARNING:
-            _say_note(record.getMessage())
-        else:
-            self._notes.append(record.getMessage())
-
-
-def _say_note(text: str) -> None:
-    """Say on standard error, on one line, what a reader must know who does not see the summary."""
-    click.echo(f"note: {printable(text)}", err=True)
-
-
-@contextmanager
-def noted() -> Iterator[list[str]]:
-    """Collect what the parts of a scan log of what they found: which weights, what the model is fed."""
-    notes: list[str] = []
-    handler = _Collector(notes)
-    logger = logging.getLogger("cohaudit")
-    level = logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    try:
-        yield notes
-    finally:
-        logger.setLevel(level)
-        logger.removeHandler(handler)
-
-
-def _progress(quiet: bool) -> Progress:
-    from rich.console import Console
-
-    from cohaudit.pipeline.progress import SilentProgress, progress_on
-
-    return SilentProgress() if quiet else progress_on(Console(stderr=True))
+def _print_warnings(audit: Audit) -> None:
+    for notice in audit.notices:
+        print_note(notice)
+    for gate in audit.gates:
+        if gate.failed or gate.warned:
+            click.echo(f"gate {gate.outcome}: {printable(f'{gate.expression}: {gate.reason}')}", err=True)

@@ -1,4 +1,4 @@
-"""`cohaudit trajectory`: what was learned when, and at which checkpoint to stop."""
+"""`cohaudit trajectory`: shows what was learned when, and which checkpoint to keep."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 from cohaudit.cli._options import SectionedCommand, checkpoint_options, given_options
 from cohaudit.cli._order import by_first_rising_number, in_training_order, words_of
 from cohaudit.cli._output import annotate, write_out
-from cohaudit.cli._scan import noted, run_scan
+from cohaudit.cli._run import collected_notes, run_scan
 from cohaudit.config.file import load_config
 from cohaudit.errors import GATE_FAILED, OK, CheckpointError, printable, without_padding
 
@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from cohaudit.results import Audit
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
-"""Of files that a folder is searched for."""
-IN_FOLDERS = ("model.safetensors", "pytorch_model.bin")
-"""Checkpoints that have a folder each."""
-FEWEST = 2
+"""Suffixes of the checkpoints that a folder is searched for."""
+NAMES_IN_SUBFOLDERS = ("model.safetensors", "pytorch_model.bin")
+"""File names of checkpoints that have a folder each, as Hugging Face's trainer writes them."""
+MIN_CHECKPOINTS = 2
+"""Fewest checkpoints of a trajectory."""
 
 
 @click.command(cls=SectionedCommand)
@@ -30,25 +31,26 @@ FEWEST = 2
 def trajectory(
     ctx: click.Context,
     /,
+    *,
     checkpoints: tuple[Path, ...],
     config_file: Path | None,
     fresh: bool,
     quiet: bool,
     **options: Any,
 ) -> None:
-    """Follow a training over its checkpoints, and advise which one to keep, without a holdout.
+    """Follow a training run over its checkpoints, and advise which one to keep, without a holdout.
 
-    Name the checkpoints, or the folder that they lie in. Each is measured by one pass over the training data;
-    what was measured is kept in the folder `snapshots` of the report, so that another checkpoint later costs
-    one pass. The last one is audited as by `cohaudit scan`, and the report, audit.json and samples.csv are
-    written likewise; trajectory.csv beside them says when each sample was learned, and how often forgotten.
+    Name the checkpoints, or their folder. Each takes one pass over the training data; the results are stored
+    in the folder `snapshots` of the report, so that adding a checkpoint later takes one more pass. The last
+    checkpoint is audited as by `cohaudit scan`, with the same files; trajectory.csv beside them lists when
+    each sample was learned, and how often it was forgotten.
 
     Settings come from the same places as those of `cohaudit scan`.
     """
     from cohaudit.audits.registry import MULTI_CHECKPOINT_AUDITS, selected_audits
     from cohaudit.audits.training.measure_checkpoints import short_names
 
-    (*earlier, last), left_out = _found(checkpoints)
+    (*earlier, last), left_out = _ordered(checkpoints)
     if not quiet:
         order = ", ".join(map(printable, short_names([str(path) for path in (*earlier, last)])))
         click.echo(f"in this order: {order}", err=True)
@@ -57,7 +59,7 @@ def trajectory(
             click.echo(f"left out, for their names: {names}", err=True)
     config = load_config(last, given_options(options), config_file)
     wanted = sorted(selected_audits(config.audits) | MULTI_CHECKPOINT_AUDITS)
-    with noted():
+    with collected_notes():
         audit, files = run_scan(last, earlier, config.updated({"audits": tuple(wanted)}), quiet, fresh)
     written = _write_samples(audit, files[0].parent)
     if not quiet:
@@ -66,32 +68,33 @@ def trajectory(
     ctx.exit(GATE_FAILED if any(gate.failed for gate in audit.gates) else OK)
 
 
-def _found(named: tuple[Path, ...]) -> tuple[list[Path], list[Path]]:
-    """Return the checkpoints in the order of the training, and the files of a folder that were left out.
+def _ordered(named: tuple[Path, ...]) -> tuple[list[Path], list[Path]]:
+    """Return the checkpoints, oldest first, and the files of a folder that were left out.
 
-    Of a folder, those count whose names differ in numbers alone: best.pt beside epoch-1.pt … is one of them
-    under another name, and where it stands in the training nobody tells.
+    In a folder, the largest group of files whose names differ in numbers alone is used. A best.pt beside
+    epoch-1.pt, epoch-2.pt … is one of these under another name, and its place in the order is unknown.
 
     Raises:
-        CheckpointError: If they are too few for a trajectory, or their order is not told.
+        CheckpointError: If there are too few for a trajectory, or their order is unknown.
     """
     if len(named) > 1 or not named[0].is_dir():
         return in_training_order(_several(list(named), named[0])), []
     files = sorted(p for p in named[0].iterdir() if p.suffix in SUFFIXES and p.is_file())
     if not files:  # a folder for each checkpoint, as Hugging Face's trainer writes them
-        files = sorted(p for name in IN_FOLDERS for p in named[0].glob(f"*/{name}"))
+        files = sorted(p for name in NAMES_IN_SUBFOLDERS for p in named[0].glob(f"*/{name}"))
     groups: dict[tuple[str, ...], list[Path]] = {}
     for path in files:
         groups.setdefault(tuple(words_of(path)), []).append(path)
     largest = max(groups.values(), key=len, default=[])
-    told = _by_told_step(files) if len(largest) < FEWEST <= len(files) else []
-    if told:
-        return told, []
+    # names that differ in words, such as early.pt and late.pt: the checkpoints themselves may hold the step
+    by_step = _by_stored_step(files) if len(largest) < MIN_CHECKPOINTS <= len(files) else []
+    if by_step:
+        return by_step, []
     return by_first_rising_number(_several(largest, named[0])), [p for p in files if p not in largest]
 
 
-def _by_told_step(files: list[Path]) -> list[Path]:
-    """Return checkpoints in the order of the steps that they tell themselves; none where one does not.
+def _by_stored_step(files: list[Path]) -> list[Path]:
+    """Return checkpoints in the order of the steps stored in them; none if one of them stores no step.
 
     Raises:
         CheckpointError: If one cannot be read.
@@ -109,30 +112,30 @@ def _by_told_step(files: list[Path]) -> list[Path]:
 
 
 def _several(paths: list[Path], named: Path) -> list[Path]:
-    if len(paths) >= FEWEST:
+    if len(paths) >= MIN_CHECKPOINTS:
         return paths
     if not named.exists():
         raise CheckpointError(str(named), "there is no such file or folder", "check the path")
     raise CheckpointError(
         str(named),
-        f"found {len(paths)} checkpoint{'s' * (len(paths) != 1)} of one training ({', '.join(SUFFIXES)}, "
+        f"found {len(paths)} checkpoint{'s' * (len(paths) != 1)} of one training run ({', '.join(SUFFIXES)}, "
         "names that differ in numbers)",
-        "name at least two checkpoints of one training in their order, or the folder that they lie in",
+        "name at least two checkpoints of one training run, oldest first, or their folder",
     )
 
 
 def _write_samples(audit: Audit, folder: Path) -> list[Path]:
-    """Write when each sample was learned, and how often it was forgotten."""
+    """Write a table of when each sample was learned, and how often it was forgotten."""
     from cohaudit.results import Skipped
     from cohaudit.results.files import write_file
     from cohaudit.results.tables import table_to_csv
 
-    found = audit.audits.trajectory
-    if isinstance(found, Skipped):
+    result = audit.audits.trajectory
+    if isinstance(result, Skipped):
         return []
-    names = [point.checkpoint for point in found.points]
+    names = [point.checkpoint for point in result.points]
     table = audit.samples[["id", "label"]].assign(
-        learned_at=["" if k < 0 else names[k] for k in found.learned_at], forgotten=found.forgotten
+        learned_at=["" if k < 0 else names[k] for k in result.learned_at], forgotten=result.forgotten
     )
     return [write_file(folder / "trajectory.csv", table_to_csv(table))]
 
@@ -144,23 +147,23 @@ def _show(audit: Audit, files: list[Path]) -> None:
 
     from cohaudit.results import Skipped
 
-    found = audit.audits.trajectory
+    result = audit.audits.trajectory
     console = Console()
     with console.capture() as captured:
-        if isinstance(found, Skipped):
-            console.print(Text(f"No trajectory: {printable(found.reason)}"))
+        if isinstance(result, Skipped):
+            console.print(Text(f"No trajectory: {printable(result.reason)}"))
         else:
             table = Table(box=None, pad_edge=False, header_style="bold")
             table.add_column("Checkpoint", no_wrap=True, overflow="ellipsis", max_width=32)
             for name in ("rating", "training", "corrected", "agreement", "learned", "forgotten"):
                 table.add_column(name, justify="right", no_wrap=True, min_width=len(name))
-            for k, point in enumerate(found.points):
-                mark = "bold" if k == found.advised else ""
+            for k, point in enumerate(result.points):
+                mark = "bold" if k == result.advised else ""
                 shares = (point.rating, point.accuracy, point.corrected, point.agreement)
                 counts = (f"{point.learned:,}", f"{point.forgotten:,}")
                 row = (*(f"{share:.1%}" for share in shares), *counts)
                 table.add_row(Text(printable(point.checkpoint, 60)), *row, style=mark)
             console.print(table, highlight=False)
-            console.print(Text(f"\n{printable(found.advice)}"))
+            console.print(Text(f"\n{printable(result.advice)}"))
         console.print(Text(f"Report: {printable(', '.join(map(str, files)))}"))
     write_out(without_padding(captured.get()).encode())

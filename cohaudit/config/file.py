@@ -1,4 +1,4 @@
-"""Where settings come from: the configuration file, found and read, and options, which win over it."""
+"""Reads the settings: from the configuration file, which it finds, and from options, which override it."""
 
 from __future__ import annotations
 
@@ -11,52 +11,59 @@ from cohaudit.config import KEYS, Config
 from cohaudit.errors import ConfigError
 
 FILE_NAME = "cohaudit.toml"
+"""Name of the configuration file."""
 PYPROJECT = "pyproject.toml"
+"""File of a Python project, which can hold the settings in a table."""
 
 
 def load_config(checkpoint: Path, options: Mapping[str, Any], file: Path | None = None) -> Config:
-    """Read the one configuration file that applies, and put the options of the command line over it.
+    """Read the configuration file that applies, and override it with the options of the command line.
 
-    Paths in the file are relative to its folder, those among the options, and the default of `out`, to the
-    working directory.
+    Paths in the file are relative to its folder. Paths in options, and the default of `out`, are relative to
+    the working directory.
 
     Args:
-        checkpoint: The checkpoint to audit; a cohaudit.toml beside it comes first.
+        checkpoint: Checkpoint to audit; a cohaudit.toml beside it comes first.
         options: Key → value, for the options given.
-        file: The file to read instead of searching for one.
+        file: File to read instead of searching for one.
 
     Returns:
         The validated configuration.
 
     Raises:
-        ConfigError: When the file cannot be read, a key is unknown, a value is wrong, or a file that was
-            found, not named, asks to trust the checkpoint.
+        ConfigError: If the file cannot be read, a key is unknown, a value is wrong, or a file that was found
+            and not named asks to trust the checkpoint.
     """
-    found = file or find_config(checkpoint)
-    settings = _read_settings(found) if found else {}
-    base = found.absolute().parent if found else Path.cwd()
-    config = Config(base=base, source=str(found or "")).updated(settings, lambda key: f"{found}: {key}")
+    path = file or find_config(checkpoint)
+    settings = _read_settings(path) if path else {}
+    # absolute, not resolved: paths in a linked file are relative to the link
+    base = path.absolute().parent if path else Path.cwd()
+    config = Config(base=base, source=str(path or "")).updated(settings, lambda key: f"{path}: {key}")
     if config.trust_checkpoint and file is None and "trust_checkpoint" not in options:
-        # such a file can come with the checkpoint: whoever made both would be trusting themselves
+        # such a file can come with the checkpoint: its author would be trusting their own checkpoint
         raise ConfigError(
-            f"{found}: trust_checkpoint",
+            f"{path}: trust_checkpoint",
             "true, in a file that was found and not named",
-            "take it out; if you trust whoever made the checkpoint, pass --trust-checkpoint, "
-            f"or name the file with --config {found}",
+            "remove it; if you trust the author of the checkpoint, pass --trust-checkpoint, "
+            f"or name the file with --config {path}",
         )
+    # a default is not written in the file, and so not relative to it
     if "out" not in settings:
         options = {"out": config.out, **options}
     return config.updated({key: _given_here(config, key, options[key]) for key in options}, option_name)
 
 
 def find_config(checkpoint: Path) -> Path | None:
-    """Return the configuration file that applies when none is named, or None.
+    """Return the configuration file that applies if none is named, or None.
 
-    In order: cohaudit.toml beside the checkpoint, cohaudit.toml in the working directory, a pyproject.toml
-    there that has a table [tool.cohaudit].
+    The first of: cohaudit.toml beside the checkpoint, cohaudit.toml in the working directory, pyproject.toml
+    there if it has a table [tool.cohaudit].
+
+    Args:
+        checkpoint: Checkpoint to audit.
 
     Raises:
-        ConfigError: When that pyproject.toml cannot be read.
+        ConfigError: If that pyproject.toml cannot be read.
     """
     for candidate in (checkpoint.parent / FILE_NAME, Path(FILE_NAME)):
         if is_file(candidate):
@@ -68,10 +75,10 @@ def find_config(checkpoint: Path) -> Path | None:
 
 
 def require_subject(config: Config) -> None:
-    """Make sure that the configuration names what a scan cannot do without.
+    """Check that the configuration names a model and data.
 
     Raises:
-        ConfigError: When it names no model, or no data.
+        ConfigError: If it does not.
     """
     examples = {"model": ("a model factory", "net.py:build"), "data": ("training data", "train.npz")}
     for key, (what, example) in examples.items():
@@ -80,7 +87,7 @@ def require_subject(config: Config) -> None:
                 config.source or "configuration",
                 f"{what} is not named",
                 f'write {key} = "{example}" in {config.source or FILE_NAME}, or pass --{key} {example}; '
-                "`cohaudit init` writes that file from what it finds in a folder",
+                "`cohaudit init` writes that file for you",
             )
 
 
@@ -88,7 +95,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file.
 
     Raises:
-        ConfigError: When it cannot be read, or is no TOML in UTF-8.
+        ConfigError: If it cannot be read, or is not TOML in UTF-8.
     """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
@@ -102,16 +109,16 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(str(path), f"is not valid TOML: {error}", "correct that line") from None
     except (ValueError, RecursionError):
         found = "holds a number too long, or arrays too deep, to be read"
-        raise ConfigError(str(path), found, "take that out, or name another file") from None
+        raise ConfigError(str(path), found, "remove it, or name another file") from None
 
 
 def option_name(key: str) -> str:
-    """Return the command-line option of a key; one that takes KEY=VALUE is in the singular."""
+    """Return the command-line option of a key; an option that takes NAME=VALUE is in the singular."""
     return "--" + key.replace("_", "-").replace("-args", "-arg")
 
 
 def is_file(path: Path) -> bool:
-    """Tell whether there is such a file; a name or folder that the system refuses leads to none."""
+    """Return whether the file exists; a name that the system refuses, such as a too long one, does not."""
     try:
         return path.is_file()
     except OSError:
@@ -135,10 +142,10 @@ def _pyproject_table(content: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _given_here(config: Config, key: str, value: Any) -> Any:
-    """Fit an option to a configuration read from another folder.
+    """Fit an option to a configuration that was read from another folder.
 
-    A path becomes absolute unless it already is relative to the configuration's base; keyword arguments
-    are added to those in the file.
+    A path becomes absolute, unless the configuration's base is the working directory. Keyword arguments are
+    added to those in the file.
     """
     if isinstance(value, Mapping):
         return {**getattr(config, key), **value}
@@ -148,7 +155,7 @@ def _given_here(config: Config, key: str, value: Any) -> Any:
 
 
 def _names_module(value: str) -> bool:
-    """Tell package.module:name, which Python imports, from a path and from file.py:name."""
+    """Return whether a value is package.module:name, which Python imports, not a path or file.py:name."""
     module, _, name = value.partition(":")
     parts = [*module.split("."), name]
     return all(part.isidentifier() for part in parts) and not module.endswith(".py")

@@ -1,4 +1,4 @@
-"""What a configuration key may hold: its type, its range, and how a wrong value is put to the user."""
+"""A configuration key: its type, its range, what it changes, and how a wrong value is reported."""
 
 from __future__ import annotations
 
@@ -7,14 +7,34 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import Enum, auto
 from numbers import Integral, Real
 from typing import Any
 
 from cohaudit.errors import ConfigError
 
+LONGEST_VALUE = 80
+"""Characters of a wrong value that an error message shows."""
 Texts = tuple[str, ...]
+"""Type of a key that takes a list of texts."""
 Thresholds = tuple[float, float, float]
+"""Type of a key that takes three rising numbers."""
 Table = Mapping[str, Any]
+"""Type of a key that takes a table of values by name."""
+
+
+class Effect(Enum):
+    """What a setting changes: it decides where the setting is recorded and which caches depend on it."""
+
+    NOTHING = auto()
+    """No number: paths, speed, what is shown. What a path leads to is hashed by content instead."""
+    FINDINGS = auto()
+    """Numbers that are computed from the measurement. Recorded in audit.json."""
+    SUMS = auto()
+    """Sums over a pass, by rounding, or how the classes' sums are kept. Recorded; an interrupted pass that
+    is resumed must have the same value, while a finished one may be used with any."""
+    GRADIENTS = auto()
+    """What a pass over the data measures. Recorded; everything stored of a pass depends on it."""
 
 
 @dataclass(frozen=True)
@@ -22,9 +42,11 @@ class Interval:
     """The numbers that a key accepts."""
 
     low: float = -math.inf
+    """Smallest number."""
     high: float = math.inf
+    """Largest number."""
     open: bool = False
-    """Whether `low` and `high` themselves are left out."""
+    """Whether `low` and `high` themselves are excluded."""
 
     def __contains__(self, value: float) -> bool:
         if self.open:
@@ -42,33 +64,36 @@ class Key:
     """A key of the configuration, as declared by a field of `cohaudit.config.Config`."""
 
     name: str
-    """The field's name; with dashes, the option's."""
+    """Name of the field; with dashes, name of the option."""
     section: str
     """Heading under which --help and `cohaudit init` list it."""
     type: Any
-    """The field's type: one of those in `TYPES`."""
+    """Type of the field: one of those in `TYPES`."""
     default: Any
+    """Value if the user sets none."""
     help: str
     """What it sets, in a line or two."""
     interval: Interval | None
-    """Where its number, or each of its numbers, must lie; None for keys without numbers."""
+    """Range of its number, or of each of its numbers; None for keys without numbers."""
+    affects: Effect
+    """What the key changes."""
     path: bool
     """Whether it can name a file or folder."""
 
     @property
     def expected(self) -> str:
-        """What it accepts, in words."""
+        """The accepted values, in words."""
         return TYPES[self.type][0] + (f" {self.interval}" if self.interval else "")
 
     def checked(self, value: Any, where: str) -> Any:
-        """Return `value` as the field's own type.
+        """Return `value` converted to the type of the field.
 
         Args:
-            value: As found in a file, on the command line or in a Python call.
-            where: The key or option as the user knows it.
+            value: Value from a file, the command line or a Python call.
+            where: Key or option as the user knows it.
 
         Raises:
-            ConfigError: When the value has another type or lies out of range.
+            ConfigError: If the value has another type or is out of range.
         """
         try:
             converted = TYPES[self.type][1](value)
@@ -80,15 +105,17 @@ class Key:
         return converted
 
     def _refusal(self, value: Any) -> tuple[str, str]:
-        shown = repr(value) if len(repr(value)) <= 80 else f"{repr(value)[:77]}..."
+        shown = repr(value)
+        if len(shown) > LONGEST_VALUE:
+            shown = f"{shown[: LONGEST_VALUE - 1]}…"
         kind = TYPE_NAMES.get(type(value), f"a {type(value).__name__}")
         default = f" (default: {toml_value(self.default)})" if self.default else ""
         return f"found {shown}, {kind}", f"give {self.expected}{default}"
 
 
 def toml_value(value: Any) -> str:
-    """Write a default or a found value as TOML: a text, number, flag, a list of them, or an empty table."""
-    # JSON is TOML for these, but for the delete character, which only TOML wants escaped
+    """Return a value as TOML: a text, a number, a flag, a list of these, or an empty table."""
+    # JSON of these is TOML too, except that TOML requires the delete character to be escaped
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
@@ -105,7 +132,7 @@ def _flag(value: Any) -> bool:
 
 
 def _whole(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, Integral):
+    if isinstance(value, bool) or not isinstance(value, Integral):  # Python counts True as an integer
         raise TypeError
     return int(value)
 
@@ -146,8 +173,7 @@ TYPES: Mapping[Any, tuple[str, Callable[[Any], Any]]] = {
     Thresholds: ("three rising numbers, each", _thresholds),
     Table: ("a table, like { width = 64 }", _table),
 }
-"""Type of a field → what it accepts in words, and the conversion, which raises TypeError or ValueError."""
-
+"""Type of a field → the accepted values in words, and a conversion that raises TypeError or ValueError."""
 TYPE_NAMES: Mapping[type, str] = {
     str: "a text",
     bool: "true or false",
@@ -158,4 +184,4 @@ TYPE_NAMES: Mapping[type, str] = {
     dict: "a table",
     type(None): "nothing",
 }
-"""How the types that a file can hold are called in messages."""
+"""Type of a value → its name in messages."""

@@ -1,6 +1,6 @@
 """Every setting of an audit, with its default, unit and reason.
 
-What no user sets, such as the constants of a formula, stands named and with its reason beside the formula.
+Values that no user sets, such as the constants of a formula, are named beside the formula.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from cohaudit.config.keys import Interval, Key
+from cohaudit.config.keys import Effect, Interval, Key
 from cohaudit.errors import ConfigError, did_you_mean
 
 _SHARE = Interval(0, 1)
@@ -20,10 +20,16 @@ _POSITIVE = Interval(0, math.inf, open=True)
 
 
 def _key(
-    default: Any, help: str, interval: Interval | None = None, *, section: str, path: bool = False
+    default: Any,
+    help: str,
+    interval: Interval | None = None,
+    *,
+    section: str,
+    affects: Effect = Effect.NOTHING,
+    path: bool = False,
 ) -> Any:
     """Declare a configuration key; see `Key` for the arguments."""
-    about = {"help": help, "interval": interval, "section": section, "path": path}
+    about = {"help": help, "interval": interval, "section": section, "affects": affects, "path": path}
     if isinstance(default, dict):
         return field(default_factory=dict, metadata=about)
     return field(default=default, metadata=about)
@@ -35,186 +41,241 @@ _measure = partial(_key, section="Measurement")
 _judge = partial(_key, section="Judgment")
 _output = partial(_key, section="Output")
 
+_GRADIENTS = Effect.GRADIENTS
+_SUMS = Effect.SUMS
+_FINDINGS = Effect.FINDINGS
+
 
 @dataclass(frozen=True)
 class Config:
     """Settings of a scan: each field is a key of cohaudit.toml and an option of `cohaudit scan`.
 
-    Relative paths are resolved against `base`, the folder of the configuration file (paths given on the
-    command line are made absolute first).
+    Relative paths are resolved against `base`, the folder of the configuration file. Paths given on the
+    command line are made absolute first.
 
     Raises:
-        ConfigError: When a value has the wrong type or lies out of range.
+        ConfigError: If a value has the wrong type or is out of range.
     """
 
     model: str = _subject("", "The model's factory: file.py:function or package.module:function.", path=True)
-    model_args: Mapping[str, Any] = _subject({}, "Keyword arguments for the model's factory.")
+    model_args: Mapping[str, Any] = _subject(
+        {}, "Keyword arguments for the model's factory.", affects=_GRADIENTS
+    )
     data: str = _subject(
         "",
-        "The training data: .npz, .safetensors, .csv, .jsonl, .parquet, an image folder, or"
-        " file.py:function.",
+        "Training data: .npz, .safetensors, .csv, .jsonl, .parquet, an image folder, or file.py:function.",
         path=True,
     )
     holdout: str = _subject(
         "",
-        "Samples that the model was not trained on, given as for data: the gap measured on them is shown "
-        "beside the predicted one, and used.",
+        "Samples that the model was not trained on, in the formats of data. The gap measured on them is "
+        "shown beside the predicted gap and corrects it.",
+        affects=_FINDINGS,
         path=True,
     )
-    data_args: Mapping[str, Any] = _subject({}, "Keyword arguments for the dataset's factory.")
+    data_args: Mapping[str, Any] = _subject(
+        {}, "Keyword arguments for the dataset's factory.", affects=_GRADIENTS
+    )
     inputs: tuple[str, ...] = _subject(
-        (), "Input array's key, or feature columns of a table (default: found by name; all other columns)."
+        (),
+        "Key of the input array, or feature columns of a table (default: found by name; all other columns).",
+        affects=_GRADIENTS,
     )
-    labels: str = _subject("", "Key or column that holds the labels (default: found by name).")
+    labels: str = _subject(
+        "", "Key or column that holds the labels (default: found by name).", affects=_GRADIENTS
+    )
     ids: str = _subject(
-        "", "Key or column that holds the sample ids (default: found by name, else the row number from 0)."
+        "",
+        "Key or column that holds the sample ids (default: found by name, else the row number from 0).",
+        affects=_GRADIENTS,
     )
-    class_names: tuple[str, ...] = _subject((), "Class names in the order of the model's outputs.")
+    class_names: tuple[str, ...] = _subject(
+        (), "Class names in the order of the model's outputs.", affects=_GRADIENTS
+    )
     transform: str = _subject(
-        "", "file.py:function that turns one raw input into the tensor the model takes.", path=True
+        "",
+        "Function that turns one raw input into the tensor that the model takes: file.py:function.",
+        affects=_GRADIENTS,
+        path=True,
     )
     weights: str = _subject(
-        "", "Which state dict of a checkpoint with several, e.g. ema (default: the one trained on)."
+        "",
+        "Which state dict to use if the checkpoint holds several, e.g. ema (default: the trained one).",
+        affects=_GRADIENTS,
     )
     trust_checkpoint: bool = _subject(
         False,
-        "Allow checkpoint formats whose opening can run code from the file; counts as an option, "
-        "from Python, or in a file named with --config, never in one that was found.",
+        "Allow checkpoint formats that can run code when opened. Only valid as an option, from Python, or in "
+        "a file named with --config, never in a file that was found.",
     )
 
-    device: str = _run("auto", "auto, cpu, cuda, cuda:N or mps.")
+    device: str = _run("auto", "Device to run on: auto, cpu, cuda, cuda:N or mps.")
     batch_size: int = _run(
         128,
-        "Samples per forward pass: trades memory for speed, never changes a number beyond rounding.",
+        "Samples per forward pass: trades memory for speed and changes numbers by rounding only.",
         Interval(1),
+        affects=_SUMS,
     )
     bf16: bool = _run(
         False,
-        "Run the network in bfloat16 where torch's autocast does, which pays on GPUs; the certificate says "
-        "what it does to the norms.",
+        "Run the network in bfloat16 wherever torch's autocast does; faster on GPUs. The certificate reports "
+        "the effect on the norms.",
+        affects=_GRADIENTS,
     )
     limit: int = _run(
         0,
-        "Audit at most this many samples, each class keeping its share, but at least two samples (0: all).",
+        "Audit at most this many samples, drawn by class, at least two of each class (0: all).",
         Interval(0),
+        affects=_GRADIENTS,
     )
     sketch_memory: int = _run(
         4096,
-        "Megabytes of sketches held in memory; larger ones lie in a temporary file that goes with the run.",
+        "Megabytes of sketches held in memory; larger ones go to a temporary file, removed after the run.",
         Interval(0),
     )
-    seed: int = _run(0, "Seed of the sketches, the subsample and the bootstrap.", Interval(0, 2**32 - 1))
+    seed: int = _run(
+        0,
+        "Seed of the sketches, the subsample and the bootstrap.",
+        Interval(0, 2**32 - 1),
+        affects=_GRADIENTS,
+    )
 
     temperature: float = _measure(
         1.0,
-        "Gradients are those of the loss on logits / temperature; "
-        "above 1 shows a fitted model before it memorized.",
+        "Compute the loss on logits / temperature; above 1 shows a fully fitted model as it was before it "
+        "memorized.",
         _POSITIVE,
+        affects=_GRADIENTS,
     )
     sketch_size: int = _measure(
         2048,
-        "Numbers kept of each sample's gradient, shared by all parameters: more are closer to exact cosines.",
+        "Numbers kept of each sample's gradient, over all parameters: more make cosines more exact.",
         Interval(1),
+        affects=_GRADIENTS,
     )
     feature_size: int = _measure(
-        1024, "Numbers kept of what a layer sees of a sample; fewer are kept whole.", Interval(1)
+        1024,
+        "Numbers kept of a layer's input for each sample; shorter inputs are kept whole.",
+        Interval(1),
+        affects=_GRADIENTS,
     )
     class_memory: int = _measure(
         64,
-        "Megabytes for the directions of all classes' gradient sums: class × class cosines are exact where "
-        "they fit, else from sketches as long as fit.",
+        "Megabytes for the directions of all classes' gradient sums. Cosines between classes are exact if "
+        "these fit, else sketched in that memory.",
         Interval(1),
+        affects=_SUMS,
     )
     neighbors: int = _measure(
         20,
-        "Gradient neighbors per sample that vote in its support; 10 to 50 measured alike. With limit, fewer, "
-        "in proportion.",
+        "Gradient neighbors per sample that vote in its support; with limit, fewer in proportion. 10 to 50 "
+        "gave similar results.",
         Interval(1),
+        affects=_FINDINGS,
     )
-    bootstrap: int = _measure(200, "Resamples behind each confidence interval.", Interval(20))
+    bootstrap: int = _measure(
+        200, "Resamples behind each confidence interval.", Interval(20), affects=_FINDINGS
+    )
     confidence: float = _measure(
         0.9,
         "Coverage of the confidence intervals of coherences; that of the gap is 0.8.",
         Interval(0, 1, open=True),
+        affects=_FINDINGS,
     )
     lr: str = _measure(
         "",
-        "Learning rate of the training, or a CSV file with the columns step and lr, for the stability bound "
-        "(default: as the checkpoints say).",
+        "Learning rate of the training run, or a CSV file with the columns step and lr, for the stability "
+        "bound (default: read from the checkpoints).",
+        affects=_FINDINGS,
     )
     steps_per_epoch: int = _measure(
-        0, "Gradient steps per epoch, where checkpoints are numbered by epoch (0: not told).", Interval(0)
+        0,
+        "Gradient steps per epoch, for checkpoints numbered by epoch (0: unknown).",
+        Interval(0),
+        affects=_FINDINGS,
     )
     audits: tuple[str, ...] = _measure(
         (),
-        "Further audits, separated by commas; all, or none (default: those that take no pass over the data "
-        "of their own).",
+        "Audits to run, separated by commas; all, or none (default: those that need no pass over the data of "
+        "their own).",
+        affects=_FINDINGS,
     )
     certificate_samples: int = _measure(
-        8, "Samples computed again, one at a time, by plain autograd.", Interval(1)
+        8, "Samples computed again, one at a time, by plain autograd.", Interval(1), affects=_FINDINGS
     )
     certificate_tolerance: float = _measure(
         1e-3,
-        "Largest relative error the certificate accepts; float32 rounding stays under 1e-4.",
+        "Largest relative error that the certificate accepts; float32 rounding stays below 0.0001.",
         _POSITIVE,
+        affects=_FINDINGS,
     )
 
     suspicion_threshold: float = _judge(
-        0.5, "A sample is a suspect from this suspicion on: more likely wrong than right.", _SHARE
+        0.5,
+        "Smallest suspicion that makes a sample a suspect; at 0.5 its label is more likely wrong than right.",
+        _SHARE,
+        affects=_FINDINGS,
     )
     risk_levels: tuple[float, float, float] = _judge(
         (0.05, 0.1, 0.2),
-        "Gaps between training accuracy and accuracy on new data from which the risk is moderate, high, "
+        "Smallest gaps between training accuracy and accuracy on new data that make the risk moderate, high, "
         "severe.",
         _SHARE,
+        affects=_FINDINGS,
     )
     suppressions: str = _judge(
         "",
-        "File of suspects that a person has found to be right: they are no suspects any more.",
+        "File of samples that a person has checked and found right: they are no longer suspects.",
+        affects=_FINDINGS,
         path=True,
     )
     fail_on: tuple[str, ...] = _judge(
-        (), "Gate: fail (exit code 1) when this holds, e.g. 'risk>=high' or 'predicted_gap>0.1'."
+        (), "Gate: fail (exit code 1) if this holds, e.g. 'risk>=high' or 'predicted_gap>0.1'."
     )
-    warn_on: tuple[str, ...] = _judge((), "Gate that warns when this holds, and never fails.")
+    warn_on: tuple[str, ...] = _judge((), "Gate that only warns if this holds.")
     gate_on_value: bool = _judge(
         False,
-        "Let a gate fail where its condition holds on the value itself, rather than on its whole interval.",
+        "Let a gate fail if its condition holds for the value itself, not for the whole interval.",
+        affects=_FINDINGS,
     )
 
-    evidence: int = _output(5, "Supporters and opponents kept per suspect.", Interval(0))
+    evidence: int = _output(5, "Supporters and opponents kept per suspect.", Interval(0), affects=_FINDINGS)
     gallery: int = _output(
         500,
-        "Suspects shown with their pictures and evidence in the report, most suspicious first.",
+        "Suspects shown with pictures and evidence in the report, most suspicious first.",
         Interval(0),
+        affects=_FINDINGS,
     )
     formats: tuple[str, ...] = _output(
         (),
-        "Further formats, separated by commas: markdown, junit, sarif, parquet; github prints annotations.",
+        "More formats, separated by commas: markdown, junit, sarif, parquet; github prints annotations.",
     )
     out: str = _output("cohaudit-report", "Folder for report.html, audit.json and samples.csv.", path=True)
     templates: str = _output(
-        "", "Folder of your own templates, which run as code: each replaces that of its name.", path=True
+        "",
+        "Folder of your own templates; each replaces the one of its name. Templates run as code.",
+        path=True,
     )
 
     base: Path = field(default_factory=Path.cwd)
-    """Folder that relative paths are resolved against; not a key."""
+    """Folder that relative paths are resolved against. Not a key."""
     source: str = ""
-    """The configuration file read, empty when there was none; not a key."""
+    """The configuration file that was read; empty if there was none. Not a key."""
 
     def __post_init__(self) -> None:
+        # values from Python are converted, so that a Config is the same wherever it comes from
         for name, key in KEYS.items():
             object.__setattr__(self, name, key.checked(getattr(self, name), name))
 
     def updated(self, settings: Mapping[str, Any], called: Callable[[str], str] = str) -> Config:
-        """Return a copy with `settings` in place of its own values.
+        """Return a copy with some values replaced.
 
         Args:
-            settings: Key → value, as found in a file, on the command line or in a Python call.
-            called: How the user knows a key, for messages: `batch_size` → `--batch-size`.
+            settings: Key → value, from a file, the command line or a Python call.
+            called: Key → its name for the user in messages: `batch_size` → `--batch-size`.
 
         Raises:
-            ConfigError: When a key is unknown, or a value has the wrong type or lies out of range.
+            ConfigError: If a key is unknown, or a value has the wrong type or is out of range.
         """
         for name in settings:
             if name not in KEYS:
@@ -223,10 +284,14 @@ class Config:
             self, **{name: KEYS[name].checked(value, called(name)) for name, value in settings.items()}
         )
 
+    def values_affecting(self, *effects: Effect) -> dict[str, Any]:
+        """Return key → value for the keys with one of these effects, in the order of the keys."""
+        return {name: getattr(self, name) for name, key in KEYS.items() if key.affects in effects}
+
 
 def _keys() -> dict[str, Key]:
-    """Return every key in its order; the type comes from the field's annotation."""
-    types = get_type_hints(Config)
+    """Return every key in its order; its type comes from the annotation of the field."""
+    types = get_type_hints(Config)  # the annotations are texts in this file
     return {
         key.name: Key(key.name, type=types[key.name], default=_default(key), **key.metadata)
         for key in fields(Config)

@@ -1,4 +1,4 @@
-"""Which settings shaped an audit, and which mean nothing for a model in memory."""
+"""Which settings an audit records, and which mean nothing for a model in memory."""
 
 from __future__ import annotations
 
@@ -6,44 +6,13 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from cohaudit.config import KEYS, Config
+from cohaudit.config import KEYS, Config, Effect
 from cohaudit.errors import ConfigError
 
-MEASUREMENT_KEYS = (
-    "weights",
-    "model_args",
-    "data_args",
-    "inputs",
-    "labels",
-    "ids",
-    "transform",
-    "class_names",
-    "batch_size",
-    "bf16",
-    "limit",
-    "seed",
-    "temperature",
-    "sketch_size",
-    "feature_size",
-    "class_memory",
-    "neighbors",
-    "bootstrap",
-    "confidence",
-    "suspicion_threshold",
-    "risk_levels",
-    "holdout",
-    "gate_on_value",
-    "suppressions",
-    "evidence",
-    "gallery",
-    "audits",
-    "lr",
-    "steps_per_epoch",
-    "certificate_samples",
-    "certificate_tolerance",
-)
-"""Configuration keys that shape the numbers; the report lists them."""
-
+RECORDED = (Effect.GRADIENTS, Effect.SUMS, Effect.FINDINGS)
+"""Effects of the settings that an audit records: those that change a number."""
+MEASUREMENT_KEYS = tuple(name for name, key in KEYS.items() if key.affects in RECORDED)
+"""Keys that an audit records, in the order of the configuration; the report lists them."""
 MEANINGLESS_IN_MEMORY: Mapping[str, str] = {
     "model": "give the model itself",
     "model_args": "give them to the code that builds the model",
@@ -55,42 +24,43 @@ MEANINGLESS_IN_MEMORY: Mapping[str, str] = {
     "out": "write the report with cohaudit.write_report(audit, folder)",
     "templates": "give them to cohaudit.write_report(audit, folder, templates=…)",
 }
-"""Keys about files and devices that a model in memory has no use for, and what to do in their place."""
+"""Keys about files and devices that do not apply to a model in memory → what to do instead."""
 
 
 def used_settings(config: Config, device: str) -> dict[str, object]:
-    """Return the settings that shaped the numbers, as audit.json can hold them.
+    """Return the settings that changed a number, in types that audit.json can hold.
 
     Args:
         config: Settings of the scan.
         device: Type of the device that it ran on.
     """
-    return {key: _plain(getattr(config, key)) for key in MEASUREMENT_KEYS} | {"device": device}
+    recorded = config.values_affecting(*RECORDED)
+    return {key: _plain(value) for key, value in recorded.items()} | {"device": device}
 
 
 def setting(settings: Mapping[str, object], name: str) -> Any:
-    """Return a setting of an audit, or the default of one that it does not hold.
+    """Return a setting of an audit, or its default if the audit does not record it.
 
     Args:
-        settings: Those of an audit.
-        name: A key of the configuration.
+        settings: Settings of an audit.
+        name: Key of the configuration.
 
     Raises:
-        ConfigError: When what it holds is no value of the key.
+        ConfigError: If the recorded value is not a valid one.
     """
     key = KEYS[name]
     return key.checked(settings.get(name, key.default), f"settings.{name} of the audit")
 
 
 def refuse_meaningless(config: Config, given: Iterable[str]) -> None:
-    """Refuse what would be ignored by an audit of a model in memory.
+    """Refuse settings that an audit of a model in memory would ignore.
 
     Args:
         config: Settings.
         given: Keys that the caller set, even to their defaults.
 
     Raises:
-        ConfigError: When a key is set that means nothing for a model in memory.
+        ConfigError: If a key is set that means nothing for a model in memory.
     """
     for key, remedy in MEANINGLESS_IN_MEMORY.items():
         if key in given or getattr(config, key) != KEYS[key].default:
@@ -98,10 +68,11 @@ def refuse_meaningless(config: Config, given: Iterable[str]) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """Return a setting in JSON's types; what JSON has no word for, such as a date, as text."""
+    """Return a setting in JSON's types; a value that JSON cannot hold, such as a date or NaN, as text."""
     if isinstance(value, Mapping):
         return {name: _plain(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
         return tuple(_plain(inner) for inner in value)
+    # other readers of JSON hold integers in 64 bits
     is_number = isinstance(value, int | float) and math.isfinite(value) and abs(value) < 2**63
     return value if value is None or is_number or isinstance(value, str) else str(value)

@@ -1,4 +1,4 @@
-"""What `cohaudit doctor` says of each part of a scan, once it could be opened."""
+"""The checks of `cohaudit doctor`: each opens or runs one part of a scan and reports what it found."""
 
 from __future__ import annotations
 
@@ -14,21 +14,23 @@ from cohaudit.analysis.sanity import is_skilled
 from cohaudit.config import Config
 from cohaudit.doctor.dry_run import Rehearsal, rehearse
 from cohaudit.doctor.finding import Figures, Finding
-from cohaudit.gradients import Source, answers, check_model
+from cohaudit.gradients import answers, check_model
 from cohaudit.loading.checkpoint import Checkpoint, check_finite, load_checkpoint
 from cohaudit.loading.data import LabeledDataset, describe_inputs, open_dataset
 from cohaudit.loading.model import build_model, eval_mode, load_weights
+from cohaudit.pipeline.holdout_data import check_fit, open_holdout, source_of
 
 UNTRAINED = "untrained weights, as no CHECKPOINT was named: "
+"""Put before what was measured without a checkpoint."""
 
 
 def opened_checkpoint(path: Path, weights: str, trust: bool) -> tuple[Finding, Checkpoint]:
-    """Open a checkpoint, and look for weights that are no numbers.
+    """Open a checkpoint, and look for weights that are NaN or infinite.
 
     Args:
-        path: The file.
-        weights: Which state dict of several.
-        trust: Allow formats whose opening can run code.
+        path: Checkpoint file.
+        weights: Which state dict to use if there are several.
+        trust: Whether to allow formats that can run code when opened.
 
     Raises:
         CheckpointError: If it cannot be used.
@@ -60,31 +62,47 @@ def built_model(config: Config) -> tuple[Finding, nn.Module]:
         config: Settings.
 
     Raises:
-        CohauditError: If that fails.
+        CohauditError: If the factory fails, or returns something that is not a usable model.
     """
     model = build_model(config.model, config.model_args, config.base)
     count = sum(p.numel() for p in model.parameters())
     frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
     words = f"{config.model}: {type(model).__name__}, {count:,} parameters"
-    words += f", {frozen:,} of them frozen, which are not measured" * bool(frozen)
+    words += f", {frozen:,} of them frozen and not measured" * bool(frozen)
     figures: Figures = {"class": type(model).__name__, "parameters": count, "frozen": frozen}
     return Finding("model", "ok", words, figures=figures), model
 
 
-def fitted_weights(model: nn.Module, checkpoint: Checkpoint) -> tuple[Finding, bool]:
+def fitted_weights(model: nn.Module, checkpoint: Checkpoint) -> tuple[Finding, nn.Module]:
     """Load the checkpoint into the model.
 
     Args:
-        model: As the factory made it.
-        checkpoint: Opened.
+        model: Model as the factory made it.
+        checkpoint: The open checkpoint.
 
     Raises:
-        CohauditError: If names or shapes do not fit; tells which are missing and which left over.
+        CohauditError: If names or shapes do not fit; it names those that are missing and those left over.
     """
     prefix = load_weights(model, checkpoint)
-    words = f"{checkpoint.origin}: every weight of the model is there, and none is left over"
-    words += f"; prefix {prefix} taken off" * bool(prefix)
-    return Finding("weights", "ok", words, figures={"from": checkpoint.origin, "prefix": prefix}), True
+    words = f"{checkpoint.origin}: has every weight of the model, and none is left over"
+    words += f"; prefix {prefix} removed" * bool(prefix)
+    return Finding("weights", "ok", words, figures={"from": checkpoint.origin, "prefix": prefix}), model
+
+
+def fitted_earlier(check: str, path: Path, model: nn.Module, config: Config) -> tuple[Finding, None]:
+    """Load an earlier checkpoint into the model.
+
+    Args:
+        check: Name of the check.
+        path: Checkpoint file.
+        model: Model to fill; its weights are replaced.
+        config: Settings.
+
+    Raises:
+        CohauditError: If the checkpoint cannot be read, or does not fit.
+    """
+    load_weights(model, load_checkpoint(path, weights=config.weights, trust=config.trust_checkpoint))
+    return Finding(check, "ok", f"{path} fits the model"), None
 
 
 def opened_data(config: Config) -> tuple[Finding, LabeledDataset]:
@@ -111,59 +129,78 @@ def opened_data(config: Config) -> tuple[Finding, LabeledDataset]:
     }
     if sizes[smallest] < 2:
         lonely = f"{words}; class {dataset.class_names[smallest]!r} has one sample"
-        remedy = "add samples of that class: one tells nothing of what they have in common"
+        remedy = "add samples of that class: a single one shows nothing that the class has in common"
         return Finding("data", "warning", lonely, remedy, figures), dataset
     return Finding("data", "ok", words, figures=figures), dataset
+
+
+def opened_holdout(
+    config: Config, training: LabeledDataset, model: nn.Module | None
+) -> tuple[Finding, LabeledDataset]:
+    """Open the holdout, and run the model on a few of its samples.
+
+    Args:
+        config: Settings, which name a holdout.
+        training: The training data.
+        model: Model on its device; None if it cannot be run.
+
+    Raises:
+        CohauditError: If the holdout cannot be used, or does not fit the model.
+    """
+    opened = open_holdout(config.holdout, training, config)
+    assert opened is not None
+    if model is not None:
+        with eval_mode(model):
+            check_fit(model, opened, config, next(model.parameters()).device)
+    words = f"{opened.source}: {len(opened):,} samples; {describe_inputs(opened)}"
+    return Finding("holdout", "ok", words, figures={"samples": len(opened)}), opened
 
 
 def first_batch(
     model: nn.Module, dataset: LabeledDataset, config: Config, device: torch.device, trained: bool
 ) -> tuple[Finding, float]:
-    """Let the model answer one batch, drawn evenly from the classes.
+    """Run the model on one batch, drawn evenly from the classes.
 
     Args:
-        model: On `device`.
+        model: Model on `device`.
         dataset: The training data.
         config: Settings.
-        device: Where.
-        trained: Whether it has the weights of a checkpoint.
+        device: Device to run on.
+        trained: Whether the model has the weights of a checkpoint.
 
     Returns:
-        The finding, and the seconds that a sample took.
+        The finding, and the seconds per sample.
 
     Raises:
         CohauditError: If model and data do not fit.
     """
+    # samples at even distances in the order of classes: each class has its share, without a random draw
     by_class = np.argsort(dataset.labels, kind="stable")
     places = np.linspace(0, len(dataset) - 1, min(config.batch_size, len(dataset))).astype(int)
-    chosen = by_class[places]
-    source = Source(
-        load=lambda indices: dataset.batch(chosen[list(indices)].tolist()),
-        labels=dataset.labels[chosen],
-        ids=[dataset.ids[i] for i in chosen],
-        class_names=dataset.class_names,
-    )
+    source = source_of(dataset, by_class[places])
     with eval_mode(model):
         check_model(model, source, device)
-        start = time.perf_counter()
+        start = time.perf_counter()  # after check_model, which has called the model once: that call is slow
         probability = answers(model, source, config.batch_size, device, lambda _: None)
         seconds = time.perf_counter() - start
     labels = source.labels
     predicted = probability.argmax(1)
     right = float(np.mean(predicted == labels))
     of_label = probability[np.arange(len(labels)), labels].astype(np.float64)
+    # a probability that float32 rounds to 0 would make the loss infinite
     loss = float(-np.log(of_label.clip(np.finfo(np.float32).tiny)).mean())
-    words = f"{UNTRAINED * (not trained)}{len(labels)} samples give {list(probability.shape)} answers, "
-    words += f"{right:.0%} of them the label, loss {loss:.3g}, in {seconds:.2g} s"
+    words = f"{UNTRAINED * (not trained)}{len(labels)} samples, outputs {list(probability.shape)}, "
+    words += f"accuracy {right:.0%}, loss {loss:.3g}, in {seconds:.2g} s"
     figures: Figures = {
         "samples": len(labels),
         "outputs": probability.shape[1],
         "accuracy": right,
         "loss": loss,
     }
+    # a small batch may lack classes; chance is that among those present
     present, own = np.unique(labels, return_inverse=True)
     if trained and not is_skilled(np.where(predicted == labels, own, -1), own, max(2, len(present))):
-        remedy = "check that checkpoint, transform and the order of class_names are those of the training"
+        remedy = "check that checkpoint, transform and the order of class_names match the training run"
         found = f"{words}: hardly better than chance"
         return Finding("first batch", "warning", found, remedy, figures), seconds / len(labels)
     return Finding("first batch", "ok", words, figures=figures), seconds / len(labels)
@@ -175,7 +212,7 @@ def measured(
     """Scan a few samples.
 
     Args:
-        model: On its device.
+        model: Model on its device.
         dataset: The training data.
         config: Settings.
         untrained: Whether the model has no weights of a checkpoint.
@@ -187,11 +224,11 @@ def measured(
     audit = done.audit
     paths = Counter(layer.path for layer in done.audit.layers)
     certificate = audit.certificate
-    told = ", ".join(f"{count} by {path}" for path, count in paths.items())
+    by_path = ", ".join(f"{count} by {path}" for path, count in paths.items())
     worst = max((check.error / check.tolerance for check in certificate.checks), default=0.0)
     words = (
         f"{UNTRAINED * untrained}a scan of {done.samples:,} samples ran; {len(audit.layers)} layers "
-        f"({told}), {certificate.parameter_coverage:.1%} of the parameters; certificate at {worst:.1%} of "
+        f"({by_path}), {certificate.parameter_coverage:.1%} of the parameters; certificate at {worst:.1%} of "
         "its tolerance"
     )
     figures: Figures = {

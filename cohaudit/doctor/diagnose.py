@@ -1,7 +1,7 @@
-"""Would a scan run, and for how long? Every part of it tried in turn, and nothing written.
+"""Would a scan run, and for how long? Tries every part of it in turn, and writes nothing.
 
-A part that fails does not end the examination: what does not depend on it is tried all the same. The parts
-are opened and run by the code that a scan runs.
+A failed check does not end the examination: checks that do not depend on it are run all the same. Nothing
+that needs torch is imported at the top: a broken torch is one of the findings.
 """
 
 from __future__ import annotations
@@ -12,39 +12,43 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cohaudit.config import KEYS, Config
+from cohaudit.config import KEYS, Config, Effect
 from cohaudit.config.file import FILE_NAME, load_config, require_subject
 from cohaudit.config.keys import toml_value
 from cohaudit.doctor.environment import devices, extras, versions
 from cohaudit.doctor.finding import Figures, Finding, amount, attempt, not_run
 from cohaudit.errors import ConfigError
 
-PARTS = ("model", "weights", "data", "first batch", "gradients", "forecast")
-"""What depends on the settings, in order."""
-MENDED = {"gates": ("fail_on", "warn_on"), "formats": ("formats",)}
-"""Check that failed → the settings that are left out of what is tried after it."""
+CHECKS_OF_SETTINGS = ("model", "weights", "data", "first batch", "gradients", "forecast")
+"""Checks that cannot be run without valid settings, in order."""
+DROPPED_SETTINGS = {"gates": ("fail_on", "warn_on"), "formats": ("formats",)}
+"""Failed check → settings that the checks after it leave out, so as not to report them again."""
+MIN_FREE_BYTES = 50_000_000
+"""Free bytes below which a report (3 MB, and 1 kB per sample) may not fit."""
 
 
 def examine(
     checkpoints: Sequence[Path], options: Mapping[str, Any], file: Path | None = None
 ) -> Iterator[Finding]:
-    """Try what a scan would do, one finding after the other, as each is made.
+    """Try what a scan would do, and yield each finding as soon as it is made.
 
     Args:
-        checkpoints: As a scan takes them, in the order of the training; none tries what needs none.
+        checkpoints: Checkpoints, oldest first; without any, the checks that need none are run.
         options: Key → value, for the options given.
         file: Configuration file to use instead of searching for one.
     """
     yield (packages := versions())
     yield extras()
-    found, config = attempt("settings", lambda: settings(checkpoints, options, file))
-    yield found
+    finding, config = attempt("settings", lambda: settings(checkpoints, options, file))
+    yield finding
     refused = refused_settings(config) if config else []
     yield from refused
-    if config:  # what was told is not told again by what is tried next
-        config = config.updated({key: () for finding in refused for key in MENDED.get(finding.check, ())})
+    if config:  # what was reported once is not reported again by a later check
+        dropped = (key for finding in refused for key in DROPPED_SETTINGS.get(finding.check, ()))
+        config = config.updated(dict.fromkeys(dropped, ()))
     if packages.status == "failed":
-        yield from (not_run(part, "the packages that cannot be imported") for part in ("device", *PARTS))
+        missing = "the packages that cannot be imported"
+        yield from (not_run(check, missing) for check in ("device", *CHECKS_OF_SETTINGS))
     elif config is None:
         yield attempt("device", lambda: (devices("auto"), None))[0]
         if checkpoints:
@@ -53,19 +57,19 @@ def examine(
             weights = options.get("weights", "")
             trust = bool(options.get("trust_checkpoint"))
             yield attempt("checkpoint", lambda: opened_checkpoint(checkpoints[-1], weights, trust))[0]
-        yield from (not_run(part, "the settings") for part in PARTS)
+        yield from (not_run(check, "the settings") for check in CHECKS_OF_SETTINGS)
     else:
         start = time.perf_counter()
-        from cohaudit.doctor.stages import Parts
+        from cohaudit.doctor.steps import examine_parts
 
         imports = float(packages.figures["seconds"] or 0) + time.perf_counter() - start
-        yield from Parts(config, checkpoints, imports).examine()
+        yield from examine_parts(config, checkpoints, imports)
     if "output folder" not in {finding.check for finding in refused}:
         yield attempt("output folder", lambda: folder(config, options))[0]
 
 
 def refused_settings(config: Config) -> list[Finding]:
-    """Return a finding for each thing that a scan would refuse before it opens anything."""
+    """Return a finding for each setting that a scan would refuse before it opens anything."""
     from cohaudit.pipeline.preflight import refusals
 
     return [
@@ -77,26 +81,28 @@ def refused_settings(config: Config) -> list[Finding]:
 def settings(
     checkpoints: Sequence[Path], options: Mapping[str, Any], file: Path | None
 ) -> tuple[Finding, Config]:
-    """Read the settings, and say what they alone show to be wrong; the rest of them is tried all the same.
+    """Read the settings, and report errors that they alone show; the other settings are tried all the same.
 
     Args:
-        checkpoints: As for `examine`; without one, model and data may be missing.
-        options: Likewise.
-        file: Likewise.
+        checkpoints: See `examine`; without any, model and data may be missing.
+        options: See `examine`.
+        file: See `examine`.
 
     Raises:
-        ConfigError: If they cannot be read.
+        ConfigError: If the settings cannot be read.
     """
     config = load_config(checkpoints[-1] if checkpoints else Path(FILE_NAME), options, file)
     usual = {name: key.default for name, key in KEYS.items()} | {"out": str(Path.cwd() / KEYS["out"].default)}
-    changed = [name for name in KEYS if getattr(config, name) not in (KEYS[name].default, usual[name])]
-    values = ", ".join(f"{name} = {toml_value(_plain(getattr(config, name)))}" for name in changed)
-    words = f"{config.source or 'no file was found'}; {values or 'all defaults'}"
+    all_values = config.values_affecting(*Effect)
+    changed = {k: value for k, value in all_values.items() if value not in (KEYS[k].default, usual[k])}
+    shown = ", ".join(f"{name} = {toml_value(_plain(value))}" for name, value in changed.items())
+    words = f"{config.source or 'no file was found'}; {shown or 'all defaults'}"
     figures: Figures = {"file": config.source, "changed": len(changed)}
     try:
         _refuse(config, bool(checkpoints))
     except ConfigError as error:
         found = f"{words}; {error.where}: {error.found}"
+        # a wrong file of suppressions would also stop the dry run: the rest is tried without it
         usable = config.updated({"suppressions": ""})
         return Finding("settings", "failed", found, error.remedy, figures), usable
     if not config.model and not config.data:
@@ -106,10 +112,14 @@ def settings(
 
 
 def _refuse(config: Config, scanned: bool) -> None:
-    """Refuse what a scan would refuse of settings that could be read.
+    """Refuse settings that are valid one by one, but that a scan would refuse.
+
+    Args:
+        config: Settings.
+        scanned: Whether a checkpoint was named, so that model and data are needed.
 
     Raises:
-        ConfigError: If the file of suppressions is wrong, or a scan lacks model or data.
+        ConfigError: If the file of suppressions is wrong, or model or data is missing.
     """
     from cohaudit.review.suppressions import read_suppressions
 
@@ -124,14 +134,14 @@ def _plain(value: Any) -> Any:
 
 
 def folder(config: Config | None, options: Mapping[str, Any]) -> tuple[Finding, None]:
-    """Try the folder that the report goes to, and the one for sketches that memory has no room for.
+    """Try the folder of the report, and the one for sketches that do not fit into memory.
 
     Args:
-        config: Settings; None where they could not be read, then the folder is that of the options.
+        config: Settings; None if they could not be read. The folder is then taken from the options.
         options: Key → value, for the options given.
 
     Raises:
-        ReportError: If it cannot be written to.
+        ReportError: If the folder cannot be written to.
     """
     import shutil
 
@@ -141,16 +151,11 @@ def folder(config: Config | None, options: Mapping[str, Any]) -> tuple[Finding, 
     formats = config.formats if config else ()
     free = try_folder(out, formats)
     beside = shutil.disk_usage(tempfile.gettempdir()).free
-    state = "is there" if out.exists() else "will be made"
-    words = (
-        f"{out} {state} and may be written, {amount(free)} free; {amount(beside)} in {tempfile.gettempdir()}"
-    )
+    state = "exists" if out.exists() else "will be created"
+    words = f"{out} {state} and can be written, {amount(free)} free; "
+    words += f"{amount(beside)} free in {tempfile.gettempdir()}"
     figures: Figures = {"folder": str(out), "bytes_free": free, "temporary_bytes_free": beside}
-    if free < SCARCE:
+    if free < MIN_FREE_BYTES:
         remedy = "make room, or name a folder on another disk with --out"
         return Finding("output folder", "warning", words, remedy, figures), None
     return Finding("output folder", "ok", words, figures=figures), None
-
-
-SCARCE = 50_000_000
-"""Bytes free below which a report (3 MB, and 1 kB a sample) may not find room."""

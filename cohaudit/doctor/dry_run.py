@@ -12,35 +12,38 @@ from torch import nn
 from cohaudit.config import KEYS, Config
 from cohaudit.config.used import MEANINGLESS_IN_MEMORY
 from cohaudit.doctor.environment import forget_peak, peak_memory
-from cohaudit.doctor.extrapolation import GRADIENTS, Forecast, Trial, expect
+from cohaudit.doctor.extrapolation import Forecast, Trial, extrapolate
 from cohaudit.loading.data import LabeledDataset
-from cohaudit.loading.stratified_sample import fewest
+from cohaudit.loading.stratified_sample import min_samples
+from cohaudit.pipeline.progress import MEASURE_GRADIENTS
 from cohaudit.pipeline.scan import scan
 from cohaudit.report import render_html
 from cohaudit.results import Audit
 from cohaudit.results.json_encode import audit_to_json
 from cohaudit.results.tables import table_to_csv
 
-MOST = 2048
+MAX_TRIAL_SAMPLES = 2048
 """Samples of the larger trial: as many as are compared in one block."""
-SECONDS = 10.0
-"""That the gradients of the larger trial may take, about."""
-APART = 2
-"""So many times the smaller trial the larger one must be, for a line through both. A network for which that
-takes several times `SECONDS` is tried once, and drawn out in proportion."""
-WARMING = "warm up"
-WRITING = "write the report"
+TRIAL_SECONDS = 10.0
+"""Time that the gradients of the larger trial may take, about."""
+MIN_RATIO = 2
+"""Smallest ratio of the two trials' sizes: a line through two points close together is all noise. A network
+for which that takes several times `TRIAL_SECONDS` is tried once, and extrapolated in proportion."""
+WARM_UP = "warm up"
+"""Entry of the forecast: time that the first scan in a process takes longer."""
+WRITE_REPORT = "write the report"
+"""Entry of the forecast: time that rendering takes."""
 
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """What the scan of a few samples gave.
+    """Results of scans of a few samples.
 
     Attributes:
-        audit: Of the larger trial.
-        samples: How many it took.
+        audit: Audit of the larger trial.
+        samples: Number of its samples.
         total: Samples of the whole scan.
-        forecast: Drawn out to all samples.
+        forecast: Time and memory for all samples.
         report_bytes: Size of the report's files for all samples.
     """
 
@@ -54,11 +57,11 @@ class Rehearsal:
 def rehearse(model: nn.Module, dataset: LabeledDataset, config: Config) -> Rehearsal:
     """Scan a few samples twice, and then more of them; write nothing.
 
-    The first scan warms up; the second tells how many samples the last one can take in a few seconds. A
-    holdout, earlier checkpoints and what is kept of them are left out.
+    The first scan warms up; the second shows how many samples the last one can take in a few seconds. A
+    holdout and earlier checkpoints are left out.
 
     Args:
-        model: On its device; left as it was.
+        model: Model on its device; left as it was.
         dataset: The training data.
         config: Settings of the whole scan.
 
@@ -66,20 +69,22 @@ def rehearse(model: nn.Module, dataset: LabeledDataset, config: Config) -> Rehea
         CohauditError: If the scan stops; it would stop at the whole set too.
     """
     total = min(config.limit or len(dataset), len(dataset))
-    small = min(total, max(config.batch_size, fewest(np.bincount(dataset.labels))))
+    small = min(total, max(config.batch_size, min_samples(np.bincount(dataset.labels))))
     device = next(model.parameters()).device
+    # the first scan in a process loads code and fills caches; timed alone, it would spoil the line
     warm = _scan(model, dataset, config, small).timings
     before = peak_memory(device)
     audit, first = _trial(model, dataset, config, small, device)
     last = first
-    most = trial_size(small, total, first.seconds[GRADIENTS])
+    most = trial_size(small, total, first.seconds[MEASURE_GRADIENTS])
     if most > small:
         audit, last = _trial(model, dataset, config, most, device)
     seconds, size = _render(audit, total / last.samples)
-    # what a first scan takes longer, and a page, take as long for few samples as for many
-    once = {WARMING: max(0.0, sum(warm.values()) - sum(first.seconds.values())), WRITING: seconds}
+    # warming up and rendering take as long for few samples as for many: the same in both trials, they stay so
+    once = {WARM_UP: max(0.0, sum(warm.values()) - sum(first.seconds.values())), WRITE_REPORT: seconds}
     first, last = (replace(trial, seconds={**trial.seconds, **once}) for trial in (first, last))
-    forecast = expect(first, last, total)
+    forecast = extrapolate(first, last, total)
+    # the whole scan needs at least what the warm-up, with its imports, has needed
     if forecast.peak is not None and before is not None:
         forecast = replace(forecast, peak=max(before, forecast.peak))
     return Rehearsal(audit, last.samples, total, forecast, size)
@@ -94,17 +99,17 @@ def _trial(
 
 
 def trial_size(small: int, total: int, seconds: float) -> int:
-    """Return how many samples the larger trial takes.
+    """Return the number of samples of the larger trial.
 
     Args:
-        small: Samples of the smaller one.
-        total: Those of the whole scan.
-        seconds: That the gradients of the smaller one took.
+        small: Samples of the smaller trial.
+        total: Samples of the whole scan.
+        seconds: Time that the gradients of the smaller trial took.
     """
-    times = int(SECONDS / max(seconds, 1e-3))
-    if times < APART and seconds <= APART * SECONDS:
-        times = APART
-    return min(total, max(MOST, 4 * small), max(1, times) * small)
+    times = int(TRIAL_SECONDS / max(seconds, 1e-3))
+    if times < MIN_RATIO and seconds <= MIN_RATIO * TRIAL_SECONDS:
+        times = MIN_RATIO
+    return min(total, max(MAX_TRIAL_SAMPLES, 4 * small), max(1, times) * small)
 
 
 def _scan(model: nn.Module, dataset: LabeledDataset, config: Config, samples: int) -> Audit:
@@ -113,7 +118,7 @@ def _scan(model: nn.Module, dataset: LabeledDataset, config: Config, samples: in
 
 
 def _render(audit: Audit, times: float) -> tuple[float, int]:
-    """Return the seconds that the report's files take, and their bytes for so many times the samples."""
+    """Return the seconds that rendering takes, and the size of the files for `times` as many samples."""
     start = time.perf_counter()
     page = render_html(audit)
     tables = audit_to_json(audit), table_to_csv(audit.samples)

@@ -1,4 +1,4 @@
-"""What a scan finds where it runs: packages, devices, memory."""
+"""Checks of the machine: packages, devices, memory."""
 
 from __future__ import annotations
 
@@ -20,44 +20,45 @@ from cohaudit.doctor.finding import Figures, Finding, amount
 from cohaudit.errors import MissingExtraError, describe_error
 
 PACKAGES = ("torch", "numpy", "pandas", "matplotlib", "safetensors")
-"""Whose version a bug report needs; all are imported by a scan."""
+"""Packages that a scan imports; a bug report needs their versions."""
 EXTRAS = {"parquet": "pyarrow"}
-"""Extra of cohaudit → the package that it brings."""
+"""Extra of cohaudit → the package that it installs."""
 MEMORY_FILE = Path("/proc/meminfo")
-GROUP = Path("/sys/fs/cgroup")
-"""Linux tells here what memory is free, and what a container may take."""
+"""File in which Linux says how much memory is free."""
+CONTROL_GROUP = Path("/sys/fs/cgroup")
+"""Folder in which Linux says how much memory a container may use."""
 
 
 def versions() -> Finding:
-    """Import what a scan imports, and tell the versions; the seconds that this took are among the figures."""
+    """Import the packages of a scan, and report their versions; the figures include the seconds it took."""
     start = time.perf_counter()
     broken = {}
-    found: dict[str, Any] = {"cohaudit": __version__, "python": platform.python_version()}
+    figures: dict[str, Any] = {"cohaudit": __version__, "python": platform.python_version()}
     for name in PACKAGES:
         try:
             importlib.import_module(name)
-        except Exception as error:  # a package that was built for another one raises anything
+        except Exception as error:  # a package that was built for another version of one can raise anything
             broken[name] = describe_error(error)
         else:
-            found[name] = _version(name)
-    found["seconds"] = time.perf_counter() - start
-    words = ", ".join(f"{name} {found[name]}" for name in found if name not in {"python", "seconds"})
-    words = f"{words}, Python {found['python']} on {platform.system()} {platform.machine()}"
+            figures[name] = _version(name)
+    figures["seconds"] = time.perf_counter() - start
+    words = ", ".join(f"{name} {figures[name]}" for name in figures if name not in {"python", "seconds"})
+    words = f"{words}, Python {figures['python']} on {platform.system()} {platform.machine()}"
     if broken:
-        describe_memory = "; ".join(f"importing {name} raised {what}" for name, what in broken.items())
+        failures = "; ".join(f"importing {name} raised {what}" for name, what in broken.items())
         names = " ".join(broken)
         return Finding(
             "versions",
             "failed",
-            f"{words}; {describe_memory}",
+            f"{words}; {failures}",
             f"install what is missing: {sys.executable} -m pip install --force-reinstall {names}",
-            found,
+            figures,
         )
-    return Finding("versions", "ok", words, figures=found)
+    return Finding("versions", "ok", words, figures=figures)
 
 
 def extras() -> Finding:
-    """Tell which optional packages are there, and how to install the others."""
+    """Report which optional packages are installed, and how to install the others."""
     there = {extra: importlib.util.find_spec(package) is not None for extra, package in EXTRAS.items()}
     words = [
         f"{extra}: {package} {_version(package)}" if there[extra] else f"{extra}: {package} is not installed"
@@ -65,22 +66,22 @@ def extras() -> Finding:
     ]
     lines = [MissingExtraError("", package, extra).remedy for extra, package in EXTRAS.items()]
     wanted = [line for line, is_there in zip(lines, there.values(), strict=True) if not is_there]
-    remedy = f"for files of that kind: {'; '.join(wanted)}" if wanted else ""
+    remedy = f"for files of this kind: {'; '.join(wanted)}" if wanted else ""
     return Finding("extras", "ok", ", ".join(words), remedy, there)
 
 
 def _version(package: str) -> str:
     try:
         return metadata.version(package)
-    except metadata.PackageNotFoundError:  # a folder on the path
+    except metadata.PackageNotFoundError:  # a folder on the path, not installed
         return "(version unknown)"
 
 
 def devices(name: str) -> Finding:
-    """Tell what torch can run on, and what the configuration's device comes to.
+    """Report what torch can run on, and which device a scan would use.
 
     Args:
-        name: As the key `device`.
+        name: Value of the key `device`.
 
     Raises:
         ConfigError: If there is no such device.
@@ -90,6 +91,33 @@ def devices(name: str) -> Finding:
     from cohaudit.loading.model import resolve_device
 
     chosen = resolve_device(name)
+    words, figures = _describe(chosen, name)
+    failure = _failure(chosen)
+    if failure:
+        found = f"{words}; {chosen} does not compute: {failure}"
+        remedy = "use --device cpu, or install the torch build for this device: https://pytorch.org"
+        return Finding("device", "failed", found, remedy, figures)
+    if not torch.cuda.is_available() and shutil.which("nvidia-smi"):
+        built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "a build without CUDA"
+        found = f"{words}, although nvidia-smi is installed; torch is {built}"
+        remedy = "compare its CUDA version with the driver's, shown by nvidia-smi, or use --device cpu"
+        return Finding("device", "warning", found, remedy, figures)
+    cpus = usable_cpus()
+    if torch.get_num_threads() > cpus:
+        remedy = f"set OMP_NUM_THREADS={cpus}: more threads than CPUs wait for each other"
+        return Finding("device", "warning", words, remedy, figures)
+    return Finding("device", "ok", words, figures=figures)
+
+
+def _describe(chosen: Any, name: str) -> tuple[str, Figures]:
+    """Return the device in words and figures.
+
+    Args:
+        chosen: The torch.device that is used.
+        name: Value of the key `device`.
+    """
+    import torch
+
     cpus = usable_cpus()
     threads = torch.get_num_threads()
     memory = free_memory()
@@ -104,20 +132,7 @@ def devices(name: str) -> Finding:
         "cuda_devices": torch.cuda.device_count() if torch.cuda.is_available() else 0,
         "device_memory_free": device_memory(chosen),
     }
-    failure = _failure(chosen)
-    if failure:
-        remedy = "use --device cpu, or install the torch build for this device: https://pytorch.org"
-        return Finding("device", "failed", f"{words}; {chosen} does not compute: {failure}", remedy, figures)
-    if not torch.cuda.is_available() and shutil.which("nvidia-smi"):
-        built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "a build without CUDA"
-        remedy = "hold its CUDA against the driver's, in nvidia-smi, or use --device cpu"
-        return Finding(
-            "device", "warning", f"{words}, though there is nvidia-smi; torch is {built}", remedy, figures
-        )
-    if threads > cpus:
-        remedy = f"set OMP_NUM_THREADS={cpus}: more threads than CPUs wait for each other"
-        return Finding("device", "warning", words, remedy, figures)
-    return Finding("device", "ok", words, figures=figures)
+    return words, figures
 
 
 def _accelerators() -> Iterator[str]:
@@ -128,16 +143,16 @@ def _accelerators() -> Iterator[str]:
         name = torch.cuda.get_device_name(k)
         yield f"cuda:{k} {name}, {amount(free)} of {amount(total)} free"
     if torch.backends.mps.is_available():
-        yield "mps, which shares the memory"
+        yield "mps, which uses main memory"
 
 
 def _failure(device: Any) -> str:
-    """Return what goes wrong when a device adds two numbers; empty when nothing does."""
+    """Return the error when a device adds two numbers; empty if it succeeds."""
     import torch
 
     try:
         (torch.ones(2, device=device) + 1).sum().item()
-    except RuntimeError as error:  # a GPU that this build of torch has no kernels for, or a driver too old
+    except RuntimeError as error:  # this build of torch has no kernels for the GPU, or the driver is too old
         return describe_error(error)
     return ""
 
@@ -150,18 +165,18 @@ def usable_cpus() -> int:
 
 
 def device_memory(device: Any) -> int | None:
-    """Return the bytes free on a CUDA device; None for others, which have none of their own."""
+    """Return the free bytes of a CUDA device; None for other devices, which have no memory of their own."""
     import torch
 
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
 
 
-def free_memory(file: Path = MEMORY_FILE, group: Path = GROUP) -> int | None:
-    """Return the bytes that this process may still take, None where the system does not tell.
+def free_memory(file: Path = MEMORY_FILE, group: Path = CONTROL_GROUP) -> int | None:
+    """Return the bytes that this process may still use; None if the system does not say.
 
     Args:
-        file: As Linux's /proc/meminfo.
-        group: As its /sys/fs/cgroup, which limits a container.
+        file: File in the format of Linux's /proc/meminfo.
+        group: Folder in the format of its /sys/fs/cgroup, which limits a container.
     """
     try:
         lines = dict(line.split(":", 1) for line in file.read_text().splitlines() if ":" in line)
@@ -170,25 +185,26 @@ def free_memory(file: Path = MEMORY_FILE, group: Path = GROUP) -> int | None:
         return None
     try:
         used = int((group / "memory.current").read_text())
-        # the system gives files that it holds in memory up before it ends a process
+        # files cached in memory count as used, but the system drops them before it kills a process
         held = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
         return min(free, int((group / "memory.max").read_text()) - used + int(held["inactive_file"]))
-    except (OSError, KeyError, ValueError):  # no limit ("max"), or none that can be read
+    except (OSError, KeyError, ValueError):  # no limit (the file says "max"), or it cannot be read
         return free
 
 
 def forget_peak(device: Any) -> None:
-    """Let `peak_memory` begin anew, where the system can do that."""
+    """Reset `peak_memory`, if the system allows it."""
     import torch
 
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     with suppress(OSError):  # not Linux, or not allowed
+        # 5 resets the high-water mark of the resident set, see proc(5)
         Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak_memory(device: Any) -> int | None:
-    """Return the most bytes that this process has held: on a CUDA device there, else in main memory."""
+    """Return the most bytes that this process has used, on a CUDA device or else in main memory."""
     import torch
 
     if device.type == "cuda":
@@ -200,5 +216,6 @@ def peak_memory(device: Any) -> int | None:
         import resource
     except ModuleNotFoundError:  # Windows
         return None
+    # getrusage counts in bytes on macOS and in kilobytes elsewhere
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,8 +1,8 @@
-"""How long a scan will take, and how much memory, from scans of a few of its samples.
+"""How long a scan will take, and how much memory, extrapolated from scans of a few of its samples.
 
-Every stage of a scan is timed on two subsamples. A straight line through both is drawn out to all samples:
-the gradient pass, the judgment and the evidence take a fixed time and a time per sample. The comparison of
-all pairs grows with the square. Where the second subsample is the whole set, nothing is drawn out.
+Every stage of a scan is timed on two subsamples. A straight line through both is extended to all samples: the
+gradient pass, the judgment and the evidence take a fixed time and a time per sample. The comparison of all
+pairs grows with the square. If the second subsample is the whole data, nothing is extrapolated.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-SQUARED = frozenset({"compare the samples"})
+from cohaudit.pipeline.progress import COMPARE_SAMPLES
+
+SQUARED = frozenset({COMPARE_SAMPLES})
 """Stages that look at every pair of samples."""
-GRADIENTS = "measure the gradients"
 
 
 @dataclass(frozen=True)
@@ -20,9 +21,9 @@ class Trial:
     """A scan of some samples.
 
     Attributes:
-        samples: How many.
-        seconds: Stage → time.
-        peak: Most bytes of memory that the process held by its end; None where that is not known.
+        samples: Number of samples.
+        seconds: Stage → its time.
+        peak: Most bytes of memory that the process had held by its end; None if unknown.
     """
 
     samples: int
@@ -35,9 +36,9 @@ class Forecast:
     """What a scan of all samples is expected to take.
 
     Attributes:
-        seconds: Stage → time.
-        peak: Most bytes of memory; None where that is not known.
-        measured: Whether the trial held all samples, so that nothing was drawn out.
+        seconds: Stage → its time.
+        peak: Most bytes of memory; None if unknown.
+        measured: Whether the trial held all samples, so that nothing was extrapolated.
     """
 
     seconds: Mapping[str, float]
@@ -46,42 +47,42 @@ class Forecast:
 
     @property
     def total(self) -> float:
-        """All stages together, in seconds."""
+        """Time of all stages together, in seconds."""
         return sum(self.seconds.values())
 
 
-def expect(small: Trial, large: Trial, samples: int) -> Forecast:
-    """Draw two trials out to all samples.
+def extrapolate(small: Trial, large: Trial, samples: int) -> Forecast:
+    """Extrapolate two trials to all samples.
 
     Args:
-        small: The first one.
-        large: One with at least as many samples.
-        samples: N of the scan.
+        small: The first trial.
+        large: A trial with at least as many samples; if it has as many, all grows in proportion.
+        samples: Samples of the whole scan.
     """
+    # of two trials of one size, the origin takes the place of the first: all grows in proportion
     first = small if small.samples < large.samples else Trial(0, {}, None)
     seconds = {}
-    for stage, taken in large.seconds.items():
+    for stage, last in large.seconds.items():
         power = 2 if stage in SQUARED else 1
-        sizes = (count**power for count in (first.samples, large.samples, samples))
-        seconds[stage] = drawn_out(first.seconds.get(stage, 0.0), taken, *sizes)
+        sizes = (first.samples**power, large.samples**power, samples**power)
+        seconds[stage] = extrapolate_value(first.seconds.get(stage, 0.0), last, sizes)
     peak = large.peak
     if first.peak is not None and large.peak is not None:
-        peak = int(drawn_out(first.peak, large.peak, first.samples, large.samples, samples))
+        peak = int(extrapolate_value(first.peak, large.peak, (first.samples, large.samples, samples)))
     return Forecast(seconds, peak, large.samples == samples)
 
 
-def drawn_out(before: float, after: float, small: float, large: float, size: float) -> float:
-    """Return what comes at `size` of a quantity that is `before` at `small` and `after` at `large`.
+def extrapolate_value(before: float, after: float, sizes: tuple[float, float, float]) -> float:
+    """Return the value at the third size of a quantity that was measured at the first two.
 
-    A quantity that falls is noise: it stays at what it was last. One that would be below nothing at size 0
-    grows in proportion.
+    A quantity that falls is noise: it stays at its last value. One that a straight line would take below zero
+    at size 0 grows in proportion to the size.
 
     Args:
-        before: At the smaller size.
-        after: At the larger one.
-        small: Size.
-        large: Size, above `small`.
-        size: At least `large`.
+        before: Value at the first size.
+        after: Value at the second size.
+        sizes: The three sizes, the first below the second, the second at most the third.
     """
+    small, large, size = sizes
     slope = min(max(0.0, (after - before) / (large - small)), after / large)
     return after + slope * (size - large)

@@ -1,4 +1,4 @@
-"""What `cohaudit doctor` says of one thing that it looked at."""
+"""The result of one check of `cohaudit doctor`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import Literal, TypeVar
 from cohaudit.errors import CohauditError
 
 Status = Literal["ok", "warning", "failed", "not run"]
+"""Outcome of a check; only "failed" means that a scan would stop."""
 Figures = Mapping[str, str | int | float | bool | None]
-Found = TypeVar("Found")
+"""Name → value, for programs."""
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -18,11 +20,10 @@ class Finding:
     """One check and its outcome.
 
     Attributes:
-        check: What was looked at, in a word or two.
-        status: A scan would run in spite of a warning, and not after a failure; what depends on a check that
-            failed is not run.
-        found: What was found, in words; it may hold any text of the user's files.
-        remedy: What to do, in the imperative; empty when there is nothing to do.
+        check: Name of the check, in a word or two.
+        status: Outcome; a check that depends on a failed one is not run.
+        found: What was found, in words; it may contain any text of the user's files.
+        remedy: What to do, in the imperative; empty if there is nothing to do.
         figures: The same for a program; a check has the same names in every run in which it is ok.
     """
 
@@ -33,12 +34,12 @@ class Finding:
     figures: Figures = field(default_factory=dict)
 
 
-def attempt(check: str, run: Callable[[], tuple[Finding, Found]]) -> tuple[Finding, Found | None]:
-    """Run a check, and make a finding of what a user can cause to go wrong.
+def attempt(check: str, run: Callable[[], tuple[Finding, Value]]) -> tuple[Finding, Value | None]:
+    """Run a check, and turn an error that a user can cause into a finding.
 
     Args:
-        check: What it is called.
-        run: Returns the finding, and what other checks need of it.
+        check: Name of the check.
+        run: Returns the finding, and the value that other checks need.
     """
     try:
         return run()
@@ -47,17 +48,17 @@ def attempt(check: str, run: Callable[[], tuple[Finding, Found]]) -> tuple[Findi
 
 
 def not_run(check: str, missing: str) -> Finding:
-    """Return the finding of a check that lacks what another one should have given."""
+    """Return the finding of a check that could not be run because something is missing."""
     return Finding(check, "not run", f"needs {missing}")
 
 
 def amount(size: float) -> str:
-    """Return bytes in words: 850 MB, 1.9 GB."""
+    """Return a number of bytes in words: 850 MB, 1.9 GB."""
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{max(size / 1e6, 1):.0f} MB"
 
 
 def duration(seconds: float) -> str:
-    """Return seconds in words, no more exact than a forecast is: 8 s, 4 min, 1.5 h."""
+    """Return seconds in words, no more precise than a forecast is: 8 s, 4 min, 1.5 h."""
     if seconds < 90:
         return f"{max(seconds, 1):.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"

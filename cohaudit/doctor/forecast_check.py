@@ -1,10 +1,9 @@
-"""What `cohaudit doctor` says of the time and the memory of a scan."""
+"""What `cohaudit doctor` reports about the time and the memory of a scan."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -12,54 +11,46 @@ from cohaudit.audits.registry import MULTI_CHECKPOINT_AUDITS, selected_audits
 from cohaudit.config import Config
 from cohaudit.doctor.dry_run import Rehearsal
 from cohaudit.doctor.environment import device_memory, free_memory
-from cohaudit.doctor.extrapolation import GRADIENTS, SQUARED
+from cohaudit.doctor.extrapolation import SQUARED, Forecast
 from cohaudit.doctor.finding import Figures, Finding, amount, duration
+from cohaudit.pipeline.progress import MEASURE_GRADIENTS, MEASURE_HOLDOUT, RUN_EARLIER
+
+BYTES_PER_NUMBER = 4
+"""Size of a float32, which sketches are made of."""
 
 
-def forecast_finding(
-    done: Rehearsal,
-    config: Config,
-    opening: Mapping[str, float],
-    device: torch.device,
-    holdout: int,
-    earlier: int,
-) -> Finding:
-    """Say how long a scan of all samples will take, and how much memory.
+@dataclass(frozen=True)
+class Surroundings:
+    """What a scan does beside the stages that the dry run has timed.
+
+    Attributes:
+        start: Seconds of the imports.
+        opening: Seconds to open checkpoint, model and data, and of the first batch.
+        forward: Seconds of a forward pass, per sample.
+        holdout: Samples of the holdout; 0 without one.
+        earlier: Number of earlier checkpoints.
+    """
+
+    start: float
+    opening: float
+    forward: float
+    holdout: int
+    earlier: int
+
+
+def forecast_finding(done: Rehearsal, config: Config, around: Surroundings, device: torch.device) -> Finding:
+    """Report how long a scan of all samples will take, and how much memory.
 
     Args:
-        done: The scan of a few.
+        done: The scan of a few samples.
         config: Settings.
-        opening: Seconds to `start` and to `open` the parts, and of a `forward` pass by sample.
-        device: Where it ran.
-        holdout: Samples of the holdout, of which each takes as long as one of the training.
-        earlier: Earlier checkpoints: each takes a forward pass, or one of gradients where the training is
-            followed.
+        around: What the scan does beside it.
+        device: Device that it ran on.
     """
-    total = done.total
-    seconds = {**done.forecast.seconds, "start": opening["start"], "open": opening["open"]}
-    gradients = seconds[GRADIENTS]
-    if holdout:
-        seconds["measure the holdout"] = gradients * min(config.limit or holdout, holdout) / total
-    if earlier:
-        followed = selected_audits(config.audits) & MULTI_CHECKPOINT_AUDITS
-        seconds["earlier checkpoints"] = earlier * (gradients if followed else opening["forward"] * total)
-    forecast = replace(done.forecast, seconds=seconds)
-    pairs = sum(taken for stage, taken in seconds.items() if stage in SQUARED)
-    rest = forecast.total - gradients - pairs
-    how = "measured on all of them" if forecast.measured else f"drawn out from {done.samples:,}"
-    words = (
-        f"{total:,} samples: about {duration(forecast.total)} (gradients {duration(gradients)}, "
-        f"comparing all pairs {duration(pairs)}, the rest {duration(rest)}), {how}"
-    )
+    forecast = _whole_scan(done, config, around)
     free = device_memory(device) if device.type == "cuda" else free_memory()
-    where = "GPU memory" if device.type == "cuda" else "memory"
-    if forecast.peak is not None:
-        words += f"; {where} at most about {amount(forecast.peak)}"
-        words += f" of {amount(free)} free" if free is not None else ""
-    words += f"; report about {amount(done.report_bytes)}"
-    spilled = total * config.sketch_size * 4
-    if spilled > config.sketch_memory * 2**20:
-        words += f", {amount(spilled)} of sketches in {tempfile.gettempdir()}"
+    gradients = forecast.seconds[MEASURE_GRADIENTS]
+    pairs = sum(seconds for stage, seconds in forecast.seconds.items() if stage in SQUARED)
     figures: Figures = {
         "seconds": forecast.total,
         "seconds_gradients": gradients,
@@ -67,10 +58,51 @@ def forecast_finding(
         "peak_bytes": forecast.peak,
         "free_bytes": free,
         "report_bytes": done.report_bytes,
-        "samples": total,
+        "samples": done.total,
         "samples_tried": done.samples,
     }
+    words = _time_in_words(done, forecast, gradients, pairs)
+    words += _memory_in_words(forecast.peak, free, "GPU memory" if device.type == "cuda" else "memory")
+    words += f"; report about {amount(done.report_bytes)}{_spilled_in_words(done.total, config)}"
     if forecast.peak is not None and free is not None and forecast.peak > free:
         remedy = "lower --batch-size or --sketch-size, or audit a part with --limit"
         return Finding("forecast", "warning", words, remedy, figures)
     return Finding("forecast", "ok", words, figures=figures)
+
+
+def _whole_scan(done: Rehearsal, config: Config, around: Surroundings) -> Forecast:
+    """Return the forecast with the work beside the stages that the dry run has timed."""
+    total = done.total
+    seconds = {**done.forecast.seconds, "start": around.start, "open": around.opening}
+    gradients = seconds[MEASURE_GRADIENTS]
+    if around.holdout:
+        # a sample of the holdout takes as long as one of the training data
+        seconds[MEASURE_HOLDOUT] = gradients * min(config.limit or around.holdout, around.holdout) / total
+    if around.earlier:
+        follows = selected_audits(config.audits) & MULTI_CHECKPOINT_AUDITS
+        seconds[RUN_EARLIER] = around.earlier * (gradients if follows else around.forward * total)
+    return replace(done.forecast, seconds=seconds)
+
+
+def _time_in_words(done: Rehearsal, forecast: Forecast, gradients: float, pairs: float) -> str:
+    rest = forecast.total - gradients - pairs
+    how = "measured on all of them" if forecast.measured else f"extrapolated from {done.samples:,}"
+    return (
+        f"{done.total:,} samples: about {duration(forecast.total)} (gradients {duration(gradients)}, "
+        f"comparing all pairs {duration(pairs)}, the rest {duration(rest)}), {how}"
+    )
+
+
+def _memory_in_words(peak: int | None, free: int | None, where: str) -> str:
+    if peak is None:
+        return ""
+    return f"; {where} at most about {amount(peak)}" + (
+        f" of {amount(free)} free" if free is not None else ""
+    )
+
+
+def _spilled_in_words(samples: int, config: Config) -> str:
+    size = samples * config.sketch_size * BYTES_PER_NUMBER
+    if size <= config.sketch_memory * 2**20:
+        return ""
+    return f", {amount(size)} of sketches in {tempfile.gettempdir()}"

@@ -1,10 +1,11 @@
-"""Per-sample gradients of a model over a dataset: exact norms and sums, sketches for cosines."""
+"""Per-sample gradients of a model over a data set: exact norms and sums, and sketches for cosines."""
 
-from cohaudit.gradients.checks.prepare import Source, check_model
+from cohaudit.gradients.checks.prepare import check_model
 from cohaudit.gradients.features import FeatureHasher
+from cohaudit.gradients.pass_setup import Options, Source
 from cohaudit.gradients.passes.forward import answers
 from cohaudit.gradients.passes.measure import measure
-from cohaudit.gradients.passes.measurement import MeasuredLayer, Measurement, Options
+from cohaudit.gradients.passes.measurement import MeasuredLayer, Measurement
 from cohaudit.gradients.passes.resume_protocol import (
     CheckpointStore,
     DamagedError,

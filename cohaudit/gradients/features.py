@@ -1,28 +1,30 @@
-"""What layers see of each sample, kept in a few numbers."""
+"""Layer inputs of each sample, hashed to a few numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cohaudit.gradients.saved_arrays import overwrite_rows
 from cohaudit.gradients.tracing.intercept import Call
 
 
 class FeatureHasher:
-    """Makes vectors shorter, such that their inner products stay what they are on average.
+    """Shortens vectors such that their inner products are preserved on average.
 
-    A count sketch (Charikar, Chen & Farach-Colton, ICALP 2002): every number gets a random sign and is added
-    to one of a few others. Which one is its place modulo a prime, so that rows, columns and channels of an
-    image do not all meet their own kind.
+    A count sketch (Charikar, Chen & Farach-Colton, ICALP 2002): each number gets a random sign and is added
+    to one of a few buckets, its position modulo a prime. A prime shares no factor with the width of an image,
+    so that a column or a channel is not added up within itself.
 
     Args:
-        size: Most numbers kept of a vector; shorter ones are kept whole.
-        seed: Of the signs.
+        size: Largest length of a result; shorter vectors are returned whole.
+        seed: Seed of the signs.
     """
 
     def __init__(self, size: int, seed: int) -> None:
@@ -31,12 +33,13 @@ class FeatureHasher:
         self._signs: dict[int, Tensor] = {}
 
     def __call__(self, rows: Tensor) -> Tensor:
-        """Return rows [batch, any] as [batch, at most size], in memory of their own."""
+        """Return rows [batch, any] as a copy, [batch, at most size]."""
         width = rows.shape[1]
         if width <= self._size:
             return rows.clone()
         buckets = next(n for n in range(self._size, 0, -1) if _is_prime(n) or n == 1)
         if width not in self._signs:
+            # on the CPU, so that the signs are the same on every device
             generator = torch.Generator().manual_seed(self._seed)
             self._signs[width] = (torch.randint(0, 2, (width,), generator=generator) * 2 - 1).to(rows)
         signed = torch.nn.functional.pad(rows * self._signs[width], (0, -width % buckets))
@@ -46,8 +49,8 @@ class FeatureHasher:
 def averaged(x: Tensor, made: Call) -> Tensor:
     """Return the input of a call, [samples, ...], as one vector per sample.
 
-    Positions are averaged: they trail behind the channels of a convolution or a norm per channel, and
-    stand in the middle of any other input.
+    Positions are averaged. In the input of a convolution or of a norm per channel they are the dimensions
+    after the channels; in any other input, those between batch and features.
     """
     name = getattr(made.function, "__name__", "")
     if x.ndim <= 2:
@@ -63,11 +66,11 @@ def _is_prime(n: int) -> bool:
 
 @dataclass(frozen=True)
 class View:
-    """How a layer sees the samples.
+    """A layer's input for every sample.
 
     Attributes:
-        layer: Its name.
-        averaged: Whether positions (pixels, words) are averaged, rather than kept apart.
+        layer: Layer name.
+        averaged: Whether it is averaged over positions (pixels, words).
         rows: float32 [samples, any].
     """
 
@@ -76,45 +79,82 @@ class View:
     rows: NDArray[np.float32]
 
 
+class ViewShape(NamedTuple):
+    """What is needed to allocate a view again.
+
+    Attributes:
+        layer: Layer name.
+        averaged: Whether it is averaged over positions.
+        width: Numbers per sample; None where they differ between batches and nothing is stored.
+    """
+
+    layer: str
+    averaged: bool
+    width: int | None
+
+
 class Views:
     """Collects views batch by batch.
 
     Args:
-        samples: N.
+        samples: Number of samples, N.
     """
 
     def __init__(self, samples: int) -> None:
         self._samples = samples
         self._rows: dict[tuple[str, bool], NDArray[np.float32] | None] = {}
 
-    def keep(self, indices: NDArray[np.int64], layer: str, found: tuple[Tensor, ...]) -> None:
-        """Keep what a layer sees of some samples: whole, and averaged over positions where it has some."""
-        for averaged, part in zip((False, True), found, strict=False):
+    def store(self, indices: NDArray[np.int64], layer: str, inputs: tuple[Tensor, ...]) -> None:
+        """Store a layer's input for some samples.
+
+        Args:
+            indices: Indices of the samples.
+            layer: Layer name.
+            inputs: The input whole, and, where it has positions, averaged over them, [samples, any] each.
+        """
+        for averaged, part in zip((False, True), inputs, strict=False):
+            # float32 is enough: views are compared by cosines, and the hash's own error is larger
             rows = part.float().cpu().numpy()
             key = layer, averaged
             if key not in self._rows:
                 self._rows[key] = np.zeros((self._samples, rows.shape[1]), dtype=np.float32)
-            kept = self._rows[key]
-            if kept is None or kept.shape[1] != rows.shape[1]:
+            stored = self._rows[key]
+            if stored is None or stored.shape[1] != rows.shape[1]:
                 self._rows[key] = None  # as long as the sentences of its batch: not comparable
             else:
-                kept[indices] = rows
+                stored[indices] = rows
 
-    @property
-    def widths(self) -> list[tuple[str, bool, int | None]]:
-        """Layer, whether averaged, and numbers per sample, None for what is not comparable; in order."""
-        return [(*key, None if rows is None else rows.shape[1]) for key, rows in self._rows.items()]
+    def shapes(self) -> tuple[ViewShape, ...]:
+        """Return the shapes of the views, in the order of the layers."""
+        return tuple(
+            ViewShape(layer, averaged, None if rows is None else rows.shape[1])
+            for (layer, averaged), rows in self._rows.items()
+        )
 
-    @widths.setter
-    def widths(self, widths: Sequence[tuple[str, bool, int | None]]) -> None:
-        for layer, averaged, width in widths:
+    def allocate(self, shapes: Iterable[ViewShape]) -> None:
+        """Allocate views of these shapes, filled with zeros, before any is stored."""
+        for layer, averaged, width in shapes:
             rows = None if width is None else np.zeros((self._samples, width), dtype=np.float32)
             self._rows[layer, averaged] = rows
 
-    def arrays(self, called: str) -> dict[str, NDArray[np.float32]]:
-        """Return name → rows of every sample, to be kept or filled in."""
-        return {f"{called}-{k}": rows for k, rows in enumerate(self._rows.values()) if rows is not None}
+    def arrays(self, prefix: str) -> dict[str, NDArray[Any]]:
+        """Return name → rows of every sample; the names are the prefix and a number."""
+        return {f"{prefix}-{k}": rows for k, rows in enumerate(self._rows.values()) if rows is not None}
+
+    def overwrite(self, prefix: str, indices: NDArray[np.int64], rows: Mapping[str, NDArray[Any]]) -> None:
+        """Overwrite the rows of some samples with saved ones, named as by `arrays`.
+
+        A view may be missing among them: its layer was first reached by a later batch.
+
+        Raises:
+            ValueError: If a saved array has another shape or type.
+        """
+        for name, stored in self.arrays(prefix).items():
+            if name in rows:
+                overwrite_rows(stored, indices, rows[name])
 
     def finished(self) -> tuple[View, ...]:
         """Return the views, in the order of the layers."""
-        return tuple(View(*key, rows) for key, rows in self._rows.items() if rows is not None)
+        return tuple(
+            View(layer, averaged, rows) for (layer, averaged), rows in self._rows.items() if rows is not None
+        )

@@ -1,4 +1,4 @@
-"""How exactly a GPU multiplies, and what is rounded to bfloat16 where the user allows it."""
+"""Numerical precision: how exactly a GPU multiplies, and what bfloat16 rounds if the user allows it."""
 
 from __future__ import annotations
 
@@ -10,26 +10,36 @@ import numpy as np
 import torch
 from torch import nn
 
-TINY = float(np.finfo(float).tiny)
-"""Smallest normal float64: keeps a division by a zero norm finite."""
+SMALLEST_FLOAT64 = float(np.finfo(float).tiny)
+"""Smallest normal float64. A denominator is at least this, so that a division by a zero norm stays finite; a
+subnormal one would overflow."""
+
+SQUARE_ROOT_OF_SMALLEST_FLOAT64 = float(np.sqrt(SMALLEST_FLOAT64))
+"""Numbers below this have a square that is zero in float64."""
+
 BF16_ROUNDING = torch.finfo(torch.bfloat16).eps
+"""Relative distance of neighboring bfloat16 numbers, 2⁻⁷."""
 
 TF32_ROUNDING = 2.0**-10
-"""That of `rounded_products`."""
+"""Relative distance of neighboring TensorFloat-32 numbers, to which `rounded_products` rounds factors."""
 
 
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """Let NVIDIA's GPUs multiply float32 numbers as such, not rounded to 10 bits (TensorFloat-32).
+    """Let NVIDIA's GPUs multiply float32 numbers without rounding them to 10 bits (TensorFloat-32).
 
-    For convolutions that rounding is torch's default: errors of 1e-3, where the certificate asks for less.
+    For convolutions that rounding is torch's default. It makes errors of about 1e-3, more than the
+    certificate accepts.
     """
     with _products(rounded=False):
         yield
 
 
 def rounded_products(wanted: bool) -> AbstractContextManager[None]:
-    """Let them be rounded, if that is wanted: it is faster, and changes little beside bfloat16's 8 bits."""
+    """Let a GPU round float32 factors to 10 bits, if wanted.
+
+    That is faster, and a small error beside the 8 bits of bfloat16.
+    """
     return _products(rounded=True) if wanted else nullcontext()
 
 
@@ -37,6 +47,7 @@ def rounded_products(wanted: bool) -> AbstractContextManager[None]:
 def _products(rounded: bool) -> Iterator[None]:
     cudnn = torch.backends.cudnn
     products = torch.backends.cuda.matmul
+    # torch refuses to mix the old switches with the new ones, so only one kind is set
     settings: list[tuple[Any, str, Any]] = [(part, "allow_tf32", rounded) for part in (cudnn, products)]
     if hasattr(cudnn, "conv"):  # since torch 2.9
         value = "tf32" if rounded else "ieee"
@@ -47,7 +58,7 @@ def _products(rounded: bool) -> Iterator[None]:
 
 @contextmanager
 def _set(settings: list[tuple[Any, str, Any]]) -> Iterator[None]:
-    """Set attributes, and set them back in the end."""
+    """Set attributes within the block, and restore them at its end, also on error."""
     before = [getattr(part, name) for part, name, _ in settings]
     for part, name, value in settings:
         setattr(part, name, value)
@@ -59,19 +70,33 @@ def _set(settings: list[tuple[Any, str, Any]]) -> Iterator[None]:
 
 
 def backward_in_eval_mode(model: nn.Module, device: torch.device) -> AbstractContextManager[None]:
-    """Let a model be differentiated as it is: cuDNN's recurrent layers have a backward pass in training only.
+    """Let a model in eval mode be differentiated on a GPU.
 
-    Without cuDNN torch takes its own kernels, for convolutions too; that costs only a model that has both.
+    cuDNN's recurrent layers have a backward pass in training mode only. Without cuDNN torch uses its own
+    kernels, for convolutions too, so cuDNN is turned off only for a model with recurrent layers.
     """
     recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
     return _set([(torch.backends.cudnn, "enabled", False)] if recurrent and device.type == "cuda" else [])
 
 
 def autocast(device: torch.device, wanted: bool) -> AbstractContextManager[Any]:
-    """Let the operations that bear it round their float32 arguments to bfloat16, if that is wanted."""
+    """Let operations that tolerate it round their float32 arguments to bfloat16, if wanted."""
     return torch.autocast(device.type, torch.bfloat16) if wanted else nullcontext()
 
 
 def no_autocast(device: torch.device) -> AbstractContextManager[Any]:
-    """Within `autocast`, let nothing be rounded."""
+    """Turn rounding off within `autocast`."""
     return torch.autocast(device.type, enabled=False)
+
+
+def sum_device(parameter: torch.Tensor) -> torch.device:
+    """Return the device on which sums of a parameter's gradients are held in float64.
+
+    It is that of the parameter, but the CPU for Apple's GPUs, which have no float64.
+    """
+    return torch.device("cpu") if parameter.device.type == "mps" else parameter.device
+
+
+def widest_float(device: torch.device) -> torch.dtype:
+    """Return float64, or float32 on Apple's GPUs, which have no float64."""
+    return torch.float32 if device.type == "mps" else torch.float64

@@ -1,8 +1,9 @@
-"""The loss at the model's output: cross-entropy, its residual p − y, and what can be read off the logits.
+"""The loss at the model's output: cross-entropy, its residual p − y, and scores that follow from the logits.
 
-On a fully fitted sample p_y is 1 to the last bit and p − y vanishes in float32, yet its direction is what
-the sample wants. So the residual is formed in float64 from log-probabilities and split into a direction of
-norm 1, which is sent back through the network, and a scale, which is multiplied in afterwards.
+On a fully fitted sample p_y is 1 to the last bit and p − y vanishes in float32, although its direction still
+says in which direction the sample pulls. So the residual is formed in float64 from log-probabilities and
+split in two: a direction of norm 1, which the backward pass starts from, and a scale, which is multiplied in
+afterwards.
 """
 
 from __future__ import annotations
@@ -18,16 +19,16 @@ from cohaudit.errors import EngineError
 
 @dataclass(frozen=True)
 class Residuals:
-    """Per sample of a batch, on the CPU, in float64 unless noted.
+    """Residuals and scores of a batch, on the CPU, in float64 unless noted.
 
     Attributes:
         direction: Gradient of the loss with respect to the model's output, scaled to norm 1; shaped and
             typed like the output.
-        scale: The norm taken out of it, [batch].
+        scale: Norm that the direction was divided by, [batch].
         loss: Cross-entropy at temperature 1, in nats, [batch].
         margin: Logit of the label minus the largest other logit, [batch].
         predicted: Class with the largest logit, int64 [batch].
-        probability: Of each class at temperature 1, [batch, classes].
+        probability: Probability of each class at temperature 1, [batch, classes].
     """
 
     direction: Tensor
@@ -44,27 +45,30 @@ def logits_of(output: Any) -> Tensor:
     Raises:
         EngineError: If there is no tensor, or it is not [batch, classes].
     """
-    found = output
-    if isinstance(found, dict) and "logits" in found:
-        found = found["logits"]
-    elif hasattr(found, "logits"):
-        found = found.logits
-    elif isinstance(found, tuple | list) and found:
-        found = found[0]
-    if not isinstance(found, Tensor) or found.ndim not in {1, 2} or not found.is_floating_point():
-        what = type(found).__name__
-        if isinstance(found, Tensor):
-            what = f"{str(found.dtype).removeprefix('torch.')} numbers of shape {list(found.shape)}"
+    logits = output
+    if isinstance(logits, dict) and "logits" in logits:
+        logits = logits["logits"]
+    elif hasattr(logits, "logits"):
+        logits = logits.logits
+    elif isinstance(logits, tuple | list) and logits:
+        logits = logits[0]
+    if not isinstance(logits, Tensor) or logits.ndim not in {1, 2} or not logits.is_floating_point():
+        what = type(logits).__name__
+        if isinstance(logits, Tensor):
+            what = f"{str(logits.dtype).removeprefix('torch.')} numbers of shape {list(logits.shape)}"
         raise EngineError(
             "model output",
             f"found {what}, not logits [batch, classes]",
             "wrap the model so that it returns its logits",
         )
-    return found
+    return logits
 
 
 def class_logits(logits: Tensor) -> Tensor:
-    """Return float64 logits [batch, classes] on the CPU; a single output z becomes [0, z]: σ(z)."""
+    """Return float64 logits [batch, classes] on the CPU.
+
+    A single output z becomes the two logits [0, z], whose softmax is the sigmoid of z.
+    """
     wide = logits.detach().cpu().double()
     if wide.ndim == 1:
         wide = wide[:, None]
@@ -72,16 +76,16 @@ def class_logits(logits: Tensor) -> Tensor:
 
 
 def class_probability(logits: Tensor) -> Tensor:
-    """Return the probability of each class at temperature 1, from what `class_logits` returns."""
+    """Return the probability of each class at temperature 1, from the logits that `class_logits` returns."""
     return torch.softmax(logits, 1)
 
 
 def residuals(logits: Tensor, labels: Tensor, temperature: float) -> Residuals:
     """Compute the residuals of ℓ = cross-entropy(logits / T, labels).
 
-    ∂ℓ/∂z_c = (p_c − [c = y]) / T with p = softmax(z / T), and p_y − 1 = −Σ_{c≠y} p_c, which has no
-    cancellation. The largest wrong log-probability is taken out before anything is exponentiated, so that
-    the direction survives where p itself underflows.
+    ∂ℓ/∂z_c = (p_c − [c = y]) / T with p = softmax(z / T). For the label's entry, p_y − 1 = −Σ_{c≠y} p_c is
+    used: the sum has no cancellation, where 1 − p_y loses all digits on a fitted sample. The largest wrong
+    log-probability is subtracted before exponentiating, so that the direction survives where p underflows.
 
     Args:
         logits: The model's output, [batch, classes], [batch, 1] or [batch].
@@ -89,10 +93,11 @@ def residuals(logits: Tensor, labels: Tensor, temperature: float) -> Residuals:
         temperature: T > 0.
 
     Returns:
-        Direction, scale and the sample's scores.
+        Direction, scale and the samples' scores.
     """
     z = class_logits(logits)
     given = labels[:, None]
+    # log-probabilities stay exact where the probability rounds to 0 or 1
     log_p = torch.log_softmax(z / temperature, 1)
     wrong = log_p.scatter(1, given, -torch.inf)
     peak = wrong.amax(1, keepdim=True)
@@ -100,7 +105,7 @@ def residuals(logits: Tensor, labels: Tensor, temperature: float) -> Residuals:
     direction = direction.scatter(1, given, -direction.sum(1, keepdim=True))
     single = logits.ndim == 1 or logits.shape[1] == 1
     if single:
-        direction = direction[:, 1:]
+        direction = direction[:, 1:]  # the logit of class 0 is the constant 0, no output
     norm = direction.norm(dim=1, keepdim=True)
     label_logit = z.gather(1, given)[:, 0]
     return Residuals(
@@ -114,14 +119,15 @@ def residuals(logits: Tensor, labels: Tensor, temperature: float) -> Residuals:
 
 
 def random_combination(logits: Tensor, seed: int) -> Tensor:
-    """Return a direction for the output that knows no label: normal numbers of norm 1, the same for all.
+    """Return a random direction for the output, the same for all samples: normal numbers scaled to norm 1.
 
     The gradients along it are rows of the network's Jacobian, mixed alike for every sample.
 
     Args:
         logits: The model's output, [batch, classes] or [batch].
-        seed: Of the numbers.
+        seed: Seed of the numbers.
     """
+    # on the CPU and in float64, so that the direction is the same on every device
     generator = torch.Generator().manual_seed(seed)
     direction = torch.randn(logits.shape[1:], generator=generator, dtype=torch.float64)
     unit: Tensor = (direction / direction.norm()).to(logits)

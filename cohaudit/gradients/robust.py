@@ -1,13 +1,13 @@
-"""Averages of gradients that no few samples can pull: winsorized mean, and median of three.
+"""Averages of gradients that a few samples cannot dominate: winsorized mean, and median of three.
 
-A direction that many samples share survives both; one that a single sample owns does not. Stepping along such
-an average in place of the mean keeps a network from memorizing single samples (winsorized gradient
-descent: Chatterjee, ICLR 2020, arXiv 2002.10657; median of three, M3: Zielinski, Krishnan & Chatterjee, arXiv
-2003.07422).
+A direction that many samples share survives both; a direction of a single sample does not. A training step
+along such an average, instead of the mean, keeps a network from memorizing single samples (winsorized
+gradient descent: Chatterjee, ICLR 2020, arXiv 2002.10657; median of three, M3: Zielinski, Krishnan &
+Chatterjee, arXiv 2003.07422).
 
-    from cohaudit.robust import winsorized_gradient
+    from cohaudit import robust
 
-    found = winsorized_gradient(model, loss, inputs, labels, clip=0.04)
+    found = robust.winsorized_gradient(model, loss, inputs, labels, clip=0.04)
     for name, parameter in model.named_parameters():
         parameter.grad = found.gradient[name]
     optimizer.step()
@@ -25,9 +25,10 @@ from torch.func import functional_call, grad, vmap
 from cohaudit.errors import ConfigError
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-"""Logits [1, classes] and label [1] → the sample's loss; such as torch.nn.functional.cross_entropy."""
+"""Logits [1, classes] and label [1] → loss of the sample, e.g. torch.nn.functional.cross_entropy."""
+
 GROUPS = 3
-"""Means of which the median is taken."""
+"""Groups of samples; the average is the median of their means."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,10 @@ class RobustGradient:
 
     Attributes:
         gradient: Name of each trainable parameter → the average, shaped like it.
-        kept: ‖average‖ / ‖mean‖, over all parameters: how much of the mean's length survives.
-        cosine: Between the average and the mean.
-        clipped: Of each sample, the share of its gradient's energy in coordinates that were clipped,
-            [samples]; empty where nothing is clipped.
+        kept: ‖average‖ / ‖mean‖, over all parameters.
+        cosine: Cosine between the average and the mean, over all parameters.
+        clipped: For each sample, the share of its squared gradient norm in coordinates that were clipped,
+            [samples]; empty if nothing is clipped.
     """
 
     gradient: Mapping[str, Tensor]
@@ -53,27 +54,28 @@ def winsorized_gradient(
 ) -> RobustGradient:
     """Return the winsorized mean of the samples' gradients.
 
-    Each coordinate is clipped across the samples to its k-th smallest and k-th largest value but k, with
-    k = ⌊clip · samples⌋, and then averaged: with k = 0 that is the mean.
+    With k = ⌊clip · samples⌋, the k smallest and the k largest values of each coordinate are replaced by the
+    nearest of the others, and the result is averaged. With k = 0 it is the mean.
 
-    One parameter at a time has its samples' gradients in memory: samples × the largest parameter. Each takes
-    a forward and a backward pass.
+    It needs memory for samples × the largest parameter, and a forward and a backward pass for each parameter:
+    only one parameter's per-sample gradients are in memory at a time.
 
     Args:
-        model: In the mode it is trained in; layers that mix samples, such as BatchNorm in training mode, or
-            that draw random numbers are not supported.
-        loss: Of one sample.
-        inputs: [samples, ...].
-        labels: [samples].
+        model: In the mode in which it is trained. Layers that mix samples, such as BatchNorm in training
+            mode, and layers that draw random numbers are not supported.
+        loss: Loss of one sample.
+        inputs: Inputs of the samples, [samples, ...].
+        labels: Labels of the samples, [samples].
         clip: Share of the samples clipped on each side, in [0, 0.5).
 
     Raises:
-        ConfigError: If `clip` is outside its range, or there is no sample.
+        ConfigError: If `clip` is outside its range, or there are no samples.
     """
     if not 0 <= clip < 0.5:
         raise ConfigError("clip", f"found {clip}", "give a share from 0 to below 0.5")
     count = _count(inputs)
     k = int(clip * count)
+    # in float64: small squares of many parameters are added up
     outside, energy = torch.zeros(2, count, dtype=torch.float64)
     averages = {}
     means = {}
@@ -81,7 +83,8 @@ def winsorized_gradient(
         means[name] = rows.mean(0)
         clipped = rows
         if k:
-            columns = rows.flatten(1).T.contiguous()  # a coordinate's samples side by side: half the time
+            # kthvalue takes half the time if the samples of a coordinate lie side by side
+            columns = rows.flatten(1).T.contiguous()
             low, high = (columns.kthvalue(n, dim=1).values.view_as(rows[0]) for n in (k + 1, count - k))
             clipped = rows.clamp(low, high)
             squares = rows.double().square().flatten(1)
@@ -90,20 +93,20 @@ def winsorized_gradient(
             energy += squares.sum(1).cpu()
         averages[name] = clipped.mean(0)
     shares = outside / energy.clamp_min(torch.finfo(torch.float64).tiny) if k else torch.empty(0)
-    return _told(averages, means, shares)
+    return _summarize(averages, means, shares)
 
 
 def median_of_three_gradient(
     model: nn.Module, loss: Loss, inputs: Tensor, labels: Tensor, *, seed: int = 0
 ) -> RobustGradient:
-    """Return M3: the coordinatewise median of the mean gradients of three groups of the samples.
+    """Return M3: in each coordinate, the median of the mean gradients of three groups of samples.
 
     Args:
-        model: As in `winsorized_gradient`.
-        loss: Likewise.
-        inputs: [samples, ...]; at least three.
-        labels: [samples].
-        seed: Of the division into groups.
+        model: See `winsorized_gradient`.
+        loss: Loss of one sample.
+        inputs: Inputs of the samples, [samples, ...]; at least three.
+        labels: Labels of the samples, [samples].
+        seed: Seed of the random division into groups.
 
     Raises:
         ConfigError: If there are fewer than three samples.
@@ -118,17 +121,18 @@ def median_of_three_gradient(
         means[name] = rows.mean(0)
         groups = [rows[part.to(rows.device)].mean(0) for part in order.tensor_split(GROUPS)]
         averages[name] = torch.stack(groups).median(0).values
-    return _told(averages, means, torch.empty(0))
+    return _summarize(averages, means, torch.empty(0))
 
 
 def _count(inputs: Tensor) -> int:
     if not len(inputs):
-        raise ConfigError("inputs", "found no sample", "give at least one")
+        raise ConfigError("inputs", "found no samples", "give at least one")
     return len(inputs)
 
 
 def _per_sample(model: nn.Module, loss: Loss, inputs: Tensor, labels: Tensor) -> Iterator[tuple[str, Tensor]]:
     """Yield each trainable parameter's name with its samples' gradients, [samples, *shape]."""
+    # all other parameters are constants of the function that is differentiated
     values = {name: value.detach() for name, value in (*model.named_parameters(), *model.named_buffers())}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
@@ -140,14 +144,14 @@ def _per_sample(model: nn.Module, loss: Loss, inputs: Tensor, labels: Tensor) ->
         yield name, vmap(grad(of_sample), in_dims=(None, 0, 0))(parameter.detach(), inputs, labels)
 
 
-def _told(averages: dict[str, Tensor], means: dict[str, Tensor], clipped: Tensor) -> RobustGradient:
-    ours, plain = (
+def _summarize(averages: dict[str, Tensor], means: dict[str, Tensor], clipped: Tensor) -> RobustGradient:
+    average, mean = (
         torch.cat([part.double().flatten().cpu() for part in parts.values()]) for parts in (averages, means)
     )
-    length = float(plain.norm())
+    length = float(mean.norm())
     return RobustGradient(
         gradient=averages,
-        kept=float(ours.norm()) / length if length else 0.0,
-        cosine=float(torch.nn.functional.cosine_similarity(ours, plain, dim=0)),
+        kept=float(average.norm()) / length if length else 0.0,
+        cosine=float(torch.nn.functional.cosine_similarity(average, mean, dim=0)),
         clipped=clipped,
     )

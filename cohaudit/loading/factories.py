@@ -1,4 +1,4 @@
-"""Import and call of the code that the user names: `file.py:name` or `package.module:name`."""
+"""Imports and calls the code that the user names: `file.py:name` or `package.module:name`."""
 
 from __future__ import annotations
 
@@ -17,39 +17,43 @@ from types import ModuleType
 from typing import Any
 
 from cohaudit.errors import CohauditError, ConfigError, describe_error, did_you_mean
-from cohaudit.loading.import_side_effects import find_work
+from cohaudit.loading.import_side_effects import find_side_effects
 
 _guarded: ContextVar[tuple[Path, ...]] = ContextVar("_guarded", default=())
+"""Files that the user's code must not change; a context variable, so that parallel scans do not mix."""
 
-_MAIN = "put what the script runs under `if __name__ == '__main__':`"
+_USE_MAIN_GUARD = "put what the script runs under `if __name__ == '__main__':`"
+"""Remedy for a script that does work when it is imported."""
 
 
 def load_object(spec: str, base: Path, option: str) -> Any:
     """Import the function or class that a setting names.
 
-    A file is imported under a private name, so that its own name can shadow nothing, and again after it
-    has changed. It can import its neighbors, and what lies in `base` and in the working directory.
-    A file that trains or saves a model on import is refused before it does.
+    A file is imported under a private name, so that its own name cannot shadow another module, and is
+    imported again after it changes. It can import files beside it, in `base` and in the working directory.
+    A file that would train or save a model on import is refused before it runs.
 
     Args:
         spec: `net.py:build`, relative to `base`, or `package.module:build`.
-        base: Folder that relative files, and packages that are not installed, are found in.
-        option: The setting that `spec` comes from, for messages.
+        base: Folder to search for relative files and for packages that are not installed.
+        option: Name of the setting that holds `spec`, for messages.
 
     Returns:
         The callable of that name.
 
     Raises:
-        ConfigError: If there is no such code, it fails on import, or the name is not in it or no callable.
+        ConfigError: If the file or module does not exist or fails on import, does not define the name, or
+            the name is not callable.
     """
     where = f"{option} {spec}"
     source, _, name = spec.rpartition(":")
     if not source or not name:
         raise ConfigError(
             f"{option} {spec!r}",
-            "names no function: a file or module, a colon and a name are needed",
+            "does not name a function: expected a file or module, a colon and a name",
             "write it like net.py:build",
         )
+    # even an import that fails may have overwritten the checkpoint first
     with _unchanged(where, "importing"):
         if source.endswith(".py") or "/" in source or "\\" in source:
             module = _import_file((base / source).absolute(), base, where)
@@ -57,12 +61,14 @@ def load_object(spec: str, base: Path, option: str) -> Any:
             module = _import_module(source, base, where)
     if not hasattr(module, name):
         raise ConfigError(where, f"{source} has no {name!r}", _names_hint(name, module))
-    found = getattr(module, name)
-    if not callable(found):
+    factory = getattr(module, name)
+    if not callable(factory):
         raise ConfigError(
-            where, f"{name} is {_a(type(found).__name__)}, not a function or class", _names_hint(name, module)
+            where,
+            f"{name} is {_with_article(type(factory).__name__)}, not a function or class",
+            _names_hint(name, module),
         )
-    return found
+    return factory
 
 
 def call_factory(
@@ -76,35 +82,38 @@ def call_factory(
     """Call the user's factory with the arguments from the configuration.
 
     Args:
-        factory: What `load_object` returned.
+        factory: Callable returned by `load_object`.
         args: Keyword arguments.
         base: Folder whose modules the factory may import while it runs.
         where: The setting that names the factory, with its value, for messages.
-        failure: The error to raise when the factory itself raises; called with where, found, remedy.
+        failure: Class of the error to raise when the factory itself fails.
 
     Returns:
-        What the factory returns.
+        The factory's return value.
 
     Raises:
-        ConfigError: If the arguments do not fit the factory's signature.
+        ConfigError: If the arguments do not fit the factory's signature, or the call changes a guarded file.
+        CohauditError: An error of class `failure`, if the factory raises or exits.
     """
     _check_arguments(factory, args, where)
     file = _file_of(factory)
+    # a factory may import from its own folder, which left the path when its file had been imported
     with _unchanged(where, "calling"), importable(*([file.parent] if file else []), base, Path.cwd()):
         try:
             return factory(**args)
+        # SystemExit too: a script may call sys.exit, and its code must not become the exit code of the scan
         except (Exception, SystemExit) as error:
             raise failure(
-                where, f"calling it raised {_told(error, file)}", "correct the factory, or its arguments"
+                where, f"calling it raised {_describe(error, file)}", "correct the factory, or its arguments"
             ) from error
 
 
 @contextmanager
 def guarding(*files: Path) -> Iterator[None]:
-    """Make it an error when the user's code changes one of some files while the block runs.
+    """Raise an error if the user's code changes one of these files while the block runs.
 
     Args:
-        files: What the user's code has no reason to write, such as the checkpoint that is audited.
+        files: Files that the user's code has no reason to write, such as the checkpoint under audit.
     """
     token = _guarded.set(files)
     try:
@@ -118,34 +127,36 @@ def importable(*folders: Path) -> Iterator[None]:
     """Put folders first on the import path while the block runs."""
     added = [str(folder.absolute()) for folder in folders]
     sys.path[:0] = added
-    importlib.invalidate_caches()
+    importlib.invalidate_caches()  # a file written a moment ago may be missing from the finders' listings
     try:
         yield
     finally:
+        # removed one by one, not restored from a copy: what the user's code adds to the path must stay
         for folder in added:
             with suppress(ValueError):
                 sys.path.remove(folder)
 
 
 @contextmanager
-def _unchanged(where: str, doing: str) -> Iterator[None]:
-    """Raise a ConfigError when a guarded file changes in the block, whatever else the block raises."""
+def _unchanged(where: str, action: str) -> Iterator[None]:
+    """Raise a ConfigError if a guarded file changes in the block, even if the block raises another error."""
     before = {path: _state(path) for path in _guarded.get()}
     try:
         yield
     finally:
         changed = [str(path) for path, state in before.items() if state and _state(path) != state]
         if changed:
+            names = " and ".join(changed)
             raise ConfigError(
                 where,
-                f"{doing} it changed {' and '.join(changed)}: it trains the model, or makes its data, again",
-                f"{_MAIN}, or move what is named here into a file of its own. Then make sure that"
-                f" {' and '.join(changed)} is still what you want to audit.",
+                f"{action} it changed {names}: the code probably trains the model or writes its data again",
+                f"{_USE_MAIN_GUARD}, or move the function named here into a file of its own. Then check that"
+                f" {names} still holds what you want to audit.",
             )
 
 
 def _state(path: Path) -> tuple[int, int] | None:
-    """Return what changes when a file is written; None when there is no such file."""
+    """Return a file's size in bytes and its modification time; None if it is not a regular file."""
     try:
         status = path.stat()
     except (OSError, ValueError):
@@ -154,29 +165,31 @@ def _state(path: Path) -> tuple[int, int] | None:
 
 
 def _refuse_training(path: Path, where: str) -> None:
-    """Stop before a file is imported that would train or save a model in passing."""
-    with suppress(OSError):
-        work = find_work(path.read_text(encoding="utf-8", errors="replace"))[:1]
-        if work and work[0].certain:
+    """Raise a ConfigError if importing a file would certainly train or save a model."""
+    with suppress(OSError):  # an unreadable file gets its message from the import
+        effects = find_side_effects(path.read_text(encoding="utf-8", errors="replace"))
+        # a likely effect is no reason to refuse: `fit` can be that of a scaler, and a loop can be harmless
+        if effects and effects[0].certain:
             raise ConfigError(
                 where,
-                f"importing {path.name} would train or save a model: line {work[0].line} runs"
-                f" {work[0].what} outside of any function. Nothing was run.",
-                f"{_MAIN}, or move what is named here into a file of its own",
+                f"importing {path.name} would train or save a model: line {effects[0].line} runs"
+                f" {effects[0].what} outside any function. Nothing was run.",
+                f"{_USE_MAIN_GUARD}, or move the function named here into a file of its own",
             )
 
 
 def _import_file(path: Path, base: Path, where: str) -> ModuleType:
-    """Import a file under a name that belongs to this state of it alone."""
+    """Import a file under a private name that is unique to this file and its modification time."""
     try:
-        found = path.is_file()
+        exists = path.is_file()
     except OSError as error:  # a name that the file system refuses, or a folder that may not be entered
         raise ConfigError(
             where, f"cannot be opened: {error.strerror}", "check the path and the permissions"
         ) from error
-    if not found:
-        what = "is a folder" if path.is_dir() else "does not exist"
-        raise ConfigError(where, f"the file {path} {what}", _files_hint(path))
+    if not exists:
+        problem = "is a folder" if path.is_dir() else "does not exist"
+        raise ConfigError(where, f"the file {path} {problem}", _files_hint(path))
+    # a new name after each change of the file: Python never imports one name twice
     identity = f"{path.resolve()} {path.stat().st_mtime_ns}"
     name = f"_cohaudit_{path.stem}_{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
     if name in sys.modules:
@@ -191,42 +204,44 @@ def _import_file(path: Path, base: Path, where: str) -> ModuleType:
         try:
             spec.loader.exec_module(module)
         except (Exception, SystemExit) as error:
-            del sys.modules[name]
+            del sys.modules[name]  # else the next call would return a half-made module
             raise _import_failed(where, error, path) from error
     return module
 
 
 def _import_module(name: str, base: Path, where: str) -> ModuleType:
-    """Import a module by its dotted name, from `base`, the working directory or what is installed."""
+    """Import a module by its dotted name: from `base`, the working directory or the installed packages."""
     with importable(base, Path.cwd()):
         try:
             return importlib.import_module(name)
         except ModuleNotFoundError as error:
+            # the module itself, or a package on its path, is missing; else an import inside it failed
             if error.name is None or not f"{name}.".startswith(f"{error.name}."):
                 raise _import_failed(where, error, None) from error
             raise ConfigError(
                 where,
-                f"no module {error.name!r} in {base.absolute()}, in the working directory, or installed",
-                f"install it, or name its file: {name.replace('.', '/')}.py:…",
+                f"no module {error.name!r} in {base.absolute()}, in the working directory or installed",
+                f"install it, or name its file: {name.replace('.', '/')}.py:NAME",
             ) from error
         except (Exception, SystemExit) as error:
             raise _import_failed(where, error, None) from error
 
 
 def _import_failed(where: str, error: BaseException, file: Path | None) -> ConfigError:
-    """Say what went wrong inside the user's code, and what to do about it."""
-    remedy = "correct it: Python must be able to import it"
+    """Return the error for user code that fails on import."""
+    remedy = "correct the code, so that Python can import it"
     if isinstance(error, ModuleNotFoundError):
         remedy = f"install {error.name} in the environment that cohaudit runs in"
     elif isinstance(error, SystemExit):
-        remedy = _MAIN
-    return ConfigError(where, f"importing it raised {_told(error, file)}", remedy)
+        remedy = _USE_MAIN_GUARD
+    return ConfigError(where, f"importing it raised {_describe(error, file)}", remedy)
 
 
-def _told(error: BaseException, file: Path | None) -> str:
-    """Return type, text and place of an exception, the place in `file` if it passed through it."""
+def _describe(error: BaseException, file: Path | None) -> str:
+    """Return an exception's type, text and place; the place is in `file` if the error passed through it."""
     if isinstance(error, SyntaxError):
         return f"SyntaxError: {error.msg} ({Path(error.filename or '').name}, line {error.lineno})"
+    # the import system and this file say nothing about the place in the user's code
     frames = [
         (Path(f.filename), f.lineno)
         for f in traceback.extract_tb(error.__traceback__)
@@ -238,23 +253,23 @@ def _told(error: BaseException, file: Path | None) -> str:
 
 
 def _check_arguments(factory: Callable[..., Any], args: Mapping[str, Any], where: str) -> None:
-    """Hold the arguments against the signature before anything of the user's runs."""
+    """Check the arguments against the signature before the user's code runs."""
     try:
         signature = inspect.signature(factory)
-    except (TypeError, ValueError):  # written in C without one: the call will tell
+    except (TypeError, ValueError):  # a C function may have no signature: the call itself checks
         return
     try:
         signature.bind(**args)
     except TypeError as error:
         raise ConfigError(
             where,
-            f"its arguments do not fit: {error}; given: {', '.join(args) or 'none'}",
-            f"give what it takes: {_name_of(factory)}{_untyped(signature)}",
+            f"the arguments do not fit: {error}; given: {', '.join(args) or 'none'}",
+            f"use the arguments of {_name_of(factory)}{_untyped(signature)}",
         ) from error
 
 
 def _untyped(signature: inspect.Signature) -> inspect.Signature:
-    """Leave out the types, which the source may write at any length."""
+    """Return the signature without type annotations, which can be very long."""
     plain = [
         parameter.replace(annotation=inspect.Parameter.empty) for parameter in signature.parameters.values()
     ]
@@ -266,7 +281,7 @@ def _name_of(factory: Callable[..., Any]) -> str:
 
 
 def _file_of(factory: Callable[..., Any]) -> Path | None:
-    """Return the file that a callable is written in, None when it is not in one."""
+    """Return the source file of a callable, or None."""
     try:
         file = inspect.getsourcefile(factory)
     except TypeError:
@@ -275,7 +290,8 @@ def _file_of(factory: Callable[..., Any]) -> Path | None:
 
 
 def _names_hint(name: str, module: ModuleType) -> str:
-    """Suggest what a module itself defines, nearest to `name` first."""
+    """Suggest the callables that a module itself defines, nearest to `name` first."""
+    # names that the module imports from elsewhere are no suggestions
     own = [key for key, value in vars(module).items() if _defined_in(module, value) and key != name]
     return did_you_mean(name, own) if own else "define a function there and name it"
 
@@ -290,5 +306,5 @@ def _files_hint(path: Path) -> str:
     return did_you_mean(path.name, files) if files else f"check the path: {path.parent} has no Python file"
 
 
-def _a(noun: str) -> str:
+def _with_article(noun: str) -> str:
     return f"{'an' if noun[:1].lower() in 'aeiou' else 'a'} {noun}"

@@ -1,4 +1,4 @@
-"""Which functions and classes of a Python file make a model: read from its syntax, without importing it."""
+"""Finds the functions and classes of a Python file that make a model, by parsing it, never importing it."""
 
 from __future__ import annotations
 
@@ -7,32 +7,36 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-_ROOTS = frozenset({"Module", "LightningModule"})
+_BASE_CLASSES = frozenset({"Module", "LightningModule"})
+"""Names of the base classes of models. The last part of the name counts: nn.Module, torch.nn.Module, …"""
+
 _FACTORY_NAME = re.compile(r"(build|make|create|get)(_?(model|net|network))?")
+"""Names of functions that probably return a model, if their return type does not say."""
 
 
 @dataclass(frozen=True)
 class Factory:
-    """Something to call for a model."""
+    """A function or class that returns a model when called."""
 
     name: str
-    """Its name in the file."""
+    """Name in the file."""
     required: tuple[str, ...]
-    """Arguments without a default."""
+    """Names of the arguments without a default."""
 
 
 def find_factories(source: str) -> list[Factory]:
-    """Return what can be called for a model, the likeliest first.
+    """Return the callables of a file that make a model, the likeliest first.
 
-    Functions come before classes, because a project that has one builds its models with it; what needs no
-    arguments before what does; later definitions before the building blocks that they use.
+    Functions come before classes, because a project that has a function builds its models with it. Factories
+    without required arguments come before others. Later definitions come before earlier ones, which are
+    probably their building blocks.
 
     Args:
-        source: The text of a Python file; one that is no Python has no factories.
+        source: Text of a Python file. A text that does not parse has no factories.
     """
     try:
         body = ast.parse(source).body
-    except (SyntaxError, ValueError, RecursionError):
+    except (SyntaxError, ValueError, RecursionError):  # ValueError: null bytes; RecursionError: deep nesting
         return []
     classes = _model_classes(body)
     functions = [
@@ -41,30 +45,33 @@ def find_factories(source: str) -> list[Factory]:
         if isinstance(node, ast.FunctionDef) and _makes_model(node, set(classes))
     ]
     made = [Factory(name, _required_by_class(node, classes)) for name, node in classes.items()]
+    # sorted() is stable: within both groups the order stays, functions first
     return sorted([*functions[::-1], *made[::-1]], key=lambda factory: bool(factory.required))
 
 
 def _model_classes(body: list[ast.stmt]) -> dict[str, ast.ClassDef]:
-    """Return the classes that inherit from torch's Module, directly or from one before them."""
-    found: dict[str, ast.ClassDef] = {}
+    """Return the classes that inherit from torch's Module, directly or through an earlier class."""
+    classes: dict[str, ast.ClassDef] = {}
     for node in body:
-        if isinstance(node, ast.ClassDef) and {_last_name(base) for base in node.bases} & (
-            _ROOTS | set(found)
-        ):
-            found[node.name] = node
-    return found
+        if isinstance(node, ast.ClassDef):
+            bases = {_last_name(base) for base in node.bases}
+            if bases & (_BASE_CLASSES | classes.keys()):
+                classes[node.name] = node
+    return classes
 
 
 def _makes_model(function: ast.FunctionDef, classes: set[str]) -> bool:
+    """Tell whether a function returns a model, by its return type, its name or the calls it returns."""
     if function.name.startswith("_"):
         return False
     if function.returns is not None:
-        return _last_name(function.returns) in _ROOTS | classes
-    return bool(_FACTORY_NAME.fullmatch(function.name)) or bool(_returned(function) & classes)
+        return _last_name(function.returns) in _BASE_CLASSES | classes
+    return bool(_FACTORY_NAME.fullmatch(function.name)) or bool(_returned_calls(function) & classes)
 
 
-def _returned(function: ast.FunctionDef) -> set[str]:
-    """Return the names of what is called for the function's result, directly or by way of a variable."""
+def _returned_calls(function: ast.FunctionDef) -> set[str]:
+    """Return the names of the callables whose result a function returns, directly or through a variable."""
+    # assignments in any branch count: a wrong guess only adds a candidate to a list
     calls = {
         _last_name(target): _last_name(node.value.func)
         for node in ast.walk(function)
@@ -77,24 +84,26 @@ def _returned(function: ast.FunctionDef) -> set[str]:
 
 
 def _required_by_class(node: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> tuple[str, ...]:
-    """Return the arguments that `__init__` cannot do without, its own or an inherited one."""
+    """Return the required arguments of a class's own or inherited `__init__`."""
     for owner in _lineage(node, classes):
         for statement in owner.body:
             if isinstance(statement, ast.FunctionDef) and statement.name == "__init__":
-                return _required(statement)[1:]
+                return _required(statement)[1:]  # without self
     return ()
 
 
 def _lineage(node: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> Iterator[ast.ClassDef]:
+    """Yield a class and its ancestors in the same file."""
     yield node
     for base in node.bases:
         name = _last_name(base)
+        # only earlier lines: a class that names itself or a later one as its base must not loop
         if name in classes and classes[name].lineno < node.lineno:
             yield from _lineage(classes[name], classes)
 
 
 def _required(function: ast.FunctionDef) -> tuple[str, ...]:
-    """Return the arguments without a default, those given by position first."""
+    """Return the arguments without a default, positional ones first."""
     arguments = function.args
     positional = [*arguments.posonlyargs, *arguments.args]
     bare = positional[: len(positional) - len(arguments.defaults)]
@@ -103,7 +112,7 @@ def _required(function: ast.FunctionDef) -> tuple[str, ...]:
 
 
 def _last_name(node: ast.expr | None) -> str:
-    """Return the last part of a dotted name, as written or quoted; empty for anything else."""
+    """Return the last part of a dotted name, written or quoted; '' for any other expression."""
     match node:
         case ast.Name(id=name) | ast.Attribute(attr=name):
             return name

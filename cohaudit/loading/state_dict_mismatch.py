@@ -1,4 +1,4 @@
-"""A checkpoint and a model that do not fit each other, in words that tell what to change."""
+"""Describes how a checkpoint and a model differ, and suggests what to change."""
 
 from __future__ import annotations
 
@@ -10,21 +10,26 @@ from torch import Tensor
 
 from cohaudit.errors import printable
 
-_SHOWN = 3
-_LONGEST_NAME = 100
-_COMPARED = 100
+_MAX_NAMES_SHOWN = 3
+"""Names to list in each line of the message."""
+_MAX_NAME_LENGTH = 100
+"""Longest name to show, in characters."""
+_MAX_NAMES_COMPARED = 100
+"""Names of each side to search for near matches: the time grows with the product of both sides."""
+_NEAR = 0.6
+"""Smallest similarity of two names, of 1, to call one like the other: difflib's own default."""
 
 
 @dataclass(frozen=True)
 class Mismatch:
-    """What does not fit."""
+    """Differences between the tensors of a checkpoint and those of a model."""
 
     missing: Sequence[str]
-    """Names of the model that the checkpoint lacks."""
+    """Names of the model that are not in the checkpoint."""
     unexpected: Sequence[str]
-    """Names of the checkpoint that the model lacks."""
+    """Names of the checkpoint that are not in the model."""
     wrong: Mapping[str, tuple[Tensor, Tensor]]
-    """Name → the checkpoint's tensor and the model's, where they differ in shape or in kind of number."""
+    """Name → (checkpoint's tensor, model's tensor), if they differ in shape or in kind of number."""
     own: Sequence[str]
     """All names of the model, in its order."""
     given: Sequence[str]
@@ -32,16 +37,18 @@ class Mismatch:
 
 
 def describe(mismatch: Mismatch, model: str) -> tuple[str, str]:
-    """Put a mismatch into words.
+    """Describe a mismatch in words.
 
     Args:
-        mismatch: What does not fit; at least one thing.
+        mismatch: The differences, at least one.
         model: Class name of the model.
 
     Returns:
-        What was found, one line each, names with a near match on the other side first; and what to do.
+        What was found, one line for each kind of difference, names with a near match on the other side first;
+        and what to do.
     """
     nearest = _nearest(mismatch.missing, mismatch.unexpected)
+    # in both directions, so that either line can point to the other
     likes = {name: f"like {near}" for pair in nearest.items() for name, near in (pair, pair[::-1])}
     shapes = {name: _shapes(*pair) for name, pair in mismatch.wrong.items() if _differ_in_shape(*pair)}
     types = {name: _types(*pair) for name, pair in mismatch.wrong.items() if name not in shapes}
@@ -56,24 +63,26 @@ def describe(mismatch: Mismatch, model: str) -> tuple[str, str]:
 
 
 def _line(title: str, names: Sequence[str], notes: Mapping[str, str]) -> list[str]:
-    """List the first names after a title, those with a note before the others; nothing when there is none."""
+    """Return a line that lists the first names, those with a note first; no line without names."""
     if not names:
         return []
-    ordered = sorted(names, key=lambda name: name not in notes)[:_SHOWN]
+    # a name with a near match on the other side is probably a renamed layer: the most useful hint
+    ordered = sorted(names, key=lambda name: name not in notes)[:_MAX_NAMES_SHOWN]
     shown = [_short(name) + (f" ({_short(notes[name])})" if name in notes else "") for name in ordered]
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    rest = len(names) - _MAX_NAMES_SHOWN
+    more = f" and {rest} more" if rest > 0 else ""
     return [f"  {len(names)} {title}: {', '.join(shown)}{more}"]
 
 
 def _short(text: str) -> str:
-    return printable(text, _LONGEST_NAME)
+    return printable(text, _MAX_NAME_LENGTH)
 
 
 def _nearest(missing: Sequence[str], unexpected: Sequence[str]) -> dict[str, str]:
-    """Pair names of the two sides, the most alike first; each name is used once."""
+    """Pair similar names of the two sides; the most similar pairs win, and each name is used once."""
     pairs = []
-    for ours in missing[:_COMPARED]:
-        close = difflib.get_close_matches(ours, unexpected[:_COMPARED], n=3, cutoff=0.6)
+    for ours in missing[:_MAX_NAMES_COMPARED]:
+        close = difflib.get_close_matches(ours, unexpected[:_MAX_NAMES_COMPARED], n=3, cutoff=_NEAR)
         pairs += [(difflib.SequenceMatcher(None, ours, theirs).ratio(), ours, theirs) for theirs in close]
     nearest: dict[str, str] = {}
     for _, ours, theirs in sorted(pairs, reverse=True):
@@ -95,33 +104,35 @@ def _types(given: Tensor, own: Tensor) -> str:
 
 
 def _remedy(mismatch: Mismatch) -> str:
-    """Return what most likely has to change."""
+    """Return what to do, for the likeliest cause; the special causes come before the general ones."""
     if wrapper := _prefix(mismatch.given, mismatch.own):
-        return f"return the inner model from the factory: its names alone begin with {wrapper!r}"
+        return f"return the inner model from the factory: only the model's names begin with {wrapper!r}"
     if wrapper := _prefix(mismatch.own, mismatch.given):
-        return f"save the inner model's state_dict(): the checkpoint's names alone begin with {wrapper!r}"
+        return f"save the inner model's state_dict(): only the checkpoint's names begin with {wrapper!r}"
     if not set(mismatch.own) & set(mismatch.given):
-        return "check that --model is the model that was trained: no name is the same"
+        return "check that --model is the trained model: the two have no name in common"
     if mismatch.unexpected and not mismatch.missing and not mismatch.wrong:
-        return "check model_args, or save model.state_dict() alone: the checkpoint has more than the model"
+        return "check model_args, or save only model.state_dict(): the checkpoint has more than the model"
     if mismatch.missing or mismatch.unexpected:
         return "build the model as it was trained: check the factory and model_args"
     if not any(_differ_in_shape(*pair) for pair in mismatch.wrong.values()):
-        return "save the weights as the model has them: not quantized, nor converted to another type"
+        return "save the weights in the model's own type: neither quantized nor converted"
     if outputs := _outputs(mismatch):
         return f"set the number of classes in model_args: only the last layer differs, {outputs}"
-    return "check model_args: the layers are the same but their sizes are not"
+    return "check model_args: the layers are the same, but their sizes differ"
 
 
 def _prefix(inner: Sequence[str], outer: Sequence[str]) -> str:
-    """Return what the names of `outer` have before those of `inner`, if that is all the difference."""
+    """Return the prefix of the names of `outer`, if they are otherwise the names of `inner`; else ''."""
+    # the shortest name has the fewest possible ends of other names in it, and so the fewest false prefixes
     first = min(inner, key=len)
     prefixes = (name.removesuffix(first) for name in outer if name.endswith(f".{first}"))
     return next((p for p in prefixes if {p + name for name in inner} == set(outer)), "")
 
 
 def _outputs(mismatch: Mismatch) -> str:
-    """Return the outputs of both sides when the last layer alone differs, in nothing but these."""
+    """Describe the number of outputs of both sides, if only the last layer's outputs differ; else ''."""
+    # modules are listed in the order of definition, so the last one is usually the output layer
     last = mismatch.own[-1].rpartition(".")[0]
     for name, (given, own) in mismatch.wrong.items():
         if name.rpartition(".")[0] != last or given.shape[1:] != own.shape[1:] or given.shape == own.shape:

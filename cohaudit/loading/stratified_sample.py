@@ -1,4 +1,4 @@
-"""Which samples `limit` leaves in: each class keeps its share."""
+"""Draws the samples to audit under `limit`: each class keeps its share."""
 
 from __future__ import annotations
 
@@ -9,34 +9,38 @@ from cohaudit.errors import ConfigError
 
 Integers = NDArray[np.int64]
 
-FEWEST_OF_A_CLASS = 2
-"""It takes two samples of a class to agree."""
+MIN_SAMPLES_PER_CLASS = 2
+"""Samples of a class to draw at least: coherence compares the gradients of two samples of one class."""
 
 
 def choose_samples(labels: Integers, limit: int, seed: int) -> Integers:
     """Return the indices of a stratified subsample, in dataset order.
 
-    Every class keeps its share, but at least two samples (or all it has); never more than `limit` in all.
+    Every class keeps its share, but at least two samples, or all if it has fewer. The total is `limit`.
 
     Args:
-        labels: [N].
-        limit: Samples wanted; 0 for all.
-        seed: Of the draw.
+        labels: Class numbers, [N].
+        limit: Number of samples to draw; 0 for all.
+        seed: Seed of the random generator.
+
+    Returns:
+        Rising indices into `labels`, [min(limit, N)].
 
     Raises:
-        ConfigError: When `limit` is too small for two samples of every class.
+        ConfigError: If `limit` is too small for two samples of every class.
     """
     if not limit or limit >= len(labels):
         return np.arange(len(labels))
     present, sizes = np.unique(labels, return_counts=True)
-    needed = fewest(sizes)
-    if limit < needed:
+    minimum = min_samples(sizes)
+    if limit < minimum:
         raise ConfigError(
             f"--limit {limit}",
-            f"two samples of each of the {len(present)} classes (one, where there is no more) are {needed}",
-            f"give at least {needed}, or 0 for all {len(labels)}",
+            f"too small: each of {len(present)} classes needs {MIN_SAMPLES_PER_CLASS} samples, or all it has",
+            f"give at least {minimum}, or 0 for all {len(labels)}",
         )
     generator = np.random.default_rng(seed)
+    # one generator for all classes, in their order: the draw depends on nothing but the seed
     chosen = [
         generator.permutation(np.flatnonzero(labels == label))[:count]
         for label, count in zip(present, _counts(sizes, limit), strict=True)
@@ -44,26 +48,31 @@ def choose_samples(labels: Integers, limit: int, seed: int) -> Integers:
     return np.sort(np.concatenate(chosen))
 
 
-def fewest(sizes: Integers) -> int:
-    """Return the fewest samples that `choose_samples` can be asked for.
+def min_samples(sizes: Integers) -> int:
+    """Return the smallest `limit` that `choose_samples` accepts.
 
     Args:
-        sizes: Samples of each class.
+        sizes: Number of samples of each class, [C].
     """
-    return int(np.minimum(sizes, FEWEST_OF_A_CLASS).sum())
+    return int(np.minimum(sizes, MIN_SAMPLES_PER_CLASS).sum())
 
 
 def _counts(sizes: Integers, limit: int) -> Integers:
-    """Return how many of each class to take: by largest remainder, after the small classes have their two."""
-    least = np.minimum(sizes, FEWEST_OF_A_CLASS)
+    """Return how many samples of each class to draw, by the largest remainder method.
+
+    Classes whose share is below the minimum get the minimum first; the others share what is left.
+    """
+    least = np.minimum(sizes, MIN_SAMPLES_PER_CLASS)
     small = np.zeros(len(sizes), dtype=bool)
+    # raising one class to its minimum shrinks the other quotas, which can push another class below its own
     while True:
         quotas = (limit - least[small].sum()) * sizes / sizes[~small].sum()
         below = ~small & (quotas < least)
         if not below.any():
             break
-        small |= below  # never all of them: `limit` holds at least `least` of each
+        small |= below  # never all classes: `limit` is at least the sum of `least`
     counts: Integers = np.where(small, least, np.floor(quotas)).astype(np.int64)
     remainders = np.where(small, -1, quotas - counts)
+    # stable: of equal remainders the lower class number wins, on every machine
     counts[np.argsort(-remainders, kind="stable")[: limit - counts.sum()]] += 1
     return counts

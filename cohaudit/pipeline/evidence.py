@@ -1,135 +1,199 @@
-"""What stands beside each sample shown: who agrees with it, who fights it, what a person has said of it."""
+"""What the report shows beside a sample: samples that support or oppose its label, and what a person said."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from cohaudit.analysis.gap_drivers import find_drivers
-from cohaudit.gradients import Source
 from cohaudit.loading.data import LabeledDataset
-from cohaudit.pipeline.findings import Comparison, Judgment, Pairs, sides
-from cohaudit.results import Evidence, Neighbor, Preview, Skipped
+from cohaudit.pipeline.findings import Judgment
+from cohaudit.pipeline.observations import Comparison, NeighborPairs, neighbors_of
+from cohaudit.pipeline.sample import Sample
+from cohaudit.pipeline.scan_run import ScanRun
+from cohaudit.results import Evidence, Neighbor, Preview, Risk, Skipped
 from cohaudit.results.kinds import AMBIGUOUS, DUPLICATE, RARE, REVIEWED, SAMPLE_KINDS
 from cohaudit.results.suppression import Suppression
-from cohaudit.review.suppressions import suppressed_notice
+from cohaudit.review.suppressions import Matches, active, match, suppressed_notice
 
-SHOWN = 40
-"""Samples of each kind other than mislabeled that are shown: enough to see what is meant."""
+SHOWN_PER_KIND = 40
+"""Samples shown of each kind other than mislabeled: enough to see what the kind means."""
 
 
-def suppress(
-    judged: Judgment, cleared: Mapping[int, Suppression]
-) -> tuple[Judgment, tuple[Suppression, ...]]:
-    """Take out of the suspects those that a person found to be right; their suspicion stays as measured.
+@dataclass(frozen=True)
+class Reviewed:
+    """The findings that remain after a person's review, and what is shown of single samples.
+
+    Attributes:
+        judged: The findings, without the suspects that a person has cleared.
+        suppressed: Suppressions of samples that would be suspects otherwise, most suspicious first.
+        notices: Suppressions that match no sample, in sentences.
+        evidence: As `Audit.evidence`.
+        previews: As `Audit.previews`.
+    """
+
+    judged: Judgment
+    suppressed: tuple[Suppression, ...]
+    notices: tuple[str, ...]
+    evidence: tuple[Evidence, ...]
+    previews: Mapping[str, Preview]
+
+
+def gather_evidence(
+    judged: Judgment, compared: Comparison, dataset: LabeledDataset, sample: Sample, run: ScanRun
+) -> Reviewed:
+    """Remove suspects that a person has cleared, and collect the neighbors of those that remain.
+
+    A few samples of each other kind get evidence too.
 
     Args:
         judged: The findings.
-        cleared: Index of a sample → what was said of it.
+        compared: Comparison of all pairs of samples.
+        dataset: The whole training data.
+        sample: The samples measured.
+        run: The scan's instructions.
+
+    Raises:
+        DataError: If a sample cannot be read.
+    """
+    matches = _matches(judged, dataset, sample, run.suppressions)
+    remaining, suppressed = _suppress(judged, matches.samples)
+    others = _other_kinds(remaining.samples)
+    neighbors = remaining.neighbors | {i: neighbors_of(compared, i, run.config.evidence) for i in others}
+    evidence = tuple(
+        _evidence(dataset, sample, i, supporters, opponents)
+        for i, (supporters, opponents) in neighbors.items()
+    )
+    # the twin of a duplicate is shown beside it, whether or not it is among its neighbors
+    twins = set(remaining.samples["duplicate_of"].iloc[list(neighbors)]) - {""}
+    previews = _previews(dataset, sample, evidence, twins)
+    return Reviewed(remaining, suppressed, matches.notices, evidence, previews)
+
+
+def _matches(
+    judged: Judgment, dataset: LabeledDataset, sample: Sample, entries: Sequence[Suppression]
+) -> Matches:
+    """Find the samples that the suppressions name, by the hash of their content."""
+    today = date.today()
+    # hashing reads every input: only done if an entry can match
+    indices = range(len(sample.positions)) if active(entries, today) else range(0)
+    hashes = {i: dataset.content_hash(int(sample.positions[i])) for i in indices}
+    return match(entries, hashes, judged.samples["label"].tolist(), today)
+
+
+def _suppress(
+    judged: Judgment, cleared: Mapping[int, Suppression]
+) -> tuple[Judgment, tuple[Suppression, ...]]:
+    """Remove the suspects that a person has cleared; their suspicion stays as measured.
+
+    Args:
+        judged: The findings.
+        cleared: Index of a sample → its suppression.
 
     Returns:
-        The findings without them, and those that would be suspects, most suspicious first.
+        The findings without them, and their suppressions, most suspicious first.
     """
-    taken = {i: cleared[i] for i in judged.neighbors if i in cleared}
-    table = judged.samples
-    suspect = table["suspect"].to_numpy(copy=True)
-    suspect[list(taken)] = False
-    kind = table["kind"].to_numpy(copy=True)
-    certainty = table["certainty"].to_numpy(copy=True)
-    kind[list(taken)] = REVIEWED
-    certainty[list(taken)] = 1.0
-    left = table["label"][suspect].value_counts()
-    suppressed = tuple(replace(entry, id=str(table["id"].iat[i])) for i, entry in taken.items())
-    told = filter(None, [suppressed_notice(suppressed)])
-    risk = judged.risk
-    if judged.facts is not None and not isinstance(risk, Skipped):
-        risk = replace(risk, drivers=find_drivers(replace(judged.facts, suspect=suspect)))
+    removed = {i: cleared[i] for i in judged.neighbors if i in cleared}
+    samples = _as_reviewed(judged.samples, list(removed))
+    suppressed = tuple(replace(entry, id=str(samples["id"].iat[i])) for i, entry in removed.items())
+    counts = samples["label"][samples["suspect"]].value_counts()
     remaining = replace(
         judged,
-        notices=(*judged.notices, *told),
-        samples=table.assign(suspect=suspect, kind=kind, certainty=certainty),
-        classes=tuple(replace(one, suspects=int(left.get(one.name, 0))) for one in judged.classes),
-        neighbors={i: pairs for i, pairs in judged.neighbors.items() if i not in taken},
-        risk=risk,
+        notices=(*judged.notices, *filter(None, [suppressed_notice(suppressed)])),
+        samples=samples,
+        classes=tuple(replace(one, suspects=int(counts.get(one.name, 0))) for one in judged.classes),
+        neighbors={i: pairs for i, pairs in judged.neighbors.items() if i not in removed},
+        risk=_without_suspects(judged, samples),
     )
     return remaining, suppressed
 
 
-@dataclass(frozen=True)
-class Shown:
-    """What a person is shown of samples."""
+def _as_reviewed(samples: pd.DataFrame, indices: list[int]) -> pd.DataFrame:
+    """Return the table with some suspects marked as reviewed by a person, which is certain."""
+    # copied: the table before the review must not change with it
+    suspect = samples["suspect"].to_numpy(copy=True)
+    kind = samples["kind"].to_numpy(copy=True)
+    certainty = samples["certainty"].to_numpy(copy=True)
+    suspect[indices] = False
+    kind[indices] = REVIEWED
+    certainty[indices] = 1.0
+    return samples.assign(suspect=suspect, kind=kind, certainty=certainty)
 
-    evidence: tuple[Evidence, ...]
-    """As `Audit.evidence`."""
-    previews: dict[str, Preview]
-    """As `Audit.previews`."""
+
+def _without_suspects(judged: Judgment, samples: pd.DataFrame) -> Risk | Skipped:
+    """Return the risk with its drivers found again: they count the suspects."""
+    if judged.driver_inputs is None or isinstance(judged.risk, Skipped):
+        return judged.risk
+    inputs = replace(judged.driver_inputs, suspect=samples["suspect"].to_numpy())
+    return replace(judged.risk, drivers=find_drivers(inputs))
 
 
-def gather_evidence(
-    judged: Judgment,
-    compared: Comparison,
-    source: Source,
-    dataset: LabeledDataset,
-    chosen: NDArray[np.int64],
-    count: int,
-) -> Shown:
-    """Return the neighbors of the suspects, and of a few samples of each other kind, by name and to look at.
+def _evidence(
+    dataset: LabeledDataset, sample: Sample, index: int, supporters: NeighborPairs, opponents: NeighborPairs
+) -> Evidence:
+    position = int(sample.positions[index])
+    file, line = dataset.place(position)
+    return Evidence(
+        id=sample.source.ids[index],
+        supporters=_named(sample, supporters),
+        opponents=_named(sample, opponents),
+        content=dataset.content_hash(position),
+        place=_seen_from_here(file),
+        line=line,
+    )
+
+
+def _named(sample: Sample, pairs: NeighborPairs) -> tuple[Neighbor, ...]:
+    source = sample.source
+    return tuple(
+        Neighbor(source.ids[j], source.class_names[source.labels[j]], cosine, duplicate)
+        for j, cosine, duplicate in pairs
+    )
+
+
+def _previews(
+    dataset: LabeledDataset, sample: Sample, evidence: Sequence[Evidence], twins: set[str]
+) -> dict[str, Preview]:
+    """Return a preview of each sample that is shown, in the order of the data.
 
     Args:
-        judged: The findings.
-        compared: What stands near each sample.
-        source: The samples.
-        dataset: The whole data.
-        chosen: Where each sample stands in it.
-        count: Supporters and opponents kept of each sample of another kind; those of suspects are chosen.
+        dataset: The whole training data.
+        sample: The samples measured.
+        evidence: Names the samples shown and their neighbors.
+        twins: Ids of near-duplicates, shown too.
     """
-
-    def named(pairs: Pairs) -> tuple[Neighbor, ...]:
-        return tuple(
-            Neighbor(source.ids[j], source.class_names[source.labels[j]], cosine, twice)
-            for j, cosine, twice in pairs
-        )
-
-    others = {i: sides(compared, i, count) for i in _other_kinds(judged.samples)}
-    evidence = tuple(
-        Evidence(
-            *(source.ids[i], named(supporters), named(opponents), dataset.content_hash(int(chosen[i]))),
-            *_told(*dataset.place(int(chosen[i]))),
-        )
-        for i, (supporters, opponents) in (judged.neighbors | others).items()
-    )
-    position = {sample: int(chosen[i]) for i, sample in enumerate(source.ids)}
-    seen = {e.id for e in evidence} | {n.id for e in evidence for n in (*e.supporters, *e.opponents)}
-    seen |= set(judged.samples["duplicate_of"].iloc[list(judged.neighbors | others)]) - {""}
-    previews = {name: dataset.preview(position[name]) for name in sorted(seen, key=position.__getitem__)}
-    return Shown(evidence, previews)
+    position = {name: int(sample.positions[i]) for i, name in enumerate(sample.source.ids)}
+    shown = {e.id for e in evidence} | {n.id for e in evidence for n in (*e.supporters, *e.opponents)}
+    return {name: dataset.preview(position[name]) for name in sorted(shown | twins, key=position.__getitem__)}
 
 
-def _told(file: Path | None, line: int) -> tuple[str, int]:
-    """Write a place as whoever started the scan sees it: what lies elsewhere keeps its whole path."""
+def _seen_from_here(file: Path | None) -> str:
+    """Return a path relative to the working directory if it lies inside, else absolute; empty for None."""
     if file is None:
-        return "", line
+        return ""
+    # normalized by its text: a symbolic link should be shown as the user named it
     path = Path(os.path.normpath(file.absolute()))
     here = Path.cwd()
-    return (path.relative_to(here) if path.is_relative_to(here) else path).as_posix(), line
+    return (path.relative_to(here) if path.is_relative_to(here) else path).as_posix()
 
 
 def _other_kinds(samples: pd.DataFrame) -> list[int]:
-    """Return the samples that are most certainly ambiguous, rare, or there twice, kind by kind.
+    """Return the samples that are most certainly ambiguous, rare, or duplicates, kind by kind.
 
-    Of duplicates first those that carry another label than their twin.
+    Among duplicates, those whose label differs from their twin's come first: one of the two is wrong.
     """
     label = samples.set_index("id")["label"]
     twin = samples["duplicate_of"].map(label)
     same = twin.isna() | (twin == samples["label"])
+    # a stable sort: samples that are equally certain stay in the order of the data
     keys = pd.DataFrame({"same": same, "certainty": -samples["certainty"]})
     order = keys.sort_values(["same", "certainty"], kind="stable").index.to_numpy()
     kind = samples["kind"].to_numpy()[order]
-    chosen = [order[kind == SAMPLE_KINDS[one]][:SHOWN] for one in (AMBIGUOUS, RARE, DUPLICATE)]
+    chosen = [order[kind == SAMPLE_KINDS[one]][:SHOWN_PER_KIND] for one in (AMBIGUOUS, RARE, DUPLICATE)]
     return [int(i) for i in np.concatenate(chosen)]

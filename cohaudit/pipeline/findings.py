@@ -1,15 +1,15 @@
-"""From measurements to findings: each figure of the audit, made by the pure functions beside this file."""
+"""From measurements to findings: each figure of the audit, computed by the pure functions of `analysis`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cohaudit.analysis.coherence import Gradients, Resampling, class_cosines, coherence, interval_deviations
+from cohaudit.analysis.coherence import Resampling, class_cosines
 from cohaudit.analysis.gap_drivers import DriverInputs, find_drivers
 from cohaudit.analysis.generalization_gap import (
     CLASS_HALF_WIDTH,
@@ -21,55 +21,56 @@ from cohaudit.analysis.generalization_gap import (
 )
 from cohaudit.analysis.label_notices import ambiguity_notice, confusion_notice, near_threshold_notice
 from cohaudit.analysis.leave_one_out import Suspicion, suspect_labels
-from cohaudit.analysis.near_duplicates import SimilarityIndex, likeness
-from cohaudit.analysis.neighbor_support import (
-    NeighborSide,
-    Support,
-    neighborhood_support,
-    sketched_cosine_error,
-)
+from cohaudit.analysis.neighbor_support import sketched_cosine_error
 from cohaudit.analysis.sanity import check_sanity
 from cohaudit.config import Config
-from cohaudit.gradients import Measurement, Source
-from cohaudit.pipeline.sample_table import NAMED_NEIGHBORS, sample_table
+from cohaudit.gradients import Measurement
+from cohaudit.pipeline.coherences import class_coherences, layer_coherences
+from cohaudit.pipeline.observations import (
+    NeighborPairs,
+    Observations,
+    neighbors_counted,
+    neighbors_of,
+)
+from cohaudit.pipeline.sample_table import sample_table
 from cohaudit.results import (
     ClassCosines,
     ClassResult,
     Coherence,
     Estimate,
-    Holdout,
     Layer,
     Risk,
     Sanity,
     Skipped,
 )
 from cohaudit.results.gap import NO_VERDICT
+from cohaudit.results.sample_table import order_by_suspicion
 
-Array = NDArray[np.float64]
-Pairs = list[tuple[int, float, bool]]
-"""Index of another sample, the cosine with it, and whether it is a near-duplicate."""
-NO_HOLDOUT = Skipped("holdout", "none was given: --holdout")
 NO_REPRESENTATION = "no layer gives a representation of the samples to predict labels from"
+"""Why labels cannot be judged for a model whose layers take no numbers, such as a bag of embeddings."""
 SMALLEST_SQUARE = 1e-290
-"""Squared norms below this have lost digits, even in float64."""
-
-
-@dataclass(frozen=True)
-class Scope:
-    """What stands behind the arrays.
-
-    Attributes:
-        representation: What the layers' views are, in words; empty when there are none.
-        total: Samples in the whole dataset, of which those measured may be a subsample.
-    """
-
-    representation: str
-    total: int
+"""Smallest squared norm that counts: below it, float64 numbers are subnormal and have lost digits."""
 
 
 @dataclass(frozen=True)
 class Judgment:
-    """The findings; fields as in `results.Audit`, and each suspect's supporters and opponents by index."""
+    """The findings; most attributes are as in `results.Audit`.
+
+    Attributes:
+        sanity: Whether model and data belong together.
+        notices: What the reader must know, in sentences.
+        coherence: Coherence of the whole gradient.
+        layers: Coherence of each layer, input side first.
+        classes: Results of each class.
+        class_cosines: Cosines between the classes' gradient sums.
+        samples: The table of samples.
+        cosine_error: Standard error of a sketched cosine.
+        representation: What labels are predicted from, in words; empty if no layer gives a representation.
+        neighbors: Index of each suspect → its supporters and opponents, most suspicious first.
+        risk: The generalization gap and its level.
+        driver_inputs: What the drivers of the risk are computed from; None without a verdict.
+        skipped: What could not be computed, and why.
+    """
 
     sanity: Sanity
     notices: tuple[str, ...]
@@ -79,283 +80,223 @@ class Judgment:
     class_cosines: ClassCosines | Skipped
     samples: pd.DataFrame
     cosine_error: float
-    neighbors: dict[int, tuple[Pairs, Pairs]]
+    representation: str
+    neighbors: dict[int, tuple[NeighborPairs, NeighborPairs]]
     risk: Risk | Skipped
-    facts: DriverInputs | None
-    """What the risk's drivers tell of; None without a verdict."""
+    driver_inputs: DriverInputs | None
     skipped: tuple[Skipped, ...]
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """What all pairs of samples have in common.
+class _LabelVerdict:
+    """The verdict on the labels, and whether it may be given.
 
     Attributes:
-        support: What each sample's gradient neighbors say.
-        likeness: How alike the layers see them; None when they see nothing.
+        suspicion: How suspect each label is; None if no layer gives a representation.
+        sanity: Whether model and data belong together.
     """
 
-    support: Support
-    likeness: SimilarityIndex | None
+    suspicion: Suspicion | None
+    sanity: Sanity
+
+    @property
+    def valid(self) -> Suspicion | None:
+        """The suspicion, unless model and data do not belong together."""
+        return self.suspicion if self.sanity.auditable else None
 
 
-def compare(measured: Measurement, config: Config, scope: Scope) -> Comparison:
-    """Compare all pairs of samples: their gradients, and what the layers see of them.
-
-    Args:
-        measured: What the gradient pass gave.
-        config: How many neighbors to ask and to name.
-        scope: What stands behind the arrays.
-    """
-    neighbors = _neighbors(config, len(measured.scale), scope)
-    support = neighborhood_support(measured.sketches, neighbors, max(NAMED_NEIGHBORS, config.evidence))
-    views = [view.rows for view in measured.views]
-    return Comparison(support, likeness(views) if views else None)
-
-
-def _neighbors(config: Config, samples: int, scope: Scope) -> int:
-    """Return k: of fewer samples the k nearest are further away, and k as a share keeps the risk in place."""
-    return max(1, round(config.neighbors * samples / scope.total))
-
-
-def judge(
-    measured: Measurement,
-    compared: Comparison,
-    source: Source,
-    config: Config,
-    resampling: Resampling,
-    scope: Scope,
-    earlier: Sequence[NDArray[np.float32]] = (),
-    holdout: Holdout | Skipped = NO_HOLDOUT,
-) -> Judgment:
+def judge(seen: Observations, config: Config) -> Judgment:
     """Turn measurements into findings.
 
     Args:
-        measured: What the gradient pass gave.
-        compared: From `compare`.
-        source: The samples measured; only labels, ids and class names are used.
-        config: Thresholds and sizes.
-        resampling: How intervals are made.
-        scope: What stands behind the arrays.
-        earlier: The class probabilities of earlier checkpoints, in the order of the training.
-        holdout: What was measured on samples that the model was not trained on.
+        seen: Measurement and comparison of the samples.
+        config: Settings; they give thresholds and sizes.
     """
-    found = _suspicion(measured, source, earlier)
-    sanity = check_sanity(
-        measured.predicted,
-        source.labels,
-        source.class_names,
-        float(measured.loss.mean()),
-        found.accuracy if found else None,
-    )
-    suspect = None
-    if sanity.auditable and found is not None:
-        suspect = found.probability >= config.suspicion_threshold
-    twins = compared.likeness.duplicate_of if compared.likeness else np.full(len(measured.scale), -1)
-    samples = sample_table(measured, source, found, suspect, twins, compared.support)
-    whole, layers = _layers(measured, resampling)
-    wanted = _most_suspicious(found)[: int(samples["suspect"].sum())] if found else np.zeros(0, np.int64)
-    risk: Risk | Skipped = Skipped("risk", NO_REPRESENTATION if sanity.auditable else NO_VERDICT)
-    gap = None
-    if sanity.auditable and found is not None:
-        gap = predict_gap(
-            source.labels,
-            measured.predicted,
-            found.expected_low_overfit,
-            found.expected,
-            mean_loss=sanity.mean_loss,
-            samples=scope.total,
-        )
-        risk = estimate_risk(gap, sanity.accuracy, scope.representation, holdout, config.risk_levels)
-    classes = _classes(measured, source, samples["suspect"].to_numpy(), resampling, gap, risk)
-    facts = None
-    if found is not None and isinstance(risk, Risk):
-        facts = _facts(measured, source, found, samples, classes, risk.gap.value, sanity)
-        risk = replace(risk, drivers=find_drivers(facts))
+    measured = seen.measured
+    resampling = Resampling(config.bootstrap, config.confidence, config.seed)
+    verdict = _judge_labels(seen)
+    # suspicions stay in the table even without a verdict; only nobody is a suspect then
+    samples = sample_table(seen, verdict.suspicion, _suspects(verdict, config))
+    whole, layers = layer_coherences(measured, resampling)
+    gap = _predict_gap(seen, verdict)
+    risk = _risk(seen, config, verdict, gap)
+    classes = tuple(_classes(seen, samples, gap, risk, resampling))
+    # last: the drivers name classes by their gaps, which the holdout corrects by way of the risk
+    inputs = _driver_inputs(seen, verdict, samples, classes, risk)
+    if inputs is not None and isinstance(risk, Risk):
+        risk = replace(risk, drivers=find_drivers(inputs))
+    parts = (whole, risk, *(one.coherence for one in layers), *(one.coherence for one in classes))
     return Judgment(
-        sanity=sanity,
-        notices=_notices(
-            sanity,
-            found,
-            scope,
-            source.class_names,
-            len(samples),
-            _neighbors(config, len(samples), scope),
-            config.suspicion_threshold,
-        ),
+        sanity=verdict.sanity,
+        notices=tuple(filter(None, _notices(seen, config, verdict))),
         coherence=whole,
         layers=layers,
         classes=classes,
         class_cosines=class_cosines(measured.class_gram, measured.class_gram_error),
         samples=samples,
         cosine_error=_cosine_error(measured),
-        neighbors={i: sides(compared, i, config.evidence) for i in wanted.tolist()},
+        representation=representation_of(measured),
+        neighbors=_suspects_neighbors(seen, config, verdict, samples),
         risk=risk,
-        facts=facts,
-        skipped=_skipped(found, whole, risk, *(p.coherence for p in layers), *(p.coherence for p in classes)),
+        driver_inputs=inputs,
+        skipped=(*(part for part in parts if isinstance(part, Skipped)), *_no_suspicion(verdict)),
     )
 
 
-def sides(compared: Comparison, sample: int, count: int) -> tuple[Pairs, Pairs]:
-    """Return at most `count` of a sample's supporters and opponents each, from `compare`."""
-
-    def told(side: NeighborSide) -> Pairs:
-        found = side.of(sample, count)
-        others = [j for j, _ in found]
-        alike = compared.likeness
-        same = alike.nearly_same(sample, others) if alike else [False] * len(found)
-        return [(j, cosine, twice) for (j, cosine), twice in zip(found, same, strict=True)]
-
-    return told(compared.support.supporters), told(compared.support.opponents)
+def representation_of(measured: Measurement) -> str:
+    """Return in words what labels are predicted from; empty if no layer gives a representation."""
+    layers = list(dict.fromkeys(view.layer for view in measured.views))
+    if len(layers) < 2:
+        return f"the input of layer {layers[0]}" if layers else ""
+    return f"the inputs of {len(layers)} layers, {layers[0]} to {layers[-1]}"
 
 
-def _suspicion(
-    measured: Measurement, source: Source, earlier: Sequence[NDArray[np.float32]]
-) -> Suspicion | None:
-    if not measured.views:
+def _judge_labels(seen: Observations) -> _LabelVerdict:
+    measured = seen.measured
+    suspicion = None
+    if measured.views:
+        views = [view.rows for view in measured.views]
+        suspicion = suspect_labels(views, seen.source.labels, measured.probability, seen.earlier)
+    sanity = check_sanity(
+        measured.predicted,
+        seen.source.labels,
+        seen.source.class_names,
+        float(measured.loss.mean()),
+        suspicion.accuracy if suspicion else None,
+    )
+    return _LabelVerdict(suspicion, sanity)
+
+
+def _suspects(verdict: _LabelVerdict, config: Config) -> NDArray[np.bool_] | None:
+    return verdict.valid.probability >= config.suspicion_threshold if verdict.valid else None
+
+
+def _suspects_neighbors(
+    seen: Observations, config: Config, verdict: _LabelVerdict, samples: pd.DataFrame
+) -> dict[int, tuple[NeighborPairs, NeighborPairs]]:
+    """Return the neighbors of the suspects, most suspicious first."""
+    if verdict.suspicion is None:
+        return {}
+    order = _most_suspicious(verdict.suspicion)[: int(samples["suspect"].sum())]
+    return {i: neighbors_of(seen.compared, i, config.evidence) for i in order.tolist()}
+
+
+def _most_suspicious(suspicion: Suspicion) -> NDArray[np.int64]:
+    """Return the indices of all samples, most suspicious first; the evidence breaks ties.
+
+    Ties are common: the probabilities come from an isotonic fit, which has steps.
+    """
+    return order_by_suspicion(suspicion.probability, suspicion.evidence)
+
+
+def _predict_gap(seen: Observations, verdict: _LabelVerdict) -> GapPrediction | None:
+    suspicion = verdict.valid
+    if suspicion is None:
         return None
-    views = [view.rows for view in measured.views]
-    return suspect_labels(views, source.labels, measured.probability, earlier)
-
-
-def _most_suspicious(found: Suspicion) -> NDArray[np.int64]:
-    """Return all samples, most suspicious first; where probabilities are equal, the evidence tells."""
-    return np.lexsort((found.evidence, -found.probability))
-
-
-def _notices(
-    sanity: Sanity,
-    found: Suspicion | None,
-    scope: Scope,
-    names: Sequence[str],
-    samples: int,
-    neighbors: int,
-    threshold: float,
-) -> tuple[str, ...]:
-    notices = []
-    if samples < scope.total:
-        notices.append(
-            f"Measured on {samples:,} of {scope.total:,} samples, drawn at random, each class keeping its "
-            f"share. Support asks {neighbors} neighbors, as large a share; "
-            "the predicted gap is rather too large: fewer samples predict less of each other."
-        )
-    if sanity.auditable and found is not None:
-        notices.append(preprocessing_warning(sanity.accuracy, found.accuracy))
-        notices += [
-            ambiguity_notice(found),
-            confusion_notice(found, names),
-            near_threshold_notice(found, threshold),
-        ]
-    return tuple(filter(None, notices))
-
-
-def _cosine_error(measured: Measurement) -> float:
-    squares = measured.squared_norms.sum(1)
-    told = squares > SMALLEST_SQUARE
-    # divided before it is squared again: the square of a tiny scale is 0
-    unit = np.square(np.sqrt(squares[told]) / measured.scale[told])
-    return sketched_cosine_error(measured.sketches, np.flatnonzero(told), unit)
-
-
-def _layers(measured: Measurement, resampling: Resampling) -> tuple[Coherence | Skipped, tuple[Layer, ...]]:
-    """Return the coherence of the whole gradient and of each layer's part."""
-    count = len(measured.scale)
-    gradients = Gradients(measured.sketches, measured.scale, np.arange(count))
-    deviations = interval_deviations(gradients, [layer.columns for layer in measured.layers], resampling)
-    energy = measured.squared_norms.sum(0)
-    total = float(energy.sum())
-    layers = tuple(
-        Layer(
-            name=layer.name,
-            kind=layer.kind,
-            parameters=layer.parameters,
-            path=layer.path,
-            energy=float(energy[k]) / total if total > 0 else 0.0,
-            gradient_norm=float(np.sqrt(energy[k] / count)),
-            coherence=coherence(
-                f"layer {layer.name}",
-                float(measured.total_squares[k]),
-                float(energy[k]),
-                count,
-                deviations[k],
-            ),
-        )
-        for k, layer in enumerate(measured.layers)
+    return predict_gap(
+        seen.source.labels,
+        seen.measured.predicted,
+        suspicion.expected_low_overfit,
+        suspicion.expected,
+        mean_loss=verdict.sanity.mean_loss,
+        samples=seen.total,
     )
-    whole = coherence("the model", float(measured.total_squares.sum()), total, count, deviations[-1])
-    return whole, layers
+
+
+def _risk(
+    seen: Observations, config: Config, verdict: _LabelVerdict, gap: GapPrediction | None
+) -> Risk | Skipped:
+    if gap is None:
+        return Skipped("risk", NO_REPRESENTATION if verdict.sanity.auditable else NO_VERDICT)
+    representation = representation_of(seen.measured)
+    return estimate_risk(gap, verdict.sanity.accuracy, representation, seen.holdout, config.risk_levels)
 
 
 def _classes(
-    measured: Measurement,
-    source: Source,
-    suspect: NDArray[np.bool_],
-    resampling: Resampling,
+    seen: Observations,
+    samples: pd.DataFrame,
     gap: GapPrediction | None,
     risk: Risk | Skipped,
-) -> tuple[ClassResult, ...]:
-    results = []
-    for c, name in enumerate(source.class_names):
-        members = np.flatnonzero(source.labels == c)
+    resampling: Resampling,
+) -> Iterator[ClassResult]:
+    measured = seen.measured
+    suspect = samples["suspect"].to_numpy()
+    coherences = class_coherences(measured, seen.source, resampling)
+    for c, (name, coherence) in enumerate(zip(seen.source.class_names, coherences, strict=True)):
+        members = np.flatnonzero(seen.source.labels == c)
         accuracy = float(np.mean(measured.predicted[members] == c))
-        # scaled within the class: beside a badly fitted one, a well fitted one would vanish in float32
-        gradients = Gradients(measured.sketches, measured.scale, members)
-        deviations = interval_deviations(gradients, [slice(None)], resampling)[-1]
-        energy = float(measured.squared_norms[members].sum())
-        results.append(
-            ClassResult(
-                name=name,
-                samples=len(members),
-                accuracy=accuracy,
-                mean_loss=float(measured.loss[members].mean()),
-                suspects=int(suspect[members].sum()),
-                predicted_gap=_class_gap(name, c, accuracy, gap, risk),
-                coherence=coherence(
-                    f"class {name}", float(measured.class_squares[c].sum()), energy, len(members), deviations
-                ),
-            )
+        yield ClassResult(
+            name=name,
+            samples=len(members),
+            accuracy=accuracy,
+            mean_loss=float(measured.loss[members].mean()),
+            suspects=int(suspect[members].sum()),
+            predicted_gap=_class_gap(name, c, accuracy, gap, risk),
+            coherence=coherence,
         )
-    return tuple(results)
 
 
 def _class_gap(
-    name: str, place: int, accuracy: float, gap: GapPrediction | None, risk: Risk | Skipped
+    name: str, index: int, accuracy: float, gap: GapPrediction | None, risk: Risk | Skipped
 ) -> Estimate | Skipped:
     """Return a class's predicted gap, or the reason why there is none."""
     if isinstance(risk, Skipped):
         return Skipped(f"predicted gap of class {name}", risk.reason)
     assert gap is not None
-    # what a holdout says of the model holds for its classes
-    value = float(gap.classes[place]) + risk.gap.value - gap.gap
+    # a holdout has too few samples per class to correct each class by its own: all move by the same amount
+    value = float(gap.classes[index]) + risk.gap.value - gap.gap
     return interval(value, accuracy, CLASS_HALF_WIDTH)
 
 
-def _facts(
-    measured: Measurement,
-    source: Source,
-    found: Suspicion,
+def _driver_inputs(
+    seen: Observations,
+    verdict: _LabelVerdict,
     samples: pd.DataFrame,
-    classes: Sequence[ClassResult],
-    gap: float,
-    sanity: Sanity,
-) -> DriverInputs:
+    classes: tuple[ClassResult, ...],
+    risk: Risk | Skipped,
+) -> DriverInputs | None:
+    suspicion = verdict.suspicion
+    if suspicion is None or isinstance(risk, Skipped):
+        return None
     return DriverInputs(
-        labels=source.labels,
-        memorization=found.memorization,
+        labels=seen.source.labels,
+        memorization=suspicion.memorization,
         suspect=samples["suspect"].to_numpy(),
-        layers=[view.layer for view in measured.views],
-        overfit_share=found.overfit_share,
-        disagreements=found.disagreements,
-        names=source.class_names,
+        layers=[view.layer for view in seen.measured.views],
+        overfit_share=suspicion.overfit_share,
+        disagreements=suspicion.disagreements,
+        names=seen.source.class_names,
         class_gaps=[one.predicted_gap for one in classes],
         class_accuracy=[one.accuracy for one in classes],
-        mean_loss=sanity.mean_loss,
-        gap=gap,
+        mean_loss=verdict.sanity.mean_loss,
+        gap=risk.gap.value,
     )
 
 
-def _skipped(found: Suspicion | None, *parts: object) -> tuple[Skipped, ...]:
-    missing = [part for part in parts if isinstance(part, Skipped)]
-    if found is None:
-        missing.append(Skipped("suspicion", NO_REPRESENTATION))
-    return tuple(missing)
+def _notices(seen: Observations, config: Config, verdict: _LabelVerdict) -> Iterator[str]:
+    """Yield notices for the reader; a notice is empty if there is nothing to say."""
+    samples = len(seen.measured.scale)
+    if samples < seen.total:
+        neighbors = neighbors_counted(config, samples, seen.total)
+        yield (
+            f"Measured on {samples:,} of {seen.total:,} samples, drawn at random by class. Support uses "
+            f"{neighbors} neighbors, the same share of the samples. The predicted gap is probably too large: "
+            "fewer samples predict each other less well."
+        )
+    if suspicion := verdict.valid:
+        yield preprocessing_warning(verdict.sanity.accuracy, suspicion.accuracy)
+        yield ambiguity_notice(suspicion)
+        yield confusion_notice(suspicion, seen.source.class_names)
+        yield near_threshold_notice(suspicion, config.suspicion_threshold)
+
+
+def _no_suspicion(verdict: _LabelVerdict) -> tuple[Skipped, ...]:
+    return () if verdict.suspicion else (Skipped("suspicion", NO_REPRESENTATION),)
+
+
+def _cosine_error(measured: Measurement) -> float:
+    squares = measured.squared_norms.sum(1)
+    usable = squares > SMALLEST_SQUARE
+    # divided before it is squared again: the square of a tiny scale is 0
+    unit = np.square(np.sqrt(squares[usable]) / measured.scale[usable])
+    return sketched_cosine_error(measured.sketches, np.flatnonzero(usable), unit)

@@ -1,4 +1,4 @@
-"""What a scan refuses of its settings and folders before anything is opened or measured."""
+"""Settings and folders that a scan refuses before anything is opened or measured."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cohaudit.review.gates import parsed_gates
 
 
 def refusals(config: Config) -> Iterator[tuple[str, CohauditError]]:
-    """Yield what is wrong, each with the name of what was looked at; a scan stops at the first.
+    """Yield the name of each check that failed, and its error; a scan stops at the first one.
 
     Args:
         config: Settings.
@@ -26,11 +26,12 @@ def refusals(config: Config) -> Iterator[tuple[str, CohauditError]]:
         yield "gates", error
     if error := _refused(partial(parsed_formats, formats)):
         yield "formats", error
-        formats = ()  # the rest can be looked at all the same
+        formats = ()  # the checks below can be done all the same
     if error := _refused(partial(check_folder, out)):
         yield "output folder", error
     if templates and (error := _refused(partial(check_templates, templates))):
         yield "templates", error
+    # a report named like the data would replace it
     for name, path, called in (
         ("data kept", config.data, "the training data"),
         ("holdout kept", config.holdout, "the holdout"),
@@ -40,12 +41,12 @@ def refusals(config: Config) -> Iterator[tuple[str, CohauditError]]:
 
 
 def out_folder(config: Config) -> Path:
-    """Return the folder that the report goes to, as seen from the working directory."""
+    """Return the folder of the report, relative to the working directory if it lies inside."""
     return _seen_from_here(config.base / config.out)
 
 
 def templates_folder(config: Config) -> Path | None:
-    """Return the folder of the user's templates, likewise; None without."""
+    """Return the folder of the user's templates in the same way; None if there is none."""
     return _seen_from_here(config.base / config.templates) if config.templates else None
 
 

@@ -1,4 +1,4 @@
-"""Progress, injected into the audit from outside: the audit advances it and never prints."""
+"""Progress, injected into the scan from outside: the scan advances it and never prints."""
 
 from __future__ import annotations
 
@@ -14,21 +14,34 @@ from rich.progress import Progress as Bars
 Advance = Callable[[int], None]
 """Called with the number of samples done since the last call."""
 
+RUN_EARLIER = "run the earlier checkpoints"
+"""Stage that takes a pass over the samples for each earlier checkpoint."""
+MEASURE_GRADIENTS = "measure the gradients"
+"""Stage that takes most of the time, linear in the samples; the forecast extrapolates it by name."""
+MEASURE_HOLDOUT = "measure the holdout"
+"""Stage that measures the holdout's gradients."""
+COMPARE_SAMPLES = "compare the samples"
+"""Stage that looks at every pair of samples; its time grows with the square of their number."""
+JUDGE = "judge"
+"""Stage that turns the measurements into findings."""
+GATHER_EVIDENCE = "gather the evidence"
+"""Stage that collects what the report shows of single samples."""
+
 
 class Progress(Protocol):
-    """Whoever wants to know how far a scan is."""
+    """Receives how far a scan is."""
 
     def stage(self, name: str, total: int | None = None) -> AbstractContextManager[Advance]:
         """Announce a stage of the work; it lasts as long as the returned context.
 
         Args:
             name: What is done, in a few words.
-            total: Samples to go through, when known.
+            total: Number of samples to go through, if known.
         """
 
 
 class SilentProgress:
-    """Says nothing: the default from Python, and under --quiet."""
+    """Shows nothing: the default from Python, and with --quiet."""
 
     @contextmanager
     def stage(self, name: str, total: int | None = None) -> Iterator[Advance]:
@@ -36,19 +49,17 @@ class SilentProgress:
         yield lambda samples: None
 
 
-WORTH_A_LINE = 1.0
-"""Seconds that a stage takes before a log says that it is done."""
-
-
-BETWEEN_LINES = 30.0
-"""Seconds after which a log says how far a stage is."""
+SLOW_STAGE_SECONDS = 1.0
+"""Shortest stage that a log reports as done; quicker ones would only fill it."""
+LOG_INTERVAL_SECONDS = 30.0
+"""Seconds between two lines of a log about the same stage."""
 
 
 class LineProgress:
-    """A line when a stage that counts samples starts, some on its way, and one if it took a while: for logs.
+    """Writes lines to a log: when a stage that counts samples starts, on its way, and if it took long.
 
     Args:
-        stream: Where to write.
+        stream: Stream to write to.
     """
 
     def __init__(self, stream: IO[str]) -> None:
@@ -59,19 +70,19 @@ class LineProgress:
         """See `Progress.stage`."""
         if total is not None:
             self._say(f"{name}: {total:,} samples")
-        start = said = time.perf_counter()
+        start = logged = time.perf_counter()
         done = 0
 
         def advance(samples: int) -> None:
-            nonlocal said, done
+            nonlocal logged, done
             done += samples
-            if total is not None and time.perf_counter() - said >= BETWEEN_LINES:
-                said = time.perf_counter()
+            if total is not None and time.perf_counter() - logged >= LOG_INTERVAL_SECONDS:
+                logged = time.perf_counter()
                 self._say(f"{name}: {done:,} of {total:,} samples")
 
         yield advance
         seconds = time.perf_counter() - start
-        if seconds >= WORTH_A_LINE:
+        if seconds >= SLOW_STAGE_SECONDS:
             self._say(f"{name}: done in {seconds:.1f} s")
 
     def _say(self, line: str) -> None:
@@ -80,10 +91,10 @@ class LineProgress:
 
 
 class BarProgress:
-    """A bar per running stage, gone when it is finished: for terminals.
+    """Draws a bar for each running stage on a terminal, and removes it when the stage ends.
 
     Args:
-        console: Where to draw.
+        console: Console to draw on.
     """
 
     def __init__(self, console: Console) -> None:
@@ -102,28 +113,31 @@ class BarProgress:
         """See `Progress.stage`."""
         task = self._bars.add_task(name, total=total)
         try:
-            self._bars.start()  # within, as it hides the cursor: Ctrl-C may come right then
+            self._bars.start()  # inside the try: it hides the cursor, and Ctrl-C may come right after
             yield lambda samples: self._bars.advance(task, samples)
         finally:
-            self._bars.refresh()  # bars are drawn ten times a second: show the last count too
+            self._bars.refresh()  # bars are redrawn ten times a second only: show the last count too
             self._bars.remove_task(task)
             if not self._bars.tasks:
                 self._bars.stop()
 
 
 def progress_on(console: Console) -> Progress:
-    """Return the progress that suits `console`: bars on a terminal, lines in a log, of whatever color."""
-    # not console.is_terminal: FORCE_COLOR makes a log colored, and no terminal
+    """Return bars for a terminal, lines for anything else, such as a log or a pipe."""
+    # not console.is_terminal: with FORCE_COLOR set, rich calls a colored log a terminal
     if console.file.isatty() and not console.is_dumb_terminal:
         return BarProgress(console)
     return LineProgress(console.file)
 
 
 class Stages:
-    """Announces the stages of an audit and keeps the time each one took.
+    """Announces the stages of a scan and times each one.
 
     Args:
-        progress: Told about each.
+        progress: Told about each stage.
+
+    Attributes:
+        timings: Name of each finished stage → seconds that it took.
     """
 
     def __init__(self, progress: Progress) -> None:
@@ -132,7 +146,7 @@ class Stages:
 
     @contextmanager
     def __call__(self, name: str, total: int | None = None) -> Iterator[Any]:
-        """Open a stage; what is given is called with the number of samples done."""
+        """Open a stage; the yielded function is called with the number of samples done."""
         start = time.perf_counter()
         with self._progress.stage(name, total) as advance:
             yield advance

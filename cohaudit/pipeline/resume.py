@@ -1,194 +1,223 @@
-"""An interrupted scan goes on where it was: its pass over the data is kept in files, and removed when done.
+"""Stores an unfinished pass over the data in files, so that an interrupted scan continues where it stopped.
 
-A folder holds one pass: `about.json`, all that its numbers depend on; `rows-FROM-TO.npz`, the samples
-measured since the file before; and `sums.npz`, which is written last and says which of the others count. Each
-is written aside and renamed: whenever the process ends, what is there is whole. All bear the same random
-token: files of two scans in one folder are never taken for those of one. Nothing is ever unpickled.
+A folder holds one pass:
+
+- `about.json`: the key, everything that the numbers of the pass depend on;
+- `rows-FROM-TO.npz`: the samples measured since the file before;
+- `sums.npz`: the sums over all samples so far. It is written last and lists the rows that count.
+
+Each file is written under another name and renamed, so that every file is whole whenever the process ends.
+All files of a pass carry the same random token, so that files of two scans in one folder are never mixed.
+Nothing is ever unpickled.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
-import re
 import secrets
 import signal
-import sys
 import threading
 import time
-from collections.abc import Callable, Container, Generator, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
-from cohaudit._version import __version__
-from cohaudit.audits.training.snapshot_cache import SHAPING, code_of
-from cohaudit.config import KEYS, Config
-from cohaudit.config.file import option_name
 from cohaudit.errors import ReportError
 from cohaudit.gradients import CheckpointStore, DamagedError, NullStore, PassState, ResumeState
+from cohaudit.pipeline.cache_key import describe_difference
+from cohaudit.pipeline.resume_files import ABOUT, SUMS, opened_arrays, remove_pass, rows_file
 
-FOLDER = ".unfinished"
-"""Folder, in that of the report, of a pass that is not finished."""
-EVERY = 30.0
-"""Seconds of a pass after which it is kept again, if that takes no more than …"""
-MOST_TIME = 0.02
-"""… this share of the time. What is measured quickly is not worth keeping: it is not quickly written."""
-FIRST_SPEED = 1e8
-"""Bytes per second that a disk is taken to write, until it has shown how many it does."""
+RESUME_FOLDER = ".unfinished"
+"""Folder, inside the report's, of a pass that is not finished."""
+SAVE_INTERVAL_SECONDS = 30.0
+"""Shortest time between two saves."""
+MAX_SAVE_SHARE = 0.02
+"""Largest share of the time that is spent on saving. A pass that is quick for its size is not saved at all:
+writing it would take longer than measuring it again."""
+FIRST_DISK_SPEED = 1e8
+"""Bytes per second that a disk is assumed to write, until the first save has shown it."""
+HOW_TO_RESUME = "run the same command to continue"
+"""Said to a user who interrupts a scan, once something is saved."""
 LOGGER = logging.getLogger(__name__)
-
-_ABOUT = "about.json"
-_SUMS = "sums.npz"
-_OURS = re.compile(r"(about\.json|sums\.npz|rows-\d+-\d+\.npz)(\.part)?")
-_HASHES = {
-    "checkpoint": "another checkpoint",
-    "data": "other data",
-    "samples": "other samples",
-    "code": "other code of the model or the data",
-}
 
 
 class ResumableRun:
-    """The folder in which one scan keeps its passes, one after the other.
+    """The folder in which one scan stores its passes, one after the other.
 
     Args:
-        folder: Need not exist; None keeps nothing.
-        fresh: Whether to begin anew, whatever is there.
+        folder: Folder to use; it need not exist. None stores nothing.
+        fresh: Whether to start over, whatever the folder holds.
     """
 
     def __init__(self, folder: Path | None, fresh: bool = False) -> None:
         self._folder = folder
         self._fresh = fresh
-        self._keeper: PassStore | None = None
+        self._store: PassStore | None = None
 
-    def keeper(self, about: Mapping[str, str]) -> CheckpointStore:
-        """Return who keeps the next pass; that before is finished and done with.
+    def store(self, key: Mapping[str, str]) -> CheckpointStore:
+        """Return the store for the next pass; what the pass before it stored is removed.
 
         Args:
-            about: All that its numbers depend on; see `cache_key`.
+            key: Everything that the numbers of the pass depend on; see `cache_key`.
 
         Raises:
-            ReportError: It should begin anew, and what is there cannot be removed.
+            ReportError: If the scan should start over, and the folder cannot be removed.
         """
         self.remove()
         if self._folder is None:
             return NullStore()
         if self._fresh:
-            _empty(self._folder)
+            remove_pass(self._folder)
             if os.path.lexists(self._folder):
                 found = "is not a folder of an interrupted scan alone, or may not be removed"
                 raise ReportError(f"--fresh {self._folder}", found, "remove it, or name another --out")
-            self._fresh = False
-        self._keeper = PassStore(self._folder, about)
-        return self._keeper
+            self._fresh = False  # only the first pass starts over: the next ones are of this scan
+        self._store = PassStore(self._folder, key)
+        return self._store
 
-    def told(self) -> str:
-        """Return where what was measured is kept, and how much that is; empty if nothing is."""
-        if self._folder is None or self._keeper is None or not self._keeper.kept:
+    def describe(self) -> str:
+        """Return where the unfinished pass is stored, and its size; empty if nothing is stored."""
+        if self._folder is None or self._store is None or not self._store.saved:
             return ""
         try:
             size = sum(path.stat().st_size for path in self._folder.iterdir())
-        except OSError:  # somebody has removed it meanwhile
+        except OSError:  # somebody removed the folder in the meantime
             return ""
         return (
-            f"what was measured is kept in {self._folder} ({max(size / 1e6, 0.1):,.1f} MB): "
-            "the same command goes on from there"
+            f"what was measured is saved in {self._folder} ({max(size / 1e6, 0.1):,.1f} MB): {HOW_TO_RESUME}"
         )
 
     def remove(self) -> None:
-        """Remove what this scan kept, once that is of no more use; what another one left there stays."""
-        if self._folder and self._keeper and self._keeper.kept:
-            _empty(self._folder)
-        self._keeper = None
+        """Remove what this scan stored, once it is no longer needed; files of another scan stay."""
+        if self._folder and self._store and self._store.saved:
+            remove_pass(self._folder)
+        self._store = None
+
+
+@dataclass(frozen=True)
+class _Manifest:
+    """What `sums.npz` says beside the sums.
+
+    Attributes:
+        token: Token of the pass.
+        shards: First and last + 1 sample of each file of rows that counts, in order.
+        facts: `facts` of `PassState`.
+    """
+
+    token: str
+    shards: tuple[tuple[int, int], ...]
+    facts: Mapping[str, Any]
+
+    def encoded(self) -> NDArray[Any]:
+        """Return the manifest as an array that `sums.npz` can hold."""
+        return np.array(json.dumps(asdict(self)))
+
+    @classmethod
+    def decoded(cls, text: NDArray[Any]) -> _Manifest:
+        """Return the manifest that `encoded` wrote.
+
+        Raises:
+            KeyError: If an entry is missing.
+            ValueError: If it is not JSON, or a shard is missing.
+        """
+        content = json.loads(str(text))
+        shards = tuple((int(start), int(stop)) for start, stop in content["shards"])
+        ends = (0, *(stop for _, stop in shards))
+        if any(start != end or stop <= start for end, (start, stop) in zip(ends, shards, strict=False)):
+            raise ValueError("a shard is missing")
+        return cls(str(content["token"]), shards, content["facts"])
 
 
 class PassStore:
-    """Keeps one pass; see `gradients.CheckpointStore`.
+    """Stores one pass; see `gradients.CheckpointStore`.
 
     Args:
-        folder: Where.
-        about: All that its numbers depend on.
+        folder: Folder to use; it need not exist.
+        key: Everything that the numbers of the pass depend on.
 
     Attributes:
-        kept: Whether what lies in the folder is of this pass.
+        saved: Whether the files in the folder are of this pass.
     """
 
-    def __init__(self, folder: Path, about: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, key: Mapping[str, str]) -> None:
         self._folder = folder
-        self._about = dict(about)
+        self._key = dict(key)
         self._token = ""
-        self._shards: list[tuple[int, int]] = []
-        self._begun = time.perf_counter()
-        self._next = self._begun + EVERY
-        self._spent = 0.0
-        self._speed = FIRST_SPEED
-        self._refused = False
-        self._asked = False
-        self.kept = False
+        self._shards: tuple[tuple[int, int], ...] = ()
+        self._disabled = False
+        self._stop_requested = False
+        self._budget = _SaveBudget()
+        self.saved = False
 
     def load(self, restore: Callable[[ResumeState], None]) -> None:
-        """Hand over what was kept of this pass before, if anything was; what nobody can use is removed.
+        """Restore the pass from the folder, if it holds one with this key; damaged files are removed.
+
+        Args:
+            restore: Called with the stored state.
 
         Raises:
-            DamagedError: If it cannot be used; `restore` may have used some of it.
+            DamagedError: If the files cannot be used; `restore` may have used some of them.
         """
-        if self._folder.is_symlink():  # what lies behind it is not ours to write or to remove
-            self._refused = True
+        if self._folder.is_symlink():  # the files behind it are not ours to write or to remove
+            self._disabled = True
             LOGGER.warning(
                 "Unfinished: %s is a symbolic link; the scan cannot be resumed later", self._folder
             )
             return
         try:
-            if not (self._folder / _SUMS).is_file():
-                _empty(self._folder)
+            if not (self._folder / SUMS).is_file():
+                remove_pass(self._folder)
                 return
-            there = json.loads((self._folder / _ABOUT).read_text("utf-8"))
-            if other := self._differences(there):
-                LOGGER.warning("Unfinished: %s is of a scan with %s; not used", self._folder, other)
+            about = json.loads((self._folder / ABOUT).read_text("utf-8"))
+            if difference := self._difference(about):
+                LOGGER.warning("Unfinished: %s is from a scan with %s; not used", self._folder, difference)
                 return
-            with _opened(self._folder / _SUMS) as arrays:
-                sums = dict(arrays)
-            facts = json.loads(str(sums.pop("facts")))
-            self._shards = [(int(start), int(stop)) for start, stop in facts.pop("shards")]
-            self._token = there["token"]
-            self._check(facts.pop("token"))
-            with closing(self._read()) as shards:
-                restore(ResumeState(self._done, sums, facts, shards))
-        except Exception as error:  # a file that is damaged can fail in any way
-            self._shards = []
-            _empty(self._folder)
+            self._restore(about["token"], restore)
+        except Exception as error:  # a damaged file can fail in any way
+            self._shards = ()
+            remove_pass(self._folder)
             LOGGER.warning("Unfinished: %s is damaged (%s); not used", self._folder, type(error).__name__)
             raise DamagedError from error
-        self.kept = True
-        LOGGER.info("Resumed: %s samples had been measured before", f"{self._done:,}")
+        self.saved = True
+        LOGGER.info("Resumed: %s samples were measured before", f"{self._done:,}")
+
+    def _restore(self, token: str, restore: Callable[[ResumeState], None]) -> None:
+        with opened_arrays(self._folder / SUMS) as arrays:
+            sums = dict(arrays)
+        manifest = _Manifest.decoded(sums.pop("manifest"))
+        self._token = token
+        self._check_token(manifest.token)
+        self._shards = manifest.shards
+        with closing(self._read_rows()) as shards:
+            restore(ResumeState(self._done, sums, manifest.facts, shards))
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Put off an interruption (Ctrl-C, SIGTERM) until `maybe_save`, which raises it; not a second one.
+        """Postpone the first interruption (Ctrl-C, SIGTERM) until `maybe_save`, which raises it.
 
-        A batch that is cut short leaves sums that nobody can go on from.
+        A batch that is cut short leaves sums that no pass can continue from. A second interruption is raised
+        at once: the user does not want to wait for the batch.
         """
 
-        def asked(number: int, frame: Any) -> None:
-            if self._asked:
+        def handle(number: int, frame: Any) -> None:
+            if self._stop_requested:  # the second one
                 raise KeyboardInterrupt
-            self._asked = True
+            self._stop_requested = True
 
-        self._asked = False
-        if threading.current_thread() is not threading.main_thread():  # elsewhere Python sets no handlers
+        self._stop_requested = False
+        if threading.current_thread() is not threading.main_thread():  # Python sets handlers only there
             yield
             return
-        # what is ignored, as Ctrl-C is by jobs in the background of a script, stays so
-        heard = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) != signal.SIG_IGN]
-        before = {number: signal.signal(number, asked) for number in heard}
+        # a signal that is ignored, as Ctrl-C is by background jobs of a script, stays ignored
+        handled = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) != signal.SIG_IGN]
+        before = {number: signal.signal(number, handle) for number in handled}
         try:
             yield
         finally:
@@ -196,88 +225,86 @@ class PassStore:
                 signal.signal(number, handler)
 
     def maybe_save(self, state: Callable[[], PassState]) -> None:
-        """Keep the state if it is time to.
+        """Save the state if it is time to.
 
         Args:
-            state: Gives it: the pass is between two batches.
+            state: Returns it; called between two batches only.
 
         Raises:
             KeyboardInterrupt: If the user has asked to stop.
         """
-        if self._asked:
+        if self._stop_requested:
             raise KeyboardInterrupt
-        now = time.perf_counter()
-        if now < self._next or self._refused:
+        if self._disabled or not self._budget.is_time():
             return
         found = state()
-        affordable = self._begun + (self._spent + self._size(found) / self._speed) / MOST_TIME
-        if now >= affordable:
+        if self._budget.allows(self._size(found)):
             self.keep(found)
-        else:
-            self._next = max(now + EVERY, affordable)
+
+    def keep(self, state: PassState) -> None:
+        """Save the state now; what was saved before stays valid if that fails.
+
+        Args:
+            state: The pass between two batches.
+        """
+        if self._disabled or state.done == self._done:
+            return
+        size = self._size(state)
+        with self._budget.spending(size):
+            try:
+                self._save(state)
+            except OSError as error:
+                self._give_up(error)
+
+    def _save(self, state: PassState) -> None:
+        if not self.saved:
+            remove_pass(self._folder)
+            self._folder.mkdir(parents=True, exist_ok=True)
+            # new for each pass: after a crash, older files in the folder could have names that fit
+            self._token = secrets.token_hex(8)
+            self._write(ABOUT, json.dumps({**self._key, "token": self._token}, indent=1).encode())
+        shard = (self._done, state.done)
+        self._write(rows_file(*shard), {**state.rows(*shard), "token": np.array(self._token)})
+        manifest = _Manifest(self._token, (*self._shards, shard), state.facts)
+        # last: until it is there, the rows just written do not count
+        self._write(SUMS, {**state.sums, "manifest": manifest.encoded()})
+        self._shards = manifest.shards
+        self.saved = True
+
+    def _give_up(self, error: OSError) -> None:
+        """Store nothing more, and leave the room on the disk to the report."""
+        self._disabled = True
+        valid = {ABOUT, SUMS, *(rows_file(*shard) for shard in self._shards)} if self.saved else set()
+        remove_pass(self._folder, but=valid)
+        LOGGER.warning("Unfinished: the scan cannot be resumed later: %s: %s", self._folder, error.strerror)
 
     def _size(self, state: PassState) -> int:
-        """Return the bytes to be written."""
+        """Return the bytes that saving the state would write."""
         sums = sum(array.nbytes for array in state.sums.values())
         return (state.done - self._done) * state.row_bytes + sums
 
     @property
     def _done(self) -> int:
+        """Samples whose rows are saved."""
         return self._shards[-1][1] if self._shards else 0
 
-    def keep(self, state: PassState) -> None:
-        """Keep the state, whatever the time; what is kept already stays if that fails."""
-        done = self._done
-        size = self._size(state)
-        if self._refused or state.done == done:
-            return
-        started = time.perf_counter()
-        try:
-            if not self.kept:
-                _empty(self._folder)
-                self._folder.mkdir(parents=True, exist_ok=True)
-                self._token = secrets.token_hex(8)
-                self._put(_ABOUT, json.dumps({**self._about, "token": self._token}, indent=1).encode())
-            rows = {**state.rows(done, state.done), "token": np.array(self._token)}
-            self._put(_rows(done, state.done), rows)
-            shards = [*self._shards, (done, state.done)]
-            facts = json.dumps({**state.facts, "shards": shards, "token": self._token})
-            self._put(_SUMS, {**state.sums, "facts": np.array(facts)})
-            self._shards = shards
-            self.kept = True
-        except OSError as error:
-            self._refused = True  # and the room on the disk is left to the report
-            _empty(
-                self._folder, {_ABOUT, _SUMS, *(_rows(*shard) for shard in self._shards)} if self.kept else ()
-            )
-            LOGGER.warning(
-                "Unfinished: the scan cannot be resumed later: %s: %s", self._folder, error.strerror
-            )
-        now = time.perf_counter()
-        self._spent += now - started
-        self._speed = size / max(now - started, 1e-3)
-        self._next = now + EVERY
+    def _difference(self, about: Mapping[str, str]) -> str:
+        """Return in words how the stored pass differs from this one; empty if it does not."""
+        names = [name for name in self._key if about.get(name) != self._key[name]]
+        return ", ".join(describe_difference(name, about.get(name)) for name in names)
 
-    def _differences(self, there: Mapping[str, str]) -> str:
-        """Return in words what that is kept depends on and this pass does not; empty if nothing."""
-        names = [name for name in self._about if there.get(name) != self._about[name]]
-        return ", ".join(_HASHES.get(name, f"{_called(name)} {there.get(name)}"[:80]) for name in names)
-
-    def _check(self, token: str) -> None:
+    def _check_token(self, token: str) -> None:
         if token != self._token:
-            raise ValueError("a file is of another scan")
+            raise ValueError("a file is from another scan")
 
-    def _read(self) -> Generator[tuple[int, int, Mapping[str, NDArray[Any]]], None, None]:
-        end = 0
+    def _read_rows(self) -> Generator[tuple[int, int, Mapping[str, NDArray[Any]]], None, None]:
         for start, stop in self._shards:
-            if start != end or stop <= start:
-                raise ValueError("a shard is missing")
-            end = stop
-            with _opened(self._folder / _rows(start, stop)) as arrays:
-                self._check(str(arrays["token"]))
+            with opened_arrays(self._folder / rows_file(start, stop)) as arrays:
+                self._check_token(str(arrays["token"]))
                 yield start, stop, arrays
 
-    def _put(self, name: str, content: bytes | Mapping[str, NDArray[Any]]) -> None:
+    def _write(self, name: str, content: bytes | Mapping[str, NDArray[Any]]) -> None:
+        """Write a file whole or not at all."""
         aside = self._folder / f"{name}.part"
         with aside.open("wb") as file:
             if isinstance(content, bytes):
@@ -287,64 +314,33 @@ class PassStore:
         aside.replace(self._folder / name)
 
 
-def cache_key(
-    config: Config,
-    checkpoint: str,
-    data: str,
-    labels: NDArray[np.int64],
-    model: nn.Module,
-    device: torch.device,
-) -> dict[str, str]:
-    """Return all that the numbers of a pass depend on, each under its name; bit for bit, so that it is much.
+class _SaveBudget:
+    """Decides when a pass is saved, so that saving takes at most `MAX_SAVE_SHARE` of the time."""
 
-    Args:
-        config: Settings.
-        checkpoint: SHA-256 of its content.
-        data: Fingerprint of the data.
-        labels: Of the samples that are measured.
-        model: Built and filled.
-        device: Where.
-    """
-    machine = torch.cuda.get_device_name(device) if device.type == "cuda" else sys.platform
-    settings = {key: str(getattr(config, key)) for key in (*SHAPING, "model", "batch_size", "class_memory")}
-    return {
-        "cohaudit": __version__,
-        "torch": torch.__version__,
-        "device": f"{device.type} ({machine}, {torch.backends.cpu.get_cpu_capability()})",
-        "threads": str(torch.get_num_threads()),
-        "checkpoint": checkpoint,
-        "data": data,
-        "samples": hashlib.sha256(labels.tobytes()).hexdigest(),
-        "code": code_of(config, model),
-        **settings,
-    }
+    def __init__(self) -> None:
+        self._begun = time.perf_counter()
+        self._next = self._begun + SAVE_INTERVAL_SECONDS
+        self._spent = 0.0
+        self._speed = FIRST_DISK_SPEED
 
+    def is_time(self) -> bool:
+        """Return whether the next save is due."""
+        return time.perf_counter() >= self._next
 
-def _called(name: str) -> str:
-    return option_name(name) if name in KEYS else name
+    def allows(self, size: int) -> bool:
+        """Return whether a save of `size` bytes fits the budget; if not, the next is due when it will."""
+        now = time.perf_counter()
+        affordable = self._begun + (self._spent + size / self._speed) / MAX_SAVE_SHARE
+        if now < affordable:
+            self._next = max(now + SAVE_INTERVAL_SECONDS, affordable)
+        return now >= affordable
 
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Mapping[str, NDArray[Any]]]:
-    # numpy leaves a file open that is no archive
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-        yield arrays
-
-
-def _rows(start: int, stop: int) -> str:
-    return f"rows-{start}-{stop}.npz"
-
-
-def _empty(folder: Path, but: Container[str] = ()) -> None:
-    """Remove the files of a pass but those named, as far as possible, and the folder if that leaves it empty.
-
-    The file that makes the others count goes first. What is behind a symbolic link stays.
-    """
-    if folder.is_symlink():
-        return
-    with suppress(OSError):
-        ours = [path for path in folder.iterdir() if _OURS.fullmatch(path.name) and path.name not in but]
-        for path in sorted(ours, key=lambda path: path.name != _SUMS):
-            with suppress(OSError):
-                path.unlink()
-        folder.rmdir()
+    @contextmanager
+    def spending(self, size: int) -> Iterator[None]:
+        """Time a save of `size` bytes, and learn the speed of the disk from it."""
+        started = time.perf_counter()
+        yield
+        now = time.perf_counter()
+        self._spent += now - started
+        self._speed = size / max(now - started, 1e-3)  # a save of no time would make the disk infinitely fast
+        self._next = now + SAVE_INTERVAL_SECONDS

@@ -12,7 +12,7 @@ from cohaudit.report.formats.registry import FILES, parsed_formats, render_forma
 from cohaudit.report.html.render import render_html
 from cohaudit.results import Audit
 from cohaudit.results.files import (
-    ELSEWHERE,
+    NAME_WRITABLE_FOLDER,
     OUT_OPTION,
     check_folder,
     check_target,
@@ -121,7 +121,9 @@ def try_folder(out: Path, formats: Sequence[str] = ()) -> int:
             file.flush()
         return shutil.disk_usage(nearest_existing(out)).free
     except OSError as error:
-        raise ReportError(f"{OUT_OPTION} {out}", f"cannot be written: {error.strerror}", ELSEWHERE) from None
+        raise ReportError(
+            f"{OUT_OPTION} {out}", f"cannot be written: {error.strerror}", NAME_WRITABLE_FOLDER
+        ) from None
 
 
 def refuse_data(out: Path, data: Path, called: str, formats: Sequence[str] = ()) -> None:

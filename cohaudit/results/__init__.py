@@ -1,23 +1,6 @@
 """The audit as data: frozen dataclasses, and JSON in and out."""
 
-from cohaudit.results.audit import (
-    SAMPLE_COLUMNS,
-    SCHEMA_VERSION,
-    Audit,
-    Certificate,
-    Check,
-    ClassCosines,
-    ClassResult,
-    Coherence,
-    Evidence,
-    GateResult,
-    Layer,
-    Neighbor,
-    Preview,
-    Sanity,
-    Subject,
-    by_gap,
-)
+from cohaudit.results.audit import SCHEMA_VERSION, Audit, Subject
 from cohaudit.results.audits import (
     AuditResults,
     BackgroundForce,
@@ -39,24 +22,15 @@ from cohaudit.results.audits import (
     Survival,
     TrainedDecay,
 )
-from cohaudit.results.gap import (
-    LEVELS,
-    Driver,
-    Estimate,
-    Holdout,
-    Level,
-    Risk,
-    RiskTerm,
-    Skipped,
-    format_points,
-)
-from cohaudit.results.trajectory import (
-    Point,
-    Series,
-    Stability,
-    Term,
-    Trajectory,
-)
+from cohaudit.results.checks import Certificate, Check, GateResult, Sanity
+from cohaudit.results.coherence import ClassCosines, ClassResult, Coherence, Layer, by_gap
+from cohaudit.results.estimate import Estimate, Skipped
+from cohaudit.results.evidence import Evidence, Neighbor, Preview
+from cohaudit.results.gap import LEVELS, Driver, Holdout, Level, Risk, RiskTerm, format_points
+from cohaudit.results.labels import LabelSummary
+from cohaudit.results.sample_table import SAMPLE_COLUMNS, SampleRow
+from cohaudit.results.suppression import Suppression
+from cohaudit.results.trajectory import Point, Series, Stability, StabilityTerm, Trajectory
 
 __all__ = [
     "LEVELS",
@@ -81,6 +55,7 @@ __all__ = [
     "Holdout",
     "InputColumn",
     "Inputs",
+    "LabelSummary",
     "Layer",
     "LayerDecay",
     "LayerRatio",
@@ -95,15 +70,17 @@ __all__ = [
     "Risk",
     "RiskTerm",
     "RobustStep",
+    "SampleRow",
     "Sanity",
     "Series",
     "Skipped",
     "Stability",
+    "StabilityTerm",
     "StepShare",
     "SubNetwork",
     "Subject",
+    "Suppression",
     "Survival",
-    "Term",
     "TrainedDecay",
     "Trajectory",
     "by_gap",

@@ -1,209 +1,30 @@
-"""The audit as data: frozen dataclasses that the report, the gates and the Python caller read.
+"""The audit as data: what the report, the gates, and the Python caller read.
 
-Nothing here computes or draws. What was not measured is a `Skipped` with its reason, never a gap.
-Every number is a plain Python float, int or str, so that an audit survives a round trip through JSON
-unchanged. Shares are in [0, 1], cosines in [-1, 1], losses in nats, times in seconds.
+Nothing here computes or draws. A number that was not measured is a `Skipped` with its reason, never missing.
+Every number is a plain Python float or int, so that an audit survives a round trip through JSON unchanged.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Final, Literal
 
 import pandas as pd
 
 from cohaudit.results.audits import AuditResults
-from cohaudit.results.gap import Estimate, Risk, Skipped, format_points
+from cohaudit.results.checks import Certificate, GateResult, Sanity
+from cohaudit.results.coherence import ClassCosines, ClassResult, Coherence, Layer
+from cohaudit.results.estimate import Skipped
+from cohaudit.results.evidence import Evidence, Preview
+from cohaudit.results.gap import Risk, format_points
+from cohaudit.results.labels import LabelSummary
+from cohaudit.results.ranges import Count, NonNegative
+from cohaudit.results.sample_table import SampleTable, order_by_suspicion
 from cohaudit.results.suppression import Suppression
 
-SCHEMA_VERSION = "5.0"
-
-SAMPLE_COLUMNS: tuple[str, ...] = (
-    "id",
-    "label",
-    "predicted",
-    "suggested",
-    "suspicion",
-    "suspect",
-    "kind",
-    "certainty",
-    "duplicate_of",
-    "memorization",
-    "loss",
-    "margin",
-    "gradient_norm",
-    "support",
-    "support_count",
-    "loo_margin",
-    "supporters",
-    "opponents",
-)
-"""Columns of the table of samples, in order; see docs/measures.md for each one's definition."""
-
-
-@dataclass(frozen=True)
-class Coherence:
-    """How much a set of per-sample gradients has in common (Chatterjee & Zielinski, arXiv 2203.10036)."""
-
-    samples: int
-    """Samples in the set, m."""
-    alpha: Estimate
-    """α = ‖μ‖² / mean‖g_i‖², in [0, 1]: the share of a gradient that is common."""
-    m_coherence: Estimate
-    """m·α: how many samples, itself included, one sample's step helps on average."""
-    pairwise: Estimate
-    """α_u, α without its own-sample bias: 0 when gradients are orthogonal, whatever m is."""
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One module that owns parameters."""
-
-    name: str
-    """Qualified name in the model; the root module is '(model)'."""
-    kind: str
-    """Class name of the module."""
-    parameters: int
-    """Trainable parameters it owns (a shared one counts where it is first named)."""
-    path: Literal["closed form", "vmap", "loop"]
-    """How its per-sample gradients were computed."""
-    energy: float
-    """f_l, its share of Σ‖g_i‖² over the model."""
-    gradient_norm: float
-    """Root mean square of ‖g_i^l‖ over the samples."""
-    coherence: Coherence | Skipped
-    """Over all samples, on this layer's part of the gradient."""
-
-
-@dataclass(frozen=True)
-class ClassResult:
-    """One class of the dataset."""
-
-    name: str
-    """Class name."""
-    samples: int
-    """Samples labeled with it."""
-    accuracy: float
-    """Share of them that the model predicts as labeled."""
-    mean_loss: float
-    """Mean loss over them, in nats."""
-    suspects: int
-    """How many of them are flagged as likely mislabeled."""
-    predicted_gap: Estimate | Skipped
-    """Its accuracy in training less that on new samples of the class, predicted from the training data."""
-    coherence: Coherence | Skipped
-    """Over the samples of the class, on the whole gradient."""
-
-
-def by_gap(classes: Sequence[ClassResult]) -> list[ClassResult]:
-    """Return the classes with the largest predicted gap first; as they came where there is none."""
-
-    def gap(one: ClassResult) -> float:
-        return one.predicted_gap.value if isinstance(one.predicted_gap, Estimate) else 0.0
-
-    return sorted(classes, key=gap, reverse=True)
-
-
-@dataclass(frozen=True)
-class ClassCosines:
-    """Cosines between the mean gradients of the classes; negative: the two pull the weights apart."""
-
-    matrix: tuple[tuple[float, ...], ...]
-    """[class, class], in the order of the classes; the diagonal is 1. A class without gradient has 0."""
-    error: float
-    """Standard error of one cosine: 0 when computed from whole gradients, above 0 when from sketches."""
-
-
-@dataclass(frozen=True)
-class Neighbor:
-    """A sample seen from another one."""
-
-    id: str
-    """Its id."""
-    label: str
-    """Its label as given."""
-    cosine: float
-    """Cosine of the two loss gradients (from sketches)."""
-    duplicate: bool
-    """Whether every layer sees the two nearly alike."""
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What stands for and against a sample's label: who agrees with it and who fights it."""
-
-    id: str
-    """The sample."""
-    supporters: tuple[Neighbor, ...]
-    """Samples with the largest positive cosine, strongest first."""
-    opponents: tuple[Neighbor, ...]
-    """Samples with the most negative cosine, strongest first."""
-    content: str
-    """Hash of its input: what a suppression names it by."""
-    place: str
-    """Path of the file that the sample lies in, or whose code makes it, as seen from where the scan was
-    started, with slashes; empty when in memory."""
-    line: int
-    """Line of that file that the sample begins in, from 1; 0 where a file has no lines, or it is unknown."""
-
-
-@dataclass(frozen=True)
-class Preview:
-    """What a person is shown of a sample."""
-
-    kind: Literal["image", "wave", "row", "text", "none"]
-    """How to show it."""
-    image: str = ""
-    """kind image: a data URI of a PNG; kind wave: of a drawing of the signal over time."""
-    row: Mapping[str, str] = field(default_factory=dict)
-    """kind row: column → value as written in the file."""
-    text: str = ""
-    """kind text: the text, cut to a readable length."""
-
-
-@dataclass(frozen=True)
-class Check:
-    """One thing that the certificate held against an independent computation."""
-
-    name: str
-    """What was compared."""
-    layer: str
-    """The layer with the largest error."""
-    error: float
-    """The largest relative error found."""
-    tolerance: float
-    """The error above which the run would have stopped."""
-
-
-@dataclass(frozen=True)
-class Certificate:
-    """What the run did to show that its numbers can be trusted."""
-
-    samples: int
-    """Samples that were computed again, one at a time, by plain autograd."""
-    checks: tuple[Check, ...]
-    """Each comparison with its largest error; all are within tolerance, or the run would have stopped."""
-    parameter_coverage: float
-    """Share of the model's trainable parameters whose gradients were measured."""
-
-
-@dataclass(frozen=True)
-class Sanity:
-    """Whether the model and the data belong together at all."""
-
-    auditable: bool
-    """False when the model does not predict its own training labels better than chance."""
-    accuracy: float
-    """Share of the training samples predicted as labeled."""
-    balanced_accuracy: float
-    """Mean over the classes of each class's accuracy."""
-    chance: float
-    """1 / number of classes."""
-    mean_loss: float
-    """Mean training loss, in nats."""
-    reason: str
-    """In words; what to check when not auditable."""
+SCHEMA_VERSION: Final = "5.0"
+"""Version of the form of audit.json; an audit of another version is not read."""
 
 
 @dataclass(frozen=True)
@@ -213,88 +34,146 @@ class Subject:
     checkpoint: str
     """Path as given, or '(in memory)'."""
     checkpoint_sha256: str
-    """Hash of the checkpoint file's content; empty in memory."""
+    """SHA-256 of the checkpoint's content; empty in memory."""
     checkpoint_format: str
     """Format of the file, and which of its state dicts was used."""
-    earlier: Mapping[str, str]
-    """Earlier checkpoints of the training whose answers were heard, in order: path → hash, as above."""
+    earlier: Mapping[str, str] = field(hash=False)
+    """Earlier checkpoints of the training run whose predictions were used, in order: path as given → SHA-256,
+    empty in memory."""
     model: str
     """Factory as given, or the class name."""
-    parameters: int
-    """Trainable parameters."""
+    parameters: Count
+    """Number of trainable parameters."""
     data: str
     """Path or factory as given."""
     data_fingerprint: str
     """Hash of the dataset; equal for equal data."""
-    samples: int
-    """Samples audited."""
-    samples_total: int
-    """Samples in the dataset; more than `samples` when --limit took a subsample."""
+    samples: Count
+    """Number of samples audited."""
+    samples_total: Count
+    """Number of samples in the dataset; more than `samples` when --limit chose some of them."""
 
 
-@dataclass(frozen=True)
-class GateResult:
-    """One `--fail-on` or `--warn-on` condition and what came of it."""
-
-    expression: str
-    """As the user wrote it."""
-    measured: str
-    """The value it was compared with, unrounded."""
-    failed: bool
-    """True when the condition holds, or when the model is not auditable."""
-    reason: str
-    """In words."""
-    warned: bool = False
-    """True when it does not fail, but the condition holds on the value without its interval, or was only to
-    warn."""
-
-    @property
-    def outcome(self) -> Literal["failed", "warned", "passed"]:
-        """What came of it, in a word."""
-        return "failed" if self.failed else "warned" if self.warned else "passed"
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Audit:
-    """The result of a scan, whole: everything that the report shows is in here."""
+    """The result of a scan: everything that the report shows.
+
+    Audits are equal when all fields are, the table of samples and the timings included.
+    """
 
     version: str
     """Version of cohaudit that measured."""
     subject: Subject
+    """What was audited."""
     settings: Mapping[str, object]
-    """Configuration that shaped the numbers: key → value."""
+    """Settings that shaped the numbers: key → value."""
     sanity: Sanity
+    """Whether the model and the data belong together at all."""
     notices: tuple[str, ...]
     """What a reader must know before the numbers, in sentences."""
     coherence: Coherence | Skipped
-    """Over all samples, on the whole gradient."""
+    """Coherence of all samples in the whole gradient."""
     layers: tuple[Layer, ...]
-    """In the model's order, input side first."""
+    """Layers in the model's order, input side first."""
     classes: tuple[ClassResult, ...]
+    """Classes in the order of the model's outputs."""
     class_cosines: ClassCosines | Skipped
-    samples: pd.DataFrame
-    """One row a sample, in dataset order; columns SAMPLE_COLUMNS."""
-    cosine_error: float
-    """Upper estimate of the standard error of a sketched cosine near 0 between two gradients."""
+    """Cosines between the mean gradients of the classes."""
+    samples: SampleTable
+    """The table of samples: one row per sample, in dataset order, with the columns SAMPLE_COLUMNS."""
+    cosine_error: NonNegative
+    """Upper estimate of the standard error of a cosine between two gradients that is estimated from sketches,
+    for a cosine near 0; it is smaller toward ±1."""
     representation: str
-    """What leave-one-out prediction sees of a sample, such as 'the input of layer fc1'; empty without any."""
+    """What leave-one-out prediction sees of a sample, such as 'the input of layer fc1'; empty without a
+    representation."""
     evidence: tuple[Evidence, ...]
-    """For the suspects, most suspicious first, then for those most certainly ambiguous, rare, there twice."""
+    """Evidence for the suspects, most suspicious first, then for the most certain samples of the kinds
+    ambiguous, rare, and duplicate."""
     suppressed: tuple[Suppression, ...]
-    """Samples that would be suspects, had no person found their labels right; most suspicious first."""
+    """Samples that would be suspects, had no person confirmed their labels; most suspicious first."""
     previews: Mapping[str, Preview]
-    """Sample id → what to show, for every sample that `evidence` names, and for near-duplicates of them."""
+    """Sample id → how to show the sample, for every sample that `evidence` names and for their
+    near-duplicates."""
     risk: Risk | Skipped
-    """Skipped when the model is not auditable: no verdict."""
+    """How much lower the accuracy on new data is than in training; skipped when the model is not
+    auditable."""
     audits: AuditResults
-    """The further audits, each on one claim of the theory."""
+    """The further audits, each of one claim of the theory."""
     certificate: Certificate
+    """How the run checked its own numbers."""
     skipped: tuple[Skipped, ...]
     """Everything that was left out, with the reason."""
     gates: tuple[GateResult, ...]
-    timings: Mapping[str, float]
+    """The `--fail-on` and `--warn-on` conditions of the scan, with their results."""
+    timings: Mapping[str, NonNegative]
     """Seconds per stage: the only part that differs between two equal runs."""
-    schema_version: str = SCHEMA_VERSION
+    schema_version: Literal["5.0"] = SCHEMA_VERSION
+    """Version of the form of audit.json."""
+
+    @property
+    def suspects(self) -> pd.DataFrame:
+        """The suspects, most suspicious first: rows of `samples`; empty when no label was judged."""
+        ranked = self.ranked_samples()
+        return ranked[ranked["suspect"]]
+
+    @property
+    def labels(self) -> LabelSummary:
+        """The verdict on the labels: how many suspects there are, and how many of them are probably wrong."""
+        not_judged = self.labels_not_judged
+        suspicion = self.samples.loc[self.samples["suspect"], "suspicion"]
+        precision: float | Skipped
+        if not_judged:
+            precision = Skipped("expected precision", not_judged)
+        elif suspicion.empty:
+            precision = Skipped("expected precision", "there are no suspects")
+        else:
+            precision = float(suspicion.mean())
+        return LabelSummary(
+            samples=len(self.samples),
+            suspects=Skipped("suspects", not_judged) if not_judged else len(suspicion),
+            suppressed=len(self.suppressed),
+            expected_precision=precision,
+        )
+
+    @property
+    def generalization(self) -> Risk | Skipped:
+        """The verdict on new data: the gap between training accuracy and expected accuracy."""
+        return self.risk
+
+    @property
+    def labels_not_judged(self) -> str:
+        """Why no label was judged; empty when labels were judged."""
+        if not self.samples["suspicion"].notna().any():
+            reasons = (part.reason for part in self.skipped if part.name == "suspicion" and part.reason)
+            return next(reasons, "no sample has a suspicion")
+        # a model at chance has suspicions, but they say nothing about labels
+        return "" if self.sanity.auditable else self.sanity.reason or "the model is not auditable"
+
+    def ranked_samples(self) -> pd.DataFrame:
+        """Return all rows of `samples`, most suspicious first.
+
+        Equal suspicions are in the order of `evidence`: the scan knows the strength of the evidence behind a
+        suspicion, which the table does not hold. The others are ordered by their leave-one-out margin.
+        """
+        places = {one.id: place for place, one in enumerate(self.evidence)}
+        # samples without evidence come after those with it
+        place = self.samples["id"].map(places).fillna(len(places))
+        order = order_by_suspicion(self.samples["suspicion"], place, self.samples["loo_margin"])
+        return self.samples.iloc[order]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Audit):
+            return NotImplemented
+        # `==` on a DataFrame gives a table, and NaN is unequal to itself there
+        if not self.samples.equals(other.samples):
+            return False
+        names = [field.name for field in fields(self) if field.name != "samples"]
+        return all(getattr(self, name) == getattr(other, name) for name in names)
+
+    def __hash__(self) -> int:
+        # a few fields tell audits apart well enough, and can all be hashed
+        return hash((self.version, self.subject, self.sanity, self.risk))
 
     def __str__(self) -> str:
         """Return a summary of a few lines."""
@@ -307,8 +186,9 @@ class Audit:
         else:
             lines.append(f"risk of overfitting: {risk.level}, a gap of {format_points(risk.gap)}")
         lines.append(f"training accuracy: {sanity.accuracy:.2%}, mean loss {sanity.mean_loss:.4g}")
-        if sanity.auditable and self.samples["suspicion"].notna().any():
-            lines.append(f"suspects: {int(self.samples['suspect'].sum()):,} (.samples has one row a sample)")
+        suspects = self.labels.suspects
+        if not isinstance(suspects, Skipped):
+            lines.append(f"suspects: {suspects:,} (.suspects lists them, .samples has one row per sample)")
         lines += [f"gate {gate.expression}: {gate.outcome.upper()}" for gate in self.gates]
         return "\n".join([*lines, *(f"note: {notice}" for notice in self.notices)])
 

@@ -1,6 +1,6 @@
-"""What each further claim of the theory is worth on this model, as data; each ends in what to do about it.
+"""The results of the further audits, as data; each ends in advice.
 
-Part of the audit; see `results`. Which of them are run is chosen in `further`.
+`cohaudit.audits.registry` says which of them run.
 """
 
 from __future__ import annotations
@@ -8,168 +8,174 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from cohaudit.results.gap import Estimate, Skipped
+from cohaudit.results.estimate import Estimate, Skipped
 from cohaudit.results.trajectory import Stability, Trajectory
 
 
 @dataclass(frozen=True)
 class LayerRatio:
-    """One layer's coherent against its incoherent gradient."""
+    """Coherent against incoherent gradient of one layer."""
 
     name: str
-    """Of the layer."""
+    """Layer name."""
     ratio: Estimate
-    """‖μ‖² / mean‖g_i − μ‖² = α / (1 − α): the energy that all samples share over the rest."""
+    """‖μ‖² / mean‖g_i − μ‖² = α / (1 − α), 0 or more: energy that all samples share, divided by the rest."""
     amplification: float
-    """Its ratio over that of the layer before; 1 for the first one."""
+    """Ratio of this layer divided by that of the layer before; 1 for the first layer."""
 
 
 @dataclass(frozen=True)
 class DepthTrend:
-    """What samples share by depth, which is said to amplify it (Chatterjee & Zielinski, arXiv 2203.10036)."""
+    """The coherent share of the gradient by depth (Chatterjee & Zielinski, arXiv 2203.10036)."""
 
     layers: tuple[LayerRatio, ...]
-    """Those with a gradient, input side first."""
+    """Layers with a gradient, input side first."""
     orthogonal: float
-    """The ratio of samples that have nothing in common, 1 / (m − 1)."""
+    """Ratio of samples with orthogonal gradients, 1 / (m − 1)."""
     slope: Estimate
-    """Tenfolds that the ratio rises by from the first of these layers to the last, by least squares."""
+    """Rise of the ratio from the first to the last layer, in powers of ten, by least squares."""
     advice: str
     """What to do, with the number behind it."""
 
 
 @dataclass(frozen=True)
 class LayerSteadiness:
-    """One layer's gradients over time, by the optimizer's memory."""
+    """How steady the gradients of one layer were over time, from the state of the optimizer."""
 
     name: str
-    """Of the layer."""
+    """Layer name."""
     coherence: float
-    """Of its gradients over the last steps: about 0 for noise, 1 for a gradient that never changes."""
+    """Coherence of the gradients of the last steps, in [0, 1]: about 0 for noise, 1 for a constant
+    gradient."""
     steps: int
-    """Of the optimizer."""
+    """Number of optimizer steps."""
 
 
 @dataclass(frozen=True)
 class Memory:
-    """What the optimizer's state in the checkpoint tells of the gradients over time; see `inspection`."""
+    """What the optimizer's state in the checkpoint says about the gradients over time."""
 
     optimizer: str
-    """Which moments it keeps, in words."""
+    """The moments that the optimizer stores, in words."""
     coherence: float
-    """Over time, of all parameters together."""
+    """Coherence over time of all parameters together, in [0, 1]."""
     layers: tuple[LayerSteadiness, ...]
-    """In the order of the checkpoint."""
+    """Layers in the order of the checkpoint."""
     advice: str
     """What to do, with the number behind it."""
 
 
 @dataclass(frozen=True)
 class Survival:
-    """How much of the mean gradient survives in an average that few samples cannot pull."""
+    """How much of the mean gradient remains in an average that a few samples cannot dominate."""
 
     average: str
-    """Which, in words."""
+    """Name of the robust average."""
     kept: Estimate
-    """‖average‖ / ‖μ‖."""
+    """‖average‖ / ‖μ‖, 0 or more."""
     cosine: Estimate
-    """Between the average and μ."""
+    """Cosine between the average and μ, in [-1, 1]."""
 
 
 @dataclass(frozen=True)
 class LayerSurvival:
-    """What survives in one layer."""
+    """How much of one layer's mean gradient remains in robust averages."""
 
     name: str
-    """Of the layer."""
+    """Layer name."""
     parameters: int
-    """Of the layer."""
+    """Number of parameters of the layer."""
     coordinates: int
-    """Those looked at, drawn evenly; fewer than the layer has make the figures estimates."""
+    """Number of coordinates measured, drawn evenly; the results are estimates when the layer has more."""
     averages: tuple[Survival, ...]
-    """Of each robust average."""
+    """One result per robust average."""
 
 
 @dataclass(frozen=True)
 class StepShare:
-    """Whose a step is: Σ over some samples of ⟨g_i, r⟩ / Σ_i ⟨g_i, r⟩, g_i as they go into the average r."""
+    """What share of the update comes from some of the samples: Σ over them of ⟨g_i, r⟩ / Σ_i ⟨g_i, r⟩.
+
+    g_i is a sample's gradient as it enters the average r.
+    """
 
     average: str
-    """Which, in words."""
+    """Name of the average."""
     memorized: Estimate
-    """Share of the samples with a memorization above one half."""
+    """Share of the samples with a memorization above one half; can be negative."""
     suspects: Estimate
-    """Share of the suspects."""
+    """Share of the suspects; can be negative."""
 
 
 @dataclass(frozen=True)
 class ClippedSample:
-    """A sample that stands apart from the rest in many coordinates."""
+    """A sample whose gradient differs from those of the other samples in many coordinates."""
 
     id: str
-    """Of the sample."""
+    """Sample id."""
     clipped: float
-    """Share of its gradient's energy in coordinates where it is clipped."""
+    """Share of its gradient's energy in coordinates where it is clipped, in [0, 1]."""
     memorization: float
-    """As in the table of samples."""
+    """Memorization as in the table of samples, in [0, 1]."""
     suspect: bool
-    """Whether it is one."""
+    """Whether the sample is a suspect."""
 
 
 @dataclass(frozen=True)
 class RobustStep:
-    """What robust averages make of the step (arXiv 2002.10657, 2003.07422); see `clipping`."""
+    """How robust averages change the update (arXiv 2002.10657, 2003.07422)."""
 
     samples: int
-    """N."""
+    """Number of samples."""
     memorized: int
-    """Samples with a memorization above one half."""
+    """Number of samples with a memorization above one half."""
     suspects: int
-    """Suspects."""
+    """Number of suspects."""
     averages: tuple[Survival, ...]
-    """Of all layers together."""
+    """One result per robust average, for all layers together."""
     steps: tuple[StepShare, ...]
-    """Of the mean, then of each winsorized mean."""
+    """Shares of the update of the mean, then of each winsorized mean."""
     layers: tuple[LayerSurvival, ...]
-    """Input side first."""
+    """Results by layer, input side first."""
     clipped: tuple[ClippedSample, ...]
-    """Those clipped most, first."""
+    """The samples that are clipped most, most clipped first."""
     clipped_memorized: int
-    """How many of those clipped most, as many as are memorized, are memorized."""
+    """Number of memorized samples among the `memorized` samples that are clipped most."""
     advice: str
     """What to do, with the number behind it."""
 
 
 @dataclass(frozen=True)
 class LayerUnits:
-    """How one hidden layer's coherent gradient is spread over its units."""
+    """How the coherent gradient of one hidden layer is spread over its units."""
 
     name: str
-    """Of the layer."""
+    """Layer name."""
     kind: str
-    """What its units are: units, channels or heads."""
+    """What the units are: units, channels, or heads."""
     coherence: tuple[float, ...]
-    """Pairwise coherence α_u of each unit's gradients over all samples."""
+    """Pairwise coherence α_u of each unit's gradients over all samples, in [-1, 1]."""
     energy: tuple[float, ...]
-    """Share of each unit in what samples of one class have in common; 0 for one whose samples disagree."""
+    """Each unit's share of what samples of one class have in common, in [0, 1]; 0 for a unit whose samples
+    disagree."""
     participation: float
-    """(Σe)² / (units · Σe²): 1 if all units hold the same energy, 1 / units if one holds all of it."""
+    """(Σe)² / (units · Σe²): 1 when all units hold the same energy, 1 / units when one unit holds all of
+    it."""
     kept: tuple[int, ...]
-    """The fewest units that hold nine tenths of the energy, in ascending order."""
+    """Numbers of the fewest units that hold 90% of the energy, from 0, in ascending order."""
 
 
 @dataclass(frozen=True)
 class SubNetwork:
-    """What a network answers with its most coherent units alone."""
+    """The accuracy of a network with its most coherent units alone."""
 
     share: float
-    """Of the coherent energy of each hidden layer that the units hold."""
+    """Share of each hidden layer's coherent energy that the units hold, in [0, 1]."""
     units: int
-    """How many they are, of all hidden layers together."""
+    """Number of units of all hidden layers together."""
     accuracy: float
-    """On the training labels, with the outputs of all other units zeroed."""
+    """Accuracy on the training labels with the outputs of all other units set to zero, in [0, 1]."""
     random: float
-    """The same with as many units of each layer drawn at random, the mean of a few draws."""
+    """The same with as many units of each layer drawn at random, in [0, 1]: mean of a few draws."""
 
 
 @dataclass(frozen=True)
@@ -177,13 +183,13 @@ class CoherentWidth:
     """How much of the width carries what samples share; see docs/width.md."""
 
     layers: tuple[LayerUnits, ...]
-    """The hidden ones that have units, input side first."""
+    """Hidden layers that have units, input side first."""
     units: int
-    """Of all of them."""
+    """Number of units of these layers."""
     accuracy: float
-    """Of the whole network, on the training labels."""
+    """Accuracy of the whole network on the training labels, in [0, 1]."""
     sub_networks: tuple[SubNetwork, ...]
-    """The smaller share first."""
+    """Parts of the network, the smaller share first."""
     advice: str
     """What to do, with the number behind it."""
 
@@ -193,63 +199,63 @@ class TrainedDecay:
     """The weight decay that a network was trained with."""
 
     value: float
-    """λ of the optimizer; the largest where its groups differ."""
+    """λ of the optimizer; the largest one when its parameter groups differ."""
     uniform: bool
-    """Whether all of its groups have it."""
+    """Whether all parameter groups have this value."""
     decoupled: bool
-    """Whether it acts apart from the gradient, as in AdamW."""
+    """Whether the decay is applied apart from the gradient, as in AdamW."""
 
 
 @dataclass(frozen=True)
 class DecayRange:
-    """Where decay parts what samples share from what they do not."""
+    """The range of λ that separates coherent from incoherent weights."""
 
     low: float
-    """The λ at which half of the incoherent weights are pulled harder by decay than by the data."""
+    """λ at which the decay exceeds the mean gradient for half of the incoherent weights."""
     high: float
-    """The λ at which half of the coherent ones are."""
+    """λ at which the decay exceeds the mean gradient for half of the coherent weights."""
 
 
 @dataclass(frozen=True)
 class LayerDecay:
-    """One layer's decay against its data."""
+    """Weight decay of one layer, compared with the mean gradient."""
 
     name: str
-    """Of the layer."""
+    """Layer name."""
     coherent: float
-    """Share of its weights whose mean gradient is more than chance gives."""
+    """Share of the weights whose mean gradient is larger than chance explains, in [0, 1]."""
     ratio: float
     """‖λw‖ / ‖μ‖ for L2."""
     lost: float
-    """Share of its weights with |λw| > |μ|."""
+    """Share of the weights with |λw| > |μ|, in [0, 1]."""
     l1_ratio: float
     """‖λ sign w‖ / ‖μ‖ for L1."""
     l1_lost: float
-    """Share of its weights other than 0 with λ > |μ|."""
+    """Share of the weights other than 0 with λ > |μ|, in [0, 1]."""
 
 
 @dataclass(frozen=True)
 class BackgroundForce:
-    """Weight decay against the data's pull; see docs/decay.md."""
+    """Weight decay compared with the mean gradient; see docs/decay.md."""
 
     trained: TrainedDecay | Skipped
-    """What the network was trained with."""
+    """Weight decay of the training run."""
     l2: DecayRange
-    """For an L2 decay that is added to the mean gradient."""
+    """Range for an L2 decay that is added to the mean gradient."""
     l1: DecayRange
-    """For L1."""
+    """Range for L1."""
     l2_at: float
-    """The λ that the shares below are for: the trained one, or the middle of the range."""
+    """λ for which the shares below are computed: that of the training run, or the middle of the range."""
     l1_at: float
-    """That of L1: the middle of its range."""
+    """λ of L1 for which the shares are computed: the middle of its range."""
     coherent: float
-    """Share of all weights whose mean gradient is more than chance gives."""
+    """Share of all weights whose mean gradient is larger than chance explains, in [0, 1]."""
     lost_incoherent: float
-    """Share of the incoherent weights that L2 decay pulls harder than the data."""
+    """Share of the incoherent weights for which L2 decay exceeds the mean gradient, in [0, 1]."""
     lost_coherent: float
-    """Share of the coherent ones that it pulls harder."""
+    """Share of the coherent weights for which L2 decay exceeds the mean gradient, in [0, 1]."""
     layers: tuple[LayerDecay, ...]
-    """Those with a gradient, input side first."""
+    """Layers with a gradient, input side first."""
     advice: str
     """What to do, with the number behind it."""
 
@@ -259,64 +265,65 @@ class InputColumn:
     """One column of the input."""
 
     name: str
-    """As in the data; where it has no names, the number, from 0."""
+    """Name in the data; the number, from 0, when columns have no names."""
     coherence: float
-    """Of its weights' gradients: the mean cosine between those of two samples, weighted by their norms."""
+    """Coherence of the gradients of its weights, in [-1, 1]: mean cosine of two samples, weighted by their
+    norms."""
     shuffled: Estimate
     """The same for shuffled labels: the mean, and three standard deviations to either side."""
     score: float
-    """Standard deviations that its coherence lies above that mean."""
+    """Distance of the coherence from that mean, in standard deviations."""
     most: float
-    """Coherence beyond that mean that it may have at most: what was found, if above 0, and three standard
+    """Largest plausible coherence above that mean: the measured one, if above 0, plus three standard
     deviations."""
     samples: float
-    """Samples that its gradients come from, effectively: (Σ‖g_i‖)² / Σ‖g_i‖²."""
+    """Effective number of samples that its gradients come from: (Σ‖g_i‖)² / Σ‖g_i‖²."""
     verdict: Literal["signal", "noise", "rare"]
-    """Above what shuffled labels give and a fiftieth of the strongest column; not so; or not so, but from too
-    few samples to tell."""
+    """Signal: coherence above that of shuffled labels and above 2% of the strongest column's. Noise: not so.
+    Rare: not so, but from too few samples to decide."""
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """Which input columns carry signal, and which carry noise alone (Chatterjee, arXiv 2002.10657)."""
+    """Which input columns carry signal, and which carry only noise (Chatterjee, arXiv 2002.10657)."""
 
     layer: str
-    """The layer that sees the input."""
+    """Name of the layer that receives the input."""
     total: int
-    """Columns of the input."""
+    """Number of input columns."""
     signal: int
-    """Columns with signal."""
+    """Number of columns with signal."""
     noise: int
-    """Columns with noise alone."""
+    """Number of columns with noise only."""
     rare: int
-    """Columns of too few samples to tell."""
+    """Number of columns with too few samples to decide."""
     constant: int
-    """Columns that are the same for all samples."""
+    """Number of columns that are the same for all samples."""
     columns: tuple[InputColumn, ...]
-    """Those that vary, the one with the least coherence that it may have first; at most 300."""
+    """Columns that vary, the smallest plausible coherence first; at most 300."""
     constants: tuple[str, ...]
-    """Names of the constant ones; at most 300."""
+    """Names of the columns that are constant; at most 300."""
     advice: str
     """What to do, with the number behind it."""
 
 
 @dataclass(frozen=True)
 class AuditResults:
-    """The further audits; each one that was not run says why."""
+    """The further audits; one that did not run is skipped, with the reason."""
 
     depth: DepthTrend | Skipped
-    """What samples share by depth, which is said to amplify it."""
+    """How the coherent share of the gradient changes with depth."""
     width: CoherentWidth | Skipped
     """How much of the width carries what samples share."""
     inputs: Inputs | Skipped
-    """Which input columns carry signal, and which carry noise alone."""
+    """Which input columns carry signal, and which carry only noise."""
     decay: BackgroundForce | Skipped
-    """Weight decay against the data's pull."""
+    """Weight decay compared with the mean gradient."""
     memory: Memory | Skipped
-    """What the optimizer remembers of the gradients over time."""
+    """What the optimizer's state says about the gradients over time."""
     robust: RobustStep | Skipped
-    """What averages that no few samples can pull make of the step."""
+    """How averages that a few samples cannot dominate change the update."""
     trajectory: Trajectory | Skipped
-    """What was learned when, and where to stop."""
+    """What the network learned when, and where it should have stopped."""
     stability: Stability | Skipped
-    """The stability bound along the training."""
+    """The stability bound along the training run."""

@@ -1,4 +1,4 @@
-"""Files, whole or not at all: written aside, then renamed into place."""
+"""Writes files whole or not at all: into a temporary folder, then renamed into place."""
 
 from __future__ import annotations
 
@@ -11,21 +11,25 @@ from pathlib import Path
 from cohaudit.errors import ReportError
 
 OUT_OPTION = "--out"
+"""Option that names the folder of the results."""
 
-
-ELSEWHERE = "name a folder that you may write to, on a disk with space left"
+NAME_WRITABLE_FOLDER = "name a folder with write permission, on a disk with free space"
+"""What to do when files cannot be written."""
 
 
 def write_file(path: str | Path, content: str | bytes, option: str = OUT_OPTION) -> Path:
-    """Write one file, whole or not at all; a `ReportError` when it cannot be written.
+    """Write one file, whole or not at all.
 
     Args:
         path: The file; an existing one is replaced.
-        content: What it is to hold.
-        option: Where the path was given, for messages.
+        content: Content of the file; text is written as UTF-8.
+        option: Option that the path was given with, for messages.
 
     Returns:
         The file.
+
+    Raises:
+        ReportError: The file cannot be written.
     """
     path = Path(path)
     (written,) = write_files(path.parent, {path.name: content}, option)
@@ -36,36 +40,36 @@ def check_folder(out: Path, option: str = OUT_OPTION) -> None:
     """Refuse, before anything expensive happens, a folder that cannot take the report.
 
     Args:
-        out: The folder; it may not exist yet.
-        option: Where it was given, for messages.
+        out: The folder; it need not exist yet.
+        option: Option that it was given with, for messages.
 
     Raises:
-        ReportError: It, or what should be a folder above it, is a file or may not be written to.
+        ReportError: The folder, or one above it, is a file or has no write permission.
     """
     nearest = nearest_existing(out)
     if not nearest.is_dir():
         raise ReportError(f"{option} {out}", f"{nearest} is a file, not a folder", "name another folder")
     if not os.access(nearest, os.W_OK):
-        raise ReportError(f"{option} {out}", f"{nearest} may not be written to", ELSEWHERE)
+        raise ReportError(f"{option} {out}", f"{nearest} has no write permission", NAME_WRITABLE_FOLDER)
 
 
 def refuse_existing(path: Path) -> None:
-    """Refuse to replace what is there.
+    """Refuse a path that exists.
 
     Raises:
-        ReportError: There is something of that name.
+        ReportError: Something has this name.
     """
     if path_exists(path):
-        raise ReportError(f"--out {path}", "exists already", "name something new, or move it away")
+        raise ReportError(f"--out {path}", "exists already", "give a new name, or move it away")
 
 
 def refuse_source(path: Path, source: Path, option: str = OUT_OPTION) -> None:
-    """Refuse to write over the file that is read: an audit is all that is left of a scan.
+    """Refuse to overwrite the audit that is read: nothing else is left of a scan.
 
     Args:
         path: The file to write.
         source: The file that is read.
-        option: Where the first was given, for messages.
+        option: Option that the file to write was given with, for messages.
 
     Raises:
         ReportError: Both are the same file.
@@ -80,15 +84,15 @@ def is_same_file(path: Path, other: Path) -> bool:
 
 
 def nearest_existing(out: Path) -> Path:
-    """Return a folder, or the first above it that there is."""
+    """Return the folder, or the nearest one above it that exists."""
     return next(path for path in (out, *out.absolute().parents) if path_exists(path))
 
 
 def path_exists(path: Path) -> bool:
-    """Return whether anything has this name, a dangling link included."""
+    """Return whether anything has this name, including a dangling link."""
     try:
         return path.exists() or path.is_symlink()
-    except OSError:  # a name that the file system refuses
+    except OSError:  # a name that the file system refuses, such as a too long one
         return False
 
 
@@ -96,16 +100,17 @@ def write_files(folder: Path, contents: Mapping[str, str | bytes], option: str =
     """Write files into a folder, all of them or none.
 
     Args:
-        folder: The folder; made when there is none.
+        folder: The folder; created if needed.
         contents: File name → content; text is written as UTF-8.
-        option: Where the folder was given, for messages.
+        option: Option that the folder was given with, for messages.
 
     Returns:
-        Their paths, in the given order.
+        The paths of the files, in the given order.
 
     Raises:
-        ReportError: One of them cannot be written; the folder is as it was.
+        ReportError: A file cannot be written; the folder is unchanged.
     """
+    # every target before the first is written: all of them or none
     check_folder(folder, option)
     targets = [folder / name for name in contents]
     for target in targets:
@@ -113,45 +118,54 @@ def write_files(folder: Path, contents: Mapping[str, str | bytes], option: str =
     try:
         _write_aside(folder, contents)
     except OSError as error:
-        raise ReportError(f"{option} {folder}", f"cannot be written: {error.strerror}", ELSEWHERE) from None
+        raise ReportError(
+            f"{option} {folder}", f"cannot be written: {error.strerror}", NAME_WRITABLE_FOLDER
+        ) from None
     return targets
 
 
 def check_target(target: Path, option: str = OUT_OPTION) -> None:
-    """Refuse to replace what is no regular file.
+    """Refuse to replace anything but a regular file.
 
     Args:
         target: The file to write.
-        option: Where it was given, for messages.
+        option: Option that it was given with, for messages.
 
     Raises:
-        ReportError: There is a folder, a pipe or a device of that name.
+        ReportError: A folder, a pipe, or a device has this name.
     """
     if not path_exists(target):
         return
     if target.is_dir():
-        raise ReportError(f"{option} {target}", "is a folder, where a file is to be written", "move it away")
-    # a pipe or a device would be replaced; /dev/stdout looks like a file where a shell sends it to one
+        raise ReportError(
+            f"{option} {target}", "is a folder, not a file", "move it away, or give another name"
+        )
+    # renaming would replace a pipe or a device; /dev/stdout is a regular file when the shell redirects it
     if target.exists() and (not target.is_file() or target.absolute().parent == Path("/dev")):
-        raise ReportError(f"{option} {target}", "is no regular file", "name a file, new or to be replaced")
+        raise ReportError(f"{option} {target}", "is not a regular file", "give the name of a file")
 
 
 def _write_aside(folder: Path, contents: Mapping[str, str | bytes]) -> None:
     with working_folder(folder) as aside:
         for file, content in contents.items():
+            # ids and labels come from files, and can hold characters that UTF-8 cannot encode
             data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
             (aside / file).write_bytes(data)
+        # only after all of them are written: a full disk leaves the folder as it was
         for file in contents:
             (aside / file).replace(folder / file)
 
 
 @contextlib.contextmanager
 def working_folder(folder: Path) -> Iterator[Path]:
-    """Give a folder to write in, inside `folder`: what is whole is renamed from there, the rest removed.
+    """Yield a temporary folder inside `folder`; complete results are renamed from there, the rest is removed.
+
+    It is inside the target, because files can only be renamed within one file system.
 
     Args:
-        folder: Where the results are to go; made when there is none, and taken away again after an error.
+        folder: Folder of the results; created if needed, and removed again after an error.
     """
+    # noted before anything is created, so that only these are removed again
     missing = [path for path in (folder, *folder.absolute().parents) if not path_exists(path)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -159,6 +173,7 @@ def working_folder(folder: Path) -> Iterator[Path]:
             yield Path(name)
     except BaseException:
         for made in missing:
+            # rmdir removes empty folders only: files of others that appeared meanwhile stay
             with contextlib.suppress(OSError):
                 made.rmdir()
         raise

@@ -1,125 +1,116 @@
-"""The verdict as data: the gap to be expected on new data, what it comes from, and what was not measured.
-
-Part of the audit; see `results`, which names everything here as its own.
-"""
+"""The verdict on new data, as data: the gap between training and expected accuracy, and its causes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from cohaudit.results.estimate import Estimate, Skipped
+from cohaudit.results.ranges import Count, Proportion, Range, SignedProportion
 
 Level = Literal["low", "moderate", "high", "severe"]
-"""Risk levels, in rising order."""
-NO_VERDICT = "the model is not auditable, see the sanity check"
-"""Why a figure that needs a trained model is skipped."""
+"""Level of risk."""
+
 LEVELS: tuple[Level, ...] = ("low", "moderate", "high", "severe")
+"""Levels of risk, in rising order."""
 
-
-@dataclass(frozen=True)
-class Skipped:
-    """A measurement that was not made."""
-
-    name: str
-    """What was skipped: a layer, a parameter, a section of the audit."""
-    reason: str
-    """Why, in words a user can act on."""
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A number with its confidence interval."""
-
-    value: float
-    """The point estimate."""
-    low: float
-    """Lower end of the interval."""
-    high: float
-    """Upper end of the interval."""
-
-
-def format_points(gap: Estimate) -> str:
-    """Write a difference of accuracies in points, with its interval."""
-    return f"{100 * gap.value:.1f} points ({100 * gap.low:.1f} to {100 * gap.high:.1f})"
+NO_VERDICT = "the model is not auditable, see the sanity check"
+"""Why a number that needs a trained model is skipped."""
 
 
 @dataclass(frozen=True)
 class RiskTerm:
-    """One part of the predicted gap; the parts add up to it."""
+    """One term of the predicted gap; the terms add up to it."""
 
     name: str
     """Short name."""
     measured: float
-    """The measurement behind it, in its own unit."""
-    adds: float
-    """What it adds to the gap, as a share of all samples; below 0 when it takes away."""
+    """The measurement behind the term, in its own unit."""
+    adds: SignedProportion
+    """What the term adds to the gap, in accuracy, in [-1, 1]; below 0 when it lowers the gap."""
     reason: str
     """One sentence in plain words, with the number in it."""
 
 
 @dataclass(frozen=True)
 class Driver:
-    """Something that the gap comes from, and what would lower it."""
+    """A cause of the gap, and what would lower it."""
 
     kind: Literal["samples", "layer", "class", "training"]
-    """Where it lies."""
+    """Where the cause lies."""
     name: str
-    """Of the layer or class; else the kind."""
+    """Name of the layer or class; for another kind, the kind."""
     measured: float
-    """The measurement behind it, as a share."""
+    """The measurement behind the cause, as a share."""
     reason: str
     """One sentence in plain words, with the number in it."""
     remedy: str
-    """What would lower it."""
+    """What would lower the gap."""
     lowers: float | Skipped
-    """How much of the gap it is, as a share of all samples: what its end would lower the gap by, at most."""
+    """Estimated share of the gap, in accuracy: removing the cause lowers the gap by at most this much. Shares
+    of several causes overlap."""
 
 
 @dataclass(frozen=True)
 class Holdout:
-    """The model on samples that it was not trained on."""
+    """Results of the model on samples that it was not trained on."""
 
     data: str
     """Path or factory as given."""
     data_fingerprint: str
     """Hash of the dataset; equal for equal data."""
-    samples: int
-    """Samples measured."""
-    repeated: int
-    """Samples among them whose input is also in the training data; they are left out of the measurements."""
-    accuracy: float
-    """Share of them that the model predicts as labeled."""
+    samples: Annotated[int, Range(1)]
+    """Number of samples measured."""
+    repeated: Count
+    """Number of samples whose input is also in the training data; they are left out of the measurements."""
+    accuracy: Proportion
+    """Share of the samples that the model predicts as labeled, in [0, 1]."""
     gap: Estimate
-    """Training accuracy less that; the interval is that of the samples drawn."""
+    """Training accuracy minus holdout accuracy, in [-1, 1]; the interval covers the sampling of the
+    holdout."""
     cosine: float
-    """Of the mean gradients of training and holdout samples, by sketches."""
+    """Cosine between the mean gradients of training and holdout samples, in [-1, 1], estimated from
+    sketches."""
     within: float
-    """α_u of the training samples: what one sample's step does for another one's loss, as a cosine."""
+    """Pairwise coherence α_u of the training samples, in [-1, 1]."""
     across: float
-    """The same from training to holdout samples, ⟨μ, μ'⟩ / √(mean‖g‖² · mean‖g'‖²), by sketches."""
+    """Pairwise coherence of training with holdout samples, ⟨μ, μ'⟩ / √(mean‖g‖² · mean‖g'‖²), in [-1, 1],
+    estimated from sketches."""
 
 
 @dataclass(frozen=True)
 class Risk:
-    """How much worse the model does on new data: the gap between its accuracies there and in training."""
+    """How much lower the accuracy on new data is than in training."""
 
     gap: Estimate
-    """Training accuracy less accuracy on new data with right labels, in [-1, 1]; by the holdout where one was
-    given, and by the training data."""
+    """Training accuracy minus expected accuracy on new data with correct labels, in [-1, 1], from the
+    training data and, where one was given, the holdout."""
     predicted: Estimate
     """The same from the training data alone."""
-    coverage: float
-    """Share of networks whose gap lies within such an interval."""
+    coverage: Proportion
+    """Share of networks whose gap lies in such an interval, in [0, 1]."""
     level: Level
-    """The gap put into words; see `Config.risk_levels`."""
+    """The gap in words; see the setting `risk_levels`."""
     terms: tuple[RiskTerm, ...]
-    """What `predicted` is made of; they add up to it."""
+    """The terms of `predicted`; they add up to it."""
     drivers: tuple[Driver, ...]
-    """What it comes from, the largest part of it first, then what is no known part."""
+    """Causes of the gap, the largest share first, then those whose share is not known."""
     holdout: Holdout | Skipped
-    """Samples that the model was not trained on, where some were given."""
+    """Results on samples that the model was not trained on; skipped when none were given."""
+
+
+def format_points(gap: Estimate) -> str:
+    """Return a difference of accuracies in percentage points, with its interval."""
+    return f"{100 * gap.value:.1f} points ({100 * gap.low:.1f} to {100 * gap.high:.1f})"
 
 
 def risk_level(gap: float, levels: Sequence[float]) -> Level:
-    """Return the level of a gap, given the gaps from which moderate, high and severe begin."""
+    """Return the level of a gap.
+
+    Args:
+        gap: Training accuracy minus expected accuracy on new data.
+        levels: The gaps at which moderate, high, and severe begin, in rising order.
+    """
+    # the number of levels whose beginning the gap has reached
     return LEVELS[sum(gap >= bound for bound in levels)]

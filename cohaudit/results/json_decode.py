@@ -1,32 +1,38 @@
-"""What JSON holds as the dataclasses of `results`, strictly: their types decide what is accepted.
+"""JSON as the dataclasses of the results, strictly: their types decide what is accepted.
 
-Arrays come back as tuples, a missing number of the table of samples as NaN: what was written is what is read.
+Arrays become tuples, and a missing number in the table of samples becomes NaN: what was written is what
+is read.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 import math
-import types
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, assert_never, cast
 
 import pandas as pd
 
-from cohaudit.results.audit import SAMPLE_COLUMNS
-from cohaudit.results.gap import Skipped
+from cohaudit.results.estimate import Skipped
+from cohaudit.results.sample_table import as_sample_table
+from cohaudit.results.shape import (
+    AnyValue,
+    ArrayOf,
+    Cell,
+    Choice,
+    ColumnTable,
+    Nullable,
+    ObjectOf,
+    Record,
+    Scalar,
+    ScalarType,
+    Shape,
+    Skippable,
+    shape_of,
+)
 
-_COLUMN_TYPES: Mapping[str, type] = {
-    **dict.fromkeys(SAMPLE_COLUMNS, float),
-    **dict.fromkeys(
-        ("id", "label", "predicted", "suggested", "kind", "duplicate_of", "supporters", "opponents"), str
-    ),
-    "suspect": bool,
-    "support_count": int,
-}
-_DTYPES = {str: "str", float: "float64", int: "int64", bool: "bool"}
-_WORDS: Mapping[Any, str] = {
+T = TypeVar("T")
+
+JSON_TYPE_NAMES: Mapping[type, str] = {
     str: "text",
     float: "a number",
     int: "a whole number",
@@ -35,10 +41,14 @@ _WORDS: Mapping[Any, str] = {
     list: "an array",
     type(None): "null",
 }
+"""Type that `json.loads` gives → its name in messages."""
+
+INTEGER_LIMIT = 2**63
+"""Whole numbers of an audit are smaller: pandas and the report's JavaScript hold no larger ones."""
 
 
 class UnexpectedError(Exception):
-    """Something that an audit does not have in this place.
+    """A value that an audit does not have in this place.
 
     Args:
         place: JSON path, from '$'.
@@ -51,93 +61,74 @@ class UnexpectedError(Exception):
         self.found = found
 
 
-def decode(value: Any, kind: Any, place: str) -> Any:
-    """Turn what `json.loads` gave into a value of a type.
+def decode_as(kind: type[T], value: object) -> T:
+    """Turn what `json.loads` returned into a dataclass of the results.
 
     Args:
+        kind: The dataclass.
         value: The content.
-        kind: A dataclass of `results`, or any type that one of its fields has.
-        place: JSON path of the value.
 
-    Returns:
-        A value of that type; content of another shape raises an `UnexpectedError`.
+    Raises:
+        UnexpectedError: The content has another shape.
     """
-    origin = get_origin(kind)
-    args = get_args(kind)
-    if origin in {types.UnionType, Union}:
-        return _decode_union(value, args, place)
-    if origin is tuple:
-        return tuple(decode(v, args[0], f"{place}[{i}]") for i, v in enumerate(_typed(value, list, place)))
-    if origin is Mapping:
-        return _decode_mapping(_typed(value, dict, place), args[1], place)
-    if origin is Literal:
-        return _decode_choice(value, args, place)
-    if kind is pd.DataFrame:
-        return _decode_table(_typed(value, dict, place), place)
-    if dataclasses.is_dataclass(kind):
-        return _decode_record(_typed(value, dict, place), kind, place)
-    if kind is object:
-        return _decode_setting(value, place)
-    return _decode_scalar(value, kind, place)
+    return cast(T, _decode(value, shape_of(kind), "$"))
 
 
-def _decode_union(value: Any, kinds: tuple[Any, ...], place: str) -> Any:
-    """A measurement, or `{"skipped": …}` in its place."""
-    if isinstance(value, dict) and value.keys() == {"skipped"}:
-        return decode(value["skipped"], Skipped, f"{place}.skipped")
-    (measured,) = (kind for kind in kinds if kind is not Skipped)
-    return decode(value, measured, place)
+def _decode(value: object, shape: Shape, place: str) -> Any:
+    match shape:
+        case Scalar() | Choice() | Nullable():
+            return _decode_cell(value, shape, place)
+        case Skippable(measured):
+            # only a measurement that was skipped has this key, and no other
+            if isinstance(value, dict) and value.keys() == {"skipped"}:
+                return _decode(value["skipped"], shape_of(Skipped), f"{place}.skipped")
+            return _decode(value, measured, place)
+        case ArrayOf(item):
+            return tuple(_decode(v, item, f"{place}[{i}]") for i, v in enumerate(_array(value, place)))
+        case ObjectOf(inner):
+            return _decode_object(value, inner, place)
+        case Record():
+            return _decode_record(value, shape, place)
+        case ColumnTable():
+            return _decode_table(value, shape, place)
+        case AnyValue():
+            return _decode_any(value, place)
+    assert_never(shape)
 
 
-def _decode_mapping(value: dict[str, Any], kind: Any, place: str) -> dict[str, Any]:
-    inner = {key: f"{place}[{key!r:.80}]" for key in value}
-    return {_decode_scalar(k, str, inner[k]): decode(v, kind, inner[k]) for k, v in value.items()}
+def _decode_cell(value: object, shape: Cell, place: str) -> Any:
+    match shape:
+        case Scalar():
+            return _decode_scalar(value, shape.type, place)
+        case Choice(values):
+            if value not in values:
+                raise UnexpectedError(place, f"is {value!r:.80}, not one of {', '.join(values)}")
+            return value
+        case Nullable(scalar):
+            return None if value is None else _decode_scalar(value, scalar.type, place)
+    assert_never(shape)
 
 
-def _decode_record(value: dict[str, Any], kind: Any, place: str) -> Any:
-    hints = _hints(kind)
-    _check_keys(value, hints, place)
-    return kind(**{name: decode(value[name], hint, f"{place}.{name}") for name, hint in hints.items()})
-
-
-@functools.cache
-def _hints(kind: type) -> dict[str, Any]:
-    return get_type_hints(kind)
-
-
-def _check_keys(value: Mapping[str, Any], expected: Iterable[str], place: str) -> None:
-    for name in expected:
-        if name not in value:
-            raise UnexpectedError(place, f"has no {name!r}")
-    for name in sorted(value.keys() - set(expected)):
-        raise UnexpectedError(place, f"has {name!r:.80}, which no audit has there")
-
-
-def _decode_choice(value: Any, choices: tuple[str, ...], place: str) -> str:
-    if value not in choices:
-        raise UnexpectedError(place, f"is {value!r:.80}, not one of {', '.join(choices)}")
-    return str(value)
-
-
-def _decode_scalar(value: Any, kind: type, place: str) -> Any:
-    if kind is float:
-        return _decode_float(value, place)
-    scalar = _typed(value, kind, place)
-    if kind is int and abs(scalar) >= 2**63:
+def _decode_scalar(value: object, kind: ScalarType, place: str) -> str | bool | int | float:
+    if kind is float and type(value) is int:  # JSON has one type of number: 1 is 1.0
+        value = _as_float(value)
+    # not isinstance: True is an int in Python, and not a number in JSON
+    if type(value) is not kind:
+        raise _wrong_type(value, kind, place)
+    if isinstance(value, float) and not math.isfinite(value):  # 1e999 is read as infinity
         raise UnexpectedError(place, "is too large")
-    if kind is str and not _is_unicode(scalar):
+    if isinstance(value, int) and abs(value) >= INTEGER_LIMIT:
+        raise UnexpectedError(place, "is too large")
+    if isinstance(value, str) and not _is_unicode(value):
         raise UnexpectedError(place, "is text with a broken character (half of a surrogate pair)")
-    return scalar
+    return value
 
 
-def _decode_float(value: Any, place: str) -> float:
+def _as_float(value: int) -> float:
     try:
-        number = float(value) if type(value) is int else float(_typed(value, float, place))
+        return float(value)
     except OverflowError:
-        number = math.inf
-    if not math.isfinite(number):
-        raise UnexpectedError(place, "is too large")
-    return number
+        return math.inf
 
 
 def _is_unicode(text: str) -> bool:
@@ -148,34 +139,74 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _decode_setting(value: Any, place: str) -> object:
+def _decode_object(value: object, inner: Shape, place: str) -> dict[str, Any]:
+    # keys come from ids and file names, and can hold broken characters as every text can
+    items = {f"{place}[{key!r:.80}]": (key, item) for key, item in _object(value, place).items()}
+    return {
+        str(_decode_scalar(key, str, path)): _decode(item, inner, path) for path, (key, item) in items.items()
+    }
+
+
+def _decode_record(value: object, shape: Record, place: str) -> Any:
+    content = _object(value, place)
+    _check_keys(content, shape.fields, place)
+    return shape.type(
+        **{name: _decode(content[name], inner, f"{place}.{name}") for name, inner in shape.fields.items()}
+    )
+
+
+def _decode_table(value: object, shape: ColumnTable, place: str) -> pd.DataFrame:
+    content = _object(value, place)
+    # before the values: a missing column is the more helpful message
+    _check_keys(content, shape.columns, place)
+    columns = {
+        name: [
+            _decode_cell(item, cell, f"{place}.{name}[{i}]")
+            for i, item in enumerate(_array(content[name], f"{place}.{name}"))
+        ]
+        for name, cell in shape.columns.items()
+    }
+    first, *others = columns
+    count = len(columns[first])
+    for name in others:
+        if len(columns[name]) != count:
+            raise UnexpectedError(f"{place}.{name}", f"has {len(columns[name])} values for {count} {first}s")
+    return as_sample_table(columns)
+
+
+def _decode_any(value: object, place: str) -> object:
     if isinstance(value, list):
-        return tuple(_decode_setting(v, f"{place}[{i}]") for i, v in enumerate(value))
+        # a scan has tuples in its settings: what is read must be equal to it
+        return tuple(_decode_any(item, f"{place}[{i}]") for i, item in enumerate(value))
     if isinstance(value, dict):
-        return _decode_mapping(value, object, place)
-    return value if value is None else _decode_scalar(value, type(value), place)
-
-
-def _decode_table(value: dict[str, Any], place: str) -> pd.DataFrame:
-    _check_keys(value, SAMPLE_COLUMNS, place)
-    columns = {name: _decode_column(value[name], name, f"{place}.{name}") for name in SAMPLE_COLUMNS}
-    lengths = {name: len(column) for name, column in columns.items()}
-    for name, length in lengths.items():
-        if length != lengths["id"]:
-            raise UnexpectedError(f"{place}.{name}", f"has {length} values for {lengths['id']} ids")
-    return pd.DataFrame(columns)
-
-
-def _decode_column(value: Any, name: str, place: str) -> pd.Series[Any]:
-    kind = _COLUMN_TYPES[name]
-    values = [
-        math.nan if v is None and kind is float else _decode_scalar(v, kind, f"{place}[{i}]")
-        for i, v in enumerate(_typed(value, list, place))
-    ]
-    return pd.Series(values, dtype=_DTYPES[kind])
-
-
-def _typed(value: Any, kind: type, place: str) -> Any:
-    if type(value) is not kind:
-        raise UnexpectedError(place, f"is {_WORDS[type(value)]}, where {_WORDS[kind]} belongs")
+        return _decode_object(value, AnyValue(), place)
+    if isinstance(value, str | bool | int | float):
+        return _decode_scalar(value, type(value), place)
     return value
+
+
+def _check_keys(content: Mapping[str, Any], expected: Iterable[str], place: str) -> None:
+    for name in expected:
+        if name not in content:
+            raise UnexpectedError(place, f"has no {name!r}")
+    # an unknown key is refused rather than dropped: the file is not what its version says
+    for name in sorted(content.keys() - set(expected)):
+        raise UnexpectedError(place, f"has {name!r:.80}, which no audit has there")
+
+
+def _array(value: object, place: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise _wrong_type(value, list, place)
+    return value
+
+
+def _object(value: object, place: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise _wrong_type(value, dict, place)
+    return value
+
+
+def _wrong_type(value: object, expected: type, place: str) -> UnexpectedError:
+    return UnexpectedError(
+        place, f"is {JSON_TYPE_NAMES[type(value)]}, where {JSON_TYPE_NAMES[expected]} belongs"
+    )

@@ -1,8 +1,8 @@
-"""An Audit as JSON text: the same text, byte for byte, for the same audit.
+"""An audit as JSON text: the same text, byte for byte, for the same audit.
 
-A union of a measurement and `Skipped` is written as the measurement, or as `{"skipped": {"name", "reason"}}`.
-The table of samples is written by column, with null for a number that is missing. Any other NaN, and every
-infinity, is a bug and raises.
+A measurement that was skipped is written as `{"skipped": {"name": …, "reason": …}}`. The table of samples is
+written by column, with null for a missing number. Any other NaN, and every infinity, is a bug and raises an
+error.
 """
 
 from __future__ import annotations
@@ -15,14 +15,16 @@ from typing import Any
 
 import pandas as pd
 
-from cohaudit.results.audit import SAMPLE_COLUMNS, Audit
-from cohaudit.results.gap import Skipped
+from cohaudit.results.audit import Audit
+from cohaudit.results.estimate import Skipped
+from cohaudit.results.sample_table import SAMPLE_COLUMNS
 
-_SORTED_FIELDS = ("settings", "previews")
-"""Mappings whose order means nothing; stages and the columns of a row keep theirs."""
+SORTED_FIELDS = ("settings", "previews")
+"""Mappings whose order has no meaning; the stages and the columns of a row keep their order."""
 
-_LINES_DEEP = 2
-"""Levels that are broken into lines: one for each part of the audit, then each layer, class, suspect."""
+LINE_BREAK_DEPTH = 2
+"""Levels that are broken into lines: a line for each part of the audit, then for each layer, class, and
+suspect."""
 
 
 def audit_to_json(audit: Audit) -> str:
@@ -32,11 +34,12 @@ def audit_to_json(audit: Audit) -> str:
         audit: The result of a scan.
 
     Returns:
-        JSON with the version of its schema first, ending in a newline.
+        JSON, the version of its schema first, with a newline at the end.
     """
     content = _encode(audit)
-    for name in _SORTED_FIELDS:
+    for name in SORTED_FIELDS:
         content[name] = dict(sorted(content[name].items()))
+    # a person who opens the file sees its version at once
     version_first = {"schema_version": content.pop("schema_version"), **content}
     return _lay_out(version_first, 0) + "\n"
 
@@ -47,10 +50,10 @@ def _encode(value: Any) -> Any:
     if isinstance(value, pd.DataFrame):
         return {column: _encode_column(value[column]) for column in SAMPLE_COLUMNS}
     if isinstance(value, Mapping):
-        return {valid(key): _encode(item) for key, item in value.items()}
+        return {escape_stray_bytes(key): _encode(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
         return [_encode(item) for item in value]
-    return valid(value) if isinstance(value, str) else value
+    return escape_stray_bytes(value) if isinstance(value, str) else value
 
 
 def _encode_field(value: Any) -> Any:
@@ -61,13 +64,13 @@ def _encode_column(column: pd.Series[Any]) -> list[Any]:
     return [None if isinstance(v, float) and math.isnan(v) else _encode(v) for v in column.tolist()]
 
 
-def valid(text: str) -> str:
-    """Write the stray bytes of a file name that is not UTF-8 as escapes: JSON has no other place for them."""
+def escape_stray_bytes(text: str) -> str:
+    """Escape the stray bytes of a file name that is not UTF-8, which JSON cannot hold."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _lay_out(value: Any, depth: int) -> str:
-    if depth == _LINES_DEEP or not value or not isinstance(value, dict | list):
+    if depth == LINE_BREAK_DEPTH or not value or not isinstance(value, dict | list):
         return _dump(value)
     indent = "  " * (depth + 1)
     if isinstance(value, dict):
@@ -79,4 +82,5 @@ def _lay_out(value: Any, depth: int) -> str:
 
 
 def _dump(value: Any) -> str:
+    # allow_nan would write NaN, which is not JSON, and which read_audit refuses
     return json.dumps(value, ensure_ascii=False, allow_nan=False)

@@ -3,39 +3,58 @@
 from __future__ import annotations
 
 import json
+from os import PathLike, fspath
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 from cohaudit.errors import ReportError
-from cohaudit.results.audit import SCHEMA_VERSION, Audit, Preview
-from cohaudit.results.gap import Skipped
-from cohaudit.results.json_decode import UnexpectedError, decode
+from cohaudit.results.audit import SCHEMA_VERSION, Audit
+from cohaudit.results.estimate import Skipped
+from cohaudit.results.evidence import PNG_PREFIX, Evidence, Preview
+from cohaudit.results.json_decode import UnexpectedError, decode_as
 
-_PNG = "data:image/png;base64,"
+AuditSource: TypeAlias = Audit | str | PathLike[str]
+"""An audit, or the path of an audit.json."""
+
+NAME_AN_AUDIT = "name the audit.json that cohaudit scan wrote"
+SCAN_AGAIN = "restore the file as cohaudit wrote it, or run cohaudit scan again"
 
 
-def read_audit(path: str | Path) -> Audit:
+def read_audit(path: str | PathLike[str]) -> Audit:
     """Read an audit.json.
 
     Args:
         path: The file.
 
     Returns:
-        The audit, equal in every field to the one that was written.
+        The audit, equal to the one that was written.
 
     Raises:
-        ReportError: The file is missing, cut short, no JSON, of another schema version, or no whole audit.
+        ReportError: The file is missing, cut short, not JSON, of another schema version, or not a complete
+            audit.
     """
     path = Path(path)
     content = _parse(path, _read(path))
+    # first: a file of another version has other fields, and they would be reported as damage
+    _check_version(path, content)
     try:
-        _check_version(path, content)
-        audit: Audit = decode(content, Audit, "$")
-        _check_whole(audit)
+        audit = decode_as(Audit, content)
+        _check_references(audit)
     except UnexpectedError as error:
-        remedy = "restore the file as cohaudit wrote it, or run cohaudit scan again"
-        raise ReportError(f"{path}, at {error.place}", error.found, remedy) from None
+        raise ReportError(f"{path}, at {error.place}", error.found, SCAN_AGAIN) from None
     return audit
+
+
+def as_audit(source: AuditSource) -> Audit:
+    """Return an audit as it is, or read it.
+
+    Args:
+        source: An audit, or the path of an audit.json.
+
+    Raises:
+        ReportError: The file cannot be read.
+    """
+    return source if isinstance(source, Audit) else read_audit(fspath(source))
 
 
 def _read(path: Path) -> str:
@@ -44,81 +63,79 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise ReportError(str(path), "no such file", "name the audit.json that cohaudit scan wrote") from None
+        raise ReportError(str(path), "no such file", NAME_AN_AUDIT) from None
     except UnicodeDecodeError:
-        raise ReportError(str(path), "is not text", "name the audit.json that cohaudit scan wrote") from None
+        raise ReportError(str(path), "is not text", NAME_AN_AUDIT) from None
     except OSError as error:
-        raise ReportError(
-            str(path), f"cannot be read: {error.strerror}", "check the file and its permissions"
-        ) from None
+        remedy = "check the file and its permissions"
+        raise ReportError(str(path), f"cannot be read: {error.strerror}", remedy) from None
 
 
 def _parse(path: Path, text: str) -> Any:
     try:
         return json.loads(text, parse_constant=_refuse_constant)
     except UnexpectedError as error:
-        raise ReportError(str(path), error.found, "run cohaudit scan again") from None
+        raise ReportError(str(path), error.found, SCAN_AGAIN) from None
     except json.JSONDecodeError as error:
-        found = f"is no JSON, or was cut short: {error.msg} at line {error.lineno}, column {error.colno}"
-        raise ReportError(
-            str(path), found, "name the audit.json that cohaudit scan wrote, or scan again"
-        ) from None
+        found = f"is not JSON, or was cut short: {error.msg} at line {error.lineno}, column {error.colno}"
+        raise ReportError(str(path), found, f"{NAME_AN_AUDIT}, or scan again") from None
     except (ValueError, RecursionError):
+        # Python reads no number of more than 4,300 digits, and nothing nested deeper than its stack
         found = "holds a number too long, or arrays too deep, for an audit"
-        raise ReportError(
-            str(path), found, "name the audit.json that cohaudit scan wrote, or scan again"
-        ) from None
+        raise ReportError(str(path), found, f"{NAME_AN_AUDIT}, or scan again") from None
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise UnexpectedError("$", f"holds {name}, which is no JSON number")
+    raise UnexpectedError("$", f"holds {name}, which is not a JSON number")
 
 
 def _check_version(path: Path, content: Any) -> None:
     if not isinstance(content, dict) or "schema_version" not in content:
-        raise ReportError(
-            str(path), "is no audit: it has no schema_version", "name the audit.json that cohaudit scan wrote"
-        )
+        raise ReportError(str(path), "is not an audit: it has no schema_version", NAME_AN_AUDIT)
     version = content["schema_version"]
     if version != SCHEMA_VERSION:
-        found = f"has schema version {version!r}; this cohaudit reads {SCHEMA_VERSION!r}"
+        found = f"has schema version {version!r:.40}; this cohaudit reads {SCHEMA_VERSION!r}"
         writer = content.get("version")
-        remedy = "scan again with this cohaudit, or use the cohaudit that wrote it" + (
-            f" ({writer})" if writer else ""
-        )
+        named = f", {writer:.40}" if isinstance(writer, str) and writer else ""
+        remedy = f"run cohaudit scan again, or use the version of cohaudit that wrote the file{named}"
         raise ReportError(str(path), found, remedy)
 
 
-def _check_whole(audit: Audit) -> None:
-    # The report looks up one part of an audit by the names in another.
+def _check_references(audit: Audit) -> None:
+    """Raise an error unless every name in the audit is in the part where the report looks it up."""
     if not isinstance(audit.class_cosines, Skipped):
         classes = len(audit.classes)
         if [len(row) for row in audit.class_cosines.matrix] != [classes] * classes:
-            raise UnexpectedError(
-                "$.class_cosines.matrix", f"is not {classes} × {classes}, the number of classes"
-            )
+            found = f"is not {classes} × {classes}, the number of classes"
+            raise UnexpectedError("$.class_cosines.matrix", found)
     ids = set(audit.samples["id"])
-    again = audit.samples["id"].duplicated()
-    if again.any():
-        name = audit.samples["id"][again].iloc[0]
+    # pages, lists and suppressions find a sample by its id
+    repeated = audit.samples["id"].duplicated()
+    if repeated.any():
+        name = audit.samples["id"][repeated].iloc[0]
         raise UnexpectedError("$.samples.id", f"has {name!r:.80} twice")
     for i, twin in enumerate(audit.samples["duplicate_of"]):
         if twin and twin not in ids:
-            raise UnexpectedError(
-                f"$.samples.duplicate_of[{i}]", f"names {twin!r:.80}, which is not among the samples"
-            )
+            raise _unknown_sample(f"$.samples.duplicate_of[{i}]", twin)
     for i, evidence in enumerate(audit.evidence):
         if evidence.id not in ids:
-            raise UnexpectedError(
-                f"$.evidence[{i}].id", f"names {evidence.id!r:.80}, which is not among the samples"
-            )
-        for named in (evidence.id, *(n.id for n in (*evidence.supporters, *evidence.opponents))):
-            if named not in audit.previews:
-                raise UnexpectedError(f"$.evidence[{i}]", f"names {named!r:.80}, which has no preview")
+            raise _unknown_sample(f"$.evidence[{i}].id", evidence.id)
+        _check_previews(evidence, audit, f"$.evidence[{i}]")
     for sample_id, preview in audit.previews.items():
         _check_image(preview, f"$.previews[{sample_id!r:.80}]")
 
 
+def _check_previews(evidence: Evidence, audit: Audit, place: str) -> None:
+    for name in (evidence.id, *(one.id for one in (*evidence.supporters, *evidence.opponents))):
+        if name not in audit.previews:
+            raise UnexpectedError(place, f"names {name!r:.80}, which has no preview")
+
+
 def _check_image(preview: Preview, place: str) -> None:
-    if preview.image and not preview.image.startswith(_PNG):
+    # the report puts the image into a page, which must not load anything from elsewhere
+    if preview.image and not preview.image.startswith(PNG_PREFIX):
         raise UnexpectedError(f"{place}.image", "is not the data URI of a PNG")
+
+
+def _unknown_sample(place: str, name: str) -> UnexpectedError:
+    return UnexpectedError(place, f"names {name!r:.80}, which is not among the samples")

@@ -1,4 +1,4 @@
-"""A reviewed sample: what a person found out about a suspect."""
+"""A reviewed sample: a suspect whose label a person has confirmed."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Suppression:
-    """What a person found out about a suspect: its label is right."""
+    """A suspect whose label a person has confirmed."""
 
     sample: str
-    """Hash of the sample's content, 'sha256:…'."""
+    """Hash of the sample's content, 'sha256:' with 64 hexadecimal digits."""
     label: str
-    """The label found to be right."""
+    """The confirmed label."""
     reviewer: str
-    """Who found it."""
+    """Who confirmed it."""
     reason: str
-    """Why, in the reviewer's words."""
+    """Why the label is right, in the reviewer's words."""
     id: str = ""
-    """The sample's id, for people."""
+    """Id of the sample, for people."""
     expires: str = ""
-    """The day from which it holds no more, as in 2027-06-30; empty: it holds for good."""
+    """First day on which the suppression no longer applies, such as 2027-06-30; empty: it never expires."""
 
     @property
     def name(self) -> str:
-        """What to call it in a sentence, at no more than readable length."""
+        """The sample's name for a sentence, cut to a readable length."""
         return f"{self.id or self.sample[:19]!r:.60}"

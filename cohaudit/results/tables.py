@@ -1,4 +1,4 @@
-"""A table as the content of a file."""
+"""Tables as the content of files."""
 
 from __future__ import annotations
 
@@ -12,26 +12,23 @@ from cohaudit.errors import MissingExtraError
 
 
 def table_to_csv(table: pd.DataFrame) -> str:
-    """Return a table as the text of a .csv file.
-
-    Args:
-        table: Its index is left out.
-    """
+    """Return a table as the text of a .csv file, without its index."""
+    # the same line ends on every system: equal audits give equal files
     text = table.to_csv(index=False, lineterminator="\n")
-    if "\r" in text:  # in an id, where the writer leaves it unquoted and readers begin a new row
+    if "\r" in text:  # pandas does not quote a carriage return in an id, and readers begin a new row there
         return table.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     return text
 
 
 def table_to_parquet(table: pd.DataFrame, option: str) -> bytes:
-    """Return a table as the content of a .parquet file.
+    """Return a table as the content of a .parquet file, without its index.
 
     Args:
-        table: Its index is left out.
-        option: Where Parquet was asked for, for the message.
+        table: The table.
+        option: Option that asks for Parquet, for the message.
 
     Raises:
-        MissingExtraError: If pyarrow is not installed.
+        MissingExtraError: The package pyarrow is not installed.
     """
     require_pyarrow(option)
     buffer = io.BytesIO()
@@ -40,13 +37,13 @@ def table_to_parquet(table: pd.DataFrame, option: str) -> bytes:
 
 
 def require_pyarrow(option: str) -> None:
-    """Refuse an option that needs pyarrow where it is not installed.
+    """Refuse an option that needs pyarrow when pyarrow is not installed.
 
     Args:
         option: The option, for the message.
 
     Raises:
-        MissingExtraError: If pyarrow is not installed.
+        MissingExtraError: The package pyarrow is not installed.
     """
     if importlib.util.find_spec("pyarrow") is None:
         raise MissingExtraError(option, "pyarrow", "parquet")

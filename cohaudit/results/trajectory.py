@@ -1,59 +1,61 @@
-"""What the checkpoints of one training show together, as data; `theory` names it as its own."""
+"""What the checkpoints of one training run show together, as data."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cohaudit.results.gap import Skipped
+from cohaudit.results.estimate import Skipped
 
 STRATA = ("easy", "typical", "hard", "memorized")
-"""Of samples: memorized ones, and the others by thirds of how far they are memorized."""
+"""Groups of samples: the memorized samples, and thirds of the others, by rising memorization."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """One checkpoint of a training."""
+    """One checkpoint of a training run."""
 
     checkpoint: str
-    """Name of its file; its path, where names are equal."""
+    """Name of the checkpoint's file; its path when several have the same name."""
     accuracy: float
-    """Share of the training samples predicted as labeled."""
+    """Share of the training samples that are predicted as labeled, in [0, 1]."""
     corrected: float
-    """Share of them predicted as labeled, or, where the label is likely wrong, as suggested."""
+    """The same with suspects compared with their suggested label, in [0, 1]."""
     expected: float
-    """Accuracy to be expected on new data, by the same prediction as the risk's."""
+    """Expected accuracy on new data, in [0, 1], by the same prediction as that of the risk."""
     agreement: float
-    """Mean probability that the other samples give to the model's answers."""
+    """Mean probability that the other samples give to the model's predictions, in [0, 1]."""
     rating: float
-    """What the advice goes by: `corrected`, and by as much as right labels are memorized, `agreement`."""
+    """What the advice is based on, in [0, 1]: `corrected`, mixed with `agreement` in proportion to how much
+    correct labels are memorized."""
     holdout: float | Skipped
-    """Accuracy on the holdout."""
+    """Accuracy on the holdout, in [0, 1]."""
     loss: float
     """Mean training loss, in nats."""
     m_coherence: float
-    """Of the whole gradient."""
+    """m·α of the whole gradient, in [0, m]: the number of samples that one sample's step helps on average."""
     easy: float
-    """Share of the mean gradient that easy samples own; the four shares add up to 1."""
+    """Share of the mean gradient that comes from easy samples; the four shares add up to 1, and one can be
+    negative."""
     typical: float
-    """Share that typical samples own."""
+    """Share of the mean gradient that comes from typical samples."""
     hard: float
-    """Share that hard samples own."""
+    """Share of the mean gradient that comes from hard samples."""
     memorized: float
-    """Share that memorized samples own."""
+    """Share of the mean gradient that comes from memorized samples."""
     learned: int
-    """Samples predicted as labeled here, and not at the checkpoint before."""
+    """Number of samples that are predicted as labeled here but not at the checkpoint before."""
     forgotten: int
-    """Samples predicted as labeled at the checkpoint before, and not here."""
+    """Number of samples that were predicted as labeled at the checkpoint before but not here."""
 
 
 @dataclass(frozen=True)
 class Series:
-    """One figure over the checkpoints."""
+    """The coherence of one layer or class over the checkpoints."""
 
     name: str
-    """Of the layer or class."""
+    """Name of the layer or class."""
     values: tuple[float, ...]
-    """α_u at each checkpoint; 0 where there is no gradient."""
+    """α_u at each checkpoint, in [-1, 1]; 0 without a gradient."""
 
 
 @dataclass(frozen=True)
@@ -61,58 +63,63 @@ class Trajectory:
     """What the network learned when, and where it should have stopped."""
 
     points: tuple[Point, ...]
-    """The checkpoints, in the order of the training."""
+    """The checkpoints, in the order of training."""
     layers: tuple[Series, ...]
     """Coherence of each layer over the checkpoints."""
     classes: tuple[Series, ...]
     """Coherence of each class over the checkpoints."""
     judge: int
-    """Which checkpoint says what labels are wrong, from 0: the one with the best expected accuracy."""
+    """Number of the checkpoint that decides which labels are wrong, from 0: the one with the best expected
+    accuracy."""
     advised: int
-    """Which checkpoint to take, from 0: the one with the best rating."""
+    """Number of the checkpoint to use, from 0: the one with the best rating."""
     takeover: int
-    """From which checkpoint on memorized samples own most of the mean gradient; −1: from none."""
+    """Number of the checkpoint, from 0, from which on most of the mean gradient comes from memorized samples;
+    −1 when it never does."""
     sizes: tuple[int, ...]
-    """Easy, typical, hard and memorized samples."""
+    """Number of easy, typical, hard, and memorized samples."""
     learned_at: tuple[int, ...]
-    """By sample: from which checkpoint on it is predicted as labeled to the end; −1: it is not in the end."""
+    """For each sample, the number of the checkpoint, from 0, from which on it is always predicted as labeled;
+    −1 when the last checkpoint does not predict it as labeled."""
     forgotten: tuple[int, ...]
-    """By sample: how often it was predicted as labeled at a checkpoint, and not at the next."""
+    """For each sample, how often a checkpoint predicted it as labeled and the next one did not."""
     advice: str
     """What to do, with the number behind it."""
 
 
 @dataclass(frozen=True)
-class Term:
+class StabilityTerm:
     """What the steps up to a checkpoint add to the stability bound."""
 
     checkpoint: str
-    """Name as above; the steps are those to it from the checkpoint before."""
+    """Name of the checkpoint; the steps are those since the checkpoint before."""
     steps: int
-    """Gradient steps."""
+    """Number of gradient steps."""
     rate: float
-    """Learning rate."""
+    """Learning rate, η."""
     alpha: float
-    """α of the gradients at the checkpoint before."""
+    """Coherence α of the gradients at the checkpoint before, in [0, 1]."""
     smoothness: float
-    """β, change of the mean gradient over the change of the weights, between the two checkpoints."""
+    """β, change of the mean gradient divided by change of the weights, between the two checkpoints."""
     lipschitz: float
     """L, largest norm of a sample's gradient so far."""
     adds: float
-    """η √(2 (1 − α)) L² / m, summed over the steps: what they add were differences not to grow."""
+    """Sum of η √(2 (1 − α)) L² / m over the steps, in nats: what they add to the bound if differences do not
+    grow."""
     total: float
-    """Sum of these so far."""
+    """Sum of `adds` so far, in nats."""
     log10_bound: float
-    """Power of ten of the bound so far, in nats, with the growth of differences; −300 for a bound of 0."""
+    """Base-10 logarithm of the bound so far, in nats, with the growth of differences; −300 for a bound of
+    0."""
     measured: float | Skipped
-    """Mean loss on the holdout less that of the training at the checkpoint, in nats."""
+    """Mean loss on the holdout minus mean training loss at the checkpoint, in nats."""
 
 
 @dataclass(frozen=True)
 class Stability:
     """The bound on the gap that follows from coherent steps (Chatterjee & Zielinski, arXiv 2203.10036)."""
 
-    terms: tuple[Term, ...]
-    """By checkpoint, in the order of the training, the first one left out."""
+    terms: tuple[StabilityTerm, ...]
+    """One term per checkpoint, in the order of training, without the first checkpoint."""
     advice: str
-    """What it says, with the number behind it."""
+    """What the bound says, with the number behind it."""

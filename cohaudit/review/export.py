@@ -1,6 +1,6 @@
-"""The samples of an audit, as a list for those who clean the data: people, scripts, labeling tools.
+"""Lists of samples for cleaning the data, for people, scripts, and labeling tools.
 
-The audit is read, never the data: nothing here changes a dataset.
+Only the audit is read: nothing here reads or changes a dataset.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from cohaudit.config.keys import toml_value
 from cohaudit.errors import ReportError
 from cohaudit.results import Audit, Preview, Skipped
 from cohaudit.results.tables import table_to_csv, table_to_parquet
-from cohaudit.review.suppressions import TABLE
+from cohaudit.review.suppressions import SUPPRESSIONS_TABLE
 
 
 def export(audit: Audit, kind: str, every: bool = False) -> bytes:
@@ -25,83 +25,77 @@ def export(audit: Audit, kind: str, every: bool = False) -> bytes:
     Args:
         audit: The result of a scan.
         kind: One of `EXPORT_FORMATS`.
-        every: Whether to list every sample, not the suspects alone; the list of samples to keep and
-            cleanlab's table are of every sample anyway.
+        every: Whether to list every sample, not only the suspects; the list of samples to keep and cleanlab's
+            table always cover every sample.
 
     Returns:
-        The content.
+        Content of the file.
 
     Raises:
-        ReportError: If the audit judged no sample, or, for a mask, did not measure the width.
-        MissingExtraError: If Parquet is wanted and cannot be written.
+        ReportError: The audit judged no labels or, for a mask, did not measure the width.
+        MissingExtraError: Parquet needs a package that is not installed.
     """
-    if kind != MASK:
+    if kind != MASK_FORMAT:
         require_judged(audit)
-    return _FORMS[kind](audit, every)
+    return _WRITERS[kind](audit, every)
 
 
 def require_judged(audit: Audit) -> None:
-    """Make sure that an audit says something about labels.
+    """Refuse an audit that says nothing about labels.
 
     Raises:
-        ReportError: If it judged no sample.
+        ReportError: The audit judged no labels.
     """
-    if not audit.samples["suspicion"].notna().any():
-        reasons = [part.reason for part in audit.skipped if part.name == "suspicion"]
-        found = f"no sample was judged: {reasons[0]}" if reasons else "no sample was judged"
-        raise ReportError("the audit", found, "audit a model that predicts labels from numbers")
-    if not audit.sanity.auditable:
+    reason = audit.labels_not_judged
+    if reason:
+        measured = audit.samples["suspicion"].notna().any()
+        remedy = "correct the cause, and run cohaudit scan again"
         raise ReportError(
             "the audit",
-            f"no label was judged: {audit.sanity.reason}",
-            "correct that, and run cohaudit scan again",
+            f"no label was judged: {reason}",
+            remedy if measured else "audit a model that predicts labels from numbers",
         )
 
 
-def ranked(audit: Audit, every: bool) -> pd.DataFrame:
-    """Return the suspects, most suspicious first; with `every`, the other samples after them."""
-    table = audit.samples
-    order = {evidence.id: place for place, evidence in enumerate(audit.evidence)}
-    places = table["id"].map(order).fillna(len(order))
-    keys = pd.DataFrame({"suspicion": -table["suspicion"], "place": places, "margin": table["loo_margin"]})
-    rows = keys.sort_values(["suspicion", "place", "margin"], kind="stable").index
-    listed: pd.DataFrame = table.loc[rows]
-    return listed if every else listed[listed["suspect"]]
+def _rows(audit: Audit, every: bool) -> pd.DataFrame:
+    return audit.ranked_samples() if every else audit.suspects
 
 
 def _csv(audit: Audit, every: bool) -> bytes:
-    return _text(table_to_csv(ranked(audit, every)))
+    return _text(table_to_csv(_rows(audit, every)))
 
 
 def _jsonl(audit: Audit, every: bool) -> bytes:
-    rows = ranked(audit, every).astype(object)
+    # as objects, because a column of floats cannot hold None, and JSON has no NaN
+    rows = _rows(audit, every).astype(object)
     records = rows.where(rows.notna(), None).to_dict("records")
     return _text("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
 
 
 def _parquet(audit: Audit, every: bool) -> bytes:
-    return table_to_parquet(ranked(audit, every), "--format parquet")
+    return table_to_parquet(_rows(audit, every), "--format parquet")
 
 
 def _keep(audit: Audit, every: bool) -> bytes:
-    """Return the ids of all samples but the suspects, a line each, in the dataset's order."""
+    """Return the ids of all samples except the suspects, one per line, in dataset order."""
+    # whoever trains on the list alone would lose the samples that --limit left out
     subject = audit.subject
     if subject.samples < subject.samples_total:
         raise ReportError(
             "the audit",
             f"holds {subject.samples:,} of {subject.samples_total:,} samples; "
-            "to keep these alone would lose all the others",
-            "scan without limit, or leave out the suspects that --format csv lists",
+            "a list of these would drop all the others",
+            "scan without limit, or remove the suspects that --format csv lists",
         )
-    kept = audit.samples.loc[~audit.samples["suspect"], "id"]
-    broken = [name for name in kept if len(name.splitlines()) > 1]
+    ids = audit.samples.loc[~audit.samples["suspect"], "id"]
+    broken = [name for name in ids if len(name.splitlines()) > 1]
     if broken:
         raise ReportError(f"sample {broken[0]!r}", "its id has more than one line", "use --format csv")
-    return _text("".join(f"{name}\n" for name in kept))
+    return _text("".join(f"{name}\n" for name in ids))
 
 
 def _cleanlab(audit: Audit, every: bool) -> bytes:
-    """Return the columns that cleanlab's CleanLearning gives, for every sample in the dataset's order."""
+    """Return the columns of cleanlab's CleanLearning, for every sample in dataset order."""
     table = audit.samples
     columns = {
         "id": table["id"],
@@ -116,46 +110,47 @@ def _cleanlab(audit: Audit, every: bool) -> bytes:
 def _label_studio(audit: Audit, every: bool) -> bytes:
     """Return tasks for Label Studio, each with the suggested label as a prediction.
 
-    The labeling configuration they fit: <Choices name="label" toName="sample">, and an <Image>, <Text> or
+    They need a labeling configuration with <Choices name="label" toName="sample">, and an <Image>, <Text> or
     <HyperText> named "sample" with value="$sample".
     """
     return _text(
-        json.dumps(
-            [_task(audit, row) for row in _records(ranked(audit, every))], ensure_ascii=False, indent=1
-        )
+        json.dumps([_task(audit, row) for row in _records(_rows(audit, every))], ensure_ascii=False, indent=1)
     )
 
 
 def _suppressions(audit: Audit, every: bool) -> bytes:
-    """Return a file of suppressions with an entry for each suspect, for a person to complete."""
+    """Return a file of suppressions with an entry for each suspect, which a person completes."""
     content = {evidence.id: evidence.content for evidence in audit.evidence}
-    rows = _records(ranked(audit, False))
+    rows = _records(audit.suspects)
     missing = [row["id"] for row in rows if row["id"] not in content]
     if missing:
-        found = "the audit holds no hash of its content"
+        found = "the audit has no hash of its content"
         raise ReportError(f"sample {missing[0]!r:.80}", found, "run cohaudit scan again")
-    # equal samples with one label are one entry
+    # a suppression names content and label, so that equal samples with one label are one entry; reversed
+    # twice, the first of them gives the id
     once = {(content[row["id"]], row["label"]): row for row in reversed(rows)}
     entries = (_entry(row, sample) for (sample, _), row in reversed(once.items()))
-    return _text(_REVIEW + "".join(entries))
+    return _text(_SUPPRESSIONS_HEADER + "".join(entries))
 
 
 def _mask(audit: Audit, every: bool) -> bytes:
     """Return as JSON, for each share of the coherent gradient, the units of each layer that hold it."""
     width = audit.audits.width
     if isinstance(width, Skipped):
-        raise ReportError("the audit", f"no unit was measured: {width.reason}", "scan with --audits width")
-    kept = {
+        raise ReportError(
+            "the audit", f"the width was not measured: {width.reason}", "scan with --audits width"
+        )
+    masks = {
         share: {layer.name: smallest_set(layer.energy, share).tolist() for layer in width.layers}
         for share in SHARES
     }
-    return _text(json.dumps(kept) + "\n")
+    return _text(json.dumps(masks) + "\n")
 
 
 def _entry(row: dict[str, Any], content: str) -> str:
     return f"""
 # suspicion {row["suspicion"]:.4f}; the other samples say {toml_value(row["suggested"])}
-[[{TABLE}]]
+[[{SUPPRESSIONS_TABLE}]]
 sample = {toml_value(content)}
 label = {toml_value(row["label"])}
 id = {toml_value(row["id"])}
@@ -164,9 +159,10 @@ reason = ""
 """
 
 
-_REVIEW = """\
-# Suspects to look at, most suspicious first. Keep an entry only where the label is right after all, and fill
-# in who found that (reviewer) and why (reason): such a sample is no suspect any more. Delete all the others.
+_SUPPRESSIONS_HEADER = """\
+# Suspects to review, most suspicious first. Keep an entry only when its label is right, and fill in who
+# reviewed it (reviewer) and why it is right (reason): the sample is then no longer a suspect. Delete all
+# other entries.
 # An entry can end: expires = 2027-06-30 makes its sample a suspect again from that day on.
 # Name this file as `suppressions` in cohaudit.toml, or with --suppressions.
 """
@@ -185,7 +181,7 @@ def _task(audit: Audit, row: dict[str, Any]) -> dict[str, Any]:
     }
     return {
         "data": {
-            "sample": _shown(audit.previews.get(row["id"])) or row["id"],
+            "sample": _preview_text(audit.previews.get(row["id"])) or row["id"],
             "id": row["id"],
             "given_label": row["label"],
             "suspicion": row["suspicion"],
@@ -196,8 +192,8 @@ def _task(audit: Audit, row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _shown(preview: Preview | None) -> str:
-    """Return what a person is shown of a sample, as one text: a picture as a data URI, a row as lines."""
+def _preview_text(preview: Preview | None) -> str:
+    """Return a preview as one text: an image as a data URI, a row as lines; empty without a preview."""
     if preview is None:
         return ""
     return (
@@ -206,13 +202,14 @@ def _shown(preview: Preview | None) -> str:
 
 
 def _text(content: str) -> bytes:
-    # ids and labels come from files, and may hold what UTF-8 cannot
+    # ids and labels come from files, and can hold characters that UTF-8 cannot encode
     return content.encode("utf-8", "backslashreplace")
 
 
-MASK = "mask"
+MASK_FORMAT = "mask"
+"""Format for the units of the network rather than for samples: it needs no judged labels."""
 
-_FORMS: dict[str, Callable[[Audit, bool], bytes]] = {
+_WRITERS: dict[str, Callable[[Audit, bool], bytes]] = {
     "csv": _csv,
     "jsonl": _jsonl,
     "parquet": _parquet,
@@ -220,17 +217,22 @@ _FORMS: dict[str, Callable[[Audit, bool], bytes]] = {
     "label-studio": _label_studio,
     "cleanlab": _cleanlab,
     "suppressions": _suppressions,
-    MASK: _mask,
+    MASK_FORMAT: _mask,
 }
 
-EXPORT_FORMATS = tuple(_FORMS)
-"""What can be written: the suspects as a table (csv, jsonl, parquet) or as tasks (label-studio), the ids of
-the other samples (keep), cleanlab's columns (cleanlab), a file of suspects to look at (suppressions); or, of
-the network, the units that hold most of the coherent gradient (mask)."""
+EXPORT_FORMATS = tuple(_WRITERS)
+"""Formats: the suspects as a table (csv, jsonl, parquet) or as tasks (label-studio), the ids of the other
+samples (keep), cleanlab's columns (cleanlab), suspects to review (suppressions), and the units of the network
+that hold most of the coherent gradient (mask)."""
 
-NAMES = {
-    **{kind: f"suspects.{kind}" for kind in ("csv", "jsonl", "parquet")},
-    **{"keep": "keep.txt", "label-studio": "tasks.json", "cleanlab": "cleanlab.csv"},
-    **{"suppressions": "suppressions.toml", MASK: "mask.json"},
+EXPORT_FILE_NAMES = {
+    "csv": "suspects.csv",
+    "jsonl": "suspects.jsonl",
+    "parquet": "suspects.parquet",
+    "keep": "keep.txt",
+    "label-studio": "tasks.json",
+    "cleanlab": "cleanlab.csv",
+    "suppressions": "suppressions.toml",
+    MASK_FORMAT: "mask.json",
 }
-"""Kind → how its file is called unless the user names it."""
+"""Format → name of the file, unless the user names it."""

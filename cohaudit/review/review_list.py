@@ -1,122 +1,138 @@
-"""Which samples a person has confirmed to be wrong: a list of ids, or a table that says what is right."""
+"""Reads which samples a person confirmed to be wrong: a list of ids, or a table with the right labels."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from cohaudit.errors import ReportError, did_you_mean
 from cohaudit.results import Audit
 
-ID = "id"
-LABEL = "label"
-NEW_LABEL = "new_label"
-"""Columns of a table of fixes, as the report's page writes it; the second may be left out."""
+ID_COLUMN = "id"
+"""Column of the sample ids in a table of fixes, which the report's page writes."""
+
+LABEL_COLUMN = "label"
+"""Column of the labels that were reviewed; may be missing."""
+
+NEW_LABEL_COLUMN = "new_label"
+"""Column of the right labels; a cell may be empty for a suspect, which then gets the suggested label."""
 
 
 @dataclass(frozen=True)
-class Confirmed:
-    """What a person said of one sample."""
+class ConfirmedSample:
+    """A sample that a person confirmed to be wrong."""
 
     where: str
     """File and line, for messages."""
     new_label: str
-    """The right label; empty where only the id is given."""
+    """The right label; empty when only the id is given."""
 
 
-def read_confirmed(path: Path, audit: Audit) -> dict[str, Confirmed]:
-    """Read a list of ids, one a line, or a .csv file with the columns id and new_label.
+def read_confirmed(path: Path, audit: Audit) -> dict[str, ConfirmedSample]:
+    """Read a list of ids, one per line, or a .csv file with the columns id and new_label.
 
     Args:
-        path: The file; a table if its name ends in .csv.
-        audit: Whose samples they are.
+        path: The file; a table when its name ends in .csv.
+        audit: The audit of the samples.
 
     Returns:
-        Sample id → what was said of it. Ids of a list are those of suspects, ids of a table of any samples.
+        Sample id → the confirmation. A list can only name suspects, a table any samples.
 
     Raises:
-        ReportError: If the file cannot be read, or names what the audit does not have.
+        ReportError: The file cannot be read, or names a sample or class that the audit does not have.
     """
     text = _read(path)
-    found = _fixes(path, text, audit) if path.suffix.lower() == ".csv" else _listed(path, text, audit)
-    if not found:
-        raise ReportError(f"--only {path}", "names no sample", "name those that are wrong, or leave it out")
-    return found
+    is_table = path.suffix.lower() == ".csv"
+    confirmed = _read_table(path, text, audit) if is_table else _read_list(path, text, audit)
+    if not confirmed:
+        raise ReportError(
+            f"--only {path}", "names no sample", "name the samples that are wrong, or omit --only"
+        )
+    return confirmed
 
 
 def _read(path: Path) -> str:
     try:
+        # Excel and Notepad write a byte order mark, which would become part of the first id
         return path.read_bytes().decode("utf-8-sig")
     except OSError as error:
         found = f"cannot be read: {error.strerror}"
-        remedy = "name a text file with one id a line, or a .csv"
+        remedy = "name a text file with one id per line, or a .csv file"
         raise ReportError(f"--only {path}", found, remedy) from None
     except UnicodeDecodeError as error:
         found = f"is not UTF-8 (byte {error.start})"
         raise ReportError(f"--only {path}", found, "save it as UTF-8") from None
 
 
-def _listed(path: Path, text: str, audit: Audit) -> dict[str, Confirmed]:
-    # not splitlines: an id may hold what only Unicode takes for the end of a line
+def _read_list(path: Path, text: str, audit: Audit) -> dict[str, ConfirmedSample]:
+    # not splitlines: an id can hold characters that Unicode, but no text file, takes for the end of a line
     lines = [line.removesuffix("\r") for line in text.split("\n")]
     known = set(audit.samples["id"])
-    suspects = dict.fromkeys(audit.samples["id"][audit.samples["suspect"]])
-    found = {}
+    suspects = dict.fromkeys(audit.suspects["id"])
+    confirmed = {}
     for number, name in enumerate(lines, 1):
         if not name.strip():
             continue
         where = f"--only {path}, line {number}"
-        if name not in known or name not in suspects:
-            told = "a sample, but no suspect" if name in known else "no sample of the audit"
+        if name not in suspects:
+            found = "a sample, but not a suspect" if name in known else "not a sample of the audit"
             remedy = did_you_mean(name, suspects) if suspects else "the audit has no suspects"
-            raise ReportError(where, f"{name!r:.80} is {told}", remedy)
-        found[name] = Confirmed(where, "")
-    return found
+            raise ReportError(where, f"{name!r:.80} is {found}", remedy)
+        confirmed[name] = ConfirmedSample(where, "")
+    return confirmed
 
 
-def _fixes(path: Path, text: str, audit: Audit) -> dict[str, Confirmed]:
+def _read_table(path: Path, text: str, audit: Audit) -> dict[str, ConfirmedSample]:
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     labels = dict(zip(audit.samples["id"], audit.samples["label"], strict=True))
     classes = [one.name for one in audit.classes]
-    found: dict[str, Confirmed] = {}
+    confirmed: dict[str, ConfirmedSample] = {}
     try:
-        columns = reader.fieldnames or ()
-        for column in (ID, NEW_LABEL):
-            if list(columns).count(column) != 1:
-                found_there = f"has {'two columns' if column in columns else 'no column'} {column!r}"
-                remedy = f"name its columns in the first line, each once: {ID},{LABEL},{NEW_LABEL}"
-                raise ReportError(f"--only {path}", found_there, remedy)
+        columns = list(reader.fieldnames or ())
+        _check_columns(path, columns)
         for row in reader:
             where = f"--only {path}, line {reader.line_num}"
+            # DictReader marks a surplus cell with the key None, and a missing one with the value None
             if None in row or None in row.values():
-                told = f"has another number of cells than the {len(columns)} columns"
-                raise ReportError(where, told, "put a text with a comma into quotes")
-            found[row[ID]] = _fix(where, row, labels, classes, found)
+                found = f"does not have {len(columns)} cells, the number of columns"
+                raise ReportError(where, found, "put a text with a comma into quotes")
+            name = row[ID_COLUMN]
+            if name in confirmed:
+                raise ReportError(where, f"{name!r:.80} is in the table twice", "remove one of the two lines")
+            confirmed[name] = _confirm(where, row, labels, classes)
     except csv.Error as error:
         where = f"--only {path}, line {reader.line_num}"
-        raise ReportError(where, f"is no CSV: {error}", "download it again") from None
-    return found
+        raise ReportError(where, f"is not valid CSV: {error}", "download the file again") from None
+    return confirmed
 
 
-def _fix(
-    where: str,
-    row: Mapping[str, str | None],
-    labels: Mapping[str, str],
-    classes: list[str],
-    earlier: Mapping[str, Confirmed],
-) -> Confirmed:
-    name = row[ID] or ""
-    label = row[NEW_LABEL] or ""
+def _check_columns(path: Path, columns: list[str]) -> None:
+    for column in (ID_COLUMN, NEW_LABEL_COLUMN):
+        if columns.count(column) != 1:
+            found = f"has {'two columns' if column in columns else 'no column'} {column!r}"
+            names = ",".join((ID_COLUMN, LABEL_COLUMN, NEW_LABEL_COLUMN))
+            raise ReportError(
+                f"--only {path}", found, f"name its columns in the first line, each once: {names}"
+            )
+
+
+def _confirm(
+    where: str, row: Mapping[str, str], labels: Mapping[str, str], classes: Iterable[str]
+) -> ConfirmedSample:
+    """Check one line of a table against the audit, and return it."""
+    name = row[ID_COLUMN]
+    new_label = row[NEW_LABEL_COLUMN]
+    reviewed = row.get(LABEL_COLUMN, "")
     if name not in labels:
-        raise ReportError(where, f"{name!r:.80} is no sample of the audit", did_you_mean(name, labels))
-    if name in earlier:
-        raise ReportError(where, f"{name!r:.80} stands there twice", "take one of the two lines out")
-    if row.get(LABEL) not in {None, "", labels[name]}:
-        found = f"{name!r:.80} is labeled {labels[name]!r:.80} in the audit, not {row[LABEL]!r:.80}"
+        raise ReportError(where, f"{name!r:.80} is not a sample of the audit", did_you_mean(name, labels))
+    # a list of an earlier audit can name a sample whose label was corrected since
+    if reviewed not in {"", labels[name]}:
+        found = f"{name!r:.80} is labeled {labels[name]!r:.80} in the audit, not {reviewed!r:.80}"
         raise ReportError(where, found, "name the audit that the list was made from")
-    if label and label not in classes:
-        raise ReportError(where, f"{label!r:.80} is no class of the audit", did_you_mean(label, classes))
-    return Confirmed(where, label)
+    if new_label and new_label not in classes:
+        found = f"{new_label!r:.80} is not a class of the audit"
+        raise ReportError(where, found, did_you_mean(new_label, classes))
+    return ConfirmedSample(where, new_label)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from importlib.resources import files
 from itertools import groupby
 from typing import Any
 
@@ -14,6 +13,7 @@ from sphinx.util.docutils import SphinxDirective
 
 from cohaudit.config import KEYS
 from cohaudit.config.file import option_name
+from cohaudit.results.schema import audit_schema
 
 
 class Settings(SphinxDirective):
@@ -25,12 +25,11 @@ class Settings(SphinxDirective):
 
 
 class AuditSchema(SphinxDirective):
-    """Every object of cohaudit/results/audit.schema.json, with its fields."""
+    """Every object of the JSON Schema of audit.json, with its fields."""
 
     def run(self) -> list[nodes.Node]:
         """Return the parsed reference."""
-        schema = json.loads(files("cohaudit.results").joinpath("audit.schema.json").read_text("utf-8"))
-        return self.parse_text_to_nodes("\n".join(objects(schema)), allow_section_headings=True)
+        return self.parse_text_to_nodes("\n".join(objects(audit_schema())), allow_section_headings=True)
 
 
 def settings() -> Iterator[str]:
@@ -45,7 +44,7 @@ def settings() -> Iterator[str]:
 
 
 def objects(schema: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the lines of the schema in MyST: the audit first, then what it is made of."""
+    """Yield the lines of the schema in MyST: first the audit, then its parts."""
     for name, what in {"Audit": schema, **schema["$defs"]}.items():
         yield f"(schema-{name.lower()})=\n\n## {name}\n\n{what.get('description', '')}\n"
         if "properties" in what:

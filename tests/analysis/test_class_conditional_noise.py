@@ -49,7 +49,7 @@ def fitted(scores: Array, labels: Integers) -> ClassNoise | None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_who_is_taken_for_whom_is_found(seed: int) -> None:
+def test_confused_classes_are_found(seed: int) -> None:
     scores, labels, true = drawn(seed, confusing(0.35))
     found = fitted(scores, labels)
     assert found is not None
@@ -79,7 +79,7 @@ def test_the_likelihood_is_that_of_the_definition() -> None:
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.3])
 @pytest.mark.parametrize("samples", [300, 4000])
-def test_errors_at_random_are_no_confusion(share: float, samples: int) -> None:
+def test_random_errors_are_not_confusion(share: float, samples: int) -> None:
     for seed in range(4):
         scores, labels, _ = drawn(seed, symmetric(share), samples)
         assert fitted(scores, labels) is None
@@ -94,7 +94,7 @@ def test_few_samples_must_show_it_more_clearly() -> None:
     assert fitted(scores[:few], labels[:few]) is None
 
 
-def test_of_very_many_classes_it_is_not_asked() -> None:
+def test_of_very_many_classes_it_is_not_fitted() -> None:
     classes = class_noise.MAX_CLASSES + 1
     scores, labels, _ = drawn(0, confusing(0.5, classes), samples=2000)
     assert fitted(scores, labels) is None

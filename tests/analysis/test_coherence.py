@@ -32,7 +32,7 @@ gradient_sets = st_numpy.arrays(
     elements=st.floats(-1000, 1000, width=32, allow_subnormal=False),
 )
 seeds = st.integers(0, 2**32 - 1)
-quick = settings(max_examples=60, deadline=None)
+quick = settings(max_examples=60)
 
 
 def sums(gradients: Array) -> tuple[float, float]:

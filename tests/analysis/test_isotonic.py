@@ -12,7 +12,7 @@ from sklearn.isotonic import IsotonicRegression
 from cohaudit.analysis.isotonic import decreasing_steps, decreasing_with
 
 seeds = st.integers(0, 2**32 - 1)
-quick = settings(max_examples=40, deadline=None)
+quick = settings(max_examples=40)
 
 
 @quick

@@ -24,7 +24,7 @@ Integers = NDArray[np.int64]
 Float32 = NDArray[np.float32]
 
 seeds = st.integers(0, 2**32 - 1)
-quick = settings(max_examples=40, deadline=None)
+quick = settings(max_examples=40)
 
 
 class Drawn(NamedTuple):
@@ -92,7 +92,7 @@ def test_clean_labels_have_no_noise() -> None:
     assert max(shares) < 0.01
 
 
-def test_of_equally_likely_explanations_the_one_with_the_fewest_wrong_labels_is_taken() -> None:
+def test_of_equally_likely_fits_the_one_with_the_fewest_wrong_labels_is_chosen() -> None:
     # scores that say nothing but the class shares: the rare class is a tenth of the labels, or all mistakes
     labels = np.repeat([0, 1], [900, 100])
     scores = np.tile([0.9, 0.1], (1000, 1))
@@ -152,13 +152,13 @@ def test_less_evidence_is_never_less_suspect(seed: int, sharpness: float) -> Non
     assert ((found >= 0) & (found < 1)).all()
 
 
-def test_clean_labels_are_not_accused() -> None:
+def test_clean_labels_are_not_suspected() -> None:
     for seed in range(3):
         scores, labels, _ = drawn(seed, 40, 0)
         assert (suspicion(scores, labels) >= 0.5).mean() < 0.01
 
 
-def test_scores_that_do_not_know_the_labels_accuse_nobody() -> None:
+def test_scores_unrelated_to_the_labels_make_no_suspects() -> None:
     generator = np.random.default_rng(0)
     scores, labels = generator.dirichlet(np.ones(4), size=500), generator.integers(4, size=500)
     assert not suspicion(scores, labels).any()

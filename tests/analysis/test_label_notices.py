@@ -42,7 +42,7 @@ def verdict(
     ("lower", "upper", "given"),
     [(0.1, 0.14, False), (0.001, 0.04, True), (0.03, 0.04, False), (0.0001, 0.01, False)],
 )
-def test_a_notice_tells_wrong_labels_from_hard_samples(lower: float, upper: float, given: bool) -> None:
+def test_a_notice_warns_if_wrong_labels_may_be_hard_samples(lower: float, upper: float, given: bool) -> None:
     notice = ambiguity_notice(verdict(NoiseShare(lower, 0.0, upper)))
     assert bool(notice) == given
     assert not given or f"{lower:.1%} and {upper:.1%}" in notice

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from cohaudit.analysis.near_duplicates import joint_view, likeness
+from cohaudit.analysis.near_duplicates import compare_views, joint_view
 
-quick = settings(max_examples=40, deadline=None)
+quick = settings(max_examples=40)
 seeds = st.integers(0, 2**32 - 1)
 
 
@@ -26,7 +26,7 @@ def test_copies_are_found_and_nothing_else_is() -> None:
     for view in seen:
         view[7] = view[3]
         view[20] = view[11] + 0.02 * generator.standard_normal(view.shape[1])
-    found = likeness(seen)
+    found = compare_views(seen)
     expected = np.full(60, -1)
     expected[[7, 3, 20, 11]] = 3, 7, 11, 20
     assert found.duplicate_of.tolist() == expected.tolist()
@@ -37,7 +37,7 @@ def test_copies_are_found_and_nothing_else_is() -> None:
 def test_alike_in_one_layer_is_no_duplicate() -> None:
     seen = views(2)
     seen[1][5] = seen[1][4]
-    assert likeness(seen).duplicate_of.max() == -1
+    assert compare_views(seen).duplicate_of.max() == -1
 
 
 @quick
@@ -59,12 +59,12 @@ def test_duplicates_are_found_at_any_scale(scale: float) -> None:
     seen = [view * np.float32(scale) for view in views(3)]
     for view in seen:
         view[9] = view[2]
-    assert np.flatnonzero(likeness(seen).duplicate_of >= 0).tolist() == [2, 9]
+    assert np.flatnonzero(compare_views(seen).duplicate_of >= 0).tolist() == [2, 9]
 
 
 def test_views_that_see_nothing_make_no_duplicates() -> None:
     blind = [np.ones((5, 3), dtype=np.float32)]
-    assert likeness(blind).duplicate_of.tolist() == [-1] * 5
+    assert compare_views(blind).duplicate_of.tolist() == [-1] * 5
 
 
 @pytest.mark.parametrize("columns", [2, 4])
@@ -72,6 +72,6 @@ def test_in_a_table_of_few_columns_only_copies_are_duplicates(columns: int) -> N
     """Every row has others in nearly the same direction there."""
     table = np.random.default_rng(0).standard_normal((400, columns)).astype(np.float32)
     table[9] = table[2]
-    twins = likeness([table]).duplicate_of
+    twins = compare_views([table]).duplicate_of
     assert {twins[9], twins[2]} == {2, 9}
     assert (twins >= 0).sum() <= 8

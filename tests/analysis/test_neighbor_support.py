@@ -24,7 +24,7 @@ Float32 = NDArray[np.float32]
 seeds = st.integers(0, 2**32 - 1)
 
 
-quick = settings(max_examples=40, deadline=None)
+quick = settings(max_examples=40)
 
 
 def gradients(seed: int, samples: int, size: int = 6) -> Float32:

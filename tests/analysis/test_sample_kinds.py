@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from cohaudit.analysis.sample_kinds import kinds_of
 from cohaudit.results.kinds import SAMPLE_KINDS
 
-quick = settings(max_examples=40, deadline=None)
+quick = settings(max_examples=40)
 seeds = st.integers(0, 2**32 - 1)
 
 

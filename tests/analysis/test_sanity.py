@@ -108,7 +108,7 @@ def test_two_classes_exchanged_are_named_though_most_labels_are_given() -> None:
     assert "class 3 for samples labeled class 1, class 1 for samples labeled class 3:" in found.reason
 
 
-def test_a_class_that_is_mostly_taken_for_another_is_no_other_order() -> None:
+def test_a_class_mostly_confused_with_another_is_not_another_order() -> None:
     labels = labels_of([50] * 5)
     assert passes(np.array([0, 0, 2, 3, 4])[labels], labels)
 
@@ -138,7 +138,7 @@ def test_a_balanced_accuracy_below_chance_is_not_auditable_even_if_no_accident()
     assert not found.auditable
 
 
-def test_six_samples_are_too_few_to_tell() -> None:
+def test_six_samples_are_too_few_to_audit() -> None:
     assert not passes(labels_of([3, 3]), labels_of([3, 3]))
 
 

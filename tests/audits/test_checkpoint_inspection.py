@@ -40,7 +40,7 @@ def test_the_same_batch_at_every_step_is_steady(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"momentum": 0.9}])
-def test_one_moment_tells_no_coherence(options: dict[str, float], tmp_path: Path) -> None:
+def test_one_moment_gives_no_coherence(options: dict[str, float], tmp_path: Path) -> None:
     found = inspect(load_checkpoint(saved(tmp_path / "c.pt", *trained(torch.optim.SGD, **options))))
     assert found.coherence is None
     assert found.layers == ()
@@ -58,7 +58,7 @@ def test_singular_values_are_those_of_the_matrix(tmp_path: Path) -> None:
     assert bias.spectral_norm is None
 
 
-def test_what_is_broken_dead_tied_or_unused_is_told(tmp_path: Path) -> None:
+def test_what_is_broken_dead_tied_or_unused_is_found(tmp_path: Path) -> None:
     model, optimizer = trained(torch.optim.Adam)
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     state["0.weight"][2] = 0
@@ -96,14 +96,14 @@ def test_the_command_prints_a_table_and_json(tmp_path: Path) -> None:
     assert 0 < content["coherence"] <= 1.05
 
 
-def test_the_fixture_has_no_memory_and_says_so(digits: Path) -> None:
+def test_the_fixture_has_no_optimizer_state(digits: Path) -> None:
     result = run(digits / "model.safetensors")
     assert result.exit_code == 0, result.output
     assert "The checkpoint holds no optimizer state" in " ".join(result.stdout.split())
 
 
 @pytest.mark.parametrize("content", [b"", b"\x80\x04garbage", b"PK\x03\x04"])
-def test_what_is_no_checkpoint_is_refused(content: bytes, tmp_path: Path) -> None:
+def test_what_is_not_a_checkpoint_is_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "c.pt").write_bytes(content)
     result = run(tmp_path / "c.pt")
     assert result.exit_code == 2
@@ -120,7 +120,7 @@ def test_what_is_no_checkpoint_is_refused(content: bytes, tmp_path: Path) -> Non
         {"param_groups": "none"},
     ],
 )
-def test_what_is_no_optimizers_state_tells_nothing(change: dict[str, object]) -> None:
+def test_what_is_not_an_optimizers_state_is_skipped(change: dict[str, object]) -> None:
     tensors = {"weight": torch.ones(2, 2)}
     optimizer = {"state": {0: {"step": "x", "exp_avg": torch.ones(2, 2)}}, "param_groups": [{"params": [0]}]}
     checkpoint = Checkpoint("ckpt.pt", "torch", "", tensors, optimizer=optimizer | change)

@@ -1,4 +1,4 @@
-"""The coherent-to-incoherent ratio by depth: closed forms, bounds, and what is said of it."""
+"""The coherent-to-incoherent ratio by depth: closed forms, bounds, and the advice."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from support.small_datasets import write_csv
 from torch import Tensor, nn
 
 import cohaudit
 from cohaudit.audits.input_features import input_features, mean_pair_cosine
-from cohaudit.gradients.passes.inputs import SHUFFLES
-from cohaudit.loading.data._table import TableDataset
-from cohaudit.loading.data._transform import Transform
+from cohaudit.gradients.passes.inputs import LABEL_SHUFFLES
+from cohaudit.loading.data import open_dataset
 from cohaudit.results import Inputs, Skipped
 
 
@@ -74,17 +75,16 @@ def test_noise_is_found_and_signal_its_copy_and_rare_columns_are_not_noise(tmp_p
     assert "1 more is constant" in found.advice
 
 
-def test_columns_have_no_names_behind_a_transform() -> None:
-    table = pd.DataFrame({"age": [1, 2], "hours": [3, 4]})
-    labels, ids = np.array([0, 1]), ["0", "1"]
-    assert TableDataset("t.csv", "", table, labels, ids).column_names == ("age", "hours")
-    changed = Transform("changed", lambda row: torch.ones(2))
-    assert TableDataset("t.csv", "", table, labels, ids, (), changed).column_names == ()
+def test_columns_have_no_names_behind_a_transform(tmp_path: Path) -> None:
+    config = write_csv(tmp_path, "age,hours,label\n1,3,0\n2,4,1\n")
+    assert open_dataset(config).column_names == ("age", "hours")
+    (tmp_path / "change.py").write_text("import torch\ndef change(row): return torch.ones(2)\n")
+    assert open_dataset(replace(config, transform="change.py:change")).column_names == ()
 
 
-def test_all_signal_says_that_there_is_nothing_to_drop() -> None:
-    shuffled = np.linspace(-0.1, 0.1, SHUFFLES)[:, None]
-    squares, norms = np.full((1 + SHUFFLES, 1), 500.0), np.full((1 + SHUFFLES, 1), 500.0)
+def test_if_all_columns_are_signal_nothing_is_dropped() -> None:
+    shuffled = np.linspace(-0.1, 0.1, LABEL_SHUFFLES)[:, None]
+    squares, norms = np.full((1 + LABEL_SHUFFLES, 1), 500.0), np.full((1 + LABEL_SHUFFLES, 1), 500.0)
     sums = np.vstack([[[100_000.0]], 500 + 500 * shuffled])
     found = input_features(
         ["age"], "fc", squared_sum=sums, squares=squares, norms=norms, constant=np.array([False])
@@ -95,8 +95,8 @@ def test_all_signal_says_that_there_is_nothing_to_drop() -> None:
 
 
 def test_a_column_far_below_the_strongest_is_noise_though_above_its_null() -> None:
-    squares, norms = np.full((1 + SHUFFLES, 3), 500.0), np.full((1 + SHUFFLES, 3), 500.0)
-    sums = 500 + np.linspace(-5.0, 5.0, SHUFFLES + 1)[:, None] * np.ones(3)
+    squares, norms = np.full((1 + LABEL_SHUFFLES, 3), 500.0), np.full((1 + LABEL_SHUFFLES, 3), 500.0)
+    sums = 500 + np.linspace(-5.0, 5.0, LABEL_SHUFFLES + 1)[:, None] * np.ones(3)
     sums[0] = 500 + 249_500 * np.array([0.3, 0.003, 0.03])
     found = input_features(
         ["strong", "inflated", "weak"],
@@ -113,8 +113,8 @@ def test_a_column_far_below_the_strongest_is_noise_though_above_its_null() -> No
     ]
 
 
-def test_constant_columns_alone_tell_nothing() -> None:
-    zeros = np.zeros((1 + SHUFFLES, 2))
+def test_constant_columns_alone_are_skipped() -> None:
+    zeros = np.zeros((1 + LABEL_SHUFFLES, 2))
     found = input_features(
         ["a", "b"], "fc", squared_sum=zeros, squares=zeros, norms=zeros, constant=np.array([True, True])
     )

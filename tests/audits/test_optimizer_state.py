@@ -69,7 +69,7 @@ def test_parameters_together_are_weighted_by_their_energy() -> None:
     assert temporal_coherence([noise, constant]) == pytest.approx(0.5, abs=0.03)
 
 
-def test_a_single_step_tells_nothing() -> None:
+def test_a_single_step_has_no_coherence() -> None:
     assert temporal_coherence([simulated(0.5, 1)]) is None
     assert temporal_coherence([]) is None
 

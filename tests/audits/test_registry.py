@@ -48,7 +48,7 @@ def test_audits_without_a_pass_of_their_own_are_run_and_timed() -> None:
     assert "optimizer" in audit.audits.memory.reason
 
 
-def test_one_that_is_not_selected_says_so() -> None:
+def test_one_that_is_not_selected_is_skipped() -> None:
     depth = scanned(audits=("none",)).audits.depth
     assert isinstance(depth, Skipped)
     assert "--audits depth" in depth.reason

@@ -61,7 +61,7 @@ def test_where_gradients_are_tiny_nothing_is_lost() -> None:
     assert all(np.isfinite(one.kept.value) and one.kept.value > 0 for one in both[1].averages)
 
 
-def test_what_cannot_be_told_says_why() -> None:
+def test_what_cannot_be_measured_is_skipped_with_its_reason() -> None:
     model, x, y = fit_network(24)
     few = robust_step(model, source(x, y), standing(24), options=OPTIONS, device=CPU, advance=ignore)
     assert isinstance(few, Skipped)
@@ -70,7 +70,7 @@ def test_what_cannot_be_told_says_why() -> None:
     unknown = SampleFlags([f"s{i}" for i in range(60)], np.full(60, np.nan), np.zeros(60, dtype=bool))
     found = robust_step(model, source(x, y), unknown, options=OPTIONS, device=CPU, advance=ignore)
     assert isinstance(found, Skipped)
-    assert "memorized" in found.reason
+    assert "memorization" in found.reason
 
 
 def test_many_samples_have_fewer_coordinates() -> None:

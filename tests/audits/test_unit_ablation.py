@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 from support.audits import make_audit
-from support.networks import CASES, Apply, attention, make
+from support.cases import ALL_CASES, make
+from support.networks import Apply, attention
 from support.oracle import CPU, LABELS, options, oracle, source
 from torch import nn
 
@@ -42,7 +43,7 @@ def units(name: str) -> tuple[Any, Any, Any]:
 
 
 @pytest.mark.parametrize(("name", "hidden"), [("perceptron", 2), ("conv2d grouped", 1), ("attention", 1)])
-def test_a_unit_is_told_what_its_samples_pairs_give(name: str, hidden: int) -> None:
+def test_coherence_and_energy_of_a_unit_are_those_of_pairs_of_samples(name: str, hidden: int) -> None:
     _, layers, measured = units(name)
     grads = oracle(*make(name))
     assert len(measured) == hidden
@@ -58,8 +59,8 @@ def test_a_unit_is_told_what_its_samples_pairs_give(name: str, hidden: int) -> N
         np.testing.assert_allclose(found.energy, np.array(energies) / sum(energies), atol=1e-12)
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_only_some_units_are_heard_and_the_weights_come_back(name: str) -> None:
+@pytest.mark.parametrize("name", ALL_CASES)
+def test_other_units_are_ablated_and_the_weights_restored(name: str) -> None:
     model, inputs = make(name)
     sums = weight_sums(model, source(inputs), options(batch_size=9), CPU, lambda count: None)
     layers = hidden_units(model, sums)
@@ -94,7 +95,7 @@ def test_only_some_units_are_heard_and_the_weights_come_back(name: str) -> None:
         assert torch.equal(value, before[key])
 
 
-def test_a_silent_head_gives_what_the_others_give() -> None:
+def test_without_a_head_the_output_is_that_of_the_others() -> None:
     torch.manual_seed(0)
     model = attention().double().eval()
     x = torch.randn(9, 4, 8, dtype=torch.float64)

@@ -36,7 +36,7 @@ def measured(layer: LayerForces, trained: TrainedDecay | Skipped = UNKNOWN) -> B
 
 
 @given(st.integers(0, 50))
-def test_what_samples_share_is_told_from_chance(seed: int) -> None:
+def test_what_samples_share_is_distinguished_from_chance(seed: int) -> None:
     layer = forces(seed)
     coherent = layer.coherent(SAMPLES)
     assert coherent[:200].mean() > 0.99

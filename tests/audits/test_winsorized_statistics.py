@@ -29,7 +29,9 @@ from cohaudit.gradients.robust import winsorized_gradient
 
 def test_the_averages_are_those_of_the_training_loop() -> None:
     model, x, y = fit_network()
-    found = gradient_coordinates(model, source(x, y), everything(model), OPTIONS, CPU, lambda done: None)
+    found = gradient_coordinates(
+        model, source(x, y), everything(model), OPTIONS, CPU, advance=lambda done: None
+    )
     thirds, sets = groups_of_three(len(y), 0), np.zeros((1, len(y)), dtype=bool)
     drawn, expected = [], winsorized_gradient(model, F.cross_entropy, x, y, clip=0.04)
     for name, gradient in expected.gradient.items():
@@ -46,7 +48,7 @@ def test_the_averages_are_those_of_the_training_loop() -> None:
 GRADIENTS = arrays(np.float64, (30, 5), elements=st.floats(-100, 100))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(GRADIENTS, st.sampled_from([0.0, 0.04, 0.2, 0.49]), st.integers(0, 5))
 def test_averages_lie_within_the_samples_and_the_shares_add_up(
     gradients: np.ndarray, clip: float, seed: int

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,29 +14,29 @@ from rich.console import Console
 from torch import nn
 from torch.nn import functional as F
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))  # its scripts import each other
-detection = importlib.import_module("detection")
-detectors = importlib.import_module("detectors")
-noisy = importlib.import_module("noisy")
-runs = importlib.import_module("runs")
+from benchmarks.detection import comparison, detectors, ranking, runs
+from benchmarks.shared import label_noise, recipes
+from benchmarks.shared.datasets import CleanData
 
 NOWHERE = Path("nowhere")
 
 
 def test_as_many_labels_are_flipped_as_it_says_and_no_test_label() -> None:
     for noise, share in (("0 %", 0.0), ("20 %", 0.2), ("40 %", 0.4)):
-        data = noisy.noisy("digits", noise, 0, NOWHERE)
+        data = label_noise.load_noisy("digits", noise, 0, NOWHERE)
         assert data.wrong.double().mean().item() == pytest.approx(share, abs=0.03)
-    clean = noisy.noisy("digits", "0 %", 0, NOWHERE)
+    clean = label_noise.load_noisy("digits", "0 %", 0, NOWHERE)
     assert data.test_labels.equal(clean.test_labels)
     assert data.truth.equal(clean.labels)
-    assert noisy.noisy("digits", "40 %", 0, NOWHERE).labels.equal(data.labels), "the same on every call"
+    assert label_noise.load_noisy("digits", "40 %", 0, NOWHERE).labels.equal(data.labels), (
+        "the same on every call"
+    )
 
 
 def test_labels_flipped_by_class_stay_within_their_group() -> None:
     truth = torch.arange(6).repeat(500)
-    clean = noisy.Clean(truth, truth, truth, truth, 6, {}, ((0, 2, 4), (1, 3)))
-    found = noisy._confused(clean, 0.3, torch.Generator().manual_seed(0))
+    clean = CleanData(truth, truth, truth, truth, 6, {}, ((0, 2, 4), (1, 3)))
+    found = label_noise.flip_within_groups(clean, 0.3, torch.Generator().manual_seed(0))
     moved = found != truth
     assert moved[truth != 5].double().mean().item() == pytest.approx(0.3, abs=0.03)
     assert not moved[truth == 5].any()
@@ -48,7 +46,7 @@ def test_labels_flipped_by_class_stay_within_their_group() -> None:
 
 def test_of_equal_samples_with_two_labels_one_can_be_fitted() -> None:
     x, y = torch.tensor([[0.0], [0.0], [0.0], [1.0]]), torch.tensor([0, 0, 1, 1])
-    assert runs._fittable(noisy.Noisy(x, y, y, x, y, 2)) == 3 / 4
+    assert runs.largest_fit(label_noise.NoisyData(x, y, y, x, y, 2)) == 3 / 4
 
 
 def test_scores_from_logits_are_what_they_are_called() -> None:
@@ -101,7 +99,7 @@ def test_trajectories_are_read_as_their_papers_say() -> None:
         torch.from_numpy(logits.astype(np.float32)).flatten(0, 1), labels.repeat(3), reduction="none"
     )
     assert found["CSL"] == pytest.approx(losses.reshape(3, 3).sum(0).numpy())
-    assert found["forgetting"].tolist() == [1, 0, detectors.NEVER]
+    assert found["forgetting"].tolist() == [1, 0, detectors.NEVER_LEARNED]
 
 
 @pytest.mark.slow
@@ -110,9 +108,9 @@ def test_a_case_is_trained_and_judged_once_and_cohaudit_again_on_request(
 ) -> None:
     name = "MLP, SGD"
     monkeypatch.setattr(runs, "CACHE", tmp_path / "cache")
-    monkeypatch.setitem(runs.RECIPES, name, replace(runs.RECIPES[name], epochs=4))
+    monkeypatch.setitem(recipes.RECIPES, name, replace(recipes.RECIPES[name], epochs=4))
     case = runs.Case("digits", "20 %", name, 0)
-    rows = detection.judge_case(case, NOWHERE, False)
+    rows = comparison.judge_case(case, NOWHERE, False)
     by_stage = {row["stage"] for row in rows}
     assert {"underfit", "best"} <= by_stage
     methods = {row["method"]: row for row in rows if row["stage"] == "best"}
@@ -125,23 +123,24 @@ def test_a_case_is_trained_and_judged_once_and_cohaudit_again_on_request(
     assert methods["cohaudit, 5 checkpoints"]["auroc"] > 0.9
     assert "precision" in methods["cohaudit, 5 checkpoints"]
 
-    monkeypatch.setattr(detection, "by_peers", None)
-    assert detection.judge_case(case, NOWHERE, False) == rows
-    assert detection.judge_case(case, NOWHERE, True) == rows
+    monkeypatch.setattr(comparison, "by_peers", None)
+    assert comparison.judge_case(case, NOWHERE, False) == rows
+    assert comparison.judge_case(case, NOWHERE, True) == rows
     # judged before anybody was asked about five checkpoints
     kept = case.folder / "rows.json"
     kept.write_text(json.dumps([row for row in rows if row["method"] not in few]), encoding="utf-8")
-    assert detection.judge_case(case, NOWHERE, True) == rows
+    assert comparison.judge_case(case, NOWHERE, True) == rows
 
     results = tmp_path / "results" / "detection.json"
     results.parent.mkdir()
     results.write_text(json.dumps(rows), encoding="utf-8")
-    monkeypatch.setattr(detection, "RESULTS", results)
-    assert detection.main(["--show"]) == 0
+    monkeypatch.setattr(comparison, "RESULTS", results)
+    assert comparison.main(["--show"]) == 0
     printed = capsys.readouterr().out
     assert "mean over all cells" in printed
     assert "furthest behind the best other of a cell" in printed
-    assert (results.parent / "detection.svg").stat().st_size > 1000
+    ranking.draw(rows, results)
+    assert results.with_suffix(".svg").stat().st_size > 1000
 
 
 def test_five_checkpoints_are_the_even_epochs_up_to_the_stage() -> None:
@@ -153,21 +152,19 @@ def test_five_checkpoints_are_the_even_epochs_up_to_the_stage() -> None:
     logits = np.full((20, 120, 3), np.nan, dtype=np.float16)
     for epoch in (2, 4, 6, 8, 10):  # the last one has memorized, those before it have not
         logits[epoch - 1] = 8 * np.eye(3)[labels if epoch == 10 else truth]
-    data = noisy.Noisy(torch.zeros(120, 1), *map(torch.from_numpy, (labels, truth)), None, None, 3)
+    data = label_noise.NoisyData(torch.zeros(120, 1), *map(torch.from_numpy, (labels, truth)), None, None, 3)
     case = runs.Case("digits", "20 %", "MLP, SGD", 0)
     run = SimpleNamespace(
-        case=case, data=data, logits=logits, epochs={"best": 10}, even=lambda stage: runs.even(10),
+        case=case, data=data, logits=logits, epochs={"best": 10}, even=lambda stage: runs.even_epochs(10),
         train_accuracy=[1.0] * 20, test_accuracy=[1.0] * 20,
     )  # fmt: skip
     view = SimpleNamespace(rows=generator.normal(size=(120, 4)).astype(np.float32))
     cold = SimpleNamespace(views=[view], probability=np.eye(3)[labels])
-    found = {row["method"]: row["auroc"] for row in detection.by_few(run, "best", cold)}
+    found = {row["method"]: row["auroc"] for row in comparison.by_few(run, "best", cold)}
     assert found == {f"{name}, 5 checkpoints": 1 for name in ("cohaudit", "CSL", "AUM")}
 
 
-def test_the_tables_take_five_checkpoints_for_no_whole_run(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_tables_take_five_checkpoints_for_no_whole_run(capsys: pytest.CaptureFixture[str]) -> None:
     cell = {
         "data": "digits",
         "noise": "20 %",
@@ -183,7 +180,7 @@ def test_the_tables_take_five_checkpoints_for_no_whole_run(
         cell | {"method": name, "family": family, "auroc": auroc, "p_at_errors": 0.5}
         for name, family, auroc in figures
     ]
-    importlib.import_module("ranking").show(rows, tmp_path, Console(width=200))
+    ranking.show(rows, Console(width=200))
     methods, cells, *_ = capsys.readouterr().out.split("AUROC by cell")
     assert "0.9550" in methods
     assert "0.633" in cells
@@ -192,10 +189,10 @@ def test_the_tables_take_five_checkpoints_for_no_whole_run(
 
 
 def test_a_ranking_without_errors_has_no_figures() -> None:
-    assert detection.ranked(np.arange(3.0), np.zeros(3, bool)) == {
+    assert comparison.ranked(np.arange(3.0), np.zeros(3, bool)) == {
         "auroc": None,
         "ap": None,
         "p_at_errors": None,
     }
-    perfect = detection.ranked(np.array([3.0, 1, 2]), np.array([True, False, False]))
+    perfect = comparison.ranked(np.array([3.0, 1, 2]), np.array([True, False, False]))
     assert perfect == {"auroc": 1, "ap": 1, "p_at_errors": 1}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import sys
 from pathlib import Path
@@ -13,30 +12,26 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))  # its scripts import each other
-engine = importlib.import_module("engine")
-memory = importlib.import_module("memory")
-methods = importlib.import_module("methods")
-models = importlib.import_module("models")
-registry = importlib.import_module("registry")
-parts = importlib.import_module("parts")
-scaling = importlib.import_module("scaling")
+from benchmarks.gradients import engine, memory, methods, parts, registry, scaling
+from benchmarks.shared import networks, workloads
 
 CPU = torch.device("cpu")
 PEERS = [name for name in registry.METHODS if name.partition(" ")[0] in {"opacus", "backpack"}]
 
 SMALL = {
-    "perceptron": models.Spec(lambda: models.mlp(8, 3), lambda n: torch.randn(n, 784), 3, 12, 5),
-    "LSTM": models.Spec(lambda: models.TextLSTM(20, 6, 5, 3), lambda n: torch.randint(20, (n, 4)), 3, 12, 5),
-    "ResNet-18": models.Spec(lambda: models.resnet18(4, 3), lambda n: torch.randn(n, 3, 8, 8), 3, 12, 5),
-    "ViT": models.Spec(lambda: models.ViT(12, 2, 3, 8), models.images, 10, 12, 5),
-    "GPT": models.Spec(lambda: models.GPT(7, 6, 12, 2, 3), lambda n: torch.randint(7, (n, 6)), 7, 12, 5),
+    "perceptron": workloads.Spec(lambda: networks.mlp(8, 3), lambda n: torch.randn(n, 784), 3, 12, 5),
+    "LSTM": workloads.Spec(
+        lambda: networks.TextLSTM(20, 6, 5, 3), lambda n: torch.randint(20, (n, 4)), 3, 12, 5
+    ),
+    "ResNet-18": workloads.Spec(lambda: networks.resnet18(4, 3), lambda n: torch.randn(n, 3, 8, 8), 3, 12, 5),
+    "ViT": workloads.Spec(lambda: networks.ViT(12, 2, 3, 8), workloads.images, 10, 12, 5),
+    "GPT": workloads.Spec(lambda: networks.GPT(7, 6, 12, 2, 3), lambda n: torch.randint(7, (n, 6)), 7, 12, 5),
 }
 
 
 def contest(network: str, *names: str) -> Any:
     """Run methods once on a small network."""
-    result = engine.Contest(models.make(SMALL[network], CPU), names)
+    result = engine.Contest(workloads.make(SMALL[network], CPU), names)
     result.turn()
     return result
 
@@ -90,7 +85,7 @@ def test_how_far_bf16_is_off_is_a_result(network: str, monkeypatch: pytest.Monke
 
 
 def test_a_method_beyond_its_budget_is_not_run_again() -> None:
-    run = engine.Contest(models.make(SMALL["perceptron"], CPU), ["plain", "loop"], 0.0)
+    run = engine.Contest(workloads.make(SMALL["perceptron"], CPU), ["plain", "loop"], 0.0)
     run.turn()
     run.turn()
     assert {name: len(turns) for name, turns in run.seconds.items()} == {"plain": 1, "loop": 1}

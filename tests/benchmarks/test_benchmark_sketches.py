@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,9 +11,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))  # its scripts import each other
-sketches = importlib.import_module("sketches")
-trained = importlib.import_module("trained")
+from benchmarks.gradients import sketches, trained
 
 DIGITS = "digits perceptron"
 
@@ -38,7 +34,7 @@ def test_exact_cosines_are_those_of_autograd() -> None:
         rows.append(
             torch.cat([g.flatten() for g in torch.autograd.grad(loss, [*subject.model.parameters()])])
         )
-    whole = sketches.Whole(subject)
+    whole = sketches.whole_gradients(subject)
     found = sketches._cosines(sketches._exact(whole, False))[:5, :5]
     torch.testing.assert_close(found, sketches._cosines(torch.stack(rows)), rtol=1e-4, atol=1e-4)
 
@@ -62,5 +58,5 @@ def test_networks_are_trained_once() -> None:
     assert kept.stat().st_mtime_ns == before
     assert again.accuracy == first.accuracy
     assert 0.15 < first.data.wrong.float().mean() < 0.25
-    flipped = first.data.labels != trained.digits(Path())[1][:300]
+    flipped = first.data.labels != trained.digits()[1][:300]
     np.testing.assert_array_equal(flipped, first.data.wrong)

@@ -14,7 +14,8 @@ from support.page import Page
 from cohaudit.cli import main
 from cohaudit.report import render_difference
 from cohaudit.results.json_encode import audit_to_json
-from cohaudit.review.diff.compare import Difference, compare
+from cohaudit.review.diff.compare import compare
+from cohaudit.review.diff.difference import Difference
 
 
 @pytest.fixture
@@ -47,7 +48,8 @@ def test_the_json_holds_all_of_it(files: tuple[Path, Path]) -> None:
     assert found["gap"]["head"]["value"] == 0.3
     assert len(found["suspects"]["still"]) == 12
     assert len(found["layers"]) == 5
-    assert result.stderr.startswith("regression: The gap is 30.0 points")
+    assert result.stderr.splitlines() == [f"regression: {one}" for one in found["regressions"]]
+    assert "30.0 points" in found["regressions"][0]
 
 
 def test_the_page_is_written_whole_and_never_over_an_audit(files: tuple[Path, Path], tmp_path: Path) -> None:
@@ -102,8 +104,8 @@ def test_names_stay_text_on_the_page() -> None:
 def test_the_page_says_what_is_new_and_what_is_not_the_same() -> None:
     page = Page(render_difference(compare(with_gap(0.1), with_gap(0.3, audit=make_audit(suspects=20)))))
     assert "Worse than the base" in page.words
-    assert "The risk has risen from high to severe" in page.words
-    assert "How many samples were audited: 120 in the base, 240 in the head." in page.words
+    assert "The risk rose from high to severe" in page.words
+    assert "Number of samples audited: 120 in the base, 240 in the head." in page.words
     assert "Width by layer" in " ".join(str(a.get("aria-label")) for _, a in page.tags)
     assert "Nothing to compare" in Page(render_difference(compare(*[make_audit(auditable=False)] * 2))).words
 

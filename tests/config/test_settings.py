@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cohaudit.config import KEYS, Config
+from cohaudit.config import KEYS, Config, Effect
 from cohaudit.config.file import find_config, load_config, option_name, require_subject
 from cohaudit.config.keys import TYPES, Table, Texts, Thresholds, toml_value
+from cohaudit.config.used import used_settings
 from cohaudit.errors import ConfigError
 
 CHECKPOINT = Path("model.safetensors")
@@ -324,3 +325,14 @@ def test_every_number_is_either_in_range_or_refused(value: float) -> None:
     else:
         with pytest.raises(ConfigError):
             Config(confidence=value)
+
+
+def test_what_a_setting_changes_decides_where_it_counts() -> None:
+    config = Config(batch_size=7, seed=3, model="net.py:build")
+    gradients = config.values_affecting(Effect.GRADIENTS)
+    assert gradients["seed"] == 3
+    assert not {"batch_size", "model", "neighbors"} & set(gradients)
+    assert config.values_affecting(Effect.SUMS)["batch_size"] == 7
+    recorded = used_settings(config, "cpu")
+    assert {*gradients, "batch_size", "neighbors", "device"} <= set(recorded)
+    assert not {"model", "data", "out", "templates", "fail_on", "trust_checkpoint"} & set(recorded)

@@ -59,7 +59,7 @@ GIVEN = {
     "api.md": SMALL_SCAN,
     "data.md": "import numpy\nimages, labels = numpy.zeros((4, 28, 28), 'uint8'), numpy.array([0, 1, 0, 1])",
     "robust.md": f"""{SMALL_SCAN}
-from cohaudit.robust import winsorized_gradient
+from cohaudit import robust
 inputs, labels = torch.tensor(dataset[0][:32]), torch.tensor(dataset[1][:32]).long()
 optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 """,

@@ -1,4 +1,4 @@
-"""The numbers of docs/explanation.md are those that benchmarks/agreement.py measured."""
+"""The numbers of docs/explanation.md are those that benchmarks/docs/agreement.py measured."""
 
 from __future__ import annotations
 

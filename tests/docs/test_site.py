@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
-import sys
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -14,6 +14,7 @@ import pytest
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from support.pages import ROOT
+from support.warm import warm_python
 
 DOCS = ROOT / "docs"
 PAGES = [*sorted(DOCS.glob("*.md")), *(ROOT / name for name in ("README.md", "CONTRIBUTING.md"))]
@@ -79,7 +80,8 @@ class Html(HTMLParser):
 def site(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, Html]:
     """Return every page of the built site; a warning of Sphinx is an error."""
     out = tmp_path_factory.mktemp("site")
-    build = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-n", "-q", "-d", f"{out}.doctrees"]
+    options = ("-W", "--keep-going", "-n", "-q", "-d", f"{out}.doctrees")
+    build = [*shlex.split(warm_python()), "-m", "sphinx", *options]
     done = subprocess.run([*build, DOCS, out], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return {path: Html(path) for path in out.glob("*.html")}

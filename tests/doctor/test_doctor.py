@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from cohaudit.cli import main
 from cohaudit.doctor import environment as machine
-from cohaudit.doctor.dry_run import MOST, trial_size
-from cohaudit.doctor.extrapolation import GRADIENTS, Trial, drawn_out, expect
+from cohaudit.doctor.dry_run import MAX_TRIAL_SAMPLES, trial_size
+from cohaudit.doctor.extrapolation import Trial, extrapolate, extrapolate_value
+from cohaudit.pipeline.progress import COMPARE_SAMPLES, MEASURE_GRADIENTS
 
 NET = """
 from torch import nn
@@ -374,25 +375,25 @@ def test_free_memory_is_that_of_the_container(tmp_path: Path) -> None:
     assert machine.free_memory(file, group) == 4000 * 1024
 
 
-def test_a_stage_with_a_fixed_part_and_a_part_per_sample_is_drawn_out_exactly() -> None:
+def test_a_stage_with_a_fixed_part_and_a_part_per_sample_is_extrapolated_exactly() -> None:
     def trial(samples: int) -> Trial:
-        seconds = {GRADIENTS: 2 + 0.01 * samples, "compare the samples": 1e-6 * samples**2, "judge": 3.0}
+        seconds = {MEASURE_GRADIENTS: 2 + 0.01 * samples, COMPARE_SAMPLES: 1e-6 * samples**2, "judge": 3.0}
         return Trial(samples, seconds, 100 + 7 * samples)
 
-    found = expect(trial(100), trial(1000), 50_000)
+    found = extrapolate(trial(100), trial(1000), 50_000)
     assert found.seconds == pytest.approx(trial(50_000).seconds)
     assert found.peak == 100 + 7 * 50_000
     assert found.total == pytest.approx(2 + 500 + 2500 + 3)
     assert not found.measured
-    assert expect(trial(100), trial(1000), 1000).measured
+    assert extrapolate(trial(100), trial(1000), 1000).measured
 
 
-def test_a_single_size_is_drawn_out_in_proportion() -> None:
-    only = Trial(100, {GRADIENTS: 5.0, "compare the samples": 2.0}, 1000)
-    found = expect(only, only, 200)
-    assert found.seconds == {GRADIENTS: 10.0, "compare the samples": 8.0}
+def test_a_single_size_is_extrapolated_in_proportion() -> None:
+    only = Trial(100, {MEASURE_GRADIENTS: 5.0, COMPARE_SAMPLES: 2.0}, 1000)
+    found = extrapolate(only, only, 200)
+    assert found.seconds == {MEASURE_GRADIENTS: 10.0, COMPARE_SAMPLES: 8.0}
     assert found.peak == 1000
-    assert expect(only, Trial(100, only.seconds, None), 200).peak is None
+    assert extrapolate(only, Trial(100, only.seconds, None), 200).peak is None
 
 
 @given(
@@ -402,12 +403,12 @@ def test_noise_makes_no_stage_shorter_or_longer_than_in_proportion(
     before: float, after: float, small: int, more: int, rest: int
 ) -> None:
     large = small + more
-    found = drawn_out(before, after, small, large, large + rest)
+    found = extrapolate_value(before, after, (small, large, large + rest))
     assert after <= found <= after * (large + rest) / large * (1 + 1e-9)
 
 
 def test_the_larger_trial_is_what_a_few_seconds_hold() -> None:
-    assert trial_size(128, 1_000_000, seconds=0.01) == MOST
+    assert trial_size(128, 1_000_000, seconds=0.01) == MAX_TRIAL_SAMPLES
     assert trial_size(1024, 1_000_000, seconds=0.01) == 4096
     assert trial_size(128, 1_000_000, seconds=2.0) == 640
     assert trial_size(128, 1_000_000, seconds=6.0) == 256

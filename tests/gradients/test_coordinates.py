@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from support.networks import CASES, CLASSES, make
+from support.cases import ALL_CASES, make
+from support.networks import CLASSES
 from support.single_gradients import CPU, OPTIONS, everything, one_by_one, source
 from torch import nn
 
@@ -15,12 +16,12 @@ LABELS = np.array([2, 0, 1, 1, 0, 2, 2, 1, 0])
 
 
 @pytest.mark.filterwarnings("ignore:LSTM with projections is not supported")
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", ALL_CASES)
 def test_coordinates_are_those_of_gradients_one_by_one(name: str) -> None:
     model, inputs = make(name)
     chosen = {key: own[::2] for key, own in everything(model).items()}
     seen: list[int] = []
-    found = gradient_coordinates(model, source(inputs, LABELS), chosen, OPTIONS, CPU, seen.append)
+    found = gradient_coordinates(model, source(inputs, LABELS), chosen, OPTIONS, CPU, advance=seen.append)
     for key, expected in one_by_one(model, inputs, LABELS).items():
         ours = found.gradients(key)
         assert ours.shape == (len(LABELS), len(chosen[key]))
@@ -45,6 +46,8 @@ def test_a_path_that_depends_on_the_data_is_measured_too() -> None:
     torch.manual_seed(0)
     model, x = Forked().double().eval(), torch.randn(9, 5, dtype=torch.float64)
     x[5] = 10
-    found = gradient_coordinates(model, source(x, LABELS), everything(model), OPTIONS, CPU, lambda done: None)
+    found = gradient_coordinates(
+        model, source(x, LABELS), everything(model), OPTIONS, CPU, advance=lambda done: None
+    )
     for name, expected in one_by_one(model, x, LABELS).items():
         np.testing.assert_allclose(found.gradients(name), expected, rtol=1e-8, atol=1e-12)

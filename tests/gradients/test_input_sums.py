@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from cohaudit.config import Config
 from cohaudit.gradients import Source
 from cohaudit.gradients.passes.input_sums import InputSums
-from cohaudit.gradients.passes.inputs import SHUFFLES, input_sums
+from cohaudit.gradients.passes.inputs import LABEL_SHUFFLES, input_sums
 from cohaudit.pipeline.scan import options_of
 from cohaudit.results import Skipped
 
@@ -31,7 +31,10 @@ def measured(model: nn.Module, x: Tensor, labels: Tensor, classes: int = CLASSES
 
 def residual_orders(labels: Tensor, classes: int) -> list[Tensor]:
     generator = np.random.default_rng(OPTIONS.seed)
-    orders = [labels, *(torch.from_numpy(generator.permutation(labels.numpy())) for _ in range(SHUFFLES))]
+    orders = [
+        labels,
+        *(torch.from_numpy(generator.permutation(labels.numpy())) for _ in range(LABEL_SHUFFLES)),
+    ]
     share = torch.bincount(labels, minlength=classes).double() / len(labels)
     return [share - nn.functional.one_hot(order, classes) for order in orders]
 

@@ -1,10 +1,12 @@
-"""The sketch's map, held against its definition: every entry, with its signs, added to one number."""
+"""Sketches compared with their definition: every entry, with its signs, added to one number."""
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.oracle import case_gradients, measured_case, planned_case
 from torch import Tensor
 
 from cohaudit.gradients.forms.dense import Dense
@@ -28,7 +30,7 @@ def by_definition(projection: Projection, gradient: Tensor) -> Tensor:
     return sketch
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(shapes, sizes, seeds)
 def test_all_ways_to_a_sketch_are_its_definition(shape: tuple[int, int], size: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
@@ -47,7 +49,7 @@ def test_all_ways_to_a_sketch_are_its_definition(shape: tuple[int, int], size: i
         torch.testing.assert_close(projection.sign(signed[0]), whole[0])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(shapes, sizes, seeds)
 def test_a_sketch_of_looked_up_rows_is_that_of_the_whole_gradient(
     shape: tuple[int, int], size: int, seed: int
@@ -59,3 +61,27 @@ def test_a_sketch_of_looked_up_rows_is_that_of_the_whole_gradient(
     lookup = Lookup(index, torch.randn(2, 5, columns, generator=generator, dtype=torch.float64), rows)
     expected = torch.stack([by_definition(projection, gradient) for gradient in lookup.dense().gradients])
     torch.testing.assert_close(lookup.sketch(projection), expected)
+
+
+def sample_sketches(size: int, seed: int) -> np.ndarray:
+    """Return the sketches of the perceptron's whole gradients, [samples, size]."""
+    gradients = case_gradients("perceptron")
+    projections = make_projections(planned_case("perceptron")[2].parameters, size, seed)
+    return torch.cat([Dense(gradients[name]).sketch(own) for name, own in projections.items()], 1).numpy()
+
+
+def test_sketches_are_unbiased() -> None:
+    """Averaged over seeds, inner products of the samples' sketches are those of their gradients."""
+    whole = torch.cat([g.flatten(1) for g in case_gradients("perceptron").values()], 1)
+    exact = (whole @ whole.T).numpy()
+    sketches = [sample_sketches(30, seed) for seed in range(200)]
+    products = [rows @ rows.T for rows in sketches]
+    error = np.std(products, axis=0) / np.sqrt(len(products))
+    assert (np.abs(np.mean(products, axis=0) - exact) < 5 * error + 1e-6 * exact.max()).all()
+    assert error.max() > 0  # the sketch is shorter than the gradient
+
+
+def test_a_measurement_has_these_sketches() -> None:
+    measured = measured_case("perceptron")
+    rows = measured.sketches * measured.scale[:, None]
+    np.testing.assert_allclose(rows, sample_sketches(60, 0), rtol=1e-5, atol=1e-7)

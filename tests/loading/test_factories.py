@@ -127,7 +127,7 @@ def test_a_file_that_is_not_python(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "told"),
+    ("code", "fragment"),
     [
         ("x = 1\ny = [][3]\n", "IndexError: list index out of range (net.py, line 2)"),
         ("import torch\ntorch.nn.Linear(-1, 'a')\n", "(net.py, line 2)"),
@@ -136,10 +136,10 @@ def test_a_file_that_is_not_python(tmp_path: Path) -> None:
         ("import sys\nsys.exit('usage: net.py DATA')\n", "SystemExit: usage: net.py DATA (net.py, line 2)"),
     ],
 )
-def test_a_file_that_fails_on_import_says_what_and_where(code: str, told: str, tmp_path: Path) -> None:
+def test_a_file_that_fails_on_import_says_what_and_where(code: str, fragment: str, tmp_path: Path) -> None:
     write(tmp_path / "net.py", code)
     message = failure_of("net.py:build", tmp_path)
-    assert told in message
+    assert fragment in message
     assert failure_of("net.py:build", tmp_path) == message, "a failed import must not be remembered"
 
 
@@ -211,7 +211,7 @@ def test_arguments_that_do_not_fit_show_the_signature(args: dict, what: str, tmp
     with pytest.raises(ConfigError) as caught:
         call(tmp_path, "def build(width: int, hidden: 'int' = 3) -> None: ...\n", **args)
     assert what in caught.value.found
-    assert caught.value.remedy == "give what it takes: build(width, hidden=3)"
+    assert caught.value.remedy == "use the arguments of build(width, hidden=3)"
 
 
 def test_a_factory_that_raises_is_not_taken_for_wrong_arguments(tmp_path: Path) -> None:
@@ -235,10 +235,10 @@ def test_a_factory_without_a_signature_is_called_all_the_same(tmp_path: Path) ->
 @pytest.mark.parametrize("line", ["loss.backward()", "torch.save({}, 'model.pt')"])
 def test_a_file_that_trains_on_import_is_refused_before_it_does(line: str, tmp_path: Path) -> None:
     write(tmp_path / "train.py", f"open('ran', 'w')\ndef build(): ...\n{line}\n")
-    told = failure_of("train.py:build", tmp_path)
-    assert "line 3 runs " + line.partition("(")[0] in told
-    assert "Nothing was run" in told
-    assert "`if __name__ == '__main__':`" in told
+    fragment = failure_of("train.py:build", tmp_path)
+    assert "line 3 runs " + line.partition("(")[0] in fragment
+    assert "Nothing was run" in fragment
+    assert "`if __name__ == '__main__':`" in fragment
     assert not Path("ran").exists()
 
 
@@ -251,9 +251,9 @@ def test_an_import_that_changes_a_guarded_file_is_an_error(ending: str, tmp_path
     code = WRITES.format(str(model)) + "path.write_text('others')\n" + ending + "def build(): ...\n"
     write(tmp_path / "train.py", code)
     with guarding(model, tmp_path / "missing.npz", tmp_path):
-        told = failure_of("train.py:build", tmp_path)
-    assert f"importing it changed {model}: it trains the model" in told
-    assert "is still what you want to audit" in told
+        fragment = failure_of("train.py:build", tmp_path)
+    assert f"importing it changed {model}: the code probably trains the model" in fragment
+    assert "still holds what you want to audit" in fragment
 
 
 def test_a_module_that_changes_a_guarded_file_is_an_error(tmp_path: Path) -> None:

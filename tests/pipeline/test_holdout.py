@@ -142,8 +142,8 @@ def test_the_command_line_measures_a_holdout_and_tells_it(digits: Path, tmp_path
     readme = " ".join(Path("README.md").read_text(encoding="utf-8").split())
     gap, measured = (100 * value for value in (risk.predicted.value, found.gap.value))
     low, high = (100 * end for end in (risk.predicted.low, risk.predicted.high))
-    claim = f"{gap:.1f} points worse on new digits ({low:.0f} to {high:.0f})"
-    assert f"{claim}; {found.samples} of them, held out, say {measured:.1f}" in readme
+    assert f"predicted gap is {gap:.1f} points (80% interval: {low:.1f} to {high:.1f})" in readme
+    assert f"measured gap on {found.samples} held-out digits is {measured:.1f} points" in readme
     assert "On samples held out" in page
     assert "Measured gap" in page
 

@@ -34,7 +34,7 @@ def test_a_log_says_what_takes_long_and_nothing_of_the_rest(monkeypatch: pytest.
 
 
 def test_a_failed_stage_is_not_said_to_be_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cohaudit.pipeline.progress.WORTH_A_LINE", 0.0)
+    monkeypatch.setattr("cohaudit.pipeline.progress.SLOW_STAGE_SECONDS", 0.0)
     stream = io.StringIO()
     with pytest.raises(ZeroDivisionError), LineProgress(stream).stage("measure", 7):
         _ = 1 / 0

@@ -121,7 +121,7 @@ def test_a_folder_where_a_file_is_to_be(tmp_path: Path) -> None:
 def test_a_pipe_is_not_replaced_by_a_file(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    with pytest.raises(ReportError, match="is no regular file"):
+    with pytest.raises(ReportError, match="is not a regular file"):
         write_html(make_audit(), pipe)
     assert pipe.is_fifo()
 
@@ -129,7 +129,7 @@ def test_a_pipe_is_not_replaced_by_a_file(tmp_path: Path) -> None:
 @pytest.mark.skipif(not Path("/dev/stdout").exists(), reason="there are no such devices")
 @pytest.mark.parametrize("device", ["/dev/null", "/dev/stdout"])
 def test_a_device_is_no_place_for_a_file(device: str) -> None:
-    with pytest.raises(ReportError, match="is no regular file"):
+    with pytest.raises(ReportError, match="is not a regular file"):
         check_target(Path(device))  # as root, writing there for real would replace it
 
 

@@ -22,8 +22,9 @@ from cohaudit.errors import ReportError
 from cohaudit.results import SAMPLE_COLUMNS, Audit, Skipped
 from cohaudit.results.json_encode import audit_to_json
 from cohaudit.results.read import read_audit
+from cohaudit.results.schema import audit_schema
 
-SCHEMA = json.loads((Path(results.__file__).parent / "audit.schema.json").read_text(encoding="utf-8"))
+SCHEMA = audit_schema()
 VARIANTS: dict[str, dict[str, Any]] = {
     "images": {},
     "hostile names": {"hostile": True, "classes": 6},
@@ -41,7 +42,10 @@ json_values = st.recursive(
     scalars,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
 )
-fuzzing = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+BLANK = make_audit(samples=10, suspects=0, classes=2)
+WHOLE_AUDITS = 30
+"""Examples of tests that make an audit for each."""
+fuzzing = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def write(path: Path, text: str) -> Path:
@@ -69,12 +73,50 @@ def test_what_is_written_is_what_is_read(variant: dict[str, Any], tmp_path: Path
 @given(name=st.text(), reason=st.text(), value=st.floats(allow_nan=False, allow_infinity=False))
 def test_any_text_and_number_survives(name: str, reason: str, value: float, tmp_path: Path) -> None:
     audit = replace(
-        make_audit(samples=10, suspects=0, classes=2),
+        BLANK,
         skipped=(Skipped(name, reason),),
         settings={name: (value, name, {reason: None})},
         timings={reason: value},
     )
     assert_equal(read_audit(write(tmp_path / "audit.json", audit_to_json(audit))), audit)
+
+
+@settings(fuzzing, max_examples=WHOLE_AUDITS)
+@given(
+    classes=st.integers(2, 5),
+    layers=st.integers(1, 4),
+    suspects=st.integers(0, 6),
+    kind=st.sampled_from(["image", "wave", "row", "text", "none"]),
+    flags=st.tuples(*[st.booleans()] * 4),
+    seed=st.integers(0, 2**16),
+)
+def test_reading_is_the_inverse_of_writing(
+    classes: int,
+    layers: int,
+    suspects: int,
+    kind: Any,
+    flags: tuple[bool, bool, bool, bool],
+    seed: int,
+    tmp_path: Path,
+) -> None:
+    auditable, sketched, hostile, holdout = flags
+    audit = make_audit(
+        classes=classes,
+        layers=layers,
+        samples=20,
+        suspects=suspects,
+        suppressed=2,
+        evidence=1,
+        kind=kind,
+        auditable=auditable,
+        sketched=sketched,
+        hostile=hostile,
+        holdout=holdout,
+        seed=seed,
+    )
+    again = read_audit(write(tmp_path / "audit.json", audit_to_json(audit)))
+    assert again == audit
+    assert hash(again) == hash(audit)
 
 
 def test_stages_and_columns_keep_their_order(tmp_path: Path) -> None:
@@ -169,8 +211,8 @@ def test_the_schema_describes_every_field(kind: type) -> None:
 
 
 def test_the_schema_describes_every_column_and_leaves_no_gap() -> None:
-    assert tuple(SCHEMA["$defs"]["Samples"]["properties"]) == SAMPLE_COLUMNS
-    assert SCHEMA["properties"]["schema_version"]["const"] == results.SCHEMA_VERSION
+    assert tuple(SCHEMA["$defs"]["SampleRow"]["properties"]) == SAMPLE_COLUMNS
+    assert SCHEMA["properties"]["schema_version"]["enum"] == [results.SCHEMA_VERSION]
     for definition in (SCHEMA, *SCHEMA["$defs"].values()):
         assert definition["additionalProperties"] is False
         assert all(inner["description"].endswith(".") for inner in definition["properties"].values())
@@ -201,11 +243,14 @@ def test_a_path_through_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "found"),
     [
-        ("", "is no JSON, or was cut short"),
-        ("<html>", "is no JSON, or was cut short"),
+        ("", "is not JSON, or was cut short"),
+        ("<html>", "is not JSON, or was cut short"),
         ("[]", "it has no schema_version"),
         ("{}", "it has no schema_version"),
-        ('{"schema_version": "0.9", "version": "0.0.7"}', "use the cohaudit that wrote it (0.0.7)"),
+        (
+            '{"schema_version": "0.9", "version": "0.0.7"}',
+            "use the version of cohaudit that wrote the file, 0.0.7",
+        ),
         ('{"schema_version": 5.0}', "has schema version 5.0; this cohaudit reads '5.0'"),
         ('{"schema_version": NaN}', "holds NaN"),
         ('{"schema_version": "5.0"}', "at $: has no 'version'"),

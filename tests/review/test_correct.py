@@ -177,7 +177,7 @@ def test_any_table_is_read_back_with_the_change_alone(
     csv.writer(text, quoting=quoting, lineterminator=end).writerows([("u", "v", "label"), *rows])
     folder = tmp_path_factory.mktemp("table")
     (folder / "data.csv").write_bytes(text.getvalue().encode())
-    original = CsvOriginal(folder / "data.csv", "", "", classes)
+    original = CsvOriginal.open(folder / "data.csv", "", "", classes)
     changed = data.draw(st.sets(st.integers(0, len(rows) - 1)))
     new = {k: data.draw(st.sampled_from(classes)) for k in changed}
     original.write(folder / "new.csv", new, ())
@@ -430,16 +430,16 @@ def test_only_what_a_person_confirmed_changes(tmp_path: Path) -> None:
     out = corrected(config, {"s 0": "p", "s 2": "p", "s 3": "n"}, "--only", tmp_path / "yes.txt")
     assert [row[2] for row in read_rows(out)] == list("ppnnnp")
     assert {line["id"]: line["reason"] for line in changes(out)} == {
-        "s 0": "the other samples say p; listed in yes.txt",
-        "s 3": "the other samples say n; listed in yes.txt",
+        "s 0": "the other samples suggest p; listed in yes.txt",
+        "s 3": "the other samples suggest n; listed in yes.txt",
     }
 
 
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("s 9", "line 2: 's 9' is no sample of the audit\n  → did you mean s"),
-        ("s 1", "line 2: 's 1' is a sample, but no suspect"),
+        ("s 9", "line 2: 's 9' is not a sample of the audit\n  → did you mean s"),
+        ("s 1", "line 2: 's 1' is a sample, but not a suspect"),
         ("\udcff", "is not UTF-8"),
     ],
 )
@@ -459,26 +459,26 @@ def test_a_table_of_fixes_says_what_is_right(tmp_path: Path) -> None:
     out = corrected(config, {"s, 0": "p", "s, 2": "p", "s, 3": "p"}, "--only", tmp_path / "fixes.csv")
     assert [row[2] for row in read_rows(out)] == ["q", "n", "q", "p", "p", "q"]
     reasons = {line["id"]: line["reason"] for line in changes(out)}
-    assert reasons["s, 1"] == "no suspect; another label by fixes.csv"
-    assert reasons["s, 0"] == "the other samples say p; another label by fixes.csv"
-    assert reasons["s, 3"] == "the other samples say p; listed in fixes.csv"
+    assert reasons["s, 1"] == "not a suspect; another label in fixes.csv"
+    assert reasons["s, 0"] == "the other samples suggest p; another label in fixes.csv"
+    assert reasons["s, 3"] == "the other samples suggest p; listed in fixes.csv"
 
 
 @pytest.mark.parametrize(
     ("content", "told"),
     [
         ("id,label\ns 0,n\n", "has no column 'new_label'"),
-        ("id,new_label\ns 9,p\n", "line 2: 's 9' is no sample of the audit"),
-        ("id,new_label\ns 0,r\n", "line 2: 'r' is no class of the audit"),
-        ("id,new_label\ns 0,p\ns 0,p\n", "line 3: 's 0' stands there twice"),
+        ("id,new_label\ns 9,p\n", "line 2: 's 9' is not a sample of the audit"),
+        ("id,new_label\ns 0,r\n", "line 2: 'r' is not a class of the audit"),
+        ("id,new_label\ns 0,p\ns 0,p\n", "line 3: 's 0' is in the table twice"),
         ("id,label,new_label\ns 0,p,n\n", "line 2: 's 0' is labeled 'n' in the audit, not 'p'"),
-        ("id,new_label\ns 1,\n", "line 2: 's 1' has no new label, and is no suspect"),
-        ('id,new_label\n"s 0,p\n', "is no CSV"),
+        ("id,new_label\ns 1,\n", "line 2: 's 1' has no new label, and is not a suspect"),
+        ('id,new_label\n"s 0,p\n', "is not valid CSV"),
         ("", "has no column 'id'"),
         ("id,new_label\n", "names no sample"),
         ("id,new_label,new_label\ns 0,p,\n", "has two columns 'new_label'"),
-        ("id,new_label\ns 0,p,q\n", "line 2: has another number of cells than the 2 columns"),
-        ("id,new_label\ns 0\n", "line 2: has another number of cells than the 2 columns"),
+        ("id,new_label\ns 0,p,q\n", "line 2: does not have 2 cells"),
+        ("id,new_label\ns 0\n", "line 2: does not have 2 cells"),
     ],
 )
 def test_a_table_of_fixes_that_does_not_fit_is_refused(content: str, told: str, tmp_path: Path) -> None:
@@ -506,8 +506,8 @@ def test_a_suspect_without_another_label_keeps_its_own_and_that_is_told(tmp_path
     arguments = [tmp_path / "audit.json", "--data", tmp_path / "data.csv", "--out"]
     result = command(*arguments, tmp_path / "new.csv")
     assert [row[1] for row in read_rows(tmp_path / "new.csv")] == list("ppp")
-    assert "Note: 1 of the suspects keep their label" in result.output
-    assert "Note: no sample of the class 'n' is left" in result.output
+    assert "Note: Suspects without a more likely label: 1." in result.output
+    assert "Note: No sample of the class 'n' is left" in result.output
     assert "(1 sample relabeled, 2 as before)" in result.output.replace("\n", "")
     result = command(*arguments, tmp_path / "less.csv", "--drop")
     assert [row[1] for row in read_rows(tmp_path / "less.csv")] == list("p")
@@ -567,16 +567,16 @@ def test_a_place_that_is_taken_is_refused(rows: Config) -> None:
     if not IS_ROOT:
         (rows.base / "locked").mkdir(mode=0o555)
         told = refused(rows, suggested, out=rows.base / "locked" / "new.csv")
-        assert "locked may not be written to" in told
+        assert "locked has no write permission" in told
 
 
 def test_a_copy_inside_the_folder_is_refused(pictures: Config) -> None:
     suggested = {"cat/b.png": "ant"}
     inside = pictures.base / "pictures" / "ant" / "new"
-    assert "lies inside the data" in refused(pictures, suggested, out=inside)
+    assert "is inside the data" in refused(pictures, suggested, out=inside)
     (pictures.base / "way").symlink_to("pictures")
-    assert "lies inside the data" in refused(pictures, suggested, out=pictures.base / "way" / "new")
-    assert "means nothing for an image folder" in refused(pictures, suggested, "--labels", "y")
+    assert "is inside the data" in refused(pictures, suggested, out=pictures.base / "way" / "new")
+    assert "does not apply to an image folder" in refused(pictures, suggested, "--labels", "y")
 
 
 @pytest.mark.parametrize("out", [".", "/", "", "none/.."])
@@ -589,17 +589,17 @@ def test_what_fails_halfway_leaves_nothing(pictures: Config) -> None:
     if not hasattr(os, "mkfifo"):
         pytest.skip("needs named pipes")
     os.mkfifo(pictures.base / "pictures" / "zebra")  # the last to be copied
-    assert "zebra: is no regular file" in refused(pictures, {"cat/b.png": "ant"})
+    assert "zebra: is not a regular file" in refused(pictures, {"cat/b.png": "ant"})
 
 
 def test_data_that_code_makes_is_refused_with_another_way(tmp_path: Path) -> None:
     config = write_code(tmp_path, data="code.py:tensors")
     (tmp_path / "audit.json").write_text(audit_to_json(audit_of(config, {"0": "1"})))
     told = refused(config, {}, data=Path("code.py:tensors"), out=tmp_path / "new")
-    assert "a dataset that code makes" in told
+    assert "a dataset made by code" in told
     assert "cohaudit export AUDIT.JSON --format csv" in told
     told = refused(config, {}, data=tmp_path / "code.py", out=tmp_path / "new.py")
-    assert "the extension '.py' is unknown" in told
+    assert "has the unknown extension '.py'" in told
 
 
 def test_an_audit_that_judged_nothing_or_is_broken_is_refused(rows: Config) -> None:
@@ -607,7 +607,7 @@ def test_an_audit_that_judged_nothing_or_is_broken_is_refused(rows: Config) -> N
     blank = audit.samples.assign(suspicion=np.nan)
     path = rows.base / "audit.json"
     path.write_text(audit_to_json(replace(audit, samples=blank)))
-    assert "no sample was judged" in refused(rows, {})
+    assert "no label was judged" in refused(rows, {})
     path.write_text(audit_to_json(audit)[:-100])
     assert "was cut short" in refused(rows, {})
 
@@ -617,7 +617,7 @@ def test_an_audit_changed_by_hand_reaches_no_other_folder(pictures: Config) -> N
     for suggested in ("../../up", "/tmp/x", "", "ant/../.."):
         audit = audit_of(pictures, {"cat/b.png": suggested})
         path.write_text(audit_to_json(audit))
-        assert f"is a {suggested!r}, so how it is written there is not known" in refused(pictures, {})
+        assert f"has the label {suggested!r}" in refused(pictures, {})
 
 
 def test_hostile_ids_stay_text(tmp_path: Path) -> None:

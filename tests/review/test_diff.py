@@ -16,8 +16,9 @@ from support.page import Page
 from cohaudit.report import render_difference
 from cohaudit.results import Audit, Estimate, Skipped
 from cohaudit.results.suppression import Suppression
-from cohaudit.review.diff.compare import Change, Difference, change, compare
-from cohaudit.review.diff.suspects import Suspect, sign_test
+from cohaudit.review.diff.compare import compare, compare_estimates
+from cohaudit.review.diff.difference import Difference, EstimateChange
+from cohaudit.review.diff.suspects import ComparedSuspect, sign_test
 
 MIRRORED = {"higher": "lower", "lower": "higher", "alike": "alike", "unknown": "unknown"}
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -55,7 +56,7 @@ def test_an_audit_does_not_differ_from_itself(variant: dict[str, Any]) -> None:
         assert len(found.suspects.still) == len(audit.evidence)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 99), st.integers(0, 99), st.integers(0, 20), st.integers(0, 20))
 def test_swapping_the_two_swaps_what_is_new_and_fixed(a: int, b: int, before: int, after: int) -> None:
     base = make_audit(samples=60, suspects=before, seed=a, evidence=1, kind="none")
@@ -80,15 +81,15 @@ def test_a_change_is_clear_where_the_intervals_do_not_overlap(values: list[float
     low, value, high = sorted(values[3:])
     head = Estimate(value, low, high)
     clear = max(base.low, head.low) > min(base.high, head.high)
-    assert (change(base, head).outcome != "alike") == clear
+    assert (compare_estimates(base, head).outcome != "alike") == clear
     if clear:
-        assert (change(base, head).outcome == "higher") == (head.value > base.value)
+        assert (compare_estimates(base, head).outcome == "higher") == (head.value > base.value)
 
 
 def test_what_one_audit_lacks_is_unknown() -> None:
     one = Estimate(0.1, 0.0, 0.2)
-    assert change(None, one) == Change(None, one, "unknown")
-    assert change(one, None).outcome == "unknown"
+    assert compare_estimates(None, one) == EstimateChange(None, one, "unknown")
+    assert compare_estimates(one, None).outcome == "unknown"
 
 
 @given(st.integers(0, 30), st.integers(0, 30))
@@ -137,7 +138,7 @@ def test_it_is_said_what_a_suspect_of_one_audit_is_in_the_other() -> None:
     base = replace(base, samples=table[ids != ids[4]], suppressed=(reviewed,))
     found = {one.id: one.elsewhere for one in suspects(compare(base, head)).new}
     assert found == {
-        ids[1]: "no suspect",
+        ids[1]: "not a suspect",
         ids[2]: "relabeled",
         ids[3]: "suppressed",
         ids[4]: "not audited",
@@ -147,7 +148,7 @@ def test_it_is_said_what_a_suspect_of_one_audit_is_in_the_other() -> None:
 def test_a_clearly_larger_gap_is_a_regression() -> None:
     found = compare(with_gap(0.25), with_gap(0.28))
     assert found.regressions == (
-        "The gap is 28.0 points (27.0 to 29.0), after 25.0 points (24.0 to 26.0): the intervals do not "
+        "The gap rose to 28.0 points (27.0 to 29.0), from 25.0 points (24.0 to 26.0): the intervals do not "
         "overlap.",
     )
     assert found.headline == "worse"
@@ -159,7 +160,7 @@ def test_a_clearly_larger_gap_is_a_regression() -> None:
 def test_a_risen_level_is_a_regression() -> None:
     found = compare(with_gap(0.19, 0.1), with_gap(0.21, 0.1))
     assert found.level_risen
-    assert found.regressions == ("The risk has risen from high to severe: a gap of 21 points, after 19.",)
+    assert found.regressions == ("The risk rose from high to severe: the gap rose to 21 points, from 19.",)
     assert not compare(with_gap(0.21, 0.1), with_gap(0.19, 0.1)).regressions
 
 
@@ -174,8 +175,8 @@ def test_more_clear_suspects_are_a_regression() -> None:
     few, many = with_suspicions({0: 0.9}), with_suspicions(dict.fromkeys(range(6), 0.75))
     found = compare(few, many)
     assert found.regressions == (
-        "5 new and 0 fixed suspects of suspicion 0.75 and more: by chance so many are new with probability "
-        "0.031.",
+        "5 new and 0 fixed suspects with a suspicion of at least 0.75: "
+        "by chance alone, so many new ones have a probability of 0.031.",
     )
     assert compare(many, few).headline == "fewer suspects"
     assert "Fewer suspects" in Page(render_difference(compare(many, few))).words
@@ -193,7 +194,7 @@ def test_what_the_head_did_not_measure_is_a_regression() -> None:
     found = compare(BASE, nothing)
     assert [one.split(":")[0] for one in found.regressions] == [
         "The head has no verdict",
-        "The head judged no samples.",
+        "The head judged no labels.",
     ]
     assert (found.suspects, found.gap.outcome, found.width) == (None, "unknown", None)
     assert compare(nothing, BASE).headline == "nothing to compare"
@@ -207,13 +208,13 @@ def test_it_is_said_what_else_is_not_the_same() -> None:
         settings={**BASE.settings, "seed": 1, "batch_size": 7, "temperature": 2.0},
     )
     assert compare(BASE, other).unlike == (
-        "The data, of 240 samples in the base and 7 in the head.",
+        "Data: 240 samples in the base, 7 in the head.",
         "Settings: seed, temperature.",
-        "Earlier checkpoints heard: 1 in the base, 0 in the head.",
-        "The version of cohaudit: 0.1.0 in the base, 9 in the head.",
+        "Earlier checkpoints used: 1 in the base, 0 in the head.",
+        "Version of cohaudit: 0.1.0 in the base, 9 in the head.",
     )
     held = replace(BASE, risk=make_audit(holdout=True).risk)
-    assert compare(BASE, held).unlike == ("Only the head has samples held out.",)
+    assert compare(BASE, held).unlike == ("Holdout: only the head has one.",)
 
 
 def test_layers_and_classes_are_matched_by_name() -> None:
@@ -252,7 +253,7 @@ def test_suspects_come_most_suspicious_first() -> None:
     found = suspects(compare(with_suspicions({}), make_audit(samples=120, suspects=12)))
     values = [one.suspicion for one in found.new]
     assert values == sorted(values, reverse=True)
-    assert isinstance(found.new[0], Suspect)
+    assert isinstance(found.new[0], ComparedSuspect)
 
 
 def test_a_lower_threshold_alone_makes_no_more_clear_suspects() -> None:

@@ -53,7 +53,7 @@ def test_equally_suspicious_samples_keep_the_order_of_the_evidence(audit: Audit)
 
 
 def test_all_tables_hold_the_same(audit: Audit) -> None:
-    expected = exporting.ranked(audit, False).reset_index(drop=True)
+    expected = audit.suspects.reset_index(drop=True)
     lines = exporting.export(audit, "jsonl").decode().splitlines()
     assert [json.loads(line)["id"] for line in lines] == list(expected["id"])
     assert json.loads(lines[0])["suspicion"] == expected["suspicion"][0]
@@ -86,7 +86,7 @@ def test_cleanlabs_columns_are_of_every_sample_in_order(audit: Audit) -> None:
 def test_label_studio_gets_tasks_with_the_suggested_label(kind: Any, start: str) -> None:
     audit = make_audit(suspects=3, samples=30, kind=kind)
     tasks = json.loads(exporting.export(audit, "label-studio"))
-    rows = exporting.ranked(audit, False).to_dict("records")
+    rows = audit.suspects.to_dict("records")
     assert [task["data"]["id"] for task in tasks] == [row["id"] for row in rows]
     for task, row in zip(tasks, rows, strict=True):
         assert task["data"]["sample"].startswith(start)
@@ -115,7 +115,7 @@ def test_tasks_fit_the_labeling_interface_in_the_docs(audit: Audit) -> None:
 def test_an_audit_that_judged_nobody_is_refused(audit: Audit) -> None:
     blank = audit.samples.assign(suspicion=np.nan, suspect=False)
     nobody = replace(audit, samples=blank, skipped=(Skipped("suspicion", "no layer sees numbers"),))
-    with pytest.raises(ReportError, match="no sample was judged: no layer sees numbers"):
+    with pytest.raises(ReportError, match="no label was judged: no layer sees numbers"):
         exporting.export(nobody, "csv")
     with pytest.raises(ReportError, match="no label was judged"):
         exporting.export(make_audit(auditable=False), "csv")
@@ -142,7 +142,7 @@ def test_the_command_writes_beside_the_audit(audit: Audit, tmp_path: Path, kind:
     write_report(audit, tmp_path)
     result = command(tmp_path / "audit.json", "--format", kind)
     assert result.exit_code == 0, result.output
-    written = tmp_path / exporting.NAMES[kind]
+    written = tmp_path / exporting.EXPORT_FILE_NAMES[kind]
     assert str(written) in result.output.replace("\n", "")
     assert written.read_bytes() == exporting.export(audit, kind)
 

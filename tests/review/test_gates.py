@@ -14,15 +14,8 @@ from support.audits import HOSTILE, make_audit
 from cohaudit.config import Config
 from cohaudit.errors import ConfigError
 from cohaudit.results import LEVELS, Audit, Coherence, Estimate, Layer, Risk, Skipped
-from cohaudit.review.gates import (
-    METRICS,
-    OPERATORS,
-    evaluate_gate,
-    gate_results,
-    parse_gate,
-    parsed_gates,
-    refuse_unknown_names,
-)
+from cohaudit.review.gate_condition import GATE_METRICS, GATE_OPERATORS, parse_gate
+from cohaudit.review.gates import evaluate_gate, gate_results, parsed_gates, refuse_unknown_names
 
 AUDIT = make_audit(samples=200, suspects=10)
 
@@ -172,7 +165,7 @@ def test_every_gate_fails_when_the_model_is_not_auditable(expression: str) -> No
     assert "chance" in result.reason
 
 
-@pytest.mark.parametrize("op", OPERATORS)
+@pytest.mark.parametrize("op", GATE_OPERATORS)
 def test_no_gate_passes_by_absence(op: str) -> None:
     absent = Skipped("it", "there was no time")
     audit = replace(with_layers(layer("fc", absent), layer("fc2", 0.1)), risk=absent, coherence=absent)
@@ -183,7 +176,7 @@ def test_no_gate_passes_by_absence(op: str) -> None:
         assert result.reason.endswith("not measured: there was no time")
 
 
-@pytest.mark.parametrize("op", OPERATORS)
+@pytest.mark.parametrize("op", GATE_OPERATORS)
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_no_gate_passes_on_what_is_no_number(op: str, value: float) -> None:
     assert fails(f"predicted_gap{op}0.5", with_risk(value))
@@ -270,7 +263,7 @@ def test_the_whole_interval_counts_for_coherence_too() -> None:
 @given(st.floats(-1, 1), st.floats(0, 0.5), st.floats(-1, 1), st.sampled_from(["<", "<=", ">", ">="]))
 def test_only_what_holds_on_the_value_fails_or_warns(gap: float, half: float, bound: float, op: str) -> None:
     audit, expression = with_risk(gap, half_width=half), f"predicted_gap{op}{bound!r}"
-    holds = OPERATORS[op][0](gap, parse_gate(expression).number)
+    holds = GATE_OPERATORS[op][0](gap, parse_gate(expression).number)
     assert (outcome(expression, audit) != "passed") == holds
     assert outcome(expression, audit, whole_interval=False) == ("failed" if holds else "passed")
 
@@ -330,7 +323,7 @@ REFUSED = [
     ("suspects>-1", "suspects is never -1", "give a number from 0 up"),
     ("suspects>2 3%", "is not METRIC OPERATOR VALUE", "suspects>2%"),
     ("accuracy<95", "accuracy is never 95", "from 0 to 1"),
-    ("risk>0.5", "'0.5' is not a level of risk", "gate predicted_gap"),
+    ("risk>0.5", "'0.5' is not a level of risk", "predicted_gap>0.1"),
     ("risk>50%", "'50%' is not a level of risk", "low, moderate, high, severe"),
     ("predicted_gap>1.5", "predicted_gap is never 1.5", "from -1 to 1"),
     ("loss<-1", "loss is never -1", "give a number"),
@@ -354,10 +347,10 @@ def test_any_text_is_a_gate_or_refused(text: str) -> None:
         gate = parse_gate(text)
     except ConfigError:
         return
-    assert gate.metric in METRICS
+    assert gate.metric in GATE_METRICS
 
 
-@given(st.sampled_from(sorted(METRICS)), st.sampled_from(sorted(OPERATORS)), st.text(min_size=1))
+@given(st.sampled_from(sorted(GATE_METRICS)), st.sampled_from(sorted(GATE_OPERATORS)), st.text(min_size=1))
 def test_any_value_makes_a_gate_or_is_refused(metric: str, op: str, value: str) -> None:
     name = "fc" if metric.endswith(".") else ""
     try:

@@ -28,7 +28,8 @@ class Residual(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(channels, out, 3, stride, 1, bias=False)
         self.conv2 = nn.Conv2d(out, out, 3, padding=1, bias=False)
-        self.norm1, self.norm2 = nn.BatchNorm2d(out), nn.BatchNorm2d(out)
+        self.norm1 = nn.BatchNorm2d(out)
+        self.norm2 = nn.BatchNorm2d(out)
         self.shortcut = nn.Sequential(nn.Conv2d(channels, out, 1, stride, bias=False), nn.BatchNorm2d(out))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -99,9 +100,12 @@ class ViT(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.patches = nn.Conv2d(3, 8, 2, stride=2)
-        self.token, self.positions = nn.Parameter(torch.randn(1, 1, 8)), nn.Parameter(torch.randn(1, 10, 8))
-        self.norm, self.attend = nn.LayerNorm(8), nn.MultiheadAttention(8, 2, batch_first=True)
-        self.scale, self.drop = nn.Parameter(torch.rand(8)), nn.Dropout(0.3)
+        self.token = nn.Parameter(torch.randn(1, 1, 8))
+        self.positions = nn.Parameter(torch.randn(1, 10, 8))
+        self.norm = nn.LayerNorm(8)
+        self.attend = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.scale = nn.Parameter(torch.rand(8))
+        self.drop = nn.Dropout(0.3)
         self.head = nn.Linear(8, CLASSES)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -117,8 +121,11 @@ class GPT(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.embed, self.place = nn.Embedding(7, 8), nn.Embedding(5, 8)
-        self.norm, self.qkv, self.out = nn.LayerNorm(8), nn.Linear(8, 24), nn.Linear(8, 8)
+        self.embed = nn.Embedding(7, 8)
+        self.place = nn.Embedding(5, 8)
+        self.norm = nn.LayerNorm(8)
+        self.qkv = nn.Linear(8, 24)
+        self.out = nn.Linear(8, 8)
         self.head = nn.Linear(8, 7, bias=False)
         self.head.weight = self.embed.weight
 
@@ -170,7 +177,7 @@ class Lists(nn.Module):
 
 
 class RootMeanSquare(nn.Module):
-    """RMSNorm as Llama's code has it."""
+    """RMSNorm as written in Llama's code."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -181,12 +188,14 @@ class RootMeanSquare(nn.Module):
 
 
 class Checkpointed(nn.Module):
-    """A block whose activations are computed again in the backward pass."""
+    """A network with a block whose activations are computed again in the backward pass."""
 
     def __init__(self, reentrant: bool) -> None:
         super().__init__()
-        self.first, self.block = nn.Linear(5, 6), nn.Sequential(nn.Linear(6, 6), nn.Tanh())
-        self.head, self.reentrant = nn.Linear(6, CLASSES), reentrant
+        self.first = nn.Linear(5, 6)
+        self.block = nn.Sequential(nn.Linear(6, 6), nn.Tanh())
+        self.head = nn.Linear(6, CLASSES)
+        self.reentrant = reentrant
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(checkpoint(self.block, self.first(x), use_reentrant=self.reentrant))

@@ -396,7 +396,7 @@ def _further_audits(
         trajectory=_trajectory(rng, samples, class_names, names),
         stability=results.Stability(
             terms=tuple(
-                results.Term(
+                results.StabilityTerm(
                     checkpoint=f"step-{k}.pt",
                     steps=10,
                     rate=0.1,

@@ -22,3 +22,8 @@ def left_behind(folder: Path) -> dict[str, object]:
                 path.read_bytes() if path.is_file() and os.access(path, os.R_OK) else path.stat().st_mode
             )
     return found
+
+
+def names_in(folder: Path) -> list[str]:
+    """Return the sorted names of what lies in a folder."""
+    return sorted(path.name for path in folder.iterdir())

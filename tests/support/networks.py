@@ -1,4 +1,4 @@
-"""Small networks, one per way in which a layer can be built and called; each with inputs that suit it."""
+"""Small networks, one per way in which a layer can be built and called, each with its inputs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrizations
-from torch.utils import _pytree as pytree
 
 CLASSES = 3
 SAMPLES = 9
@@ -39,11 +38,12 @@ class Apply(nn.Module):
 
 
 class Temperature(nn.Module):
-    """Logits times a number that is learned, as in CLIP."""
+    """Logits times a learned number, as in CLIP."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.head, self.scale = nn.Linear(5, CLASSES), nn.Parameter(torch.tensor(0.3))
+        self.head = nn.Linear(5, CLASSES)
+        self.scale = nn.Parameter(torch.tensor(0.3))
 
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.head(x) * self.scale.exp()
@@ -261,7 +261,7 @@ def two_inputs() -> nn.Module:
     return Apply(forward, left=nn.Linear(5, 6), right=nn.Linear(4, 6), head=nn.Linear(6, CLASSES))
 
 
-CASES: dict[str, Case] = {
+LAYER_CASES: dict[str, Case] = {
     "perceptron": Case(mlp, vectors(5), {}),
     "linear over few wide positions: Gram matrices": Case(
         lambda: Apply(
@@ -378,19 +378,3 @@ CASES: dict[str, Case] = {
     "frozen first layer": Case(partly_frozen, vectors(5), {}),
     "two inputs": Case(two_inputs, lambda: (torch.randn(SAMPLES, 5), torch.randn(SAMPLES, 4)), {}),
 }
-
-
-def make(name: str, dtype: torch.dtype = torch.float64) -> tuple[nn.Module, Any]:
-    """Return a case's network in eval mode, with running statistics that are not trivial, and its inputs."""
-    torch.manual_seed(7)
-    case = CASES[name]
-    inputs = case.inputs()
-    model = case.build()
-    with torch.no_grad():
-        model(*inputs) if isinstance(inputs, tuple) else model(inputs)  # lazy layers, running statistics
-    for module in model.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            nn.init.uniform_(module.weight, 0.5, 2)
-            nn.init.uniform_(module.bias)
-    model = model.to(dtype).eval()
-    return model, pytree.tree_map(lambda t: t.to(dtype) if t.is_floating_point() else t, inputs)

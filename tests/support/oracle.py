@@ -1,26 +1,30 @@
-"""Per-sample gradients by plain autograd, one sample at a time: what the engine is held against."""
+"""Per-sample gradients by plain autograd, one sample at a time, which the engine is compared with."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
+import pytest
 import torch
-from support.architectures import ARCHITECTURES
-from support.networks import CASES, CLASSES
+from support.cases import make
+from support.networks import CLASSES
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 
+from cohaudit.errors import EngineError
 from cohaudit.gradients import Measurement, Options, Source, measure
+from cohaudit.gradients.checks.prepare import prepare
 from cohaudit.gradients.residuals import logits_of
+from cohaudit.gradients.tracing.plan import Plan
 
-CASES.update(ARCHITECTURES)
 CPU = torch.device("cpu")
-
-
 LABELS = np.array([2, 0, 1, 1, 0, 2, 2, 1, 0])
+TWO_BATCHES: dict[str, Any] = {"batch_size": 5, "certificate_samples": 1}
 
 
 def options(**changed: Any) -> Options:
@@ -67,6 +71,34 @@ def oracle(model: nn.Module, inputs: Any, temperature: float = 1.0) -> dict[str,
     }
 
 
+@cache
+def planned_case(name: str) -> tuple[nn.Module, Any, Plan]:
+    """Return a case's network in float64, its inputs and its plan, once per process: tests only read."""
+    model, inputs = make(name)
+    return model, inputs, prepare(model, source(inputs), CPU)
+
+
+@cache
+def measured_case(name: str, dtype: torch.dtype = torch.float64, bf16: bool = False) -> Measurement:
+    """Return a case's measurement, once per process: tests only read it.
+
+    In float64 it is label-free too, and by the plan of `planned_case`, so that little is computed twice. In
+    bfloat16 the certificate bounds a median, for which one sample is not enough.
+    """
+    if dtype == torch.float64:
+        model, inputs, plan = planned_case(name)
+        with patch("cohaudit.gradients.passes.measure.prepare", return_value=plan):
+            return run(model, inputs, label_free=True, **TWO_BATCHES)
+    model, inputs = make(name, dtype)
+    return run(model, inputs, bf16=True) if bf16 else run(model, inputs, **TWO_BATCHES)
+
+
+@cache
+def case_gradients(name: str, dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
+    """Return the `oracle` of a case, once per process: tests only read it."""
+    return oracle(*make(name, dtype))
+
+
 def layer_squares(
     measured: Measurement, grads: dict[str, Tensor], reduce: Callable[[Tensor], Tensor]
 ) -> np.ndarray:
@@ -102,3 +134,10 @@ def assert_exact(measured: Measurement, grads: dict[str, Tensor], tolerance: flo
     np.testing.assert_allclose(
         measured.class_gram, sums @ sums.T, rtol=1e-4, atol=1e-5 * float((sums @ sums.T).max())
     )
+
+
+def refusal(model: nn.Module, inputs: Any, kind: type[Exception] = EngineError) -> str:
+    """Return the message with which a model is refused."""
+    with pytest.raises(kind) as caught:
+        run(model.double().eval(), inputs)
+    return str(caught.value)

@@ -12,11 +12,12 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent
+
+from support.warm import warm_python
 
 import cohaudit
 
@@ -65,7 +66,7 @@ class Reader:
         if block.file:
             (self.here / block.file).write_text(block.code, encoding="utf-8")
         elif block.language == "python":
-            self._run(block, [sys.executable, "-"], block.code, self.root)
+            self._run(block, ["python", "-"], block.code, self.root)
         elif block.language in {"sh", "bash"}:
             script = f"{runnable(block.code)}\npwd > {shlex.quote(str(self._at))}\n"
             self._run(block, ["bash", "-e"], script, self.here)
@@ -74,8 +75,14 @@ class Reader:
             tomllib.loads(block.code)
 
     def _run(self, block: Block, command: list[str], code: str, cwd: Path) -> None:
+        program = shutil.which(command[0], path=self._environment["PATH"]) or command[0]
         done = subprocess.run(
-            command, input=code, cwd=cwd, env=self._environment, capture_output=True, text=True
+            [program, *command[1:]],
+            input=code,
+            cwd=cwd,
+            env=self._environment,
+            capture_output=True,
+            text=True,
         )
         said = f"{block.code}\n{done.stdout}{done.stderr}"
         assert done.returncode == 0, f"{self.page}:{block.line} ended with {done.returncode}\n{said}"
@@ -86,9 +93,7 @@ def _command(folder: Path) -> Path:
     folder.mkdir()
     for name, arguments in (("cohaudit", " -m cohaudit"), ("python", "")):
         script = folder / name
-        script.write_text(
-            f'#!/bin/sh\nexec {shlex.quote(sys.executable)}{arguments} "$@"\n', encoding="utf-8"
-        )
+        script.write_text(f'#!/bin/sh\nexec {warm_python()}{arguments} "$@"\n', encoding="utf-8")
         script.chmod(0o755)
     return folder
 

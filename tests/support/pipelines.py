@@ -1,7 +1,8 @@
 """Runs the steps of a composite action, and the scripts of a GitLab job, as their runners do.
 
-Of GitHub's expressions it knows what action.yml uses: names, strings, comparisons, `&&`, `||` and `always()`.
-Steps that use other actions are noted and not run.
+Of GitHub's expressions it supports those that action.yml has: names, strings, comparisons,
+`&&`, `||` and `always()`.
+Steps that use other actions are recorded and not run.
 """
 
 from __future__ import annotations
@@ -10,12 +11,12 @@ import os
 import re
 import shlex
 import subprocess
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
+from support.warm import warm_python
 
 import cohaudit
 
@@ -32,19 +33,19 @@ ARTIFACT = "https://github.example/artifacts/1"
 
 @dataclass
 class Run:
-    """What came of an action or a job."""
+    """Result of an action or a job."""
 
     code: int
     said: str
     outputs: dict[str, str] = field(default_factory=dict)
     summary: str = ""
     used: dict[str, dict[str, str]] = field(default_factory=dict)
-    """What other actions were given, by their names without version."""
+    """Name of another action, without version → its inputs."""
 
 
 @dataclass
 class Machine:
-    """A workspace, and a PATH on which `python` and `cohaudit` are those under test.
+    """A workspace, and a PATH with the `python` and `cohaudit` under test.
 
     Args:
         home: An empty folder for all of it.
@@ -61,7 +62,7 @@ class Machine:
         for folder in (self.workspace, self.home / "bin", self.home / "temp"):
             folder.mkdir(parents=True, exist_ok=True)
         self.calls_file = self.home / "calls"
-        self.command("cohaudit", f'exec {shlex.quote(sys.executable)} -P -m cohaudit "$@"')
+        self.command("cohaudit", f'exec {warm_python()} -P -m cohaudit "$@"')
         self._python()
 
     def command(self, name: str, script: str) -> None:
@@ -71,7 +72,7 @@ class Machine:
         path.chmod(0o755)
 
     def pretend_scan(self, result: Path, code: int = 0, compared: int = 0) -> None:
-        """Let a scan only copy the files of a folder to its own, and a scan and a comparison end as told."""
+        """Let a scan copy the files of a folder to its report, and set the exit codes of scan and diff."""
         copy = f'mkdir -p "${{OUT:=cohaudit-report}}"; cp -R {shlex.quote(str(result))}/. "$OUT"'
         self._python(
             f'{self.note()}if [ "$4" = scan ]; then {copy}; exit {code}; fi\n'
@@ -79,25 +80,25 @@ class Machine:
         )
 
     def calls(self) -> list[list[str]]:
-        """Return the arguments of each command that was noted."""
+        """Return the arguments of each recorded command."""
         if not self.calls_file.exists():
             return []
         rest = self.calls_file.read_bytes().decode().split("\0")[:-1]
-        found = []
+        calls = []
         while rest:
             count = int(rest.pop(0))
-            found.append(rest[:count])
+            calls.append(rest[:count])
             del rest[:count]
-        return found
+        return calls
 
     def note(self) -> str:
-        """Return shell code that notes the arguments of the command it stands in."""
+        """Return shell code that records the arguments of the command it is part of."""
         return f'printf \'%s\\0\' "$#" "$@" >>{shlex.quote(str(self.calls_file))}\n'
 
     def _python(self, scanning: str = "") -> None:
-        """Let `python` note what pip is to install in place of installing it."""
+        """Let `python` record what pip should install, and install nothing."""
         cases = f"pip) {self.note()}exit;;\ncohaudit) {scanning};;"
-        self.command("python", f'case "$3" in\n{cases}\nesac\nexec {shlex.quote(sys.executable)} "$@"')
+        self.command("python", f'case "$3" in\n{cases}\nesac\nexec {warm_python()} "$@"')
 
     def run(self, script: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run a script in the workspace, by the bash command that both GitHub and GitLab use."""
@@ -148,7 +149,7 @@ class Composite:
 
     def run(self) -> Run:
         """Run the steps, each where its condition holds."""
-        found = Run(0, "")
+        result = Run(0, "")
         self._machine.environment |= {"GITHUB_ACTION_PATH": str(ROOT)}
         summary = self._machine.home / "temp" / "summary.md"
         for step in self._steps:
@@ -157,7 +158,7 @@ class Composite:
                 continue
             if "uses" in step:
                 given = {name: self.text(value) for name, value in step["with"].items()}
-                found.used[step["uses"].partition("@")[0]] = given
+                result.used[step["uses"].partition("@")[0]] = given
                 self._names[f"steps.{step.get('id')}.outputs.artifact-url"] = ARTIFACT
                 continue
             written = self._machine.home / "temp" / "output"
@@ -167,14 +168,15 @@ class Composite:
             done = self._machine.run(
                 step["run"], **variables, **files, RUNNER_TEMP=str(self._machine.home / "temp")
             )
-            found.said += done.stdout + done.stderr
+            result.said += done.stdout + done.stderr
             if done.returncode:
-                found.code, self._failed = done.returncode, True
+                result.code = done.returncode
+                self._failed = True
             for name, value in outputs(written.read_text(encoding="utf-8")).items():
                 self._names[f"steps.{step['id']}.outputs.{name}"] = value
-        found.summary = summary.read_text(encoding="utf-8") if summary.exists() else ""
-        found.outputs = {name: self.text(declared["value"]) for name, declared in ACTION["outputs"].items()}
-        return found
+        result.summary = summary.read_text(encoding="utf-8") if summary.exists() else ""
+        result.outputs = {name: self.text(declared["value"]) for name, declared in ACTION["outputs"].items()}
+        return result
 
     def text(self, template: str) -> str:
         """Return a string with the expressions in it replaced."""
@@ -197,13 +199,14 @@ class Composite:
 
 
 def outputs(text: str) -> dict[str, str]:
-    """Return what a step has written to $GITHUB_OUTPUT."""
+    """Return the outputs that a step wrote to $GITHUB_OUTPUT."""
     lines = iter(text.splitlines())
-    found = {}
+    values = {}
     for line in lines:
         name, heredoc, end = line.partition("<<")
         if heredoc and "=" not in name:
-            found[name] = "\n".join(iter(lambda end=end: next(lines), end))
+            values[name] = "\n".join(iter(lambda end=end: next(lines), end))
         else:
-            name, _, found[name] = line.partition("=")
-    return found
+            name, _, value = line.partition("=")
+            values[name] = value
+    return values

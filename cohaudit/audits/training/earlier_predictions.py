@@ -72,6 +72,7 @@ def checkpoint_openers(model: nn.Module, earlier: Any) -> list[CheckpointOpener]
 
 
 def _opens(checkpoint: Checkpoint) -> CheckpointOpener:
+    """Return what opens a checkpoint that is in memory."""
     return lambda: checkpoint
 
 
@@ -80,6 +81,7 @@ def _of_state_dict(model: nn.Module, where: str, state: Mapping[Any, Any]) -> Ch
     tensors = [value for value in state.values() if isinstance(value, Tensor)]
     if not tensors:
         raise CheckpointError(where, "a dictionary without tensors", "give what model.state_dict() returned")
+    # model.state_dict() shares memory with the model: all "checkpoints" would be its last state
     own = {_storage(tensor) for tensor in (*model.parameters(), *model.buffers())}
     if any(tensor.numel() and _storage(tensor) in own for tensor in tensors):
         raise CheckpointError(
@@ -92,6 +94,7 @@ def _of_state_dict(model: nn.Module, where: str, state: Mapping[Any, Any]) -> Ch
 
 
 def _storage(tensor: Tensor) -> tuple[torch.device, int]:
+    """Return what two tensors have in common if they share memory."""
     return tensor.device, tensor.untyped_storage().data_ptr()
 
 
@@ -164,6 +167,7 @@ def drop_repeated(predictions: Sequence[CheckpointPrediction]) -> EarlierPredict
     distinct: list[CheckpointPrediction] = []
     skipped = []
     for one in predictions:
+        # exactly equal: two different checkpoints of a run differ in some digit
         same = (o.path for o in distinct if np.array_equal(o.probability, one.probability))
         twin = "the audited one" if one.audited else next(same, "")
         if twin:
@@ -194,6 +198,7 @@ def restore_weights(model: nn.Module) -> Iterator[Callable[[], bool]]:
     Tensors are filled, not replaced, so that shared memory stays shared. A layer's extra state can be any
     object, and is restored by `load_state_dict`.
     """
+    # not the state dict: buffers that it leaves out can change too
     tensors = [*model.parameters(), *model.buffers()]
     before = [tensor.detach().clone() for tensor in tensors]
     extra = {

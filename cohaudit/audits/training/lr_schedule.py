@@ -43,6 +43,7 @@ class Schedule:
             return fallback
         total = 0.0
         covered = 0
+        # each rate holds until the next one begins, the last one to the end
         ends = [step for step, _ in self.rates[1:]] + [max(stop, self.rates[-1][0])]
         for (begin, rate), end in zip(self.rates, ends, strict=True):
             own = max(0, min(stop, end) - max(start, begin))
@@ -71,6 +72,11 @@ def read_schedule(lr: str, steps_per_epoch: int, base: Path) -> Schedule:
 
 
 def _rate(text: str, where: str) -> float:
+    """Return a learning rate; `where` names it in the error.
+
+    Raises:
+        ConfigError: If it is not in (0, MAX_LEARNING_RATE].
+    """
     rate = float(text)
     if not 0 < rate <= MAX_LEARNING_RATE:
         raise ConfigError(
@@ -80,6 +86,11 @@ def _rate(text: str, where: str) -> float:
 
 
 def _from_file(path: Path) -> tuple[tuple[int, float], ...]:
+    """Return the pairs of step and learning rate in a CSV file.
+
+    Raises:
+        ConfigError: If the file cannot be read, or its steps do not increase.
+    """
     remedy = "give a number, or a CSV file with the columns step and lr"
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:

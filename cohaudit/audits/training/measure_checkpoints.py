@@ -94,6 +94,7 @@ class CheckpointMeasurer:
             ModelError: If a checkpoint is of another model, or the audited model and the data do not fit.
             EngineError: If gradients cannot be measured, or memory does not suffice.
         """
+        # first, so that its errors are not attributed to a checkpoint
         check_model(self.model, self.source, self.device)
         predictions = []
         snapshots = {}
@@ -120,7 +121,7 @@ class CheckpointMeasurer:
             advance(samples)
             return cached
         store = self.store_for(checkpoint.sha256)
-        measured = measure(self.model, self.source, self.options, self.device, advance, store)
+        measured = measure(self.model, self.source, self.options, self.device, advance, store=store)
         progress = progress_of(checkpoint.optimizer, checkpoint.metadata)
         return self.take_snapshot(measured, checkpoint.sha256, progress)
 
@@ -214,6 +215,7 @@ def trajectory_of(
 
 def _series(names: Sequence[str], values: Sequence[Array]) -> list[Series]:
     """Return one series per name from one array of values per checkpoint; NaN becomes 0."""
+    # a part without a gradient has no coherence: a plot needs a number
     columns = np.nan_to_num(np.stack(values, 1))
     return [Series(name, tuple(own.tolist())) for name, own in zip(names, columns, strict=True)]
 

@@ -33,7 +33,7 @@ WRONG_SUSPICION = 0.5
 
 AGREEMENT_POWER = 2
 """Power of the weights in `combine_predictions` for the agreement: chosen, with the form of the rating in
-`trajectory`, on one seed of the training runs in benchmarks/stopping.py."""
+`trajectory`, on one seed of the training runs in benchmarks/audits/stopping.py."""
 
 
 @dataclass(frozen=True)
@@ -112,8 +112,10 @@ def snapshot_of(
     """
     scores = [leave_one_out(v.rows, labels, measured.probability.shape[1]).scores for v in measured.views]
     peers = peer_prediction(scores, labels, measured.probability, float(measured.loss.mean()), total)
+    # relative to the largest residual: squares of a well fitted network's gradients would vanish
     mean, peak = measured.mean_gradient()
     owned = measured.dot(mean)
+    # the exact sums, not the sketches
     sums = float(measured.total_squares.sum())
     squares = float(measured.squared_norms.sum())
     return Snapshot(

@@ -22,14 +22,8 @@ from torch import nn
 
 from cohaudit._version import __version__
 from cohaudit.audits.training.snapshot import Snapshot
-from cohaudit.config import Config
+from cohaudit.config import Config, Effect
 from cohaudit.results.files import working_folder
-
-SHAPING = (
-    *("weights", "model_args", "data_args", "inputs", "labels", "ids", "transform", "class_names", "bf16"),
-    *("limit", "seed", "temperature", "sketch_size", "feature_size"),
-)
-"""Settings that a snapshot depends on."""
 
 LOGGER = logging.getLogger(__name__)
 
@@ -58,11 +52,11 @@ class SnapshotCache:
 
         Unlike in `pipeline.resume.cache_key`, torch's version, the device, threads and batch size do not
         count: they change a whole snapshot by rounding alone, while sums of which half came from another
-            device would be those of
-        no pass. Nor does class_memory, which is for cosines between classes: no snapshot holds them.
+        device would be those of no pass. Nor does class_memory: it is for cosines between classes, which no
+        snapshot holds.
         """
         config = self._config
-        settings = {key: str(getattr(config, key)) for key in SHAPING}
+        settings = {key: str(value) for key, value in config.values_affecting(Effect.GRADIENTS).items()}
         code = code_of(config, self._model)
         return [__version__, *self._fingerprints, config.model, code, settings]
 
@@ -77,6 +71,7 @@ class SnapshotCache:
         if path is None or not path.is_file():
             return None
         try:
+            # the folder may have been written by anybody: no pickle, and any damage means measuring again
             with np.load(path, allow_pickle=False) as arrays:
                 snapshot = _decoded(arrays)
             samples = {len(snapshot.corrected), len(snapshot.share)}
@@ -108,8 +103,10 @@ class SnapshotCache:
             self._folder = None
 
     def _path(self, checkpoint: str) -> Path | None:
+        """Return the file of a checkpoint's snapshot; None if it is not cached."""
         if self._folder is None or not checkpoint:
             return None
+        # sorted, so that the hash does not depend on the order of settings
         text = json.dumps([checkpoint, *self._dependencies], sort_keys=True)
         return self._folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.npz"
 

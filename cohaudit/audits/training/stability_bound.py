@@ -18,7 +18,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cohaudit.results import Skipped, Stability, Term
+from cohaudit.results import Skipped, Stability, StabilityTerm
 
 LOG10_OF_ZERO = -300.0
 """Power of ten that stands for a bound of 0."""
@@ -62,7 +62,7 @@ def stability(segments: Sequence[Segment], samples: int) -> Stability:
         segments: Segments between its checkpoints, oldest first; at least one.
         samples: m.
     """
-    terms: list[Term] = []
+    terms: list[StabilityTerm] = []
     total = 0.0
     # as a logarithm: the product over thousands of steps exceeds float64
     log_sum = -math.inf
@@ -70,13 +70,14 @@ def stability(segments: Sequence[Segment], samples: int) -> Stability:
     for own in segments:
         # L is the largest so far: the bound must not fall when gradients do
         largest = max(largest, own.lipschitz)
+        # at α = 1 leaving a sample out changes nothing
         step = own.rate * math.sqrt(2 * (1 - own.alpha))
         growth = own.steps * math.log1p(own.rate * own.smoothness)
         total += own.steps * step
         log_sum = _log_add(log_sum + growth, _log(step) + _log_repeated(own, growth))
         scale = largest**2 / samples
         terms.append(
-            Term(
+            StabilityTerm(
                 checkpoint=own.checkpoint,
                 steps=own.steps,
                 rate=own.rate,
@@ -112,7 +113,7 @@ def _log_repeated(own: Segment, growth: float) -> float:
     return growth + math.log1p(-math.exp(-growth)) - math.log(own.rate * own.smoothness)
 
 
-def _advice(terms: Sequence[Term]) -> str:
+def _advice(terms: Sequence[StabilityTerm]) -> str:
     """Return what the bound means at the last checkpoint."""
     last = terms[-1]
     bound = f"10^{last.log10_bound:.1f} nats"

@@ -102,6 +102,7 @@ def rating(corrected: Array, agreement: Array) -> Array:
         corrected: d, the share of the corrected labels that each checkpoint predicts, [K].
         agreement: a, the mean probability that the other samples give to its predictions, [K].
     """
+    # argmax takes the first of equals: the earlier checkpoint
     best = int(np.argmax(corrected))
     weight = min(1.0, float(agreement[best] / corrected[best])) if corrected[best] else 0.0
     return weight * corrected + (1 - weight) * agreement
@@ -119,6 +120,7 @@ def strata(memorization: Array) -> Integers:
     rank = np.empty(len(memorization), dtype=np.int64)
     rest = np.flatnonzero(~memorized)
     order = rest[np.argsort(memorization[rest], kind="stable")]
+    # thirds by rank, not by value: most samples have a memorization near 0
     rank[order] = np.arange(len(order)) * 3 // max(1, len(order))
     rank[memorized] = 3
     return rank
@@ -206,6 +208,7 @@ def _point(
 
 def _takeover(shares: Array) -> int:
     """Return from which checkpoint on memorized samples own the largest share, to the end; −1 if never."""
+    # to the end: a passing peak while the network still learns does not count
     most = shares.argmax(1) == len(STRATA) - 1
     (places,) = np.nonzero(~most)
     start = int(places[-1]) + 1 if len(places) else 0

@@ -1,1 +1,1 @@
-"""What is checked before a pass over the data, and the certificate after it."""
+"""Checks before a pass over the data, and the certificate after it."""

@@ -1,118 +1,36 @@
-"""From a model and its samples to a plan that has been tried; what does not fit is said here, before all."""
+"""From a model and its samples to a measuring plan that has been tried on a few of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from cohaudit.errors import CohauditError, EngineError, ModelError, describe_error
-from cohaudit.gradients.checks.trial import refuse_failing, refuse_unstable, settle
-from cohaudit.gradients.precision import autocast
+from cohaudit.errors import ModelError, describe_error
+from cohaudit.gradients.checks.probe import Probe, load_probe
+from cohaudit.gradients.checks.trial import refuse_unstable, settle
+from cohaudit.gradients.pass_setup import Source
 from cohaudit.gradients.residuals import class_logits, logits_of
-from cohaudit.gradients.tracing.plan import Plan, make_plan
+from cohaudit.gradients.tracing.plan import Plan
+from cohaudit.gradients.tracing.planning import make_plan
 from cohaudit.gradients.tracing.trace import call
 
+PROBE_SAMPLES = 3
+"""Samples that a plan is made with and tried on. Planning compares batches of 3 and of 2: both sizes are rare
+as layer widths, so that a dimension that changes with them is the batch."""
 
-@dataclass(frozen=True)
-class Source:
-    """The samples to measure.
-
-    Attributes:
-        load: Indices → a batch of inputs on the CPU.
-        labels: int64 [samples].
-        ids: One per sample, for messages.
-        class_names: One per class, in the order of the model's outputs.
-    """
-
-    load: Callable[[Sequence[int]], Any]
-    labels: NDArray[np.int64]
-    ids: Sequence[str]
-    class_names: Sequence[str]
-
-
-def to_model(inputs: Any, model: nn.Module, device: torch.device) -> Any:
-    """Return a batch of inputs on the model's device; float inputs in the dtype of its parameters."""
-    dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
-
-    def move(leaf: Any) -> Any:
-        if not isinstance(leaf, Tensor):
-            return leaf
-        return leaf.to(device, dtype) if leaf.is_floating_point() else leaf.to(device)
-
-    return pytree.tree_map(move, inputs)
-
-
-class Probe:
-    """A few samples, loaded, for planning and for the certificate.
-
-    Args:
-        source: All samples.
-        indices: Which ones.
-        model: The model that they are for.
-        device: The model's.
-    """
-
-    def __init__(
-        self, source: Source, indices: Sequence[int], model: nn.Module, device: torch.device
-    ) -> None:
-        self.indices = list(indices)
-        self.inputs = to_model(source.load(self.indices), model, device)
-        self.labels = torch.from_numpy(source.labels[self.indices])
-        self.ids: Sequence[str] = [source.ids[i] for i in self.indices]
-
-
-@contextmanager
-def failures_attributed(
-    model: nn.Module,
-    source: Source,
-    indices: Sequence[int],
-    batch_size: int,
-    device: torch.device,
-    bf16: bool = False,
-) -> Iterator[None]:
-    """Say of a batch that fails in the block what the reason is: too little memory, a sample, bfloat16.
-
-    Args:
-        model: The model that is called in the block.
-        source: All samples.
-        indices: Those of the batch.
-        batch_size: As the user set it.
-        device: The model's.
-        bf16: Whether it runs under autocast.
-
-    Raises:
-        ModelError: If the model itself fails on one of the samples, or under autocast.
-        EngineError: If memory does not suffice.
-    """
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise EngineError(
-            f"--batch-size {batch_size}",
-            f"{device} has too little memory for a batch",
-            "lower it, or use --device cpu",
-        ) from error
-    except Exception as error:
-        if not isinstance(error, CohauditError):
-            # a GPU that has failed once fails on every sample
-            if device.type == "cpu":
-                batch = Probe(source, indices, model, device)
-                refuse_failing(model, batch.inputs, batch.ids)
-            if bf16:
-                _refuse_autocast(model, Probe(source, indices, model, device).inputs, device)
-        raise
+MAX_NAMED_CLASSES = 12
+"""Class names that an error message lists."""
 
 
 def prepare(model: nn.Module, source: Source, device: torch.device) -> Plan:
     """Plan the measurement and try the plan on three samples.
+
+    Args:
+        model: On `device`, in eval mode.
+        source: The samples.
+        device: Device to run on.
 
     Raises:
         ModelError: If the model cannot be called on the data, or its outputs do not match the classes.
@@ -120,33 +38,31 @@ def prepare(model: nn.Module, source: Source, device: torch.device) -> Plan:
     """
     probe = check_model(model, source, device)
     sizes = len(probe.ids), len(probe.ids) - 1
-    # cut, not loaded again: batches of other samples may be padded to another length
+    # cut rather than loaded again: a batch of other samples may be padded to another length
     smaller = pytree.tree_map(lambda t: t[: sizes[1]] if isinstance(t, Tensor) else t, probe.inputs)
     plan = make_plan(model, (probe.inputs, smaller), sizes)
     return settle(model, plan, probe.inputs, probe.labels)
 
 
-def _refuse_autocast(model: nn.Module, inputs: Any, device: torch.device) -> None:
-    try:
-        with torch.no_grad(), autocast(device, True):
-            call(model, inputs)
-    except Exception as error:  # the user's code can raise anything
-        raise ModelError(
-            "--bf16",
-            f"the model fails under torch's autocast: {describe_error(error)}",
-            "leave it out, or let the model cast where it mixes types",
-        ) from error
-
-
 def check_model(model: nn.Module, source: Source, device: torch.device) -> Probe:
-    """Stop when a model and its data do not fit; return the samples that it was called on, three or two.
+    """Refuse a model that does not fit its data.
+
+    Args:
+        model: On `device`, in eval mode.
+        source: The samples.
+        device: Device to run on.
+
+    Returns:
+        The samples on which the model was called: three, or two of a smaller data set.
 
     Raises:
         ModelError: If the model cannot be called on the data, or its outputs do not match the classes.
         EngineError: If its samples mix, or its output is random.
     """
-    spread = np.linspace(0, len(source.labels) - 1, 3 if len(source.labels) >= 3 else 2).astype(int)
-    probe = Probe(source, spread.tolist(), model, device)
+    # spread over the data set: files sorted by class would otherwise give a probe of one class
+    count = PROBE_SAMPLES if len(source.labels) >= PROBE_SAMPLES else 2
+    spread = np.linspace(0, len(source.labels) - 1, count).astype(int)
+    probe = load_probe(source, spread.tolist(), model, device)
     _check_outputs(model, probe, source)
     refuse_unstable(model, probe.inputs, len(probe.ids))
     return probe
@@ -158,7 +74,7 @@ def _check_outputs(model: nn.Module, probe: Probe, source: Source) -> None:
     try:
         with torch.no_grad():
             output = call(model, probe.inputs)
-    except Exception as error:  # the user's code can raise anything
+    except Exception as error:  # user code can raise anything
         raise ModelError(
             "model",
             f"it fails on a batch of inputs of shape {shapes}: {describe_error(error)}",
@@ -171,7 +87,10 @@ def _check_outputs(model: nn.Module, probe: Probe, source: Source) -> None:
             f"it gives {len(logits)} outputs for {len(probe.labels)} samples",
             "return one row of logits per sample",
         )
-    outputs = logits.shape[1]
+    _check_classes(logits.shape[1], source)
+
+
+def _check_classes(outputs: int, source: Source) -> None:
     names = source.class_names
     if outputs == len(names):
         return
@@ -179,9 +98,10 @@ def _check_outputs(model: nn.Module, probe: Probe, source: Source) -> None:
     example = ""
     if len(beyond):
         example = f"; sample {source.ids[beyond[0]]} has the label {names[source.labels[beyond[0]]]}"
+    listed = ", ".join(names[:MAX_NAMED_CLASSES])
     raise ModelError(
         "model",
-        f"it distinguishes {outputs} classes, the data has {len(names)}: {', '.join(names[:12])}{example}",
+        f"it distinguishes {outputs} classes, the data has {len(names)}: {listed}{example}",
         "correct the labels, give the model's own classes, in order, as class_names,"
         " or build it with as many (model_args)",
     )

@@ -1,8 +1,7 @@
-"""The plan put to the test on a few samples, before anything expensive: each one alone, by plain autograd."""
+"""The plan tried on a few samples before anything expensive: each one alone, by plain autograd."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,22 +9,33 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import CheckpointError
 
 from cohaudit.errors import EngineError, ModelError, describe_error
-from cohaudit.gradients.engine import Engine, sample, single_gradients
+from cohaudit.gradients.engine import Engine
 from cohaudit.gradients.forms.per_sample import PerSample
 from cohaudit.gradients.residuals import Residuals, class_logits, logits_of
+from cohaudit.gradients.single_sample import sample, single_gradients
 from cohaudit.gradients.tracing.batch_dependence import mixing_module, random_module
 from cohaudit.gradients.tracing.plan import Plan
 from cohaudit.gradients.tracing.trace import call
 from cohaudit.gradients.vmap import UnsupportedCallError
 
 STRUCTURAL_ERROR = 1e-2
-"""A relative error above this is no rounding: the module is used in a way that its hooks do not see."""
+"""A relative error above this is not rounding: the model uses the parameter in a way that the plan does not
+see."""
+
 LOGIT_ERROR = 1e-3
-"""Logits that move by more than this share of their size did not come from the sample alone."""
+"""Logits that move by more than this share of the largest logit did not come from the sample alone."""
+
+ZERO_GRADIENT_ROUNDINGS = 10
+"""A gradient of up to this many units in the last place of all gradients together counts as zero."""
 
 
 def refuse_unstable(model: nn.Module, inputs: Any, samples: int) -> None:
     """Check that the model's output is a function of the sample: the same twice, and the same alone.
+
+    Args:
+        model: In eval mode.
+        inputs: A batch on the model's device.
+        samples: Its number of samples.
 
     Raises:
         ModelError: If it cannot be called on a sample alone.
@@ -41,8 +51,9 @@ def refuse_unstable(model: nn.Module, inputs: Any, samples: int) -> None:
             )
     with torch.no_grad():
         first, second = (class_logits(logits_of(call(model, inputs))) for _ in range(2))
-        alone = torch.cat([_alone(model, inputs, i, first.shape[1]) for i in range(samples)])
+        alone = torch.cat([_logits_alone(model, inputs, i, first.shape[1]) for i in range(samples)])
     bound = LOGIT_ERROR * max(1.0, first.abs().max().item())
+    # randomness first: a random model also fails the comparison with single samples
     if (first - second).abs().max().item() > bound:
         raise EngineError(
             _place(random_module(model, inputs)),
@@ -61,87 +72,74 @@ def _place(module: str) -> str:
     return f"layer {module}" if module else "model"
 
 
-def _alone(model: nn.Module, inputs: Any, index: int, classes: int) -> Tensor:
-    """Return the logits of one sample as a batch of its own, [1, classes]."""
+def _logits_alone(model: nn.Module, inputs: Any, index: int, classes: int) -> Tensor:
+    """Return the logits of one sample as a batch of its own, [1, classes].
+
+    Raises:
+        ModelError: If the model fails on it, or returns logits of another shape.
+    """
     try:
         output = call(model, sample(inputs, index))
-    except Exception as error:
-        found = describe_error(error)
+    except Exception as error:  # user code can raise anything
+        problem = describe_error(error)
     else:
         logits = logits_of(output)
         if class_logits(logits).shape == (1, classes):
             return class_logits(logits)
-        found = f"its output has the shape {list(logits.shape)}"
+        problem = f"its output has the shape {list(logits.shape)}"
     raise ModelError(
         "model",
-        f"it takes several samples, but not one alone: {found}",
+        f"it takes several samples, but not one alone: {problem}",
         "keep the batch dimension throughout: squeeze(-1), not squeeze()",
     )
 
 
-def refuse_failing(model: nn.Module, inputs: Any, ids: Sequence[str]) -> None:
-    """Find the sample that the model itself fails on, if there is one.
-
-    Raises:
-        ModelError: If there is; names the sample.
-    """
-    for index, name in enumerate(ids):
-        try:
-            with torch.no_grad():
-                call(model, sample(inputs, index))
-        except Exception as error:
-            raise ModelError(
-                f"sample {name}",
-                f"the model fails on it: {describe_error(error)}",
-                "correct or drop the sample, e.g. one with a token id beyond the model's vocabulary",
-            ) from error
-
-
 def settle(model: nn.Module, plan: Plan, inputs: Any, labels: Tensor) -> Plan:
-    """Return the plan with whatever its hooks cannot measure moved to the loop.
+    """Return the plan with whatever the fast paths cannot measure moved to the loop.
 
     Args:
         model: In eval mode.
-        plan: From `make_plan`.
+        plan: Plan from `make_plan`.
         inputs: A few samples on the model's device.
         labels: Their labels, int64, on the CPU.
     """
-    turned = False
+    fold_reversed = False
     while True:
         try:
-            wrong = _wrong(model, plan, inputs, labels)
+            wrong = _wrong_parameters(model, plan, inputs, labels)
         except UnsupportedCallError as unsupported:
             plan = plan.with_loop(unsupported.parameters)
             continue
-        except CheckpointError:  # what is computed again in the backward pass was not watched then
+        except CheckpointError:  # what is computed again in the backward pass is not intercepted there
             plan = plan.with_loop(plan.parameters)
             continue
-        if not wrong or turned:
+        if not wrong or fold_reversed:
             return plan.with_loop(wrong) if wrong else plan
-        # positions may be folded into the batch in either order, which shapes do not tell
+        # shapes do not tell in which order positions are folded into the batch: try the other one once
         plan = plan.with_inner(wrong)
-        turned = True
+        fold_reversed = True
 
 
-def _wrong(model: nn.Module, plan: Plan, inputs: Any, labels: Tensor) -> set[str]:
+def _wrong_parameters(model: nn.Module, plan: Plan, inputs: Any, labels: Tensor) -> set[str]:
     """Return the parameters whose gradients differ from plain autograd by more than rounding."""
-    found: dict[str, Tensor] = {}
+    measured: dict[str, Tensor] = {}
 
-    def keep(name: str, form: PerSample, outcome: Residuals) -> None:
-        found[name] = form.dense().gradients
+    def keep(name: str, form: PerSample, residuals: Residuals) -> None:
+        measured[name] = form.dense().gradients
 
-    outcome = Engine(model, plan).run(inputs, labels, 1.0, keep).residuals
-    wrong = set()
+    residuals = Engine(model, plan).run(inputs, labels, 1.0, keep).residuals
     parameters = dict(plan.parameters)
     singles = [
-        single_gradients(model, parameters, sample(inputs, i), outcome.direction[i : i + 1])
+        single_gradients(model, parameters, sample(inputs, i), residuals.direction[i : i + 1])
         for i in range(len(labels))
     ]
     expected = {name: torch.stack([single[name] for single in singles]) for name in plan.parameters}
     size = sum(float(gradient.norm()) for gradient in expected.values())
+    wrong = set()
     for name, gradient in expected.items():
-        difference = gradient - found[name] if name in found else gradient
-        rounding = 10 * torch.finfo(gradient.dtype).eps * size  # all that a gradient of zero consists of
+        difference = gradient - measured[name] if name in measured else gradient
+        # a bias before a normalization has a gradient of zero: all that is measured of it is rounding
+        rounding = ZERO_GRADIENT_ROUNDINGS * torch.finfo(gradient.dtype).eps * size
         if difference.norm() > STRUCTURAL_ERROR * gradient.norm() + rounding:
             wrong.add(name)
     return wrong

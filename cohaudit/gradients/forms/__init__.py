@@ -1,1 +1,1 @@
-"""Per-sample gradients by layer type, in closed form."""
+"""Per-sample gradients in closed form: one form per kind of layer."""

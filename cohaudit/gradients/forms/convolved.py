@@ -1,4 +1,9 @@
-"""Per-sample gradients of a convolution's weight, without unfolding its input where that can be avoided."""
+"""Per-sample gradients of a convolution's weight, without unfolding its input where possible.
+
+Unfolding (im2col) turns the convolution into a linear map of patches, but writes each pixel once per entry of
+the kernel. Norms can be computed from Gram matrices over positions instead, which is cheaper if the weight is
+large compared with positions². Bu, Mao & Xu (NeurIPS 2022, arXiv 2205.10683) choose the same way, per layer.
+"""
 
 from __future__ import annotations
 
@@ -18,28 +23,30 @@ from cohaudit.gradients.sketch import Projection, full
 _FORWARD = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _WEIGHT_GRADIENT = {1: nn_grad.conv1d_weight, 2: nn_grad.conv2d_weight, 3: nn_grad.conv3d_weight}
 
-LOOP_PRODUCTS = 2_000_000
-"""From so many products per sample on, a processor's own kernel, called for each sample, beats unfolding."""
+LIBRARY_KERNEL_PRODUCTS = 2_000_000
+"""From this many products per sample on, the CPU library's kernel, called once per sample, is faster than
+unfolding."""
 
 GRAM_FACTOR = 8
-"""Gram matrices are used for the norms up to this many times positions² to an entry of the weight: beyond,
-the gradient of each sample costs less. Measured on ResNet-18 of width 32 and 64."""
+"""Norms are computed from Gram matrices if this times positions² is at most the number of the weight's
+entries. Otherwise forming each sample's gradient is faster. Measured on ResNet-18 of width 32 and 64."""
 
-ROWS_POSITIONS = 512
-"""Up to so many positions that kernel is slower than matrix products over a width-wise unfolded input."""
+ROW_PRODUCT_POSITIONS = 512
+"""Up to this many positions, matrix products over an input unfolded along its width are faster than the
+library's kernel."""
 
 
 @dataclass(frozen=True)
 class Convolved:
-    """A convolution's gradients, G_i = Σ_t b_t patch_tᵀ over the output positions t, per group.
+    """Gradients of a convolution, G_i = Σ_t b_t patch_tᵀ over the output positions t, per group.
 
     Attributes:
         b: Gradients at the output, [batch, out, *positions].
         x: The input, [batch, in, *pixels].
-        shape: The weight's, [out, in / groups, *kernel].
-        stride: Per dimension.
+        shape: Shape of the weight, [out, in / groups, *kernel].
+        stride: Stride per dimension.
         padding: Zeros on either side, per dimension.
-        dilation: Per dimension.
+        dilation: Dilation per dimension.
         groups: Number of groups.
     """
 
@@ -66,7 +73,7 @@ class Convolved:
         return F.pad(self.x, [p for p in reversed(self.padding) for _ in range(2)])
 
     def _patches(self) -> Tensor:
-        """Return what each output position sees, [batch, groups, in / groups × kernel, positions]."""
+        """Return the patch of each output position, [batch, groups, in / groups × kernel, positions]."""
         x = self._padded()
         for axis, (kernel, stride, dilation) in enumerate(
             zip(self._kernel, self.stride, self.dilation, strict=True)
@@ -89,12 +96,14 @@ class Convolved:
     def _patch_gram(self) -> Tensor:
         """Return ⟨patch_t, patch_u⟩, [batch, groups, positions, positions].
 
-        The product of two patches is a sum over the kernel of products of pixels: the pixels' Gram matrix,
-        shifted by each offset, needs no unfolded input. With a stride most of it would be wasted.
+        The product of two patches is a sum over the kernel of products of pixels. So the Gram matrix of the
+        pixels, shifted by each offset and added up, needs no unfolded input. With a stride most of its
+        entries would not be used; then patches are multiplied.
         """
         x = self._padded()
         positions = self.b.shape[2:]
         pixels = x.shape[2:]
+        # compares the number of products of both ways
         if pixels.numel() ** 2 > prod(self._kernel) * positions.numel() ** 2:
             patches = self._patches()
             return patches.mT @ patches
@@ -110,13 +119,14 @@ class Convolved:
         return total.reshape(len(x), self.groups, positions.numel(), positions.numel())
 
     def _weight_gradient(self, b: Tensor, x: Tensor) -> Tensor:
-        """Return Σ_i G_i by the library's own kernel."""
+        """Return Σ_i G_i by torch's kernel for the weight's gradient."""
         kernel: Any = _WEIGHT_GRADIENT[len(self._kernel)]
         total: Tensor = kernel(x, self.shape, b, self.stride, self.padding, self.dilation, self.groups)
         return total
 
     def weighted_sum(self, weights: Tensor) -> Tensor:
         """Return Σ_i w_i G_i for weights [batch], shaped like the weight."""
+        # linear in b, which is much smaller than the gradients
         scaled = self.b * weights.to(self.b.dtype).reshape(-1, *[1] * (self.b.ndim - 1))
         return self._weight_gradient(scaled, self.x)
 
@@ -127,42 +137,54 @@ class Convolved:
         )
 
     def dot(self, direction: Tensor) -> Tensor:
-        """Return ⟨G_i, direction⟩, [batch]: the output that the direction would give, against b."""
+        """Return ⟨G_i, direction⟩, [batch]: the product of b with the input convolved with the direction."""
         return (self._convolve(direction) * self.b).flatten(1).sum(1)
 
     def sketch(self, projection: Projection) -> Tensor:
-        """Return the sketch of each G_i, [batch, projection.size]; the columns' side by random filters."""
+        """Return the sketch of each G_i, [batch, projection.size].
+
+        The spectrum of a patch is a linear map of it, so that convolving the input with the spectra of
+        one-hot patches as filters gives all of them without unfolding.
+        """
         if self.groups > 1 or projection.keeps_all:
             return self.dense().sketch(projection)
+        # real and imaginary part as two filters: a complex convolution would cost twice as much
         filters = torch.view_as_real(projection.right_of_each()).flatten(1).mT
         seen = full(self._convolve(filters.reshape(-1, *self.shape[1:]).to(self.x))).flatten(2).mT
         right = torch.view_as_complex(seen.unflatten(2, (-1, 2)).contiguous())
         return projection.from_spectra(projection.left(self.b.flatten(2).mT), right)
 
     def dense(self, buffer: Tensor | None = None) -> Dense:
-        """Return the gradients themselves, [batch, *weight shape], in a flat buffer where one is given."""
+        """Return the gradients themselves, [batch, *weight shape], in a flat buffer if one is given."""
         shape = len(self.b), *self.shape
         out = None if buffer is None else buffer[: prod(shape)].view(shape)
         products = self.b.shape[2:].numel() * self.shape.numel()
-        if self.b.device.type == "cpu" and self.b.dtype == torch.float32 and products >= LOOP_PRODUCTS:
-            if self._simple and self.b.shape[2:].numel() <= ROWS_POSITIONS:
+        if (
+            self.b.device.type == "cpu"
+            and self.b.dtype == torch.float32
+            and products >= LIBRARY_KERNEL_PRODUCTS
+        ):
+            if self._is_plain and self.b.shape[2:].numel() <= ROW_PRODUCT_POSITIONS:
                 return Dense(torch.stack(self._by_rows(), 3, out=out))
             each = zip(self.b.split(1), self.x.split(1), strict=True)
             return Dense(torch.stack([self._weight_gradient(b, x) for b, x in each], out=out))
         return Dense((self._grouped() @ self._patches().mT).reshape(shape))
 
     @property
-    def _simple(self) -> bool:
+    def _is_plain(self) -> bool:
+        """Whether it is two-dimensional, without groups, stride and dilation."""
         return len(self._kernel) == 2 and self.groups == 1 and {*self.stride, *self.dilation} == {1}
 
     def _by_rows(self) -> list[Tensor]:
         """Return the gradients of each row of the kernel, [batch, out, in, kernel columns].
 
-        The input is unfolded along its width alone: then a row of the kernel is an offset into it.
+        The input is unfolded along its width alone. A row of the kernel is then an offset into the result,
+        because a shift by one line of pixels is a shift by `width` positions.
         """
         x = self._padded()
         (rows, columns) = self._kernel
         (height, width) = self.b.shape[2:]
+        # a copy per column of the kernel, where full unfolding makes one per entry
         shifted = torch.stack([x[..., j : j + width] for j in range(columns)], 2).flatten(1, 2).flatten(2)
         b = self.b.flatten(2)
         size = height * width
@@ -171,5 +193,5 @@ class Convolved:
 
     @property
     def sparse(self) -> bool:
-        """Whether the form costs less than whole gradients."""
+        """Whether the form costs less than whole gradients; see `GRAM_FACTOR`."""
         return GRAM_FACTOR * self.b.shape[2:].numel() ** 2 <= self.shape.numel()

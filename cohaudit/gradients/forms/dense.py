@@ -10,7 +10,7 @@ from torch import Tensor
 from cohaudit.gradients.sketch import Projection
 
 LONG_ROW = 16384
-"""A gradient of so many entries is worth a call of its own on a processor."""
+"""From this many entries on, a gradient is worth a call of its own on a CPU."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,8 @@ class Dense:
         """Return ‖G_i‖², [batch]."""
         flat = self._flat
         if flat.device.type == "cpu" and flat.shape[1] >= LONG_ROW:
-            return torch.stack([torch.dot(row, row) for row in flat])  # no square of it all in memory
+            # a product with itself reads the row once; squaring writes a copy of all gradients first
+            return torch.stack([torch.dot(row, row) for row in flat])
         return flat.square().sum(1)
 
     def weighted_sum(self, weights: Tensor) -> Tensor:
@@ -46,6 +47,7 @@ class Dense:
     def add_to(self, total: Tensor, weights: Tensor) -> None:
         """Add Σ_i w_i G_i to a tensor shaped like the parameter."""
         if total.dtype == self.gradients.dtype:
+            # adds in place, without a tensor for the sum
             total.view(-1).addmv_(self._flat.mT, weights.to(total.dtype))
         else:
             total.add_(self.weighted_sum(weights))

@@ -1,14 +1,17 @@
 """Closed forms: a function's arguments and the gradient at its output give per-sample gradients.
 
-One form per function of torch that takes weights. Each takes the gradient g at the output and then the
-function's own arguments, input and g with the batch first, and returns the gradient of each weight
-argument. Everything else goes through autograd; see `cohaudit.gradients.engine`.
+One form per function of torch that takes weights. Each takes the gradient g at the output and the function's
+own arguments, by the names and in the order of torch; input and g have the batch first. It returns the
+gradient of each weight argument. A call without a closed form goes through vmap or the loop; see
+`tracing.planning`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from inspect import Parameter, signature
 from typing import Any, TypeAlias
 
 import torch
@@ -28,17 +31,32 @@ class ClosedForm:
     """How one function's weights get their gradients.
 
     Attributes:
-        gradients: (g, *arguments) → gradients.
+        formula: (g, arguments by keyword) → gradients; its keywords are the function's parameters, in order.
         input: Position of the input among the flattened arguments; the only one that holds samples.
         position_wise: Whether all positions are treated alike, so that the batch may stand in any dimension
             but the last, or be folded with others.
         usable: Arguments → whether the form covers them.
     """
 
-    gradients: Callable[..., Gradients]
+    formula: Callable[..., Gradients]
     input: int = 0
     position_wise: bool = False
     usable: Callable[..., bool] = lambda *args, **kwargs: True
+
+    def gradients(self, g: Tensor, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Gradients:
+        """Return the per-sample gradients of the weights of a call.
+
+        Args:
+            g: Gradient at the output, batch first.
+            args: Positional arguments of the call, the input with the batch first.
+            kwargs: Keyword arguments of the call.
+        """
+        return self.formula(g, **dict(zip(self._names[: len(args)], args, strict=True)), **kwargs)
+
+    @cached_property
+    def _names(self) -> tuple[str, ...]:
+        parameters = signature(self.formula).parameters.values()
+        return tuple(p.name for p in parameters if p.kind is Parameter.KEYWORD_ONLY)
 
 
 def _positions(x: Tensor) -> Tensor:
@@ -46,25 +64,35 @@ def _positions(x: Tensor) -> Tensor:
     return x.reshape(len(x), -1, x.shape[-1])
 
 
-def _linear(g: Tensor, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Gradients:
-    """G_i = Σ_t g_t x_tᵀ; the bias's is Σ_t g_t."""
+def _linear(g: Tensor, *, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Gradients:
+    """G_i = Σ_t g_t x_tᵀ for the weight, Σ_t g_t for the bias (Goodfellow, arXiv 1510.01799)."""
     b = _positions(g)
     return [(weight, Outer(b, _positions(input))), (bias, Dense(b.sum(1)))]
 
 
-def _matmul(g: Tensor, input: Tensor, other: Tensor) -> Gradients:
-    """As `_linear`, with a weight [in, out]."""
+def _matmul(g: Tensor, *, input: Tensor, other: Tensor) -> Gradients:
+    """As `_linear`, with a weight [in, out]: the factors change sides."""
     return [(other, Outer(_positions(input), _positions(g)))]
 
 
-def _addmm(g: Tensor, input: Tensor, mat1: Tensor, mat2: Tensor) -> Gradients:
-    return [(input, Dense(_positions(g).sum(1))), *_matmul(g, mat1, mat2)]
+def _addmm(g: Tensor, *, input: Tensor, mat1: Tensor, mat2: Tensor) -> Gradients:
+    """As `_matmul`, with a bias, which torch names `input`."""
+    return [(input, Dense(_positions(g).sum(1))), *_matmul(g, input=mat1, other=mat2)]
 
 
 def _embedding(
-    g: Tensor, input: Tensor, weight: Tensor, padding_idx: int | None = None, *args: Any, **kwargs: Any
+    g: Tensor,
+    *,
+    input: Tensor,
+    weight: Tensor,
+    padding_idx: int | None = None,
+    max_norm: float | None = None,
+    norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False,
+    sparse: bool = False,
 ) -> Gradients:
     """Each looked-up row receives the gradient of its position; the padding row receives none."""
+    # as in torch, the padding row keeps a gradient of zero and is never trained
     index = input.flatten(1)
     b = _positions(g)
     if padding_idx is not None:
@@ -75,22 +103,37 @@ def _embedding(
 def _not_renormalizing(
     input: Tensor, weight: Tensor, padding_idx: int | None = None, max_norm: Any = None, *args: Any, **kw: Any
 ) -> bool:
+    """Return whether an embedding leaves its table alone: with `max_norm` a lookup rescales its rows."""
     return max_norm is None
 
 
 def _embedding_bag(
-    g: Tensor, input: Tensor, weight: Tensor, *rest: Any, padding_idx: int | None = None, **options: Any
+    g: Tensor,
+    *,
+    input: Tensor,
+    weight: Tensor,
+    offsets: Tensor | None = None,
+    max_norm: float | None = None,
+    norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False,
+    mode: str = "mean",
+    sparse: bool = False,
+    per_sample_weights: Tensor | None = None,
+    include_last_offset: bool = False,
+    padding_idx: int | None = None,
 ) -> Gradients:
-    """A bag's gradient reaches each of its rows, divided among them where the bag is their mean."""
-    kept = torch.ones_like(input, dtype=g.dtype)
+    """A bag's gradient reaches each of its rows, divided among them if the bag is their mean."""
+    factor = torch.ones_like(input, dtype=g.dtype)
     if padding_idx is not None:
-        kept = (input != padding_idx % len(weight)).to(g.dtype)
-    if options.get("mode", "mean") == "mean":
-        kept = kept / kept.sum(1, keepdim=True).clamp(min=1)
-    return [(weight, Lookup(input, kept[:, :, None] * g[:, None], len(weight)))]
+        factor = (input != padding_idx % len(weight)).to(g.dtype)
+    if mode == "mean":
+        # padding does not count; a bag of nothing but padding is zero, not 0 / 0
+        factor = factor / factor.sum(1, keepdim=True).clamp(min=1)
+    return [(weight, Lookup(input, factor[:, :, None] * g[:, None], len(weight)))]
 
 
 def _bags_of_equal_size(input: Tensor, weight: Tensor, *rest: Any, **options: Any) -> bool:
+    """Return whether bags are the rows of a matrix, so that each sample is one bag, and are sums or means."""
     given = dict(zip(("offsets", "max_norm", "norm_type", "scale", "mode"), rest, strict=False)) | options
     plain = given.get("max_norm") is None and given.get("mode", "mean") in {"sum", "mean"}
     return input.ndim == 2 and plain and len(rest) <= 1
@@ -98,6 +141,7 @@ def _bags_of_equal_size(input: Tensor, weight: Tensor, *rest: Any, **options: An
 
 def _layer_norm(
     g: Tensor,
+    *,
     input: Tensor,
     normalized_shape: Sequence[int],
     weight: Tensor | None = None,
@@ -106,29 +150,33 @@ def _layer_norm(
 ) -> Gradients:
     """The scale's gradient is g · x̂ summed over positions, x̂ the normalized input; the shift's is g."""
     shape = tuple(normalized_shape)
+    # x̂ is computed again rather than stored: a norm is cheap and its input is stored anyway
     scaled = g * F.layer_norm(input, shape, eps=eps)
     return [(w, Dense(t.reshape(len(t), -1, *shape).sum(1))) for w, t in ((weight, scaled), (bias, g))]
 
 
 def _rms_norm(
     g: Tensor,
+    *,
     input: Tensor,
     normalized_shape: Sequence[int],
     weight: Tensor | None = None,
     eps: float | None = None,
 ) -> Gradients:
+    """As `_layer_norm`, without a shift and without subtracting the mean."""
     shape = tuple(normalized_shape)
     scaled = g * F.rms_norm(input, shape, eps=eps)
     return [(weight, Dense(scaled.reshape(len(g), -1, *shape).sum(1)))]
 
 
 def _per_channel(x: Tensor) -> Tensor:
-    """Sum [batch, channels, ...] over everything behind the channels."""
+    """Sum [batch, channels, ...] over all dimensions after the channels."""
     return x.flatten(2).sum(2) if x.ndim > 2 else x
 
 
 def _group_norm(
     g: Tensor,
+    *,
     input: Tensor,
     num_groups: int,
     weight: Tensor | None = None,
@@ -142,6 +190,7 @@ def _group_norm(
 
 def _batch_norm(
     g: Tensor,
+    *,
     input: Tensor,
     running_mean: Tensor,
     running_var: Tensor,
@@ -151,8 +200,9 @@ def _batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Gradients:
-    """With running statistics x̂ = (x − mean) / √(var + eps) is a function of the sample alone."""
+    """With running statistics x̂ = (x − mean) / √(var + eps) depends on the sample alone."""
     shape = (1, -1, *[1] * (input.ndim - 2))
+    # the factor of a channel is applied after the sum: one multiplication per channel, not per pixel
     scaled = _per_channel((input - running_mean.reshape(shape)).mul_(g)) * (running_var + eps).rsqrt()
     return [(weight, Dense(scaled)), (bias, Dense(_per_channel(g)))]
 
@@ -160,16 +210,18 @@ def _batch_norm(
 def _with_running_statistics(
     input: Tensor, running_mean: Any, running_var: Any, *rest: Any, training: bool = False, **others: Any
 ) -> bool:
+    """Return whether a batch norm is in eval mode: with statistics of the batch its samples would mix."""
     return running_mean is not None and not (rest[2] if len(rest) > 2 else training)
 
 
 def _each(value: int | Sequence[int], dims: int) -> tuple[int, ...]:
-    """Return one number per dimension."""
+    """Return one number per dimension, as torch does for a single one."""
     return (value,) * dims if isinstance(value, int) else tuple(value) * (dims if len(value) == 1 else 1)
 
 
 def _convolution(
     g: Tensor,
+    *,
     input: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
@@ -178,9 +230,10 @@ def _convolution(
     dilation: int | Sequence[int] = 1,
     groups: int = 1,
 ) -> Gradients:
+    """G_i = Σ_t g_t patch_tᵀ, where patch_t is the part of the input that output position t sees."""
     dims = weight.ndim - 2
     dilations = _each(dilation, dims)
-    if padding == "same":  # an even kernel pads one more behind than before
+    if padding == "same":  # as torch: an even span pads one more after than before
         spans = [d * (k - 1) for d, k in zip(dilations, weight.shape[2:], strict=True)]
         input = F.pad(input, [p for span in reversed(spans) for p in (span // 2, span - span // 2)])
     around = (0,) * dims if isinstance(padding, str) else _each(padding, dims)
@@ -190,6 +243,7 @@ def _convolution(
 
 def _transposed_convolution(
     g: Tensor,
+    *,
     input: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
@@ -201,6 +255,7 @@ def _transposed_convolution(
 ) -> Gradients:
     """The adjoint of a convolution with the weight: ⟨g, convᵀ(x)⟩ = ⟨conv(g), x⟩; x and g change roles."""
     dims = weight.ndim - 2
+    # what is the input of the one is the gradient at the output of the other
     form = Convolved(
         input, g, weight.shape, _each(stride, dims), _each(padding, dims), _each(dilation, dims), groups
     )
@@ -209,6 +264,7 @@ def _transposed_convolution(
 
 _CONVOLUTION = ClosedForm(_convolution)
 _TRANSPOSED = ClosedForm(_transposed_convolution)
+# a weight of more dimensions is multiplied batch by batch, which is not one linear map
 _MATMUL = ClosedForm(_matmul, position_wise=True, usable=lambda input, other: other.ndim == 2)
 
 CLOSED_FORMS: Mapping[Callable[..., Any], ClosedForm] = {

@@ -1,9 +1,10 @@
-"""Per-sample gradients of one parameter in the forms a layer gives them, and what is read off each form.
+"""Per-sample gradients of one parameter, in the form in which its layer gives them.
 
-Layout everywhere: `[batch, positions, features]`. G_i is the gradient of sample i, shaped like the
-parameter; a "position" is a token, a pixel or one of several calls, and G_i sums over them. Each form
-answers the same questions (squared norms, weighted sum, dot products, sketch, the gradients themselves) as
-cheaply as its structure allows; where it is not `sparse`, whole gradients formed once serve all of them.
+Layout everywhere: `[batch, positions, features]`. G_i is the gradient of sample i, shaped like the parameter;
+a "position" is a token, a pixel or one of several calls, and G_i is a sum over them. Each form has the same
+methods (squared norms, weighted sum, dot products, sketch, the gradients themselves), as cheap as its
+structure allows. If a form is not `sparse`, it is cheaper to form whole gradients once and compute everything
+from them.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ from cohaudit.gradients.forms.dense import Dense
 from cohaudit.gradients.sketch import Projection
 
 CACHE_BYTES = 8 * 2**20
-"""Gradients up to this size stay in a processor's cache while they are read."""
+"""Gradients up to this size stay in the cache of a CPU while they are read."""
 
-READ_PRODUCTS = 6
-"""Reading an entry of a whole gradient in cache, for its square and its class's sum, costs as much as so many
-products of a matrix multiplication."""
+CACHED_READ_PRODUCTS = 6
+"""Reading an entry of a whole gradient from the cache, for its square and its class's sum, costs as much as
+this many products of a matrix multiplication."""
 
-UNCACHED = 5
-"""Where one gradient alone exceeds the cache, its entries cost so many times more to read."""
+UNCACHED_READ_FACTOR = 5
+"""If one gradient alone exceeds the cache, reading its entries costs this many times more."""
 
 
 @dataclass(frozen=True)
@@ -51,13 +52,14 @@ class Outer:
 
     def squared_norms(self) -> Tensor:
         """Return ‖G_i‖² = Σ_tu ⟨a_t, a_u⟩⟨b_t, b_u⟩, [batch]."""
-        if self.b.shape[1] == 1:
+        if self.b.shape[1] == 1:  # one position: ‖b aᵀ‖ = ‖b‖ ‖a‖
             return self.b.square().sum((1, 2)) * self.a.square().sum((1, 2))
         return ((self.a @ self.a.mT) * (self.b @ self.b.mT)).sum((1, 2))
 
     def weighted_sum(self, weights: Tensor) -> Tensor:
         """Return Σ_i w_i G_i for weights [batch], [out, in]."""
         scaled = self.b * weights.to(self.b.dtype)[:, None, None]
+        # one product over batch and positions; no sample's gradient is formed
         return scaled.flatten(0, 1).mT @ self.a.flatten(0, 1)
 
     def dot(self, direction: Tensor) -> Tensor:
@@ -71,23 +73,28 @@ class Outer:
         return projection.from_spectra(projection.left(self.b), projection.right(self.a))
 
     def signed(self, projection: Projection) -> Outer:
-        """Return the gradients with the projection's signs of their rows and columns."""
+        """Return the gradients multiplied by the projection's signs of rows and columns."""
         rows = projection.row_signs
         columns = projection.column_signs
         return Outer(self.b * rows.to(self.b.dtype), self.a * columns.to(self.a.dtype))
 
     def dense(self, buffer: Tensor | None = None) -> Dense:
-        """Return the gradients themselves, [batch, out, in], in a flat buffer where one is given."""
+        """Return the gradients themselves, [batch, out, in], in a flat buffer if one is given."""
         shape = len(self.b), self.b.shape[2], self.a.shape[2]
         out = None if buffer is None else buffer[: prod(shape)].view(shape)
         return Dense(torch.bmm(self.b.mT, self.a, out=out))
 
     @property
     def sparse(self) -> bool:
-        """Whether the form costs less than whole gradients."""
+        """Whether Gram matrices over positions cost less than whole gradients.
+
+        The Gram matrices take positions² · (out + in) products. Forming whole gradients takes positions · out
+        · in, which weighted sums need in any case; what they cost in addition is reading each entry.
+        """
         _, positions, out = self.b.shape
         size = out * self.a.shape[2]
-        products = READ_PRODUCTS * (1 if size * self.b.element_size() <= CACHE_BYTES else UNCACHED)
+        cached = size * self.b.element_size() <= CACHE_BYTES
+        products = CACHED_READ_PRODUCTS * (1 if cached else UNCACHED_READ_FACTOR)
         return positions == 1 or positions**2 * (out + self.a.shape[2]) <= products * size
 
 
@@ -96,7 +103,7 @@ class Lookup:
     """An embedding's gradients: `Outer` whose output side is one-hot, G_i = Σ_t e_{index_t} b_tᵀ.
 
     Attributes:
-        index: The rows looked up, [batch, positions].
+        index: Row that each position looked up, [batch, positions].
         b: Gradients with respect to the rows, [batch, positions, dim].
         count: Rows of the table.
     """
@@ -110,7 +117,8 @@ class Lookup:
         return Lookup(self.index[start:stop], self.b[start:stop], self.count)
 
     def squared_norms(self) -> Tensor:
-        """Return ‖G_i‖², [batch]: positions that share a row add up before they are squared."""
+        """Return ‖G_i‖² = Σ_tu [index_t = index_u]⟨b_t, b_u⟩, [batch]: positions with the same row add up."""
+        # all pairs of positions: a sentence is short compared with the table
         same = self.index[:, :, None] == self.index[:, None, :]
         return ((self.b @ self.b.mT) * same).sum((1, 2))
 
@@ -145,12 +153,12 @@ class Lookup:
 
 @dataclass(frozen=True)
 class Lazy:
-    """Gradients that are formed when they are asked for, a few samples at a time.
+    """Gradients that are formed on demand, a few samples at a time.
 
     Attributes:
         form: (start, stop) → the gradients of these samples, [stop − start, *parameter shape].
-        start: First sample.
-        stop: Behind the last one.
+        start: Position of the first sample.
+        stop: Position after the last one.
     """
 
     form: Callable[[int, int], Tensor]
@@ -159,6 +167,7 @@ class Lazy:
 
     def rows(self, start: int, stop: int) -> Lazy:
         """Return the samples start..stop-1."""
+        # positions are relative to these rows, which may themselves be a part of the batch
         return Lazy(self.form, self.start + start, min(self.start + stop, self.stop))
 
     def dense(self) -> Dense:
@@ -187,10 +196,10 @@ class Lazy:
 
 @dataclass(frozen=True)
 class Sum:
-    """The gradients of a parameter that is used several times, in uses of different form.
+    """The gradients of a parameter that is used several times, in different forms.
 
     Attributes:
-        parts: One per form; a `Lookup` and an `Outer`, as of an embedding tied to the head, stay sparse.
+        parts: One per form. A `Lookup` and an `Outer`, from an embedding tied to the head, stay sparse.
     """
 
     parts: tuple[PerSample, ...]
@@ -235,12 +244,14 @@ PerSample: TypeAlias = Dense | Outer | Lookup | Convolved | Lazy | Sum
 def add(forms: Sequence[PerSample]) -> PerSample:
     """Return the per-sample gradients of a parameter used several times: the sum over its uses.
 
-    Cross terms between the uses are kept: outer products and lookups are joined along the positions.
+    Outer products and lookups are joined along the positions, so that norms include the cross terms between
+    uses.
     """
     if len(forms) == 1:
         return forms[0]
     lookups = [form for form in forms if isinstance(form, Lookup)]
     outers = [form for form in forms if isinstance(form, Outer)]
+    # lookups first: `Sum` knows the pair of a lookup and outer products in this order
     parts: list[PerSample] = []
     if lookups:
         index = torch.cat([f.index for f in lookups], 1)

@@ -1,8 +1,8 @@
-"""LSTM, GRU and plain recurrent layers, unrolled, so that the gradient of every step's gates is at hand.
+"""LSTM, GRU and plain recurrent layers, unrolled to obtain the gradient of every step's gates.
 
-The library runs a whole layer as one operation and keeps its gates to itself. Here the input's part of all
-gates is one product, the steps follow one another, and the backward pass hands out the gates' gradients:
-with the layer's inputs and hidden states they are outer products like those of a linear map.
+torch runs a whole layer as one operation and does not expose its gates. Here the input's part of all gates is
+one product, the steps follow one another, and the backward pass reports the gates' gradients: with the
+layer's inputs and hidden states they form outer products, as for a linear map.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class Cell:
 
     Attributes:
         gates: Gates per hidden unit.
-        forward: (input's part of the gates, hidden weight, hidden bias, h, c) → outputs, last c, what
+        forward: (input's part of the gates, hidden weight, hidden bias, h, c) → outputs, last c, tensors that
             `backward` needs.
-        backward: (gradient of outputs, of the last h, of the last c, hidden weight, what was kept) → gradient
+        backward: (gradient of outputs, of the last h, of the last c, hidden weight, saved tensors) → gradient
             of the input's part of the gates, of the hidden part, of h, of c.
     """
 
@@ -44,12 +44,14 @@ def _lstm_forward(
 ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
     gates = pre + bias
     outputs = pre.new_empty(len(pre), *h.shape)
+    # one more than steps: cells[t] is the state before step t
     cells = pre.new_empty(len(pre) + 1, *h.shape)
     squashed = torch.empty_like(outputs)
     cells[0] = c
     i, f, g, o = gates.chunk(4, 2)
-    both = gates[..., : 2 * h.shape[1]]  # i and f
+    both = gates[..., : 2 * h.shape[1]]  # i and f in one call: time goes into launching small operations
     for t in range(len(pre)):
+        # in place: gates are saved for the backward pass, and memory is allocated once for all steps
         gates[t].addmm_(h, weight.mT)
         both[t].sigmoid_()
         g[t].tanh_()
@@ -60,11 +62,11 @@ def _lstm_forward(
 
 
 def _lstm_backward(
-    grad: Tensor, grad_h: Tensor, grad_c: Tensor, weight: Tensor, kept: Sequence[Tensor]
+    grad: Tensor, grad_h: Tensor, grad_c: Tensor, weight: Tensor, saved: Sequence[Tensor]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    gates, cells, squashed = kept
+    gates, cells, squashed = saved
     i, f, g, o = gates.chunk(4, 2)
-    # what does not depend on later steps, for all steps at once
+    # factors that do not depend on later steps, for all steps at once
     to_cell = o * (1 - squashed.square())
     by_cell = torch.stack([g * i * (1 - i), cells[:-1] * f * (1 - f), i * (1 - g.square())], 2)
     by_output = squashed * o * (1 - o)
@@ -90,6 +92,7 @@ def _gru_forward(
         own = torch.addmm(bias, h, weight.mT)
         gate = (pre[t, :, : 2 * hidden] + own[:, : 2 * hidden]).sigmoid_()
         resets[t], updates[t] = gate.chunk(2, 1)
+        # torch applies the reset gate after the product with the hidden weight, so this part is needed again
         news[t] = own[:, 2 * hidden :]
         candidates[t] = torch.tanh(pre[t, :, 2 * hidden :] + resets[t] * news[t])
         outputs[t] = h = torch.lerp(candidates[t], h, updates[t])
@@ -97,9 +100,9 @@ def _gru_forward(
 
 
 def _gru_backward(
-    grad: Tensor, grad_h: Tensor, grad_c: Tensor, weight: Tensor, kept: Sequence[Tensor]
+    grad: Tensor, grad_h: Tensor, grad_c: Tensor, weight: Tensor, saved: Sequence[Tensor]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    before, resets, updates, news, candidates = kept
+    before, resets, updates, news, candidates = saved
     d_pre, d_own = (grad.new_empty(*grad.shape[:2], len(weight)) for _ in range(2))
     for t in reversed(range(len(grad))):
         d_h = grad[t] + grad_h
@@ -126,9 +129,9 @@ def _plain(squash: Callable[[Tensor], Tensor], slope: Callable[[Tensor], Tensor]
         return outputs, c, (outputs,)
 
     def backward(
-        grad: Tensor, grad_h: Tensor, grad_c: Tensor, weight: Tensor, kept: Sequence[Tensor]
+        grad: Tensor, grad_h: Tensor, grad_c: Tensor, weight: Tensor, saved: Sequence[Tensor]
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        slopes = slope(kept[0])
+        slopes = slope(saved[0])
         d_gates = torch.empty_like(slopes)
         for t in reversed(range(len(grad))):
             torch.mul(grad[t] + grad_h, slopes[t], out=d_gates[t])
@@ -146,47 +149,57 @@ CELLS: Mapping[Callable[..., Any], Cell] = {
 }
 
 
+@dataclass(frozen=True)
+class _Layer:
+    """One direction of one layer.
+
+    Attributes:
+        cell: Kind of layer.
+        weights: Input weight, hidden weight, and their biases if it has any.
+        report: Receives the weights' gradients.
+    """
+
+    cell: Cell
+    weights: Sequence[Tensor]
+    report: Report
+
+
 class _Unrolled(Function):
     """One direction of one layer over all steps."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        anchor: Tensor,
-        x: Tensor,
-        h: Tensor,
-        c: Tensor,
-        cell: Cell,
-        weights: Sequence[Tensor],
-        report: Report,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        into, own, *biases = weights
+    def forward(ctx: Any, layer: _Layer, *tensors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        # the anchor only makes the output require grad, so that the backward pass comes by
+        _, x, h, c = tensors
+        into, own, *biases = layer.weights
         zero = into.new_zeros(len(into))
+        # the input's part of all steps in one product; only the hidden part waits for the step before
         pre = torch.addmm(biases[0] if biases else zero, x.flatten(0, 1), into.mT).view(*x.shape[:2], -1)
-        outputs, last, kept = cell.forward(pre, own, biases[1] if biases else zero, h, c)
-        ctx.save_for_backward(x, h, outputs, *kept)
-        ctx.cell = cell
-        ctx.weights = weights
-        ctx.report = report
+        outputs, last, saved = layer.cell.forward(pre, own, biases[1] if biases else zero, h, c)
+        ctx.save_for_backward(x, h, outputs, *saved)
+        ctx.layer = layer
         return outputs, outputs[-1].clone(), last
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        x, h, outputs, *kept = ctx.saved_tensors
-        into, own, *biases = ctx.weights
-        d_pre, d_own, d_h, d_c = ctx.cell.backward(*grads, own, kept)
+        x, h, outputs, *saved = ctx.saved_tensors
+        layer: _Layer = ctx.layer
+        into, own, *biases = layer.weights
+        d_pre, d_own, d_h, d_c = layer.cell.backward(*grads, own, saved)
+        # the hidden state that entered each step
         before = torch.cat([h[None], outputs[:-1]])
         by_sample = d_pre.transpose(0, 1)
         own_by_sample = d_own.transpose(0, 1)
-        ctx.report(into, Outer(by_sample, x.transpose(0, 1)))
-        ctx.report(own, Outer(own_by_sample, before.transpose(0, 1)))
+        layer.report(into, Outer(by_sample, x.transpose(0, 1)))
+        layer.report(own, Outer(own_by_sample, before.transpose(0, 1)))
         for bias, gradient in zip(biases, (by_sample, own_by_sample), strict=False):
-            ctx.report(bias, Dense(gradient.sum(1)))
-        return None, d_pre @ into, d_h, d_c, None, None, None
+            layer.report(bias, Dense(gradient.sum(1)))
+        return None, None, d_pre @ into, d_h, d_c
 
 
 def usable(function: Any, args: Sequence[Any]) -> bool:
-    """Return whether a call can be unrolled: padded sequences, no projections, nothing random."""
+    """Return whether a call can be unrolled: a padded batch of sequences, no projections, no dropout."""
+    # packed sequences take other arguments, and a sequence without a batch has two dimensions
     if len(args) != 9 or not isinstance(args[3], bool) or args[0].ndim != 3:
         return False
     _, _, weights, biased, layers, dropout, training, both_ways, _ = args
@@ -198,12 +211,12 @@ def unroll(function: Any, args: Sequence[Any], anchor: Tensor, report: Report) -
 
     Args:
         function: A key of `CELLS`.
-        args: Its arguments, for which `usable` holds.
-        anchor: A tensor that requires grad, so that the backward pass comes by.
+        args: Its arguments; `usable` is true of them.
+        anchor: Tensor that requires grad, so that the backward pass reaches the layer.
         report: Receives the gradients.
 
     Returns:
-        What the function returns.
+        The same as the function.
     """
     x, states, weights, biased, layers, _, _, both_ways, batch_first = args
     first, second = states if function is torch.lstm else (states, states)
@@ -217,8 +230,10 @@ def unroll(function: Any, args: Sequence[Any], anchor: Tensor, report: Report) -
         for direction in range(1 + both_ways):
             k = layer * (1 + both_ways) + direction
             own = weights[k * each : (k + 1) * each]
+            # the second direction reads the sequence from its end
             given = x.flip(0) if direction else x
-            y, h, c = run(anchor, given.contiguous(), first[k], second[k], CELLS[function], own, report)
+            one = _Layer(CELLS[function], own, report)
+            y, h, c = run(one, anchor, given.contiguous(), first[k], second[k])
             outputs.append(y.flip(0) if direction else y)
             last_h.append(h)
             last_c.append(c)

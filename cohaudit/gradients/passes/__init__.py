@@ -1,1 +1,1 @@
-"""Passes over the data, and what each accumulates."""
+"""Passes over the data, and the arrays and sums that they fill."""

@@ -1,6 +1,6 @@
-"""Chosen coordinates of every sample's gradient: for figures that take all samples of a weight at once.
+"""Chosen coordinates of every sample's gradient, for statistics that need all samples of a weight at once.
 
-N × chosen coordinates are kept, never N × P; the gradients themselves are formed a few samples at a time.
+N × chosen numbers are stored, never N × P; the gradients themselves are formed a few samples at a time.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
-from cohaudit.gradients.checks.prepare import Source, prepare
+from cohaudit.gradients.checks.prepare import prepare
 from cohaudit.gradients.forms.per_sample import CACHE_BYTES, PerSample
+from cohaudit.gradients.pass_setup import Options, PassSetup, Source
 from cohaudit.gradients.passes.batches import Batches
-from cohaudit.gradients.passes.measurement import Options
 from cohaudit.gradients.precision import backward_in_eval_mode, full_precision
 from cohaudit.gradients.residuals import Residuals
 from cohaudit.gradients.tracing.plan import Plan
@@ -32,8 +32,7 @@ class Coordinates:
         rows: Name of a parameter → the chosen entries of the *unit* residual's gradients (see
             `Residuals.scale`), [N, chosen]; zero where a sample does not reach the parameter, or the
             parameter is not measured.
-        scale: What the rows are to be multiplied by, [N]: apart, for float32 does not hold the product where
-            samples are fitted.
+        scale: Factor of each row, [N]; separate because float32 cannot hold the product for fitted samples.
     """
 
     rows: Mapping[str, NDArray[np.floating]]
@@ -41,8 +40,8 @@ class Coordinates:
 
     def gradients(self, name: str, chosen: slice = slice(None)) -> NDArray[np.float64]:
         """Return a parameter's coordinates of the samples' loss gradients, float64 [N, chosen]."""
-        found: NDArray[np.float64] = self.rows[name][:, chosen] * self.scale[:, None]
-        return found
+        gradients: NDArray[np.float64] = self.rows[name][:, chosen] * self.scale[:, None]
+        return gradients
 
 
 @full_precision()
@@ -52,6 +51,7 @@ def gradient_coordinates(
     chosen: Mapping[str, Indices],
     options: Options,
     device: torch.device,
+    *,
     advance: Callable[[int], None],
 ) -> Coordinates:
     """Return chosen coordinates of every sample's gradient, in one pass over the samples.
@@ -59,9 +59,9 @@ def gradient_coordinates(
     Args:
         model: On `device`, in eval mode; left as it was.
         source: The samples.
-        chosen: Name of a parameter → the places of its coordinates when flattened, int64.
+        chosen: Name of a parameter → positions of the coordinates in the flattened parameter, int64.
         options: How gradients are measured: temperature, batch size, precision.
-        device: Where.
+        device: Device to run on.
         advance: Called with the number of samples done.
 
     Raises:
@@ -70,7 +70,7 @@ def gradient_coordinates(
     """
     with backward_in_eval_mode(model, device):
         plan = prepare(model, source, device)
-        run = _Pass(model, plan, source, chosen, options, device)
+        run = _begin(PassSetup(model, source, options, device), plan, chosen)
         for start in range(0, len(source.labels), options.batch_size):
             stop = min(start + options.batch_size, len(source.labels))
             run.batch(slice(start, stop))
@@ -78,47 +78,59 @@ def gradient_coordinates(
     return Coordinates(run.rows, run.scale)
 
 
-class _Pass:
-    """The arrays of the pass and how a batch fills them."""
+@dataclass(frozen=True)
+class _CoordinatePass:
+    """The arrays of the pass and how a batch fills them.
 
-    def __init__(
-        self,
-        model: nn.Module,
-        plan: Plan,
-        source: Source,
-        chosen: Mapping[str, Indices],
-        options: Options,
-        device: torch.device,
-    ) -> None:
-        self.parameters = plan.parameters
-        self.batches = Batches(model, plan, source, options, device)
-        self.places = {name: torch.from_numpy(own).to(device) for name, own in chosen.items()}
-        count = len(source.labels)
-        wide = torch.float64 in {p.dtype for p in plan.parameters.values()}
-        kind = np.float64 if wide else np.float32
-        self.rows = {name: np.zeros((count, len(own)), dtype=kind) for name, own in chosen.items()}
-        self.scale = np.zeros(count)
+    Attributes:
+        parameters: Name → parameter.
+        batches: Measures a batch.
+        positions: Name of a parameter → positions of its chosen coordinates, on the model's device.
+        rows: See `Coordinates`.
+        scale: See `Coordinates`.
+    """
+
+    parameters: Mapping[str, nn.Parameter]
+    batches: Batches
+    positions: Mapping[str, Tensor]
+    rows: Mapping[str, NDArray[np.floating]]
+    scale: NDArray[np.float64]
 
     def batch(self, samples: slice) -> None:
         """Fill in one batch."""
 
-        def consume(name: str, form: PerSample, outcome: Residuals) -> None:
-            if name in self.places:
+        def consume(name: str, form: PerSample, residuals: Residuals) -> None:
+            if name in self.positions:
                 self._pick(name, form, samples)
 
-        found = self.batches.run(list(range(samples.start, samples.stop)), consume)
-        self.scale[samples] = found.residuals.scale.numpy()
+        outcome = self.batches.run(list(range(samples.start, samples.stop)), consume)
+        self.scale[samples] = outcome.residuals.scale.numpy()
 
     def _pick(self, name: str, form: PerSample, samples: slice) -> None:
-        """Form the gradients of a few samples at a time, and keep what is chosen of them."""
+        """Form the gradients of a few samples at a time, and store the chosen coordinates."""
         parameter = self.parameters[name]
         count = samples.stop - samples.start
+        # as many samples as fit a CPU's cache, at least one
         step = max(1, CACHE_BYTES // max(1, parameter.numel() * parameter.element_size()))
         for start in range(0, count, step):
             stop = min(start + step, count)
             formed = form.rows(start, stop).dense().gradients.reshape(stop - start, -1)
-            kept = formed[:, self.places[name]]
+            coordinates = formed[:, self.positions[name]]
+            if coordinates.dtype != torch.float64:
+                coordinates = coordinates.float()  # numpy has no bfloat16
             own = slice(samples.start + start, samples.start + stop)
-            # numpy has no bfloat16
-            kept = kept if kept.dtype == torch.float64 else kept.float()
-            self.rows[name][own] = kept.cpu().numpy()
+            self.rows[name][own] = coordinates.cpu().numpy()
+
+
+def _begin(setup: PassSetup, plan: Plan, chosen: Mapping[str, Indices]) -> _CoordinatePass:
+    """Return a pass whose arrays are zero."""
+    count = len(setup.source.labels)
+    wide = torch.float64 in {p.dtype for p in plan.parameters.values()}
+    dtype = np.float64 if wide else np.float32
+    return _CoordinatePass(
+        parameters=plan.parameters,
+        batches=Batches(setup, plan),
+        positions={name: torch.from_numpy(own).to(setup.device) for name, own in chosen.items()},
+        rows={name: np.zeros((count, len(own)), dtype=dtype) for name, own in chosen.items()},
+        scale=np.zeros(count),
+    )

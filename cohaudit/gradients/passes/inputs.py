@@ -1,12 +1,13 @@
-"""The gradients of the weights behind each input column, for the labels given and for shuffled ones.
+"""Gradients of the weights of each input column, for the labels as given and for shuffled ones.
 
-Where the first layer is a linear map of a flat row, the gradient of sample i at the weights of column j is
-δ_i x_ij, with δ_i the gradient at the layer's output; where it is an embedding, that of a token is the sum of
-δ over its places in the sample. Only δ is computed: what comes before is cut off, so that a pass costs one
-forward and, for each order of the labels, one backward pass through the layers behind.
+If the first layer is a linear map of a flat row, the gradient of sample i at the weights of column j is δ_i
+x_ij, where δ_i is the gradient at the layer's output. If it is an embedding, the gradient of a token is the
+sum of δ over its positions in the sample. Only δ is computed: the graph is cut at the layer's output, so that
+a batch costs one forward pass and, for each order of the labels, one backward pass through the layers after
+it.
 
-The residual is not p − y of the loss, which a fitted network has driven to nothing, but the class's share of
-all samples − y: that of a network that answers with the frequencies of the classes. It is linear in the
+The residual is not p − y of the loss, which is almost zero in a fitted network, but (share of the class among
+all samples) − y: the residual of a network that predicts the frequencies of the classes. It is linear in the
 labels and sums to zero over the samples, for every order of the labels.
 """
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,22 +25,33 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 
-from cohaudit.gradients.checks.prepare import Probe, Source, failures_attributed, to_model
-from cohaudit.gradients.passes.input_sums import ColumnSums, InputSums, TokenSums, rows_of
-from cohaudit.gradients.passes.measurement import Options
+from cohaudit.gradients.checks.failures import attribute_batch_failure
+from cohaudit.gradients.checks.probe import load_probe, to_model
+from cohaudit.gradients.pass_setup import Options, Source
+from cohaudit.gradients.passes.column_sums import ColumnSums, make_column_sums
+from cohaudit.gradients.passes.input_sums import InputSums, rows_of
+from cohaudit.gradients.passes.token_sums import TokenSums, make_token_sums
 from cohaudit.gradients.precision import backward_in_eval_mode, full_precision
 from cohaudit.gradients.residuals import logits_of
 from cohaudit.gradients.tracing.trace import call, every_module_called
 from cohaudit.results import Skipped
 
-SHUFFLES = 20
-"""Orders of the labels for the null: its standard deviation is then known to about 16 %."""
-PROBES = 32
-"""Samples on which it is seen whether a layer gets the columns as they are."""
-MOST_BYTES = 2**30
-"""Memory that the sums may take."""
-ROUNDING = 1e-4
-"""Relative error up to which a layer's input counts as the column, scaled and shifted."""
+LABEL_SHUFFLES = 20
+"""Shuffled orders of the labels that the null distribution is estimated from. The standard deviation of n
+values has a relative error of about 1/√(2n), which is 16 % here."""
+
+COLUMN_PROBES = 32
+"""Samples on which a layer's input is compared with the columns."""
+
+MAX_SUM_BYTES = 2**30
+"""Largest memory for the sums."""
+
+FLOAT64_BYTES = 8
+"""Bytes of one number of the sums."""
+
+COLUMN_TOLERANCE = 1e-4
+"""Largest relative error of a layer's input, as a scaled and shifted column: rounding of a normalization in
+float32 is well below it."""
 
 
 @full_precision()
@@ -49,20 +62,20 @@ def input_sums(
     device: torch.device,
     advance: Callable[[int], None],
 ) -> InputSums | Skipped:
-    """Measure the gradients behind each input column, with one more pass over the samples.
+    """Measure the gradients of the weights of each input column, with one more pass over the samples.
 
-    A column that is scaled or shifted on its way to the layer, as by a BatchNorm, is measured as it is in
-    the data: a scale multiplies all its gradients alike, and the mean is taken out.
+    A column that is scaled or shifted before the layer, as by a BatchNorm, is measured as it is in the data:
+    a scale multiplies all its gradients alike, and the mean is subtracted.
 
     Args:
         model: On `device`, in eval mode; left as it was.
         source: The samples.
-        options: Batch size and seed; all is computed in the model's own precision, the sums in float64.
-        device: Where.
+        options: Batch size and seed; gradients are computed in the model's own precision, sums in float64.
+        device: Device to run on.
         advance: Called with the number of samples done.
 
     Returns:
-        The sums; or why there are no columns to tell apart.
+        The sums; or the reason why the input has no columns to compare.
 
     Raises:
         ModelError: If the model fails on a sample.
@@ -76,12 +89,16 @@ def input_sums(
         count = len(source.labels)
         size = options.batch_size
         batches = [np.arange(start, min(start + size, count)) for start in range(0, count, size)]
+        # a pass of its own over the inputs: the mean must be known before gradients are added up
         rows = (rows_of(source.load(indices.tolist())) for indices in batches)
-        kind = ColumnSums if isinstance(layer, nn.Linear) else TokenSums
-        sums: ColumnSums | TokenSums = kind(layer, rows, 1 + SHUFFLES, device)
-        residuals = _Residuals(source, options.seed)
+        sums: ColumnSums | TokenSums
+        if isinstance(layer, nn.Linear):
+            sums = make_column_sums(layer, rows, 1 + LABEL_SHUFFLES, device)
+        else:
+            sums = make_token_sums(layer, rows, 1 + LABEL_SHUFFLES, device)
+        residuals = _shuffled_residuals(source, options.seed)
         for indices in batches:
-            with failures_attributed(model, source, indices.tolist(), size, device):
+            with attribute_batch_failure(model, source, indices.tolist(), device, batch_size=size):
                 inputs = to_model(source.load(indices.tolist()), model, device)
                 sums.begin(rows_of(inputs))
                 for k, delta in enumerate(_deltas(model, layer, inputs, residuals.of(indices))):
@@ -93,31 +110,45 @@ def input_sums(
 def _first_layer(
     model: nn.Module, source: Source, device: torch.device
 ) -> tuple[str, nn.Linear | nn.Embedding] | Skipped:
-    """Return the layer that the columns of the input enter one by one, or that looks up its tokens."""
-    spread = np.linspace(0, len(source.labels) - 1, min(PROBES, len(source.labels))).astype(int)
-    inputs = Probe(source, spread.tolist(), model, device).inputs
+    """Return the layer that receives the input's columns unmixed, or looks up its tokens, and its name."""
+    # spread over the data, because neighboring rows of a sorted table may be constant in a column
+    spread = np.linspace(0, len(source.labels) - 1, min(COLUMN_PROBES, len(source.labels))).astype(int)
+    inputs = load_probe(source, spread.tolist(), model, device).inputs
     leaves = pytree.tree_leaves(inputs)
     if len(leaves) != 1 or leaves[0].ndim < 2:
         return Skipped("inputs", "a sample is not one row of numbers: it has no columns")
-    seen = _calls(model, inputs)
-    if not seen or not _sees_columns(rows_of(inputs), *seen[0][1:]):
+    calls = _calls(model, inputs)
+    if not calls or not _receives_columns(rows_of(inputs), calls[0]):
         return Skipped(
             "inputs", "no dense layer or embedding takes the input column by column, as in a table"
         )
-    name, layer, _ = seen[0]
-    if sum(other is layer for _, other, _ in seen) > 1:
+    name = calls[0].name
+    layer = calls[0].layer
+    if sum(other.layer is layer for other in calls) > 1:
         return Skipped("inputs", f"layer {name} sees more than the input: it is called several times")
-    if isinstance(layer, nn.Linear) and layer.weight.numel() * (1 + SHUFFLES) * 8 > MOST_BYTES:
+    size = layer.weight.numel() * (1 + LABEL_SHUFFLES) * FLOAT64_BYTES
+    if isinstance(layer, nn.Linear) and size > MAX_SUM_BYTES:
         return Skipped("inputs", f"layer {name} has {layer.weight.numel():,} weights, too many for its sums")
     return name, layer
 
 
-def _calls(model: nn.Module, inputs: Any) -> list[tuple[str, nn.Linear | nn.Embedding, Tensor]]:
-    """Return the name and input of each dense layer and embedding, in the order in which they are called."""
-    seen: list[tuple[str, nn.Linear | nn.Embedding, Tensor]] = []
+@dataclass(frozen=True)
+class _LayerCall:
+    """One call of a dense layer or an embedding."""
+
+    name: str
+    layer: nn.Linear | nn.Embedding
+    input: Tensor
+
+
+def _calls(model: nn.Module, inputs: Any) -> list[_LayerCall]:
+    """Return the calls of dense layers and embeddings, in their order."""
+    calls: list[_LayerCall] = []
 
     def watch(name: str, layer: nn.Linear | nn.Embedding) -> Any:
-        return layer.register_forward_hook(lambda module, given, output: seen.append((name, layer, given[0])))
+        return layer.register_forward_hook(
+            lambda module, given, output: calls.append(_LayerCall(name, layer, given[0]))
+        )
 
     hooks = [
         watch(name, layer)
@@ -130,60 +161,72 @@ def _calls(model: nn.Module, inputs: Any) -> list[tuple[str, nn.Linear | nn.Embe
     finally:
         for hook in hooks:
             hook.remove()
-    return seen
+    return calls
 
 
-def _sees_columns(rows: Tensor, layer: nn.Linear | nn.Embedding, given: Tensor) -> bool:
-    """Return whether a layer's input is the input itself, but for a scale and a shift of each column."""
-    if given.shape != rows.shape:
+def _receives_columns(rows: Tensor, made: _LayerCall) -> bool:
+    """Return whether a layer's input is the model's input, up to a scale and a shift of each column."""
+    if made.input.shape != rows.shape:
         return False
-    if isinstance(layer, nn.Embedding):
-        return bool((given == rows).all())
-    x, a = (one.cpu().double() for one in (rows, given))
-    size = ROUNDING * a.square().sum(0)
+    if isinstance(made.layer, nn.Embedding):
+        return bool((made.input == rows).all())
+    # least squares of the layer's input on the column: what is left must be rounding
+    x, a = (one.cpu().double() for one in (rows, made.input))
+    size = COLUMN_TOLERANCE * a.square().sum(0)
+    # without the means, which stand for the shift
     x = x - x.mean(0)
     a = a - a.mean(0)
     scale = (x * a).sum(0) / x.square().sum(0).clamp_min(torch.finfo(x.dtype).tiny)
     rest = (a - scale * x).square().sum(0)
-    return bool((rest <= ROUNDING * (a.square().sum(0) + size)).all())
+    return bool((rest <= COLUMN_TOLERANCE * (a.square().sum(0) + size)).all())
 
 
-class _Residuals:
-    """The class's share − y, for the labels as they are and for shuffled ones."""
+@dataclass(frozen=True)
+class _ShuffledResiduals:
+    """Residuals (share of the class) − y for the labels as given and for shuffled ones.
 
-    def __init__(self, source: Source, seed: int) -> None:
-        generator = np.random.default_rng(seed)
-        shuffled = [generator.permutation(source.labels) for _ in range(SHUFFLES)]
-        self._labels = torch.from_numpy(np.stack([source.labels, *shuffled]))
-        self._classes = len(source.class_names)
-        counts = torch.bincount(self._labels[0], minlength=self._classes)
-        self._share = counts.double() / len(source.labels)
+    Attributes:
+        labels: Labels in each order, the given one first, int64 [orders, N].
+        class_share: Share of each class among all samples, [classes].
+    """
+
+    labels: Tensor
+    class_share: Tensor
 
     def of(self, indices: NDArray[np.int64]) -> Tensor:
-        """Return those of some samples, [orders, samples, classes]."""
-        return self._share - F.one_hot(self._labels[:, indices], self._classes)
+        """Return the residuals of some samples, [orders, samples, classes]."""
+        return self.class_share - F.one_hot(self.labels[:, indices], len(self.class_share))
+
+
+def _shuffled_residuals(source: Source, seed: int) -> _ShuffledResiduals:
+    generator = np.random.default_rng(seed)
+    # permutations rather than random draws, so that every order has the same class frequencies
+    shuffled = [generator.permutation(source.labels) for _ in range(LABEL_SHUFFLES)]
+    labels = torch.from_numpy(np.stack([source.labels, *shuffled]))
+    counts = torch.bincount(labels[0], minlength=len(source.class_names))
+    return _ShuffledResiduals(labels, counts.double() / len(source.labels))
 
 
 def _deltas(model: nn.Module, layer: nn.Module, inputs: Any, residuals: Tensor) -> Iterator[Tensor]:
     """Yield, for each residual, the gradient at a layer's output of ⟨residual, logits⟩."""
-    with torch.enable_grad(), _cut_behind(layer) as outputs:
+    with torch.enable_grad(), _graph_from_output_of(layer) as outputs:
         logits = logits_of(call(model, inputs))
     if logits.numel() == len(logits):  # one output z stands for the logits [0, z]
         residuals = residuals[:, :, 1:]
     for k, residual in enumerate(residuals):
         direction = residual.reshape(logits.shape).to(logits)
-        more = k + 1 < len(residuals)
-        yield torch.autograd.grad(logits, outputs[0], direction, retain_graph=more)[0]
+        retain = k + 1 < len(residuals)
+        yield torch.autograd.grad(logits, outputs[0], direction, retain_graph=retain)[0]
 
 
 @contextmanager
-def _cut_behind(layer: nn.Module) -> Iterator[list[Tensor]]:
-    """Let autograd's graph begin at a layer's output, which is put into the list given."""
+def _graph_from_output_of(layer: nn.Module) -> Iterator[list[Tensor]]:
+    """Let autograd's graph begin at a layer's output, which is appended to the list that this yields."""
     outputs: list[Tensor] = []
 
     def cut(module: nn.Module, given: Any, output: Tensor) -> Tensor:
         outputs.append(output.detach().requires_grad_())
-        return outputs[0].clone()  # which may be changed in place
+        return outputs[0].clone()  # autograd refuses to change a leaf in place, as the next layer may do
 
     hook = layer.register_forward_hook(cut)
     try:

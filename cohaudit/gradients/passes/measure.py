@@ -1,15 +1,14 @@
 """The pass over the data: every sample once, class by class, with one batch of gradients in memory.
 
-What is kept: per sample and layer the squared norm, per class and layer the squared norm of the class's
-gradient sum, the cosines between the classes' sums, and a short sketch per sample. Sums are accumulated
-in float64; a class's sum leaves memory when its last sample has been seen.
+It records per sample and layer the squared norm, per class and layer the squared norm of the class's gradient
+sum, the cosines between the classes' sums, and a short sketch per sample. Sums are accumulated in float64; a
+class's sum leaves memory when its last sample has been measured.
 """
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -19,31 +18,39 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cohaudit.errors import EngineError
-from cohaudit.gradients.checks.certificate import certify, rounding_notice
-from cohaudit.gradients.checks.prepare import Probe, Source, prepare
+from cohaudit.gradients.checks.certificate import Recorded, certify, rounding_notice
+from cohaudit.gradients.checks.class_sums import SketchedSamples, class_sum_errors
+from cohaudit.gradients.checks.prepare import prepare
+from cohaudit.gradients.checks.probe import load_probe
 from cohaudit.gradients.engine import LabelFree
 from cohaudit.gradients.features import FeatureHasher, Views
 from cohaudit.gradients.forms.per_sample import PerSample
+from cohaudit.gradients.pass_setup import Options, PassSetup, Source
 from cohaudit.gradients.passes.batches import Batches
-from cohaudit.gradients.passes.measurement import BLOCK, MeasuredLayer, Measurement, Options
-from cohaudit.gradients.passes.reading import Reader, Share, shares
+from cohaudit.gradients.passes.layout import Layout, make_layout
+from cohaudit.gradients.passes.measurement import Measurement
+from cohaudit.gradients.passes.reading import ClassSlice, Reader, split_by_class
 from cohaudit.gradients.passes.resume_protocol import (
+    Arrays,
     CheckpointStore,
     DamagedError,
     NullStore,
+    PassFacts,
     PassState,
     ResumeState,
-    fill,
-    part,
 )
-from cohaudit.gradients.passes.sums import ClassSums
-from cohaudit.gradients.precision import TINY, backward_in_eval_mode, full_precision
+from cohaudit.gradients.passes.sample_rows import BYTES_PER_MIB, SampleRows, allocate_rows
+from cohaudit.gradients.passes.sums import ClassSums, make_class_sums
+from cohaudit.gradients.precision import backward_in_eval_mode, full_precision, widest_float
 from cohaudit.gradients.residuals import Residuals
-from cohaudit.gradients.sketch import make_projections
 from cohaudit.gradients.tracing.plan import Plan
 from cohaudit.results import Certificate
 
-Array = NDArray[np.float64]
+FEATURES = "feature"
+"""Names of saved layer inputs begin like this."""
+
+ACTIVATIONS = "activation"
+"""Names of saved activations begin like this."""
 
 
 @full_precision()
@@ -53,123 +60,92 @@ def measure(
     options: Options,
     device: torch.device,
     advance: Callable[[int], None],
-    keeper: CheckpointStore | None = None,
+    *,
+    store: CheckpointStore | None = None,
 ) -> Measurement:
     """Measure every sample's gradient.
 
     Args:
         model: On `device`, in eval mode; left as it was.
         source: The samples.
-        options: How.
-        device: Where.
+        options: How to measure.
+        device: Device to run on.
         advance: Called with the number of samples done.
-        keeper: Keeps the pass while it is not finished, and hands over an earlier one; None for nobody.
+        store: Saves the unfinished pass, and loads an earlier one; None for neither.
 
     Raises:
         ModelError: If model and data do not fit.
         EngineError: If gradients cannot be measured, a loss is not finite, or the certificate fails.
     """
+    setup = PassSetup(model, source, options, device)
+    store = store or NullStore()
     with backward_in_eval_mode(model, device):
         plan = prepare(model, source, device)
-        keeper = keeper or NullStore()
-        run = _Pass(model, plan, source, options, device)
+        run = _begin(setup, plan)
         try:
-            keeper.load(run.restore)
+            store.load(run.restore)
         except DamagedError:
-            run = _Pass(model, plan, source, options, device)
+            run = _begin(setup, plan)  # some of the damaged state may have been restored
         if run.done:
             advance(run.done)
-        with keeper.watching():
-            _go(run, keeper, advance)
+        with store.watching():
+            _measure_rest(run, store, advance)
         run.sums.finish()
         return run.result(run.certificate())
 
 
-def _go(run: _Pass, keeper: CheckpointStore, advance: Callable[[int], None]) -> None:
-    """Measure what is left, batch by batch; what is interrupted between two of them is kept."""
-    size = run.options.batch_size
+def _measure_rest(run: _Pass, store: CheckpointStore, advance: Callable[[int], None]) -> None:
+    """Measure what is left, batch by batch; save the pass if it is interrupted between two of them."""
+    size = run.setup.options.batch_size
     try:
         while run.done < len(run.order):
             indices = run.order[run.done : run.done + size]
             run.batch(indices)
             advance(len(indices))
-            keeper.maybe_save(run.state)
+            store.maybe_save(run.state)
     except KeyboardInterrupt:
+        # a batch that is cut short leaves sums that nobody can resume from
         if not run.in_batch:
-            keeper.keep(run.state())
+            store.keep(run.state())
         raise
 
 
+@dataclass(kw_only=True, eq=False)
 class _Pass:
-    """The arrays of the pass and how a batch fills them."""
+    """What a pass has measured so far, and how a batch is added.
 
-    def __init__(
-        self, model: nn.Module, plan: Plan, source: Source, options: Options, device: torch.device
-    ) -> None:
-        shorten = FeatureHasher(options.feature_size, options.seed)
-        self.model = model
-        self.batches = Batches(model, plan, source, options, device, shorten)
-        self.source = source
-        self.options = options
-        self.device = device
-        self.order: NDArray[np.int64] = np.argsort(source.labels, kind="stable")
-        self.done = 0
-        self.in_batch = False
-        self.projections = make_projections(plan.parameters, options.sketch_size, options.seed)
-        self.like = next(iter(plan.parameters.values())).detach()
-        self.reader = Reader(self.like)
-        self.columns = self._columns()
-        self.layers = self._layers(model)
-        self.index = {layer.name: k for k, layer in enumerate(self.layers)}
-        count = len(source.labels)
-        classes = len(source.class_names)
-        self.squared_norms, self.unit_norms = (np.zeros((count, len(self.layers))) for _ in range(2))
-        columns = sum(projection.size for projection in self.projections.values())
-        memory = options.sketch_memory * 2**20 // (1 + options.label_free)
-        self.sketches = zeros(count, columns, memory)
-        self.scale = np.zeros(count)
-        self.loss = np.zeros(count)
-        self.margin = np.zeros(count)
-        self.predicted = np.zeros(count, dtype=np.int64)
-        self.probability = np.zeros((count, classes), dtype=np.float32)
-        self.features = Views(count)
-        self.activations = Views(count)
-        self.shorten = shorten
-        self.jacobian_sketches = zeros(count, columns, memory) if options.label_free else None
-        layer_index = {name: self.index[owner] for name, owner in plan.layer_of.items()}
-        self.sums = ClassSums(
-            plan.parameters, self.projections, layer_index, classes, options.class_memory * 2**20
-        )
+    Attributes:
+        setup: Model, samples, options and device.
+        layout: Layers and columns.
+        batches: Measures a batch; its plan may change on the way.
+        hasher: Shortens activations.
+        reader: Reads the gradients of a batch.
+        order: Indices of all samples, class by class.
+        rows: What is recorded of each sample.
+        features: Inputs of the plan's feature layers.
+        activations: Inputs of all layers; empty unless label-free.
+        sums: Sums per class.
+        done: Samples measured, the first ones in `order`.
+        in_batch: Whether a batch has been begun and not finished.
+    """
+
+    setup: PassSetup
+    layout: Layout
+    batches: Batches
+    hasher: FeatureHasher
+    reader: Reader
+    order: NDArray[np.int64]
+    rows: SampleRows
+    features: Views
+    activations: Views
+    sums: ClassSums
+    done: int = 0
+    in_batch: bool = False
 
     @property
     def plan(self) -> Plan:
         """How the model is measured by now."""
         return self.batches.plan
-
-    def _columns(self) -> dict[str, slice]:
-        """Return where each parameter's sketch stands."""
-        columns = {}
-        start = 0
-        for name, projection in self.projections.items():
-            columns[name] = slice(start, start + projection.size)
-            start += projection.size
-        return columns
-
-    def _layers(self, model: nn.Module) -> tuple[MeasuredLayer, ...]:
-        modules = dict(model.named_modules())
-        owned: dict[str, list[str]] = {}
-        for name, owner in self.plan.layer_of.items():
-            owned.setdefault(owner, []).append(name)
-        return tuple(
-            MeasuredLayer(
-                name=owner,
-                kind=type(modules.get(owner, model)).__name__,
-                parameters=sum(self.plan.parameters[name].numel() for name in names),
-                path=self.plan.path(owner),
-                columns=slice(self.columns[names[0]].start, self.columns[names[-1]].stop),
-            )
-            for owner, names in owned.items()
-        )
 
     def batch(self, indices: NDArray[np.int64]) -> None:
         """Measure one batch; its labels are sorted.
@@ -179,201 +155,186 @@ class _Pass:
             EngineError: If a loss or gradient is not finite, or memory does not suffice.
         """
         self.in_batch = True
-        labels = torch.from_numpy(self.source.labels[indices])
-        # Apple's GPUs have no float64
-        double = torch.float32 if self.device.type == "mps" else torch.float64
-        norms = torch.zeros(len(indices), len(self.layers), dtype=double, device=self.device)
-        parts: list[Share] = []
+        labels = torch.from_numpy(self.setup.source.labels[indices])
+        device = self.setup.device
+        norms = torch.zeros(len(indices), len(self.layout.layers), dtype=widest_float(device), device=device)
+        slices: list[ClassSlice] = []
 
-        def consume(name: str, form: PerSample, outcome: Residuals) -> None:
-            if not parts:
-                parts.extend(shares(labels, outcome.scale, self.like))
-            shape = self.plan.parameters[name].shape
-            layer = self.index[self.plan.layer_of[name]]
+        def consume(name: str, form: PerSample, residuals: Residuals) -> None:
+            parameter = self.plan.parameters[name]
+            if not slices:  # the scales are known from the first parameter on
+                slices.extend(split_by_class(labels, residuals.scale, _first(self.plan)))
             add = partial(self.sums.add, name)
-            squares, short = self.reader.read(form, shape, self.projections[name], parts, add)
-            norms[:, layer] += squares
-            self.sketches[indices, self.columns[name]] = short.float().cpu().numpy()
+            projection = self.layout.projections[name]
+            squares, sketches = self.reader.read(form, parameter.shape, projection, slices, add)
+            # weight and bias of a layer add up
+            norms[:, self.layout.layer_index[name]] += squares
+            self.rows.sketches[indices, self.layout.columns[name]] = sketches.float().cpu().numpy()
 
-        found = self.batches.run(indices.tolist(), consume, self._label_free(indices))
-        outcome = found.residuals
+        outcome = self.batches.run(indices.tolist(), consume, self._label_free(indices))
         squares = norms.cpu().double()
-        self._refuse_overflow(indices, outcome, squares.sum(1))
-        self.unit_norms[indices] = squares.sqrt().numpy()
-        self.squared_norms[indices] = (squares * outcome.scale.square()[:, None]).numpy()
-        self.scale[indices] = outcome.scale.numpy()
-        self.loss[indices] = outcome.loss.numpy()
-        self.margin[indices] = outcome.margin.numpy()
-        self.predicted[indices] = outcome.predicted.numpy()
-        self.probability[indices] = outcome.probability.float().numpy()
-        for layer, views in found.features.items():
-            self.features.keep(indices, layer, views)
-        for layer, average in found.activations.items():
-            self.activations.keep(indices, layer, (self.shorten(average),))
-        self.done = self.done + len(indices)
+        # before anything is stored: a NaN would spread into every average
+        self._refuse_overflow(indices, outcome.residuals, squares.sum(1))
+        self.rows.store(indices, squares, outcome.residuals)
+        for layer, views in outcome.features.items():
+            self.features.store(indices, layer, views)
+        for layer, average in outcome.activations.items():
+            self.activations.store(indices, layer, (self.hasher(average),))
+        # last, so that an interrupted batch does not count
+        self.done += len(indices)
         self.in_batch = False
 
-    def _per_sample(self) -> dict[str, NDArray[Any]]:
-        """Return every array with a row per sample."""
-        names = ("squared_norms", "unit_norms", "sketches", "scale", "loss", "margin", "predicted")
-        own: dict[str, NDArray[Any]] = {name: getattr(self, name) for name in names}
-        own |= {"probability": self.probability}
-        if self.jacobian_sketches is not None:
-            own |= {"jacobian_sketches": self.jacobian_sketches}
-        return own | self.features.arrays("feature") | self.activations.arrays("activation")
-
-    def state(self) -> PassState:
-        """Return all that it takes to go on from here, between two batches."""
-        facts = {
-            "looped": sorted(self.plan.looped),
-            "features": self.features.widths,
-            "activations": self.activations.widths,
-        }
-        rows = self._per_sample()
-        size = sum(array[0].nbytes for array in rows.values())
-        return PassState(
-            self.done, self.sums.state(), facts, lambda start, stop: part(rows, self.order[start:stop]), size
-        )
-
-    def restore(self, kept: ResumeState) -> None:
-        """Go on from an earlier pass over the same samples, with the same model and options.
-
-        Raises:
-            KeyError: If something is missing.
-            ValueError: If it is of another pass.
-        """
-        self.batches.loop(kept.facts["looped"])
-        self.features.widths = kept.facts["features"]
-        self.activations.widths = kept.facts["activations"]
-        self.sums.restore(kept.sums)
-        for start, stop, rows in kept.shards:
-            indices = self.order[start:stop]
-            for name, array in self._per_sample().items():
-                if name in rows or "-" not in name:  # a layer may have been reached later than by this shard
-                    own = np.empty_like(array[indices])
-                    fill(own, rows[name])
-                    array[indices] = own
-        self.done = kept.done
-
-    def _refuse_overflow(self, indices: NDArray[np.int64], outcome: Residuals, norms: Tensor) -> None:
-        finite = torch.isfinite(outcome.loss) & torch.isfinite(outcome.scale) & torch.isfinite(norms)
+    def _refuse_overflow(self, indices: NDArray[np.int64], residuals: Residuals, norms: Tensor) -> None:
+        finite = torch.isfinite(residuals.loss) & torch.isfinite(residuals.scale) & torch.isfinite(norms)
         bad = (~finite).nonzero().flatten().tolist()
         if bad:
-            sample = self.source.ids[indices[bad[0]]]
             raise EngineError(
-                f"sample {sample}",
-                f"loss {outcome.loss[bad[0]].item()}, squared norm of the gradient {norms[bad[0]].item()}",
+                f"sample {self.setup.source.ids[indices[bad[0]]]}",
+                f"loss {residuals.loss[bad[0]].item()}, squared norm of the gradient {norms[bad[0]].item()}",
                 "check the weights and this sample's input for overflow, or build the model in float32",
             )
 
     def _label_free(self, indices: NDArray[np.int64]) -> LabelFree | None:
-        """Return what to measure beside the loss gradients of a batch, which fills `jacobian_sketches`."""
-        if self.jacobian_sketches is None:
+        """Return the second measurement of a batch, which fills `jacobian_sketches`."""
+        rows = self.rows.jacobian_sketches
+        if rows is None:
             return None
-        rows = self.jacobian_sketches
-        # a parameter that this batch does not reach has no gradient
-        rows[indices] = 0
+        rows[indices] = 0  # a parameter that this batch does not reach is not reported
 
-        def consume(name: str, form: PerSample, outcome: Residuals) -> None:
+        def consume(name: str, form: PerSample, residuals: Residuals) -> None:
             shape = self.plan.parameters[name].shape
-            sketches = self.reader.sketch(form, shape, self.projections[name], len(indices))
-            rows[indices, self.columns[name]] = sketches.float().cpu().numpy()
+            sketches = self.reader.sketch(form, shape, self.layout.projections[name], len(indices))
+            rows[indices, self.layout.columns[name]] = sketches.float().cpu().numpy()
 
-        return LabelFree(self.options.seed, consume)
+        return LabelFree(self.setup.options.seed, consume)
 
-    def certificate(self) -> Certificate:
-        """Return what vouches for the pass, once its sums are finished.
+    def _saved_rows(self) -> dict[str, NDArray[Any]]:
+        """Return every array with a row per sample."""
+        return self.rows.arrays() | self.features.arrays(FEATURES) | self.activations.arrays(ACTIVATIONS)
+
+    def state(self) -> PassState:
+        """Return all that is needed to resume from here, between two batches."""
+        # sorted, so that the file does not depend on the order of a set
+        facts = PassFacts(
+            looped=tuple(sorted(self.plan.looped)),
+            features=self.features.shapes(),
+            activations=self.activations.shapes(),
+        )
+        arrays = self._saved_rows()
+
+        def rows(start: int, stop: int) -> Arrays:
+            indices = self.order[start:stop]
+            return {name: np.asarray(array[indices]) for name, array in arrays.items()}
+
+        return PassState(
+            done=self.done,
+            sums=self.sums.state().arrays(),
+            facts=facts.to_json(),
+            rows=rows,
+            row_bytes=sum(array[0].nbytes for array in arrays.values()),
+        )
+
+    def restore(self, saved: ResumeState) -> None:
+        """Continue from an earlier pass over the same samples, with the same model and options.
 
         Raises:
-            EngineError: If something is off.
+            KeyError: If something is missing.
+            ValueError: If it belongs to another pass.
         """
-        order = np.random.default_rng(self.options.seed).permutation(len(self.scale))
-        chosen = np.sort(order[: self.options.certificate_samples])
-        model = self.model
-        layers = [layer.name for layer in self.layers]
-        return certify(
-            model,
-            self.plan,
-            Probe(self.source, chosen.tolist(), model, self.device),
-            self.squared_norms[chosen],
-            layers,
-            self.sum_errors(),
-            self.options.temperature,
-            self.options.certificate_tolerance,
-            self.options.bf16,
+        facts = PassFacts.from_json(saved.facts)
+        self.batches.loop(facts.looped)
+        self.features.allocate(facts.features)
+        self.activations.allocate(facts.activations)
+        self.sums.restore(saved.sums)
+        # shard by shard: together they may be larger than memory
+        for start, stop, rows in saved.shards:
+            indices = self.order[start:stop]
+            self.rows.overwrite(indices, rows)
+            self.features.overwrite(FEATURES, indices, rows)
+            self.activations.overwrite(ACTIVATIONS, indices, rows)
+        self.done = saved.done
+
+    def certificate(self) -> Certificate:
+        """Return the certificate of the pass, once its sums are finished.
+
+        Raises:
+            EngineError: If a check fails.
+        """
+        source = self.setup.source
+        options = self.setup.options
+        order = np.random.default_rng(options.seed).permutation(len(self.rows.scale))
+        # sorted for data sets that are read faster in order
+        chosen = np.sort(order[: options.certificate_samples])
+        samples = SketchedSamples(
+            labels=source.labels,
+            scale=self.rows.scale,
+            sketches=self.rows.sketches,
+            unit_norms=self.rows.unit_norms,
+            layer_columns=self.layout.layer_columns,
         )
+        recorded = Recorded(
+            layers=list(self.layout.layers),
+            squared_norms=self.rows.squared_norms[chosen],
+            sum_errors=class_sum_errors(samples, self.sums.sketches),
+        )
+        probe = load_probe(source, chosen.tolist(), self.setup.model, self.setup.device)
+        return certify(self.setup, self.plan, probe, recorded)
 
     def result(self, certificate: Certificate) -> Measurement:
         """Return the finished measurement."""
         gram, error = self.sums.gram()
         return Measurement(
-            layers=self._layers(self.model),
-            squared_norms=self.squared_norms,
+            layers=self.layout.measured_layers(self.setup.model, self.plan),
+            squared_norms=self.rows.squared_norms,
             class_squares=self.sums.class_squares,
             total_squares=self.sums.total_squares(),
             class_gram=gram,
             class_gram_error=error,
-            sketches=self.sketches,
-            scale=self.scale,
+            sketches=self.rows.sketches,
+            scale=self.rows.scale,
             views=self.features.finished(),
-            loss=self.loss,
-            margin=self.margin,
-            predicted=self.predicted,
-            probability=self.probability,
+            loss=self.rows.loss,
+            margin=self.rows.margin,
+            predicted=self.rows.predicted,
+            probability=self.rows.probability,
             certificate=certificate,
-            notices=(rounding_notice(certificate),) if self.options.bf16 else (),
+            notices=(rounding_notice(certificate),) if self.setup.options.bf16 else (),
             skipped=self.plan.skipped,
-            jacobian_sketches=self.jacobian_sketches,
+            jacobian_sketches=self.rows.jacobian_sketches,
             activations={view.layer: view.rows for view in self.activations.finished()},
         )
 
-    def sum_errors(self) -> Array:
-        """Return how far the sums are from the samples' sketches, per layer.
 
-        A sketch is linear: the sketch of a class's sum is the sum of its samples' sketches, so that ten
-        thousand samples added wrongly cannot pass unseen. ‖sketch(Σ g_i) − Σ sketch(g_i)‖ / Σ‖g_i‖, the
-        largest over the classes.
-        """
-        labels = self.source.labels
-        classes = len(self.source.class_names)
-        peaks = np.full(classes, TINY)
-        np.maximum.at(peaks, labels, self.scale)
-        relative = (self.scale / peaks[labels]).astype(np.float32)
-        totals = np.zeros((classes, self.sketches.shape[1]))
-        for start in range(0, len(labels), BLOCK):
-            part = slice(start, start + BLOCK)
-            weights = np.zeros((classes, len(labels[part])), dtype=np.float32)
-            weights[labels[part], np.arange(weights.shape[1])] = relative[part]
-            totals += weights @ np.asarray(self.sketches[part])
-        lengths = np.zeros((classes, len(self.layers)))
-        np.add.at(lengths, labels, self.unit_norms * relative[:, None])
-        differences = self.sums.sketches / peaks[:, None] - totals
-        errors = [
-            np.linalg.norm(differences[:, layer.columns], axis=1) / np.maximum(lengths[:, k], TINY)
-            for k, layer in enumerate(self.layers)
-        ]
-        return np.asarray(np.max(errors, axis=1))
+def _begin(setup: PassSetup, plan: Plan) -> _Pass:
+    """Return a pass that has measured nothing yet."""
+    options = setup.options
+    source = setup.source
+    samples = len(source.labels)
+    classes = len(source.class_names)
+    layout = make_layout(plan, options.sketch_size, options.seed)
+    hasher = FeatureHasher(options.feature_size, options.seed)
+    return _Pass(
+        setup=setup,
+        layout=layout,
+        batches=Batches(setup, plan, hasher),
+        hasher=hasher,
+        reader=Reader.like(_first(plan)),
+        # class by class, so that one class's sum is in memory; stable, so that the order is always the same
+        order=np.argsort(source.labels, kind="stable"),
+        rows=allocate_rows(
+            samples,
+            len(layout.layers),
+            classes,
+            columns=layout.width,
+            sketch_memory=options.sketch_memory,
+            label_free=options.label_free,
+        ),
+        features=Views(samples),
+        activations=Views(samples),
+        sums=make_class_sums(plan.parameters, layout, classes, options.class_memory * BYTES_PER_MIB),
+    )
 
 
-def zeros(rows: int, columns: int, memory: int) -> NDArray[np.float32]:
-    """Return an array of zeros, [rows, columns], in a file where it takes more than `memory` bytes.
-
-    The file has no name where the system allows that: it is gone with the array, however the run ends.
-
-    Raises:
-        EngineError: If the disk has no room for it.
-    """
-    size = rows * columns * 4
-    if size <= memory:
-        return np.zeros((rows, columns), dtype=np.float32)
-    with tempfile.TemporaryFile(prefix="cohaudit-") as file:
-        try:
-            if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(file.fileno(), 0, size)  # a disk that fills up later would end the process
-        except OSError as error:
-            raise EngineError(
-                f"temporary folder {tempfile.gettempdir()}",
-                f"no room for the sketches of {rows:,} samples, {size / 1e6:,.0f} MB: {error.strerror}",
-                "set TMPDIR to a folder with more room, lower --sketch-size, or raise --sketch-memory",
-            ) from error
-        return np.memmap(file, np.float32, "r+", shape=(rows, columns))
+def _first(plan: Plan) -> Tensor:
+    """Return a parameter, for dtype and device."""
+    return next(iter(plan.parameters.values())).detach()

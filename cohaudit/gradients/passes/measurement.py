@@ -1,4 +1,4 @@
-"""What the gradient pass is told, and what it gives."""
+"""What the gradient pass measured."""
 
 from __future__ import annotations
 
@@ -9,38 +9,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cohaudit.gradients.features import View
+from cohaudit.gradients.sketch import SKETCH_BLOCK_ROWS
 from cohaudit.gradients.tracing.plan import Path
 from cohaudit.results import Certificate, Skipped
 
 Array = NDArray[np.float64]
 
-BLOCK = 4096
-"""Sketches in memory at once where they lie in a file."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """How to measure; see `Config` for units and reasons.
-
-    With `label_free`, `Measurement.jacobian_sketches` and `activations` are measured too.
-    """
-
-    batch_size: int
-    temperature: float
-    sketch_size: int
-    sketch_memory: int
-    feature_size: int
-    class_memory: int
-    certificate_samples: int
-    certificate_tolerance: float
-    seed: int
-    label_free: bool = False
-    bf16: bool = False
-
 
 @dataclass(frozen=True)
 class MeasuredLayer:
-    """One layer: name, type, trainable parameters, how it was measured, its columns in the sketches."""
+    """One layer.
+
+    Attributes:
+        name: Layer name.
+        kind: Class of its module.
+        parameters: Number of its trainable parameters.
+        path: How it was measured.
+        columns: Its columns in the sketches.
+    """
 
     name: str
     kind: str
@@ -62,17 +48,18 @@ class Measurement:
         class_gram_error: Standard error of a cosine in it; 0 when whole gradients were used.
         sketches: Sketch of g_i / scale_i, float32 [N, columns].
         scale: Norm of the residual, [N].
-        views: How a few layers see the samples, input side first; empty when no layer gets numbers.
-        loss: [N], nats.
+        views: Inputs of a few layers, input side first; empty if no layer receives floating point numbers.
+        loss: Cross-entropy at temperature 1, in nats, [N].
         margin: Logit of the label minus the largest other one, [N].
-        predicted: int64 [N].
-        probability: Of each class at temperature 1, float32 [N, C].
-        certificate: What was checked.
-        notices: What the reader must know of how it was measured.
-        skipped: What was not measured.
+        predicted: Class with the largest logit, int64 [N].
+        probability: Probability of each class at temperature 1, float32 [N, C].
+        certificate: Checks that the run passed.
+        notices: What the reader must know about how it was measured.
+        skipped: Parameters that were not measured, and why.
         jacobian_sketches: Sketch of each sample's gradient of one random combination of the logits, the same
-            for all, float32 [N, columns]; None unless asked for.
-        activations: Layer → its input, averaged over positions, float32 [N, any]; empty unless asked for.
+            for all samples, float32 [N, columns]; None unless `Options.label_free`.
+        activations: Layer → its input, averaged over positions, float32 [N, any]; empty unless
+            `Options.label_free`.
     """
 
     layers: tuple[MeasuredLayer, ...]
@@ -95,24 +82,28 @@ class Measurement:
     activations: Mapping[str, NDArray[np.float32]]
 
     def mean_gradient(self) -> tuple[Array, float]:
-        """Return the sketch of the mean gradient over the largest residual's norm, and that norm.
+        """Return the sketch of the mean gradient, divided by the largest norm of a residual, and that norm.
 
-        Squares of a well fitted network's gradients are zero even in float64; over that norm they are not.
+        Gradients of a well fitted network are so small that their squares are zero even in float64; divided
+        by that norm they are not.
         """
         peak = float(self.scale.max(initial=0.0)) or 1.0
         scale = self.scale / peak
         total = np.zeros(self.sketches.shape[1])
-        for start in range(0, len(scale), BLOCK):
-            part = slice(start, start + BLOCK)
-            total += scale[part] @ np.asarray(self.sketches[part], dtype=np.float64)
+        # block by block: the sketches may lie in a file that is larger than memory
+        for start in range(0, len(scale), SKETCH_BLOCK_ROWS):
+            block = slice(start, start + SKETCH_BLOCK_ROWS)
+            total += scale[block] @ np.asarray(self.sketches[block], dtype=np.float64)
         return total / len(scale), peak
 
     def dot(self, direction: Array) -> Array:
         """Return ⟨g_i, direction⟩ by sketches, [N].
 
         Args:
-            direction: Sketch of it, [columns].
+            direction: Sketch of a direction, [columns].
         """
-        starts = range(0, len(self.scale), BLOCK)
-        products = [np.asarray(self.sketches[start : start + BLOCK]) @ direction for start in starts]
+        starts = range(0, len(self.scale), SKETCH_BLOCK_ROWS)
+        products = [
+            np.asarray(self.sketches[start : start + SKETCH_BLOCK_ROWS]) @ direction for start in starts
+        ]
         return self.scale * np.concatenate(products)

@@ -1,4 +1,4 @@
-"""A pass that is not finished, as it can be kept and gone on with: what it must tell, and who is told."""
+"""What an unfinished pass saves to be resumed, and the interface of the store that it is saved in."""
 
 from __future__ import annotations
 
@@ -7,14 +7,56 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import numpy as np
 from numpy.typing import NDArray
+
+from cohaudit.gradients.features import ViewShape
 
 Arrays = Mapping[str, NDArray[Any]]
 
 
 class DamagedError(Exception):
-    """What was kept of a pass cannot be used; whoever keeps it has said so."""
+    """A saved pass cannot be used; the store has reported it."""
+
+
+@dataclass(frozen=True)
+class PassFacts:
+    """What must be known, beside arrays, to resume a pass.
+
+    Attributes:
+        looped: Names of the parameters measured by the loop by now.
+        features: Shapes of the stored layer inputs.
+        activations: Shapes of the stored activations.
+    """
+
+    looped: tuple[str, ...]
+    features: tuple[ViewShape, ...]
+    activations: tuple[ViewShape, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the facts in JSON's types."""
+        return {
+            "looped": list(self.looped),
+            "features": [list(shape) for shape in self.features],
+            "activations": [list(shape) for shape in self.activations],
+        }
+
+    @classmethod
+    def from_json(cls, facts: Mapping[str, Any]) -> PassFacts:
+        """Return the facts from JSON's types.
+
+        Raises:
+            KeyError: If one is missing.
+            ValueError: If a shape has too few or too many entries.
+        """
+        return cls(
+            looped=tuple(facts["looped"]),
+            features=_view_shapes(facts["features"]),
+            activations=_view_shapes(facts["activations"]),
+        )
+
+
+def _view_shapes(shapes: Iterable[Iterable[Any]]) -> tuple[ViewShape, ...]:
+    return tuple(ViewShape(layer, averaged, width) for layer, averaged, width in shapes)
 
 
 @dataclass(frozen=True)
@@ -23,10 +65,11 @@ class PassState:
 
     Attributes:
         done: Samples measured, the first ones in the order of the pass.
-        sums: Name → what changes with every batch.
-        facts: What else must be known to go on, in JSON's types.
-        rows: From, to → name → what is known of these samples, in the order of the pass; it changes no more.
-        row_bytes: What it takes for one sample.
+        sums: Name → array that changes with every batch.
+        facts: What else must be known to resume, in JSON's types.
+        rows: (from, to) → name → array with a row for each of these samples, in the order of the pass; they
+            do not change any more.
+        row_bytes: Bytes of the rows of one sample.
     """
 
     done: int
@@ -38,13 +81,14 @@ class PassState:
 
 @dataclass(frozen=True)
 class ResumeState:
-    """A pass as it was kept.
+    """A pass as it was saved.
 
     Attributes:
         done: See `PassState`.
         sums: See `PassState`.
         facts: See `PassState`.
-        shards: From, to, and the `rows` of `PassState` in between; read one at a time, as they are asked for.
+        shards: From, to, and the `rows` of `PassState` in between; each is read when the iteration reaches
+            it.
     """
 
     done: int
@@ -54,31 +98,31 @@ class ResumeState:
 
 
 class CheckpointStore(Protocol):
-    """Whoever keeps an unfinished pass."""
+    """Saves an unfinished pass."""
 
     def load(self, restore: Callable[[ResumeState], None]) -> None:
-        """Hand over what was kept of this pass before, if anything was.
+        """Call `restore` with the saved state of this pass, if there is one.
 
         Raises:
             DamagedError: If it cannot be used; `restore` may have used some of it.
         """
 
     def watching(self) -> AbstractContextManager[None]:
-        """Put off an interruption within the block until `maybe_save`, which raises it."""
+        """Delay an interruption within the block until `maybe_save`, which raises it."""
 
     def maybe_save(self, state: Callable[[], PassState]) -> None:
-        """Keep the state if it is time to.
+        """Save the state if enough time has passed.
 
         Args:
-            state: Gives it: the pass is between two batches.
+            state: Returns the state; the pass is between two batches.
         """
 
     def keep(self, state: PassState) -> None:
-        """Keep the state, whatever the time; what is kept already stays if that fails."""
+        """Save the state now; an earlier one stays if that fails."""
 
 
 class NullStore:
-    """Keeps nothing: for models in memory, and for passes that nobody waits for."""
+    """Saves nothing: for models in memory, and for passes that nobody will resume."""
 
     def load(self, restore: Callable[[ResumeState], None]) -> None:
         """See `CheckpointStore`."""
@@ -92,20 +136,3 @@ class NullStore:
 
     def keep(self, state: PassState) -> None:
         """See `CheckpointStore`."""
-
-
-def fill(target: NDArray[Any], value: NDArray[Any]) -> None:
-    """Write one array over another of the same shape and type.
-
-    Raises:
-        ValueError: If they differ in these.
-    """
-    if target.shape != value.shape or target.dtype != value.dtype:
-        found = f"{value.dtype} {list(value.shape)}, not {target.dtype} {list(target.shape)}"
-        raise ValueError(found)
-    target[...] = value
-
-
-def part(arrays: Mapping[str, NDArray[Any]], indices: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-    """Return the rows of some samples of each array."""
-    return {name: np.asarray(array[indices]) for name, array in arrays.items()}

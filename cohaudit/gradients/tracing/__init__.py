@@ -1,1 +1,1 @@
-"""What a forward pass does: calls intercepted, modules traced, the plan made from them."""
+"""Intercepts the calls of a forward pass, and plans from them how each parameter is measured."""

@@ -1,8 +1,8 @@
-"""Every call of a torch function that takes one of the model's parameters, seen while it happens.
+"""Intercepts every call of a torch function that takes one of the model's parameters.
 
-What is computed from parameters alone (a slice, a normalized weight) is a *derived weight* and watched in
-turn. A function of `torch.nn.functional` that is written in Python is entered, so that an attention layer
-shows its linear maps.
+The result of a computation on parameters alone (a slice, a normalized weight) is a *derived weight*, and
+calls that take it are intercepted too. A function of `torch.nn.functional` that is written in Python is
+entered, so that an attention layer shows its linear maps.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
-_CHECKS = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
+_OVERRIDE_CHECKS = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,9 @@ class Call:
     """A call that takes parameters or derived weights.
 
     Attributes:
-        key: The function, the weights it takes and how often it took them before, as text.
-        function: What is called.
+        key: The function, the weights it takes and how often it took them before, as text. It is the same in
+            every forward pass that takes the same path.
+        function: Function that is called.
         leaves: Its arguments, flattened.
         spec: Their structure, as (args, kwargs).
         weights: Position among the leaves → label of the weight there.
@@ -59,18 +60,12 @@ class Interceptor(TorchFunctionMode):
     """While it is active, `visit` decides what a call that takes weights returns.
 
     Args:
-        parameters: Name → parameter; the names are the labels.
         visit: Takes the interceptor and a call, whose weights are the objects that the model holds; returns
             the output.
-        closed: Which functions are not entered even if they are written in Python.
+        closed: Whether a function is not entered although it is written in Python.
     """
 
-    def __init__(
-        self,
-        parameters: Mapping[str, Tensor],
-        visit: Callable[[Interceptor, Call], Any],
-        closed: Callable[[Any], bool],
-    ) -> None:
+    def __init__(self, visit: Callable[[Interceptor, Call], Any], closed: Callable[[Any], bool]) -> None:
         super().__init__()
         self._visit = visit
         self._closed = closed
@@ -78,9 +73,20 @@ class Interceptor(TorchFunctionMode):
         self._labels: dict[int, str] = {}
         self._seen: list[Tensor] = []  # kept alive, so that no other object takes over an id
         self.sources: dict[str, Tensor] = {}
-        """Label → the weight in autograd's graph: a leaf for a parameter, what follows for a derived one."""
+        """Label → the weight in autograd's graph: a leaf for a parameter, a result for a derived weight."""
+
+    @classmethod
+    def watching(
+        cls,
+        parameters: Mapping[str, Tensor],
+        visit: Callable[[Interceptor, Call], Any],
+        closed: Callable[[Any], bool],
+    ) -> Interceptor:
+        """Return an interceptor of the calls that take these parameters; their names are the labels."""
+        interceptor = cls(visit, closed)
         for name, parameter in parameters.items():
-            self._name(parameter, name, parameter.detach().requires_grad_())
+            interceptor._name(parameter, name, parameter.detach().requires_grad_())
+        return interceptor
 
     def _name(self, seen: Tensor, label: str, source: Tensor) -> None:
         self._labels[id(seen)] = label
@@ -91,10 +97,11 @@ class Interceptor(TorchFunctionMode):
         self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = dict(kwargs or {})
-        # what is computed without grad takes no part in the gradient
+        # a result computed without grad takes no part in the gradient
         if not torch.is_grad_enabled() or not self._may_take_weights((*args, *kwargs.values())):
             return func(*args, **kwargs)
-        args = tuple(tuple(a) if isinstance(a, torch.Size) else a for a in args)  # its entries, as leaves
+        # pytree takes a torch.Size for one leaf; planning needs its entries, some of which follow the batch
+        args = tuple(tuple(a) if isinstance(a, torch.Size) else a for a in args)
         leaves, spec = pytree.tree_flatten((args, kwargs))
         weights = {i: self._labels[id(leaf)] for i, leaf in enumerate(leaves) if id(leaf) in self._labels}
         if not weights:
@@ -107,15 +114,19 @@ class Interceptor(TorchFunctionMode):
         return self._visit(self, Call(f"{about} #{self._counts[about]}", func, leaves, spec, weights))
 
     def _may_take_weights(self, given: tuple[Any, ...]) -> bool:
-        """Return whether a weight is among the arguments, or may be inside one; most calls take none."""
+        """Return whether a weight is among the arguments, or may be inside one.
+
+        Most calls take none, and flattening the arguments of each would cost more than the rest of the
+        interception.
+        """
         return any(id(one) in self._labels or isinstance(one, list | tuple | dict) for one in given)
 
     def plain(self, call: Call) -> Call:
-        """Return the call on weights that autograd does not follow."""
+        """Return the call on weights outside autograd's graph."""
         return call.with_leaves({i: self.sources[label].detach() for i, label in call.weights.items()})
 
     def derive(self, call: Call) -> Any:
-        """Run a call of weights alone; what it returns is watched from now on."""
+        """Run a call of weights alone; calls that take its result are intercepted from now on."""
         output = call.with_leaves({i: self.sources[label] for i, label in call.weights.items()}).run()
         leaves, spec = pytree.tree_flatten(output)
         for position, leaf in enumerate(leaves):
@@ -127,16 +138,19 @@ class Interceptor(TorchFunctionMode):
 
 @cache
 def _without_checks(function: Any) -> Callable[..., Any] | None:
-    """Return a Python function of torch such that its inner calls are seen; None for what has none.
+    """Return a copy of a torch function written in Python, whose inner calls are intercepted.
 
-    Such a function asks first whether somebody overrides it as a whole, and would ask us again without end:
-    this is the same code with that question answered by no.
+    Such a function first checks whether a mode overrides it as a whole, and would call this one again without
+    end. The copy has the same code, and globals in which these checks return False. For other functions the
+    result is None.
     """
-    if not isinstance(function, FunctionType) or not any(name in function.__globals__ for name in _CHECKS):
+    if not isinstance(function, FunctionType) or not any(
+        name in function.__globals__ for name in _OVERRIDE_CHECKS
+    ):
         return None
-    answered = function.__globals__ | dict.fromkeys(_CHECKS, lambda *arguments: False)
+    unchecked = function.__globals__ | dict.fromkeys(_OVERRIDE_CHECKS, lambda *arguments: False)
     copy = FunctionType(
-        function.__code__, answered, function.__name__, function.__defaults__, function.__closure__
+        function.__code__, unchecked, function.__name__, function.__defaults__, function.__closure__
     )
     copy.__kwdefaults__ = function.__kwdefaults__
     return copy

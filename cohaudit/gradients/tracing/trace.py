@@ -1,4 +1,4 @@
-"""Forward passes that note every call that takes weights, and settle which outputs are weights themselves."""
+"""Forward passes that record every call that takes weights, and decide which outputs are derived weights."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from cohaudit.gradients.forms.functions import CLOSED_FORMS
 from cohaudit.gradients.residuals import logits_of
 from cohaudit.gradients.tracing.intercept import Call, Interceptor
 
-MOST_TRACES = 20
-"""Each trace settles what the calls before it return; a network needs two or three."""
+MAX_TRACES = 20
+"""Largest number of traces. Each decides about the calls that depend on those decided before; networks need
+two or three."""
 
 
 def call(model: nn.Module, inputs: Any) -> Any:
-    """Call a model on a batch: a tensor as it is, a tuple as arguments, a dict as keyword arguments."""
+    """Call a model on a batch: a tensor, a tuple of arguments, or a dict of keyword arguments."""
     if isinstance(inputs, dict):
         return model(**inputs)
     return model(*inputs) if isinstance(inputs, tuple | list) else model(inputs)
@@ -28,7 +29,7 @@ def call(model: nn.Module, inputs: Any) -> Any:
 
 @contextmanager
 def every_module_called() -> Iterator[None]:
-    """Keep torch from fusing a transformer layer into one operation that shows none of its parts."""
+    """Keep torch from fusing a transformer layer into one operation, whose parts cannot be intercepted."""
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
@@ -38,13 +39,20 @@ def every_module_called() -> Iterator[None]:
 
 
 def is_closed(function: Any) -> bool:
-    """Return whether calls of a function are taken as a whole."""
+    """Return whether a function has a closed form, so that the calls within it need not be intercepted."""
     return function in CLOSED_FORMS
 
 
 @dataclass
-class Note:
-    """What a trace notes of one call: sizes of its leaves, integers as they are, and of its outputs."""
+class TracedCall:
+    """What a trace records of one call.
+
+    Attributes:
+        call: The call.
+        inputs: Shape of each leaf of its arguments; the leaf itself if it is not a tensor.
+        outputs: Shape of each leaf of its output; None if it is not a tensor.
+        changes_in_place: Whether it writes to one of its arguments and returns nothing.
+    """
 
     call: Call
     inputs: list[Any]
@@ -54,17 +62,28 @@ class Note:
 
 @dataclass
 class Trace:
-    """One forward pass; `decided` says which calls give derived weights, where that is known."""
+    """One forward pass.
+
+    Attributes:
+        decided: Key of a call → whether it gives derived weights, where that is known.
+        calls: Key → record of each call that takes weights.
+        derived: Keys of the calls that give derived weights.
+        behind: Label of a weight → names of the parameters that it is computed from.
+    """
 
     decided: Mapping[str, bool]
-    notes: dict[str, Note] = field(default_factory=dict)
+    calls: dict[str, TracedCall] = field(default_factory=dict)
     derived: set[str] = field(default_factory=set)
     behind: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def run(self, model: nn.Module, parameters: Mapping[str, nn.Parameter], inputs: Any) -> None:
-        """Call the model, and note."""
+        """Call the model, and record its calls."""
         self.behind = {name: (name,) for name in parameters}
-        with torch.enable_grad(), every_module_called(), Interceptor(parameters, self._visit, is_closed):
+        with (
+            torch.enable_grad(),
+            every_module_called(),
+            Interceptor.watching(parameters, self._visit, is_closed),
+        ):
             logits_of(call(model, inputs))
 
     def _visit(self, interceptor: Interceptor, call: Call) -> Any:
@@ -75,9 +94,9 @@ class Trace:
         leaves = pytree.tree_leaves(output)
         changes = output is None and call.function is Tensor.__setitem__
         if not changes and not any(isinstance(leaf, Tensor) for leaf in leaves):
-            return output  # a question about the weight, as for its shape
+            return output  # an attribute of the weight, such as its shape
         shapes = [leaf.shape if isinstance(leaf, Tensor) else None for leaf in leaves]
-        self.notes[call.key] = Note(call, sizes, shapes, changes)
+        self.calls[call.key] = TracedCall(call, sizes, shapes, changes)
         if alone:
             self.derived.add(call.key)
             names = self.parameters_of(call)
@@ -92,26 +111,29 @@ class Trace:
 def trace_both(
     model: nn.Module, parameters: Mapping[str, nn.Parameter], probes: tuple[Any, Any]
 ) -> tuple[Trace, Trace]:
-    """Trace both probes, again and again until it is settled which outputs follow from weights alone.
+    """Trace both probes, repeatedly, until it is decided which outputs are computed from weights alone.
 
-    At first a call of nothing but weights is taken to give a weight, any other not. A "weight" whose shape
-    follows the batch (a class token, expanded) is none; a call that no batch touches (a weight times a
-    constant mask) does give one.
+    At first a call on weights alone is assumed to give a derived weight, and any other is not. Then two kinds
+    are
+    corrected: a "weight" whose shape changes with the batch (an expanded class token) is not one; the output
+        of a call
+    whose arguments do not change with the batch (a weight times a constant mask) is one.
     """
     decided: dict[str, bool] = {}
-    for _ in range(MOST_TRACES):
+    for _ in range(MAX_TRACES):
         first = Trace(decided)
         second = Trace(decided)
         first.run(model, parameters, probes[0])
         second.run(model, parameters, probes[1])
         changed = {}
-        for key in first.notes.keys() & second.notes.keys():
-            a = first.notes[key]
-            b = second.notes[key]
+        for key in first.calls.keys() & second.calls.keys():
+            a = first.calls[key]
+            b = second.calls[key]
             if key in first.derived and a.outputs != b.outputs:
                 changed[key] = False
             elif key not in first.derived and (a.inputs, a.outputs) == (b.inputs, b.outputs):
                 changed[key] = not a.changes_in_place
+        # decisions change which calls take weights, and so which calls the next trace records
         if all(decided.get(key) == value for key, value in changed.items()):
             break
         decided |= changed

@@ -1,6 +1,6 @@
-"""Files → tensors: opens a checkpoint without running code from it.
+"""Checkpoints: reads the weights from a file without running code from it.
 
-.safetensors, single or sharded by an index.json, and what torch.save writes, through
+Reads .safetensors files, sharded ones through their index.json, and files of torch.save through
 torch.load(weights_only=True). Formats that can run code are refused unless the user trusts the file.
 """
 

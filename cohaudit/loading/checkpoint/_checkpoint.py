@@ -1,4 +1,4 @@
-"""What a checkpoint holds, whatever its format."""
+"""The content of a checkpoint, the same for every format."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any
 
 from torch import Tensor
 
-_BLOCK = 1 << 20
+_HASH_BLOCK_SIZE = 1 << 20
+"""Bytes to read at a time for the hash."""
 
 
 @dataclass(frozen=True)
@@ -18,27 +19,27 @@ class Checkpoint:
     """The weights of one model as read from a file, on the CPU and in the file's own dtypes."""
 
     path: str
-    """Path as given."""
+    """Path as the user gave it."""
     format: str
-    """Format of the file and which of its state dicts this is, in words for the report."""
+    """Format of the file and name of the state dict, in words for the report."""
     sha256: str
-    """Hash of the file's content; of a sharded one: of the index and its shards, by name, joined."""
+    """SHA-256 of the file, in hex; for a sharded checkpoint, of its index and shards joined in name order."""
     tensors: dict[str, Tensor]
-    """Name → weights, as written: prefixes of wrappers are still on."""
+    """Name → weights. Names are as in the file, with the prefixes of wrappers."""
     metadata: dict[str, str] = field(default_factory=dict)
-    """What a safetensors header says beside the tensors; empty for torch files."""
+    """Metadata of a safetensors header; empty for torch files."""
     optimizer: dict[str, Any] | None = None
-    """State of the optimizer, when the file holds that of exactly one."""
+    """State dict of the optimizer, if the file holds exactly one."""
     nested: tuple[str, ...] = ()
-    """Dotted names of all state dicts inside a torch file, '' for the outermost; empty for safetensors."""
+    """Dotted names of all state dicts in a torch file, '' for the outermost; empty for safetensors."""
     name: str = ""
-    """Which of them this is."""
+    """Dotted name of this state dict, one of `nested`."""
     epoch: int | None = None
-    """The epoch that the file says it is of."""
+    """Epoch that the file records; None if it records none."""
 
     @property
     def origin(self) -> str:
-        """Where the weights come from, in words for the terminal."""
+        """Source of the weights, in words for the terminal: state dict, file and epoch."""
         inside = f"{self.name} of " if self.name else ""
         epoch = "" if self.epoch is None else f", epoch {self.epoch}"
         others = ", ".join(other for other in self.nested if other not in {self.name, ""})
@@ -46,22 +47,24 @@ class Checkpoint:
 
     @property
     def tied(self) -> dict[str, str]:
-        """Name that was left out of the file → the name its weights are stored under.
+        """Name that the file leaves out → name under which its weights are stored.
 
-        safetensors.torch.save_model keeps one of the names that share memory and notes the others.
+        safetensors.torch.save_model stores tensors that share memory once, and lists the other names in the
+        metadata.
         """
         return {
-            dropped: kept
-            for dropped, kept in self.metadata.items()
-            if kept in self.tensors and dropped not in self.tensors
+            name: stored
+            for name, stored in self.metadata.items()
+            if stored in self.tensors and name not in self.tensors
         }
 
 
 def sha256_of(files: Iterable[Path]) -> str:
-    """Return the SHA-256 of files, one after the other, as hexadecimal digits."""
+    """Return the SHA-256 of several files joined, in hex."""
     digest = hashlib.sha256()
     for file in files:
         with file.open("rb") as stream:
-            while block := stream.read(_BLOCK):
+            # in blocks: a checkpoint can be larger than the memory
+            while block := stream.read(_HASH_BLOCK_SIZE):
                 digest.update(block)
     return digest.hexdigest()

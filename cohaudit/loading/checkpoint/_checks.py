@@ -1,4 +1,4 @@
-"""What has to hold of tensors before they can be used as weights."""
+"""Checks that tensors can be used as weights."""
 
 from __future__ import annotations
 
@@ -9,47 +9,51 @@ from torch import Tensor
 
 from cohaudit.errors import CheckpointError
 
-_SHOWN = 3
+_MAX_TENSORS_SHOWN = 3
+"""Tensors to list in a message."""
 
 
 def check_finite(tensors: Mapping[str, Tensor], where: str) -> None:
-    """Stop when weights are NaN or infinite: such a model has no gradients to audit.
+    """Raise an error if weights are NaN or infinite: such a model has no gradients to audit.
 
-    A tensor of only 0 and -inf passes: that is an additive attention mask, infinite by design.
+    A tensor of only 0 and -inf passes: it is an additive attention mask, infinite by design.
 
     Args:
         tensors: Name → weights, of any shape.
-        where: The checkpoint they come from, for messages.
+        where: The checkpoint, for messages.
 
     Raises:
-        CheckpointError: Naming each bad tensor and how many of its values are bad.
+        CheckpointError: If there are such weights; it names the first tensors and counts their bad values.
     """
-    bad = [f"{name} ({found})" for name, tensor in tensors.items() if (found := _not_finite(tensor))]
+    bad = [f"{name} ({count})" for name, tensor in tensors.items() if (count := _count_not_finite(tensor))]
     if bad:
+        verb = "holds" if len(bad) == 1 else "hold"
         raise CheckpointError(
             where,
-            f"{len(bad)} of {len(tensors)} tensors have values that are no numbers: {_some(bad)}",
-            "audit an earlier checkpoint: the training diverged, or the file was damaged",
+            f"{len(bad)} of {len(tensors)} tensors {verb} NaN or infinite values: {_some(bad)}",
+            "audit an earlier checkpoint: the training run diverged, or the file is damaged",
         )
 
 
 def check_usable(tensors: Mapping[str, Tensor], where: str) -> None:
-    """Stop when a checkpoint has no tensors, or some that are no plain arrays of numbers.
+    """Raise an error if a checkpoint has no tensors, or tensors that are not plain arrays of numbers.
 
     Args:
         tensors: Name → weights, of any shape.
-        where: The checkpoint they come from, for messages.
+        where: The checkpoint, for messages.
 
     Raises:
-        CheckpointError: If there are none, or one has an unprintable name, no data, or a packed layout.
+        CheckpointError: If there is no tensor, or one has an unprintable name, no data, or a packed layout.
     """
     if not tensors:
-        raise CheckpointError(where, "no tensors in it", "name the file that holds the model's weights")
+        raise CheckpointError(where, "holds no tensors", "name the file that holds the model's weights")
     for name, tensor in tensors.items():
         # an escape sequence in a name would otherwise reach the terminal with the first message
         if not name.isprintable():
             raise CheckpointError(
-                where, f"a tensor is named {name!a}", "get the file again; no training code writes that"
+                where,
+                f"the name of a tensor cannot be printed: {name!a}",
+                "get the file again from its source: training code does not write such names",
             )
         if reason := _not_plain(tensor):
             raise CheckpointError(
@@ -57,25 +61,21 @@ def check_usable(tensors: Mapping[str, Tensor], where: str) -> None:
             )
 
 
-def printable(text: object) -> str:
-    """Return a text with what a file could have put into it to steer a terminal written out."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(text))
-
-
 def _not_plain(tensor: Tensor) -> str:
+    """Say what a tensor is instead of a dense array; '' if it is one."""
     if tensor.is_meta:
-        return "on the meta device, a shape without values"
+        return "on the meta device, which holds no values"
     if tensor.is_quantized:
         return "quantized"
     return "" if tensor.layout == torch.strided else f"sparse ({tensor.layout})"
 
 
-def _not_finite(tensor: Tensor) -> str:
-    """Return what is wrong with the values, in words; empty when nothing is."""
+def _count_not_finite(tensor: Tensor) -> str:
+    """Count a tensor's NaN and infinite values, in words; '' if there are none."""
     if not (tensor.is_floating_point() or tensor.is_complex()):
         return ""
     if tensor.is_floating_point() and tensor.itemsize == 1:
-        tensor = tensor.float()  # the 8-bit floats lack these operations
+        tensor = tensor.float()  # torch has no isfinite for 8-bit floats
     bad = int((~torch.isfinite(tensor)).sum())
     if not bad or _is_mask(tensor):
         return ""
@@ -84,9 +84,10 @@ def _not_finite(tensor: Tensor) -> str:
 
 
 def _is_mask(tensor: Tensor) -> bool:
+    """Tell whether a tensor is an additive attention mask: only 0 and -inf."""
     return not tensor.is_complex() and bool((torch.isneginf(tensor) | (tensor == 0)).all())
 
 
 def _some(items: list[str]) -> str:
-    more = len(items) - _SHOWN
-    return ", ".join(items[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+    more = len(items) - _MAX_TENSORS_SHOWN
+    return ", ".join(items[:_MAX_TENSORS_SHOWN]) + (f" and {more} more" if more > 0 else "")

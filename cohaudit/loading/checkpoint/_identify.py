@@ -1,4 +1,4 @@
-"""Which format a file really is, from its content: an extension is only what somebody called it."""
+"""Identifies the format of a checkpoint by its content, because a file's extension can be wrong."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ Kind = Literal["safetensors", "index", "torch", "torch legacy", "torchscript", "
 _FAMILY = {".safetensors": "safetensors", ".pt2": "torch"} | dict.fromkeys(
     (".pt", ".pth", ".bin", ".ckpt"), "torch"
 )
+"""Extension → the program that writes such files."""
 _FAMILY_OF_KIND: dict[Kind, str] = {"safetensors": "safetensors"}
-# torch.serialization.MAGIC_NUMBER, as every file of torch before 1.6 begins with it, pickled
+"""Format → the program that writes it, if that is not torch."""
 _LEGACY_MAGIC = (0x1950A86A20F9469CFC6C).to_bytes(10, "little")
-_FOREIGN = {
-    b"version https://git-lfs": "a git-lfs pointer: a note that stands for the file",
+"""torch.serialization.MAGIC_NUMBER, with which, pickled, every file of torch before 1.6 begins."""
+_FOREIGN_FORMATS = {
+    b"version https://git-lfs": "a git-lfs pointer, not the file itself",
     b"\x89HDF": "an HDF5 file",
     b"GGUF": "a GGUF file",
     b"\x93NUMPY": "a NumPy array",
@@ -26,31 +28,37 @@ _FOREIGN = {
 } | dict.fromkeys(
     (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"), "a plain pickle, not a file of torch.save"
 )
-_LISTED = 10
+"""First bytes → the format, for files that are often mistaken for checkpoints."""
+_MAX_FILES_LISTED = 10
+"""Files of a folder to list in a message."""
+_HEAD_SIZE = 512
+"""Bytes at the start of a file to read; a legacy torch file has its magic number in the first 32."""
+READ_AGAIN = "download the file again, or save it again"
+"""Remedy for a damaged file."""
 
 
 def identify(path: Path) -> Kind:
-    """Say which format a checkpoint is, and stop when its extension says otherwise.
+    """Return the format of a checkpoint by its content.
 
     Args:
         path: The checkpoint.
 
-    Returns:
-        The format, by content.
-
     Raises:
-        CheckpointError: If there is no such file, it cannot be read, or it is no checkpoint.
+        CheckpointError: If the file does not exist, cannot be read, is not a checkpoint, or has the
+            extension of another format.
     """
     head, size = _first_bytes(path)
+    # JSON has no typical first bytes; the reader of the index checks the content
     if path.suffix == ".json":
         return "index"
     kind = _kind(path, head, size)
+    # an unknown extension says nothing, so it contradicts nothing
     family = _FAMILY_OF_KIND.get(kind, "torch")
     if _FAMILY.get(path.suffix, family) != family:
         raise CheckpointError(
             str(path),
-            f"its content is that of a {family} file, not what {path.suffix} says",
-            f"rename it to {path.stem}.{'pt' if family == 'torch' else family} if that is what you meant",
+            f"the content is a {family} file, but the extension is {path.suffix}",
+            f"rename it to {path.stem}.{'pt' if family == 'torch' else family} if this is the file you meant",
         )
     return kind
 
@@ -62,43 +70,47 @@ def _first_bytes(path: Path) -> tuple[bytes, int]:
         if stat.S_ISDIR(status.st_mode):
             raise _directory(path)
         if not stat.S_ISREG(status.st_mode):
-            raise CheckpointError(str(path), "no regular file", "copy the checkpoint to a file on disk")
+            # opening a named pipe would wait for a writer, perhaps forever
+            raise CheckpointError(str(path), "is not a regular file", "copy the checkpoint to a file on disk")
         with path.open("rb") as stream:
-            head = stream.read(512)
+            head = stream.read(_HEAD_SIZE)
     except FileNotFoundError as error:
         raise CheckpointError(str(path), *missing(path, _may_be_checkpoint, "checkpoint")) from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise CheckpointError(
-            str(path), f"cannot be opened: {reason}", "check the path and the permissions"
+            str(path), f"cannot be opened: {reason}", "check the path and the file's permissions"
         ) from error
     if not head:
-        raise CheckpointError(str(path), "the file is empty", "download or save it again")
+        raise CheckpointError(str(path), "the file is empty", READ_AGAIN)
     return head, status.st_size
 
 
 def _kind(path: Path, head: bytes, size: int) -> Kind:
-    """Return the format that the first bytes tell, or say what the file is instead."""
+    """Return the format that the first bytes show, or raise an error that says what the file is instead."""
     if path.name == ".metadata" or path.suffix == ".distcp":
         raise _distributed(path.absolute().parent)
     if head.startswith(b"PK\x03\x04"):
         return _kind_of_archive(path)
     if head[:1] == b"\x80" and _LEGACY_MAGIC in head[:32]:
         return "torch legacy"
+    # a safetensors file: the length of its header in 8 bytes, then the header in JSON
     if head[8:9] == b"{" and (path.suffix == ".safetensors" or int.from_bytes(head[:8], "little") < size):
         return "safetensors"
     raise CheckpointError(str(path), *_what_instead(path, head))
 
 
 def _kind_of_archive(path: Path) -> Kind:
-    """Tell apart the zip archives that torch writes."""
+    """Return which of torch's zip formats an archive is."""
     try:
         with zipfile.ZipFile(path) as archive:
+            # torch puts all entries into one folder, with any name
             names = {name.partition("/")[2] or name for name in archive.namelist()}
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
         raise CheckpointError(
-            str(path), "its end is missing: the file is cut off or damaged", "download or save it again"
+            str(path), "the zip archive has no valid end: the file is truncated or damaged", READ_AGAIN
         ) from error
+    # in this order: a TorchScript archive has a data.pkl too
     if names & {"archive_format", "serialized_exported_program.json"}:
         return "export"
     if "constants.pkl" in names:
@@ -107,49 +119,52 @@ def _kind_of_archive(path: Path) -> Kind:
         return "torch"
     raise CheckpointError(
         str(path),
-        f"a zip archive, but none that torch.save writes (it holds {', '.join(sorted(names)[:3])})",
+        f"is a zip archive, but not one of torch.save (it holds {', '.join(sorted(names)[:3])})",
         "name the file that holds the weights",
     )
 
 
 def _what_instead(path: Path, head: bytes) -> tuple[str, str]:
-    """Return what a file is that is no checkpoint, and what to do."""
-    remedy = "name a .safetensors file, or one that torch.save wrote"
+    """Return what a file is if it is not a checkpoint, and what to do."""
+    remedy = "name a .safetensors file, or a file of torch.save"
     if head.lstrip()[:9].lower().startswith((b"<!doctype", b"<html", b"<?xml")):
-        return "a web page, not a checkpoint", "download the file itself, not the page that shows it"
-    for magic, what in _FOREIGN.items():
+        return "is a web page, not a checkpoint", "download the file itself, not the page that shows it"
+    for magic, what in _FOREIGN_FORMATS.items():
         if head.startswith(magic):
-            return what, "run `git lfs pull` to get it" if b"git-lfs" in magic else remedy
+            return f"is {what}", "run `git lfs pull` to download it" if b"git-lfs" in magic else remedy
     if path.suffix == ".safetensors":
-        return "no safetensors header at its start: damaged, or another format", "download or save it again"
-    return "neither a safetensors nor a torch file: its first bytes are of neither", remedy
+        return "does not start with a safetensors header: damaged, or another format", READ_AGAIN
+    return "is neither a safetensors nor a torch file, by its first bytes", remedy
 
 
 def _may_be_checkpoint(path: Path) -> bool:
-    """Tell from a name whether a file may be a checkpoint."""
+    """Tell by its name whether a file may be a checkpoint."""
     return path.suffix in _FAMILY or path.name.endswith(".index.json")
 
 
 def _directory(path: Path) -> CheckpointError:
-    """Explain why a folder is no checkpoint, naming the checkpoints in it."""
+    """Return the error for a folder; it lists the checkpoints in the folder."""
     names = sorted(entry.name for entry in path.iterdir())
+    # first, because no file of such a folder could be named instead
     if ".metadata" in names:
         return _distributed(path)
-    found = [name for name in names if _may_be_checkpoint(path / name)]
-    found.sort(key=lambda name: not name.endswith(".index.json"))
-    more = f" and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
-    listed = f"name one of its files: {', '.join(found[:_LISTED])}{more}"
-    return CheckpointError(
-        str(path),
-        "a folder, not a file",
-        listed if found else "name the checkpoint itself; there is none in it",
-    )
+    checkpoints = [name for name in names if _may_be_checkpoint(path / name)]
+    if not checkpoints:
+        remedy = "name the checkpoint file: this folder has none"
+    else:
+        # the index first: of a sharded checkpoint it is the only file to name
+        checkpoints.sort(key=lambda name: not name.endswith(".index.json"))
+        rest = len(checkpoints) - _MAX_FILES_LISTED
+        more = f" and {rest} more" if rest > 0 else ""
+        remedy = f"name one of its files: {', '.join(checkpoints[:_MAX_FILES_LISTED])}{more}"
+    return CheckpointError(str(path), "is a folder, not a file", remedy)
 
 
 def _distributed(folder: Path) -> CheckpointError:
+    """Return the error for a distributed checkpoint; not even --trust-checkpoint opens one."""
     return CheckpointError(
         str(folder),
-        "a distributed checkpoint (DCP), whose .metadata is a pickle that can run code",
-        "where you trust it, convert it first: python -m torch.distributed.checkpoint.format_utils"
+        "is a distributed checkpoint (DCP), and its .metadata is a pickle that can run code",
+        "if you trust it, convert it first: python -m torch.distributed.checkpoint.format_utils"
         f" dcp_to_torch {folder} weights.pt",
     )

@@ -1,4 +1,4 @@
-"""Opening a checkpoint of any format."""
+"""Opens a checkpoint of any format."""
 
 from __future__ import annotations
 
@@ -14,23 +14,24 @@ from cohaudit.loading.checkpoint._torch_file import read_exported, read_torch, r
 
 
 def load_checkpoint(path: Path, *, weights: str = "", trust: bool = False) -> Checkpoint:
-    """Read the weights from a checkpoint, by default without running any code from it.
+    """Read the weights of a checkpoint, by default without running code from it.
 
     Args:
-        path: A .safetensors file, the index.json of a sharded one, or a file of torch.save.
-        weights: Which state dict of several, e.g. ema (default: the trained one, see `choose`).
-        trust: Allow formats whose opening can run code from the file.
+        path: A .safetensors file, the index.json of a sharded checkpoint, or a file of torch.save.
+        weights: Name of the state dict to read, such as ema; empty for the trained one, see `choose`.
+        trust: Whether to open formats that can run code from the file.
 
     Returns:
-        The tensors by name, on the CPU, memory-mapped where the format allows it.
+        The tensors by name, on the CPU, memory-mapped if the format allows it.
 
     Raises:
         CheckpointError: If the file cannot be read, would run code, or holds no usable tensors.
     """
     kind = identify(path)
     if weights and kind in {"safetensors", "index", "export"}:
-        choose([""], weights, str(path))
+        choose([""], weights, str(path))  # raises: these formats hold one state dict, without a name
     checkpoint = _read(path, kind, weights, trust)
+    # after reading: only then the layout of the tensors is known
     check_usable(checkpoint.tensors, str(path))
     return checkpoint
 

@@ -1,4 +1,4 @@
-"""Safetensors: one file, or shards with an index.json that says which tensor is in which."""
+"""Reads safetensors: one file, or several shards with an index.json that maps tensors to shards."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from cohaudit.errors import CheckpointError
+from cohaudit.errors import CheckpointError, printable
 from cohaudit.loading.checkpoint._checkpoint import Checkpoint, sha256_of
-from cohaudit.loading.checkpoint._checks import printable
-from cohaudit.loading.checkpoint._identify import identify
+from cohaudit.loading.checkpoint._identify import READ_AGAIN, identify
 
-_SHARD = re.compile(r"(.+)-\d{5}-of-(\d{5})\.safetensors")
-_AGAIN = "download or save it again"
+_SHARD_NAME = re.compile(r"(.+)-\d{5}-of-(\d{5})\.safetensors")
+"""Name of a shard: the checkpoint's name, and the number of shards."""
 
 
 def read_safetensors(path: Path) -> Checkpoint:
@@ -26,17 +25,17 @@ def read_safetensors(path: Path) -> Checkpoint:
         path: The file.
 
     Returns:
-        Its tensors and metadata.
+        The tensors and the metadata.
 
     Raises:
         CheckpointError: If the file is damaged, or is one shard of several.
     """
-    shard = _SHARD.fullmatch(path.name)
+    shard = _SHARD_NAME.fullmatch(path.name)
     if shard and int(shard[2]) > 1:
         raise CheckpointError(
             str(path),
-            f"only one of the {int(shard[2])} shards of a checkpoint",
-            f"name their index instead: {shard[1]}.safetensors.index.json",
+            f"is only one of the {int(shard[2])} shards of a checkpoint",
+            f"name the index instead: {shard[1]}.safetensors.index.json",
         )
     tensors, metadata = _read(path)
     return Checkpoint(str(path), "safetensors", sha256_of([path]), tensors, metadata)
@@ -46,33 +45,38 @@ def read_sharded(index: Path) -> Checkpoint:
     """Read the shards that an index.json lists.
 
     Args:
-        index: The index; its shards are in the same folder.
+        index: The index.json; its shards lie in the same folder.
 
     Returns:
         The tensors of all shards.
 
     Raises:
-        CheckpointError: If the index is none, names a file elsewhere, or a shard or a tensor is missing.
+        CheckpointError: If the file is not an index, names a file outside its folder, or a shard or tensor is
+            missing.
     """
     weight_map = _weight_map(index)
     tensors: dict[str, Tensor] = {}
     metadata: dict[str, str] = {}
+    # sorted: the hash must not depend on the order in the index
     shards = [index.parent / name for name in sorted(set(weight_map.values()))]
     for shard in shards:
         if not shard.is_file():
             raise CheckpointError(
-                str(index), f"its shard {shard.name} is missing", "put all shards beside the index"
+                str(index),
+                f"the shard {shard.name} is missing",
+                f"download or copy it to the folder of the index: {index.parent}",
             )
-        identify(shard)
-        found, notes = _read(shard)
-        tensors |= {name: t for name, t in found.items() if weight_map.get(name, shard.name) == shard.name}
-        metadata |= notes
+        identify(shard)  # for a clear message if git-lfs left a pointer in its place
+        stored, shard_metadata = _read(shard)
+        # a shard may hold a tensor that the index places in another shard: the index decides
+        tensors |= {name: t for name, t in stored.items() if weight_map.get(name, shard.name) == shard.name}
+        metadata |= shard_metadata
     if lost := [name for name in weight_map if name not in tensors]:
         raise CheckpointError(
             str(index),
-            f"{len(lost)} tensors are not in the shards it names, the first: {lost[0]}"
-            f" in {weight_map[lost[0]]}",
-            "download or save index and shards together: these are of different checkpoints",
+            f"{len(lost)} tensors are not in the shards that the index names; the first is {lost[0]},"
+            f" missing in {weight_map[lost[0]]}",
+            "download or save the index and its shards again: these belong to different checkpoints",
         )
     words = f"safetensors, {len(shards)} shard{'s' if len(shards) > 1 else ''}"
     return Checkpoint(str(index), words, sha256_of([index, *shards]), tensors, metadata)
@@ -83,31 +87,33 @@ def _weight_map(index: Path) -> dict[str, str]:
     try:
         content: Any = json.loads(index.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(str(index), f"no JSON: {printable(error)}", _AGAIN) from error
-    found = content.get("weight_map") if isinstance(content, dict) else None
-    if not isinstance(found, dict) or not found:
+        raise CheckpointError(
+            str(index), f"is not valid JSON: {printable(str(error))}", READ_AGAIN
+        ) from error
+    weight_map = content.get("weight_map") if isinstance(content, dict) else None
+    if not isinstance(weight_map, dict) or not weight_map:
         raise CheckpointError(
             str(index),
-            "JSON without a weight_map",
+            "is not the index of a checkpoint: it has no weight_map",
             "name the checkpoint, or its model.safetensors.index.json",
         )
-    for name in found.values():
+    for name in weight_map.values():
         _check_shard_name(name, index)
-    return found
+    return weight_map
 
 
 def _check_shard_name(name: object, index: Path) -> None:
-    """Refuse a shard outside the index's folder, and one that is no safetensors file."""
+    """Raise an error for a shard outside the index's folder, or one that is not a safetensors file."""
     if not isinstance(name, str) or not name.isprintable() or name != Path(name).name or "\\" in name:
         raise CheckpointError(
             str(index),
-            f"it names the shard {name!a}, which is no plain file name",
-            "put the shards beside their index; do not use this file if you did not write it",
+            f"the name of a shard is not a plain file name: {name!a}",
+            "keep the shards in the folder of the index; do not use an index of unknown origin",
         )
     if not name.endswith(".safetensors"):
         raise CheckpointError(
             str(index),
-            f"its shard {name!a} is no safetensors file",
+            f"the shard {name!a} is not a safetensors file",
             "save the model as safetensors: save_pretrained(…, safe_serialization=True)",
         )
 
@@ -117,22 +123,23 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         with safe_open(path, framework="pt", device="cpu") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118 (no mapping)
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(str(path), _damage(path, error), _AGAIN) from error
+        raise CheckpointError(str(path), _describe_damage(path, error), READ_AGAIN) from error
 
 
-def _damage(path: Path, error: Exception) -> str:
-    """Put the library's complaint into words by looking at the file's three parts."""
+def _describe_damage(path: Path, error: Exception) -> str:
+    """Say how a file is damaged, by its three parts: length of the header, header, tensors."""
+    # the library only says that the header is wrong; a user wants to know whether the download is complete
     size = path.stat().st_size
     with path.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
         if length > size - 8:
-            return f"its header claims {length:,} bytes, but the file has {size:,}: cut off or damaged"
+            return f"the header should have {length:,} bytes, but the file has {size:,}: truncated or damaged"
         header = stream.read(length)
     try:
         entries = json.loads(header)
         end = max(int(entry["data_offsets"][1]) for name, entry in entries.items() if name != "__metadata__")
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError, RecursionError):
-        return f"its header is not as the format wants it: {printable(error)}"
+        return f"the header is not valid: {printable(str(error))}"
     if end > size - 8 - length:
-        return f"cut off: it has {size - 8 - length:,} of {end:,} bytes of tensors"
-    return f"damaged: {printable(error)}"
+        return f"truncated: {size - 8 - length:,} of {end:,} bytes of tensors are there"
+    return f"damaged: {printable(str(error))}"

@@ -1,4 +1,4 @@
-"""Files of torch.save: unpickled with weights_only=True, which makes tensors and calls nothing else."""
+"""Reads files of torch.save with weights_only=True, which makes tensors and calls no other code."""
 
 from __future__ import annotations
 
@@ -9,49 +9,53 @@ from typing import Any
 
 import torch
 
-from cohaudit.errors import CheckpointError
+from cohaudit.errors import CheckpointError, printable
 from cohaudit.loading.checkpoint._checkpoint import Checkpoint, sha256_of
-from cohaudit.loading.checkpoint._checks import printable
+from cohaudit.loading.checkpoint._identify import READ_AGAIN
 from cohaudit.loading.checkpoint._stand_ins import STAND_INS
 from cohaudit.loading.checkpoint._state_dicts import choose, find_epoch, find_optimizer, find_state_dicts
 from cohaudit.loading.factories import importable
 
-_TRUST = "or, if you trust where the file comes from, pass --trust-checkpoint"
-# not needed to rebuild any model: whoever wrote these into a checkpoint meant to run a command
-_ATTACKS = {"os", "posix", "nt", "sys", "subprocess", "shutil", "socket", "eval", "exec", "__import__"}
-_SAVE = "save the tensors alone: torch.save(model.state_dict(), 'weights.pt')"
+_TRUST_THE_FILE = "or, if you trust the source of the file, pass --trust-checkpoint"
+"""Remedy for a file whose opening runs code."""
+_ATTACK_NAMES = {"os", "posix", "nt", "sys", "subprocess", "shutil", "socket", "eval", "exec", "__import__"}
+"""Names in a pickle that no model needs: a file with one of these was made to run a command."""
+_SAVE_WEIGHTS_ONLY = "save only the weights: torch.save(model.state_dict(), 'weights.pt')"
+"""Remedy for a file that holds more than tensors."""
+_MAX_KEYS_SHOWN = 8
+"""Keys of a dictionary to list in a message."""
 
 
 def read_torch(path: Path, *, weights: str, trust: bool, legacy: bool) -> Checkpoint:
-    """Read a file of torch.save and choose among its state dicts.
+    """Read a file of torch.save and choose one of its state dicts.
 
     Args:
         path: The file.
-        weights: Which state dict; empty for the default.
-        trust: Allow the file to run code, as a pickled model must.
-        legacy: The file is of torch before 1.6, which cannot be memory-mapped.
+        weights: Name of the state dict; empty for the default.
+        trust: Whether the file may run code, as a pickled model must.
+        legacy: Whether the file is in the format before torch 1.6, which cannot be memory-mapped.
 
     Returns:
-        The chosen state dict, and the optimizer's.
+        The chosen state dict, with the optimizer's state dict.
 
     Raises:
-        CheckpointError: If the file is damaged, would run code, or has no state dict, or not that one.
+        CheckpointError: If the file is damaged, would run code, or does not hold the state dict.
     """
     content = _unpickle(path, trust=trust, mmap=not legacy)
-    found = find_state_dicts(content)
-    if not found:
-        raise CheckpointError(str(path), f"no state dict in it, only {_outline(content)}", _SAVE)
-    name = choose(found, weights, str(path))
-    others = [other for other in found if other != name]
-    words = "torch file" + (f', state dict "{name}"' if name else "")
-    words += f" (also in it: {', '.join(others)})" if others else ""
+    state_dicts = find_state_dicts(content)
+    if not state_dicts:
+        raise CheckpointError(str(path), f"holds no state dict, but {_outline(content)}", _SAVE_WEIGHTS_ONLY)
+    name = choose(state_dicts, weights, str(path))
+    others = [other for other in state_dicts if other != name]
+    file_format = "torch file" + (f', state dict "{name}"' if name else "")
+    file_format += f" (also in it: {', '.join(others)})" if others else ""
     return Checkpoint(
         str(path),
-        words,
+        file_format,
         sha256_of([path]),
-        found[name],
+        state_dicts[name],
         optimizer=find_optimizer(content),
-        nested=tuple(found),
+        nested=tuple(state_dicts),
         name=name,
         epoch=find_epoch(content),
     )
@@ -62,50 +66,52 @@ def read_exported(path: Path, *, trust: bool) -> Checkpoint:
 
     Args:
         path: The .pt2 file.
-        trust: Allow the file to run code: torch.export.load may unpickle without restraint.
+        trust: Whether the file may run code: torch.export.load can unpickle anything.
 
     Returns:
         The program's state dict.
 
     Raises:
-        CheckpointError: If not trusted, or damaged.
+        CheckpointError: If the file is not trusted, or is damaged.
     """
     if not trust:
         raise CheckpointError(
             str(path),
-            "a program of torch.export, whose opening can run code from the file",
-            f"{_SAVE}, {_TRUST}",
+            "is a torch.export program, and opening it can run code from the file",
+            f"{_SAVE_WEIGHTS_ONLY}, {_TRUST_THE_FILE}",
         )
+    # torch.export.load has no safe mode like weights_only
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # on how the file was written, which its reader cannot change
         try:
             program = torch.export.load(path)
         except Exception as error:
-            raise CheckpointError(str(path), f"cannot be read: {_first_line(error)}", _SAVE) from error
+            raise CheckpointError(
+                str(path), f"cannot be read: {_first_line(error)}", _SAVE_WEIGHTS_ONLY
+            ) from error
     tensors = {name: tensor.detach() for name, tensor in program.state_dict.items()}
     return Checkpoint(str(path), "torch.export program", sha256_of([path]), tensors)
 
 
 def refuse_torchscript(path: Path) -> CheckpointError:
-    """Explain how to get the weights out of a TorchScript file.
+    """Return the error for a TorchScript file, which explains how to extract the weights.
 
     Args:
         path: The file.
-
-    Returns:
-        The error to raise.
     """
     return CheckpointError(
         str(path),
-        "a TorchScript program, not weights alone",
-        f"take its weights: torch.save(torch.jit.load('{path.name}').state_dict(), 'weights.pt')",
+        "is a TorchScript program, not just weights",
+        f"extract its weights: torch.save(torch.jit.load({str(path)!r}).state_dict(), 'weights.pt')",
     )
 
 
 def _unpickle(path: Path, *, trust: bool, mmap: bool) -> Any:
+    """Return the content of a torch file; only a trusted file may import and run code."""
     with warnings.catch_warnings(), importable(*([path.absolute().parent, Path.cwd()] if trust else [])):
         warnings.simplefilter("ignore")  # on how the file was written, which its reader cannot change
         try:
+            # the list of safe names is global in torch, so it is extended only while this file is read
             with torch.serialization.safe_globals(STAND_INS):
                 return torch.load(path, map_location="cpu", mmap=mmap, weights_only=not trust)
         except Exception as error:  # a damaged pickle can raise anything
@@ -113,38 +119,41 @@ def _unpickle(path: Path, *, trust: bool, mmap: bool) -> Any:
 
 
 def _refusal(path: Path, error: Exception) -> CheckpointError:
-    """Put the unpickler's complaint into words: code in the file, or damage."""
+    """Return the error for a file that cannot be unpickled: it would run code, or is damaged."""
+    # the unpickler names the class or function that it would have to import as GLOBAL
     text = str(error)
     name = re.search(r"\bGLOBAL (\S+)", text)
     if name is None:
+        # a trusted file whose class cannot be imported is whole, so downloading it again would not help
         is_code_missing = isinstance(error, AttributeError | ImportError)
-        remedy = _SAVE if is_code_missing else "download or save it again"
+        remedy = _SAVE_WEIGHTS_ONLY if is_code_missing else READ_AGAIN
         return CheckpointError(str(path), f"cannot be read: {_first_line(error)}", remedy)
     shown = ascii(name[1])[1:-1]
-    if _ATTACKS & set(shown.split(".")):
+    # no advice to pass --trust-checkpoint here: it would run the command
+    if _ATTACK_NAMES & set(shown.split(".")):
         return CheckpointError(
             str(path),
             f"opening it would run code from the file: it calls {shown}. Nothing was run.",
-            "do not use this file, weights have no use for that: get them from a source you trust",
+            "do not use this file: weights do not need that. Get them from a source that you trust",
         )
-    whole = "a whole pickled model, " if shown.startswith("torch.nn.modules.") else ""
+    kind = "a whole pickled model" if shown.startswith("torch.nn.modules.") else "more than tensors"
     return CheckpointError(
         str(path),
-        f"{whole}not tensors alone: opening it would run the code of {shown}. Nothing was run.",
-        f"{_SAVE}, {_TRUST}",
+        f"holds {kind}: opening it would run the code of {shown}. Nothing was run.",
+        f"{_SAVE_WEIGHTS_ONLY}, {_TRUST_THE_FILE}",
     )
 
 
 def _first_line(error: Exception) -> str:
-    """Return an exception's own complaint, without torch's advice around it."""
+    """Return the first sentence of an exception, without torch's advice around it."""
     text = str(error).partition("WeightsUnpickler error:")[2] or str(error)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return printable(lines[0] if lines else type(error).__name__).split(". ")[0]
 
 
 def _outline(content: Any) -> str:
-    """Return what there is instead of a state dict, in a few words."""
+    """Describe the content of a file that holds no state dict."""
     if isinstance(content, dict):
         keys = [ascii(key) for key in dict.keys(content)]
-        return f"a dictionary with {', '.join(keys[:8])}" if keys else "an empty dictionary"
+        return f"a dictionary with {', '.join(keys[:_MAX_KEYS_SHOWN])}" if keys else "an empty dictionary"
     return f"an object of type {type(content).__name__}"

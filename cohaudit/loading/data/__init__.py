@@ -1,12 +1,11 @@
-"""The training data, whatever holds it, as an indexed dataset of samples with ids, labels and class names.
+"""Data: opens the training data of any kind as a `LabeledDataset`, checked and in a fixed order.
 
-One file per kind: `_arrays` (.npz, .safetensors, arrays in memory), `_table` (.csv, .parquet, and with
-`_jsonl` .jsonl), `_images` (a folder of class folders), `_torch_dataset` (a map-style torch Dataset, from
-Python or from a factory).
-Every kind is a `LabeledDataset`, in a fixed order, checked when opened; docs/data.md is the user's side.
-`originals` writes corrected copies of those that are stored.
+There is one file for each kind: `_arrays` (.npz, .safetensors, arrays in memory), `_table` (.csv, .parquet,
+.jsonl), `_images` (a folder of class folders), `_torch_dataset` (a map-style torch Dataset, from Python or
+from a factory). `originals` writes corrected copies of stored data. docs/data.md is written for users.
 """
 
+from cohaudit.loading.data._accepted import DatasetLike
 from cohaudit.loading.data._dataset import LabeledDataset
 from cohaudit.loading.data._describe import describe_inputs
 from cohaudit.loading.data._inputs import Inputs
@@ -15,6 +14,7 @@ from cohaudit.loading.data._torch_dataset import from_torch
 from cohaudit.loading.data.originals import Original
 
 __all__ = [
+    "DatasetLike",
     "Inputs",
     "LabeledDataset",
     "Original",

@@ -1,4 +1,4 @@
-"""Files of named arrays: .npz and .safetensors. Opening one never runs code from it."""
+"""Reads and copies files of named arrays, .npz and .safetensors, without running code from them."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from cohaudit.errors import DataError
 
 Array = npt.NDArray[Any]
 
-Change = Callable[[str, Any], Any]
-"""Name of an array and the array → the array in its place."""
+ArrayEdit = Callable[[str, Any], Any]
+"""(name of an array, the array) → the array to store instead."""
 
-_REMEDY = "check that the file is complete; write it again with the program that made it"
+_WRITE_AGAIN = "check that the file is complete, or write it again with the program that made it"
+"""Remedy for a damaged file."""
 
 
 class ArrayFile(Protocol):
@@ -41,13 +42,13 @@ class ArrayFile(Protocol):
             DataError: If it cannot be read without running code.
         """
 
-    def copy(self, target: Path, change: Change, changed: Collection[str]) -> None:
-        """Write a file of the same kind with the same arrays.
+    def copy(self, target: Path, edit: ArrayEdit, edited: Collection[str]) -> None:
+        """Write a file of the same kind with the same arrays, some of them edited.
 
         Args:
-            target: The file to make.
-            change: Gives the new array for a name and its array; torch's for .safetensors.
-            changed: Names of the arrays that go through `change`; the others are copied.
+            target: Path of the new file.
+            edit: Returns the array to store; it gets and returns tensors for .safetensors.
+            edited: Names of the arrays to edit; the others are copied as they are.
 
         Raises:
             DataError: If an array cannot be read.
@@ -55,6 +56,8 @@ class ArrayFile(Protocol):
 
 
 class _Npz:
+    """An open .npz archive."""
+
     def __init__(self, path: Path, archive: np.lib.npyio.NpzFile) -> None:
         self._path = path
         self._archive = archive
@@ -74,21 +77,23 @@ class _Npz:
         with _reading(where):
             array = self._archive[name]
         if not isinstance(array, np.ndarray):  # numpy hands out other files in the archive as bytes
-            raise DataError(where, "is not an array", _REMEDY)
+            raise DataError(where, "is not an array", _WRITE_AGAIN)
         return array
 
-    def copy(self, target: Path, change: Change, changed: Collection[str]) -> None:
+    def copy(self, target: Path, edit: ArrayEdit, edited: Collection[str]) -> None:
         names = self.names()
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
-            raise DataError(f"{self._path}, array {twice!r}", "occurs twice", _REMEDY)
+            raise DataError(f"{self._path}, array {twice!r}", "occurs twice", _WRITE_AGAIN)
+        # entry by entry, not np.savez: unedited arrays keep their bytes, and not all are in memory at once
         with zipfile.ZipFile(self._path) as original, zipfile.ZipFile(target, "w") as written:
             for name, stored in zip(names, original.infolist(), strict=True):
+                # with the old date, so that two copies with the same changes are the same file
                 entry = zipfile.ZipInfo(stored.filename, stored.date_time)
                 entry.compress_type = stored.compress_type
                 with written.open(entry, "w", force_zip64=True) as file:
-                    if name in changed and stored.filename.endswith(".npy"):
-                        array = np.asarray(change(name, self.read(name)))
+                    if name in edited and stored.filename.endswith(".npy"):
+                        array = np.asarray(edit(name, self.read(name)))
                         np.lib.format.write_array(file, array, allow_pickle=False)
                         continue
                     with _reading(f"{self._path}, array {name!r}"):
@@ -97,11 +102,14 @@ class _Npz:
 
 
 class _Safetensors:
+    """An open .safetensors file."""
+
     def __init__(self, path: Path, file: Any) -> None:
         self._path = path
         self._file = file
 
     def names(self) -> list[str]:
+        # sorted: the header of a file lists its tensors in any order
         return sorted(self._file.keys())
 
     def describe(self, name: str) -> str:
@@ -111,25 +119,25 @@ class _Safetensors:
     def read(self, name: str) -> Array:
         with _reading(f"{self._path}, array {name!r}"):
             tensor: torch.Tensor = self._file.get_tensor(name)
-        # numpy has no bfloat16 and no float8
+        # float(), because numpy has no bfloat16 and no float8
         return (tensor.float() if tensor.is_floating_point() else tensor).numpy()
 
-    def copy(self, target: Path, change: Change, changed: Collection[str]) -> None:
+    def copy(self, target: Path, edit: ArrayEdit, edited: Collection[str]) -> None:
         tensors = {}
         for name in self.names():
             with _reading(f"{self._path}, array {name!r}"):
                 tensors[name] = self._file.get_tensor(name)
-            if name in changed:
-                tensors[name] = change(name, tensors[name])
+            if name in edited:
+                tensors[name] = edit(name, tensors[name])
         save_file(tensors, target, metadata=self._file.metadata())
 
 
 @contextmanager
 def open_array_file(path: Path) -> Iterator[ArrayFile]:
-    """Open a .npz or .safetensors file to read arrays from.
+    """Open a .npz or .safetensors file while the block runs.
 
     Raises:
-        DataError: If it is damaged, or something else under that name.
+        DataError: If the file is damaged or of another format.
     """
     if path.suffix.lower() == ".npz":
         with _open_npz(path) as archive:
@@ -142,29 +150,30 @@ def open_array_file(path: Path) -> Iterator[ArrayFile]:
 
 
 def _open_npz(path: Path) -> np.lib.npyio.NpzFile:
-    """Open a .npz archive with pickle off."""
+    """Open a .npz archive with pickles disabled."""
     with _reading(str(path)):
-        with path.open("rb") as file:  # is_zipfile would take a file that may not be read for no archive
+        # is_zipfile with a path would say 'not an archive' of a file that may not be read
+        with path.open("rb") as file:
             is_archive = zipfile.is_zipfile(file)
         if not is_archive:
-            raise DataError(str(path), "not a .npz archive, or a truncated one", _REMEDY)
+            raise DataError(str(path), "is not a .npz archive, or is truncated", _WRITE_AGAIN)
         archive = np.load(path, allow_pickle=False)
-    assert isinstance(archive, np.lib.npyio.NpzFile)  # what numpy makes of every zip file
+    assert isinstance(archive, np.lib.npyio.NpzFile)  # numpy returns this for every zip file
     return archive
 
 
 @contextmanager
 def _reading(where: str) -> Iterator[None]:
-    """Turn whatever numpy, zipfile and safetensors raise on a damaged file into a DataError."""
+    """Turn the errors that numpy, zipfile and safetensors raise on a damaged file into a DataError."""
     try:
         yield
     except ValueError as error:
         if "allow_pickle" not in str(error):
-            raise DataError(where, f"cannot be read: {error}", _REMEDY) from error
+            raise DataError(where, f"cannot be read: {error}", _WRITE_AGAIN) from error
         raise DataError(
             where,
-            "holds pickled Python objects, whose opening could run code: refused",
-            "store it with a plain type, e.g. array.astype(str) for text, or array.astype('float32')",
+            "holds pickled Python objects, and opening them could run code",
+            "store it with a plain type: array.astype(str) for text, or array.astype('float32')",
         ) from error
     except PermissionError as error:
         raise DataError(where, f"cannot be read: {error.strerror}", "check the file's permissions") from error
@@ -177,4 +186,4 @@ def _reading(where: str) -> Iterator[None]:
         zipfile.BadZipFile,
         zlib.error,
     ) as error:
-        raise DataError(where, f"cannot be read: {error or type(error).__name__}", _REMEDY) from error
+        raise DataError(where, f"cannot be read: {error or type(error).__name__}", _WRITE_AGAIN) from error

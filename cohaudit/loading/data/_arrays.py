@@ -1,4 +1,4 @@
-"""Samples as rows of an array: .npz, .safetensors, or a pair of arrays in memory."""
+"""Datasets whose samples are the rows of an array: .npz, .safetensors, or two arrays in memory."""
 
 from __future__ import annotations
 
@@ -15,79 +15,71 @@ from cohaudit.loading.data._array_files import Array, ArrayFile, open_array_file
 from cohaudit.loading.data._dataset import LabeledDataset
 from cohaudit.loading.data._fingerprint import hash_file
 from cohaudit.loading.data._ids import as_ids, row_numbers, text
-from cohaudit.loading.data._inputs import Inputs, as_inputs
-from cohaudit.loading.data._names import Names, setting
+from cohaudit.loading.data._inputs import CHANNEL_COUNTS, Inputs, as_inputs
+from cohaudit.loading.data._labels import SampleLabels, label_samples
+from cohaudit.loading.data._names import ColumnNames, setting
 from cohaudit.loading.data._preview import array_preview
 from cohaudit.loading.data._transform import Transform, in_words, load_transform
 from cohaudit.results import Preview
 
 INPUT_KEYS = ("inputs", "images", "data", "features", "x", "x_train", "train_images")
+"""Usual names of the array of inputs, in lower case."""
 LABEL_KEYS = ("labels", "targets", "y", "y_train", "train_labels")
+"""Usual names of the array of labels."""
 ID_KEYS = ("ids", "id")
+"""Usual names of the array of sample ids."""
 CLASS_KEYS = ("class_names", "classes")
-"""Arrays of one name a class, not of a row a sample."""
-
-_CHANNELS = (1, 3, 4)
+"""Usual names of the array of class names, which has a row for each class and not for each sample."""
 
 
 class ArrayDataset(LabeledDataset):
     """Samples along the first dimension of an array.
 
-    Without a transform, uint8 is an image, scaled to [0, 1] with channels first ([H, W] becomes [1, H, W],
-    [H, W, 1|3|4] becomes [1|3|4, H, W]); floats and booleans go in as float32, other integers as int64.
-    A transform gets one sample's array as stored. The fingerprint covers the file's content, or in memory
-    the type, shape and bytes of inputs and labels.
+    Without a transform, uint8 is an image: it is scaled to [0, 1] and gets its channels first ([H, W] becomes
+    [1, H, W], and [H, W, 1|3|4] becomes [1|3|4, H, W]). Floats and booleans become float32, other integers
+    int64. A transform gets one sample's array as stored. The fingerprint covers the file's content, or for
+    arrays in memory the type, shape and bytes of inputs and labels.
 
     Args:
-        source: Path as given, or '(in memory)'.
-        fingerprint: SHA-256 of the data, hex.
-        inputs: [N, ...], of a numeric type; of any type with a transform.
-        labels: [N], see `LabeledDataset`.
-        ids: [N]; None: row numbers.
-        class_names: In the order of the model's outputs; may be empty.
-        transform: Applied to one sample's array.
-
-    Raises:
-        DataError: If the arrays do not fit each other, or the inputs need a transform.
+        source: Path as the user gave it, or '(in memory)'.
+        fingerprint: SHA-256 of the data, in hex.
+        samples: Ids and labels of the samples.
+        inputs: Inputs of the samples, [N, ...]; of a numeric type, or of any type with a transform.
+        transform: Function to apply to one sample's array.
     """
 
     def __init__(
         self,
         source: str,
         fingerprint: str,
+        samples: SampleLabels,
         inputs: Array,
-        labels: Array,
-        ids: Array | None = None,
-        class_names: Sequence[str] = (),
         transform: Transform | None = None,
     ) -> None:
-        if inputs.ndim == 0:
-            raise DataError(f"{source}, inputs", "a single value", "give an array with one entry a sample")
-        _check_type(inputs, transform is not None, source)
-        names = row_numbers(len(inputs)) if ids is None else as_ids(ids, len(inputs), f"{source}, ids")
-        super().__init__(source, fingerprint, names, labels, class_names)
+        super().__init__(source, fingerprint, samples)
         self._inputs = inputs
         self._transform = transform
 
     @property
     def preparation(self) -> str:
-        """What is done to a stored array, see the class."""
+        """Preparation of a stored array, in words; see the class."""
         is_image = self._inputs.dtype == np.uint8
         return in_words(self._transform, "uint8 images scaled by 1/255" if is_image else "")
 
     def sample(self, index: int) -> Inputs:
-        """Return one sample's input, see the class.
+        """Return one sample's input, prepared as the class describes.
 
         Raises:
             DataError: If the transform fails.
         """
         raw = self._inputs[index]
         if self._transform is not None:
+            # a copy: a transform that works in place must not change the dataset
             return self._transform(np.copy(raw) if isinstance(raw, np.ndarray) else raw, self.where(index))
         return as_inputs(_as_stored(raw), self.where(index))
 
     def preview(self, index: int) -> Preview:
-        """Show the stored array: an image by its shape, else its numbers or text."""
+        """Return a picture, the numbers or the text of the stored array."""
         return array_preview(np.asarray(self._inputs[index]))
 
 
@@ -95,70 +87,84 @@ def open_arrays(path: Path, config: Config) -> ArrayDataset:
     """Open a .npz or .safetensors file.
 
     Raises:
-        ConfigError: If several inputs are named.
+        ConfigError: If the configuration names several arrays of inputs.
         DataError: If the file cannot be read, an array is not found, or its content cannot be audited.
     """
     if len(config.inputs) > 1:
         raise ConfigError(
             setting("inputs"),
             f"names {len(config.inputs)} arrays",
-            "name one array; the samples are its rows",
+            "name one array, whose rows are the samples",
         )
     with open_array_file(path) as file:
-        names = Names(str(path), file.names(), file.describe)
+        names = ColumnNames(str(path), file.names(), file.describe)
         inputs = file.read(names.require("inputs", "".join(config.inputs), INPUT_KEYS))
         labels_key = names.require("labels", config.labels, LABEL_KEYS)
         labels = file.read(labels_key)
         ids_key = names.find("ids", config.ids, ID_KEYS)
         ids = None if ids_key is None else file.read(ids_key)
         classes = _class_names(file, labels_key)
-    return ArrayDataset(
-        config.data,
-        hash_file(path),
-        inputs,
-        labels,
-        ids,
-        config.class_names or classes,
-        load_transform(config),
-    )
+    fingerprint = hash_file(path)
+    transform = load_transform(config)
+    _check_inputs(inputs, transform is not None, config.data)
+    count = len(inputs)
+    sample_ids = row_numbers(count) if ids is None else as_ids(ids, count, f"{config.data}, ids")
+    samples = label_samples(sample_ids, labels, config.class_names or classes, config.data)
+    return ArrayDataset(config.data, fingerprint, samples, inputs, transform)
 
 
 def _class_names(file: ArrayFile, labels: str) -> list[str]:
-    """Return the names in the array `class_names` or, if they are text, `classes`; none without either.
+    """Return the class names stored in a file: the array `class_names` or, if it is text, `classes`.
 
-    `classes` that are no text, or the labels themselves, are something else that goes by that name.
+    An array `classes` of numbers, or one that holds the labels, means something else. Without class names the
+    list is empty.
     """
+    # lower case, as the usual names are
     names = {name.lower(): name for name in file.names()}
     values = file.read(names["class_names"]) if "class_names" in names else np.zeros(0)
     if not values.size and names.get("classes", labels) != labels:
-        with suppress(DataError):  # Python objects, which are not read
-            found = file.read(names["classes"])
-            values = found if found.dtype.kind in "US" else values
+        with suppress(DataError):  # an array of Python objects, which is never read
+            classes = file.read(names["classes"])
+            values = classes if classes.dtype.kind in "US" else values
     return [text(value) for value in values.reshape(-1).tolist()]
 
 
 def from_arrays(
     inputs: Array, labels: Array, class_names: Sequence[str], source: str, transform: Transform | None = None
 ) -> ArrayDataset:
-    """Make a dataset of two arrays in memory.
+    """Return a dataset of two arrays in memory.
+
+    Args:
+        inputs: Inputs of the samples, [N, ...].
+        labels: One label for each sample, [N].
+        class_names: Class names in the order of the model's outputs; may be empty.
+        source: Name of the dataset in messages and in the report.
+        transform: Function to apply to one sample's array.
 
     Raises:
-        DataError: If they cannot be audited.
+        DataError: If the arrays cannot be audited.
     """
-    if labels.dtype.kind == "O":  # whose bytes are addresses
+    if labels.dtype.kind == "O":  # the bytes of an object array are addresses, and differ in every run
         labels = np.array(labels.tolist())
     digest = hashlib.sha256()
+    # type and shape too: the same bytes can be another array
     for array in (inputs, labels):
         digest.update(f"{array.dtype} {array.shape}".encode() + np.ascontiguousarray(array).tobytes())
-    return ArrayDataset(source, digest.hexdigest(), inputs, labels, None, class_names, transform)
+    _check_inputs(inputs, transform is not None, source)
+    samples = label_samples(row_numbers(len(inputs)), labels, class_names, source)
+    return ArrayDataset(source, digest.hexdigest(), samples, inputs, transform)
 
 
-def _check_type(inputs: Array, transformed: bool, source: str) -> None:
-    """Raise an error when it is not plain how the inputs go into a model."""
+def _check_inputs(inputs: Array, transformed: bool, source: str) -> None:
+    """Raise an error if it is not clear how to feed the inputs to a model."""
+    if inputs.ndim == 0:
+        raise DataError(
+            f"{source}, inputs", "the array is a single value", "give an array with one row for each sample"
+        )
     if inputs.dtype.kind == "O":
         raise DataError(
             f"{source}, inputs",
-            "Python objects, not numbers or text",
+            "the array holds Python objects, not numbers or text",
             "make it a plain array, or give (input, label) pairs",
         )
     if transformed:
@@ -166,9 +172,11 @@ def _check_type(inputs: Array, transformed: bool, source: str) -> None:
     if inputs.dtype == np.uint8 and inputs.ndim not in {3, 4}:
         raise DataError(
             f"{source}, inputs",
-            f"uint8 of shape {list(inputs.shape)}, neither [N, H, W] nor [N, H, W, C] nor [N, C, H, W]",
-            f"store numbers as float32, token ids as int64, or name a function with {setting('transform')}",
+            f"uint8 of shape {list(inputs.shape)} is not images: [N, H, W], [N, H, W, C] or [N, C, H, W]",
+            "store numbers as float32 and token ids as int64, or name a function with"
+            f" {setting('transform')}",
         )
+    # for example [N, 3, 5, 3]: a wrong guess would feed the model transposed images, without any error
     if inputs.dtype == np.uint8 and inputs.ndim == 4 and _may_be_channels(inputs.shape[1], inputs.shape[3]):
         raise DataError(
             f"{source}, inputs",
@@ -178,13 +186,13 @@ def _check_type(inputs: Array, transformed: bool, source: str) -> None:
     if inputs.dtype.kind not in "biuf":
         raise DataError(
             f"{source}, inputs",
-            f"the type {inputs.dtype} cannot go into a model",
+            f"the type is {inputs.dtype}, which a model does not accept",
             f"name a function with {setting('transform')} that turns one sample into a tensor",
         )
 
 
 def _as_stored(raw: Array) -> Array:
-    """Bring one sample into the type and layout that a model takes."""
+    """Convert one sample to the type and layout that a model accepts."""
     if raw.dtype == np.uint8:
         return np.divide(_channels_first(raw), 255, dtype=np.float32)
     # a float64 beyond float32's range becomes infinite here and is reported with its sample
@@ -193,12 +201,12 @@ def _as_stored(raw: Array) -> Array:
 
 
 def _channels_first(image: Array) -> Array:
-    """Return an image as [C, H, W]; what is not clearly channels last is taken to be channels first."""
+    """Return an image as [C, H, W]; it counts as channels first unless it is clearly channels last."""
     if image.ndim == 2:
         return image[np.newaxis]
     return np.moveaxis(image, -1, 0) if _may_be_channels(image.shape[-1]) else image
 
 
 def _may_be_channels(*sizes: int) -> bool:
-    """Tell whether every one of some dimensions has the size of color channels."""
-    return all(size in _CHANNELS for size in sizes)
+    """Tell whether each of these dimensions has a size that color channels can have."""
+    return all(size in CHANNEL_COUNTS for size in sizes)

@@ -1,4 +1,4 @@
-"""What every kind of dataset offers the audit."""
+"""The interface of every kind of dataset, and a check that its inputs are repeatable."""
 
 from __future__ import annotations
 
@@ -11,77 +11,67 @@ import numpy as np
 import numpy.typing as npt
 
 from cohaudit.errors import DataError
-from cohaudit.loading.data._ids import check_ids, name_sample
+from cohaudit.loading.data._ids import name_sample
 from cohaudit.loading.data._inputs import Inputs, content, equal, stack
-from cohaudit.loading.data._labels import encode_labels
+from cohaudit.loading.data._labels import SampleLabels
 from cohaudit.results import Preview
 
-_PROBES = 16
+_MAX_REPEATED_READS = 16
+"""Samples to read twice, spread over the dataset: random augmentation shows in the first few."""
 
 
 class LabeledDataset(ABC):
-    """Samples in a fixed order, each with an id, a label and an input; immutable once built.
+    """Samples in a fixed order, each with an id, a label and an input. It does not change once built.
 
-    A kind of dataset says how to read one input and how to show it; ids and labels are checked here.
+    Each kind of dataset defines how to read one input and how to show it.
 
     Args:
-        source: Path or factory as given, or '(in memory)'.
-        fingerprint: SHA-256, hex; each kind says what it covers.
-        ids: One id a sample.
-        labels: One label a sample: class numbers from 0, or names of classes.
-        class_names: Names in the order of the model's outputs; empty: taken from the labels.
-
-    Raises:
-        DataError: If ids repeat, lengths differ, or labels cannot be audited.
+        source: Path or factory as the user gave it, or '(in memory)'.
+        fingerprint: SHA-256 in hex; each kind defines what it covers.
+        samples: Checked ids and labels of the samples, as `label_samples` returns them.
     """
 
     source: str
-    """Path or factory as given, or '(in memory)'."""
+    """Path or factory as the user gave it, or '(in memory)'."""
     fingerprint: str
-    """SHA-256 in hex, equal for equal data; each kind says what it covers."""
+    """SHA-256 in hex, the same for the same data; each kind defines what it covers."""
     ids: list[str]
-    """What a person can find a sample again by; unique."""
+    """Unique name of each sample, by which a person can find it again, [N]."""
     labels: npt.NDArray[np.int64]
-    """[N], class numbers 0..C-1; every class has a sample, but in a holdout."""
+    """Class number of each sample, 0..C-1, [N]. Every class has a sample, except in a holdout."""
     class_names: list[str]
-    """C names, in the order of the model's outputs."""
+    """Class names in the order of the model's outputs, [C]."""
     file: Path | None = None
-    """The file or folder that holds the samples, or whose code makes them; None where there is none."""
+    """File or folder that holds the samples, or the code that makes them; None if there is none."""
 
-    def __init__(
-        self,
-        source: str,
-        fingerprint: str,
-        ids: Sequence[str],
-        labels: npt.ArrayLike,
-        class_names: Sequence[str] = (),
-    ) -> None:
+    def __init__(self, source: str, fingerprint: str, samples: SampleLabels) -> None:
         self.source = source
         self.fingerprint = fingerprint
-        self.ids = check_ids(ids, source)
-        self.labels, self.class_names = encode_labels(labels, class_names, source, self.ids, complete=False)
+        self.ids = samples.ids
+        self.labels = samples.labels
+        self.class_names = samples.class_names
 
     @property
     @abstractmethod
     def preparation(self) -> str:
-        """What is done to a stored input before the model gets it, in words."""
+        """Changes to a stored input before it goes into the model, in words."""
 
     @property
     def column_names(self) -> tuple[str, ...]:
-        """Names of the entries of an input that is a flat row; empty where they have none."""
+        """Names of the numbers in an input that is a flat row; empty if they have no names."""
         return ()
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def where(self, index: int) -> str:
-        """Name a sample for an error message: the source, the id and, where the two differ, the row."""
+        """Return a sample's name for messages: the source, the id and, if it differs from the id, the row."""
         return name_sample(self.source, self.ids, index)
 
     def place(self, index: int) -> tuple[Path | None, int]:
-        """Return the file that a sample lies in, and the line that it begins in, from 1.
+        """Return the file that holds a sample, and the line where the sample begins, from 1.
 
-        The line is 0 where the file has none; the file is None where the samples are in memory.
+        The line is 0 for a file without lines. The file is None for samples in memory.
         """
         return self.file, 0
 
@@ -89,10 +79,10 @@ class LabeledDataset(ABC):
         """Return the inputs of some samples, stacked in the first dimension, on the CPU.
 
         Args:
-            indices: Positions of the samples, at least one; repeats and any order are allowed.
+            indices: Positions of the samples, at least one, in any order; a position may occur twice.
 
         Returns:
-            One tensor [len(indices), ...], or a tuple or dict of such: the model is called as
+            One tensor [len(indices), ...], or a tuple or dict of such tensors: the model is called as
             model(x), model(*x) or model(**x). Floating-point inputs are float32.
 
         Raises:
@@ -101,19 +91,20 @@ class LabeledDataset(ABC):
         return stack([self.sample(i) for i in indices], [self.where(i) for i in indices])
 
     def content_hash(self, index: int) -> str:
-        """Return what tells one sample's input from others: 'sha256:' and 64 hex digits.
+        """Return a hash of one sample's input: 'sha256:' and 64 hex digits.
 
-        The SHA-256 of the input as the model gets it: name, type, shape and bytes of each of its tensors,
-        those of a dict in the order of their names. Id, label and position are no part of it.
+        The hash covers the input as the model gets it: name, type, shape and bytes of each tensor, those of a
+        dict in the order of their names. It does not cover id, label and position.
 
         Raises:
             DataError: If the input cannot be read.
         """
+        # as the model gets it: a suppression of a label must not survive a change of the transform
         return "sha256:" + hashlib.sha256(content(self.sample(index))).hexdigest()
 
     @abstractmethod
     def sample(self, index: int) -> Inputs:
-        """Return one sample's input, without the batch dimension; not yet checked for NaN.
+        """Return one sample's input, without the batch dimension and not yet checked for NaN.
 
         Raises:
             DataError: If the input cannot be read.
@@ -121,19 +112,21 @@ class LabeledDataset(ABC):
 
     @abstractmethod
     def preview(self, index: int) -> Preview:
-        """Return what a person is shown of one sample."""
+        """Return a picture or text that shows one sample to a person."""
 
 
 def check_repeatable(dataset: LabeledDataset) -> None:
-    """Read a few samples twice: an audit visits each several times and needs the same input every time.
+    """Read a few samples twice and compare them, because an audit reads each sample several times.
 
     Raises:
         DataError: If a sample's input differs from one reading to the next.
     """
-    for index in np.linspace(0, len(dataset) - 1, min(_PROBES, len(dataset)), dtype=int).tolist():
+    # spread over the dataset: random augmentation may be limited to some classes
+    count = min(_MAX_REPEATED_READS, len(dataset))
+    for index in np.linspace(0, len(dataset) - 1, count, dtype=int).tolist():
         if not equal(dataset.sample(index), dataset.sample(index)):
             raise DataError(
                 dataset.where(index),
                 "the input differs each time it is read",
-                "take the random augmentation out of the dataset or transform (crops, flips, noise)",
+                "remove random augmentation (crops, flips, noise) from the dataset and the transform",
             )

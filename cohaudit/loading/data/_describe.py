@@ -1,4 +1,4 @@
-"""What a model is fed, in one line: a wrong preprocessing is easier seen than guessed."""
+"""Describes the inputs of a model in one line, so that a user can see wrong preprocessing."""
 
 from __future__ import annotations
 
@@ -7,24 +7,28 @@ import numpy as np
 from cohaudit.loading.data._dataset import LabeledDataset
 from cohaudit.loading.data._inputs import parts
 
-_READ = 16
+_MAX_SAMPLES_READ = 16
+"""Samples to read, spread over the dataset: enough for a range, and fast for image folders."""
 
 
 def describe_inputs(dataset: LabeledDataset) -> str:
-    """Return shape, type and range of the inputs, and what was done to what is stored.
+    """Return the shape, type and range of the inputs, and how they were prepared.
 
     Args:
-        dataset: Its first sample gives the shape; a few, spread over it, give the range.
+        dataset: The dataset. Its first sample gives the shape, a few samples give the range.
+
+    Raises:
+        DataError: If an input cannot be read.
     """
-    rows = np.linspace(0, len(dataset) - 1, min(_READ, len(dataset)), dtype=int).tolist()
-    read = [dict(parts(dataset.sample(row))) for row in rows]
+    rows = np.linspace(0, len(dataset) - 1, min(_MAX_SAMPLES_READ, len(dataset)), dtype=int).tolist()
+    inputs = [dict(parts(dataset.sample(row))) for row in rows]
     words = []
-    for name, first in read[0].items():
-        values = [part[name].float() for part in read if name in part and part[name].numel()]
+    for name, first in inputs[0].items():
+        values = [part[name].float() for part in inputs if name in part and part[name].numel()]
         shape = "×".join(map(str, first.shape)) or "one"
         words.append(f"{name}: " * bool(name) + f"{shape} {str(first.dtype).removeprefix('torch.')}")
         if values and not first.is_complex():
             low = min(float(v.min()) for v in values)
             high = max(float(v.max()) for v in values)
             words[-1] += f" from {low:.4g} to {high:.4g}"
-    return f"{', '.join(words)} (in {len(read)} samples); {dataset.preparation}"
+    return f"{', '.join(words)} (in {len(inputs)} samples); {dataset.preparation}"

@@ -1,4 +1,4 @@
-"""Hashes that tell whether two audits saw the same data."""
+"""Hashes a data file, to tell whether two audits used the same data."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ def hash_file(path: Path) -> str:
     """Return the SHA-256 of a file's content, in hex.
 
     Raises:
-        DataError: If it cannot be read.
+        DataError: If the file cannot be read.
     """
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise DataError(
-            str(path), f"cannot be read: {error.strerror}", "check the file and its permissions"
+            str(path), f"cannot be read: {error.strerror}", "check the file's permissions"
         ) from error

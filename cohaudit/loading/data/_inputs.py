@@ -1,7 +1,7 @@
-"""One sample's input as tensors, and many of them stacked.
+"""Converts the inputs of samples to tensors, and stacks them to batches.
 
 An input is one tensor, or a tuple or dict of tensors for a model with several arguments.
-Every floating-point tensor becomes float32, the precision networks are trained in; others keep their type.
+Floating-point tensors become float32, the usual precision of networks; others keep their type.
 """
 
 from __future__ import annotations
@@ -16,19 +16,22 @@ from cohaudit.errors import DataError
 from cohaudit.loading.data._names import setting
 
 Inputs = torch.Tensor | tuple[torch.Tensor, ...] | dict[str, torch.Tensor]
-"""What the model is called with: model(x), model(*x) or model(**x)."""
+"""Arguments of the model: model(x), model(*x) or model(**x)."""
+
+CHANNEL_COUNTS = (1, 3, 4)
+"""Sizes of a dimension that can be color channels: grey, RGB, RGBA."""
 
 
 def as_inputs(value: Any, where: str, remedy: str = "") -> Inputs:
-    """Turn what a dataset or a transform gave for one sample into tensors on the CPU.
+    """Convert one sample's value from a dataset or a transform to tensors on the CPU.
 
     Args:
-        value: A tensor, array or number; or a tuple, list or mapping of such.
+        value: A tensor, array or number; or a tuple, list or mapping of these.
         where: The sample, for messages.
-        remedy: What to do when it is anything else; naming a transform, unless given.
+        remedy: What to do about any other value; by default, to name a transform.
 
     Raises:
-        DataError: If it is anything else.
+        DataError: If the value is of another type.
     """
     remedy = remedy or f"name a function with {setting('transform')} that turns one raw input into a tensor"
     if isinstance(value, Mapping):
@@ -42,22 +45,26 @@ def _as_tensor(value: Any, where: str, remedy: str) -> torch.Tensor:
     """Return a tensor, array or number as a tensor on the CPU, floating-point ones as float32."""
     if isinstance(value, np.ndarray | np.generic | bool | int | float):
         try:
+            # a copy: torch rejects negative strides and warns about read-only memory
             value = torch.from_numpy(np.array(value, order="C"))
         except (TypeError, ValueError) as error:
             raise _not_a_tensor(f"an array of type {np.asarray(value).dtype}", where, remedy) from error
     if not isinstance(value, torch.Tensor):
-        found = "None" if value is None else f"a {type(value).__module__}.{type(value).__qualname__}"
-        raise _not_a_tensor(found, where, remedy)
+        module = type(value).__module__.replace("builtins", "")
+        name = ".".join(filter(None, [module, type(value).__qualname__]))
+        kind = "None" if value is None else f"of type {name}"
+        raise _not_a_tensor(kind, where, remedy)
+    # a dataset may keep its tensors on a GPU or with gradients; the audit moves each batch itself
     tensor: torch.Tensor = value.detach().cpu()
     return tensor.float() if tensor.is_floating_point() else tensor
 
 
-def _not_a_tensor(found: str, where: str, remedy: str) -> DataError:
-    return DataError(where, f"the input is {found}, not a tensor", remedy)
+def _not_a_tensor(kind: str, where: str, remedy: str) -> DataError:
+    return DataError(where, f"the input is {kind}, not a tensor", remedy)
 
 
 def parts(value: Inputs) -> list[tuple[str, torch.Tensor]]:
-    """Return the tensors of an input, each with its name: empty for a lone tensor, else position or key."""
+    """Return the tensors of an input, each with its name: '' for a single tensor, else position or key."""
     if isinstance(value, torch.Tensor):
         return [("", value)]
     if isinstance(value, tuple):
@@ -73,13 +80,15 @@ def equal(a: Inputs, b: Inputs) -> bool:
 
 
 def content(value: Inputs) -> bytes:
-    """Return everything that makes an input what it is, as bytes to hash; a dict has no order."""
+    """Return names, types, shapes and values of an input as bytes to hash; the order of a dict is ignored."""
+    # equal dicts may list their keys in different orders, but the positions of a tuple count
     named = sorted(parts(value), key=lambda part: part[0]) if isinstance(value, dict) else parts(value)
     contents = [(name, *_content(part)) for name, part in named]
-    return repr([found[:3] for found in contents]).encode() + b"".join(found[3] for found in contents)
+    return repr([part[:3] for part in contents]).encode() + b"".join(part[3] for part in contents)
 
 
 def _content(tensor: torch.Tensor) -> tuple[str, tuple[int, ...], bytes]:
+    """Return a tensor's type, shape and bytes; comparing bytes makes NaN equal to NaN."""
     return str(tensor.dtype), tuple(tensor.shape), tensor.contiguous().numpy().tobytes()
 
 
@@ -87,8 +96,11 @@ def stack(samples: Sequence[Inputs], where: Sequence[str]) -> Inputs:
     """Stack the inputs of several samples in a new first dimension.
 
     Args:
-        samples: At least one input, all of the same structure and shapes.
-        where: Each sample's name, for messages.
+        samples: Inputs of the same structure and shapes, at least one.
+        where: Name of each sample, for messages.
+
+    Returns:
+        Tensors of shape [len(samples), ...], in the structure of the samples.
 
     Raises:
         DataError: If the inputs differ in structure, shape or type, or hold NaN or infinity.
@@ -99,8 +111,8 @@ def stack(samples: Sequence[Inputs], where: Sequence[str]) -> Inputs:
         if shape != shapes[0]:
             raise DataError(
                 where[row],
-                f"the input is {_describe(named[row])}, while that of {where[0]} is {_describe(named[0])}",
-                "give every input the same shape and type, e.g. crop, resize or pad them in the transform",
+                f"the input is {_describe(named[row])}, but that of {where[0]} is {_describe(named[0])}",
+                "give all inputs the same shape and type: crop, resize or pad them in the transform",
             )
     stacked = {}
     for position, (name, _) in enumerate(named[0]):
@@ -110,7 +122,7 @@ def stack(samples: Sequence[Inputs], where: Sequence[str]) -> Inputs:
 
 
 def _describe(named: list[tuple[str, torch.Tensor]]) -> str:
-    """Put the shapes and types of an input into words, as in '[1, 8, 8] float32'."""
+    """Return the shapes and types of an input in words, such as '[1, 8, 8] float32'."""
     return ", ".join(
         f"{name + ': ' if name else ''}{list(part.shape)} {str(part.dtype).removeprefix('torch.')}"
         for name, part in named
@@ -118,20 +130,21 @@ def _describe(named: list[tuple[str, torch.Tensor]]) -> str:
 
 
 def _like(sample: Inputs, stacked: dict[str, torch.Tensor]) -> Inputs:
-    """Give stacked tensors the structure that the samples had."""
+    """Return stacked tensors in the structure of the samples."""
     if isinstance(sample, torch.Tensor):
         return stacked[""]
     return tuple(stacked.values()) if isinstance(sample, tuple) else stacked
 
 
 def _check_finite(stacked: torch.Tensor, name: str, where: Sequence[str]) -> None:
-    """Raise a DataError that names the first NaN or infinity of a stacked tensor."""
+    """Raise an error that names the first NaN or infinity of a stacked tensor."""
     if not stacked.is_floating_point() or bool(stacked.isfinite().all()):
         return
+    # the first one is enough: a message lists one place to look at
     row, *position = (~stacked.isfinite()).nonzero()[0].tolist()
     value = stacked[(row, *position)].item()
     raise DataError(
         where[row],
         f"the input{' ' + repr(name) if name else ''} holds {value} at position {position}",
-        "correct or drop the sample (infinity can also be a number too large for float32)",
+        "correct the sample or drop it (infinity can also be a number too large for float32)",
     )

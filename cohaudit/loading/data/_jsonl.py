@@ -1,4 +1,4 @@
-"""JSON Lines (https://jsonlines.org): a table of one JSON object a line, its keys the columns."""
+"""Reads JSON Lines (https://jsonlines.org): one JSON object on each line, whose keys are the columns."""
 
 from __future__ import annotations
 
@@ -12,38 +12,44 @@ import numpy as np
 import pandas as pd
 
 from cohaudit.errors import DataError
+from cohaudit.loading.data._ids import is_unicode
 
 BOM = "\ufeff"
+"""Byte order mark, which some programs write at the start of a UTF-8 file."""
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|[\r\n])|[^\r\n]+\Z")
+"""A line with its end. Not str.splitlines, which also splits at characters that JSON allows in a text."""
 _SPACE = re.compile(r"[ \t\r\n]*")
-_REMEDY = "write one object a line, as pandas' frame.to_json(path, orient='records', lines=True) does"
-_KINDS = {list: "an array", tuple: "an object", str: "a text", bool: "true or false", type(None): "null"}
+"""White space as JSON defines it."""
+_WRITE_LINES = "write one object on each line, like pandas' frame.to_json(path, orient='records', lines=True)"
+"""Remedy for a file that is not JSON Lines."""
+_JSON_TYPES = {list: "an array", tuple: "an object", str: "a text", bool: "true or false", type(None): "null"}
+"""Type of a parsed value → its name in JSON; objects are parsed as tuples of pairs."""
 
 
 def split_lines(text: str) -> list[str]:
-    """Return the lines, each with its end; no text in JSON holds a line end as it is.
+    """Return the lines of a file, each with its end. A text in JSON cannot contain a raw line end.
 
     Args:
-        text: The file's content, without a byte order mark.
+        text: Content of the file, without a byte order mark.
     """
     return _LINE.findall(text)
 
 
 def is_empty(line: str) -> bool:
-    """Tell whether a line holds nothing."""
+    """Tell whether a line holds only white space."""
     return not line.strip(" \t\r\n")
 
 
 def read_text(path: Path) -> str:
-    """Return the file's content, with its byte order mark if it has one.
+    """Return the content of a file, including a byte order mark.
 
     Raises:
-        DataError: If it cannot be read, or is no text in UTF-8.
+        DataError: If the file cannot be read, or is not UTF-8 text.
     """
     try:
         return path.read_bytes().decode("utf-8")
     except UnicodeDecodeError as error:
-        raise DataError(str(path), f"not UTF-8 text: {error.reason}", "save the file as UTF-8") from error
+        raise DataError(str(path), f"is not UTF-8 text: {error.reason}", "save the file as UTF-8") from error
     except OSError as error:
         raise DataError(
             str(path), f"cannot be read: {error.strerror}", "check the file's permissions"
@@ -51,33 +57,35 @@ def read_text(path: Path) -> str:
 
 
 def read_objects(path: Path) -> list[dict[str, Any]]:
-    """Return the object of each line that is not blank: texts, finite numbers, booleans and None.
+    """Return the object of each line that is not blank, with texts, finite numbers, booleans and None.
 
     Raises:
-        DataError: If the file cannot be read, or a line is anything else.
+        DataError: If the file cannot be read, or a line is not such an object.
     """
     lines = split_lines(read_text(path).removeprefix(BOM))
     return [_object(line, f"{path}:{number}") for number, line in enumerate(lines, 1) if not is_empty(line)]
 
 
 def read_jsonl(path: Path) -> pd.DataFrame:
-    """Read a table; a key that a line lacks is a missing value there, as it is to pandas.
+    """Read a table. A key that is not in a line is a missing value there, as in pandas.
 
-    Columns are in the order in which their keys first occur. Those of numbers are int64, or float64 with NaN
-    for what is missing; those of booleans bool; others hold texts, numbers, booleans and None as they are.
+    Columns are in the order in which their keys first occur. Columns of numbers are int64, or float64 with
+    NaN for missing values. Columns of booleans are bool. Other columns hold the parsed values unchanged.
 
     Raises:
-        DataError: As `read_objects`; or if there is no object.
+        DataError: If the file cannot be read, a line is not an object, or there is no object.
     """
     rows = read_objects(path)
     if not rows:
-        raise DataError(str(path), "the file is empty", "give one JSON object a line, one line a sample")
+        raise DataError(
+            str(path), "the file is empty", "write one JSON object on each line, one line for each sample"
+        )
     names = dict.fromkeys(name for row in rows for name in row)
     return pd.DataFrame({name: _column([row.get(name) for row in rows]) for name in names})
 
 
 def value_span(line: str, key: str) -> tuple[int, int]:
-    """Return where the value of a key begins and ends in the line of an object that has it."""
+    """Return the start and end of a key's value in a line whose object has the key."""
     decoder = json.JSONDecoder()
     at = line.index("{") + 1
     while True:
@@ -90,25 +98,27 @@ def value_span(line: str, key: str) -> tuple[int, int]:
 
 
 def _after_space(line: str, at: int) -> int:
-    found = _SPACE.match(line, at)
-    return found.end() if found else at
+    space = _SPACE.match(line, at)
+    return space.end() if space else at
 
 
 def _object(line: str, where: str) -> dict[str, Any]:
-    """Return a line's object, or raise an error that says what else it is."""
+    """Return the object of a line, or raise an error that says what the line is instead."""
     try:
-        # pairs, not a dict: of a key that occurs twice a dict keeps the last value and says nothing
-        found = json.loads(line, object_pairs_hook=tuple)
+        # pairs, not a dict: a dict would silently keep only the last value of a key that occurs twice
+        pairs = json.loads(line, object_pairs_hook=tuple)
     except json.JSONDecodeError as error:
-        raise DataError(where, f"no JSON: {error.msg} at column {error.colno}", _REMEDY) from None
+        found = f"is not valid JSON: {error.msg} at column {error.colno}"
+        raise DataError(where, found, _WRITE_LINES) from None
     except RecursionError:
-        raise DataError(where, "values nested too deeply", _REMEDY) from None
-    except ValueError as error:  # an integer of thousands of digits
-        raise DataError(where, f"no usable JSON: {error}", "correct the number") from None
-    if not isinstance(found, tuple):
-        raise DataError(where, f"{_KINDS.get(type(found), 'a number')}, not an object", _REMEDY)
+        raise DataError(where, "is nested too deeply", _WRITE_LINES) from None
+    except ValueError as error:  # Python refuses integers of thousands of digits
+        raise DataError(where, f"cannot be read as JSON: {error}", "correct the number") from None
+    if not isinstance(pairs, tuple):
+        kind = _JSON_TYPES.get(type(pairs), "a number")
+        raise DataError(where, f"is {kind}, not an object", _WRITE_LINES)
     row: dict[str, Any] = {}
-    for name, value in found:
+    for name, value in pairs:
         if name in row:
             raise DataError(where, f"the key {name!r:.80} occurs twice", "give every key its own name")
         row[name] = value
@@ -117,42 +127,38 @@ def _object(line: str, where: str) -> dict[str, Any]:
 
 
 def _check_value(name: str, value: Any, where: str) -> None:
+    """Raise an error if a column of a table cannot hold a value."""
+    # refused here, with the line: a column of lists would fail later, without one
     if isinstance(value, list | tuple):
         raise DataError(
             f"{where}, key {name!r:.80}",
-            f"{_KINDS[type(value)]}, where a column has one value",
-            "give each number or text a key of its own, store arrays as .npz, or read the file by code:"
+            f"is {_JSON_TYPES[type(value)]}, but a column holds single values",
+            "give each number or text its own key, store arrays as .npz, or read the file with your own code:"
             " data = file.py:function (--data)",
         )
     if isinstance(value, float) and not math.isfinite(value):
-        found = "NaN, which is no JSON" if math.isnan(value) else "infinite, or too large for a float"
-        raise DataError(f"{where}, key {name!r:.80}", found, "correct the value; write null if there is none")
-    if not _is_unicode(name) or (isinstance(value, str) and not _is_unicode(value)):
+        found = "is NaN, which JSON does not allow" if math.isnan(value) else "is infinite or too large"
+        raise DataError(
+            f"{where}, key {name!r:.80}", found, "correct the value, or write null if it is missing"
+        )
+    if not is_unicode(name) or (isinstance(value, str) and not is_unicode(value)):
         raise DataError(
             f"{where}, key {name!a:.80}",
-            "half a character (an escape \\ud800 to \\udfff without its partner)",
+            "holds half a character: a \\ud800 to \\udfff escape without its other half",
             "write the text as UTF-8",
         )
 
 
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def _column(values: list[Any]) -> Any:
-    """Return the values of a column in the narrowest type that keeps them."""
-    kinds = {type(value) for value in values}
+    """Return the values of a column as an array of the narrowest type that holds them all."""
+    types = {type(value) for value in values}
     try:
-        if kinds == {bool}:
+        if types == {bool}:
             return np.array(values)
-        if kinds == {int}:
+        if types == {int}:
             return np.array(values, dtype=np.int64)
-        if kinds <= {int, float, type(None)} and kinds != {type(None)}:
+        if types <= {int, float, type(None)} and types != {type(None)}:
             return np.array([math.nan if value is None else value for value in values], dtype=np.float64)
-    except OverflowError:  # an integer beyond 64 bits stays itself
+    except OverflowError:  # integers beyond 64 bits stay Python integers
         pass
     return pd.Series(values, dtype=object)

@@ -1,17 +1,50 @@
-"""Labels as given → class numbers 0..C-1 and C class names, or an error that names the sample."""
+"""Turns labels of any kind into class numbers 0..C-1 and C class names; errors name the sample."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from cohaudit.errors import DataError, did_you_mean
-from cohaudit.loading.data._ids import name_sample, text
+from cohaudit.loading.data._ids import check_ids, name_sample, text
 
-_SHOWN = 5
+_MAX_NAMES_SHOWN = 5
+"""Class names to list in a message."""
+
+
+@dataclass(frozen=True, eq=False)
+class SampleLabels:
+    """The checked ids and labels of a dataset's samples."""
+
+    ids: list[str]
+    """Unique id of each sample, [N]."""
+    labels: npt.NDArray[np.int64]
+    """Class number of each sample, 0..C-1, [N]."""
+    class_names: list[str]
+    """Class names in the order of the model's outputs, [C]."""
+
+
+def label_samples(
+    ids: Sequence[str], values: npt.ArrayLike, class_names: Sequence[str], source: str
+) -> SampleLabels:
+    """Check the ids and labels of a dataset. A class without a sample is allowed, as in a holdout.
+
+    Args:
+        ids: One id for each sample, [N].
+        values: One label for each sample, as `encode_labels` takes them.
+        class_names: Class names in the order of the model's outputs; empty to take them from the labels.
+        source: The dataset, for messages.
+
+    Raises:
+        DataError: If ids repeat, ids and labels differ in number, or labels cannot be audited.
+    """
+    names = check_ids(ids, source)
+    labels, classes = encode_labels(values, class_names, source, names, complete=False)
+    return SampleLabels(names, labels, classes)
 
 
 def encode_labels(
@@ -19,30 +52,32 @@ def encode_labels(
     class_names: Sequence[str],
     source: str,
     ids: Sequence[str],
+    *,
     complete: bool = True,
 ) -> tuple[npt.NDArray[np.int64], list[str]]:
-    """Turn labels as given into class numbers.
+    """Turn labels into class numbers.
 
-    Labels that all are class names go by name; other integers are positions in the list of class names.
-    Without class names, those are the sorted labels when they are text, else '0'..'C-1'.
+    If all labels are class names, each becomes the position of its name. Other labels must be integers: the
+    positions themselves. Without class names, these are the sorted labels if they are text, else '0'..'C-1'.
 
     Args:
-        values: [N] or [N, 1]: integers, floats or booleans with integral values, or text.
-        class_names: Names in the order of the model's outputs; may be empty.
+        values: Labels, [N] or [N, 1]: integers, floats or booleans with integral values, or text.
+        class_names: Class names in the order of the model's outputs; may be empty.
         source: The dataset, for messages.
-        ids: The samples' ids, [N].
+        ids: Id of each sample, [N].
         complete: Whether every class must have a sample.
 
     Returns:
-        The class numbers, int64 [N], and the class names.
+        The class numbers, int64 [N], and the class names, [C].
 
     Raises:
-        DataError: If there is no sample, a label is missing, unknown, out of range or no integer, a class is
-            empty, there are fewer than two classes, or labels and samples differ in number.
+        DataError: If there is no sample; a label is missing, unknown, out of range or not an integer; a class
+            is empty; there are fewer than two classes; or labels and samples differ in number.
     """
     given = _one_per_sample(np.asarray(values), source, len(ids))
     names = _unique_names(class_names, source)
     seen, codes = _distinct(given)
+    # names first: a class may be called "1", and is then not number 1
     if names and all(text(value) in names for value in seen):
         lookup = {name: number for number, name in enumerate(names)}
         labels = np.array([lookup[text(value)] for value in seen], dtype=np.int64)[codes]
@@ -57,32 +92,35 @@ def encode_labels(
 
 
 def _one_per_sample(given: npt.NDArray[Any], source: str, samples: int) -> npt.NDArray[Any]:
-    """Return the labels as [N], or raise an error when they are not one a sample."""
+    """Return the labels as [N], or raise an error if there is not one for each sample."""
     if given.ndim == 2 and given.shape[1] == 1:
         given = given[:, 0]
     if given.ndim == 2:
         raise DataError(
             f"{source}, labels",
-            f"shape {list(given.shape)} looks like one column a class (one-hot or soft labels)",
-            "give one class number a sample: labels.argmax(axis=1)",
+            f"the shape {list(given.shape)} looks like one-hot or soft labels, with a column for each class",
+            "give one class number for each sample: labels.argmax(axis=1)",
         )
     if given.ndim != 1:
         raise DataError(
-            f"{source}, labels", f"shape {list(given.shape)}", "give one label a sample, shape [N]"
+            f"{source}, labels",
+            f"the shape is {list(given.shape)}, not [N]",
+            "give one label for each sample",
         )
     if len(given) != samples:
         raise DataError(
             source,
-            f"{samples} samples, but {len(given)} labels",
-            "give one label a sample, in the same order",
+            f"has {samples} samples, but {len(given)} labels",
+            "give one label for each sample, in the same order",
         )
     if samples == 0:
-        raise DataError(source, "the dataset holds no sample", "check that it is the training data")
+        raise DataError(source, "the dataset has no samples", "check that it is the training data")
     return given
 
 
 def _distinct(given: npt.NDArray[Any]) -> tuple[list[Any], npt.NDArray[np.intp]]:
-    """Return the distinct labels, sorted, and for each sample which of them it has."""
+    """Return the distinct labels, sorted, and the position of each sample's label in them, [N]."""
+    # as text: values of several types cannot be sorted
     if given.dtype.kind == "O":
         given = np.array([text(value) for value in given])
     seen, codes = np.unique(given, return_inverse=True)
@@ -90,7 +128,7 @@ def _distinct(given: npt.NDArray[Any]) -> tuple[list[Any], npt.NDArray[np.intp]]
 
 
 def _unique_names(class_names: Sequence[str], source: str) -> list[str]:
-    """Return the class names as a list, or raise an error when one occurs twice."""
+    """Return the class names as a list, or raise an error if a name occurs twice."""
     names = list(class_names)
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
@@ -101,7 +139,7 @@ def _unique_names(class_names: Sequence[str], source: str) -> list[str]:
 def _by_name(
     seen: list[Any], codes: npt.NDArray[np.intp], names: list[str], source: str, ids: Sequence[str]
 ) -> tuple[npt.NDArray[np.int64], list[str]]:
-    """Encode text labels without class names; with some, one of the labels is unknown."""
+    """Encode text labels without class names; with class names, raise the error for the unknown label."""
     if not names:
         return codes.astype(np.int64), [text(value) for value in seen]
     known = np.array([text(value) in names for value in seen])
@@ -111,8 +149,8 @@ def _by_name(
     raise DataError(
         name_sample(source, ids, index),
         f"the label {label!r} is not among class_names ({_some(names)})",
-        f"{hint if hint.endswith('?') else f'{hint}.'} Where the model does have that class, add it to"
-        " class_names (--class-names).",
+        f"{hint if hint.endswith('?') else f'{hint}.'} If the model has that class, add it to class_names"
+        " (--class-names).",
     )
 
 
@@ -121,14 +159,19 @@ def _by_number(
 ) -> npt.NDArray[np.int64]:
     """Encode numeric labels: class numbers from 0."""
     if given.dtype.kind not in "biuf":
-        raise DataError(f"{source}, labels", f"the type {given.dtype}", "give integers or class names")
+        raise DataError(f"{source}, labels", f"the type is {given.dtype}", "give integers or class names")
+    # C classes need C samples, so a number beyond the samples cannot be a class: it is refused before an
+    # array of that size is made
+    missing = np.flatnonzero(np.isnan(given))
+    if missing.size:
+        where = name_sample(source, ids, int(missing[0]))
+        raise DataError(where, "the label is missing (NaN)", "label the sample, or drop it")
     limit = len(names) or len(given)
     excess = f"class_names has {len(names)} names" if names else f"there are only {len(given)} samples"
     for problem, wrong in (
-        ("is missing (NaN)", np.isnan(given)),
-        ("is not an integer, so no class", ~np.isnan(given) & (given != np.floor(given))),
+        ("is not an integer, so it is not a class number", given != np.floor(given)),
         ("is negative", given < 0),
-        (f"is out of range: {excess}, and labels count from 0", given >= limit),
+        (f"is out of range: {excess}, and class numbers start at 0", given >= limit),
     ):
         if wrong.any():
             index = int(np.flatnonzero(wrong)[0])
@@ -141,37 +184,37 @@ def _by_number(
 
 
 def _numbered(labels: npt.NDArray[np.int64], source: str) -> list[str]:
-    """Return the names '0'..'C-1', once every number up to the largest label is known to occur."""
+    """Return the names '0'..'C-1', or raise an error if a number below the largest label has no sample."""
     present = np.unique(labels)
     if len(present) <= present[-1]:
         first = int(np.flatnonzero(present != np.arange(len(present)))[0])
         hint = (
             "subtract 1 from the labels"
             if first == 0 and present[0] == 1
-            else "number the classes without a gap"
+            else "number the classes without gaps"
         )
         raise DataError(
             f"{source}, labels",
-            f"no sample has the label {first}, though labels go up to {present[-1]}",
-            f"{hint}, or give class_names and add samples of the empty class",
+            f"no sample has the label {first}, but labels go up to {present[-1]}",
+            f"{hint}, or set class_names and add samples of the empty class",
         )
     return [str(number) for number in range(len(present))]
 
 
 def check_classes(labels: npt.NDArray[np.int64], names: list[str], source: str) -> None:
-    """Refuse labels to train on that leave a class without a sample.
+    """Check that training data has at least two classes, each with a sample.
 
     Args:
         labels: Class numbers, [N].
-        names: Of the classes.
+        names: Class names, [C].
         source: The dataset, for messages.
 
     Raises:
-        DataError: Unless there are two classes or more, each with a sample.
+        DataError: If there is only one class, or a class has no sample.
     """
     if len(names) < 2:
         raise DataError(
-            source, f"only one class: {names[0]!r}", "an audit needs samples of two classes or more"
+            source, f"has only one class: {names[0]!r}", "give data with samples of at least two classes"
         )
     empty = [
         name
@@ -181,12 +224,13 @@ def check_classes(labels: npt.NDArray[np.int64], names: list[str], source: str) 
     if empty:
         raise DataError(
             f"{source}, class {empty[0]!r}",
-            f"no sample has this class (empty: {_some(empty)})",
-            "add samples of it, or correct class_names: it must be spelled as the labels are",
+            "no sample has this class" + (f", nor {_some(empty[1:])}" if empty[1:] else ""),
+            "add samples of the class, or correct class_names: names must be spelled like the labels",
         )
 
 
 def _some(names: Sequence[str]) -> str:
     """List the first few names."""
-    more = f", … {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(repr(name) for name in names[:_SHOWN]) + more
+    rest = len(names) - _MAX_NAMES_SHOWN
+    more = f", … {rest} more" if rest > 0 else ""
+    return ", ".join(repr(name) for name in names[:_MAX_NAMES_SHOWN]) + more

@@ -1,4 +1,4 @@
-"""Finding an array or a column: by the name configured, else by a well-known one, never by a guess."""
+"""Finds an array or a column by its configured name, else by a usual name, never by a guess."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from collections.abc import Callable, Sequence
 from cohaudit.config.file import option_name
 from cohaudit.errors import DataError, did_you_mean
 
-_MOST = 16
-"""Names listed at most in a message."""
+_MAX_NAMES_LISTED = 16
+"""Names to list in a message."""
 
 
 def setting(key: str) -> str:
-    """Return what to call a setting, whether the user knows it from a file or from the command line."""
+    """Return a setting's name for messages: as in a file and as on the command line."""
     return f"{key} ({option_name(key)})"
 
 
-class Names:
-    """The names of the arrays or columns in a file.
+class ColumnNames:
+    """The names of the columns or arrays in a file.
 
     Args:
         source: The file, for messages.
-        available: Its names, in order.
-        describe: Says what is behind a name, for messages.
+        available: Names in the file, in order.
+        describe: Returns a name with a description of its content, for messages.
     """
 
     def __init__(self, source: str, available: Sequence[str], describe: Callable[[str], str] = repr) -> None:
@@ -31,54 +31,55 @@ class Names:
         self._describe = describe
 
     def find(self, option: str, wanted: str, known: Sequence[str] = ()) -> str | None:
-        """Return the name that an option gives, else the only available one that is well known, else None.
+        """Return the configured name, else the only usual name that the file has, else None.
 
         Args:
-            option: The configuration key that names it.
-            wanted: The key's value; empty when not set.
-            known: Well-known names, lower case.
+            option: Configuration key for the name.
+            wanted: Value of the key; empty if not set.
+            known: Usual names, in lower case.
 
         Raises:
-            DataError: If `wanted` is not available, or several well-known names are.
+            DataError: If the file does not have the configured name, or has several usual ones.
         """
         if wanted and wanted not in self._available:
             raise DataError(
                 f"{self._source}, {setting(option)} = {wanted!r}",
-                f"not found among {self._listing()}",
+                f"not found; the file has {self._listing()}",
                 did_you_mean(wanted, self._available),
             )
         if wanted:
             return wanted
-        found = [name for name in self._available if name.lower() in known]
-        if len(found) > 1:
+        # several usual names are an error: `x` and `images` could be two versions of the inputs
+        usual = [name for name in self._available if name.lower() in known]
+        if len(usual) > 1:
             raise DataError(
                 self._source,
-                f"several candidates for {option}: {', '.join(found)}",
+                f"has several candidates for {option}: {', '.join(usual)}",
                 f"name the one to use with {setting(option)}",
             )
-        return found[0] if found else None
+        return usual[0] if usual else None
 
     def require(self, option: str, wanted: str, known: Sequence[str] = ()) -> str:
-        """Return the name that `find` finds.
+        """Return the name that `find` returns, for the same arguments.
 
         Raises:
-            DataError: If it finds none.
+            DataError: If `find` raises one or returns None.
         """
         name = self.find(option, wanted, known)
         if name is None:
             raise DataError(
                 self._source,
-                f"no {option} found by a well-known name ({', '.join(known)}) among {self._listing()}",
+                f"has no {option} under a usual name ({', '.join(known)}); it has {self._listing()}",
                 f"name the one to use with {setting(option)}",
             )
         return name
 
     def _listing(self) -> str:
-        """List the names; of many, the first and the last, where labels mostly are."""
+        """List the names; of many names only the first and the last."""
         names = list(self._available)
-        if len(names) <= _MOST:
-            return ", ".join(map(self._describe, names)) or "nothing: it is empty"
-        first = names[: _MOST // 2]
-        last = names[-_MOST // 2 :]
-        more = f"… {len(names) - _MOST} more …"
+        if len(names) <= _MAX_NAMES_LISTED:
+            return ", ".join(map(self._describe, names)) or "nothing, it is empty"
+        first = names[: _MAX_NAMES_LISTED // 2]
+        last = names[-_MAX_NAMES_LISTED // 2 :]  # where tables usually have their labels
+        more = f"… {len(names) - _MAX_NAMES_LISTED} more …"
         return ", ".join([*map(self._describe, first), more, *map(self._describe, last)])

@@ -1,4 +1,4 @@
-"""From what the user names to a dataset: which kind is it?"""
+"""Opens a dataset of any kind, by what the user names."""
 
 from __future__ import annotations
 
@@ -38,34 +38,38 @@ _BY_SUFFIX: dict[str, Callable[[Path, Config], LabeledDataset]] = {
     ".jsonl": open_table,
     ".parquet": open_table,
 }
+"""Extension → function that opens such a file as a dataset."""
 
 _ORIGINALS: dict[str, Callable[[Path, str, str, Sequence[str]], Original]] = {
-    ".npz": ArrayOriginal,
-    ".safetensors": ArrayOriginal,
-    ".csv": CsvOriginal,
-    ".jsonl": JsonlOriginal,
-    ".parquet": ParquetOriginal,
+    ".npz": ArrayOriginal.open,
+    ".safetensors": ArrayOriginal.open,
+    ".csv": CsvOriginal.open,
+    ".jsonl": JsonlOriginal.open,
+    ".parquet": ParquetOriginal.open,
 }
+"""Extension → function that opens such a file for a corrected copy."""
 
 
-def open_dataset(config: Config, called: str = "Inputs", complete: bool = True) -> LabeledDataset:
-    """Open the dataset that the configuration's key `data` names.
+def open_dataset(config: Config, title: str = "Inputs", complete: bool = True) -> LabeledDataset:
+    """Open the dataset that the configuration key `data` names.
 
     Args:
         config: Settings.
-        called: How what the model will be fed is announced.
+        title: Title of the log line that describes the inputs.
         complete: Whether every class must have a sample.
 
     Raises:
-        ConfigError: If the key is not set, or another key means nothing for this kind of data.
-        DataError: If it cannot be read, or holds samples or labels that cannot be audited.
-        MissingExtraError: If a package needed to read it is not installed.
+        ConfigError: If `data` is not set, or another key does not apply to this kind of data.
+        DataError: If the data cannot be read, or its samples or labels cannot be audited.
+        MissingExtraError: If a package needed to read the data is not installed.
     """
     if not config.data:
-        raise ConfigError(setting("data"), "not set", "name the training data")
+        raise ConfigError(setting("data"), "is not set", "name the training data")
+    # an absolute path stays as it is
     path = config.base / config.data
+    # a path comes first: the name of a file may contain a colon
     if not _exists(path) and _is_factory(config.data):
-        _refuse_keys(config, "a dataset's factory", "inputs", "labels", "ids")
+        _refuse_keys(config, "a dataset factory", "inputs", "labels", "ids")
         dataset = open_factory(config)
         code = config.base / config.data.rpartition(":")[0]
         dataset.file = code if code.suffix == ".py" else None
@@ -78,40 +82,43 @@ def open_dataset(config: Config, called: str = "Inputs", complete: bool = True) 
         dataset = _opener(path)(path, config)
         dataset.file = path
     check_repeatable(dataset)
-    return _announced(dataset, called, complete)
+    return _checked(dataset, title, complete)
 
 
-def as_dataset(data: Any, config: Config, called: str = "Inputs", complete: bool = True) -> LabeledDataset:
-    """Open whatever a Python caller gives as training data.
+def as_dataset(data: Any, config: Config, title: str = "Inputs", complete: bool = True) -> LabeledDataset:
+    """Open training data that a Python caller passes.
 
     Args:
-        data: A `LabeledDataset`; a path or factory as in the configuration; or what `from_torch` takes.
-        config: Settings; `class_names` also counts for objects in memory.
-        called: How what the model will be fed is announced.
+        data: A `LabeledDataset`; a path or factory as in the configuration; or an object for `from_torch`.
+        config: Settings. For an object in memory only `class_names` applies.
+        title: Title of the log line that describes the inputs.
         complete: Whether every class must have a sample.
 
     Raises:
-        ConfigError: If a key means nothing for this kind of data.
-        DataError: If it cannot be read, or holds samples or labels that cannot be audited.
-        MissingExtraError: If a package needed to read it is not installed.
+        ConfigError: If a key does not apply to this kind of data.
+        DataError: If the data cannot be read, or its samples or labels cannot be audited.
+        MissingExtraError: If a package needed to read the data is not installed.
     """
     if isinstance(data, LabeledDataset):
-        return _announced(data, called, complete)
+        return _checked(data, title, complete)
     if isinstance(data, str | Path):
-        return open_dataset(replace(config, data=str(data)), called, complete)
+        return open_dataset(replace(config, data=str(data)), title, complete)
     _refuse_keys(config, "data in memory", "inputs", "labels", "ids", "data_args", "transform")
-    return _announced(from_torch(data, config.class_names, complete=complete), called, complete)
+    return _checked(from_torch(data, config.class_names, complete=complete), title, complete)
 
 
 def with_columns(config: Config, data: Any, like: LabeledDataset) -> Config:
-    """Let a second table be read by the input columns of a first: by name, whatever their order in its file.
+    """Return settings under which a second table is read with the input columns of a first table.
+
+    Columns are matched by name, so their order in the second file does not matter.
 
     Args:
-        config: Settings; input columns that it names stay.
+        config: Settings; if they name input columns, they are returned unchanged.
         data: The second dataset, as `as_dataset` takes it.
-        like: The first.
+        like: The first dataset.
     """
     is_table = isinstance(data, str | Path) and _BY_SUFFIX.get(Path(data).suffix.lower()) is open_table
+    # columns that the user names apply to both tables
     if config.inputs or not is_table or not isinstance(like, TableDataset):
         return config
     return replace(config, inputs=like.columns)
@@ -120,8 +127,11 @@ def with_columns(config: Config, data: Any, like: LabeledDataset) -> Config:
 def hash_original(path: Path) -> str:
     """Return the fingerprint of a stored dataset, as an audit records it.
 
+    Args:
+        path: A data file, or a folder of class folders.
+
     Raises:
-        DataError: If it cannot be read, or is of a kind that is not stored as a whole.
+        DataError: If the data cannot be read, or is made by code.
     """
     _refuse_unstored(path)
     return hash_images(path, list_images(path)) if path.is_dir() else hash_file(path)
@@ -132,45 +142,46 @@ def open_original(path: Path, labels: str, ids: str, class_names: Sequence[str])
 
     Args:
         path: A .npz, .safetensors, .csv, .jsonl or .parquet file, or a folder of class folders.
-        labels: As the configuration key of that name.
-        ids: Likewise.
-        class_names: In the order of the model's outputs.
+        labels: Value of the configuration key `labels`.
+        ids: Value of the configuration key `ids`.
+        class_names: Class names in the order of the model's outputs.
 
     Raises:
-        ConfigError: If `labels` or `ids` is given for an image folder.
-        DataError: If it cannot be read, or its ids or labels cannot be those of an audit.
+        ConfigError: If `labels` or `ids` is set for an image folder.
+        DataError: If the data cannot be read, or its ids or labels cannot be audited.
     """
     _refuse_unstored(path)
     if path.is_dir():
         for key, value in (("labels", labels), ("ids", ids)):
             if value:
-                raise ConfigError(option_name(key), "means nothing for an image folder", f"leave {key} out")
-        return ImageOriginal(path, class_names)
+                raise ConfigError(option_name(key), "does not apply to an image folder", f"leave out {key}")
+        return ImageOriginal.open(path, class_names)
     return _ORIGINALS[path.suffix.lower()](path, labels, ids, class_names)
 
 
 def _refuse_unstored(path: Path) -> None:
-    """Raise an error unless a path leads to a dataset that is stored as a whole."""
+    """Raise an error unless the path is a file or folder of data."""
     if not _exists(path) and _is_factory(str(path)):
         raise DataError(
             str(path),
-            "a dataset that code makes, not a file or folder: no copy of it can be written",
+            "is a dataset made by code, so no corrected copy can be written",
             "list the suspects with cohaudit export AUDIT.JSON --format csv, and use the list in that code",
         )
     if not path.is_dir():
         _opener(path)
 
 
-def _announced(dataset: LabeledDataset, called: str, complete: bool) -> LabeledDataset:
-    """Check the classes, log what the model will be fed, for whoever listens, and return the dataset."""
+def _checked(dataset: LabeledDataset, title: str, complete: bool) -> LabeledDataset:
+    """Check the classes, log a description of the inputs, and return the dataset."""
     if complete:
         check_classes(dataset.labels, dataset.class_names, dataset.source)
-    if _log.isEnabledFor(logging.INFO):
-        _log.info("%s: %s", called, describe_inputs(dataset))
+    if _log.isEnabledFor(logging.INFO):  # the description reads samples
+        _log.info("%s: %s", title, describe_inputs(dataset))
     return dataset
 
 
 def _exists(path: Path) -> bool:
+    """Tell whether a path exists; raise an error if the file system cannot say."""
     try:
         return path.exists()
     except OSError as error:  # a name that the file system refuses, or a folder that may not be entered
@@ -180,35 +191,43 @@ def _exists(path: Path) -> bool:
 
 
 def _is_factory(spec: str) -> bool:
-    """Tell 'file.py:function' and 'package.module:function' from a path."""
+    """Tell whether a text is 'file.py:function' or 'package.module:function' by its form."""
     _, colon, name = spec.rpartition(":")
     return bool(colon) and name.isidentifier()
 
 
+def _may_be_data_file(path: Path) -> bool:
+    """Tell by its name whether a path may be a data file."""
+    return path.suffix.lower() in _BY_SUFFIX
+
+
 def _may_be_data(path: Path) -> bool:
-    return path.suffix.lower() in _BY_SUFFIX or path.is_dir()
+    """Tell by its name whether a path may be a data file, or a folder of class folders."""
+    return _may_be_data_file(path) or path.is_dir()
 
 
 def _opener(path: Path) -> Callable[[Path, Config], LabeledDataset]:
-    """Return the function that opens a file of this extension."""
+    """Return the function that opens a file with this extension."""
     if not path.exists():
-        raise DataError(str(path), *missing(path, _may_be_data, "training data"))
+        # a folder is no suggestion for a name that ends like a file's
+        usable = _may_be_data_file if path.suffix else _may_be_data
+        raise DataError(str(path), *missing(path, usable, "training data"))
     try:
         return _BY_SUFFIX[path.suffix.lower()]
     except KeyError:
         raise DataError(
             str(path),
-            f"the extension {path.suffix!r} is unknown" if path.suffix else "a file without extension",
-            f"give {', '.join(_BY_SUFFIX)}, a folder of class folders, or a factory as file.py:function",
+            f"has the unknown extension {path.suffix!r}" if path.suffix else "has no extension",
+            f"name a {', '.join(_BY_SUFFIX)} file, a folder of class folders, or a factory: file.py:function",
         ) from None
 
 
 def _refuse_keys(config: Config, kind: str, *keys: str) -> None:
-    """Raise an error when a key is set that means nothing for this kind of data."""
+    """Raise an error if one of these keys is set, because none applies to this kind of data."""
     for key in keys:
         if getattr(config, key):
             raise ConfigError(
                 setting(key) if config.data else key,
-                f"is set, but means nothing for {kind} ({config.data or 'given as an object'})",
-                f"leave {key} out",
+                f"is set, but does not apply to {kind} ({config.data or 'passed as an object'})",
+                f"leave out {key}",
             )

@@ -1,4 +1,4 @@
-"""What a person is shown of a sample: a small PNG, a drawing of a signal, or a text."""
+"""Shows a sample to a person: as a small PNG, a drawing of a signal, or a text."""
 
 from __future__ import annotations
 
@@ -10,43 +10,49 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from cohaudit.loading.data._inputs import CHANNEL_COUNTS
 from cohaudit.results import Preview
 
-_SIDE = 64
-"""Longest side of a thumbnail, in pixels; smaller images keep their own."""
-_LENGTH = 300
-"""Longest text, in characters."""
-_CHANNELS = (1, 3, 4)
-_SIGNAL = 1000
-"""Values from which on a series that swings about zero, as sound does, is drawn over time."""
-_DRAWING = (192, 48)
-"""Width and height of such a drawing, in pixels."""
-_PEN = (0x3D, 0x8F, 0xC4)
-"""Its color: readable on white and on black."""
+_THUMBNAIL_SIDE = 64
+"""Longest side of a thumbnail, in pixels; smaller images keep their size."""
+_MAX_TEXT_LENGTH = 300
+"""Longest text to show, in characters; also the most numbers of an array to show."""
+_MIN_SIGNAL_LENGTH = 1000
+"""Fewest values of a series that is drawn as a signal over time; shorter ones are rows of a table."""
+_SIGNAL_SIZE = (192, 48)
+"""Width and height of the drawing of a signal, in pixels."""
+_SIGNAL_COLOR = (0x3D, 0x8F, 0xC4)
+"""Color of the drawing, RGB: readable on white and on black."""
+_MODES_SHOWN = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV"})
+"""Pillow's modes that convert to RGB directly; others, of 16 bits or more, have their range stretched."""
 
 
 def text_preview(text: str) -> Preview:
     """Show a text, cut to a readable length."""
-    return Preview("text", text=text if len(text) <= _LENGTH else text[:_LENGTH].rstrip() + "…")
+    if len(text) > _MAX_TEXT_LENGTH:
+        text = text[:_MAX_TEXT_LENGTH].rstrip() + "…"
+    return Preview("text", text=text)
 
 
 def image_preview(image: Image.Image) -> Preview:
-    """Show an image as a PNG of at most 64 pixels a side."""
-    if image.mode not in {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV"}:
+    """Show an image as a PNG of at most 64 × 64 pixels."""
+    if image.mode not in _MODES_SHOWN:
         return array_preview(np.asarray(image))
     small = image.convert("L" if image.mode in {"1", "L"} else "RGB")
-    small.thumbnail((_SIDE, _SIDE))
+    small.thumbnail((_THUMBNAIL_SIDE, _THUMBNAIL_SIDE))
     buffer = io.BytesIO()
     small.save(buffer, "PNG", optimize=True)
     return Preview("image", image="data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode())
 
 
 def array_preview(sample: npt.NDArray[Any]) -> Preview:
-    """Show an array as what its shape suggests: an image, a list of numbers, a text, or nothing.
+    """Show an array as its shape suggests: an image, a signal, a list of numbers, a text, or nothing.
 
-    [H, W], [C, H, W] and [H, W, C] with 1, 3 or 4 channels are images: uint8 as it is, [0, 1] as grey levels,
-    any other range (a normalized image) stretched from its smallest to its largest value. [T] and [C, T] with
-    at most 2 channels, at least 1,000 values and both signs, of floating point or int16, are signals.
+    Arrays of shape [H, W], [C, H, W] and [H, W, C] with 1, 3 or 4 channels are images. uint8 is shown
+    unchanged, values in [0, 1] as grey levels, and any other range is stretched from its smallest to its
+    largest value.
+    Arrays of shape [T] and [C, T] are signals if they have at most 2 channels, at least 1,000 values in time,
+    both signs, and the type int16 or floating point.
     """
     if sample.dtype.kind in "US" and sample.ndim == 0:
         return text_preview(str(sample))
@@ -58,12 +64,17 @@ def array_preview(sample: npt.NDArray[Any]) -> Preview:
     if pixels is not None:
         return image_preview(Image.fromarray(_grey_levels(pixels)))
     if sample.ndim <= 1:
-        return text_preview(" ".join(f"{value:g}" for value in sample.reshape(-1)[:_LENGTH].tolist()))
+        return text_preview(
+            " ".join(f"{value:g}" for value in sample.reshape(-1)[:_MAX_TEXT_LENGTH].tolist())
+        )
     return Preview("none")
 
 
 def _is_signal(sample: npt.NDArray[Any]) -> bool:
-    if sample.ndim not in {1, 2} or sample.shape[-1] < _SIGNAL or (sample.ndim == 2 and len(sample) > 2):
+    """Tell whether an array is a series over time that swings about zero, like sound."""
+    if sample.ndim not in {1, 2} or sample.shape[-1] < _MIN_SIGNAL_LENGTH:
+        return False
+    if sample.ndim == 2 and len(sample) > 2:  # more than stereo
         return False
     if sample.dtype.kind != "f" and sample.dtype != np.int16:
         return False
@@ -71,32 +82,33 @@ def _is_signal(sample: npt.NDArray[Any]) -> bool:
 
 
 def _signal_preview(sample: npt.NDArray[Any]) -> Preview:
-    """Draw a signal over time: each column from the smallest to the largest value of its part."""
-    width, height = _DRAWING
+    """Draw a signal over time: each column shows the range from smallest to largest value of its part."""
+    width, height = _SIGNAL_SIZE
     values = np.nan_to_num(np.atleast_2d(sample).astype(np.float64))
-    scaled = values / max(float(np.abs(values).max()), 1e-300)
+    scaled = values / max(float(np.abs(values).max()), 1e-300)  # NaN and values near 0 only: no 0 / 0
     edges = np.linspace(0, scaled.shape[1], width, endpoint=False).astype(int)
     high = np.maximum.reduceat(scaled.max(0), edges)
     low = np.minimum.reduceat(scaled.min(0), edges)
     rows = np.arange(height)[:, None]
     top, bottom = ((1 - value) / 2 * (height - 1) for value in (high, low))
     inked = (rows >= np.floor(top)) & (rows <= np.ceil(bottom))
+    # a palette of two colors makes the smallest PNG: a report holds hundreds of them
     drawing = Image.fromarray(inked.astype(np.uint8)).convert("P")
-    drawing.putpalette([*_PEN, *_PEN])
+    drawing.putpalette([*_SIGNAL_COLOR, *_SIGNAL_COLOR])  # color 0 becomes transparent below
     buffer = io.BytesIO()
     drawing.save(buffer, "PNG", optimize=True, bits=1, transparency=0)
     return Preview("wave", image="data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode())
 
 
 def _pixels(sample: npt.NDArray[Any]) -> npt.NDArray[Any] | None:
-    """Return an image-shaped array as [H, W] or [H, W, 3], else None."""
+    """Return an array of an image's shape as [H, W] or [H, W, 3]; None for any other shape."""
     if sample.size == 0 or sample.ndim not in {2, 3}:
         return None
     if sample.ndim == 2:
         return sample
-    if sample.shape[0] in _CHANNELS:
+    if sample.shape[0] in CHANNEL_COUNTS:
         sample = np.moveaxis(sample, 0, -1)
-    if sample.shape[-1] not in _CHANNELS:
+    if sample.shape[-1] not in CHANNEL_COUNTS:
         return None
     return sample[..., 0] if sample.shape[-1] == 1 else sample[..., :3]
 

@@ -1,9 +1,10 @@
-"""Samples as rows of a table: .csv, .jsonl and .parquet."""
+"""Datasets whose samples are the rows of a table: .csv, .jsonl and .parquet."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,117 +21,116 @@ from cohaudit.loading.data._dataset import LabeledDataset
 from cohaudit.loading.data._fingerprint import hash_file
 from cohaudit.loading.data._ids import as_ids, name_sample, row_numbers
 from cohaudit.loading.data._inputs import Inputs
-from cohaudit.loading.data._names import Names, setting
+from cohaudit.loading.data._labels import SampleLabels, label_samples
+from cohaudit.loading.data._names import ColumnNames, setting
 from cohaudit.loading.data._preview import text_preview
 from cohaudit.loading.data._table_files import first_lines, read_table
 from cohaudit.loading.data._transform import Transform, in_words, load_transform
 from cohaudit.results import Preview
 
 LABEL_COLUMNS = ("label", "labels", "target", "class", "y")
+"""Usual names of the label column, in lower case."""
 ID_COLUMNS = ("id", "ids")
+"""Usual names of the column of sample ids."""
 
-MISSING = frozenset({"", "NA", "N/A", "n/a", "#N/A", "<NA>", "nan", "NaN", "null", "NULL", "None"})
-"""Cells of a .csv that mean 'no value', as pandas reads them."""
+MISSING_CELLS = frozenset({"", "NA", "N/A", "n/a", "#N/A", "<NA>", "nan", "NaN", "null", "NULL", "None"})
+"""Cells of a .csv that pandas reads as missing values."""
+_MAX_CELL_LENGTH = 60
+"""Characters of a cell to show in a message."""
+
+
+@dataclass(frozen=True)
+class _NumericRows:
+    """Rows of numbers, which go into the model as they are."""
+
+    values: torch.Tensor
+    """One row for each sample, float32 [N, columns]."""
+    transform: None = None
+
+    def sample(self, index: int, where: str) -> Inputs:
+        return self.values[index]
+
+
+@dataclass(frozen=True)
+class _TransformedRows:
+    """Rows that a transform turns into inputs."""
+
+    table: pd.DataFrame
+    """Rows with numbers and texts as objects."""
+    transform: Transform
+
+    def sample(self, index: int, where: str) -> Inputs:
+        row = {str(name): value for name, value in self.table.iloc[index].items()}
+        return self.transform(row, where)
 
 
 class TableDataset(LabeledDataset):
     """Samples as rows of a table.
 
-    Without a transform every input column must be numeric, and a sample is the float32 vector of its columns,
-    in their order; True and False count as 1 and 0. A transform gets one row as a dict: column → number,
-    where the whole column is numbers, or text. The fingerprint covers the file's content.
+    Without a transform every input column must be numeric, and a sample is the float32 vector of its columns
+    in their order; True and False count as 1 and 0. A transform gets one row as a dict: column → number if
+    the whole column is numeric, else text. The fingerprint covers the file's content.
 
     Args:
-        source: Path as given.
-        fingerprint: SHA-256 of the file, hex.
-        inputs: The input columns, one row a sample.
-        labels: [N], see `LabeledDataset`.
-        ids: One id a sample.
-        class_names: In the order of the model's outputs; may be empty.
-        transform: Applied to one row.
-        typed: Whether a text is one even where it reads like a number.
-
-    Raises:
-        DataError: If a column is not numeric, a value is missing, or the labels cannot be audited.
+        source: Path as the user gave it.
+        fingerprint: SHA-256 of the file, in hex.
+        samples: Ids and labels of the samples.
+        inputs: Input columns as in the file, one row for each sample.
+        rows: The same rows, as `sample` reads them.
     """
 
     def __init__(
         self,
         source: str,
         fingerprint: str,
+        samples: SampleLabels,
         inputs: pd.DataFrame,
-        labels: npt.NDArray[Any],
-        ids: Sequence[str],
-        class_names: Sequence[str] = (),
-        transform: Transform | None = None,
-        typed: bool = False,
+        rows: _NumericRows | _TransformedRows,
     ) -> None:
-        super().__init__(source, fingerprint, ids, labels, class_names)
-        self._written = inputs
-        self._transform = transform
-        if transform is None:
-            columns = [self._numeric(str(name)) for name in inputs.columns]
-            self._values = torch.from_numpy(np.stack(columns, axis=1))
-        else:
-            self._rows = (inputs if typed else inputs.apply(_typed)).astype(object)
-
-    def _numeric(self, name: str) -> npt.NDArray[np.float32]:
-        """Return a column's finite numbers, float32 [N]."""
-        column = self._written[name]
-        numbers = _as_numbers(column)
-        # a number beyond float32's range becomes infinite here and is refused with its row
-        with np.errstate(over="ignore"):
-            values = numbers.astype(np.float32)
-        wrong = np.flatnonzero(~np.isfinite(values))
-        if wrong.size:
-            row = int(wrong[0])
-            found, remedy = _describe(column.iloc[row], float(numbers[row]))
-            raise DataError(f"{self.where(row)}, column {name!r}", found, remedy)
-        return values
+        super().__init__(source, fingerprint, samples)
+        self._inputs = inputs
+        self._rows = rows
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Names of the input columns, in the order in which the model gets them."""
-        return tuple(str(name) for name in self._written.columns)
+        return tuple(str(name) for name in self._inputs.columns)
 
     @property
     def column_names(self) -> tuple[str, ...]:
-        """Names of the input columns; none with a transform, which may change them."""
-        return self.columns if self._transform is None else ()
+        """Names of the input columns; empty with a transform, which may change the columns."""
+        return self.columns if self._rows.transform is None else ()
 
     @property
     def preparation(self) -> str:
-        """What is done to a row, see the class."""
+        """Preparation of a row, in words; see the class."""
         columns = self.columns
-        return in_words(self._transform, f"columns {columns[0]} … {columns[-1]}" if columns[1:] else "")
+        return in_words(self._rows.transform, f"columns {columns[0]} … {columns[-1]}" if columns[1:] else "")
 
     def sample(self, index: int) -> Inputs:
-        """Return one row's numbers, or what the transform makes of the row.
+        """Return one row's numbers, or the transform's result for the row.
 
         Raises:
             DataError: If the transform fails.
         """
-        if self._transform is None:
-            return self._values[index]
-        row = {str(name): value for name, value in self._rows.iloc[index].items()}
-        return self._transform(row, self.where(index))
+        return self._rows.sample(index, self.where(index))
 
     def place(self, index: int) -> tuple[Path | None, int]:
-        """Return the table and, where it is text, the line that the row begins in; 0 if that is unknown."""
+        """Return the table, and the line of a text file where the row begins; 0 if the line is unknown."""
         return self.file, self._lines[index] if self._lines else 0
 
     @cached_property
     def _lines(self) -> Sequence[int]:
-        """The line that each row begins in, found when first asked for; empty where there are none."""
+        """Line where each row begins, [N]; empty if the file has no lines, or has changed since."""
         lines = [] if self.file is None else first_lines(self.file)
         return lines if len(lines) == len(self) else []
 
     def preview(self, index: int) -> Preview:
-        """Show the row's inputs as written; one column of text is shown as a text."""
-        # as objects: a row of several types of numbers would make them all floats
-        written = self._written.iloc[[index]].astype(object).iloc[0]
-        row = {str(name): str(value) for name, value in written.items()}
-        if len(row) == 1 and self._transform is not None:
+        """Return the row's inputs as in the file; a single column of text is shown as a text."""
+        # as objects: a row with several types of numbers would turn all of them into floats
+        cells = self._inputs.iloc[[index]].astype(object).iloc[0]
+        row = {str(name): str(value) for name, value in cells.items()}
+        if len(row) == 1 and self._rows.transform is not None:
             return text_preview(next(iter(row.values())))
         return Preview("row", row=row)
 
@@ -140,36 +140,66 @@ def open_table(path: Path, config: Config) -> TableDataset:
 
     Raises:
         DataError: If the file cannot be read, a column is not found, or its content cannot be audited.
+        MissingExtraError: If pyarrow is needed and not installed.
     """
+    # the table is read once, with all columns: the names decide which are used
     table = read_table(path)
     source = str(path)
     columns = [str(name) for name in table.columns]
-    names = Names(source, columns)
+    names = ColumnNames(source, columns)
     label = names.require("labels", config.labels, LABEL_COLUMNS)
     id_column = names.find("ids", config.ids, ID_COLUMNS)
     inputs = [names.require("inputs", name) for name in config.inputs]
     inputs = inputs or [name for name in columns if name not in {label, id_column}]
     if label in inputs or not inputs:
         found = (
-            "the label column is among the inputs" if inputs else f"no column besides {label!r} and the ids"
+            f"the label column {label!r} is among them" if inputs else f"no column is left besides {label!r}"
         )
         raise DataError(f"{source}, inputs", found, f"name the feature columns with {setting('inputs')}")
     ids = row_numbers(len(table)) if id_column is None else table_ids(table, id_column, source)
     labels = table_labels(table[label], config.class_names, config.data, ids)
-    return TableDataset(
-        config.data,
-        hash_file(path),
-        table[inputs],
-        labels,
-        ids,
-        config.class_names,
-        load_transform(config),
-        typed=path.suffix.lower() == ".jsonl",
-    )
+    transform = load_transform(config)
+    samples = label_samples(ids, labels, config.class_names, config.data)
+    # the texts of a .jsonl are texts even if they read like numbers: JSON has a type for numbers
+    rows = _rows(table[inputs], transform, config.data, ids, has_types=path.suffix.lower() == ".jsonl")
+    return TableDataset(config.data, hash_file(path), samples, table[inputs], rows)
+
+
+def _rows(
+    inputs: pd.DataFrame, transform: Transform | None, source: str, ids: Sequence[str], *, has_types: bool
+) -> _NumericRows | _TransformedRows:
+    """Return the rows of a table as a model or a transform takes them."""
+    if transform is not None:
+        return _TransformedRows((inputs if has_types else inputs.apply(_typed)).astype(object), transform)
+    columns = [_numeric(inputs[name], source, ids) for name in inputs.columns]
+    return _NumericRows(torch.from_numpy(np.stack(columns, axis=1)))
+
+
+def _numeric(column: pd.Series[Any], source: str, ids: Sequence[str]) -> npt.NDArray[np.float32]:
+    """Return a column's finite numbers, float32 [N]."""
+    numbers = _as_numbers(column)
+    # a number beyond float32's range becomes infinite here and is refused with its row
+    with np.errstate(over="ignore"):
+        values = numbers.astype(np.float32)
+    wrong = np.flatnonzero(~np.isfinite(values))
+    if wrong.size:
+        row = int(wrong[0])
+        found, remedy = _describe(column.iloc[row], float(numbers[row]))
+        raise DataError(f"{name_sample(source, ids, row)}, column {str(column.name)!r}", found, remedy)
+    return values
 
 
 def table_ids(table: pd.DataFrame, column: str, source: str) -> list[str]:
-    """Return the ids in a column as written."""
+    """Return the ids in a column as text, '' for a missing one.
+
+    Args:
+        table: The table.
+        column: Name of the column.
+        source: The file, for messages.
+
+    Raises:
+        DataError: If the column is not a list of ids.
+    """
     values = table[column].astype(object).where(table[column].notna(), "").to_numpy()
     return as_ids(values, len(table), f"{source}, column {column!r}")
 
@@ -177,44 +207,51 @@ def table_ids(table: pd.DataFrame, column: str, source: str) -> list[str]:
 def table_labels(
     column: pd.Series[Any], class_names: Sequence[str], source: str, ids: Sequence[str]
 ) -> npt.NDArray[Any]:
-    """Return labels as numbers when all of them are, else as text; a class name is never 'missing'.
+    """Return labels as numbers if all are numbers, else as text. A class name never counts as missing.
 
     Args:
-        column: The labels, as written.
-        class_names: In the order of the model's outputs; may be empty.
+        column: Labels as in the file.
+        class_names: Class names in the order of the model's outputs; may be empty.
         source: The dataset, for messages.
-        ids: One id a sample.
+        ids: Id of each sample, [N].
+
+    Returns:
+        One label for each sample, [N].
 
     Raises:
         DataError: If a label is missing.
     """
+    # pandas writes True, but JSON and class_names say true
     if is_bool_dtype(column) and {"true", "false"} <= set(class_names):
         column = column.map({True: "true", False: "false"})
     written = column if is_numeric_dtype(column) else column.astype(str)
-    blank = column.isna() | (written.isin(MISSING) & ~written.isin(class_names))
+    blank = column.isna() | (written.isin(MISSING_CELLS) & ~written.isin(class_names))
     if blank.any():
         row = int(np.flatnonzero(blank)[0])
         raise DataError(
             f"{name_sample(source, ids, row)}, column {column.name!r}",
             f"the label is missing ({_shown(column.iloc[row])})",
-            "label the sample or drop its row; list a class of that name in class_names (--class-names)",
+            "label the sample, or drop its row; if a class has this name, list it in class_names"
+            " (--class-names)",
         )
     if is_numeric_dtype(column) or written.isin(class_names).all():
         return written.to_numpy()
+    # one label that is not a number makes all of them names: "1" and "1a" are two names
     numbers = pd.to_numeric(written, errors="coerce")
     return (written if numbers.isna().any() else numbers).to_numpy()
 
 
 def _as_numbers(column: pd.Series[Any]) -> npt.NDArray[np.float64]:
-    """Return a column's numbers, float64 [N]; NaN for what is none."""
+    """Return a column's numbers, float64 [N], with NaN for cells that are not numbers."""
     if is_numeric_dtype(column):
         return column.to_numpy(dtype=np.float64, na_value=np.nan)
+    # the spellings of pandas and of JSON
     written = column.astype(str).replace({"True": "1", "true": "1", "False": "0", "false": "0"})
     return pd.to_numeric(written, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
 
 
 def _describe(cell: Any, number: float) -> tuple[str, str]:
-    """Say what is wrong with a cell that is no finite float32, and what to do about it."""
+    """Return what is wrong with a cell that is not a finite float32, and what to do about it."""
     if np.isfinite(number):
         return f"{cell} is too large for float32", "rescale the column"
     if np.isinf(number):
@@ -222,16 +259,16 @@ def _describe(cell: Any, number: float) -> tuple[str, str]:
     if _is_missing(cell):
         return (
             f"the value is missing ({_shown(cell)})",
-            f"fill it in, drop the row, or leave the column out: name the others with {setting('inputs')}",
+            f"fill it in, drop the row, or name only the other columns with {setting('inputs')}",
         )
     return (
-        f"{textwrap.shorten(repr(cell), 60)} is not a number",
-        f"list the numeric columns with {setting('inputs')}, or encode the row with {setting('transform')}",
+        f"{textwrap.shorten(repr(cell), _MAX_CELL_LENGTH)} is not a number",
+        f"name the numeric columns with {setting('inputs')}, or encode each row with {setting('transform')}",
     )
 
 
 def _is_missing(cell: Any) -> bool:
-    return cell in MISSING if isinstance(cell, str) else bool(is_scalar(cell) and pd.isna(cell))
+    return cell in MISSING_CELLS if isinstance(cell, str) else bool(is_scalar(cell) and pd.isna(cell))
 
 
 def _shown(cell: Any) -> str:
@@ -239,7 +276,7 @@ def _shown(cell: Any) -> str:
 
 
 def _typed(column: pd.Series[Any]) -> pd.Series[Any]:
-    """Return a column of text as numbers when each cell is a number or missing; any other as it is."""
+    """Return a column of text as numbers if each cell is a number or missing; else return it unchanged."""
     if is_numeric_dtype(column):
         return column
     numbers = pd.to_numeric(column.astype(str), errors="coerce")

@@ -1,4 +1,4 @@
-"""The user's own function from one raw input to what the model takes."""
+"""The user's function that turns one raw input into the model's input."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from cohaudit.loading.factories import load_object
 
 
 class Transform:
-    """A function of one raw input, whose failures name the sample.
+    """A function of one raw input; its errors name the sample.
 
     Args:
-        spec: The function, as the user named it.
-        function: Takes one raw input: an array, a row as a dict, a PIL image, or what a torch dataset gives.
+        spec: Name of the function as the user gave it.
+        function: Function of one raw input: an array, a row as a dict, a PIL image, or the input of a torch
+            dataset.
     """
 
     def __init__(self, spec: str, function: Callable[[Any], Any]) -> None:
@@ -24,35 +25,44 @@ class Transform:
         self.function = function
 
     def __call__(self, raw: Any, where: str) -> Inputs:
-        """Return what the model takes for a raw input.
+        """Return the model's input for a raw input.
+
+        Args:
+            raw: The raw input.
+            where: The sample, for messages.
 
         Raises:
-            DataError: If the function fails, or returns anything but tensors.
+            DataError: If the function fails, or returns something other than tensors.
         """
+        # any exception: the function is the user's
         try:
             value = self.function(raw)
         except Exception as error:
             raise DataError(
                 f"transform {self.spec}",
                 f"failed on {where}: {describe_error(error)}",
-                f"make it accept this input, a {type(raw).__qualname__}",
+                f"change it to accept this input, of type {type(raw).__qualname__}",
             ) from error
         function = self.spec.rpartition(":")[2]
         remedy = f"return a tensor from {function}"
         if value is None:
-            remedy += ": a `return` seems to be missing in it"
+            remedy += ": its `return` may be missing"
         return as_inputs(value, f"transform {self.spec} on {where}", remedy)
 
 
 def in_words(transform: Transform | None, otherwise: str = "") -> str:
-    """Say what is done to an input: the transform, or else what a kind of dataset does by itself."""
+    """Describe the preparation of an input: the transform, else the default of the kind of dataset."""
     if transform is not None:
         return f"transform {transform.spec}"
     return f"{otherwise}, no transform" if otherwise else "no transform"
 
 
 def load_transform(config: Config) -> Transform | None:
-    """Import the function that the key `transform` names; None when the key is not set."""
+    """Import the function that the key `transform` names; None if the key is not set.
+
+    Raises:
+        ConfigError: If the function cannot be imported.
+    """
     if not config.transform:
         return None
     return Transform(config.transform, load_object(config.transform, config.base, "transform"))

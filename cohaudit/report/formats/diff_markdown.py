@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from cohaudit.report.formats.markdown import MAX_LIST_LENGTH, code, listed, row, sentence, table
 from cohaudit.report.html.diff_page import DiffPage, Row, build_diff_page
 from cohaudit.report.words import Text, probability
-from cohaudit.review.diff.compare import Difference
-from cohaudit.review.diff.suspects import Suspect
+from cohaudit.review.diff.difference import Difference
+from cohaudit.review.diff.suspects import ComparedSuspect
 
 
 def render_difference_markdown(difference: Difference) -> str:
@@ -61,12 +61,12 @@ def _change(name: str, one: Row) -> str:
     return row((name, *values, f"**{one.change}**" if one.clear else one.change))
 
 
-def _suspects(title: str, other: str, suspects: Sequence[Suspect]) -> list[str]:
+def _suspects(title: str, other: str, suspects: Sequence[ComparedSuspect]) -> list[str]:
     head = table(title, "Given", "Suggested", "Suspicion", other, right=("Suspicion",))
     return listed(head, [_suspect(one) for one in suspects], MAX_LIST_LENGTH)
 
 
-def _suspect(one: Suspect) -> str:
+def _suspect(one: ComparedSuspect) -> str:
     names = (code(one.id), code(one.label, 30), code(one.suggested, 30))
     return row((*names, probability(one.suspicion), one.elsewhere))
 

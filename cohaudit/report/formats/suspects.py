@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cohaudit.results import Audit
-from cohaudit.results.json_encode import valid
+from cohaudit.results.json_encode import escape_stray_bytes
 
 
 @dataclass(frozen=True)
@@ -27,16 +27,15 @@ class SuspectLine:
 
 def list_suspects(audit: Audit) -> Iterator[SuspectLine]:
     """Yield the suspects, the most suspicious first."""
-    table = audit.samples[audit.samples["suspect"]]
+    table = audit.suspects
     columns = (table[name].tolist() for name in ("id", "label", "suggested", "suspicion"))
-    rows = {row[0]: row[1:] for row in zip(*columns, strict=True)}
-    for one in audit.evidence:
-        if one.id in rows:
-            label, suggested, suspicion = rows[one.id]
+    evidence = {one.id: one for one in audit.evidence}
+    for name, label, suggested, suspicion in zip(*columns, strict=True):
+        if one := evidence.get(name):
             yield SuspectLine(
-                id=valid(one.id),
-                label=valid(label),
-                suggested=valid(suggested),
+                id=escape_stray_bytes(name),
+                label=escape_stray_bytes(label),
+                suggested=escape_stray_bytes(suggested),
                 suspicion=suspicion,
                 content=one.content,
                 place=one.place,

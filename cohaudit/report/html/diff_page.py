@@ -7,8 +7,14 @@ from dataclasses import dataclass
 
 from cohaudit.report.words import Text, count, fixed, interval, number, percent, plural, points, prose, text
 from cohaudit.results import Estimate
-from cohaudit.review.diff.compare import Change, ClassChange, Difference, LayerChange, Side
-from cohaudit.review.diff.suspects import Suspect, SuspectChanges
+from cohaudit.review.diff.difference import (
+    ClassChange,
+    ComparedAudit,
+    Difference,
+    EstimateChange,
+    LayerChange,
+)
+from cohaudit.review.diff.suspects import ComparedSuspect, SuspectChanges
 from cohaudit.review.diff.width import LayerWidths, UsedLayer, WidthChange
 
 MAX_SUSPECT_ROWS = 300
@@ -167,7 +173,7 @@ def _plain(name: str, base: str, head: str, change: str = "") -> Row:
     return Row(text(name), base, "", head, "", change, bool(change))
 
 
-def _row(name: str, change: Change, only_in: str, in_points: bool = False) -> Row:
+def _row(name: str, change: EstimateChange, only_in: str, in_points: bool = False) -> Row:
     (base, base_interval), (head, head_interval) = (_shown(e, in_points) for e in (change.base, change.head))
     outcome = f"only in the {only_in}" if only_in else _OUTCOMES[change.outcome]
     clear = change.outcome in {"higher", "lower"}
@@ -196,13 +202,13 @@ def _lists(found: SuspectChanges) -> list[SuspectList]:
     return [_list("New", "In the base", found.new), _list("Fixed", "In the head", found.fixed)]
 
 
-def _list(title: str, other: str, suspects: Sequence[Suspect]) -> SuspectList:
+def _list(title: str, other: str, suspects: Sequence[ComparedSuspect]) -> SuspectList:
     rest = len(suspects) - MAX_SUSPECT_ROWS
     more = f"{plural(rest, 'more suspect')}: cohaudit diff --json lists all." if rest > 0 else ""
     return SuspectList(title, other, tuple(map(_suspect, suspects[:MAX_SUSPECT_ROWS])), more)
 
 
-def _suspect(one: Suspect) -> SuspectRow:
+def _suspect(one: ComparedSuspect) -> SuspectRow:
     return SuspectRow(
         text(one.id, 40), text(one.label, 30), text(one.suggested, 30), fixed(one.suspicion), one.elsewhere
     )
@@ -246,7 +252,7 @@ def _kept(one: UsedLayer | None) -> str:
     return "–" if one is None else f"{count(one.kept)} of {count(one.units)}"
 
 
-def _facts(base: Side, head: Side) -> list[tuple[str, Text, Text]]:
+def _facts(base: ComparedAudit, head: ComparedAudit) -> list[tuple[str, Text, Text]]:
     keys = (
         ("Checkpoint", "checkpoint"),
         ("SHA-256", "checkpoint_sha256"),

@@ -8,7 +8,7 @@ from cohaudit.report.html.diff_page import build_diff_page
 from cohaudit.report.html.templates import render
 from cohaudit.report.html.view import build_page
 from cohaudit.results import Audit
-from cohaudit.review.diff.compare import Difference
+from cohaudit.review.diff.difference import Difference
 
 
 def render_html(audit: Audit, templates: Path | None = None) -> str:

@@ -12,8 +12,8 @@ from rich.text import Text
 from cohaudit.errors import printable, without_padding
 from cohaudit.report.terminal.summary import cell, share, with_rest
 from cohaudit.results import Estimate
-from cohaudit.review.diff.compare import Change, Difference, Side
-from cohaudit.review.diff.suspects import Suspect
+from cohaudit.review.diff.difference import ComparedAudit, Difference, EstimateChange
+from cohaudit.review.diff.suspects import ComparedSuspect
 from cohaudit.review.diff.width import UsedLayer, WidthChange
 
 MAX_ROWS = 8
@@ -99,7 +99,7 @@ def _suspects(difference: Difference) -> list[RenderableType]:
     return parts
 
 
-def _listed(title: str, other: str, suspects: Sequence[Suspect]) -> Table:
+def _listed(title: str, other: str, suspects: Sequence[ComparedSuspect]) -> Table:
     table = _table(title, "suspicion", other, texts=("given", "suggested"), widest=22)
     for one in suspects[:MAX_ROWS]:
         names = (cell(name) for name in (one.id, one.label, one.suggested))
@@ -187,15 +187,15 @@ def _line(name: str, words: str) -> Text:
     return Text.assemble((f"{name}: ", "bold"), words)
 
 
-def _level(side: Side) -> str:
+def _level(side: ComparedAudit) -> str:
     return side.level or "no verdict"
 
 
-def _outcome(change: Change) -> str:
+def _outcome(change: EstimateChange) -> str:
     return {"alike": "not clear", "unknown": "not measured in both"}.get(change.outcome, change.outcome)
 
 
-def _both(change: Change, times: float, digits: int) -> tuple[str, str]:
+def _both(change: EstimateChange, times: float, digits: int) -> tuple[str, str]:
     return _estimate(change.base, times, digits), _estimate(change.head, times, digits)
 
 
@@ -206,7 +206,7 @@ def _estimate(found: Estimate | None, times: float, digits: int) -> str:
     return f"{value} ({low} to {high})"
 
 
-def _arrow(change: Change, times: float, digits: int) -> str:
+def _arrow(change: EstimateChange, times: float, digits: int) -> str:
     """Write both values without their intervals, and the change if it is clear."""
     base, head = (
         "–" if one is None else f"{times * one.value:.{digits}f}" for one in (change.base, change.head)

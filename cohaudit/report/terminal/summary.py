@@ -16,7 +16,6 @@ from rich.text import Text
 from cohaudit.errors import printable, without_padding
 from cohaudit.report.words import number
 from cohaudit.results import Audit, Coherence, GateResult, Layer, Skipped, by_gap, format_points
-from cohaudit.review.export import ranked
 
 MAX_LAYERS = 6
 """Layers shown at most: like all limits here, chosen so that the summary fits a screen of 42 lines."""
@@ -197,12 +196,12 @@ def _classes(audit: Audit) -> list[Table]:
 def _suspects(audit: Audit) -> list[RenderableType]:
     if audit.samples["suspicion"].isna().all():
         return [_line("Suspects", ["not measured"])]
-    suspects = audit.samples[audit.samples["suspect"]]
+    suspects = audit.suspects
     flagged = share(len(suspects) / len(audit.samples))
     head = _line("Suspects", [f"{len(suspects):,} samples look mislabeled ({flagged})"])
     if suspects.empty:
         return [head]
-    top = ranked(audit, False).head(MAX_SUSPECTS)
+    top = suspects.head(MAX_SUSPECTS)
     table = _table("Sample", "given", "suggested", "suspicion")
     for row in top.to_dict("records"):
         names = (cell(str(row[column])) for column in ("id", "label", "suggested"))

@@ -1,1 +1,1 @@
-"""Two audits compared."""
+"""The difference of two audits."""

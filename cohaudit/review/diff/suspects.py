@@ -1,4 +1,4 @@
-"""Which suspects of two audits are new, fixed or still there, by their content's hash; part of `diff`."""
+"""Which suspects of two audits are new, fixed, or still there, matched by the hash of their content."""
 
 from __future__ import annotations
 
@@ -11,70 +11,72 @@ from typing import Literal
 from cohaudit.config.used import setting
 from cohaudit.results import Audit
 
-UNLIKELY = 0.05
-"""Probability under which so many more new suspects than fixed ones are no chance. Only clear ones count:
-many samples share one suspicion beside the threshold, and another training moves all of them across."""
+SUSPECTS_SIGNIFICANCE = 0.05
+"""Probability below which the number of new suspects is not explained by chance. Only clear suspects count:
+many samples share one suspicion near the threshold, and the next training run moves all of them across it."""
 
-Elsewhere = Literal["no suspect", "relabeled", "suppressed", "not audited", "suspect"]
-"""What a suspect of one audit is in the other: there with the same label; with another label; found to be
-right by a person; not among its samples; or a suspect too. Samples that are no suspects are found by id."""
+Elsewhere = Literal["not a suspect", "relabeled", "suppressed", "not audited", "suspect"]
+"""What a suspect of one audit is in the other: a sample with the same label that is not a suspect; a sample
+with another label; confirmed by a person; not among the samples; or a suspect too. Samples that are not
+suspects are found by their id."""
 
 
 @dataclass(frozen=True)
-class Suspect:
-    """A sample that looks mislabeled."""
+class ComparedSuspect:
+    """A suspect of one of the two audits."""
 
     id: str
-    """As in its own audit."""
+    """Sample id in its own audit."""
     label: str
-    """As given there."""
+    """Label as given in its own audit."""
     suggested: str
-    """What fits better."""
+    """Label that leave-one-out prediction prefers."""
     suspicion: float
-    """Probability that the label is wrong."""
+    """Probability that the label is wrong, in [0, 1]."""
     elsewhere: Elsewhere
-    """What it is in the other audit."""
+    """What the sample is in the other audit."""
 
 
 @dataclass(frozen=True)
 class StillSuspect:
     """A suspect of both audits."""
 
-    base: Suspect
-    """There."""
-    head: Suspect
-    """Here."""
+    base: ComparedSuspect
+    """The suspect in the base."""
+    head: ComparedSuspect
+    """The suspect in the head."""
 
 
 @dataclass(frozen=True)
 class SuspectChanges:
-    """Suspects of two audits, each list the most suspicious first."""
+    """The suspects of two audits; each list has the most suspicious first."""
 
-    new: tuple[Suspect, ...]
-    """Of the head alone."""
-    fixed: tuple[Suspect, ...]
-    """Of the base alone."""
+    new: tuple[ComparedSuspect, ...]
+    """Suspects of the head alone."""
+    fixed: tuple[ComparedSuspect, ...]
+    """Suspects of the base alone."""
     still: tuple[StillSuspect, ...]
-    """Of both."""
+    """Suspects of both."""
     unhashed: int
-    """How many have no hash in their audit, and could be matched by id alone."""
+    """Number of suspects without a hash in their audit, which were matched by id alone."""
     clear_from: float
-    """Suspicion from which on a suspect is clear: halfway from the higher of the two thresholds to 1."""
+    """Smallest suspicion of a clear suspect, in [0, 1]: halfway from the higher of the two thresholds to
+    1."""
     clear_new: int
-    """Clear ones among the new, without those that are suppressed in the base."""
+    """Number of clear suspects among the new ones, without those that are suppressed in the base."""
     clear_fixed: int
-    """Clear ones among the fixed, without those that are suppressed in the head."""
+    """Number of clear suspects among the fixed ones, without those that are suppressed in the head."""
     chance: float
-    """Probability of at least so many clear new ones among the clear ones of one audit alone, where each is
-    as likely fixed."""
+    """Probability of at least so many new ones among the clear suspects of one audit alone, in [0, 1], if
+    each of them is as likely new as fixed."""
     more: bool
-    """Whether that is too unlikely: there are more suspects."""
+    """Whether that probability is too small for chance: there are more suspects."""
     fewer: bool
-    """Whether so many clear fixed ones are too unlikely: there are fewer suspects."""
+    """Whether the same holds for the fixed ones: there are fewer suspects."""
 
 
 @dataclass(frozen=True)
-class _Found:
+class _Unmatched:
     """A suspect before it is matched."""
 
     id: str
@@ -83,77 +85,87 @@ class _Found:
     suspicion: float
     content: str
 
+    def matched(self, elsewhere: Elsewhere) -> ComparedSuspect:
+        return ComparedSuspect(self.id, self.label, self.suggested, self.suspicion, elsewhere)
+
 
 def compare_suspects(base: Audit, head: Audit) -> SuspectChanges:
     """Match the suspects of two audits.
 
-    A sample that occurs several times is matched with the same id first, then with the same label. What an
-    audit holds no hash of is matched by id.
+    A sample that occurs several times is matched with the same id first, then with the same label. A suspect
+    without a hash in its audit is matched by id.
 
     Args:
-        base: The earlier audit; its samples were judged.
-        head: The later one, likewise.
+        base: The earlier audit; its labels were judged.
+        head: The later audit; its labels were judged.
 
     Raises:
-        ConfigError: If a threshold that an audit holds is none.
+        ConfigError: The setting `suspicion_threshold` of an audit has an invalid value.
     """
     before = _suspects(base)
     after = _suspects(head)
-    pairs = _matched(before, after)
-    told = {new: old for old, new in pairs}
-    gone = {old for old, _ in pairs}
-    in_base = _elsewhere(base)
-    in_head = _elsewhere(head)
-    new = tuple(_told(one, in_base(one)) for i, one in enumerate(after) if i not in told)
-    fixed = tuple(_told(one, in_head(one)) for i, one in enumerate(before) if i not in gone)
+    pairs = _match(before, after)
+    base_of = {j: i for i, j in pairs}
+    matched_in_base = {i for i, _ in pairs}
+    in_base = _describe_elsewhere(base)
+    in_head = _describe_elsewhere(head)
+    new = tuple(one.matched(in_base(one)) for j, one in enumerate(after) if j not in base_of)
+    fixed = tuple(one.matched(in_head(one)) for i, one in enumerate(before) if i not in matched_in_base)
     still = tuple(
-        StillSuspect(_told(before[told[i]], "suspect"), _told(one, "suspect"))
-        for i, one in enumerate(after)
-        if i in told
+        StillSuspect(before[base_of[j]].matched("suspect"), one.matched("suspect"))
+        for j, one in enumerate(after)
+        if j in base_of
     )
     clear_from = (1 + max(setting(audit.settings, "suspicion_threshold") for audit in (base, head))) / 2
-    # what a person found to be right in one of the two has not changed by itself
-    changed = ([one for one in part if one.elsewhere != "suppressed"] for part in (new, fixed))
-    clear = [sum(one.suspicion >= clear_from for one in part) for part in changed]
-    chance = sign_test(*clear)
+    clear_new = _count_clear(new, clear_from)
+    clear_fixed = _count_clear(fixed, clear_from)
+    chance = sign_test(clear_new, clear_fixed)
     return SuspectChanges(
         new=new,
         fixed=fixed,
         still=still,
         unhashed=sum(not one.content for one in (*before, *after)),
         clear_from=clear_from,
-        clear_new=clear[0],
-        clear_fixed=clear[1],
+        clear_new=clear_new,
+        clear_fixed=clear_fixed,
         chance=chance,
-        more=chance <= UNLIKELY,
-        fewer=sign_test(*reversed(clear)) <= UNLIKELY,
+        more=chance <= SUSPECTS_SIGNIFICANCE,
+        fewer=sign_test(clear_fixed, clear_new) <= SUSPECTS_SIGNIFICANCE,
     )
 
 
 def sign_test(new: int, fixed: int) -> float:
-    """Return the probability of at least so many new ones, where each is new or fixed by the toss of a coin.
+    """Return the probability of at least so many new suspects, if each is new or fixed by the toss of a coin.
 
     P(X ≥ new), X ~ binomial(new + fixed, ½): McNemar's exact test (Psychometrika 12, 1947), one-sided.
     """
     n = new + fixed
-    whole = math.lgamma(n + 1) - n * math.log(2)
-    terms = (math.exp(whole - math.lgamma(k + 1) - math.lgamma(n - k + 1)) for k in range(new, n + 1))
+    # in logarithms: 2 ** n is not a float64 for more than 1,023 suspects
+    log_total = math.lgamma(n + 1) - n * math.log(2)
+    terms = (math.exp(log_total - math.lgamma(k + 1) - math.lgamma(n - k + 1)) for k in range(new, n + 1))
     return min(1.0, math.fsum(terms))
 
 
-def _suspects(audit: Audit) -> list[_Found]:
-    """Return the suspects in the order of the evidence, the most suspicious first."""
+def _count_clear(suspects: tuple[ComparedSuspect, ...], clear_from: float) -> int:
+    # a person who confirmed a label in one of the audits did not change the network
+    return sum(one.suspicion >= clear_from for one in suspects if one.elsewhere != "suppressed")
+
+
+def _suspects(audit: Audit) -> list[_Unmatched]:
+    """Return the suspects, most suspicious first, each with the hash of its content."""
     hashes = {one.id: one.content for one in audit.evidence}
-    place = {name: k for k, name in enumerate(hashes)}
-    rows = audit.samples[audit.samples["suspect"]]
+    rows = audit.suspects
     columns = zip(rows["id"], rows["label"], rows["suggested"], rows["suspicion"], strict=True)
-    found = [_Found(i, label, fits, float(wrong), hashes.get(i, "")) for i, label, fits, wrong in columns]
-    return sorted(found, key=lambda one: place.get(one.id, len(place)))
+    return [
+        _Unmatched(name, label, suggested, float(suspicion), hashes.get(name, ""))
+        for name, label, suggested, suspicion in columns
+    ]
 
 
-def _matched(before: list[_Found], after: list[_Found]) -> list[tuple[int, int]]:
-    """Return pairs of places, of one sample each; every place once at most."""
-    keys: tuple[Callable[[_Found], Hashable], ...] = (
+def _match(before: list[_Unmatched], after: list[_Unmatched]) -> list[tuple[int, int]]:
+    """Return pairs of positions of the same sample; every position is in one pair at most."""
+    # from the strictest key to the loosest: copies of a sample are matched with themselves before each other
+    keys: tuple[Callable[[_Unmatched], Hashable], ...] = (
         lambda one: (one.content, one.id) if one.content else None,
         lambda one: (one.content, one.label) if one.content else None,
         lambda one: one.content or None,
@@ -162,17 +174,19 @@ def _matched(before: list[_Found], after: list[_Found]) -> list[tuple[int, int]]
     right = dict(enumerate(after))
     pairs = []
     for key in keys:
-        pairs += _taken(left, right, key)
-    without = {one.id for one in (*left.values(), *right.values()) if not one.content}
-    pairs += _taken(left, right, lambda one: one.id if one.id in without else None)
+        pairs += _pop_pairs(left, right, key)
+    # last, because an id can mean another sample: row numbers move when a row is inserted
+    unhashed = {one.id for one in (*left.values(), *right.values()) if not one.content}
+    pairs += _pop_pairs(left, right, lambda one: one.id if one.id in unhashed else None)
     return pairs
 
 
-def _taken(
-    left: dict[int, _Found], right: dict[int, _Found], key: Callable[[_Found], Hashable]
+def _pop_pairs(
+    left: dict[int, _Unmatched], right: dict[int, _Unmatched], key: Callable[[_Unmatched], Hashable]
 ) -> list[tuple[int, int]]:
-    """Take out pairs of equal key, in order; a key of None matches nothing."""
+    """Remove pairs of equal key, in order, and return them; a key of None matches nothing."""
     places: defaultdict[Hashable, list[int]] = defaultdict(list)
+    # reversed, so that pop takes the first of them
     for j, one in reversed(right.items()):
         places[key(one)].append(j)
     known = {i: key(one) for i, one in left.items() if key(one) is not None}
@@ -182,20 +196,16 @@ def _taken(
     return pairs
 
 
-def _elsewhere(other: Audit) -> Callable[[_Found], Elsewhere]:
-    """Return what tells of a suspect of one audit alone what it is in the other."""
+def _describe_elsewhere(other: Audit) -> Callable[[_Unmatched], Elsewhere]:
+    """Return a function that says what a suspect of one audit alone is in the other audit."""
     suppressed = {(one.sample, one.label) for one in other.suppressed}
     labels: Mapping[str, str] = dict(zip(other.samples["id"], other.samples["label"], strict=True))
 
-    def of(one: _Found) -> Elsewhere:
+    def describe(one: _Unmatched) -> Elsewhere:
         if (one.content, one.label) in suppressed:
             return "suppressed"
         if one.id not in labels:
             return "not audited"
-        return "no suspect" if labels[one.id] == one.label else "relabeled"
+        return "not a suspect" if labels[one.id] == one.label else "relabeled"
 
-    return of
-
-
-def _told(one: _Found, elsewhere: Elsewhere) -> Suspect:
-    return Suspect(one.id, one.label, one.suggested, one.suspicion, elsewhere)
+    return describe

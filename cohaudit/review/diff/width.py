@@ -1,4 +1,4 @@
-"""How much of the width two networks use, side by side; part of `diff`."""
+"""How much of their width two networks use, side by side."""
 
 from __future__ import annotations
 
@@ -10,77 +10,83 @@ from cohaudit.results import CoherentWidth, LayerUnits, Skipped
 
 @dataclass(frozen=True)
 class UsedLayer:
-    """What a hidden layer uses of its units."""
+    """How many of its units a hidden layer uses."""
 
     units: int
-    """All of them."""
+    """Number of units."""
     participation: float
-    """1 if all units hold the same coherent energy, 1 / units if one holds all of it."""
+    """1 when all units hold the same coherent energy, 1 / units when one unit holds all of it."""
     kept: int
-    """The fewest units that hold nine tenths of the energy."""
+    """Number of the fewest units that hold 90% of the energy."""
 
 
 @dataclass(frozen=True)
 class UsedWidth:
-    """What a network uses of its hidden units."""
+    """How many of its hidden units a network uses."""
 
     units: int
-    """All of them."""
+    """Number of hidden units."""
     kept: int
-    """Those that hold nine tenths of each layer's energy."""
+    """Number of units that hold 90% of each layer's energy."""
     participation: float
-    """Mean over the layers, each weighing as much as it has units; 0 without a layer."""
+    """Mean over the layers, weighted by their number of units, in [0, 1]; 0 without a layer."""
     accuracy: float
-    """Of the whole network, on the training labels."""
+    """Accuracy of the whole network on the training labels, in [0, 1]."""
     alone: float | None
-    """With the outputs of all other units zeroed; None where that was not tried."""
+    """Accuracy with the outputs of all other units set to zero, in [0, 1]; None when it was not measured."""
     random: float | None
-    """The same with as many units drawn at random."""
+    """The same with as many units drawn at random, in [0, 1]; None when it was not measured."""
 
 
 @dataclass(frozen=True)
 class LayerWidths:
-    """One hidden layer in both networks; None where one has none of the name."""
+    """One hidden layer in both networks."""
 
     name: str
-    """Of the layer."""
+    """Layer name."""
     base: UsedLayer | None
-    """There."""
+    """The layer in the base; None without a layer of this name."""
     head: UsedLayer | None
-    """Here."""
+    """The layer in the head; None without a layer of this name."""
 
 
 @dataclass(frozen=True)
 class WidthChange:
-    """Two networks, maybe of different width."""
+    """Two networks, which can differ in width."""
 
     base: UsedWidth
-    """There."""
+    """Width of the base."""
     head: UsedWidth
-    """Here."""
+    """Width of the head."""
     layers: tuple[LayerWidths, ...]
-    """Those of the head in its order, then those of the base alone."""
+    """Layers of the head in its order, then those of the base alone."""
 
 
 def compare_widths(base: CoherentWidth | Skipped, head: CoherentWidth | Skipped) -> WidthChange | None:
-    """Put the further audits of the width side by side; None where one of them was not run."""
+    """Compare the used widths of two networks; None when one of the audits did not measure it."""
     if isinstance(base, Skipped) or isinstance(head, Skipped):
         return None
-    before, after = ({one.name: _layer(one) for one in width.layers} for width in (base, head))
+    before = {layer.name: _used_layer(layer) for layer in base.layers}
+    after = {layer.name: _used_layer(layer) for layer in head.layers}
     names = dict.fromkeys([*after, *before])
     layers = tuple(LayerWidths(name, before.get(name), after.get(name)) for name in names)
-    return WidthChange(_width(base), _width(head), layers)
+    return WidthChange(_used_width(base), _used_width(head), layers)
 
 
-def _layer(one: LayerUnits) -> UsedLayer:
-    return UsedLayer(len(one.energy), one.participation, len(one.kept))
+def _used_layer(layer: LayerUnits) -> UsedLayer:
+    return UsedLayer(len(layer.energy), layer.participation, len(layer.kept))
 
 
-def _width(one: CoherentWidth) -> UsedWidth:
-    layers = [_layer(layer) for layer in one.layers]
+def _used_width(width: CoherentWidth) -> UsedWidth:
+    layers = [_used_layer(layer) for layer in width.layers]
     units = sum(layer.units for layer in layers)
-    mean = sum(layer.units * layer.participation for layer in layers) / max(units, 1)
-    kept = sum(layer.kept for layer in layers)
-    tried = next((some for some in one.sub_networks if some.share == SHARES[0]), None)
-    alone, random = (tried.accuracy, tried.random) if tried else (None, None)
-    return UsedWidth(one.units, kept, mean, one.accuracy, alone, random)
+    # the share of the units in `kept`, so that the accuracy is of these units
+    measured = next((part for part in width.sub_networks if part.share == SHARES[0]), None)
+    return UsedWidth(
+        units=width.units,
+        kept=sum(layer.kept for layer in layers),
+        participation=sum(layer.units * layer.participation for layer in layers) / max(units, 1),
+        accuracy=width.accuracy,
+        alone=None if measured is None else measured.accuracy,
+        random=None if measured is None else measured.random,
+    )

@@ -1,4 +1,4 @@
-"""Earlier checkpoints of a training beside the one that is audited: real files, one real training."""
+"""Earlier checkpoints of a training run beside the audited one: real files, one real run."""
 
 from __future__ import annotations
 
@@ -126,13 +126,13 @@ def test_the_last_one_is_audited_and_the_earlier_ones_are_named(
     said = result.stderr.splitlines()[0]
     assert said == f"auditing {last}; earlier ones, in this order: {', '.join(map(str, earlier))}"
     assert f"settings from {training.folder / 'cohaudit.toml'}" in result.stderr
-    assert "ask the earlier checkpoints: 1,200 samples" in result.stderr
+    assert "run the earlier checkpoints: 1,200 samples" in result.stderr
     audit = cohaudit.read_audit(out / "audit.json")
     assert audit.subject.checkpoint == str(last)
     hashes = {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in earlier}
     assert list(audit.subject.earlier.items()) == list(hashes.items())
-    assert audit.timings["ask the earlier checkpoints"] > 0
-    assert "Earlier checkpoints heard:" in result.stdout
+    assert audit.timings["run the earlier checkpoints"] > 0
+    assert "Earlier checkpoints used:" in result.stdout
     assert result.stdout.count("Weights: ") == 1, "one line, not one for each of them"
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "Earlier checkpoints" in page
@@ -184,30 +184,30 @@ def test_python_takes_paths_and_state_dicts(training: Training, scanned: tuple[A
     assert audit_to_json(audit)
 
 
-def test_answers_are_the_probabilities_that_a_measurement_gives(training: Training) -> None:
+def test_predictions_are_the_probabilities_of_a_measurement(training: Training) -> None:
     options = Options(64, 3.0, 64, 64, 64, 64, 1, 1e-3, 0)
     model, done = training.model(), []
     opens = [lambda path=path: load_checkpoint(path) for path in training.checkpoints[:-1]]
-    asked = predict_with(model, opens, training.source, batch_size=150, device=CPU, advance=done.append)
+    earlier = predict_with(model, opens, training.source, batch_size=150, device=CPU, advance=done.append)
     assert done == 3 * [150, 150, 100]
-    for epoch, found in zip(EPOCHS, asked.probabilities, strict=False):
+    for epoch, found in zip(EPOCHS, earlier.probabilities, strict=False):
         expected = measure(training.model(epoch), training.source, options, CPU, lambda _: None).probability
         assert found.dtype == expected.dtype
         assert found == pytest.approx(expected, abs=1e-6)
 
 
-def test_a_subsample_is_all_that_is_asked(training: Training, tmp_path: Path) -> None:
+def test_only_the_subsample_is_predicted(training: Training, tmp_path: Path) -> None:
     with without_page():
         result = scan(*training.checkpoints[-2:], "--limit", 80, "--out", tmp_path)
     assert result.exit_code == 0
-    assert "ask the earlier checkpoints: 80 samples" in result.stderr
+    assert "run the earlier checkpoints: 80 samples" in result.stderr
     assert len(cohaudit.read_audit(tmp_path / "audit.json").samples) == 80
 
 
-# nothing is heard twice
+# nothing counts twice
 
 
-def test_the_audited_one_under_another_name_changes_nothing_but_is_told(
+def test_the_audited_one_under_another_name_changes_nothing_but_is_reported(
     training: Training, tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(training.folder, tmp_path / "run"))
@@ -227,7 +227,7 @@ def test_the_audited_one_under_another_name_changes_nothing_but_is_told(
         assert "the audited one" in audit.skipped[0].reason
 
 
-def test_two_earlier_ones_that_answer_alike_are_one(training: Training) -> None:
+def test_two_earlier_ones_with_equal_predictions_count_once(training: Training) -> None:
     first, second = training.state(EPOCHS[0]), training.state(EPOCHS[1])
     once, twice = (
         cohaudit.scan(training.model(), training.data, bootstrap=20, earlier=given)
@@ -396,14 +396,14 @@ class Picky(nn.Module):
         return found
 
 
-def test_a_forward_pass_that_fails_is_told_of_the_checkpoint(training: Training) -> None:
+def test_a_failing_forward_pass_is_attributed_to_the_checkpoint(training: Training) -> None:
     model = Picky()
     states = [{"head.weight": torch.full((4, 8), value), "head.bias": torch.zeros(4)} for value in (1.0, 1e9)]
     with pytest.raises(ModelError, match=r"earlier\[1\], an earlier checkpoint: sample 0: .*far too large"):
         samples(model, training.data, earlier=states)
 
 
-def test_a_model_that_takes_no_sample_alone_is_told_before_a_batch_of_one(training: Training) -> None:
+def test_a_model_that_takes_no_sample_alone_is_refused_before_a_batch_of_one(training: Training) -> None:
     class Squeezing(Picky):
         def forward(self, x: Tensor) -> Tensor:
             return super().forward(x).squeeze()
@@ -413,7 +413,7 @@ def test_a_model_that_takes_no_sample_alone_is_told_before_a_batch_of_one(traini
         samples(Squeezing(), training.data, earlier=[state], batch_size=133)
 
 
-def test_memory_that_does_not_suffice_is_told(training: Training, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_little_memory_is_reported(training: Training, monkeypatch: pytest.MonkeyPatch) -> None:
     def exhausted(*_: Any) -> Iterator[None]:
         raise torch.OutOfMemoryError
 
@@ -424,7 +424,7 @@ def test_memory_that_does_not_suffice_is_told(training: Training, monkeypatch: p
         samples(training.model(), training.data, earlier=[training.state(2)])
 
 
-def test_a_model_that_mixes_samples_is_not_blamed_on_an_earlier_checkpoint(training: Training) -> None:
+def test_a_model_that_mixes_samples_is_not_attributed_to_an_earlier_checkpoint(training: Training) -> None:
     class Mixing(Picky):
         def forward(self, x: Tensor) -> Tensor:
             found: Tensor = self.head(x - x.mean(0))

@@ -22,19 +22,19 @@ def test_rates_are_averaged_over_the_steps_between_checkpoints(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("text", ["", "step,lr\n", "a,b\n1,2\n", "step,lr\n1,x\n", "step,lr\n5,0.1\n1,0.1\n"])
-def test_a_log_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
+def test_an_invalid_log_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "log.csv").write_text(text)
     with pytest.raises(ConfigError, match="step"):
         read_schedule("log.csv", 0, tmp_path)
 
 
 @pytest.mark.parametrize("rate", ["0", "-0.1", "nan", "inf"])
-def test_a_rate_that_is_none_is_refused(tmp_path: Path, rate: str) -> None:
+def test_an_invalid_rate_is_refused(tmp_path: Path, rate: str) -> None:
     with pytest.raises(ConfigError, match="above 0"):
         read_schedule(rate, 0, tmp_path)
 
 
-def test_steps_are_told_by_optimizers_then_by_names() -> None:
+def test_steps_come_from_optimizers_then_from_names() -> None:
     names = ["run2/epoch-1.pt", "run2/epoch-3.pt", "run2/epoch-9.pt"]
     assert steps_at(names, [5, 20, 30], Schedule()) == [5, 20, 30]
     assert steps_at(names, [-1, 20, 30], Schedule(steps_per_epoch=4)) == [4, 12, 36]

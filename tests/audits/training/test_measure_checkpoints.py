@@ -117,7 +117,7 @@ def test_other_settings_do_not_take_those_snapshots(followed: tuple[Path, Result
     assert len(list((folder / "out" / "snapshots").iterdir())) == 2 * len(EPOCHS)
 
 
-def test_checkpoints_with_a_folder_each_are_found_and_their_steps_told(tmp_path: Path) -> None:
+def test_checkpoints_with_a_folder_each_are_found_with_their_steps(tmp_path: Path) -> None:
     training(tmp_path)
     for epoch in EPOCHS:
         folder = tmp_path / "run" / f"checkpoint-{epoch}"
@@ -130,7 +130,7 @@ def test_checkpoints_with_a_folder_each_are_found_and_their_steps_told(tmp_path:
     assert [term.steps for term in found.terms] == [17, 380]
 
 
-def test_where_names_tell_no_order_the_steps_in_the_files_do(tmp_path: Path) -> None:
+def test_if_names_have_no_order_the_steps_in_the_files_give_it(tmp_path: Path) -> None:
     training(tmp_path)
     (tmp_path / "run").mkdir()
     for epoch, name in zip(EPOCHS, ("zulu", "mike", "alpha"), strict=True):

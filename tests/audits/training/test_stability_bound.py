@@ -54,7 +54,7 @@ def test_it_never_falls(stretches: list[Segment], samples: int) -> None:
         assert after.log10_bound >= before.log10_bound - 1e-9
 
 
-def test_a_bound_beyond_any_float_is_told_by_its_power() -> None:
+def test_a_bound_beyond_any_float_is_given_by_its_power() -> None:
     far = Segment("ckpt", 100_000, 0.1, 0.5, 50.0, 1.0, NONE)
     (term,) = stability([far], 10).terms
     assert term.log10_bound == pytest.approx(100_000 * math.log10(6), rel=1e-3)

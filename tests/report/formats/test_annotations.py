@@ -91,7 +91,7 @@ def test_hostile_names_make_no_commands(name: str) -> None:
     assert found[1][1].get("file", "") == name
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.text(max_size=20))
 def test_whatever_a_name_is(name: str) -> None:
     found = commands(hostile(name))

@@ -184,7 +184,7 @@ def test_all_files_or_none(monkeypatch: pytest.MonkeyPatch) -> None:
 
     Path("new").mkdir()
     Path("new/suspects.sarif").mkdir()
-    with pytest.raises(ReportError, match="is a folder, where a file is to be written"):
+    with pytest.raises(ReportError, match="is a folder, not a file"):
         write_report(AUDIT, "new", ("sarif", "markdown"))
     assert names("new") == ["suspects.sarif"]
     monkeypatch.setattr(output.Path, "write_bytes", fail)

@@ -72,7 +72,7 @@ def test_hostile_names_stay_text() -> None:
     assert len(found) == 1 + len(names)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.text(max_size=30))
 def test_whatever_a_name_is(name: str) -> None:
     gates = tuple(GateResult(name, name, not warned, name, warned) for warned in (True, False))

@@ -114,7 +114,7 @@ def test_a_sentence_is_nothing_but_text(name: str) -> None:
         assert shown.strip() == name.strip()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(ANY)
 def test_whatever_a_name_is(name: str) -> None:
     cells = f"| {code(name)} | {sentence(name) or '–'} | c |"
@@ -155,7 +155,7 @@ def test_a_difference_says_what_is_worse_and_which_suspects_are_new() -> None:
     page = rendered(render_difference_markdown(compare(base, head)))
     assert page.text.startswith("cohaudit: worse than the base")
     assert "What is worse" in page.text
-    new = [row[0] for row in page.rows if row[-1] == "no suspect"]
+    new = [row[0] for row in page.rows if row[-1] == "not a suspect"]
     assert sorted(new) == sorted(one.id for one in head.evidence)
     assert ["Risk", "high", "high", ""] in page.rows
 

@@ -126,7 +126,7 @@ def test_ctrl_c_takes_the_bar_away_and_says_what_is_kept(
     )
     assert code == 130
     assert said.rfind(SHOWN) > said.rfind(HIDDEN)
-    assert "\rinterrupted; what was measured is kept in r/.unfinished (" in said
+    assert "\rinterrupted; what was measured is saved in r/.unfinished (" in said
     shown = STYLE.sub("", said[said.rfind(SHOWN) :])
     assert "━" not in shown
     assert "Traceback" not in shown

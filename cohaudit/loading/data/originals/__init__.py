@@ -1,7 +1,7 @@
-"""Training data as it lies on the disk, to write corrected copies of: labels replaced, samples left out.
+"""Originals: writes corrected copies of stored data, with labels replaced and samples left out.
 
-One file per kind, like the datasets beside this folder. Here nothing is prepared for a model: what is not
-changed goes into the copy as it is stored.
+There is one file for each kind of data. Nothing is prepared for a model: everything that does not change is
+copied as it is stored.
 """
 
 from cohaudit.loading.data.originals._arrays import ArrayOriginal

@@ -1,59 +1,82 @@
-"""Tables: of a .csv or .jsonl every byte stays but the changed cells and rows; a .parquet is written anew."""
+"""Corrected copies of tables: unchanged bytes stay in a .csv or .jsonl; a .parquet is written again."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Self
+
+import pandas as pd
 
 from cohaudit.errors import DataError
 from cohaudit.loading.data._ids import row_numbers
 from cohaudit.loading.data._jsonl import BOM, is_empty, read_objects, read_text, split_lines, value_span
-from cohaudit.loading.data._names import Names
+from cohaudit.loading.data._names import ColumnNames
 from cohaudit.loading.data._table import ID_COLUMNS, LABEL_COLUMNS, table_ids, table_labels
 from cohaudit.loading.data._table_files import CELL, is_blank, read_table, split_rows
-from cohaudit.loading.data.originals._original import Original
+from cohaudit.loading.data.originals._original import Original, StoredLabels, read_labels
 
 _CELLS = re.compile(rf"({CELL})(,|\r\n|[\r\n]|\Z)")
+"""A cell of a .csv and the comma or line end after it."""
 
 
 class _Table(Original):
-    """What tables have in common.
+    """A table of any format.
 
     Args:
         path: The file.
-        labels: Name of the label column; empty: found by name.
-        ids: Name of the id column; empty: found by name, else row numbers.
-        class_names: In the order of the model's outputs.
-
-    Raises:
-        DataError: If it cannot be read, or a column is not found.
+        stored: Ids and labels of the samples.
+        table: Content of the file.
+        label_column: Name of the label column.
     """
 
-    def __init__(self, path: Path, labels: str, ids: str, class_names: Sequence[str]) -> None:
+    def __init__(self, path: Path, stored: StoredLabels, table: pd.DataFrame, label_column: str) -> None:
+        super().__init__(stored)
         self._path = path
-        self._table = read_table(path)
-        names = Names(str(path), [str(name) for name in self._table.columns])
-        self._label = names.require("labels", labels, LABEL_COLUMNS)
-        column = names.find("ids", ids, ID_COLUMNS)
-        found = row_numbers(len(self._table)) if column is None else table_ids(self._table, column, str(path))
-        written = self._table[self._label]
-        given = table_labels(written, class_names, str(path), found)
-        super().__init__(str(path), found, given, class_names, written.tolist())
+        self._table = table
+        self._label_column = label_column
+
+    @classmethod
+    def open(cls, path: Path, labels: str, ids: str, class_names: Sequence[str]) -> Self:
+        """Open a file.
+
+        Args:
+            path: The file.
+            labels: Name of the label column; empty to find it by a usual name.
+            ids: Name of the id column; empty to find it by a usual name, else to use row numbers.
+            class_names: Class names in the order of the model's outputs.
+
+        Raises:
+            DataError: If the file cannot be read, or a column is not found.
+        """
+        table = read_table(path)
+        source = str(path)
+        names = ColumnNames(source, [str(name) for name in table.columns])
+        label_column = names.require("labels", labels, LABEL_COLUMNS)
+        id_column = names.find("ids", ids, ID_COLUMNS)
+        sample_ids = row_numbers(len(table)) if id_column is None else table_ids(table, id_column, source)
+        cells = table[label_column]
+        values = table_labels(cells, class_names, source, sample_ids)
+        stored = read_labels(source, sample_ids, values, class_names, cells.tolist())
+        return cls(path, stored, table, label_column)
 
     def _check(self, target: Path, relabeled: Mapping[int, str], dropped: Collection[int]) -> None:
-        """Read a copy back, and make sure that it differs where it should, and only there."""
+        """Read a copy back and compare it with the intended content: a copy must never lose data silently."""
         expected = self._table.copy()
-        expected[self._label] = self._table[self._label].iloc[self._donors(relabeled)].to_numpy()
-        expected = expected.iloc[self._kept(dropped)].reset_index(drop=True)
+        column = self._label_column
+        expected[column] = self._table[column].iloc[self._donors(relabeled)].to_numpy()
+        expected = expected.iloc[self._remaining(dropped)].reset_index(drop=True)
+        # without rows there are no types to compare
         if len(expected) and not read_table(target).astype(object).equals(expected.astype(object)):
             raise self._refusal()
 
     def _refusal(self) -> DataError:
+        """Return the error for a table whose copy would lose or change something."""
         return DataError(
             str(self._path),
             "cannot be edited without changing more than the labels",
-            "save the table again with the program that made it, and scan that",
+            "save the table again with the program that made it, and scan the new file",
         )
 
 
@@ -61,27 +84,30 @@ class CsvOriginal(_Table):
     """A .csv file; see `_Table` for the arguments."""
 
     def write(self, target: Path, relabeled: Mapping[int, str], dropped: Collection[int]) -> dict[int, str]:
-        """Write a copy, see `Original`: same bytes but for the cells that change and the rows left out."""
+        """Write a copy, see `Original`. All bytes stay, except changed cells and dropped rows."""
+        # bytes, not read_text: that would change the line ends
         text = self._path.read_bytes().decode("utf-8")
         bom = BOM if text.startswith(BOM) else ""
         rows = split_rows(text.removeprefix(BOM))
-        at = [k for k, row in enumerate(rows) if not is_blank(row)][1:]
-        if len(at) != len(self._table):
+        row_of = [k for k, row in enumerate(rows) if not is_blank(row)][1:]  # without the header
+        if len(row_of) != len(self._table):
             raise self._refusal()
-        column = self._table.columns.tolist().index(self._label)
-        cells = self._table[self._label].tolist()
+        column = self._table.columns.tolist().index(self._label_column)
+        cells = self._table[self._label_column].tolist()
         donors = self._donors(relabeled)
         for position in relabeled:
-            rows[at[position]] = _with_cell(rows[at[position]], column, str(cells[donors[position]]))
+            row = row_of[position]
+            rows[row] = _with_cell(rows[row], column, str(cells[donors[position]]))
         for position in dropped:
-            rows[at[position]] = ""
+            rows[row_of[position]] = ""
         target.write_bytes((bom + "".join(rows)).encode("utf-8"))
         self._check(target, relabeled, dropped)
         return {}
 
 
 def _with_cell(row: str, column: int, value: str) -> str:
-    """Return a row of a .csv with another value in a column, quoted where it was, or where it must be."""
+    """Return a row of a .csv with a new value in a column, in quotes if the old one was or if needed."""
+    # a plain split at commas would break quoted cells
     cell = list(_CELLS.finditer(row))[column]
     if cell[1].startswith('"') or re.search(r'^"|[,\r\n]', value):
         value = '"' + value.replace('"', '""') + '"'
@@ -92,27 +118,28 @@ class JsonlOriginal(_Table):
     """A .jsonl file; see `_Table` for the arguments."""
 
     def write(self, target: Path, relabeled: Mapping[int, str], dropped: Collection[int]) -> dict[int, str]:
-        """Write a copy, see `Original`: same bytes but for the labels that change and the lines left out."""
+        """Write a copy, see `Original`. All bytes stay, except changed labels and dropped lines."""
         text = read_text(self._path)
         bom = BOM if text.startswith(BOM) else ""
         lines = split_lines(text.removeprefix(BOM))
-        at = [k for k, line in enumerate(lines) if not is_empty(line)]
+        line_of = [k for k, line in enumerate(lines) if not is_empty(line)]
         rows = read_objects(self._path)
-        if not len(at) == len(rows) == len(self._table):
+        if not len(line_of) == len(rows) == len(self._table):
             raise self._refusal()
         new = list(lines)
         donors = self._donors(relabeled)
         for position in relabeled:
-            line = lines[at[position]]
-            donor = lines[at[donors[position]]]
-            (start, end) = value_span(line, self._label)
-            value = slice(*value_span(donor, self._label))
-            new[at[position]] = line[:start] + donor[value] + line[end:]
+            line = lines[line_of[position]]
+            donor = lines[line_of[donors[position]]]
+            start, end = value_span(line, self._label_column)
+            value = slice(*value_span(donor, self._label_column))
+            new[line_of[position]] = line[:start] + donor[value] + line[end:]
         for position in dropped:
-            new[at[position]] = ""
+            new[line_of[position]] = ""
         target.write_bytes((bom + "".join(new)).encode("utf-8"))
-        # line by line, not as tables: a column can have another type, or be gone, without the lines left out
-        expected = [{**rows[k], self._label: rows[donors[k]][self._label]} for k in self._kept(dropped)]
+        # line by line, not as tables: without the dropped lines a column can have another type or be gone
+        key = self._label_column
+        expected = [{**rows[k], key: rows[donors[k]][key]} for k in self._remaining(dropped)]
         if read_objects(target) != expected:
             raise self._refusal()
         return {}
@@ -122,13 +149,13 @@ class ParquetOriginal(_Table):
     """A .parquet file; see `_Table` for the arguments."""
 
     def write(self, target: Path, relabeled: Mapping[int, str], dropped: Collection[int]) -> dict[int, str]:
-        """Write a copy, see `Original`: same columns, types and metadata."""
+        """Write a copy, see `Original`, with the same columns, types and metadata."""
         import pyarrow.parquet
 
         table = pyarrow.parquet.read_table(self._path)
-        column = table.schema.get_field_index(self._label)
+        column = table.schema.get_field_index(self._label_column)
         labels = table.column(column).take(self._donors(relabeled))
         table = table.set_column(column, table.schema.field(column), labels)
-        pyarrow.parquet.write_table(table.take(self._kept(dropped)), target)
+        pyarrow.parquet.write_table(table.take(self._remaining(dropped)), target)
         self._check(target, relabeled, dropped)
         return {}

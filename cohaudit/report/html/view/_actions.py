@@ -16,7 +16,7 @@ _HOLDOUT_SAMPLES = 1000
 """Holdout samples for which the page says how narrow the interval becomes."""
 CLEANED = (0.2, 0.55)
 """Smallest and largest share of the memorized samples' part of the gap that disappeared when benchmark
-networks were retrained without their suspects, or with the suggested labels (benchmarks/actions.py)."""
+networks were retrained without their suspects, or with suggested labels (benchmarks/detection/actions.py)."""
 _TITLES: Mapping[str, tuple[str, str]] = {
     "samples": ("Memorized labels", ""),
     "layer": ("Layer", "fits memorized labels"),

@@ -52,8 +52,9 @@ class Listing:
 
 def build_listing(audit: Audit) -> Listing:
     """Return the samples that the page shows."""
-    suspicious = set(audit.samples["id"][audit.samples["suspect"]])
-    suspects = [one for one in audit.evidence if one.id in suspicious]
+    suspicious = dict.fromkeys(audit.suspects["id"])
+    evidence = {one.id: one for one in audit.evidence}
+    suspects = [evidence[name] for name in suspicious if name in evidence]
     detailed = suspects[: setting(audit.settings, "gallery")]
     shown = [*detailed, *(one for one in audit.evidence if one.id not in suspicious)]
     pictures = Pictures(audit.previews, _MAX_PICTURE_CHARACTERS)

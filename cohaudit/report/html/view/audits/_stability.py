@@ -6,7 +6,7 @@ from cohaudit.report.figures.audits.stability import stability_figure
 from cohaudit.report.html.view._tables import Table, TableRow
 from cohaudit.report.html.view.audits._body import AuditBody
 from cohaudit.report.words import count, number, text
-from cohaudit.results import Skipped, Stability, Term
+from cohaudit.results import Skipped, Stability, StabilityTerm
 
 
 def build_stability(found: Stability) -> AuditBody:
@@ -23,7 +23,7 @@ def build_stability(found: Stability) -> AuditBody:
     return AuditBody(stability_figure(found), (table,), reading)
 
 
-def _term(one: Term) -> TableRow:
+def _term(one: StabilityTerm) -> TableRow:
     factors = (one.rate, one.alpha, one.smoothness, one.lipschitz, one.adds, one.total, one.log10_bound)
     measured = "–" if isinstance(one.measured, Skipped) else number(one.measured)
     return text(one.checkpoint, 40), (count(one.steps), *map(number, factors), measured)

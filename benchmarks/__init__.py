@@ -1,0 +1,1 @@
+"""Measures what cohaudit claims: `python -m benchmarks` lists what there is, README.md tells more."""

@@ -1,0 +1,1 @@
+"""Measurements that pages of the documentation show."""

@@ -1,0 +1,1 @@
+"""What the measuring pass costs, and how short its sketches may be."""

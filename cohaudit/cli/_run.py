@@ -1,0 +1,120 @@
+"""Runs a scan for the commands that need one: refuses early, shows progress, writes the report."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cohaudit.cli._output import print_note
+from cohaudit.config.file import is_file, require_subject
+
+if TYPE_CHECKING:
+    from cohaudit.config import Config
+    from cohaudit.pipeline.progress import Progress
+    from cohaudit.results import Audit
+
+
+def run_scan(
+    checkpoint: Path, earlier: list[Path], config: Config, quiet: bool, fresh: bool
+) -> tuple[Audit, list[Path]]:
+    """Scan, and write the report.
+
+    Everything that can be refused without the model is refused before anything expensive happens.
+
+    Args:
+        checkpoint: Checkpoint to audit.
+        earlier: Earlier checkpoints of its training run, oldest first.
+        config: Settings.
+        quiet: Whether to show no progress.
+        fresh: Whether to start over even if an interrupted scan could be resumed.
+
+    Returns:
+        The audit with its gates, and the files written.
+
+    Raises:
+        KeyboardInterrupt: If the user interrupts it; its text says where the unfinished pass is stored.
+    """
+    from cohaudit.pipeline.preflight import out_folder, refusals, templates_folder
+
+    for _, error in refusals(config):  # the doctor reports all of them, a scan stops at the first
+        raise error
+    if is_file(checkpoint):  # a missing checkpoint is the first thing to report, and the loader does it best
+        require_subject(config)
+
+    from cohaudit.loading.factories import guarding
+    from cohaudit.pipeline.resume import RESUME_FOLDER, ResumableRun
+    from cohaudit.pipeline.scan import scan_checkpoint
+
+    sources = [config.base / path for path in (config.data, config.holdout) if path]
+    out = out_folder(config)
+    resumable = ResumableRun(out / RESUME_FOLDER, fresh)
+    try:
+        with guarding(checkpoint, *earlier, *sources):
+            audit = scan_checkpoint(config, checkpoint, _progress(quiet), earlier, resumable)
+        files = _write(audit, out, config.formats, templates_folder(config))
+    except KeyboardInterrupt:
+        # the group of commands prints the text behind "interrupted"
+        raise KeyboardInterrupt(*filter(None, [resumable.describe()])) from None
+    # only now: until the report is written, an interruption must not cost the measuring
+    resumable.remove()
+    return audit, files
+
+
+def _write(audit: Audit, out: Path, formats: tuple[str, ...], templates: Path | None) -> list[Path]:
+    """Write the report; if a user's template fails, with the shipped ones, so that no measurement is lost.
+
+    Raises:
+        UserTemplateError: If a template failed; the report is written all the same.
+    """
+    from cohaudit.errors import UserTemplateError
+    from cohaudit.report import write_report
+
+    try:
+        return write_report(audit, out, formats, templates)
+    except UserTemplateError as error:
+        # measuring may have taken hours, and the template can be corrected and rendered again
+        write_report(audit, out, formats)
+        again = f"the report is written with the shipped templates: cohaudit report {out / 'audit.json'}"
+        remedy = f"{error.remedy}; {again} --templates {templates} writes it again"
+        raise UserTemplateError(error.where, error.found, remedy) from error
+
+
+class _Collector(logging.Handler):
+    """Collects log records for the summary; prints warnings at once."""
+
+    def __init__(self, notes: list[str]) -> None:
+        super().__init__(logging.INFO)
+        self._notes = notes
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno >= logging.WARNING:
+            print_note(record.getMessage())
+        else:
+            self._notes.append(record.getMessage())
+
+
+@contextmanager
+def collected_notes() -> Iterator[list[str]]:
+    """Collect what the parts of a scan log: which weights were loaded, what the model is fed."""
+    notes: list[str] = []
+    handler = _Collector(notes)
+    logger = logging.getLogger("cohaudit")
+    level = logger.level  # a program that calls the command line may have set it
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield notes
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)
+
+
+def _progress(quiet: bool) -> Progress:
+    from rich.console import Console
+
+    from cohaudit.pipeline.progress import SilentProgress, progress_on
+
+    return SilentProgress() if quiet else progress_on(Console(stderr=True))

@@ -1,0 +1,54 @@
+"""The settings as a type checker and an editor see them in a call of `cohaudit.scan`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from os import PathLike
+from typing import Any, TypeAlias, TypedDict
+
+Texts: TypeAlias = tuple[str, ...] | list[str]
+PathText: TypeAlias = str | PathLike[str]
+
+
+class Settings(TypedDict, total=False):
+    """Single settings by name: those fields of `Config` that mean something for a model in memory.
+
+    `Config` says what each of them does. The two are written apart because a type checker cannot read a
+    TypedDict that is computed; tests/config/test_typed_settings.py holds them equal. The keys `holdout` and
+    `class_names` are arguments of `scan` itself.
+    """
+
+    data_args: Mapping[str, Any]
+    inputs: Texts
+    labels: str
+    ids: str
+    transform: PathText
+
+    batch_size: int
+    bf16: bool
+    limit: int
+    sketch_memory: int
+    seed: int
+
+    temperature: float
+    sketch_size: int
+    feature_size: int
+    class_memory: int
+    neighbors: int
+    bootstrap: int
+    confidence: float
+    lr: str
+    steps_per_epoch: int
+    audits: Texts
+    certificate_samples: int
+    certificate_tolerance: float
+
+    suspicion_threshold: float
+    risk_levels: tuple[float, float, float]
+    suppressions: PathText
+    fail_on: Texts
+    warn_on: Texts
+    gate_on_value: bool
+
+    evidence: int
+    gallery: int

@@ -1,0 +1,90 @@
+"""Why a batch failed: too little memory, one of its samples, or bfloat16."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from cohaudit.errors import CohauditError, EngineError, ModelError, describe_error
+from cohaudit.gradients.checks.probe import load_probe
+from cohaudit.gradients.pass_setup import Source
+from cohaudit.gradients.precision import autocast
+from cohaudit.gradients.single_sample import sample
+from cohaudit.gradients.tracing.trace import call
+
+
+@contextmanager
+def attribute_batch_failure(
+    model: nn.Module,
+    source: Source,
+    indices: Sequence[int],
+    device: torch.device,
+    *,
+    batch_size: int,
+    bf16: bool = False,
+) -> Iterator[None]:
+    """Turn the failure of a batch within the block into an error that names the reason.
+
+    Args:
+        model: Model that is called in the block.
+        source: All samples.
+        indices: Indices of the batch's samples.
+        device: Device of the model.
+        batch_size: Batch size as the user set it.
+        bf16: Whether the model runs under autocast.
+
+    Raises:
+        ModelError: If the model itself fails on one of the samples, or under autocast.
+        EngineError: If memory does not suffice.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise EngineError(
+            f"--batch-size {batch_size}",
+            f"{device} has too little memory for a batch",
+            "lower it, or use --device cpu",
+        ) from error
+    except Exception as error:
+        if not isinstance(error, CohauditError):
+            # after one failed kernel every later call on a GPU fails, which would accuse the first sample
+            if device.type == "cpu":
+                batch = load_probe(source, indices, model, device)
+                refuse_failing_sample(model, batch.inputs, batch.ids)
+            if bf16:
+                _refuse_autocast(model, load_probe(source, indices, model, device).inputs, device)
+        raise
+
+
+def refuse_failing_sample(model: nn.Module, inputs: Any, ids: Sequence[str]) -> None:
+    """Call the model on each sample alone.
+
+    Raises:
+        ModelError: If the model fails on one; names the sample.
+    """
+    for index, name in enumerate(ids):
+        try:
+            with torch.no_grad():
+                call(model, sample(inputs, index))
+        except Exception as error:  # user code can raise anything
+            raise ModelError(
+                f"sample {name}",
+                f"the model fails on it: {describe_error(error)}",
+                "correct or drop the sample, e.g. one with a token id beyond the model's vocabulary",
+            ) from error
+
+
+def _refuse_autocast(model: nn.Module, inputs: Any, device: torch.device) -> None:
+    try:
+        with torch.no_grad(), autocast(device, True):
+            call(model, inputs)
+    except Exception as error:  # user code can raise anything
+        raise ModelError(
+            "--bf16",
+            f"the model fails under torch's autocast: {describe_error(error)}",
+            "leave it out, or let the model cast where it mixes types",
+        ) from error

@@ -1,0 +1,116 @@
+"""The last stage of a scan: its results, put together into an `Audit`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from cohaudit._version import __version__
+from cohaudit.config.used import used_settings
+from cohaudit.gradients import Measurement
+from cohaudit.pipeline.evidence import Reviewed
+from cohaudit.pipeline.history import MeasuredHistory
+from cohaudit.pipeline.holdout import skipped_holdout, unused_notice
+from cohaudit.pipeline.sample import Sample
+from cohaudit.pipeline.scan_run import ScanRun
+from cohaudit.pipeline.subject import ScanSubject
+from cohaudit.results import Audit, AuditResults, Holdout, Skipped, Subject
+from cohaudit.review.gates import gate_results
+
+
+@dataclass(frozen=True)
+class StageResults:
+    """What the stages of a scan gave, before the audits of `audits.registry`.
+
+    Attributes:
+        sample: The samples measured.
+        history: The earlier checkpoints.
+        measured: Measurement of the samples.
+        holdout: Measurement of the holdout, or why there is none.
+        reviewed: The findings, without suspects that a person has cleared, and the evidence for them.
+    """
+
+    sample: Sample
+    history: MeasuredHistory
+    measured: Measurement
+    holdout: Holdout | Skipped
+    reviewed: Reviewed
+
+
+def assemble(subject: ScanSubject, run: ScanRun, results: StageResults, audits: AuditResults) -> Audit:
+    """Return the audit with its gates evaluated.
+
+    Args:
+        subject: Model and data.
+        run: The scan's instructions.
+        results: Results of the stages.
+        audits: Results of the audits that were run.
+    """
+    judged = results.reviewed.judged
+    audit = Audit(
+        version=__version__,
+        subject=_subject(subject, results),
+        settings=used_settings(run.config, subject.device.type),
+        sanity=judged.sanity,
+        notices=_notices(subject, results),
+        coherence=judged.coherence,
+        layers=judged.layers,
+        classes=judged.classes,
+        class_cosines=judged.class_cosines,
+        samples=judged.samples,
+        cosine_error=judged.cosine_error,
+        representation=judged.representation,
+        evidence=results.reviewed.evidence,
+        suppressed=results.reviewed.suppressed,
+        previews=results.reviewed.previews,
+        risk=judged.risk,
+        audits=audits,
+        certificate=results.measured.certificate,
+        skipped=_skipped(subject, results),
+        gates=(),
+        timings=run.stages.timings,
+    )
+    # gates are evaluated on the whole audit, the same way as `cohaudit check` does it from audit.json
+    return replace(audit, gates=tuple(gate_results(run.config, audit)))
+
+
+def _subject(subject: ScanSubject, results: StageResults) -> Subject:
+    about = subject.provenance
+    return Subject(
+        checkpoint=about.checkpoint,
+        checkpoint_sha256=about.sha256,
+        checkpoint_format=about.file_format,
+        earlier=results.history.predictions.files,
+        model=about.model,
+        parameters=sum(layer.parameters for layer in results.measured.layers),
+        data=subject.dataset.source,
+        data_fingerprint=subject.dataset.fingerprint,
+        samples=len(results.sample.positions),
+        samples_total=len(subject.dataset),
+    )
+
+
+def _notices(subject: ScanSubject, results: StageResults) -> tuple[str, ...]:
+    return (
+        *results.reviewed.judged.notices,
+        *unused_notice(results.holdout, subject.holdout),
+        *results.measured.notices,
+        *results.reviewed.notices,
+    )
+
+
+def _skipped(subject: ScanSubject, results: StageResults) -> tuple[Skipped, ...]:
+    judged = results.reviewed.judged
+    return (
+        *_samples_left_out(len(results.sample.positions), len(subject.dataset)),
+        *skipped_holdout(results.holdout, subject.holdout, judged.risk),
+        *results.history.predictions.skipped,
+        *results.measured.skipped,
+        *judged.skipped,
+    )
+
+
+def _samples_left_out(measured: int, total: int) -> tuple[Skipped, ...]:
+    if measured == total:
+        return ()
+    reason = "limit; the risk of a subsample is an estimate of that of all samples, see docs/risk.md"
+    return (Skipped(f"{total - measured:,} of {total:,} samples", reason),)

@@ -1,0 +1,85 @@
+"""What the settings decide about a scan, read and checked before any file of the user's is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cohaudit.audits.registry import MULTI_CHECKPOINT_AUDITS, selected_audits
+from cohaudit.audits.training.lr_schedule import Schedule, read_schedule
+from cohaudit.config import Config
+from cohaudit.gradients import Options
+from cohaudit.pipeline.progress import Progress, Stages
+from cohaudit.pipeline.resume import ResumableRun
+from cohaudit.results.suppression import Suppression
+from cohaudit.review.suppressions import read_suppressions
+
+
+@dataclass(frozen=True)
+class ScanRun:
+    """The instructions of one scan, and the services that its stages share.
+
+    Attributes:
+        config: Settings.
+        options: How gradients are measured.
+        audits: Names of the audits to run.
+        schedule: Steps and learning rates that the user gave.
+        suppressions: Suspects that a person has cleared.
+        stages: Announces and times each stage.
+        resumable: Stores the pass over the data, so that an interrupted scan can be resumed.
+    """
+
+    config: Config
+    options: Options
+    audits: frozenset[str]
+    schedule: Schedule
+    suppressions: Sequence[Suppression]
+    stages: Stages
+    resumable: ResumableRun
+
+    @property
+    def follows_training(self) -> bool:
+        """Whether an audit needs the gradients at the earlier checkpoints, not only their predictions."""
+        return bool(self.audits & MULTI_CHECKPOINT_AUDITS)
+
+
+def prepare_run(config: Config, progress: Progress, resumable: ResumableRun | None = None) -> ScanRun:
+    """Read what the settings name apart from the model and the data.
+
+    These files are short and written by hand: a mistake in them is reported in the first second, and not
+    after the gradients were measured.
+
+    Args:
+        config: Settings.
+        progress: Told about each stage.
+        resumable: Stores the pass over the data; None stores nothing.
+
+    Raises:
+        ConfigError: If an audit is unknown, or the learning rates or suppressions cannot be read.
+    """
+    return ScanRun(
+        config=config,
+        options=options_of(config),
+        # an unknown name is refused here, although the audits run last
+        audits=selected_audits(config.audits),
+        schedule=read_schedule(config.lr, config.steps_per_epoch, config.base),
+        suppressions=read_suppressions(config.base / config.suppressions) if config.suppressions else (),
+        stages=Stages(progress),
+        resumable=resumable or ResumableRun(None),
+    )
+
+
+def options_of(config: Config) -> Options:
+    """Return the settings that the gradient pass needs."""
+    return Options(
+        batch_size=config.batch_size,
+        temperature=config.temperature,
+        sketch_size=config.sketch_size,
+        sketch_memory=config.sketch_memory,
+        feature_size=config.feature_size,
+        class_memory=config.class_memory,
+        certificate_samples=config.certificate_samples,
+        certificate_tolerance=config.certificate_tolerance,
+        seed=config.seed,
+        bf16=config.bf16,
+    )

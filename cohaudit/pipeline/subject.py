@@ -1,0 +1,175 @@
+"""What one scan is about: a model and its data, built from files or taken from memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from cohaudit.audits.checkpoint_inspection import decay_of, memory_of
+from cohaudit.audits.optimizer_state import OptimizerProgress, progress_of
+from cohaudit.audits.training.earlier_predictions import CheckpointOpener, checkpoint_openers
+from cohaudit.errors import ModelError
+from cohaudit.loading.checkpoint import Checkpoint, load_checkpoint
+from cohaudit.loading.data import LabeledDataset, as_dataset, open_dataset
+from cohaudit.loading.model import build_model, check_ready, load_weights, resolve_device
+from cohaudit.pipeline.holdout_data import open_holdout
+from cohaudit.pipeline.scan_run import ScanRun
+from cohaudit.results import Memory, Skipped, TrainedDecay
+
+SNAPSHOTS_FOLDER = "snapshots"
+"""Folder, inside the report's, of what was measured at each checkpoint of a training run."""
+ROOT_LAYER = "(model)"
+"""Layer name of parameters that the model itself owns; torch gives the root module an empty name."""
+IN_MEMORY = "(in memory)"
+"""Stands for the path and the format of a model that came without a file."""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where the model came from, and what its checkpoint says about its training run.
+
+    Attributes:
+        checkpoint: Path of the checkpoint as the user gave it.
+        sha256: Hash of its content; empty for a model in memory.
+        file_format: Format of the file, in words.
+        model: The model's factory, or its class for a model in memory.
+        memory: What the optimizer remembers of the gradients.
+        decay: Weight decay that the model was trained with.
+        progress: Steps and learning rate of the optimizer.
+    """
+
+    checkpoint: str
+    sha256: str
+    file_format: str
+    model: str
+    memory: Memory | Skipped
+    decay: TrainedDecay | Skipped
+    progress: OptimizerProgress
+
+
+@dataclass(frozen=True)
+class ScanSubject:
+    """What one scan is about.
+
+    Attributes:
+        model: The trained network, on `device`.
+        dataset: Its training data, whole.
+        holdout: Samples that it was not trained on; None if none were given.
+        earlier: Openers of the earlier checkpoints, oldest first.
+        device: Device to run on.
+        provenance: Where the model came from.
+        snapshots: Folder that keeps what was measured at each checkpoint; None keeps nothing.
+    """
+
+    model: nn.Module
+    dataset: LabeledDataset
+    holdout: LabeledDataset | None
+    earlier: Sequence[CheckpointOpener]
+    device: torch.device
+    provenance: Provenance
+    snapshots: Path | None = None
+
+    @property
+    def layer_names(self) -> list[str]:
+        """Every name that a layer can have; which layers have gradients is known only after the pass."""
+        return [name or ROOT_LAYER for name, _ in self.model.named_modules()]
+
+    @property
+    def fingerprints(self) -> list[str]:
+        """SHA-256 of the data, and of the holdout if there is one."""
+        return [data.fingerprint for data in (self.dataset, self.holdout) if data is not None]
+
+
+def subject_from_files(run: ScanRun, checkpoint: Path, earlier: Sequence[Path]) -> ScanSubject:
+    """Open the checkpoint, and the model and data that the configuration names.
+
+    Args:
+        run: The scan's instructions.
+        checkpoint: Checkpoint file to audit.
+        earlier: Earlier checkpoints of the same training run, oldest first; opened when they are needed.
+
+    Raises:
+        CohauditError: If checkpoint, model or data cannot be used.
+    """
+    config = run.config
+    device = resolve_device(config.device)
+    open_one = partial(load_checkpoint, weights=config.weights, trust=config.trust_checkpoint)
+    with run.stages("open the checkpoint"):
+        loaded = open_one(checkpoint)
+        model = build_model(config.model, config.model_args, config.base)
+        load_weights(model, loaded)
+        model = model.to(device)
+    with run.stages("open the data"):
+        dataset = open_dataset(config)
+        holdout = open_holdout(config.holdout, dataset, config)
+    # earlier checkpoints are opened one at a time, later: no two need to fit into memory
+    return ScanSubject(
+        model=model,
+        dataset=dataset,
+        holdout=holdout,
+        earlier=[partial(open_one, path) for path in earlier],
+        device=device,
+        provenance=_provenance_of(loaded, config.model),
+        snapshots=config.base / config.out / SNAPSHOTS_FOLDER,
+    )
+
+
+def subject_in_memory(
+    run: ScanRun, model: nn.Module, dataset: Any, holdout: Any, earlier: Any
+) -> ScanSubject:
+    """Take a model and its data from memory; see `pipeline.scan.scan` for the arguments.
+
+    Raises:
+        ConfigError: If `earlier` is not a list of paths and state dicts, or a setting does not fit the data.
+        ModelError: If `model` is not a torch.nn.Module, or has no parameters.
+        CohauditError: If the data or an earlier checkpoint cannot be used.
+    """
+    if not isinstance(model, nn.Module):
+        raise ModelError(
+            "model",
+            f"found {repr(model)[:80]}, a {type(model).__name__}, not a torch.nn.Module",
+            "build the model and load its weights first, or scan the file: cohaudit scan CHECKPOINT",
+        )
+    with run.stages("open the data"):
+        opened = as_dataset(dataset, run.config)
+        held_out = open_holdout(holdout, opened, run.config)
+    check_ready(model, "model")
+    return ScanSubject(
+        model=model,
+        dataset=opened,
+        holdout=held_out,
+        earlier=checkpoint_openers(model, earlier),
+        device=next(model.parameters()).device,
+        provenance=_provenance_in_memory(model),
+    )
+
+
+def _provenance_of(loaded: Checkpoint, factory: str) -> Provenance:
+    return Provenance(
+        checkpoint=loaded.path,
+        sha256=loaded.sha256,
+        file_format=loaded.format,
+        model=factory,
+        memory=memory_of(loaded),
+        decay=decay_of(loaded),
+        progress=progress_of(loaded.optimizer, loaded.metadata),
+    )
+
+
+def _provenance_in_memory(model: nn.Module) -> Provenance:
+    reason = "a model in memory comes without its optimizer's state"
+    return Provenance(
+        checkpoint=IN_MEMORY,
+        sha256="",
+        file_format=IN_MEMORY,
+        model=type(model).__qualname__,
+        memory=Skipped("memory", reason),
+        decay=Skipped("weight decay", reason),
+        progress=OptimizerProgress(),
+    )

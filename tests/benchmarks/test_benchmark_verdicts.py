@@ -1,0 +1,112 @@
+"""Three benchmarks about what a verdict is worth: memorization, kinds, and training again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+
+from benchmarks.detection import kinds, memorized, runs, value
+from benchmarks.shared import label_noise, recipes
+
+NOWHERE = Path("nowhere")
+
+
+def test_memorization_is_what_seeing_a_sample_adds() -> None:
+    saw = np.array([[1, 0, 1], [1, 1, 0], [0, 1, 1], [0, 1, 0]], dtype=bool)
+    right = np.array([[1, 1, 1], [1, 1, 0], [0, 1, 0], [0, 1, 0]], dtype=bool)
+    assert memorized.memorization(saw, right).tolist() == [1.0, 0.0, 0.5]
+    assert np.isnan(memorized.memorization(np.ones((2, 3), dtype=bool), right[:2])).all()
+
+
+def test_agreement_is_a_correlation() -> None:
+    truth = np.array([0.0, 0.1, 0.2, 0.9])
+    assert memorized.agreement(truth**3, truth)["spearman"] == pytest.approx(1)
+    assert memorized.agreement(1 - truth, truth)["pearson"] == pytest.approx(-1)
+    assert memorized.agreement(np.ones(4), truth) == {"pearson": 0.0, "spearman": 0.0}
+
+
+@pytest.mark.slow
+def test_few_networks_already_tell_who_is_memorized(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memorized, "CACHE", tmp_path)
+    case = runs.Case("digits", "20 %", "MLP, SGD", 0)
+    recipe = recipes.RECIPES["MLP, SGD"]
+    monkeypatch.setitem(recipes.RECIPES, "MLP, SGD", type(recipe)(recipe.build, True, 0.1, 60, 32))
+    memorized.answers(case, 200, range(6), NOWHERE)
+    before = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*.npz")}
+    memorized.answers(case, 200, range(6), NOWHERE)  # nothing is trained again
+    assert before == {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*.npz")}
+    assert len(before) == 6
+    rows = {row["method"]: row for row in memorized.judge(case, 200, 6, NOWHERE)}
+    assert rows["cohaudit"]["pearson"] > 0.3
+    assert {"loss", "GraNd", "feature kNN 20", "the other half of the networks"} <= set(rows)
+
+
+@pytest.mark.filterwarnings("ignore:.*:DeprecationWarning")
+@pytest.mark.slow
+def test_every_way_of_cleaning_is_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = runs.Case("digits", "20 %", "MLP, SGD", 0)
+    data = label_noise.load_noisy("digits", "20 %", 0, NOWHERE)
+    torch.manual_seed(0)
+    recipe = recipes.RECIPES[case.model]
+    model = recipe.build(data)
+    recipes.train_until(recipe, model, data.train, data.labels, 0.9)
+
+    class Run:
+        """A run that was not read from disk; its folds know the truth."""
+
+        out_of_fold = (0.9 * np.eye(10)[data.truth.numpy()] + 0.01).astype(np.float32)
+        epochs: dict[str, int] = {"interpolated": 1}  # noqa: RUF012 - as in Run
+
+        def __init__(self) -> None:
+            self.case, self.data = case, data
+
+        def checkpoint(self, epoch: int) -> torch.nn.Module:
+            return model
+
+    found = value.lists(Run())
+    wrong, labels = data.wrong.numpy(), data.labels.numpy()
+    kept = {name: keep for name, (keep, _) in found.items()}
+    assert kept["nothing"].all()
+    assert (kept["the wrong ones"] == ~wrong).all()
+    dropped = ~kept["cohaudit, dropped"]
+    assert wrong[dropped].mean() > 0.8
+    for name in ("as many at random", "as many by loss", "as many by 5 folds"):
+        assert (~kept[name]).sum() == dropped.sum(), name
+    assert wrong[~kept["as many by 5 folds"]].mean() > 0.95
+    assert wrong[~kept["cleanlab's list, 5 folds"]].mean() > 0.95
+    relabeled = found["cohaudit, relabeled"][1]
+    assert (relabeled[~dropped] == labels[~dropped]).all()
+    assert (relabeled == data.truth.numpy()).mean() > (labels == data.truth.numpy()).mean() + 0.1
+    row = value.trained_again(data, case, kept["the wrong ones"][:], labels, 0)
+    assert row["accuracy"] > 0.9
+
+
+def test_what_is_put_into_the_images_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    count = kinds.IMAGES
+    images = torch.randn(count, 1, 28, 28, generator=generator)
+    labels = torch.randint(10, (count,), generator=generator)
+    clean = label_noise.NoisyData(images, labels, labels, images[:5], labels[:5], 10)
+    monkeypatch.setattr(kinds, "load_noisy", lambda *_: clean)
+    given, what = kinds.mixed("fashion", 0, NOWHERE)
+    assert len(given.train) == len(given.labels) == len(what) == count + kinds.RARE + 3 * kinds.COPIES
+    assert ((given.labels != given.truth).numpy() == (what == 1)).all()
+    assert [(what == k).sum() for k in (1, 2, 3, 4)] == [kinds.WRONG, kinds.BLENDS, kinds.RARE, kinds.COPIES]
+    unchanged = (given.train[:count] == images).flatten(1).all(1).numpy()
+    assert (unchanged == (what[:count] != 2)).all()
+    copies = given.train[what == 4]
+    assert all((images == copy).flatten(1).all(1).any() for copy in copies[:5])
+
+
+@pytest.mark.parametrize("module", [kinds, memorized, value])
+def test_what_was_measured_is_shown(module: Any, tmp_path: Path) -> None:
+    rows = json.loads(module.RESULTS.read_text(encoding="utf-8"))
+    with (tmp_path / "said").open("w", encoding="utf-8") as file:
+        module.show(rows, Console(file=file, width=200))
+    assert rows[0]["data"] in (tmp_path / "said").read_text(encoding="utf-8")
