@@ -94,6 +94,7 @@ class MissingExtraError(CohauditError):
 
 def describe_error(error: BaseException) -> str:
     """Return type and text of an exception from code that is not ours, on one line and shortened."""
+    # shorten also joins lines: messages of torch and of users span several
     return f"{type(error).__name__}: {textwrap.shorten(str(error), 300, placeholder=' …')}"
 
 
@@ -116,6 +117,7 @@ def missing(path: Path, usable: Callable[[Path], bool], what: str) -> tuple[str,
         usable: Returns whether an entry of the same folder could have been meant.
         what: What such an entry is, in words, in case the folder has none.
     """
+    # the name is in the folder: "no such file" would send the user looking for a typo
     if path.is_symlink():
         return (
             f"is a link to {path.readlink()}, which does not exist",
@@ -140,9 +142,12 @@ def printable(text: str, limit: int | None = None) -> str:
         text: Any text; a hostile file can put anything into it.
         limit: Most characters to return; a longer text ends in an ellipsis.
     """
+    # cut before the escapes are written, so that none of them is cut in half
     if limit is not None and len(text) > limit:
         text = text[: limit - 1] + "…"
+    # unicode_escape also takes half of a surrogate pair, which UTF-8 refuses
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    # only there: an invisible space in a name that is pasted elsewhere would match nothing
     if os.environ.get("GITHUB_ACTIONS") == "true":
         for begins, apart in WORKFLOW_COMMANDS.items():
             shown = shown.replace(begins, apart)

@@ -38,6 +38,7 @@ def load_config(checkpoint: Path, options: Mapping[str, Any], file: Path | None 
     settings = _read_settings(path) if path else {}
     # absolute, not resolved: paths in a linked file are relative to the link
     base = path.absolute().parent if path else Path.cwd()
+    # file and options in two steps: a wrong value is reported where it was written
     config = Config(base=base, source=str(path or "")).updated(settings, lambda key: f"{path}: {key}")
     if config.trust_checkpoint and file is None and "trust_checkpoint" not in options:
         # such a file can come with the checkpoint: its author would be trusting their own checkpoint
@@ -98,6 +99,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         ConfigError: If it cannot be read, or is not TOML in UTF-8.
     """
     try:
+        # utf-8-sig: editors on Windows may begin a file with a byte order mark, which TOML does not know
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError(
@@ -107,6 +109,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(str(path), f"is not UTF-8 (byte {error.start})", "save it as UTF-8") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(str(path), f"is not valid TOML: {error}", "correct that line") from None
+    # last: the errors of UTF-8 and TOML are ValueErrors too; here remain Python's limits of digits and depth
     except (ValueError, RecursionError):
         found = "holds a number too long, or arrays too deep, to be read"
         raise ConfigError(str(path), found, "remove it, or name another file") from None
@@ -149,6 +152,7 @@ def _given_here(config: Config, key: str, value: Any) -> Any:
     """
     if isinstance(value, Mapping):
         return {**getattr(config, key), **value}
+    # an empty path unsets the key, and must not become the working directory
     if KEYS[key].path and value and not _names_module(value) and config.base != Path.cwd():
         return str(Path.cwd() / value)
     return value

@@ -49,6 +49,7 @@ class Interval:
     """Whether `low` and `high` themselves are excluded."""
 
     def __contains__(self, value: float) -> bool:
+        # NaN is in no interval: every comparison with it is false
         if self.open:
             return self.low < value < self.high
         return self.low <= value <= self.high
@@ -120,6 +121,7 @@ def toml_value(value: Any) -> str:
 
 
 def _text(value: Any) -> str:
+    # a Python caller may give a Path
     if isinstance(value, str | os.PathLike):
         return str(os.fspath(value))
     raise TypeError
@@ -138,6 +140,7 @@ def _whole(value: Any) -> int:
 
 
 def _number(value: Any) -> float:
+    # Real, as Integral above, includes the numbers of numpy
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError
     return float(value)
@@ -152,6 +155,7 @@ def _texts(value: Any) -> Texts:
 def _thresholds(value: Any) -> Thresholds:
     if not isinstance(value, list | tuple):
         raise TypeError
+    # unpacking raises ValueError for more or fewer than three
     low, middle, high = (_number(item) for item in value)
     if not low < middle < high:
         raise ValueError

@@ -30,6 +30,7 @@ def _key(
 ) -> Any:
     """Declare a configuration key; see `Key` for the arguments."""
     about = {"help": help, "interval": interval, "section": section, "affects": affects, "path": path}
+    # a dataclass refuses a mutable default, which all instances would share
     if isinstance(default, dict):
         return field(default_factory=dict, metadata=about)
     return field(default=default, metadata=about)
@@ -265,6 +266,7 @@ class Config:
     def __post_init__(self) -> None:
         # values from Python are converted, so that a Config is the same wherever it comes from
         for name, key in KEYS.items():
+            # the class is frozen: a plain assignment would raise an error
             object.__setattr__(self, name, key.checked(getattr(self, name), name))
 
     def updated(self, settings: Mapping[str, Any], called: Callable[[str], str] = str) -> Config:
@@ -280,6 +282,7 @@ class Config:
         for name in settings:
             if name not in KEYS:
                 raise ConfigError(called(name), "there is no such key", did_you_mean(name, KEYS))
+        # checked before replace: __post_init__ does not know what the user calls the key
         return replace(
             self, **{name: KEYS[name].checked(value, called(name)) for name, value in settings.items()}
         )
@@ -295,6 +298,7 @@ def _keys() -> dict[str, Key]:
     return {
         key.name: Key(key.name, type=types[key.name], default=_default(key), **key.metadata)
         for key in fields(Config)
+        # `base` and `source` have no metadata: they are fields, but no keys
         if key.metadata
     }
 

@@ -72,6 +72,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {name: _plain(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
+        # tuples, as read_audit returns arrays: an audit that was read must equal the written one
         return tuple(_plain(inner) for inner in value)
     # other readers of JSON hold integers in 64 bits
     is_number = isinstance(value, int | float) and math.isfinite(value) and abs(value) < 2**63
