@@ -37,6 +37,7 @@ class Subject:
     """SHA-256 of the checkpoint's content; empty in memory."""
     checkpoint_format: str
     """Format of the file, and which of its state dicts was used."""
+    # hash=False: a dict has no hash, and the hash of an audit includes its subject
     earlier: Mapping[str, str] = field(hash=False)
     """Earlier checkpoints of the training run whose predictions were used, in order: path as given → SHA-256,
     empty in memory."""
@@ -54,6 +55,7 @@ class Subject:
     """Number of samples in the dataset; more than `samples` when --limit chose some of them."""
 
 
+# eq=False: the comparison below knows that a table has no single truth value
 @dataclass(frozen=True, eq=False)
 class Audit:
     """The result of a scan: everything that the report shows.
@@ -108,6 +110,7 @@ class Audit:
     """The `--fail-on` and `--warn-on` conditions of the scan, with their results."""
     timings: Mapping[str, NonNegative]
     """Seconds per stage: the only part that differs between two equal runs."""
+    # a Literal takes no constant, so that the version stands here again; type checkers compare the two
     schema_version: Literal["5.0"] = SCHEMA_VERSION
     """Version of the form of audit.json."""
 
@@ -128,6 +131,7 @@ class Audit:
         elif suspicion.empty:
             precision = Skipped("expected precision", "there are no suspects")
         else:
+            # the mean of probabilities is the expected share of wrong labels
             precision = float(suspicion.mean())
         return LabelSummary(
             samples=len(self.samples),

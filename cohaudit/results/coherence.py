@@ -72,6 +72,7 @@ def by_gap(classes: Sequence[ClassResult]) -> list[ClassResult]:
     def gap(one: ClassResult) -> float:
         return one.predicted_gap.value if isinstance(one.predicted_gap, Estimate) else 0.0
 
+    # sorted is stable, in reverse too: equal gaps keep the order of the classes
     return sorted(classes, key=gap, reverse=True)
 
 

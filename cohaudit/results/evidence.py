@@ -54,6 +54,7 @@ class Preview:
     """Which of the fields below shows the sample; 'none' when nothing does."""
     image: Annotated[str, Pattern(rf"^({PNG_PREFIX}[A-Za-z0-9+/]+={{0,2}})?$")] = ""
     """Data URI of a PNG, for the kinds image and wave (a plot of the signal over time); else empty."""
+    # hash=False: a dict has no hash, and a preview must be hashable
     row: Mapping[str, str] = field(default_factory=dict, hash=False)
     """Column → value as written in the file, for the kind row; else empty."""
     text: str = ""

@@ -85,6 +85,7 @@ def is_same_file(path: Path, other: Path) -> bool:
 
 def nearest_existing(out: Path) -> Path:
     """Return the folder, or the nearest one above it that exists."""
+    # never empty: the root exists
     return next(path for path in (out, *out.absolute().parents) if path_exists(path))
 
 
@@ -171,7 +172,9 @@ def working_folder(folder: Path) -> Iterator[Path]:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".cohaudit-") as name:
             yield Path(name)
+    # BaseException: Ctrl-C must not leave an empty folder either
     except BaseException:
+        # innermost first: only an empty folder can be removed
         for made in missing:
             # rmdir removes empty folders only: files of others that appeared meanwhile stay
             with contextlib.suppress(OSError):

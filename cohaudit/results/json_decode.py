@@ -102,6 +102,7 @@ def _decode_cell(value: object, shape: Cell, place: str) -> Any:
             return _decode_scalar(value, shape.type, place)
         case Choice(values):
             if value not in values:
+                # cut, as every value that a message quotes: a damaged file can hold texts of any length
                 raise UnexpectedError(place, f"is {value!r:.80}, not one of {', '.join(values)}")
             return value
         case Nullable(scalar):
@@ -128,6 +129,7 @@ def _as_float(value: int) -> float:
     try:
         return float(value)
     except OverflowError:
+        # infinity, as 1e999 is read: the caller refuses both as too large
         return math.inf
 
 
@@ -190,6 +192,7 @@ def _check_keys(content: Mapping[str, Any], expected: Iterable[str], place: str)
         if name not in content:
             raise UnexpectedError(place, f"has no {name!r}")
     # an unknown key is refused rather than dropped: the file is not what its version says
+    # sorted, because the order of a set of texts differs from run to run
     for name in sorted(content.keys() - set(expected)):
         raise UnexpectedError(place, f"has {name!r:.80}, which no audit has there")
 

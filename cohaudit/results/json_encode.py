@@ -37,6 +37,7 @@ def audit_to_json(audit: Audit) -> str:
         JSON, the version of its schema first, with a newline at the end.
     """
     content = _encode(audit)
+    # audits are equal whatever the order of a mapping, and equal audits must give equal text
     for name in SORTED_FIELDS:
         content[name] = dict(sorted(content[name].items()))
     # a person who opens the file sees its version at once
@@ -61,6 +62,7 @@ def _encode_field(value: Any) -> Any:
 
 
 def _encode_column(column: pd.Series[Any]) -> list[Any]:
+    # tolist turns the numbers of numpy, which json refuses, into those of Python
     return [None if isinstance(v, float) and math.isnan(v) else _encode(v) for v in column.tolist()]
 
 
@@ -70,6 +72,7 @@ def escape_stray_bytes(text: str) -> str:
 
 
 def _lay_out(value: Any, depth: int) -> str:
+    # an empty list would be two brackets around an empty line
     if depth == LINE_BREAK_DEPTH or not value or not isinstance(value, dict | list):
         return _dump(value)
     indent = "  " * (depth + 1)

@@ -16,5 +16,6 @@ network saw the sample than because other samples support it."""
 REVIEWED = "reviewed"
 """Kind of a sample that would be a suspect, had a person not confirmed its label (a suppression)."""
 
+# a Literal takes no computed values, so that the kinds stand here again
 KindName = Literal["", "typical", "mislabeled", "ambiguous", "rare", "duplicate", "reviewed"]
 """What the table of samples can say of a sample; empty when no sample was judged."""

@@ -73,6 +73,7 @@ def _read(path: Path) -> str:
 
 def _parse(path: Path, text: str) -> Any:
     try:
+        # parse_constant: Python reads NaN and Infinity, which are not JSON
         return json.loads(text, parse_constant=_refuse_constant)
     except UnexpectedError as error:
         raise ReportError(str(path), error.found, SCAN_AGAIN) from None
@@ -95,6 +96,7 @@ def _check_version(path: Path, content: Any) -> None:
     version = content["schema_version"]
     if version != SCHEMA_VERSION:
         found = f"has schema version {version!r:.40}; this cohaudit reads {SCHEMA_VERSION!r}"
+        # not checked yet: in a file of another version, the field can hold anything
         writer = content.get("version")
         named = f", {writer:.40}" if isinstance(writer, str) and writer else ""
         remedy = f"run cohaudit scan again, or use the version of cohaudit that wrote the file{named}"
@@ -103,6 +105,7 @@ def _check_version(path: Path, content: Any) -> None:
 
 def _check_references(audit: Audit) -> None:
     """Raise an error unless every name in the audit is in the part where the report looks it up."""
+    # what no type says: unchecked, a wrong reference would end in a traceback while the page is rendered
     if not isinstance(audit.class_cosines, Skipped):
         classes = len(audit.classes)
         if [len(row) for row in audit.class_cosines.matrix] != [classes] * classes:
@@ -126,6 +129,7 @@ def _check_references(audit: Audit) -> None:
 
 
 def _check_previews(evidence: Evidence, audit: Audit, place: str) -> None:
+    # the page shows every neighbor beside its sample
     for name in (evidence.id, *(one.id for one in (*evidence.supporters, *evidence.opponents))):
         if name not in audit.previews:
             raise UnexpectedError(place, f"names {name!r:.80}, which has no preview")

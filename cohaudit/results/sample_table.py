@@ -101,6 +101,7 @@ def order_by_suspicion(suspicion: ArrayLike, *tie_breakers: ArrayLike) -> NDArra
     Returns:
         Positions, [samples].
     """
+    # NaN stays NaN when it is negated below, and lexsort puts it last
     keys = [np.asarray(key, dtype=np.float64) for key in tie_breakers]
     # lexsort sorts by its last key first
     return np.lexsort((*reversed(keys), -np.asarray(suspicion, dtype=np.float64)))

@@ -41,6 +41,7 @@ def audit_schema() -> dict[str, Any]:
     definitions: dict[str, Any] = {NOT_MEASURED: _not_measured()}
     for shape in _definitions(Record(Skipped), Record(Audit)):
         definitions[_name(shape)] = _closed_object(shape)
+    # the audit is the schema itself: nothing refers to it by name
     audit = definitions.pop(Audit.__name__)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -65,6 +66,7 @@ def field_docs(kind: type) -> Mapping[str, str]:
     (body,) = (node.body for node in tree.body if isinstance(node, ast.ClassDef))
     return {
         field.target.id: " ".join(text.value.value.split())
+        # the text of a field is the statement that follows it
         for field, text in pairwise(body)
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
         if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)
@@ -102,6 +104,7 @@ def _closed_object(shape: Record | ColumnTable) -> dict[str, Any]:
         "description": " ".join((kind.__doc__ or "").split()),
         "type": "object",
         "properties": {name: {"description": docs.get(name, ""), **field} for name, field in fields.items()},
+        # all of them: what was not measured is written too, as skipped
         "required": list(fields),
         "additionalProperties": False,
     }

@@ -135,6 +135,7 @@ def shape_of(annotation: Any) -> Shape:
     if origin is Annotated:
         base, mark = arguments
         return _annotated(base, mark)
+    # Union[X, Y] and X | Y have different origins
     if origin in {Union, types.UnionType}:
         return _union(arguments)
     if origin is Literal:
@@ -174,6 +175,7 @@ def columns_of(row: type) -> Mapping[str, Cell]:
 # evaluating the annotations takes longer than decoding a record, of which an audit can have tens of thousands
 @functools.cache
 def _fields(kind: type) -> Mapping[str, Shape]:
+    # include_extras: without it, the ranges in Annotated would be dropped
     hints = get_type_hints(kind, include_extras=True)
     return {field.name: shape_of(hints[field.name]) for field in dataclasses.fields(kind)}
 

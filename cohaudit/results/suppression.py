@@ -25,4 +25,5 @@ class Suppression:
     @property
     def name(self) -> str:
         """The sample's name for a sentence, cut to a readable length."""
+        # 19 characters: "sha256:" and 12 digits
         return f"{self.id or self.sample[:19]!r:.60}"
