@@ -49,6 +49,7 @@ def text(raw: str, limit: int = 48) -> Text:
 
 def _visible(character: str) -> str:
     if character < " ":
+        # the symbols for control characters: ␊ for a line break, ␛ for escape
         return chr(0x2400 + ord(character))
     # Lone surrogates cannot be encoded in UTF-8, and would make the file unwritable.
     hidden = character in REORDERING or unicodedata.category(character) in {"Cc", "Cs"}
@@ -88,6 +89,7 @@ def signed(value: float) -> str:
 
 def fixed(value: float) -> str:
     """Write a number in [0, 1] with two decimals; only exactly 0 and 1 are written as 0.00 and 1.00."""
+    # from here down, two decimals would round to 0.00
     if 0 < value < 0.005:
         return "<0.01"
     if 0.995 <= value < 1:
@@ -110,6 +112,7 @@ def percent(share: float) -> str:
         return "–"
     if share in {0.0, 1.0}:
         return f"{share:.0%}"
+    # from here down, a tenth of a percent would round to 0.0%
     if 0 < share < 0.0005:
         return "<0.1%"
     if 0.9995 <= share < 1:
@@ -125,6 +128,7 @@ def percent_interval(estimate: Estimate) -> str:
 def compact(value: float) -> str:
     """Write a number that was chosen, not measured, with no more digits than it has: 0.5, 0.001, 12.5."""
     if value == 0 or _MIN_DECIMAL <= abs(value) < 1e6:
+        # not the format g: it writes 0.00001 as 1e-05, and rounds to six digits
         return _minus(f"{value:,.8f}".rstrip("0").rstrip("."))
     return number(value)
 
@@ -145,6 +149,7 @@ def seconds(value: float) -> str:
         return f"{value:.2f} s"
     if value < 60:
         return f"{value:.1f} s"
+    # rounded before it is split, else 119.7 s would be 1 min 60 s
     minutes, rest = divmod(round(value), 60)
     return f"{minutes} min {rest:02d} s"
 
@@ -158,6 +163,7 @@ def plural(quantity: int, noun: str) -> str:
 
 def isolated(name: Text) -> str:
     """Return the short form of a name between marks that keep it from reordering the text around it."""
+    # first strong isolate: a name has the direction of its own first letter
     return f"\u2068{name.short}\u2069"
 
 

@@ -75,6 +75,7 @@ def write_formats(audit: Audit, out: Path, formats: Sequence[str], source: Path)
         ReportError: A file is the audit itself, or cannot be written.
     """
     contents = render_formats(audit, formats)
+    # the audit may have the name of a format's file, such as junit.xml
     for name in contents:
         refuse_source(out / name, source)
     return write_files(out, contents) if contents else []
@@ -118,6 +119,7 @@ def try_folder(out: Path, formats: Sequence[str] = ()) -> int:
         with tempfile.TemporaryFile(dir=nearest_existing(out), prefix=".cohaudit-") as file:
             # Permissions and quotas cannot be predicted reliably: only writing shows.
             file.write(b"cohaudit")
+            # a full disk or a quota shows only when the bytes leave Python's buffer
             file.flush()
         return shutil.disk_usage(nearest_existing(out)).free
     except OSError as error:

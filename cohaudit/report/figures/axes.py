@@ -45,6 +45,7 @@ def name_layers(axes: Axes, names: NamePlaceholders, layers: Sequence[str]) -> N
     axes.set_xlim(0.4, len(layers) + 0.6)
     if len(layers) <= MAX_NAMED_LAYERS:
         shown = [names.reserve(text(name, MAX_NAME)) for name in layers]
+        # anchor: aligned before it is turned, a name ends below its tick
         axes.set_xticks(range(1, len(layers) + 1), shown, rotation=30, ha="right", rotation_mode="anchor")
     else:
         axes.xaxis.set_major_locator(MaxNLocator(12, integer=True))
@@ -114,12 +115,14 @@ def name_extremes(
     axes: Axes, names: NamePlaceholders, values: Sequence[float], layers: Sequence[str]
 ) -> None:
     """Name the layers of the highest and the lowest value, if their axis only numbers them."""
+    # nanargmax fails when every value is NaN
     if len(layers) <= MAX_NAMED_LAYERS or not np.isfinite(values).any():
         return
     # The names would leave the plot at its upper and lower end.
     low, high = axes.get_ylim()
     axes.set_ylim(low - _LABEL_ROOM * (high - low), high + _LABEL_ROOM * (high - low))
     for place, va, gap in ((int(np.nanargmax(values)), "bottom", 9), (int(np.nanargmin(values)), "top", -9)):
+        # near an end of the axis, a name extends toward the middle, where there is room
         ha = "left" if place < len(layers) / 4 else "right" if place > 3 * len(layers) / 4 else "center"
         axes.plot(place + 1, values[place], color=INK, marker="o", ms=5, mfc="none", lw=0)
         axes.annotate(

@@ -59,6 +59,7 @@ def group_classes(cosines: Cosines) -> ClassMap:
     n = len(cosines)
     if n <= MAX_UNGROUPED_CLASSES:
         matrix = cosines.copy()
+        # a cosine of 1 with itself would decide the scale of the colors
         np.fill_diagonal(matrix, np.nan)
         return ClassMap(tuple((i,) for i in range(n)), matrix)
     # Halving keeps groups of nearly equal size; clustering would leave most classes in one.
@@ -128,6 +129,7 @@ def cosine_map(class_names: Sequence[str], cosines: Cosines, shown: ClassMap) ->
     right = 84
     top = 12
     width = round(left + n * cell + right)
+    # 190 pixels hold the scale of 150 and its numbers, however few the classes
     height = max(round(bottom + n * cell + top), 190)
     strongest = np.nanmax(np.abs(shown.matrix), initial=0)
     full = next((scale for scale in _SCALES if strongest <= scale), 1.0)
@@ -136,6 +138,7 @@ def cosine_map(class_names: Sequence[str], cosines: Cosines, shown: ClassMap) ->
         side = n * cell
         axes = figure.add_axes((left / width, 1 - (top + side) / height, side / width, side / height))
         opacity = BEHIND_NUMBERS if n <= _MAX_WRITTEN_CLASSES else STRONGEST
+        # "none" keeps one pixel per cell; else matplotlib would resample the picture to the size of the plot
         axes.imshow(_colors(shown.matrix / full, opacity), interpolation="none", aspect="auto")
         axes.spines[:].set_visible(False)
         _name_rows(axes, [names.reserve(text(label, MAX_NAME)) for label in labels], cell)

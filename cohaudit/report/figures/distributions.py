@@ -106,6 +106,7 @@ def class_bars(classes: Sequence[ClassResult], *, suspects: bool) -> Markup:
         rows = np.arange(len(classes))
         _draw_bars(coherence, classes)
         coherence.set_yticks(rows, [names.reserve(text(c.name, MAX_NAME)) for c in classes])
+        # downward, so that the first class is at the top
         coherence.set_ylim(len(classes) - 0.4, -0.6)
         accuracy.set_title("Accuracy")
         accuracy.barh(rows, [c.accuracy for c in classes], color=MUTED, height=0.6)
@@ -115,6 +116,7 @@ def class_bars(classes: Sequence[ClassResult], *, suspects: bool) -> Markup:
         for axes in (accuracy, *rest):
             axes.xaxis.set_major_formatter(_PERCENT)
             axes.xaxis.set_major_locator(MaxNLocator(2))
+            # at least 1%: without any suspect, the axis would have no length
             axes.set_xlim(0, 1 if axes is accuracy else 1.05 * max(0.01, *shares))
         for axes in (coherence, accuracy, *rest):
             axes.grid(axis="x")
@@ -173,6 +175,7 @@ def suspicion_histogram(suspicion: pd.Series[float], threshold: float) -> Markup
     above = suspicion[suspicion >= threshold]
 
     def draw(figure: Figure, names: NamePlaceholders) -> None:
+        # a histogram has no names; the parameter is part of `Draw`
         del names
         figure.subplots_adjust(left=0.08, right=0.97, top=0.86, bottom=0.24)
         axes = figure.add_subplot()

@@ -39,10 +39,12 @@ _CSS_COLORS: Mapping[str, str] = {
 """Placeholder color → color of the page."""
 
 _STYLE: dict[Any, Any] = {
+    # text stays text, which the page's font draws; matplotlib would write it as outlines
     "svg.fonttype": "none",
     "figure.dpi": 72,
     "font.size": 12,
     "text.color": INK,
+    # a `$` is no formula
     "text.parse_math": False,
     "axes.unicode_minus": True,
     "axes.facecolor": "none",
@@ -117,8 +119,10 @@ def draw_svg(name: str, size: tuple[int, int], title: str, description: str, dra
     _rename_ids(root, name)
     for element in root.iter():
         _restyle(element)
+    # last: no step above sees a text from outside
     names.replace_in(root)
     _describe(root, name, size, (title, description))
+    # safe as markup: ElementTree escapes every text and attribute
     return Markup(ElementTree.tostring(root, encoding="unicode"))
 
 
@@ -127,9 +131,12 @@ def _render(name: str, size: tuple[int, int], names: NamePlaceholders, draw: Dra
     file = io.StringIO()
     with mpl.rc_context():
         mpl.rcdefaults()  # a caller's own settings must not change the report
+        # without a salt, matplotlib derives ids from random numbers, and equal audits would give other pages
         mpl.rcParams.update({**_STYLE, "svg.hashsalt": name})
+        # not by pyplot, which keeps every figure and belongs to the caller's session
         figure = Figure(figsize=(size[0] / 72, size[1] / 72))
         draw(figure, names)
+        # the date would make the pages of equal audits differ
         figure.savefig(file, format="svg", metadata={"Date": None})
     return file.getvalue()
 
@@ -140,6 +147,7 @@ def _parse_svg(file: str) -> Element:
     root = ElementTree.fromstring(file)
     for element in root.iter():
         element.tag = _local(element.tag)
+        # xlink:href becomes href: SVG 2 needs no prefix, nor does any current browser
         element.attrib = {_local(key): value for key, value in element.attrib.items()}
         element.tail = None
         if element.tag != "text":
@@ -153,6 +161,7 @@ def _local(qualified: str) -> str:
 
 def _drop_undrawn(element: Element) -> None:
     """Remove what draws nothing: metadata, style sheets, and groups that are empty without them."""
+    # a copy: children are removed from the element itself
     for child in list(element):
         # Children first: a group is empty only after its own children are gone.
         _drop_undrawn(child)

@@ -46,11 +46,13 @@ def thumbnail(uri: str, side: int) -> Thumbnail | None:
             if max(image.size) <= side and len(content) <= _MAX_PNG_BYTES:
                 return Thumbnail(uri, coarse)
             return Thumbnail(_jpeg(image, side), coarse)
+    # Pillow raises SyntaxError for a broken PNG, and refuses a small file that unpacks to a huge picture
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
 
 
 def _jpeg(image: Image.Image, side: int) -> str:
+    # JPEG has neither palettes nor transparency
     small = image.convert("L" if image.mode in {"1", "L"} else "RGB")
     small.thumbnail((side, side))
     file = io.BytesIO()

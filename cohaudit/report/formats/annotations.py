@@ -79,8 +79,10 @@ def _command(level: str, properties: dict[str, str], message: str) -> str:
 
 
 def _data(value: str) -> str:
+    # % first: the other escapes contain it
     return value.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
 def _property(value: str) -> str:
+    # a colon ends the properties of a command, a comma one of them
     return _data(value).replace(":", "%3A").replace(",", "%2C")

@@ -46,6 +46,7 @@ def render_junit(audit: Audit) -> bytes:
         "errors": "0",
     }
     root = ElementTree.Element("testsuites", {"name": "cohaudit", **numbers})
+    # the schema of Jenkins knows `skipped` in a suite, but not in the root
     suite = ElementTree.SubElement(
         root, "testsuite", {"name": "cohaudit", **numbers, "skipped": str(counts["skipped"])}
     )
@@ -67,6 +68,7 @@ def _cases(audit: Audit) -> Iterator[Case]:
     yield AUDITABLE, "passed" if sanity.auditable else "failed", _legal(sanity.reason, MAX_SENTENCE)
     seen: Counter[str] = Counter()
     for gate in audit.gates:
+        # counted after the cut: long names that are cut alike would be one test too
         name = _legal(gate.expression, MAX_NAME)
         seen[name] += 1  # GitLab only reads the first of several tests with one name
         if seen[name] > 1:

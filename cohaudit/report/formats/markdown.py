@@ -66,6 +66,7 @@ def code(name: str, limit: int = MAX_NAME) -> str:
 def _span(part: str) -> str:
     """Put a text between more backticks than it has in a row."""
     fence = "`" * (max(map(len, re.findall("`+", part)), default=0) + 1)
+    # Markdown takes off one space at either end, so that a backtick can stand there
     space = " " if part.startswith("`") or part.endswith("`") else ""
     return f"{fence}{space}{part}{space}{fence}"
 
@@ -80,6 +81,7 @@ def sentence(raw: str, limit: int = MAX_SENTENCE) -> str:
     # Single characters first: the patterns below then see only what could still be syntax.
     escaped = text(raw, limit).short.strip().translate(_TABLE)
     escaped = re.sub(r"^(\d*)([-+=](?!\d)|[.)](?=\s|$))", r"\1\\\2", escaped)  # no list in the list
+    # GitHub links a bare address, also one without a scheme that begins with www.
     escaped = re.sub(r":(?=//)", r"\\:", escaped)
     escaped = re.sub(r"\b(gh)-(?=\d)", r"\1&#8203;-", escaped, flags=re.IGNORECASE)  # an issue to GitHub
     return re.sub(r"\b(www)\.", r"\1\\.", escaped, flags=re.IGNORECASE)
@@ -104,6 +106,7 @@ def listed(head: str, lines: Sequence[str], room: int) -> list[str]:
     shown = fitting(lines, room - size(head) - 100)
     rest = len(lines) - len(shown)
     more = f"\n\n{count(rest)} more in the report." if rest else ""
+    # rows must follow the head of a table at once; after a heading, a blank line belongs
     gap = "\n\n" if not head.endswith("|") else "\n"
     return [f"\n\n{head}{gap}" + "\n".join(shown) + more]
 
@@ -190,12 +193,14 @@ def _suspects(audit: Audit, room: int) -> list[str]:
     columns = ("Sample", "Given", "Suggested", "Suspicion", "Where")
     head = table(*columns, right=("Suspicion",))
     frame = f"\n\n### Suspects\n\n{head}\n\n\n<details><summary>more</summary>\n\n{head}\n\n\n</details>"
+    # 300 units hold the numbers in the frame and the line that counts what does not fit
     shown = fitting([_suspect(one) for one in suspects], room - size(frame) - 300)
     parts = [f"\n\n### Suspects\n\n{head}\n" + "\n".join(shown[:OPEN_SUSPECTS])]
     folded = shown[OPEN_SUSPECTS:]
     rest = len(suspects) - len(shown)
     if folded:
         title = f"{count(len(folded))} more"
+        # the blank lines matter: after one, GitHub reads Markdown again inside of HTML
         rows = "\n".join(folded)
         parts.append(f"\n\n<details><summary>{title}</summary>\n\n{head}\n{rows}\n\n</details>")
     if rest:

@@ -105,6 +105,7 @@ def _results(found: list[SuspectLine]) -> Iterator[dict[str, Any]]:
         content = one.content.removeprefix("sha256:")
         seen[content] += 1  # equal samples differ by their number, as in GitHub's own fingerprints
         fingerprints = {
+            # GitHub reads this fingerprint only, the other one is for other readers
             "primaryLocationLineHash": f"{content[:16]}:{seen[content]}",
             "sampleContent/v1": content,
         }
@@ -150,7 +151,9 @@ def _location(one: SuspectLine) -> dict[str, Any]:
 
 def _artifact(place: str) -> dict[str, str]:
     """Return a file as a URI: relative to the base, or absolute if it is elsewhere."""
+    # surrogateescape gives back the bytes of a file name that is not UTF-8
     path = quote(place.encode("utf-8", "surrogateescape"))
     if re.match(r"[A-Za-z]:/", place):  # a Windows drive
+        # quote wrote the colon of the drive as %3A: its four characters are replaced
         return {"uri": f"file:///{place[:2]}{path[4:]}"}
     return {"uri": f"file://{path}"} if place.startswith("/") else {"uri": path, "uriBaseId": BASE}

@@ -21,6 +21,7 @@ def decay_figure(found: BackgroundForce) -> Markup:
         axes = figure.subplots()
         figure.subplots_adjust(left=0.04, right=0.96, top=0.74, bottom=0.4)
         axes.set_title("L2 decay that separates incoherent from coherent weights")
+        # either end can be the lower one: they are medians over different weights
         axes.axvspan(*sorted((found.l2.low, found.l2.high)), color=BLUE, alpha=0.25, lw=0)
         axes.axvline(found.l2.low, color=BLUE, lw=2)
         axes.axvline(found.l2.high, color=BLUE, lw=2)
@@ -30,6 +31,7 @@ def decay_figure(found: BackgroundForce) -> Markup:
             ends.append(trained)
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(tick_label)
+        # on a short logarithmic axis, matplotlib would label the minor ticks as well
         axes.xaxis.set_minor_formatter("")
         axes.set_xlim(min(ends) / 3, max(ends) * 3)
         axes.set_yticks([])

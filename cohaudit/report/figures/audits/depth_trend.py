@@ -30,6 +30,7 @@ def depth_trend_figure(found: DepthTrend) -> Markup:
         # Layers often differ by factors of ten, which a linear axis would flatten.
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(tick_label)
+        # on a short logarithmic axis, matplotlib would label the minor ticks as well
         axes.yaxis.set_minor_formatter("")
         axes.grid(axis="y")
         name_layers(axes, names, layers)

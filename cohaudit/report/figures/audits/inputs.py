@@ -42,6 +42,7 @@ def inputs_figure(found: Inputs) -> Markup:
             if own and total <= MAX_MARKS:
                 axes.plot(places[own], values, color=color, marker=marker, ms=6, lw=0, label=verdict)
             elif own:
+                # a dash also covers the columns that are left out beside it
                 half = 0.4 * total / len(columns)
                 ends = ((places[own] - half, values), (places[own] + half, values))
                 segments(axes, *ends, color=color, lw=3, label=verdict)
@@ -55,6 +56,7 @@ def inputs_figure(found: Inputs) -> Markup:
         some = f"; {len(columns)} are drawn" if len(columns) < total else ""
         axes.set_xlabel(f"column, most certain noise first{some}")
 
+    # there is no column when all inputs are constant
     best = max(found.columns, key=lambda one: one.coherence, default=None)
     description = (
         f"{plural(found.total, 'column')}: {count(found.signal)} carry signal, {count(found.noise)} only "

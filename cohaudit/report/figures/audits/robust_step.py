@@ -24,6 +24,7 @@ def robust_step_figure(found: RobustStep) -> Markup:
         labels = ("in the data", *(names.reserve(text(one.average, 24)) for one in found.steps))
         left.barh(range(len(shares)), shares, color=[MUTED, *([BLUE] * len(found.steps))], height=0.6)
         left.set_yticks(range(len(shares)), labels)
+        # matplotlib counts upward: else the data would be below the averages
         left.invert_yaxis()
         left.set_title("Share of memorized samples")
         left.xaxis.set_major_locator(MaxNLocator(3))
@@ -37,6 +38,7 @@ def robust_step_figure(found: RobustStep) -> Markup:
             label = names.reserve(text(averages[k], 24))
             draw_values(right, places, values, spans, color=color, marker=marker, label=label)
         right.set_ylim(bottom=0)
+        # pad: the legend is between the title and the plot
         right.set_title("Length relative to the mean gradient, by layer", pad=28)
         right.legend(loc="lower left", bbox_to_anchor=(-0.02, 1), ncols=3, frameon=False, fontsize=11)
         name_layers(right, names, layers)

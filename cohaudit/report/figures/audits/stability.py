@@ -14,6 +14,7 @@ from cohaudit.results import Skipped, Stability
 
 def stability_figure(found: Stability) -> Markup:
     """Draw the bound without growth over the checkpoints, and the measured gap if there is one."""
+    # a term belongs to the steps up to a checkpoint: the first one has none
     places = range(2, len(found.terms) + 2)
 
     def draw(figure: Figure, names: NamePlaceholders) -> None:

@@ -38,6 +38,7 @@ def trajectory_figure(found: Trajectory) -> Markup:
             bottom.plot(places, values, color=color, ls=style, lw=1.6, label=kind)
         legend_above(bottom, 3)
         for axes in (top, bottom):
+            # audit.json numbers checkpoints from 0, the page from 1
             axes.axvline(found.advised + 1, color=INK, lw=1, ls=":")
             axes.grid(axis="y")
         bottom.xaxis.set_major_locator(MaxNLocator(12, integer=True))

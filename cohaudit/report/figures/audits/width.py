@@ -19,6 +19,7 @@ _LINE_STYLES = ("-", "--", "-.", ":")
 
 def width_figure(found: CoherentWidth) -> Markup:
     """Draw the coherent energy that the strongest units of each layer hold together."""
+    # unique: of fewer layers than curves, linspace gives some several times
     chosen = np.unique(np.linspace(0, len(found.layers) - 1, _MAX_CURVES).astype(int))
     layers = [found.layers[i] for i in chosen]
 
@@ -34,6 +35,7 @@ def width_figure(found: CoherentWidth) -> Markup:
             name = names.reserve(text(layer.name, 15))
             share = np.arange(1, len(held) + 1) / len(held)
             axes.plot(share, held, color=BLUE, alpha=shade, lw=1.6, ls=dashes, label=name)
+        # the share of the energy that `LayerUnits.kept` stands for
         axes.axhline(0.9, color=MUTED, lw=1, linestyle="--")
         axes.set_xlim(0, 1)
         axes.set_ylim(0, 1.02)
