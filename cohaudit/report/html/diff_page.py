@@ -261,6 +261,7 @@ def _facts(base: ComparedAudit, head: ComparedAudit) -> list[tuple[str, Text, Te
         ("Data fingerprint", "data_fingerprint"),
         ("cohaudit", "version"),
     )
+    # a model in memory has no hash
     both = {key: [text(getattr(side, key) or "–", 80) for side in (base, head)] for _, key in keys}
     return [(name, both[key][0], both[key][1]) for name, key in keys]
 

@@ -64,6 +64,7 @@ def render(name: str, folder: Path | None, **seen: object) -> str:
     check_templates(folder)
     try:
         return _environment(folder).get_template(name).render(**seen)
+    # a template is code, and can raise anything
     except Exception as error:
         place = _place(error, folder)
         if not place and not isinstance(error, TemplateError):
@@ -123,6 +124,7 @@ def _own_loaded(environment: Environment, folder: Path, name: str, files: list[s
             known = [*files, *_shipped().list_templates()]
             found = f"loads {wanted!r}, which does not exist"
             raise UserTemplateError(f"{folder / name}:{line}", found, did_you_mean(wanted, known))
+        # its plain name means this file itself, not the shipped template that it replaces
         if wanted == name and must_exist:
             raise _loads_itself(f"{folder / name}:{line}", name)
     return loaded
@@ -144,6 +146,7 @@ def _loads(environment: Environment, folder: Path, name: str) -> Iterator[tuple[
     loading: Any  # jinja's type of the nodes found has no `template`
     for loading in tree.find_all((nodes.Extends, nodes.Include, nodes.Import, nodes.FromImport)):
         several = isinstance(loading.template, nodes.List | nodes.Tuple)
+        # of several names, jinja takes the first that exists
         must_exist = not several and not getattr(loading, "ignore_missing", False)
         for one in loading.template.items if several else [loading.template]:
             constant = isinstance(one, nodes.Const) and isinstance(one.value, str)
@@ -161,11 +164,13 @@ def _failure(place: str, error: Exception, folder: Path) -> UserTemplateError:
     if isinstance(error, TemplateSyntaxError):
         return UserTemplateError(place, f"is not a valid template: {error.message}", "correct that line")
     if isinstance(error, UndefinedError):
+        # `_unknown` puts the remedy on a second line
         found, _, remedy = str(error).partition("\n")
         return UserTemplateError(place, found, remedy or _GUIDE)
     if isinstance(error, TemplateNotFound):
         found = f"loads {error.name!r}, which does not exist"
         return UserTemplateError(place, found, "name a file of that folder or a shipped template")
+    # check_templates finds a file that loads itself, but not two that load each other
     if isinstance(error, RecursionError):
         return _loads_itself(place, place.removeprefix(f"{folder.as_posix()}/").partition(":")[0])
     return UserTemplateError(place, f"fails: {describe_error(error)}", f"correct the template; {_GUIDE}")
@@ -191,6 +196,7 @@ class _Unknown(StrictUndefined):
 
 def _unknown(owner: Any, name: str | None) -> str | None:
     """Return an error message and, on a second line, a remedy; None to keep jinja's own message."""
+    # jinja's mark for a name at the top, which belongs to no object
     if owner is missing:
         return f"there is no {name!r}\n{did_you_mean(str(name), _SEEN)}"
     if is_dataclass(owner):
@@ -234,6 +240,7 @@ class InlineScript:
 
 def _inline_script(environment: Environment, name: str) -> InlineScript:
     assert environment.loader is not None
+    # the source, not rendered: a `{{` in the script is JavaScript
     text, _, _ = environment.loader.get_source(environment, name)
     # The policy allows the script by its hash, so that an injected one would not run.
     digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")

@@ -41,6 +41,7 @@ def render_difference_summary(difference: Difference, stream: IO[str]) -> str:
     """
     console = Console(file=stream)
     with console.capture() as captured:
+        # highlight: rich would color every number and path that it recognizes
         console.print(difference_summary(difference), highlight=False)
     return without_padding(captured.get())
 
@@ -168,6 +169,7 @@ def _table(name: str, *numbers: str, texts: Sequence[str] = (), widest: int = 28
     for column in texts:
         table.add_column(column, no_wrap=True, overflow="ellipsis", max_width=14)
     for column in numbers:
+        # min_width: the heading of a number stays whole
         table.add_column(column, justify="right", no_wrap=True, overflow="ellipsis", min_width=len(column))
     return table
 

@@ -63,6 +63,7 @@ def render_summary(audit: Audit, files: Sequence[Path], stream: IO[str], notes: 
     # Rich decides on colors and width by the stream, but the caller writes the text.
     console = Console(file=stream)
     with console.capture() as captured:
+        # highlight: rich would color every number and path that it recognizes
         console.print(summary(audit, files, notes), highlight=False)
     return without_padding(captured.get())
 
@@ -165,10 +166,12 @@ def _sanity(audit: Audit) -> Text:
 
 
 def _notice(notice: str) -> Text:
+    # not cut: a reader must know all of it before the numbers
     return Text.assemble(("Note: ", "bold yellow"), printable(notice))
 
 
 def _findings(audit: Audit) -> list[RenderableType]:
+    # Columns puts the tables below each other where the terminal is narrow
     tables = Columns([_layers(audit.layers), *_classes(audit)], padding=(0, 3))
     return [*_suspects(audit), *_suppressed(audit), "", tables, ""]
 
@@ -254,6 +257,7 @@ def _gates(audit: Audit) -> list[RenderableType]:
 def gate_table(gates: Sequence[GateResult]) -> Table:
     """Return a table of gates, each with its outcome and reason."""
     table = Table(box=None, pad_edge=False, header_style="bold")
+    # fold: an expression has no space to break at, and rich would cut it
     for name in ("Gate", "", "reason"):
         table.add_column(name, overflow="fold")
     for gate in gates:
@@ -301,6 +305,7 @@ def _line(name: str, parts: Iterable[str]) -> Text:
 
 def cell(text: str) -> Text:
     """Return a name for a cell of a table."""
+    # Text, not str: in a str, rich reads [red] or [link=…] as markup
     return Text(printable(text, 60))
 
 

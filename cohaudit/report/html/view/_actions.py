@@ -71,6 +71,7 @@ def build_causes(audit: Audit) -> tuple[Cause, ...]:
     return tuple(
         Cause(
             title=_TITLES[driver.kind][0],
+            # a driver that is neither a layer nor a class has its kind as its name
             name=text("" if driver.name == driver.kind else driver.name, 40),
             title_end=_TITLES[driver.kind][1],
             part=_share(driver, audit.risk),
@@ -98,6 +99,7 @@ def build_actions(audit: Audit) -> tuple[Action, ...]:
         *(_more_of(classes, risk) if len(classes) > 1 else ()),
         *_other_checkpoint(audit),
     ]
+    # by the number alone: actions have no order
     known.sort(key=lambda pair: pair[0], reverse=True)
     return (
         *(action for _, action in known),
@@ -124,6 +126,7 @@ def _more_of(classes: Sequence[Driver], risk: Risk) -> Iterator[tuple[float, Act
     """Combine several classes into one action: no sample is in two of them, so their shares add up."""
     names = [text(driver.name, 40).short for driver in classes]
     total = sum(driver.lowers for driver in classes if not isinstance(driver.lowers, Skipped))
+    # shares are upper estimates and add up: no action may promise more than the whole gap
     lowers = min(total, risk.gap.value)
     listed = f"{', '.join(names[:-1])} and {names[-1]}"
     words = f"Collect more samples of the classes {listed}. Look at their suspects first."
@@ -154,6 +157,7 @@ def _measure_gap(audit: Audit, risk: Risk) -> Iterator[Action]:
     """Yield the advice to measure the gap, unless it was measured or measuring would not narrow it."""
     if isinstance(risk.holdout, Holdout):
         return
+    # a gap below 0 can lead above 1
     expected = min(max(audit.sanity.accuracy - risk.gap.value, 0.0), 1.0)
     # Normal approximation of a binomial share: good enough to say whether measuring is worth it.
     narrow = Z_80 * math.sqrt(expected * (1 - expected) / _HOLDOUT_SAMPLES)
@@ -173,6 +177,7 @@ class EvidenceLinks:
     """
 
     def __init__(self, audit: Audit) -> None:
+        # numbered as the tables number the ids of their rows
         self._layers = {layer.name: i for i, layer in enumerate(audit.layers, 1)}
         self._classes = {one.name: i for i, one in enumerate(by_gap(audit.classes), 1)}
 

@@ -111,6 +111,7 @@ class Pictures:
         image = self._previews[sample].image
         if not image:
             return None
+        # a picture that was left out is remembered too: the room never grows again
         if (sample, side) not in self._made:
             # Checked before, not after: the page may exceed its room by one picture at most.
             made = thumbnail(image, side) if self._room > 0 else None

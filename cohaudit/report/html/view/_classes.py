@@ -156,4 +156,5 @@ def _pairs(names: list[str], cosines: Cosines) -> tuple[tuple[str, tuple[Pair, .
         return Pair(text(names[i], 32), text(names[j], 32), signed(cosine), cosine < 0)
 
     found = zip(("Lowest cosines", "Highest cosines"), extreme_pairs(cosines, _MAX_PAIRS), strict=True)
+    # of few pairs, all are among the lowest, and none is left for the highest
     return tuple((title, tuple(pair(i, j) for i, j in pairs)) for title, pairs in found if pairs)

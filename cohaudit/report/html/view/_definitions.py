@@ -229,6 +229,7 @@ def _predicted_gap() -> Definition:
 
 def _gap(audit: Audit) -> Definition:
     low, *others = LEVELS
+    # six digits: 100 · 0.07 is 7.000000000000001
     bounds = [f"{100 * bound:.6g}" for bound in setting(audit.settings, "risk_levels")]
     levels = ", ".join(f"{level} from {bound}" for level, bound in zip(others, bounds, strict=True))
     return Definition(

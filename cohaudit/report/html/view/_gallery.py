@@ -111,6 +111,7 @@ MEANINGS: Mapping[str, str] = {
 def _kinds(audit: Audit) -> Iterator[KindView]:
     for name, meaning in MEANINGS.items():
         own = audit.samples[audit.samples["kind"] == name]
+        # only suppressions make this kind: most audits have none
         if name == REVIEWED and own.empty:
             continue
         yield KindView(
@@ -128,6 +129,7 @@ def _twins(audit: Audit) -> str:
         return ""
     # Twins with different labels are the ones to look at: at least one label is wrong.
     label_of = audit.samples.set_index("id")["label"]
+    # as arrays: pandas does not compare columns that have different indices
     apart = int((twin["label"].to_numpy() != label_of[twin["duplicate_of"]].to_numpy()).sum())
     are = "sample is a near-duplicate" if len(twin) == 1 else "samples are near-duplicates"
     but = f"; {count(apart)} of them carry another label than their twin" if apart else ""

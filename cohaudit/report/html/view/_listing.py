@@ -52,6 +52,7 @@ class Listing:
 
 def build_listing(audit: Audit) -> Listing:
     """Return the samples that the page shows."""
+    # a set that keeps its order
     suspicious = dict.fromkeys(audit.suspects["id"])
     evidence = {one.id: one for one in audit.evidence}
     suspects = [evidence[name] for name in suspicious if name in evidence]
@@ -109,6 +110,7 @@ class _Writer:
         samples += [self._sample(one) for one in brief]  # before what they add to below is written
         subject = self._audit.subject
         return {
+            # the browser keeps verdicts by this: they belong to one model on one dataset
             "audit": f"{subject.checkpoint_sha256:.16}.{subject.data_fingerprint:.16}",
             "classes": [_shown(text(name, 28), name) for name in self._classes],
             "kinds": list(self._kinds),
@@ -155,6 +157,7 @@ class _Writer:
     def _lines(self, table: RowTable) -> list[list[Any]]:
         """Return the row itself, and the rows of its neighbors while there is room."""
         lines = [[_ROLES[n.role], _shown(n.label), n.cosine, _texts(n.cells)] for n in table.lines]
+        # 3 for the quotes and the comma of JSON
         self._room -= sum(len(cell.short) + 3 for n in table.lines for cell in n.cells)
         return lines if self._room > 0 else lines[:1]
 

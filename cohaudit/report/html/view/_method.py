@@ -55,6 +55,7 @@ class CertificateView:
 def build_method(audit: Audit) -> Method:
     """Return the section on definitions and settings."""
     rows = []
+    # sorted, as audit.json is: a page of an audit that was read back is the same page
     for name, value in sorted(audit.settings.items()):
         shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         rows.append(SettingRow(text(name), text(shown, 72), KEYS[name].help if name in KEYS else ""))

@@ -107,6 +107,7 @@ def build_verdict(audit: Audit) -> Verdict:
         headline=headline,
         trust="" if risk is None else _TRUST[risk.level],
         sentence=sentence,
+        # without a sign: the unit says lower or higher
         value="" if risk is None else points(abs(risk.gap.value)),
         unit=f"points {'lower' if risk is None or risk.gap.value >= 0 else 'higher'} accuracy on new data",
         interval="" if risk is None else f"{risk.coverage:.0%} interval: {format_points(risk.gap)}",
@@ -154,12 +155,14 @@ def _place(gap: float) -> float:
 
 
 def _reach(gap: Estimate) -> tuple[str, str]:
+    # both ends are clipped before the width is taken, else the bar would leave the scale
     low = _place(gap.low)
     high = _place(gap.high)
     return f"{low:.1%}", f"{high - low:.1%}"
 
 
 def _bands(audit: Audit) -> Iterator[Band]:
+    # a bound beyond the end of the scale gives a band of no width
     edges = (0.0, *(_place(gap) for gap in setting(audit.settings, "risk_levels")), 1.0)
     for level, low, high in zip(LEVELS, edges[:-1], edges[1:], strict=True):
         yield Band(level, f"{high - low:.1%}")
