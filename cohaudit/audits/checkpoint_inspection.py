@@ -130,6 +130,7 @@ def decay_of(checkpoint: Checkpoint) -> TrainedDecay | Skipped:
         checkpoint: Checkpoint as read; only its optimizer's parameter groups are used.
     """
     groups = groups_of(checkpoint.optimizer) if checkpoint.optimizer else []
+    # NaN, for a group without such a number, fails the comparison
     decays = [decay for group in groups if (decay := number_of(group.get("weight_decay"))) >= 0]
     if not decays:
         return Skipped("weight decay", "the checkpoint holds no optimizer state with a weight decay")
@@ -147,6 +148,7 @@ def _first_names(tensors: Mapping[str, Tensor]) -> dict[str, str]:
     seen: dict[tuple[int, ...], str] = {}
     first_names = {}
     for name, tensor in tensors.items():
+        # parts of one storage, such as packed weights, are one tensor only if they are the same part
         key = (tensor.untyped_storage().data_ptr(), int(tensor.storage_offset()), *tensor.shape)
         # all empty tensors have the same address
         first_names[name] = seen.setdefault(key, name) if tensor.numel() else name
@@ -257,6 +259,7 @@ def _about_memory(kind: str, layers: Sequence[LayerSteadiness], whole: float | N
             "Adam has, and at least two steps."
         )
         return
+    # an estimate, which chance can take a little below 0
     share = f"{max(0.0, whole):.1%} of the gradients' energy over the last steps was in one steady direction"
     if whole < NOISY_COHERENCE:
         yield f"{share}: the steps mostly cancel each other."

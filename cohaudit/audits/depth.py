@@ -83,6 +83,7 @@ def _slope(ratios: Sequence[Estimate]) -> Estimate:
     slope = float(np.sum(weight * (depth - center) * height)) / square
     rest = height - np.average(height, weights=weight) - slope * (depth - center)
     # layers scatter around the line by more than their own intervals: the larger of both counts
+    # two layers leave no degree of freedom, and a line through two points leaves no rest
     scatter = max(1.0, float(np.sum(weight * rest**2)) / max(1, len(ratios) - 2))
     half = Z_90 * math.sqrt(scatter / square)
     return Estimate(slope, slope - half, slope + half)

@@ -73,6 +73,7 @@ def input_features(
         norms: Σ ‖g_i‖, [1 + shuffles, columns].
         constant: Whether a column is the same for all samples, [columns].
     """
+    # without a gradient for one order of the labels, the null distribution would lack a value
     varying = np.flatnonzero(~constant & (squares > 0).all(0)).tolist()
     if not varying:
         return Skipped("inputs", "every input column is constant")

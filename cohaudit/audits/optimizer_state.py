@@ -95,6 +95,7 @@ def temporal_coherence(parts: Sequence[Moments]) -> float | None:
         parameter has two moments, or one has made a single step.
     """
     known = [(moments, energy) for moments in parts if (energy := steady_energy(moments)) is not None]
+    # after one step all noise is left: r is 1, and the formula 0 / 0
     if not known or any(moments.steps < 2 for moments, _ in known):
         return None
     steady = 0.0
@@ -162,6 +163,7 @@ def _entries(optimizer: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, A
         if not isinstance(params, list):
             continue
         for place, index in enumerate(params):
+            # a file can hold anything here: looking up a list or a dictionary would raise TypeError
             entry = states.get(index) if isinstance(index, int | str) else None
             if isinstance(entry, Mapping):
                 name = names[place] if isinstance(names, list) and place < len(names) else ""
@@ -179,6 +181,7 @@ def _moments(entry: Mapping[str, Any], group: Mapping[str, Any]) -> Moments:
     if isinstance(betas, list | tuple) and len(betas) == 2:
         values = number_of(betas[0]), number_of(betas[1])
         known = values if all(0 <= value < 1 for value in values) else None
+    # one step if unknown: then no coherence is computed, where a guess could give a wrong one
     return Moments(first, second, 1 if math.isnan(steps) else max(1, int(steps)), known)
 
 
@@ -224,6 +227,7 @@ def progress_of(
 def _step_in(metadata: Mapping[str, str]) -> int:
     """Return the step in a header; −1 if there is none."""
     steps = [metadata[name] for name in STEP_KEYS if metadata.get(name, "").isdecimal()]
+    # digits are counted before `int` reads them: Python refuses thousands of them with ValueError
     return int(steps[0]) if steps and len(steps[0]) <= MAX_STEP_DIGITS else -1
 
 

@@ -134,6 +134,7 @@ def _width(context: AuditContext, advance: Advance) -> CoherentWidth | Skipped:
     layers = hidden_units(context.model, sums)
     units = measured_units(layers, sums)
     accuracy = float(np.mean(context.measured.predicted == context.source.labels))
+    # no unit can be ablated: every forward pass would be that of the whole network
     if not layers:
         return coherent_width(units, accuracy, ())
     networks = sub_networks(
@@ -159,6 +160,7 @@ def layer_forces(model: nn.Module, sums: WeightSums) -> list[LayerForces]:
     owned: dict[str, list[str]] = {}
     for name, layer in sums.layer_of.items():
         owned.setdefault(layer, []).append(name)
+    # in float64, like the sums that they are compared with
     weights = {name: model.get_parameter(name).detach().double().cpu() for name in sums.layer_of}
 
     def joined(tensors: Mapping[str, Tensor], names: Sequence[str]) -> NDArray[np.float64]:

@@ -81,6 +81,7 @@ class SampleFlags:
     @property
     def sets(self) -> Flags:
         """Set of memorized samples and set of suspects, [2, N]."""
+        # NaN is above no number: an unknown memorization counts as none
         return np.stack([self.memorization > MEMORIZED, self.suspect])
 
 
@@ -193,6 +194,7 @@ def summarize(layers: Mapping[str, CoordinateSample], flags: SampleFlags, seed: 
     )
     survivals = _survivals(whole)
     share = _clipped_share(layers, samples)
+    # stable: samples that are clipped alike stay in the order of the data
     order = np.argsort(-share, kind="stable")
     count = int(memorized.sum())
     return RobustStep(
@@ -216,6 +218,7 @@ def _clipped_share(layers: Mapping[str, CoordinateSample], samples: int) -> Arra
 
     By the smallest clip that takes a sample: a larger one takes typical samples too, and ranks them worse.
     """
+    # there is one: with MIN_SAMPLES, the largest clip takes at least one sample
     ranking = next(k for k, clip in enumerate(CLIPS) if int(clip * samples))
     share: Array = clipped_shares(list(layers.values()))[ranking]
     return share

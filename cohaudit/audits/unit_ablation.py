@@ -76,7 +76,9 @@ def hidden_units(model: nn.Module, sums: WeightSums) -> tuple[HiddenUnits, ...]:
 
 def _units_of(name: str, module: nn.Module) -> HiddenUnits | None:
     """Return the units of a layer; None if it has no weight whose rows are units."""
+    # torch has no packed weight where keys and values have sizes of their own
     if type(module) is nn.MultiheadAttention and module.in_proj_weight is not None and module.bias_k is None:
+        # queries, keys and values are stacked: each head has rows in every third
         rows = np.arange(len(module.in_proj_weight)) % module.embed_dim // module.head_dim
         given = [
             f"{name}.in_proj_weight",

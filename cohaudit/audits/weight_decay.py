@@ -68,6 +68,7 @@ def background_force(
     # all layers together: weight decay has one strength for all
     size = np.concatenate([np.abs(layer.weight) for layer in live])
     pull = np.concatenate([np.abs(layer.mean) for layer in live])
+    # a weight of 0 is pulled by no decay: its λ is huge, not a division by zero
     l2 = _range(pull / np.maximum(size, SMALLEST_NORMAL), coherent)
     l1 = _range(pull, coherent)
     l2_at = _reference_decay(l2, trained)

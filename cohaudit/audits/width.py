@@ -110,6 +110,7 @@ def layer_units(
         coherence=tuple(round(one, 6) for one in coherence.tolist()),
         energy=tuple((energy / total).tolist()),
         participation=participation(energy),
+        # by the energies as saved: a mask that is exported later must name the same units
         kept=tuple(smallest_set(energy / total, SHARES[0]).tolist()),
     )
 

@@ -215,6 +215,7 @@ class Totals:
         values = ratio(self._sums)
         low, high = np.quantile(values[1:], (TAIL, 1 - TAIL))
         value = float(values[0])
+        # the value lies within its interval even if the resamples are skewed
         return Estimate(value, min(value, float(low)), max(value, float(high)))
 
 
@@ -224,6 +225,7 @@ def _layer_sums(layer: CoordinateSample, samples: int, generator: np.random.Gene
     sampled = products.shape[2]
     value = products.sum(2)[:, :, None] * layer.weight
     if sampled == layer.size:
+        # nothing was drawn, so that every resample is the value itself
         return np.tile(value, 1 + RESAMPLES)
     counts = generator.multinomial(sampled, np.full(sampled, 1 / sampled), size=RESAMPLES)
     resampled = products @ counts.T * layer.weight
@@ -251,6 +253,7 @@ def _products(one: Averages, samples: int) -> Array:
 
 def norm_ratio(which: int) -> Callable[[Array], Array]:
     """Return the function for ‖r‖ / ‖μ‖ of an average, by its number; 0 is μ itself."""
+    # all gradients can be zero: a ratio of 0 rather than NaN
     return lambda sums: np.sqrt(sums[which, 0] / np.maximum(sums[0, 0], SMALLEST_NORMAL))
 
 

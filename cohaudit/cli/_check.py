@@ -78,6 +78,7 @@ def check(
     from cohaudit.review.gates import parsed_gates
 
     config = Config(fail_on=fail_on, warn_on=warn_on, gate_on_value=gate_on_value)
+    # exit code 0 would say that gates passed, and there is none
     if not parsed_gates(config):
         ctx.fail("no gate was given: give one, for example --fail-on 'risk>=high'")
     if out is not None and not parsed_formats(formats):
@@ -101,6 +102,7 @@ def _print_json(results: Sequence[GateResult]) -> None:
     """Print the results as JSON, and on standard error those that are not passed, for a reader of the log."""
     # the outcome is a property, which asdict leaves out
     content = [asdict(result) | {"outcome": result.outcome} for result in results]
+    # as bytes: JSON is UTF-8, whatever the terminal's encoding
     write_out((json.dumps({"gates": content}, indent=1, ensure_ascii=False) + "\n").encode())
     for result in results:
         if result.failed or result.warned:
@@ -114,6 +116,7 @@ def _print_table(results: Sequence[GateResult]) -> None:
     from cohaudit.report.terminal.summary import gate_table
 
     console = Console(file=sys.stdout)
+    # captured, so that `write_out` alone deals with a reader that stops early
     with console.capture() as captured:
         console.print(gate_table(results), highlight=False)
     write_out(without_padding(captured.get()).encode())

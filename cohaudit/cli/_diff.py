@@ -93,6 +93,7 @@ def _print_json(difference: Difference) -> None:
     """Print the difference as JSON, and on standard error the regressions, for a reader of the log."""
     # the headline is a property, which asdict leaves out
     content = {"headline": difference.headline, **asdict(difference)}
+    # NaN is not JSON: an error is better than a file that other parsers refuse
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     write_out(text.encode())
     for regression in difference.regressions:

@@ -77,4 +77,5 @@ def _number(value: float | None) -> str:
 
 
 def _share(value: Any) -> str:
+    # an estimate, which chance can take a little below 0
     return "–" if value is None else f"{max(0.0, value):.1%}"

@@ -72,6 +72,7 @@ class _Commands(click.Group):
         except (click.ClickException, click.exceptions.Exit, click.Abort):  # click ends the program itself
             raise
         except CohauditError as error:
+            # line by line: `printable` would turn the line breaks of the message into escapes
             message = "\n".join(printable(line, LONGEST_LINE) for line in str(error).split("\n"))
             click.echo(f"error: {message}", err=True)
             ctx.exit(error.exit_code)
@@ -81,7 +82,7 @@ class _Commands(click.Group):
         except BrokenPipeError:
             drop_output()
             ctx.exit(PIPE_CLOSED)
-        except Exception:
+        except Exception:  # a code of its own: Python would end with 1, the code of a failed gate
             click.echo(f"{traceback.format_exc()}\n{BUG_REPORT}", err=True)
             ctx.exit(BUG)
 

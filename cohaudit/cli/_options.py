@@ -78,6 +78,7 @@ def given_options(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _declaration(key: Key) -> str:
     option = option_name(key.name)
+    # both forms: an option must also be able to turn off what the file turns on
     return f"{option}/--no-{option.removeprefix('--')}" if key.type is bool else option
 
 
@@ -112,6 +113,7 @@ def _named_values(_: click.Context, __: click.Parameter, texts: tuple[str, ...])
         if not equals or not name.strip():
             raise click.BadParameter(f"{text!r} is not NAME=VALUE, for example width=64")
         values[name.strip()] = _toml_or_text(value.strip())
+    # None, so that an option that was not given does not replace the table of the file
     return values or None
 
 

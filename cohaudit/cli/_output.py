@@ -68,6 +68,7 @@ def drop_output() -> None:
 
 def accept_any_text() -> None:
     """Show a ? for characters that the terminal or log cannot encode, instead of ending the program."""
+    # a program that calls the command line may have replaced the stream, or closed it
     reconfigure = getattr(sys.stdout, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(errors="replace")

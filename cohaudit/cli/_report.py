@@ -27,6 +27,7 @@ def report(audit: Path, out: Path | None, templates: Path | None) -> None:
     from cohaudit.results.read import read_audit
 
     target = out or audit.parent / "report.html"
+    # the page must not replace the audit that it is made from
     refuse_source(target, audit)
     written = write_html(read_audit(audit), target, templates)
     write_out(f"Report: {printable(str(written))}\n")

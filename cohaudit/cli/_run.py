@@ -44,6 +44,7 @@ def run_scan(
     if is_file(checkpoint):  # a missing checkpoint is the first thing to report, and the loader does it best
         require_subject(config)
 
+    # imported only now: torch takes seconds to load, and a refusal should not wait for it
     from cohaudit.loading.factories import guarding
     from cohaudit.pipeline.resume import RESUME_FOLDER, ResumableRun
     from cohaudit.pipeline.scan import scan_checkpoint

@@ -49,6 +49,7 @@ def scan(
     *earlier, checkpoint = in_training_order(checkpoints)
     config = load_config(checkpoint, given_options(options), config_file)
     if earlier and not quiet:
+        # on standard error, because standard output may hold JSON
         names = ", ".join(printable(str(path)) for path in earlier)
         click.echo(f"auditing {printable(str(checkpoint))}; earlier ones, in this order: {names}", err=True)
     if config.source and not quiet:

@@ -79,6 +79,7 @@ def _ordered(named: tuple[Path, ...]) -> tuple[list[Path], list[Path]]:
     """
     if len(named) > 1 or not named[0].is_dir():
         return in_training_order(_several(list(named), named[0])), []
+    # sorted: of groups of equal size the first is taken, and folders list files in any order
     files = sorted(p for p in named[0].iterdir() if p.suffix in SUFFIXES and p.is_file())
     if not files:  # a folder for each checkpoint, as Hugging Face's trainer writes them
         files = sorted(p for name in NAMES_IN_SUBFOLDERS for p in named[0].glob(f"*/{name}"))
@@ -106,6 +107,7 @@ def _by_stored_step(files: list[Path]) -> list[Path]:
     for path in files:
         loaded = load_checkpoint(path)
         steps[path] = progress_of(loaded.optimizer, loaded.metadata).steps
+    # −1 stands for an unknown step, and equal steps give no order
     if min(steps.values()) < 0 or len({*steps.values()}) < len(files):
         return []
     return sorted(files, key=steps.__getitem__)

@@ -92,6 +92,7 @@ def settings(
         ConfigError: If the settings cannot be read.
     """
     config = load_config(checkpoints[-1] if checkpoints else Path(FILE_NAME), options, file)
+    # the default of `out` is stored with the working directory before it
     usual = {name: key.default for name, key in KEYS.items()} | {"out": str(Path.cwd() / KEYS["out"].default)}
     all_values = config.values_affecting(*Effect)
     changed = {k: value for k, value in all_values.items() if value not in (KEYS[k].default, usual[k])}
@@ -147,6 +148,7 @@ def folder(config: Config | None, options: Mapping[str, Any]) -> tuple[Finding, 
 
     from cohaudit.report import try_folder
 
+    # the folder is tried even if the settings cannot be read
     out = config.base / config.out if config else Path(str(options.get("out", KEYS["out"].default)))
     formats = config.formats if config else ()
     free = try_folder(out, formats)

@@ -77,6 +77,7 @@ def rehearse(model: nn.Module, dataset: LabeledDataset, config: Config) -> Rehea
     audit, first = _trial(model, dataset, config, small, device)
     last = first
     most = trial_size(small, total, first.seconds[MEASURE_GRADIENTS])
+    # with no more samples than that, the first trial was the whole scan, or the network is too slow for two
     if most > small:
         audit, last = _trial(model, dataset, config, most, device)
     seconds, size = _render(audit, total / last.samples)
@@ -106,6 +107,7 @@ def trial_size(small: int, total: int, seconds: float) -> int:
         total: Samples of the whole scan.
         seconds: Time that the gradients of the smaller trial took.
     """
+    # a trial too short for the clock takes 0 seconds
     times = int(TRIAL_SECONDS / max(seconds, 1e-3))
     if times < MIN_RATIO and seconds <= MIN_RATIO * TRIAL_SECONDS:
         times = MIN_RATIO
@@ -113,6 +115,7 @@ def trial_size(small: int, total: int, seconds: float) -> int:
 
 
 def _scan(model: nn.Module, dataset: LabeledDataset, config: Config, samples: int) -> Audit:
+    # a scan in memory refuses settings that mean nothing there
     defaults = {key: KEYS[key].default for key in (*MEANINGLESS_IN_MEMORY, "holdout")}
     return scan(model, dataset, config=config.updated({**defaults, "limit": samples}))
 
@@ -123,4 +126,5 @@ def _render(audit: Audit, times: float) -> tuple[float, int]:
     page = render_html(audit)
     tables = audit_to_json(audit), table_to_csv(audit.samples)
     seconds = time.perf_counter() - start
+    # only the tables grow with the samples: the page shows a limited number of them
     return seconds, len(page.encode()) + int(times * sum(len(table.encode()) for table in tables))

@@ -159,6 +159,7 @@ def _failure(device: Any) -> str:
 
 def usable_cpus() -> int:
     """Return the number of CPUs that this process may use."""
+    # a container or a batch system may allow fewer CPUs than the machine has
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -210,6 +211,7 @@ def peak_memory(device: Any) -> int | None:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     with suppress(OSError, StopIteration, ValueError):
+        # VmHWM is the mark that `forget_peak` resets
         lines = Path("/proc/self/status").read_text().splitlines()
         return int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) * 1024
     try:

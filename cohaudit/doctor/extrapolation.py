@@ -67,6 +67,7 @@ def extrapolate(small: Trial, large: Trial, samples: int) -> Forecast:
         sizes = (first.samples**power, large.samples**power, samples**power)
         seconds[stage] = extrapolate_value(first.seconds.get(stage, 0.0), last, sizes)
     peak = large.peak
+    # without a first value there is no line: the larger trial's peak is the best that is known
     if first.peak is not None and large.peak is not None:
         peak = int(extrapolate_value(first.peak, large.peak, (first.samples, large.samples, samples)))
     return Forecast(seconds, peak, large.samples == samples)

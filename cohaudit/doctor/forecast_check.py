@@ -48,6 +48,7 @@ def forecast_finding(done: Rehearsal, config: Config, around: Surroundings, devi
         device: Device that it ran on.
     """
     forecast = _whole_scan(done, config, around)
+    # on a GPU its own memory is the scarce one
     free = device_memory(device) if device.type == "cuda" else free_memory()
     gradients = forecast.seconds[MEASURE_GRADIENTS]
     pairs = sum(seconds for stage, seconds in forecast.seconds.items() if stage in SQUARED)

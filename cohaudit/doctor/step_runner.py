@@ -92,6 +92,7 @@ class StepRunner:
         finding, value = attempt(step.check, lambda: step.run(self.opened))
         if step.timed:
             self.seconds += time.perf_counter() - start
+        # after a warning a scan would go on, and so do the steps
         if step.opens is not None and finding.status != "failed":
             self.opened.add(step.opens, value)
         return finding

@@ -64,6 +64,7 @@ def examine_parts(config: Config, checkpoints: Sequence[Path], start: float) -> 
     if config.data:
         runner.opened.add(DATA_SETTING, config.data)
     files = [config.base / path for path in (config.data, config.holdout) if path]
+    # user code runs here as in a scan: it must not change the files that are checked
     with guarding(*checkpoints, *files):
         yield from runner.run(_opening_steps(config, checkpoints))
         earlier = len(checkpoints) - 1 if checkpoints else None

@@ -135,6 +135,7 @@ class BatchWatcher:
         if use.form is not None:
             return self._watch_closed_form(use, plain, stored, labels)
         if _changes_its_input(made.function):
+            # the call is repeated in the backward pass, and needs its inputs as they were
             stored = stored.with_leaves({i: stored.leaves[i].clone() for i in inputs})
         return self._watch_vmap(use, plain, stored, made.weights)
 

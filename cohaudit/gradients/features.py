@@ -37,6 +37,7 @@ class FeatureHasher:
         width = rows.shape[1]
         if width <= self._size:
             return rows.clone()
+        # no prime is left at a size of 1: then all numbers share one bucket
         buckets = next(n for n in range(self._size, 0, -1) if _is_prime(n) or n == 1)
         if width not in self._signs:
             # on the CPU, so that the signs are the same on every device

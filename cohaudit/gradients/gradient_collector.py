@@ -86,6 +86,7 @@ def _derivative(form: PerSample, weight: Tensor, parameter: Tensor, start: int, 
     with torch.enable_grad(), warnings.catch_warnings():
         # an operation without a batching rule is looped over by torch: slower, and just as right
         warnings.filterwarnings("ignore", "There is a performance drop")
+        # the graph of a derived weight serves every part of the batch, and a second backward pass
         (gradients,) = torch.autograd.grad(
             weight, parameter, at_weight, retain_graph=True, allow_unused=True, is_grads_batched=True
         )

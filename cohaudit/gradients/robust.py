@@ -114,6 +114,7 @@ def median_of_three_gradient(
     count = _count(inputs)
     if count < GROUPS:
         raise ConfigError("inputs", f"found {count} samples", f"give at least {GROUPS}")
+    # on the CPU, so that the groups are the same on every device
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
     averages = {}
     means = {}

@@ -65,6 +65,7 @@ class VmapVjp:
 
     def receive(self, position: int, gradient: Tensor) -> None:
         """Store the gradient at one output."""
+        # an output that does not follow the batch is not measured
         if position in self._gradients:
             self._gradients[position] = gradient
 
@@ -115,6 +116,7 @@ class VmapVjp:
         # warns
         with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings(), torch.enable_grad():
             warnings.filterwarnings("ignore", "There is a performance drop")
+            # an error for random numbers: they would not be those of the forward pass
             formed: dict[int, Tensor] = vmap(one_sample, randomness="error")(tensors, cotangents)
         return {i: t.detach() for i, t in formed.items()}
 

@@ -81,6 +81,7 @@ def _subject(subject: ScanSubject, results: StageResults) -> Subject:
         checkpoint_format=about.file_format,
         earlier=results.history.predictions.files,
         model=about.model,
+        # not all of the model's: what is frozen, or does not reach the output, has no gradient to audit
         parameters=sum(layer.parameters for layer in results.measured.layers),
         data=subject.dataset.source,
         data_fingerprint=subject.dataset.fingerprint,

@@ -69,4 +69,5 @@ def describe_difference(name: str, stored: str | None) -> str:
         stored: Its value in the stored pass; None if it has none.
     """
     called = option_name(name) if name in KEYS else name
+    # cut: the stored value comes from a file, and can be of any length
     return _HASHES.get(name, f"{called} {stored}"[:LONGEST_DIFFERENCE])

@@ -25,6 +25,7 @@ def layer_coherences(
     # all layers and the whole share the resamples, so that their intervals can be compared
     deviations = interval_deviations(gradients, [layer.columns for layer in measured.layers], resampling)
     energy = measured.squared_norms.sum(0)
+    # zero if the squares of a well fitted network's gradients underflow
     total = float(energy.sum())
     layers = tuple(
         Layer(

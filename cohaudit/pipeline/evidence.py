@@ -71,6 +71,7 @@ def gather_evidence(
         for i, (supporters, opponents) in neighbors.items()
     )
     # the twin of a duplicate is shown beside it, whether or not it is among its neighbors
+    # an empty text stands for no twin
     twins = set(remaining.samples["duplicate_of"].iloc[list(neighbors)]) - {""}
     previews = _previews(dataset, sample, evidence, twins)
     return Reviewed(remaining, suppressed, matches.notices, evidence, previews)
@@ -99,8 +100,10 @@ def _suppress(
     Returns:
         The findings without them, and their suppressions, most suspicious first.
     """
+    # the keys are the suspects: an entry for any other sample clears nothing
     removed = {i: cleared[i] for i in judged.neighbors if i in cleared}
     samples = _as_reviewed(judged.samples, list(removed))
+    # under its id in this scan: an entry is matched by content, and the sample may have been renamed
     suppressed = tuple(replace(entry, id=str(samples["id"].iat[i])) for i, entry in removed.items())
     counts = samples["label"][samples["suspect"]].value_counts()
     remaining = replace(

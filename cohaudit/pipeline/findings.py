@@ -145,6 +145,7 @@ def judge(seen: Observations, config: Config) -> Judgment:
 
 def representation_of(measured: Measurement) -> str:
     """Return in words what labels are predicted from; empty if no layer gives a representation."""
+    # a layer with two views, its input whole and averaged over positions, is named once
     layers = list(dict.fromkeys(view.layer for view in measured.views))
     if len(layers) < 2:
         return f"the input of layer {layers[0]}" if layers else ""
@@ -177,6 +178,7 @@ def _suspects_neighbors(
     """Return the neighbors of the suspects, most suspicious first."""
     if verdict.suspicion is None:
         return {}
+    # the threshold is on the probability, which the order goes by: suspects are its first entries
     order = _most_suspicious(verdict.suspicion)[: int(samples["suspect"].sum())]
     return {i: neighbors_of(seen.compared, i, config.evidence) for i in order.tolist()}
 
@@ -242,6 +244,7 @@ def _class_gap(
     """Return a class's predicted gap, or the reason why there is none."""
     if isinstance(risk, Skipped):
         return Skipped(f"predicted gap of class {name}", risk.reason)
+    # only a skipped risk comes without a predicted gap
     assert gap is not None
     # a holdout has too few samples per class to correct each class by its own: all move by the same amount
     value = float(gap.classes[index]) + risk.gap.value - gap.gap

@@ -82,6 +82,7 @@ def _compared(
         # both means are sketched by the same projections, so that their product is that of the gradients
         cosine=product / lengths if lengths else 0.0,
         within=_pairwise(trained),
+        # each mean is on the scale of its own energy, so that the scales cancel
         across=product / float(np.sqrt(energy * own_energy)) if energy * own_energy else 0.0,
     )
 
@@ -110,6 +111,7 @@ def unused_notice(measured: Holdout | Skipped, holdout: LabeledDataset | None) -
         measured: Measurement of the holdout, or why there is none.
         holdout: The whole holdout; None if none was given.
     """
+    # a model without a verdict is not a fault of the holdout: `skipped_holdout` gives the reason
     if holdout is not None and isinstance(measured, Skipped) and measured.name != NO_HOLDOUT.name:
         yield f"The {measured.name} was not used: {measured.reason}."
 

@@ -69,6 +69,7 @@ def open_holdout(holdout: Any, training: LabeledDataset, config: Config) -> Labe
         ConfigError: If a key means nothing for this kind of data.
         DataError: If it cannot be read, or its classes or their order differ from the training data's.
     """
+    # only a text is tested for being empty: an array of several numbers has no truth value
     if holdout is None or (isinstance(holdout, str) and not holdout):
         holdout = config.holdout
     if isinstance(holdout, str) and not holdout:
@@ -155,6 +156,7 @@ def errors_named_after(source: str) -> Iterator[None]:
     try:
         yield
     except CohauditError as error:
+        # named already, as when the holdout itself cannot be opened
         if source in error.where:
             raise
         raise type(error)(f"holdout {source}, {error.where}", error.found, error.remedy) from error

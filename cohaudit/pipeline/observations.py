@@ -72,6 +72,7 @@ def compare(measured: Measurement, config: Config, total: int) -> Comparison:
         total: Samples in the whole training data.
     """
     neighbors = neighbors_counted(config, len(measured.scale), total)
+    # the table names its neighbors even if the report is to show fewer, or none
     support = neighborhood_support(measured.sketches, neighbors, max(NAMED_NEIGHBORS, config.evidence))
     views = [view.rows for view in measured.views]
     return Comparison(support, compare_views(views) if views else None)

@@ -60,4 +60,5 @@ def _refused(check: Callable[[], object]) -> CohauditError | None:
 
 def _seen_from_here(path: Path) -> Path:
     here = Path.cwd()
+    # short in messages, and still valid when the report is outside
     return path.relative_to(here) if path.is_relative_to(here) else path

@@ -81,6 +81,7 @@ class LineProgress:
                 self._say(f"{name}: {done:,} of {total:,} samples")
 
         yield advance
+        # not in a `finally`: a stage that failed is not done
         seconds = time.perf_counter() - start
         if seconds >= SLOW_STAGE_SECONDS:
             self._say(f"{name}: done in {seconds:.1f} s")
@@ -150,4 +151,5 @@ class Stages:
         start = time.perf_counter()
         with self._progress.stage(name, total) as advance:
             yield advance
+        # reached only if the stage has succeeded
         self.timings[name] = time.perf_counter() - start

@@ -117,6 +117,7 @@ class _Manifest:
 
     def encoded(self) -> NDArray[Any]:
         """Return the manifest as an array that `sums.npz` can hold."""
+        # as text: numpy could store the dictionary itself only as a pickle
         return np.array(json.dumps(asdict(self)))
 
     @classmethod
@@ -130,6 +131,7 @@ class _Manifest:
         content = json.loads(str(text))
         shards = tuple((int(start), int(stop)) for start, stop in content["shards"])
         ends = (0, *(stop for _, stop in shards))
+        # one end more than shards: the last one has no shard after it
         if any(start != end or stop <= start for end, (start, stop) in zip(ends, shards, strict=False)):
             raise ValueError("a shard is missing")
         return cls(str(content["token"]), shards, content["facts"])
@@ -172,15 +174,18 @@ class PassStore:
             )
             return
         try:
+            # rows without sums: the process ended before its first save was complete
             if not (self._folder / SUMS).is_file():
                 remove_pass(self._folder)
                 return
             about = json.loads((self._folder / ABOUT).read_text("utf-8"))
             if difference := self._difference(about):
                 LOGGER.warning("Unfinished: %s is from a scan with %s; not used", self._folder, difference)
+                # not removed: it is replaced only when this scan has something to store
                 return
             self._restore(about["token"], restore)
         except Exception as error:  # a damaged file can fail in any way
+            # the pass starts over, and its next save must not list rows that are gone
             self._shards = ()
             remove_pass(self._folder)
             LOGGER.warning("Unfinished: %s is damaged (%s); not used", self._folder, type(error).__name__)
@@ -190,6 +195,7 @@ class PassStore:
 
     def _restore(self, token: str, restore: Callable[[ResumeState], None]) -> None:
         with opened_arrays(self._folder / SUMS) as arrays:
+            # reads every array now: the file is closed before they are used
             sums = dict(arrays)
         manifest = _Manifest.decoded(sums.pop("manifest"))
         self._token = token
@@ -233,6 +239,7 @@ class PassStore:
         Raises:
             KeyboardInterrupt: If the user has asked to stop.
         """
+        # before the budget is asked: the pass saves itself when this reaches it, due or not
         if self._stop_requested:
             raise KeyboardInterrupt
         if self._disabled or not self._budget.is_time():
@@ -274,6 +281,7 @@ class PassStore:
     def _give_up(self, error: OSError) -> None:
         """Store nothing more, and leave the room on the disk to the report."""
         self._disabled = True
+        # what the last complete save consists of; without one, everything goes
         valid = {ABOUT, SUMS, *(rows_file(*shard) for shard in self._shards)} if self.saved else set()
         remove_pass(self._folder, but=valid)
         LOGGER.warning("Unfinished: the scan cannot be resumed later: %s: %s", self._folder, error.strerror)

@@ -64,4 +64,5 @@ def sample_table(
 def _ids(side: NeighborSide, ids: Sequence[str]) -> list[str]:
     """Return the ids of each sample's strongest neighbors on one side, joined by semicolons."""
     rows = side.indices[:, :NAMED_NEIGHBORS].tolist()
+    # a missing neighbor has the index −1, which would name the last sample
     return [";".join(ids[j] for j in row if j >= 0) for row in rows]

@@ -99,6 +99,7 @@ def subject_from_files(run: ScanRun, checkpoint: Path, earlier: Sequence[Path]) 
     """
     config = run.config
     device = resolve_device(config.device)
+    # an earlier checkpoint is opened under the same terms: no more trust, the same state dict
     open_one = partial(load_checkpoint, weights=config.weights, trust=config.trust_checkpoint)
     with run.stages("open the checkpoint"):
         loaded = open_one(checkpoint)
@@ -145,6 +146,7 @@ def subject_in_memory(
         dataset=opened,
         holdout=held_out,
         earlier=checkpoint_openers(model, earlier),
+        # where its owner put it: the setting `device` is refused for a model in memory
         device=next(model.parameters()).device,
         provenance=_provenance_in_memory(model),
     )

@@ -70,6 +70,7 @@ def check(
 
 
 def _texts(given: str | Sequence[str]) -> tuple[str, ...]:
+    # a text is a sequence too: its letters would become conditions
     return (given,) if isinstance(given, str) else tuple(given)
 
 

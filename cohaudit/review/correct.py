@@ -145,6 +145,7 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _check_place(data: Path, out: Path, log: Path) -> None:
     """Raise an error unless the copy can be written without replacing anything."""
+    # the path "." has an empty name
     if out.name in {"", ".."}:
         raise ReportError(
             f"--out {out}", "is a folder, not a name for the copy", "add a new name in this folder"
@@ -195,12 +196,14 @@ def _check_labels(rows: Iterable[dict[str, Any]], original: Original, data: Path
     """Raise an error unless every new label occurs in the data: only then is its spelling known."""
     unknown = {row["new_label"] for row in rows} - set(original.labels)
     if unknown:
+        # the smallest, because a set has no order: the message is the same in every run
         found = f"no sample of {data} has the label {min(unknown)!r:.80}"
         raise ReportError("the new labels", found, "run cohaudit scan again, or correct that sample by hand")
 
 
 def _recorded(audit: Audit, key: str) -> str:
     value = audit.settings.get(key, "")
+    # the recorded value comes from a file that anybody may have edited
     return str(KEYS[key].checked(value, f"settings.{key} of the audit"))
 
 
@@ -233,6 +236,7 @@ def _changes_csv(changes: Iterable[CorrectedSample]) -> bytes:
     writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     writer.writerow([field.name for field in fields(CorrectedSample)])
     writer.writerows(astuple(change) for change in changes)
+    # ids and labels can hold characters that UTF-8 cannot encode
     return text.getvalue().encode("utf-8", "backslashreplace")
 
 
@@ -245,7 +249,7 @@ def _publish(aside: Path, out: Path, log: Path) -> None:
     (aside / log.name).rename(log)
     try:
         (aside / out.name).rename(out)
-    except BaseException:
+    except BaseException:  # also an interruption between the two renames
         log.unlink()
         raise
 

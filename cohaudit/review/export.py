@@ -88,6 +88,7 @@ def _keep(audit: Audit, every: bool) -> bytes:
             "scan without limit, or remove the suspects that --format csv lists",
         )
     ids = audit.samples.loc[~audit.samples["suspect"], "id"]
+    # a reader of the list would take such an id for several
     broken = [name for name in ids if len(name.splitlines()) > 1]
     if broken:
         raise ReportError(f"sample {broken[0]!r}", "its id has more than one line", "use --format csv")

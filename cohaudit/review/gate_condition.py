@@ -119,6 +119,7 @@ def parse_gate(text: str, option: str = FAIL_ON) -> GateCondition:
         )
     left, op, bound = match.groups()
     bound = "".join(bound.split())
+    # levels in any case; a number stays as written, for messages
     bound = bound.lower() if bound.lower() in LEVELS else bound
     metric = next((prefix for prefix in (LAYER_METRIC, CLASS_METRIC) if left.startswith(prefix)), left)
     name = left.removeprefix(metric)
@@ -149,6 +150,7 @@ def _bound_problem(gate: GateCondition) -> tuple[str, str] | None:
         number = math.nan
     if not math.isfinite(number):
         return f"{gate.bound!r} is not a value of {gate.metric}", "give a number"
+    # 'suspects>0.02' is meant as a share; as a number it would hold for a single suspect
     if gate.metric == "suspects" and not gate.is_share and number % 1:
         return f"{gate.bound} is not a number of samples", "for a share, write it in per cent, like 2%"
     if gate.is_share and gate.metric not in SHARE_METRICS:

@@ -77,6 +77,7 @@ def matching_names(gate: GateCondition, names: Iterable[str]) -> set[str]:
         The name that is written in the gate, or else all names that its pattern fits; maybe none.
     """
     known = set(names)
+    # not fnmatch, to which brackets and question marks in a name are patterns
     pattern = ".*".join(re.escape(part) for part in gate.name.split("*"))
     # a layer's own name can hold a *, and then means that layer alone
     return {gate.name} & known or {name for name in known if re.fullmatch(pattern, name, re.DOTALL)}

@@ -136,6 +136,7 @@ def _describe_interval(gate: GateCondition, value: GateValue) -> str:
 def _holds_on_interval(gate: GateCondition, value: GateValue) -> bool:
     if value.interval is None or gate.op not in INTERVAL_OPERATORS:
         return True
+    # at both ends is enough: an interval lies on one side of the bound then
     return all(gate.holds(end) for end in value.interval)
 
 

@@ -71,6 +71,7 @@ def _read_list(path: Path, text: str, audit: Audit) -> dict[str, ConfirmedSample
     # not splitlines: an id can hold characters that Unicode, but no text file, takes for the end of a line
     lines = [line.removesuffix("\r") for line in text.split("\n")]
     known = set(audit.samples["id"])
+    # a dictionary, because it keeps the order: most suspicious first
     suspects = dict.fromkeys(audit.suspects["id"])
     confirmed = {}
     for number, name in enumerate(lines, 1):
@@ -86,6 +87,7 @@ def _read_list(path: Path, text: str, audit: Audit) -> dict[str, ConfirmedSample
 
 
 def _read_table(path: Path, text: str, audit: Audit) -> dict[str, ConfirmedSample]:
+    # newline="" keeps line breaks within quotes; strict refuses a stray quote instead of guessing
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     labels = dict(zip(audit.samples["id"], audit.samples["label"], strict=True))
     classes = [one.name for one in audit.classes]
@@ -111,6 +113,7 @@ def _read_table(path: Path, text: str, audit: Audit) -> dict[str, ConfirmedSampl
 
 def _check_columns(path: Path, columns: list[str]) -> None:
     for column in (ID_COLUMN, NEW_LABEL_COLUMN):
+        # of two columns with one name, DictReader would keep the last without a word
         if columns.count(column) != 1:
             found = f"has {'two columns' if column in columns else 'no column'} {column!r}"
             names = ",".join((ID_COLUMN, LABEL_COLUMN, NEW_LABEL_COLUMN))

@@ -167,6 +167,7 @@ def _entry(values: Mapping[str, Any], where: str) -> Suppression:
     """Check every part of an entry, and return it."""
     known = [field.name for field in fields(Suppression)]
     for key in values:
+        # refused, not ignored: with a misspelled `expires` an entry would never end
         if key not in known:
             raise ConfigError(f"{where}: {key}", "there is no such key", did_you_mean(key, known))
     entry = Suppression(
@@ -188,6 +189,7 @@ def _text(values: Mapping[str, Any], key: str, where: str) -> str:
     if not isinstance(value, str):
         kind = TYPE_NAMES.get(type(value), f"a {type(value).__name__}")
         raise ConfigError(f"{where}: {key}", f"found {value!r:.80}, {kind}", "give a text in quotes")
+    # the id is for readers alone: the hash names the sample
     if key != "id" and not value.strip():
         found = "is empty" if key in values else "is missing"
         raise ConfigError(f"{where}: {key}", found, REQUIRED_KEYS[key])

@@ -73,6 +73,7 @@ def checkpoint_openers(model: nn.Module, earlier: Any) -> list[CheckpointOpener]
 
 def _opens(checkpoint: Checkpoint) -> CheckpointOpener:
     """Return what opens a checkpoint that is in memory."""
+    # a function of its own: a lambda in the loop would open the last checkpoint for every item
     return lambda: checkpoint
 
 

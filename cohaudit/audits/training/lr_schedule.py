@@ -49,6 +49,7 @@ class Schedule:
             own = max(0, min(stop, end) - max(start, begin))
             total += own * rate
             covered += own
+        # the file may begin after these steps: its first rate stands for them
         return total / covered if covered else self.rates[0][1]
 
 
@@ -93,6 +94,7 @@ def _from_file(path: Path) -> tuple[tuple[int, float], ...]:
     """
     remedy = "give a number, or a CSV file with the columns step and lr"
     try:
+        # utf-8-sig: the byte order mark that Excel writes would become part of the first column's name
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = list(csv.DictReader(file))
         rates = [(int(row["step"]), _rate(row["lr"], f"--lr {path}")) for row in rows]

@@ -116,6 +116,7 @@ class CheckpointMeasurer:
     def _snapshot(self, checkpoint: Checkpoint, advance: Callable[[int], None]) -> Snapshot:
         """Return the snapshot of a checkpoint whose weights the model has."""
         samples = len(self.source.labels)
+        # the shape too: a file under the right name may still be damaged
         cached = self.cache.load(checkpoint.sha256, (samples, len(self.source.class_names)))
         if cached is not None:
             advance(samples)

@@ -122,6 +122,7 @@ def snapshot_of(
         probability=measured.probability,
         corrected=peers.corrected,
         memorization=peers.memorization,
+        # all gradients can be zero: no sample owns a share then
         share=owned / (float(owned.sum()) or 1.0),
         expected=peers.expected,
         agreement=peers.agreement,
@@ -130,6 +131,7 @@ def snapshot_of(
         layers=_pairwise(measured.total_squares, measured.squared_norms.sum(0), len(labels)),
         classes=_class_coherence(measured, labels),
         largest=float(np.sqrt(measured.squared_norms.sum(1).max())),
+        # in its own units again: the means of two checkpoints are compared
         mean=mean * peak,
         weights=_weights(model, seed),
         step=progress.steps,

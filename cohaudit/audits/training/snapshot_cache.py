@@ -125,9 +125,11 @@ def code_of(config: Config, model: nn.Module) -> str:
     for named in (config.model, config.transform, config.data):
         file = config.base / named.rpartition(":")[0]
         if file.suffix == ".py" and file.is_file():
+            # the file may import its neighbors; sorted, because a folder lists files in any order
             for beside in sorted(file.parent.glob("*.py")):
                 digest.update(beside.read_bytes())
     names = {type(module).__module__ for module in model.modules()}
+    # sorted, because a set has no order and the hash must always be the same
     for name in sorted(name for name in names if name.partition(".")[0] != "torch"):
         source = getattr(sys.modules.get(name), "__file__", None)
         if source and Path(source).is_file():

@@ -102,6 +102,7 @@ def _log_add(a: float, b: float) -> float:
     """Return log(eᵃ + eᵇ)."""
     high = max(a, b)
     low = min(a, b)
+    # two infinite logarithms have no difference: −∞ − −∞ is NaN
     return high if math.isinf(low) else high + math.log1p(math.exp(low - high))
 
 

@@ -104,6 +104,7 @@ def rating(corrected: Array, agreement: Array) -> Array:
     """
     # argmax takes the first of equals: the earlier checkpoint
     best = int(np.argmax(corrected))
+    # at most 1, where the others agree with more than the corrected labels
     weight = min(1.0, float(agreement[best] / corrected[best])) if corrected[best] else 0.0
     return weight * corrected + (1 - weight) * agreement
 

@@ -130,6 +130,7 @@ def _worst(name: str, errors: Array, bound: float, layers: Sequence[str]) -> Che
     Raises:
         EngineError: If it is above the bound, or not a number.
     """
+    # argmax finds a NaN before any number
     worst = int(np.argmax(errors))
     if not errors[worst] <= bound:  # written so that NaN fails
         raise EngineError(
@@ -164,6 +165,7 @@ class _Bounds:
 def _bounds(setup: PassSetup, plan: Plan) -> _Bounds:
     rounding = max(torch.finfo(p.dtype).eps for p in plan.parameters.values())
     tolerance = max(setup.options.certificate_tolerance, ACCEPTED_ROUNDINGS * rounding)
+    # at this share of a sample's norm, rounding alone is an error as large as the tolerance
     floor = rounding / tolerance
     if setup.options.bf16:
         return _Bounds(

@@ -59,6 +59,7 @@ def class_sum_errors(samples: SketchedSamples, class_sketches: Array) -> Array:
         totals += weights @ np.asarray(samples.sketches[block])
     lengths = np.zeros((classes, len(samples.layer_columns)))
     np.add.at(lengths, labels, samples.unit_norms * relative[:, None])
+    # both sums relative to the peak of their class, so that they can be subtracted
     differences = class_sketches / peaks[:, None] - totals
     errors = [
         np.linalg.norm(differences[:, columns], axis=1) / np.maximum(lengths[:, k], SMALLEST_FLOAT64)

@@ -55,6 +55,7 @@ def attribute_batch_failure(
             if device.type == "cpu":
                 batch = load_probe(source, indices, model, device)
                 refuse_failing_sample(model, batch.inputs, batch.ids)
+            # after the samples: one that fails without autocast is itself to blame
             if bf16:
                 _refuse_autocast(model, load_probe(source, indices, model, device).inputs, device)
         raise

@@ -51,6 +51,7 @@ def to_model(inputs: Any, model: nn.Module, device: torch.device) -> Any:
     def move(leaf: Any) -> Any:
         if not isinstance(leaf, Tensor):
             return leaf
+        # token ids and masks keep their type: a model looks them up, or selects by them
         return leaf.to(device, dtype) if leaf.is_floating_point() else leaf.to(device)
 
     return pytree.tree_map(move, inputs)

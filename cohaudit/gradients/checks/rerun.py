@@ -119,6 +119,7 @@ def rerun_engine(setup: PassSetup, plan: Plan, samples: Probe, layers: Parameter
         scales.append(residuals.scale.item())
     scale = np.maximum(scales, SMALLEST_FLOAT64)
     sums = {name: torch.zeros_like(p) for name, p in plan.parameters.items()}
+    # relative to the peak: with their own scales, gradients of fitted samples could underflow
     for own, relative in zip(forms, scale / float(scale.max()), strict=True):
         for name, form in own.items():
             sums[name] += form.weighted_sum(sums[name].new_tensor([relative]))
@@ -145,6 +146,7 @@ def rerun_autograd(
             # in float64, so that the network's gradients are compared and not the rounding of the loss
             wide = logits.cpu().double()
             loss = _loss(wide, samples.labels[i : i + 1], setup.options.temperature, engine, i)
+            # a sample need not reach every parameter: autograd gives None then
             grads = torch.autograd.grad(
                 loss / engine.scale[i], list(plan.parameters.values()), allow_unused=True
             )
@@ -165,6 +167,7 @@ def _loss(logits: Tensor, label: Tensor, temperature: float, engine: EngineRerun
         direction = engine.directions[i].cpu().double()
         return (logits * direction).sum() * float(engine.scale[i])
     wide = logits.reshape(1, -1)
+    # a single output z stands for the logits [0, z], as in `class_logits`
     if wide.shape[1] == 1:
         wide = torch.cat([torch.zeros_like(wide), wide], 1)
     return F.cross_entropy(wide / temperature, label)

@@ -42,6 +42,7 @@ def refuse_unstable(model: nn.Module, inputs: Any, samples: int) -> None:
         EngineError: If a second forward pass differs, or a sample's logits depend on its batch; names the
             module in which that begins.
     """
+    # named before the comparison below, which would find the mixing, but not its remedy
     for name, module in model.named_modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None:
             raise EngineError(
@@ -52,6 +53,7 @@ def refuse_unstable(model: nn.Module, inputs: Any, samples: int) -> None:
     with torch.no_grad():
         first, second = (class_logits(logits_of(call(model, inputs))) for _ in range(2))
         alone = torch.cat([_logits_alone(model, inputs, i, first.shape[1]) for i in range(samples)])
+    # at least as for logits of size 1: a model may answer with zeros
     bound = LOGIT_ERROR * max(1.0, first.abs().max().item())
     # randomness first: a random model also fails the comparison with single samples
     if (first - second).abs().max().item() > bound:

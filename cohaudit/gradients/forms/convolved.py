@@ -70,6 +70,7 @@ class Convolved:
 
     def _padded(self) -> Tensor:
         """Return the input with its padding, [batch, in, *pixels]."""
+        # reversed: F.pad takes the last dimension first
         return F.pad(self.x, [p for p in reversed(self.padding) for _ in range(2)])
 
     def _patches(self) -> Tensor:

@@ -211,11 +211,13 @@ def _with_running_statistics(
     input: Tensor, running_mean: Any, running_var: Any, *rest: Any, training: bool = False, **others: Any
 ) -> bool:
     """Return whether a batch norm is in eval mode: with statistics of the batch its samples would mix."""
+    # among the positional ones, `training` comes after weight and bias
     return running_mean is not None and not (rest[2] if len(rest) > 2 else training)
 
 
 def _each(value: int | Sequence[int], dims: int) -> tuple[int, ...]:
     """Return one number per dimension, as torch does for a single one."""
+    # a list of one number counts for every dimension, too
     return (value,) * dims if isinstance(value, int) else tuple(value) * (dims if len(value) == 1 else 1)
 
 
@@ -274,6 +276,7 @@ CLOSED_FORMS: Mapping[Callable[..., Any], ClosedForm] = {
     Tensor.matmul: _MATMUL,
     Tensor.mm: _MATMUL,
     Tensor.__matmul__: _MATMUL,
+    # beta and alpha, which would scale the two terms, are keywords
     torch.addmm: ClosedForm(_addmm, input=1, position_wise=True, usable=lambda *args, **kwargs: not kwargs),
     F.conv1d: _CONVOLUTION,
     F.conv2d: _CONVOLUTION,

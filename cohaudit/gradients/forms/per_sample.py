@@ -212,6 +212,7 @@ class Sum:
         """Return ‖Σ_use G_i‖², cross terms included, [batch]."""
         match self.parts:
             case (Lookup() as lookup, Outer() as outer):
+                # ‖A + B‖² = ‖A‖² + 2⟨A, B⟩ + ‖B‖², without forming either
                 return lookup.squared_norms() + 2 * lookup.dot_outer(outer) + outer.squared_norms()
             case _:
                 return self.dense().squared_norms()

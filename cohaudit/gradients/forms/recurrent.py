@@ -192,6 +192,7 @@ class _Unrolled(Function):
         own_by_sample = d_own.transpose(0, 1)
         layer.report(into, Outer(by_sample, x.transpose(0, 1)))
         layer.report(own, Outer(own_by_sample, before.transpose(0, 1)))
+        # not strict: a layer without biases has none to report
         for bias, gradient in zip(biases, (by_sample, own_by_sample), strict=False):
             layer.report(bias, Dense(gradient.sum(1)))
         return None, None, d_pre @ into, d_h, d_c
@@ -202,6 +203,7 @@ def usable(function: Any, args: Sequence[Any]) -> bool:
     # packed sequences take other arguments, and a sequence without a batch has two dimensions
     if len(args) != 9 or not isinstance(args[3], bool) or args[0].ndim != 3:
         return False
+    # a projection would add a weight per direction, so that the count tells
     _, _, weights, biased, layers, dropout, training, both_ways, _ = args
     return len(weights) == layers * (1 + both_ways) * (4 if biased else 2) and not (dropout and training)
 

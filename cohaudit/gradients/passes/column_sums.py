@@ -37,6 +37,7 @@ class ColumnSums:
 
     def begin(self, rows: Tensor) -> None:
         """Begin a batch of samples, [batch, columns]."""
+        # times `varies`: a mean that is rounded would leave something of a constant column
         self.centered = (rows.to(self.mean) - self.mean) * self.varies
 
     def add(self, order: int, delta: Tensor) -> None:

@@ -125,6 +125,7 @@ class _CoordinatePass:
 def _begin(setup: PassSetup, plan: Plan, chosen: Mapping[str, Indices]) -> _CoordinatePass:
     """Return a pass whose arrays are zero."""
     count = len(setup.source.labels)
+    # float64 parameters keep their digits; numpy has no bfloat16, so that all others become float32
     wide = torch.float64 in {p.dtype for p in plan.parameters.values()}
     dtype = np.float64 if wide else np.float32
     return _CoordinatePass(

@@ -53,6 +53,7 @@ def answers(
             # the same operations as in `measure`: fused layers would round differently
             with torch.no_grad(), every_module_called():
                 logits = class_logits(logits_of(call(model, inputs)))
+        # refused here: argmax would name a class for NaNs, too
         bad = (~torch.isfinite(logits)).any(1).nonzero().flatten().tolist()
         if bad:
             raise EngineError(

@@ -172,6 +172,7 @@ def _receives_columns(rows: Tensor, made: _LayerCall) -> bool:
         return bool((made.input == rows).all())
     # least squares of the layer's input on the column: what is left must be rounding
     x, a = (one.cpu().double() for one in (rows, made.input))
+    # of the values with their means: rounding is relative to these, however little a column varies
     size = COLUMN_TOLERANCE * a.square().sum(0)
     # without the means, which stand for the shift
     x = x - x.mean(0)
@@ -215,6 +216,7 @@ def _deltas(model: nn.Module, layer: nn.Module, inputs: Any, residuals: Tensor) 
         residuals = residuals[:, :, 1:]
     for k, residual in enumerate(residuals):
         direction = residual.reshape(logits.shape).to(logits)
+        # the last backward pass frees the graph
         retain = k + 1 < len(residuals)
         yield torch.autograd.grad(logits, outputs[0], direction, retain_graph=retain)[0]
 

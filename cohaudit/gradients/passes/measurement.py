@@ -87,6 +87,7 @@ class Measurement:
         Gradients of a well fitted network are so small that their squares are zero even in float64; divided
         by that norm they are not.
         """
+        # 1 if all are zero: residuals of fitted samples can underflow even in float64
         peak = float(self.scale.max(initial=0.0)) or 1.0
         scale = self.scale / peak
         total = np.zeros(self.sketches.shape[1])

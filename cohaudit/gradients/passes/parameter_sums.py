@@ -149,6 +149,7 @@ class ParameterSums:
         direction, norm = _direction(self._current)
         direction = direction.to(self._directions.dtype)
         self._norms[self._class] = norm
+        # added: the parameters of a layer share this array
         self._squares[self._class] += norm**2
         # the sketch of the direction, scaled afterwards in float64: the sum itself may underflow in float32
         sketch = Dense(direction[None].to(self._parameter.device)).sketch(self._projection)[0]

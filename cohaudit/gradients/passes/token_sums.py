@@ -81,6 +81,7 @@ class TokenSums:
         slots = self.slot[rows]
         sample = torch.arange(len(rows), device=rows.device)[:, None].expand_as(rows)
         measured = slots != NO_SLOT
+        # one number for a sample and a token, so that `unique` finds the pairs
         pairs = sample[measured] * len(self.tokens) + slots[measured]
         distinct, pair, times = pairs.unique(return_inverse=True, return_counts=True)
         batch = _TokenBatch(
@@ -123,6 +124,7 @@ class TokenSums:
         crossed = (self.weighted * mean).sum(2)
         squares = self.squares - 2 * crossed + mean.square().sum(2) * self.squared_positions
         reached = (self.squares > 0).all(0)  # a padding that the model masks is not
+        # a difference that should be zero can be rounded to a little below
         squares = squares.clamp_min(0) * reached
         return InputSums(
             layer=name,
@@ -153,6 +155,7 @@ def make_token_sums(
         containing += torch.stack([torch.bincount(one.unique(), minlength=vocabulary) for one in row]).sum(0)
     if layer.padding_idx is not None:
         containing[layer.padding_idx] = 0  # its row is not trained
+    # stable: of tokens that are equally frequent, every run measures the same
     order = containing.argsort(descending=True, stable=True)
     tokens = order[: min(MAX_TOKENS, int((containing > 0).sum()))].sort().values
     slot = torch.full((vocabulary,), NO_SLOT, device=device)

@@ -107,6 +107,7 @@ class Interceptor(TorchFunctionMode):
         if not weights:
             return func(*args, **kwargs)
         if not self._closed(func) and (entered := _without_checks(func)) is not None:
+            # entered again: torch turns a mode off while it handles a call
             with self:
                 return entered(*args, **kwargs)
         about = f"{getattr(func, '__name__', func)}({', '.join(weights.values())})"

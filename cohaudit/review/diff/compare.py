@@ -185,6 +185,7 @@ def _unlike(base: Audit, head: Audit) -> Iterable[str]:
     elif old.samples != new.samples:
         yield f"Number of samples audited: {old.samples:,} in the base, {new.samples:,} in the head."
     keys = [key for key in MEASUREMENT_KEYS if key not in SETTINGS_THAT_MAY_DIFFER]
+    # `get`: another version may not know a setting, which is a difference then
     differing = [key for key in keys if base.settings.get(key) != head.settings.get(key)]
     if differing:
         yield f"Settings: {', '.join(differing)}."

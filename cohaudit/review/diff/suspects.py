@@ -143,6 +143,7 @@ def sign_test(new: int, fixed: int) -> float:
     # in logarithms: 2 ** n is not a float64 for more than 1,023 suspects
     log_total = math.lgamma(n + 1) - n * math.log(2)
     terms = (math.exp(log_total - math.lgamma(k + 1) - math.lgamma(n - k + 1)) for k in range(new, n + 1))
+    # rounding can lift the sum over all terms above 1
     return min(1.0, math.fsum(terms))
 
 

@@ -85,6 +85,7 @@ def _used_width(width: CoherentWidth) -> UsedWidth:
     return UsedWidth(
         units=width.units,
         kept=sum(layer.kept for layer in layers),
+        # without a hidden layer both sums are 0
         participation=sum(layer.units * layer.participation for layer in layers) / max(units, 1),
         accuracy=width.accuracy,
         alone=None if measured is None else measured.accuracy,
