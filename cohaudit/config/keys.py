@@ -143,7 +143,11 @@ def _number(value: Any) -> float:
     # Real, as Integral above, includes the numbers of numpy
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        # an integer of hundreds of digits: out of any range, and refused as such
+        raise ValueError from None
 
 
 def _texts(value: Any) -> Texts:

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from cohaudit.errors import ConfigError
+from cohaudit.gradients.precision import SMALLEST_FLOAT64
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """Logits [1, classes] and label [1] → loss of the sample, e.g. torch.nn.functional.cross_entropy."""
@@ -153,6 +154,7 @@ def _summarize(averages: dict[str, Tensor], means: dict[str, Tensor], clipped: T
     return RobustGradient(
         gradient=averages,
         kept=float(average.norm()) / length if length else 0.0,
-        cosine=float(torch.nn.functional.cosine_similarity(average, mean, dim=0)),
+        # the default eps of 1e-8 would shrink the cosine of a fitted network's gradients
+        cosine=float(torch.nn.functional.cosine_similarity(average, mean, dim=0, eps=SMALLEST_FLOAT64)),
         clipped=clipped,
     )

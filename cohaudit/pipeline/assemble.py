@@ -113,5 +113,5 @@ def _skipped(subject: ScanSubject, results: StageResults) -> tuple[Skipped, ...]
 def _samples_left_out(measured: int, total: int) -> tuple[Skipped, ...]:
     if measured == total:
         return ()
-    reason = "limit; the risk of a subsample is an estimate of that of all samples, see docs/risk.md"
+    reason = "left out by --limit; see docs/risk.md for what that does to the predicted gap"
     return (Skipped(f"{total - measured:,} of {total:,} samples", reason),)

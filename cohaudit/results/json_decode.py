@@ -143,10 +143,11 @@ def _is_unicode(text: str) -> bool:
 
 def _decode_object(value: object, inner: Shape, place: str) -> dict[str, Any]:
     # keys come from ids and file names, and can hold broken characters as every text can
-    items = {f"{place}[{key!r:.80}]": (key, item) for key, item in _object(value, place).items()}
-    return {
-        str(_decode_scalar(key, str, path)): _decode(item, inner, path) for path, (key, item) in items.items()
-    }
+    decoded = {}
+    for key, item in _object(value, place).items():
+        path = f"{place}[{key!r:.80}]"
+        decoded[str(_decode_scalar(key, str, path))] = _decode(item, inner, path)
+    return decoded
 
 
 def _decode_record(value: object, shape: Record, place: str) -> Any:

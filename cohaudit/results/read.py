@@ -42,6 +42,9 @@ def read_audit(path: str | PathLike[str]) -> Audit:
         _check_references(audit)
     except UnexpectedError as error:
         raise ReportError(f"{path}, at {error.place}", error.found, SCAN_AGAIN) from None
+    except RecursionError:
+        # the parser of JSON goes deeper than the decoder can
+        raise ReportError(str(path), "has objects nested too deeply for an audit", SCAN_AGAIN) from None
     return audit
 
 

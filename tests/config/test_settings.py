@@ -170,6 +170,7 @@ WRONG = [
     ("temperature = 0", "temperature", "found 0", "a number above 0"),
     ("temperature = nan", "temperature", "found nan", "a number above 0"),
     ("temperature = inf", "temperature", "found inf", "a number above 0"),
+    ("temperature = 1" + "0" * 400, "temperature", "found 1000", "a number above 0"),
     ("neighbors = 0", "neighbors", "found 0", "of at least 1"),
     ("sketch_size = 0", "sketch_size", "found 0", "of at least 1"),
     ("bootstrap = 19", "bootstrap", "found 19", "of at least 20"),

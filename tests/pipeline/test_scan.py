@@ -301,8 +301,8 @@ def test_a_class_that_is_fitted_far_better_keeps_its_interval(monkeypatch: pytes
     expected = cohaudit.scan(model, (inputs, labels)).classes[0].coherence
     measure, shrunk = cohaudit.pipeline.scan.measure, labels == 0
 
-    def fitted_far_better(*args: Any) -> Any:
-        found = measure(*args)
+    def fitted_far_better(*args: Any, **options: Any) -> Any:
+        found = measure(*args, **options)
         factor, squares = np.where(shrunk, 1e-60, 1), np.where(shrunk, 1e-120, 1)
         class_squares = found.class_squares.copy()
         class_squares[0] *= 1e-120

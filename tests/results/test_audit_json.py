@@ -262,6 +262,19 @@ def test_a_text_that_is_no_audit(text: str, found: str, tmp_path: Path) -> None:
     assert found in refusal(write(tmp_path / "audit.json", text))
 
 
+def test_ids_that_differ_only_far_behind_the_start_are_read_back(tmp_path: Path) -> None:
+    text = audit_to_json(BLANK)
+    for name in BLANK.samples["id"]:
+        text = text.replace(f'"{name}"', f'"{"folder/" * 40}{name}"')
+    assert audit_to_json(read_audit(write(tmp_path / "audit.json", text))) == text
+
+
+def test_settings_that_are_nested_too_deeply(tmp_path: Path) -> None:
+    deep = '{"a": ' * 900 + "1" + "}" * 900
+    text = audit_to_json(BLANK).replace('"settings": {', f'"settings": {{"aa": {deep}, ', 1)
+    assert "too deeply" in refusal(write(tmp_path / "audit.json", text))
+
+
 def test_a_checkpoint_in_its_place(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"\x80\x81\xff\x00")
     assert "is not text" in refusal(tmp_path / "model.safetensors")

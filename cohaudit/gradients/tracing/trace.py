@@ -114,10 +114,8 @@ def trace_both(
     """Trace both probes, repeatedly, until it is decided which outputs are computed from weights alone.
 
     At first a call on weights alone is assumed to give a derived weight, and any other is not. Then two kinds
-    are
-    corrected: a "weight" whose shape changes with the batch (an expanded class token) is not one; the output
-        of a call
-    whose arguments do not change with the batch (a weight times a constant mask) is one.
+    are corrected: a "weight" whose shape changes with the batch (an expanded class token) is not one; the
+    output of a call whose arguments do not change with the batch (a weight times a constant mask) is one.
     """
     decided: dict[str, bool] = {}
     for _ in range(MAX_TRACES):
