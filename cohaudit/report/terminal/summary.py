@@ -31,6 +31,8 @@ MAX_EARLIER_CHECKPOINTS = 6
 """Earlier checkpoints named at most, the latest ones."""
 MAX_SENTENCE = 240
 """Characters of a sentence shown before it is cut; the report has it whole."""
+MAX_VERDICT_REASON = 700
+"""The same for the reason why there is no verdict or a gate failed: it ends with what to do about it."""
 
 LEVEL_STYLES = {
     "low": "bold green",
@@ -115,9 +117,9 @@ def _note(note: str) -> Text:
 
 def _verdict(audit: Audit) -> Text:
     if not audit.sanity.auditable:
-        return Text.assemble(("NOT AUDITABLE", "bold white on red"), f": {_sentence(audit.sanity.reason)}")
+        return Text.assemble(("NOT AUDITABLE", "bold white on red"), f": {printable(audit.sanity.reason, MAX_VERDICT_REASON)}")
     if isinstance(audit.risk, Skipped):
-        return Text.assemble(("No verdict", "bold"), f": {_sentence(audit.risk.reason)}")
+        return Text.assemble(("No verdict", "bold"), f": {printable(audit.risk.reason, MAX_VERDICT_REASON)}")
     return Text.assemble(
         ("Overfitting risk: ", "bold"),
         (audit.risk.level.upper(), LEVEL_STYLES[audit.risk.level]),
@@ -261,7 +263,7 @@ def gate_table(gates: Sequence[GateResult]) -> Table:
     for name in ("Gate", "", "reason"):
         table.add_column(name, overflow="fold")
     for gate in gates:
-        table.add_row(cell(gate.expression), OUTCOMES[gate.outcome], Text(_sentence(gate.reason)))
+        table.add_row(cell(gate.expression), OUTCOMES[gate.outcome], Text(printable(gate.reason, MAX_VERDICT_REASON)))
     return table
 
 
