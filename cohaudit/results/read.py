@@ -55,9 +55,16 @@ def as_audit(source: AuditSource) -> Audit:
         source: An audit, or the path of an audit.json.
 
     Raises:
-        ReportError: The file cannot be read.
+        ReportError: The file cannot be read, or `source` is neither.
     """
-    return source if isinstance(source, Audit) else read_audit(fspath(source))
+    if isinstance(source, Audit):
+        return source
+    try:
+        path = fspath(source)
+    except TypeError:
+        found = f"found {source!r:.80}, a {type(source).__name__}"
+        raise ReportError("audit", found, "give an Audit, or the path of an audit.json") from None
+    return read_audit(path)
 
 
 def _read(path: Path) -> str:

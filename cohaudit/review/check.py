@@ -70,8 +70,8 @@ def check(
 
 
 def _texts(given: str | Sequence[str]) -> tuple[str, ...]:
-    # a text is a sequence too: its letters would become conditions
-    return (given,) if isinstance(given, str) else tuple(given)
+    # a text is a sequence too: its letters would become conditions; what is neither, the settings refuse
+    return (given,) if isinstance(given, str) or not isinstance(given, Sequence) else tuple(given)
 
 
 def _layer_names(audit: Audit) -> list[str]:

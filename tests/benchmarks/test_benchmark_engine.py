@@ -158,7 +158,7 @@ def test_memory_is_measured_beyond_what_was_there_before() -> None:
 def test_parts_are_the_time_of_the_functions_of_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parts, "SPECS", SMALL)
     _, clock = parts._measure("perceptron", CPU, 0)
-    assert ("prepare.prepare", "plan.make_plan") in clock.seconds
+    assert ("prepare.prepare", "planning.make_plan") in clock.seconds
     assert all(seconds >= 0 for seconds in clock.seconds.values())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.audits import make_audit
@@ -70,6 +71,16 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
         cohaudit.check(tmp_path / "audit.json", fail_on="risk>=high")
     with pytest.raises(ReportError):
         cohaudit.compare(AUDIT, tmp_path / "audit.json")
+
+
+@pytest.mark.parametrize("source", [3, None])
+def test_what_is_neither_an_audit_nor_a_path_is_refused(source: Any) -> None:
+    with pytest.raises(ReportError, match="give an Audit, or the path"):
+        cohaudit.check(source, fail_on="risk>=high")
+    with pytest.raises(ReportError, match="give an Audit, or the path"):
+        cohaudit.compare(AUDIT, source)
+    with pytest.raises(ConfigError):
+        cohaudit.check(AUDIT, fail_on=source)
 
 
 def test_a_difference_of_files_is_that_of_their_audits(tmp_path: Path) -> None:

@@ -117,7 +117,9 @@ def _note(note: str) -> Text:
 
 def _verdict(audit: Audit) -> Text:
     if not audit.sanity.auditable:
-        return Text.assemble(("NOT AUDITABLE", "bold white on red"), f": {printable(audit.sanity.reason, MAX_VERDICT_REASON)}")
+        return Text.assemble(
+            ("NOT AUDITABLE", "bold white on red"), f": {printable(audit.sanity.reason, MAX_VERDICT_REASON)}"
+        )
     if isinstance(audit.risk, Skipped):
         return Text.assemble(("No verdict", "bold"), f": {printable(audit.risk.reason, MAX_VERDICT_REASON)}")
     return Text.assemble(
@@ -263,7 +265,9 @@ def gate_table(gates: Sequence[GateResult]) -> Table:
     for name in ("Gate", "", "reason"):
         table.add_column(name, overflow="fold")
     for gate in gates:
-        table.add_row(cell(gate.expression), OUTCOMES[gate.outcome], Text(printable(gate.reason, MAX_VERDICT_REASON)))
+        table.add_row(
+            cell(gate.expression), OUTCOMES[gate.outcome], Text(printable(gate.reason, MAX_VERDICT_REASON))
+        )
     return table
 
 
