@@ -188,7 +188,12 @@ def summarize(layers: Mapping[str, CoordinateSample], flags: SampleFlags, seed: 
     memorized, suspects = flags.sets
     whole = Totals(list(layers.values()), samples, seed)
     steps = tuple(
-        StepShare(name, *(whole.estimate(share_of_step(which, members)) for members in range(2)))
+        StepShare(
+            average=name,
+            # the two sets in the order of `SampleFlags.sets`
+            memorized=whole.estimate(share_of_step(which, 0)),
+            suspects=whole.estimate(share_of_step(which, 1)),
+        )
         for which, name in enumerate(("mean", *WINSORIZED))
     )
     survivals = _survivals(whole)
