@@ -56,7 +56,7 @@ from cohaudit.audits.winsorized_statistics import (
     share_of_step,
 )
 from cohaudit.gradients.passes.coordinates import Coordinates, gradient_coordinates
-from cohaudit.results.kinds import MEMORIZED
+from cohaudit.results.kinds import is_memorized
 
 RESULTS = paths.RESULTS / "clipped.json"
 CASES = (
@@ -110,7 +110,7 @@ def judge(about: Row, model: nn.Module, data: zoo.Pool, wrong: Array) -> Row | N
     if fitted < 2 / data.classes:
         return None
     found = suspect_labels([view.rows for view in cold.views], labels, cold.probability)
-    memorized = found.memorization > MEMORIZED
+    memorized = is_memorized(found.memorization)
     sets = np.stack([memorized, found.probability >= SUSPICION_THRESHOLD, wrong])
     chosen = sample_coordinates(model, len(labels), 0)
     own = _coordinates(model, data.train, data.labels, data.classes, chosen)

@@ -31,7 +31,7 @@ from cohaudit.gradients import Options, Source
 from cohaudit.gradients.passes.coordinates import Coordinates, gradient_coordinates
 from cohaudit.gradients.tracing.plan import owner_name
 from cohaudit.results import ClippedSample, LayerSurvival, RobustStep, Skipped, StepShare, Survival
-from cohaudit.results.kinds import MEMORIZED
+from cohaudit.results.kinds import is_memorized
 
 Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -81,7 +81,7 @@ class SampleFlags:
     @property
     def sets(self) -> Flags:
         """Set of memorized samples and set of suspects, [2, N]."""
-        return np.stack([self.memorization > MEMORIZED, self.suspect])
+        return np.stack([is_memorized(self.memorization), self.suspect])
 
 
 def layers_of(model: nn.Module) -> dict[str, dict[str, int]]:

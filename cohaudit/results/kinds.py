@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 SAMPLE_KINDS = ("typical", "mislabeled", "ambiguous", "rare", "duplicate")
 """What a sample can be, in the order of the numbers below."""
 
@@ -18,3 +21,13 @@ REVIEWED = "reviewed"
 
 KindName = Literal["", "typical", "mislabeled", "ambiguous", "rare", "duplicate", "reviewed"]
 """What the table of samples can say of a sample; empty when no sample was judged."""
+
+
+def is_memorized(memorization: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return which samples count as memorized, [N]; one of unknown memorization, NaN, does not.
+
+    Args:
+        memorization: Memorization of each sample, 0 to 1 or NaN, [N].
+    """
+    # a comparison with NaN is False
+    return memorization >= MEMORIZED
