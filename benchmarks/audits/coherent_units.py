@@ -26,8 +26,8 @@ from benchmarks.shared.command_line import make_parser
 from benchmarks.shared.measuring import CPU, default_options, silent, source_of
 from benchmarks.shared.results import Row, read_json, read_rows, write_rows
 from cohaudit.audits.unit_ablation import HiddenUnits, hidden_units, measured_units, only
-from cohaudit.audits.width import SHARES, smallest_set
 from cohaudit.gradients import WeightSums, weight_sums
+from cohaudit.results.sub_network import SUB_NETWORK_SHARES, smallest_set
 
 RESULTS = paths.RESULTS / "coherent_units.json"
 FAMILIES = (
@@ -75,7 +75,7 @@ def measure(member: zoo.Member, folder: Path) -> list[Row]:
 
     whole = accuracies({layer.name: np.arange(layer.count) for layer in layers})
     rng, rows = np.random.default_rng(0), []
-    for share in SHARES:
+    for share in SUB_NETWORK_SHARES:
         sizes = {one.name: len(smallest_set(one.energy, share)) for one in measured}
         about = {"network": member.key, "family": member.family, "share": share}
         about |= {"width": member.width, "noise": member.noise, "units": sum(layer.count for layer in layers)}
@@ -120,7 +120,7 @@ def rows_of(values: torch.Tensor) -> torch.Tensor:
 
 def show(rows: list[Row]) -> None:
     """Print, per family and share, how much of the accuracy each choice keeps."""
-    for share in SHARES:
+    for share in SUB_NETWORK_SHARES:
         for family in (*FAMILIES, ""):
             own = [row for row in rows if row["share"] == share and row["family"].startswith(family)]
             parts = ", ".join(f"{choice} {_remaining(own, choice)}" for choice in CHOICES)

@@ -11,10 +11,10 @@ from typing import Any
 
 import pandas as pd
 
-from cohaudit.audits.width import SHARES, smallest_set
 from cohaudit.config.keys import toml_value
 from cohaudit.errors import ReportError
 from cohaudit.results import Audit, Preview, Skipped
+from cohaudit.results.sub_network import SUB_NETWORK_SHARES, smallest_set
 from cohaudit.results.tables import table_to_csv, table_to_parquet
 from cohaudit.review.suppressions import SUPPRESSIONS_TABLE
 
@@ -142,7 +142,7 @@ def _mask(audit: Audit, every: bool) -> bytes:
         )
     masks = {
         share: {layer.name: smallest_set(layer.energy, share).tolist() for layer in width.layers}
-        for share in SHARES
+        for share in SUB_NETWORK_SHARES
     }
     return _text(json.dumps(masks) + "\n")
 
