@@ -28,7 +28,7 @@ FLOORS = (
 )
 """The rooms from the ground up: each may know those below it, never one beside or above it."""
 PACKAGES = {
-    "analysis": {"numpy", "pandas", "torch", "scipy"},
+    "analysis": {"numpy", "pandas", "torch"},
     "gradients": {"numpy", "torch"},
     "results": {"numpy", "pandas", "pyarrow"},
     "config": set[str](),
