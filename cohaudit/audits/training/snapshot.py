@@ -22,15 +22,13 @@ from cohaudit.analysis.label_noise import expected_labels, fit_label_noise
 from cohaudit.analysis.leave_one_out import leave_one_out, suspect_labels_by
 from cohaudit.audits.optimizer_state import OptimizerProgress
 from cohaudit.gradients import FeatureHasher, Measurement
+from cohaudit.results.thresholds import WRONG_SUSPICION
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 WEIGHT_SKETCH_SIZE = 2048
 """Length of the sketch of all weights: it keeps distances between checkpoints to within 3 %."""
-
-WRONG_SUSPICION = 0.5
-"""Suspicion from which a label is more likely wrong than right."""
 
 AGREEMENT_POWER = 2
 """Power of the weights in `combine_predictions` for the agreement: chosen, with the form of the rating in
