@@ -7,6 +7,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
 
+from cohaudit._version import __version__
 from cohaudit.errors import ReportError
 from cohaudit.results.audit import SCHEMA_VERSION, Audit
 from cohaudit.results.estimate import Skipped
@@ -97,7 +98,10 @@ def _check_version(path: Path, content: Any) -> None:
         found = f"has schema version {version!r:.40}; this cohaudit reads {SCHEMA_VERSION!r}"
         writer = content.get("version")
         named = f", {writer:.40}" if isinstance(writer, str) and writer else ""
-        remedy = f"run cohaudit scan again, or use the version of cohaudit that wrote the file{named}"
+        remedy = "run cohaudit scan again"
+        # between releases two schemas share a version: the one that runs cannot be the remedy
+        if writer != __version__:
+            remedy += f", or use the version of cohaudit that wrote the file{named}"
         raise ReportError(str(path), found, remedy)
 
 

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from support.audits import make_audit
 
 from cohaudit import results
+from cohaudit._version import __version__
 from cohaudit.errors import ReportError
 from cohaudit.results import SAMPLE_COLUMNS, Audit, Skipped
 from cohaudit.results.json_encode import audit_to_json
@@ -260,6 +261,12 @@ def test_a_path_through_a_file(tmp_path: Path) -> None:
 )
 def test_a_text_that_is_no_audit(text: str, found: str, tmp_path: Path) -> None:
     assert found in refusal(write(tmp_path / "audit.json", text))
+
+
+def test_the_version_that_runs_is_no_remedy(tmp_path: Path) -> None:
+    text = json.dumps({"schema_version": "4.0", "version": __version__})
+    remedy = refusal(write(tmp_path / "audit.json", text)).partition("→")[2]
+    assert remedy.strip() == "run cohaudit scan again"
 
 
 def test_a_checkpoint_in_its_place(tmp_path: Path) -> None:
