@@ -62,7 +62,8 @@ def members_of(family: str) -> list[zoo.Member]:
 def measure(member: zoo.Member, folder: Path) -> list[Row]:
     """Return a row for each share and choice."""
     data = zoo.given(member, folder)
-    x, y = data.train[:SAMPLES], data.labels[:SAMPLES]
+    x = data.train[:SAMPLES]
+    y = data.labels[:SAMPLES]
     model = zoo.load(member, tuple(x.shape[1:]), data.classes)
     sums = weight_sums(model, source_of(x, y, data.classes), default_options(), CPU, silent)
     layers = hidden_units(model, sums)
@@ -74,7 +75,8 @@ def measure(member: zoo.Member, folder: Path) -> list[Row]:
             return np.array([zoo.measured(model, *part)[1] for part in ((x, y), test)])
 
     whole = accuracies({layer.name: np.arange(layer.count) for layer in layers})
-    rng, rows = np.random.default_rng(0), []
+    rng = np.random.default_rng(0)
+    rows = []
     for share in SUB_NETWORK_SHARES:
         sizes = {one.name: len(smallest_set(one.energy, share)) for one in measured}
         about = {"network": member.key, "family": member.family, "share": share}
