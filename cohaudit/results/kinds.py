@@ -10,7 +10,20 @@ from numpy.typing import NDArray
 SAMPLE_KINDS = ("typical", "mislabeled", "ambiguous", "rare", "duplicate")
 """What a sample can be, in the order of the numbers below."""
 
-TYPICAL, MISLABELED, AMBIGUOUS, RARE, DUPLICATE = range(len(SAMPLE_KINDS))
+TYPICAL = 0
+"""Number of the kind "typical": its position in `SAMPLE_KINDS`."""
+
+MISLABELED = 1
+"""Number of the kind "mislabeled"."""
+
+AMBIGUOUS = 2
+"""Number of the kind "ambiguous"."""
+
+RARE = 3
+"""Number of the kind "rare"."""
+
+DUPLICATE = 4
+"""Number of the kind "duplicate"."""
 
 MEMORIZED = 0.5
 """Memorization from which a sample counts as memorized: its label is then more likely given because the

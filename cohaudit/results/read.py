@@ -18,7 +18,9 @@ AuditSource: TypeAlias = Audit | str | PathLike[str]
 """An audit, or the path of an audit.json."""
 
 NAME_AN_AUDIT = "name the audit.json that cohaudit scan wrote"
+"""Remedy for a path that does not lead to an audit."""
 SCAN_AGAIN = "restore the file as cohaudit wrote it, or run cohaudit scan again"
+"""Remedy for a damaged audit."""
 
 
 def read_audit(path: str | PathLike[str]) -> Audit:

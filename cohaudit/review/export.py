@@ -166,6 +166,7 @@ _SUPPRESSIONS_HEADER = """\
 # An entry can end: expires = 2027-06-30 makes its sample a suspect again from that day on.
 # Name this file as `suppressions` in cohaudit.toml, or with --suppressions.
 """
+"""First lines of a list of suspects to review, which tell the reviewer how to use it."""
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -219,6 +220,7 @@ _WRITERS: dict[str, Callable[[Audit, bool], bytes]] = {
     "suppressions": _suppressions,
     MASK_FORMAT: _mask,
 }
+"""Format → function that writes an audit in it; the flag says whether every sample is listed."""
 
 EXPORT_FORMATS = tuple(_WRITERS)
 """Formats: the suspects as a table (csv, jsonl, parquet) or as tasks (label-studio), the ids of the other

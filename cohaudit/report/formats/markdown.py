@@ -33,7 +33,9 @@ _MARKDOWN_ESCAPES = {
     "$": "<span>$</span>",  # as GitHub advises: two of them would enclose a formula
     **{character: f"{character}&#8203;" for character in "@#"},  # no mention, no reference to an issue
 }
+"""Character with a meaning in Markdown → the text that shows it."""
 _TABLE = str.maketrans(_MARKDOWN_ESCAPES)
+"""`_MARKDOWN_ESCAPES` in the form for `str.translate`."""
 
 
 def render_markdown(audit: Audit) -> str:

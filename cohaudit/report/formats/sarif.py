@@ -19,6 +19,7 @@ from cohaudit.results import Audit
 from cohaudit.results.thresholds import WRONG_SUSPICION
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
+"""Address of the JSON Schema of SARIF 2.1.0."""
 MAX_RESULTS = 5_000
 """Results of a run at most: GitHub takes no more."""
 RULE = "suspect-label"
