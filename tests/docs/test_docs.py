@@ -1,7 +1,8 @@
 """The pages of docs/ are true: their commands and code run, in a folder that holds the fixtures.
 
 What a page takes for granted is made first, by SETUP or by the lines of GIVEN; what cannot run is listed in
-NOT_RUN with the reason. Two pages have tests of their own: tests/docs/test_tutorial.py, tests/docs/test_ci_page.py.
+NOT_RUN with the reason. Two pages have tests of their own: tests/docs/test_tutorial.py and
+tests/docs/test_ci_page.py.
 """
 
 from __future__ import annotations
