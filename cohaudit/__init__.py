@@ -14,28 +14,38 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cohaudit import results
+    from cohaudit import errors, results
     from cohaudit._version import __version__
     from cohaudit.config import Config
+    from cohaudit.config.typed import Settings
     from cohaudit.errors import CohauditError
     from cohaudit.gradients import robust
+    from cohaudit.loading.data import DatasetLike
+    from cohaudit.pipeline.progress import Progress
     from cohaudit.pipeline.scan import scan
     from cohaudit.report import write_report
     from cohaudit.results import Audit, Estimate, Skipped, Suppression
     from cohaudit.results.read import read_audit
-    from cohaudit.review.check import check
+    from cohaudit.review.check import CheckResult, check
     from cohaudit.review.diff.compare import compare
+    from cohaudit.review.diff.difference import Difference
 
 __all__ = [
     "Audit",
+    "CheckResult",
     "CohauditError",
     "Config",
+    "DatasetLike",
+    "Difference",
     "Estimate",
+    "Progress",
+    "Settings",
     "Skipped",
     "Suppression",
     "__version__",
     "check",
     "compare",
+    "errors",
     "read_audit",
     "results",
     "robust",
@@ -44,6 +54,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "errors": "cohaudit.errors",
     "results": "cohaudit.results",
     "robust": "cohaudit.gradients.robust",
 }
@@ -51,9 +62,14 @@ _MODULES = {
 
 _HOME = {
     "Audit": "cohaudit.results",
+    "CheckResult": "cohaudit.review.check",
     "CohauditError": "cohaudit.errors",
     "Config": "cohaudit.config",
+    "DatasetLike": "cohaudit.loading.data",
+    "Difference": "cohaudit.review.diff.difference",
     "Estimate": "cohaudit.results",
+    "Progress": "cohaudit.pipeline.progress",
+    "Settings": "cohaudit.config.typed",
     "Skipped": "cohaudit.results",
     "Suppression": "cohaudit.results",
     "__version__": "cohaudit._version",

@@ -56,7 +56,7 @@ from cohaudit.audits.winsorized_statistics import (
     share_of_step,
 )
 from cohaudit.gradients.passes.coordinates import Coordinates, gradient_coordinates
-from cohaudit.results.kinds import MEMORIZED
+from cohaudit.results.kinds import is_memorized
 
 RESULTS = paths.RESULTS / "clipped.json"
 CASES = (
@@ -110,7 +110,7 @@ def judge(about: Row, model: nn.Module, data: zoo.Pool, wrong: Array) -> Row | N
     if fitted < 2 / data.classes:
         return None
     found = suspect_labels([view.rows for view in cold.views], labels, cold.probability)
-    memorized = found.memorization > MEMORIZED
+    memorized = is_memorized(found.memorization)
     sets = np.stack([memorized, found.probability >= SUSPICION_THRESHOLD, wrong])
     chosen = sample_coordinates(model, len(labels), 0)
     own = _coordinates(model, data.train, data.labels, data.classes, chosen)
@@ -149,13 +149,17 @@ def _test_cosines(
     drawn: dict[str, CoordinateSample], new: Coordinates, layers: dict[str, dict[str, int]]
 ) -> list[float]:
     """Return the cosine of each average to the mean gradient of the test samples."""
-    ours, theirs, weights = [], [], []
+    ours = []
+    theirs = []
+    weights = []
     for layer, one in drawn.items():
         kinds = [np.array([part.mean, *part.winsorized, part.median]) for part in one.blocks]
         ours.append(np.concatenate(kinds, axis=1))
         theirs += [new.gradients(name).mean(0) for name in layers[layer]]
         weights.append(np.full(one.sampled, one.weight))
-    a, b, w = np.concatenate(ours, axis=1), np.concatenate(theirs), np.concatenate(weights)
+    a = np.concatenate(ours, axis=1)
+    b = np.concatenate(theirs)
+    w = np.concatenate(weights)
     return [float(w @ (r * b) / np.sqrt((w @ (r * r)) * (w @ (b * b)))) for r in a]
 
 

@@ -26,8 +26,8 @@ from benchmarks.shared.command_line import make_parser
 from benchmarks.shared.measuring import CPU, default_options, silent, source_of
 from benchmarks.shared.results import Row, read_json, read_rows, write_rows
 from cohaudit.audits.unit_ablation import HiddenUnits, hidden_units, measured_units, only
-from cohaudit.audits.width import SHARES, smallest_set
 from cohaudit.gradients import WeightSums, weight_sums
+from cohaudit.results.sub_network import SUB_NETWORK_SHARES, smallest_set
 
 RESULTS = paths.RESULTS / "coherent_units.json"
 FAMILIES = (
@@ -62,7 +62,8 @@ def members_of(family: str) -> list[zoo.Member]:
 def measure(member: zoo.Member, folder: Path) -> list[Row]:
     """Return a row for each share and choice."""
     data = zoo.given(member, folder)
-    x, y = data.train[:SAMPLES], data.labels[:SAMPLES]
+    x = data.train[:SAMPLES]
+    y = data.labels[:SAMPLES]
     model = zoo.load(member, tuple(x.shape[1:]), data.classes)
     sums = weight_sums(model, source_of(x, y, data.classes), default_options(), CPU, silent)
     layers = hidden_units(model, sums)
@@ -74,8 +75,9 @@ def measure(member: zoo.Member, folder: Path) -> list[Row]:
             return np.array([zoo.measured(model, *part)[1] for part in ((x, y), test)])
 
     whole = accuracies({layer.name: np.arange(layer.count) for layer in layers})
-    rng, rows = np.random.default_rng(0), []
-    for share in SHARES:
+    rng = np.random.default_rng(0)
+    rows = []
+    for share in SUB_NETWORK_SHARES:
         sizes = {one.name: len(smallest_set(one.energy, share)) for one in measured}
         about = {"network": member.key, "family": member.family, "share": share}
         about |= {"width": member.width, "noise": member.noise, "units": sum(layer.count for layer in layers)}
@@ -120,7 +122,7 @@ def rows_of(values: torch.Tensor) -> torch.Tensor:
 
 def show(rows: list[Row]) -> None:
     """Print, per family and share, how much of the accuracy each choice keeps."""
-    for share in SHARES:
+    for share in SUB_NETWORK_SHARES:
         for family in (*FAMILIES, ""):
             own = [row for row in rows if row["share"] == share and row["family"].startswith(family)]
             parts = ", ".join(f"{choice} {_remaining(own, choice)}" for choice in CHOICES)

@@ -60,7 +60,8 @@ def run(noise: float, decay: float) -> list[Row]:
         if epoch not in EPOCHS:
             continue
         with torch.no_grad():
-            logits, test = model(x[:TRAIN]), model(x[TRAIN:]).argmax(1)
+            logits = model(x[:TRAIN])
+            test = model(x[TRAIN:]).argmax(1)
         fitted = (logits.argmax(1) == labels).double()
         row = {"noise": noise, "decay": decay, "epoch": epoch, "loss": F.cross_entropy(logits, labels).item()}
         row |= {"wrong fitted": float(fitted[wrong].mean()) if noise else None}

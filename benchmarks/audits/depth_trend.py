@@ -90,7 +90,8 @@ def linear(form: str, depth: int) -> Iterator[Row]:
     one = torch.full((1, inputs), weight).double()
     inner = one if form == "diagonal" else weight * torch.eye(inputs).double()
     layers = [(one if k == depth - 1 else inner).clone().requires_grad_() for k in range(depth)]
-    marks, first = list(MARKS), None
+    marks = list(MARKS)
+    first = None
     for step in range(STEPS):
         losses = (x @ product(layers, form) - 1).square() / 2
         loss = losses.mean()
@@ -159,7 +160,8 @@ class Training:
     def __init__(self, kind: str, depth: int, noise: float, seed: int) -> None:
         x, truth = digits()
         order = torch.randperm(len(truth), generator=torch.Generator().manual_seed(seed))
-        x, truth = x[order], truth[order]
+        x = x[order]
+        truth = truth[order]
         self.generator = torch.Generator().manual_seed(seed)
         self.x = x[:TRAIN]
         self.test = x[TRAIN:]
@@ -181,7 +183,8 @@ class Training:
     def state(self) -> Row:
         """Return loss, shares of the right and the wrong labels given, and test accuracy."""
         with torch.no_grad():
-            logits, test = self.model(self.x), self.model(self.test).argmax(1)
+            logits = self.model(self.x)
+            test = self.model(self.test).argmax(1)
         given = (logits.argmax(1) == self.labels).double()
         return {
             "loss": F.cross_entropy(logits, self.labels).item(),
@@ -283,7 +286,8 @@ def _show_perceptron(row: Row) -> None:
     print(f"{row['kind']}, depth {row['depth']}, {row['noise']:.0%} wrong, seed {row['seed']}")
     for when in ("early", "fitted"):
         one = row[when]
-        ratios, (slope, low, high) = list(one["ratios"].values()), one["slope"]
+        ratios = list(one["ratios"].values())
+        slope, low, high = one["slope"]
         wrong = "" if one["wrong"] is None else f" (of the wrong ones {one['wrong']:.1%})"
         print(
             f"  {when}, epoch {one['epoch']}: loss {one['loss']:.3f}, labels given {one['given']:.1%}{wrong}"
@@ -317,7 +321,8 @@ def _show_together(rows: list[Row], noise: float, when: str) -> None:
     for kind, depth in sorted({(row["kind"], row["depth"]) for row in rows}):
         own = [row[when] for row in rows if (row["kind"], row["depth"]) == (kind, depth)]
         ratios = np.array([[*one["ratios"].values()] for one in own])
-        first, last = ratios[:, 0].mean(), ratios[:, -1].mean()
+        first = ratios[:, 0].mean()
+        last = ratios[:, -1].mean()
         print(
             f"  {kind} {depth}: slope {np.mean([one['slope'][0] for one in own]):.2f}, "
             f"ratio first {first:.3g}, median {np.median(ratios, axis=1).mean():.3g}, last {last:.3g}, "
@@ -325,7 +330,8 @@ def _show_together(rows: list[Row], noise: float, when: str) -> None:
         )
     for kind in ("plain", "residual"):
         own = [row[when] for row in rows if row["kind"] == kind and row["depth"] > 2]
-        slopes, tests = ([one["slope"][0] for one in own], [one["test"] for one in own])
+        slopes = [one["slope"][0] for one in own]
+        tests = [one["test"] for one in own]
         spread = f"{min(slopes):.2f} to {max(slopes):.2f}"
         print(f"  {kind} 4 to 16: slope {np.mean(slopes):.2f} ({spread}), test {np.mean(tests):.1%}")
 

@@ -97,7 +97,8 @@ def table(data: str, noise: int, kind: str, seed: int, folder: Path) -> Table:
         rows, labels = digits()
         sizes = {"train": 1000, "holdout": 297, "test": 500}
     order = generator.permutation(len(rows))[: sum(sizes.values())]
-    x, y = rows[order].double().numpy(), labels[order].long()
+    x = rows[order].double().numpy()
+    y = labels[order].long()
     train = x[: sizes["train"]]
     varying = np.flatnonzero(train.std(0) > 0)
     size = 1.0 if data == "adult" else float(np.sqrt(train[:, varying].var(0).mean()))
@@ -120,7 +121,8 @@ def table(data: str, noise: int, kind: str, seed: int, folder: Path) -> Table:
 def trained(given: Table, optimizer: str, stages: tuple[int, ...], seed: int) -> list[nn.Module]:
     """Train a network and return it as it was after each of the stages."""
     torch.manual_seed(seed)
-    x, y = given.x["train"], given.y["train"]
+    x = given.x["train"]
+    y = given.y["train"]
     model = nn.Sequential(
         *(nn.Linear(x.shape[1], 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU()),
         nn.Linear(64, given.classes),
@@ -161,12 +163,14 @@ def of_columns(found: Inputs, field: str, columns: int) -> Array:
 
 def plain(model: nn.Module, given: Table, temperature: float) -> Array:
     """Return α_u of each column's weights, by the gradients of the loss of logits / temperature."""
-    x, y = given.x["train"], given.y["train"]
+    x = given.x["train"]
+    y = given.y["train"]
     assert isinstance(model, nn.Sequential)
     output = model[0](x).detach().requires_grad_()
     loss = F.cross_entropy(model[1:](output) / temperature, y, reduction="sum")
     (delta,) = torch.autograd.grad(loss, output)
-    delta, wide = delta.double(), x.double()
+    delta = delta.double()
+    wide = x.double()
     squares = delta.square().sum(1) @ wide.square()
     total = (delta.mT @ wide).square().sum(0)
     return ((total - squares) / ((len(x) - 1) * squares.clamp_min(1e-300))).numpy()
@@ -191,7 +195,8 @@ class Fitted(ClassifierMixin, BaseEstimator):
 
 def importance(model: nn.Module, given: Table, part: str, seed: int) -> Array:
     """Return the permutation importance of each column."""
-    x, y = given.x[part].numpy(), given.y[part].numpy()
+    x = given.x[part].numpy()
+    y = given.y[part].numpy()
     fitted = Fitted(model, given.classes)
     found = permutation_importance(fitted, x, y, n_repeats=REPEATS, random_state=seed)
     return np.asarray(found.importances_mean)

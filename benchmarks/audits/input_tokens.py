@@ -98,7 +98,8 @@ def compare(folder: Path) -> Iterator[Row]:
         often = np.exp(-np.arange(NOISE) / 8)
         shape = len(given.train), PLACES
         drawn = np.random.default_rng(seed).choice(NOISE, shape, p=often / often.sum())
-        words, labels = torch.cat([given.train, torch.from_numpy(drawn) + WORDS], 1), given.truth
+        words = torch.cat([given.train, torch.from_numpy(drawn) + WORDS], 1)
+        labels = given.truth
         torch.manual_seed(seed)
         model = Words(given.classes)
         optimizer = torch.optim.Adam(model.parameters(), 2e-3)

@@ -84,8 +84,10 @@ SUBJECTS = {
 def track(name: str, kind: str, seed: int, folder: Path) -> Iterator[Row]:
     """Train once, and yield a row for each point of the training that is measured."""
     subject = SUBJECTS[name]
-    count, data = subject.samples, SOURCES[subject.data](folder, seed)
-    x, y = data.train[:count], data.truth[:count]
+    count = subject.samples
+    data = SOURCES[subject.data](folder, seed)
+    x = data.train[:count]
+    y = data.truth[:count]
     generator = torch.Generator().manual_seed(seed)
     if kind == "random":
         y = torch.randint(CLASSES, (count,), generator=generator)
@@ -104,7 +106,8 @@ def track(name: str, kind: str, seed: int, folder: Path) -> Iterator[Row]:
             if row["fitted"] >= FITTED:
                 return
         if not order:
-            order, right = list(torch.randperm(count, generator=generator).split(BATCH)), 0
+            order = list(torch.randperm(count, generator=generator).split(BATCH))
+            right = 0
         chosen = order.pop()
         logits = model(x[chosen])
         right += int((logits.argmax(1) == y[chosen]).sum())

@@ -49,7 +49,8 @@ Arrays = Mapping[str, NDArray[Any]]
 def measure_checkpoints(training: Training, folder: Path) -> list[Arrays]:
     """Measure each checkpoint of a training run, unless that was done before; return the arrays of each."""
     data = samples(training, folder)
-    model, labels = build(training, data), data.labels.numpy()
+    model = build(training, data)
+    labels = data.labels.numpy()
     source = source_of(data.train, data.labels, data.classes)
     found = []
     for path in training.checkpoints():
@@ -75,8 +76,10 @@ def measure_checkpoints(training: Training, folder: Path) -> list[Arrays]:
 
 def judged(training: Training, folder: Path) -> Row:
     """Return what every rule picks, and the accuracies on the test set."""
-    data, found = samples(training, folder), measure_checkpoints(training, folder)
-    labels, truth = data.labels.numpy(), data.truth.numpy()
+    data = samples(training, folder)
+    found = measure_checkpoints(training, folder)
+    labels = data.labels.numpy()
+    truth = data.truth.numpy()
     words = [
         peer_prediction(
             [scores.astype(float) for scores in own["each"]],
@@ -115,7 +118,8 @@ def judged(training: Training, folder: Path) -> Row:
     }
     about: Any = training.about()
     test = [row["test"] for row in about["checkpoints"]]
-    wrong, corrected = labels != truth, words[course.judge].corrected
+    wrong = labels != truth
+    corrected = words[course.judge].corrected
     return {
         "training": training.name,
         "checkpoints": names,
@@ -163,7 +167,8 @@ def show(rows: list[Row]) -> None:
     print(f"\nall: {len(rows)} training runs")
     _show_rules(rows)
     for row in rows:
-        place, best = row["picks"]["trajectory"], int(np.argmax(row["test"]))
+        place = row["picks"]["trajectory"]
+        best = int(np.argmax(row["test"]))
         print(
             f"{row['training']}: {row['checkpoints'][place]} {row['test'][place]:.1%}, best "
             f"{row['checkpoints'][best]} {row['test'][best]:.1%}, last {row['test'][-1]:.1%}, patience "

@@ -117,7 +117,8 @@ def train(training: Training, folder: Path) -> None:
     training.folder.mkdir(parents=True, exist_ok=True)
     data = samples(training, folder)
     wrong = data.wrong
-    model, recipe = build(training, data), _recipe(training)
+    model = build(training, data)
+    recipe = _recipe(training)
     optimizer = recipe.optimizer(model)
     rows = []
     for epoch in range(1, recipe.epochs + 1):
@@ -126,7 +127,8 @@ def train(training: Training, folder: Path) -> None:
             continue
         save_file(model.state_dict(), training.folder / f"epoch-{epoch:03}.safetensors")
         fitted = accuracy(model, data.train[wrong], data.labels[wrong]) if wrong.any() else None
-        train, test = accuracy(model, data.train, data.labels), accuracy(model, data.test, data.test_labels)
+        train = accuracy(model, data.train, data.labels)
+        test = accuracy(model, data.test, data.test_labels)
         rows.append({"epoch": epoch, "train": train, "wrong fitted": fitted, "test": test})
     about = {"checkpoints": rows, "patience": _with_holdout(training, data)}
     (training.folder / "run.json").write_text(json.dumps(about), encoding="utf-8")
@@ -135,10 +137,13 @@ def train(training: Training, folder: Path) -> None:
 def _with_holdout(training: Training, data: NoisyData) -> dict[str, float]:
     """Train on nine tenths until the accuracy on the rest stops rising; return the best epoch's figures."""
     order = torch.randperm(len(data.labels), generator=torch.Generator().manual_seed(training.seed))
-    held, rest = order[: len(order) // HELD_OUT], order[len(order) // HELD_OUT :]
-    model, recipe = build(training, data), _recipe(training)
+    held = order[: len(order) // HELD_OUT]
+    rest = order[len(order) // HELD_OUT :]
+    model = build(training, data)
+    recipe = _recipe(training)
     optimizer = recipe.optimizer(model)
-    best, found = -1.0, {}
+    best = -1.0
+    found = {}
     for epoch in range(1, recipe.epochs + 1):
         train_epoch(model, optimizer, data.train[rest], data.labels[rest], recipe.batch)
         value = accuracy(model, data.train[held], data.labels[held])

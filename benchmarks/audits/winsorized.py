@@ -59,7 +59,8 @@ def run(noise: float, method: str) -> list[Row]:
         for chosen in torch.randperm(TRAIN, generator=generator).split(BATCH):
             _step(model, x[chosen], labels[chosen], METHODS[method])
         with torch.no_grad():
-            given, test = model(x[:TRAIN]).argmax(1), model(x[TRAIN:]).argmax(1)
+            given = model(x[:TRAIN]).argmax(1)
+            test = model(x[TRAIN:]).argmax(1)
         memorized = float((given == labels)[wrong].double().mean()) if wrong.any() else None
         right = float((given == labels)[~wrong].double().mean())
         accuracy = float((test == truth[TRAIN:]).double().mean())

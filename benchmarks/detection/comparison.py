@@ -40,7 +40,8 @@ RESULTS = paths.RESULTS / "detection.json"
 
 def by_us(run: Run, stage: str, cold: Measurement) -> list[Row]:
     """Return cohaudit's row for a run at a stage."""
-    labels, wrong = run.data.labels.numpy(), run.data.wrong.numpy()
+    labels = run.data.labels.numpy()
+    wrong = run.data.wrong.numpy()
     found = suspect_labels([view.rows for view in cold.views], labels, cold.probability)
     row = {"method": OURS, "family": "single"} | ranked(-found.evidence, wrong)
     return [about(run, stage) | row | verdict(found, wrong, run.data.truth.numpy())]
@@ -48,7 +49,8 @@ def by_us(run: Run, stage: str, cold: Measurement) -> list[Row]:
 
 def by_few(run: Run, stage: str, cold: Measurement) -> list[Row]:
     """Return a row per method that sees five even checkpoints up to a stage; their logits were saved."""
-    wrong, labels = run.data.wrong.numpy(), run.data.labels.numpy()
+    wrong = run.data.wrong.numpy()
+    labels = run.data.labels.numpy()
     logits = run.logits[[epoch - 1 for epoch in run.even(stage)]]
     earlier = [torch.from_numpy(z.astype(np.float32)).softmax(1).numpy() for z in logits[:-1]]
     found = suspect_labels([view.rows for view in cold.views], labels, cold.probability, earlier)
@@ -135,7 +137,8 @@ def judge_case(case: Case, folder: Path, again: bool) -> list[Row]:
     if rows and not again:
         return rows
     train_case(case, folder)
-    run, found = Run(case, folder), []
+    run = Run(case, folder)
+    found = []
     for stage in (stage for stage in STAGES if stage in run.epochs):
         model = run.checkpoint(run.epochs[stage])
         cold = measure_model(model, run.data.train, run.data.labels, run.data.classes)
@@ -153,7 +156,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=1, help="number of processes")
     again = "let cohaudit judge again; the other methods' rankings stay"
     parser.add_argument("--again", action="store_true", help=again)
-    args, console = parser.parse_args(arguments), Console(width=150)
+    args = parser.parse_args(arguments)
+    console = Console(width=150)
     rows = read_rows(RESULTS)
     if not args.show:
         chosen = [c for c in cases() if c.seed < args.seeds and (not args.data or c.data in args.data)]

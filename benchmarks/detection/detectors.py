@@ -128,7 +128,8 @@ def weight_alignment(logits: Tensor, bias: Tensor, features: Tensor, weight: Ten
 
 def nearest(features: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[int, Array]:
     """Return the share of the k samples nearest by cosine that carry another label, for each k."""
-    x, y = F.normalize(torch.from_numpy(features), dim=1), torch.from_numpy(labels)
+    x = F.normalize(torch.from_numpy(features), dim=1)
+    y = torch.from_numpy(labels)
     found = {k: np.zeros(len(y)) for k in NEIGHBORS}
     for start in range(0, len(y), 1024):
         cosines = x[start : start + 1024] @ x.mT
@@ -146,7 +147,8 @@ def from_features(views: Sequence[View], labels: NDArray[np.int64]) -> Scores:
     unit = [
         rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-30) for rows in average.values()
     ]
-    last, every = nearest(views[-1].rows, labels), nearest(np.concatenate(unit, 1), labels)
+    last = nearest(views[-1].rows, labels)
+    every = nearest(np.concatenate(unit, 1), labels)
     return {f"feature kNN {k}": score for k, score in last.items()} | {
         f"feature kNN {k}, all layers": score for k, score in every.items()
     }
@@ -158,7 +160,9 @@ def from_trajectory(logits: NDArray[np.float16], labels: Tensor) -> Scores:
     AUM (Pleiss et al., NeurIPS 2020): mean margin. CSL (cumulative sample loss): sum of losses. Forgetting
     (Toneva et al., ICLR 2019): times that a sample goes from right to wrong.
     """
-    margins, losses, right = [], [], []
+    margins = []
+    losses = []
+    right = []
     for epoch in logits:
         z = torch.from_numpy(epoch.astype(np.float32))
         margins.append(_margin(z, labels))

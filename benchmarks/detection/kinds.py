@@ -55,7 +55,8 @@ def mixed(data: str, seed: int, folder: Path) -> tuple[NoisyData, np.ndarray]:
     """Return images with all that was put in, and what each is, an index of PUT_IN."""
     clean = load_noisy(data, "0 %", seed, folder)
     generator = torch.Generator().manual_seed(seed)
-    x, truth = clean.train[:IMAGES].clone(), clean.truth[:IMAGES]
+    x = clean.train[:IMAGES].clone()
+    truth = clean.truth[:IMAGES]
     order = torch.randperm(IMAGES, generator=generator)
     wrong, blends, copied = order.split([WRONG, BLENDS, IMAGES - WRONG - BLENDS])
     labels = truth.clone()
@@ -68,7 +69,8 @@ def mixed(data: str, seed: int, folder: Path) -> tuple[NoisyData, np.ndarray]:
     exact, noised, brighter = x[copied].split(COPIES)
     digits, names = _digits(x, seed)
     what = np.repeat([0, 3, 4, 5, 6], [IMAGES, RARE, COPIES, COPIES, COPIES])
-    what[wrong.numpy()], what[blends.numpy()] = 1, 2
+    what[wrong.numpy()] = 1
+    what[blends.numpy()] = 2
     mixture = NoisyData(
         torch.cat([x, digits, exact, noised + noise, brighter * 1.05]),
         torch.cat([labels, names, labels[copied]]),
@@ -132,7 +134,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark from the command line; return the exit code."""
     parser = make_parser(__doc__, data=True, show=True)
     parser.add_argument("--seeds", type=int, default=SEEDS, help="number of seeds (default: all)")
-    args, console = parser.parse_args(arguments), Console(width=150)
+    args = parser.parse_args(arguments)
+    console = Console(width=150)
     if not args.show:
         rows: list[Row] = []
         for data, seed in itertools.product(DATA, range(args.seeds)):

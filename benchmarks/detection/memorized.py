@@ -139,7 +139,8 @@ def scored(case: Case, data: NoisyData) -> dict[str, Array]:
 def agreement(score: Array, truth: Array) -> Row:
     """Return the correlations of a score with the truth, where both are known; 0 of a constant score."""
     known = np.isfinite(score) & np.isfinite(truth)
-    score, truth = score[known], truth[known]
+    score = score[known]
+    truth = truth[known]
     if np.ptp(score) == 0:
         return {"pearson": 0.0, "spearman": 0.0}
     return {
@@ -174,13 +175,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", nargs="+", help="only these data sets")
     parser.add_argument("--networks", type=int, default=300, help="largest number of networks a case")
     parser.add_argument("--workers", type=int, default=1, help="number of processes")
-    args, console = parser.parse_args(arguments), Console(width=170)
+    args = parser.parse_args(arguments)
+    console = Console(width=170)
     rows = read_rows(RESULTS)
     if not args.show:
         for noise, (data, model, count, most) in itertools.product(NOISES, TABLE):
             if args.data and data not in args.data:
                 continue
-            case, networks = Case(data, noise, model, 0), min(most, args.networks)
+            case = Case(data, noise, model, 0)
+            networks = min(most, args.networks)
             train_networks(case, count, networks, args.data_dir, args.workers)
             new = judge(case, count, networks, args.data_dir)
             rows = replace_rows(rows, new, ("data", "noise", "model"))

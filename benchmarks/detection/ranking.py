@@ -88,7 +88,9 @@ def _against(own: pd.DataFrame) -> tuple[float, float, str]:
 
 def _claims(means: pd.DataFrame, console: Console) -> None:
     """Print the figures that the benchmark is about."""
-    behind, cuts, folds = [], [], []
+    behind = []
+    cuts = []
+    folds = []
     for (*_, stage), own in means.groupby(CELL):
         ours, best, _ = _against(own)
         behind.append(best - ours)

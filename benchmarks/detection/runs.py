@@ -137,7 +137,8 @@ def train_case(case: Case, folder: Path) -> None:
     """Train a case and save all that the methods need of it, unless that was done before."""
     if (case.folder / "run.json").exists():
         return
-    data, recipe = load_noisy(case.data, case.noise, case.seed, folder), RECIPES[case.model]
+    data = load_noisy(case.data, case.noise, case.seed, folder)
+    recipe = RECIPES[case.model]
     case.folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(case.seed)
     model = recipe.build(data)

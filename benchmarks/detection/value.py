@@ -57,7 +57,8 @@ Lists: TypeAlias = dict[str, tuple[np.ndarray, np.ndarray]]
 def lists(run: Run) -> Lists:
     """Return for each way of cleaning which samples it keeps, bool [samples], and what labels it gives."""
     data = run.data
-    labels, wrong = data.labels.numpy(), data.wrong.numpy()
+    labels = data.labels.numpy()
+    wrong = data.wrong.numpy()
     model = run.checkpoint(run.epochs["interpolated"])
     cold = measure_model(model, data.train, data.labels, data.classes)
     found = suspect_labels([view.rows for view in cold.views], labels, cold.probability)
@@ -150,7 +151,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = make_parser(__doc__, data=True, show=True)
     parser.add_argument("--data", nargs="+", help="only these data sets")
     parser.add_argument("--workers", type=int, default=1, help="number of processes")
-    args, console = parser.parse_args(arguments), Console(width=150)
+    args = parser.parse_args(arguments)
+    console = Console(width=150)
     rows = read_rows(RESULTS)
     if not args.show:
         jobs = {

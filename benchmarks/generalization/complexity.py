@@ -82,7 +82,8 @@ def weight_watcher(model: nn.Module) -> Measures:
 
 def sharpness(model: nn.Module, x: Tensor, y: Tensor) -> Measures:
     """Return by how much the mean loss rises: 5 % of the weights' length uphill, and 10 % at random."""
-    x, y = x[:FEW_SAMPLES], y[:FEW_SAMPLES]
+    x = x[:FEW_SAMPLES]
+    y = y[:FEW_SAMPLES]
     moved = copy.deepcopy(model)
     parameters = [p for p in moved.parameters() if p.requires_grad]
     loss = F.cross_entropy(moved(x), y)
@@ -159,7 +160,8 @@ def mixups(model: nn.Module, x: Tensor, y: Tensor, middle: nn.Module, features: 
         features: The last layer's input, [N, any].
     """
     generator = torch.Generator().manual_seed(0)
-    partner, stranger = _partners(y, generator), torch.randperm(len(y), generator=generator)
+    partner = _partners(y, generator)
+    stranger = torch.randperm(len(y), generator=generator)
     found = {
         "mixup": _error(model, 0.5 * (x + x[partner]), y),
         "mixup with other classes": _error(model, 0.7 * x + 0.3 * x[stranger], y),

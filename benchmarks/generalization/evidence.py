@@ -47,7 +47,8 @@ SHORT = 512
 
 def coherences(found: Measurement) -> dict[str, float]:
     """Return α, m-coherence and α_u of the whole gradient, negated: coherent means a small gap."""
-    total, energy = float(found.total_squares.sum()), float(found.squared_norms.sum())
+    total = float(found.total_squares.sum())
+    energy = float(found.squared_norms.sum())
     count = len(found.scale)
     return {
         "alpha": -total / energy / count,
@@ -58,7 +59,8 @@ def coherences(found: Measurement) -> dict[str, float]:
 
 def _controlled(model: nn.Module, x: Tensor, y: Tensor, classes: int) -> dict[str, float]:
     """Return the coherences at T = 1 and 10 less those with permuted labels, on some samples."""
-    x, y = x[:CONTROLLED], y[:CONTROLLED]
+    x = x[:CONTROLLED]
+    y = y[:CONTROLLED]
     permuted = y[torch.randperm(len(y), generator=torch.Generator().manual_seed(0))]
     found = {}
     for temperature in (1.0, HOT):
@@ -96,7 +98,9 @@ def _last_input(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
 
 def peers(model: nn.Module, member: Member, data: Pool) -> dict[str, float]:
     """Return what others would measure."""
-    x, y, shape = data.train, data.labels, tuple(data.train.shape[1:])
+    x = data.train
+    y = data.labels
+    shape = tuple(data.train.shape[1:])
     logits, features = _last_input(model, x)
     head = _head(model)
     found = complexity.of_weights(model, zoo.build(member, shape, data.classes), shape)

@@ -27,7 +27,8 @@ def _inputs(table: pd.DataFrame) -> Array:
 
 
 def _fit(table: pd.DataFrame) -> Array:
-    inputs, accuracy = _inputs(table), table["test_accuracy"].to_numpy()
+    inputs = _inputs(table)
+    accuracy = table["test_accuracy"].to_numpy()
     start = np.array([0.0, 1, 0, 0])
     return np.asarray(least_squares(lambda b: _odds_to_share(inputs @ b) - accuracy, start).x)
 

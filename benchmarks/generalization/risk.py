@@ -99,8 +99,10 @@ def read_evidence(member: Member, folder: Path) -> Evidence | None:
 
 def rows_of(evidence: Evidence) -> tuple[Row, list[Row]]:
     """Return the row of a network, and a row for each of its classes."""
-    arrays, facts = evidence.arrays, evidence.facts
-    labels, predicted = arrays["labels"], arrays["predicted"]
+    arrays = evidence.arrays
+    facts = evidence.facts
+    labels = arrays["labels"]
+    predicted = arrays["predicted"]
     probability = arrays["probability"].astype(np.float64)
     views = [arrays[f"loo {k}"].astype(np.float64) for k in range(len(arrays["layers"]))]
     found = suspect_labels_by(views, labels, probability)
@@ -135,7 +137,8 @@ def rows_of(evidence: Evidence) -> tuple[Row, list[Row]]:
 def leave_one_out_measures(arrays: dict[str, NDArray[Any]]) -> Row:
     """Return margins of leave-one-out prediction, and training accuracy minus its accuracy."""
     labels = arrays["labels"]
-    rows, accuracy = np.arange(len(labels)), float(np.mean(arrays["predicted"] == labels))
+    rows = np.arange(len(labels))
+    accuracy = float(np.mean(arrays["predicted"] == labels))
     found: Row = {}
     for name, words in LEAVE_ONE_OUT_MARGINS.items():
         scores = arrays[f"loo {name}"].astype(np.float64)
@@ -158,8 +161,10 @@ def class_rows(evidence: Evidence, expected: Array, gaps: Array) -> list[Row]:
         expected: Class probabilities expected of a network that did not see the sample, [samples, classes].
         gaps: Predicted gap of each class, NaN where there is none.
     """
-    labels, predicted = evidence.arrays["labels"], evidence.arrays["predicted"]
-    right, truth = evidence.predicts_test, evidence.truth
+    labels = evidence.arrays["labels"]
+    predicted = evidence.arrays["predicted"]
+    right = evidence.predicts_test
+    truth = evidence.truth
     return [
         {
             **evidence.about(),
@@ -201,7 +206,8 @@ def as_table(rows: Sequence[Row]) -> pd.DataFrame:
 def score(rows: Sequence[Row]) -> list[Row]:
     """Return every measure's scores on the unseen half, the best Kendall's τ first."""
     table = as_table(rows)
-    unseen, fit = table[table["half"] == "unseen"], table[table["half"] == "fit"]
+    unseen = table[table["half"] == "unseen"]
+    fit = table[table["half"] == "fit"]
     scored = []
     for name in measures_of(rows):
         by_family = {family: kendall(part, name) for family, part in unseen.groupby("family")}
@@ -304,7 +310,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = make_parser(__doc__, data=True, show=True)
     parser.add_argument("--out", type=Path, default=paths.RESULTS, help="folder of the results")
     args = parser.parse_args(arguments)
-    console, path, scores_path = Console(), args.out / "risk.json", args.out / "risk_scores.json"
+    console = Console()
+    path = args.out / "risk.json"
+    scores_path = args.out / "risk_scores.json"
     if args.show:
         saved = read_json(scores_path)
         show(read_json(path), saved["classes"], saved["measures"], console)

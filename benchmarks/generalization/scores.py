@@ -66,7 +66,8 @@ def _pairs(
 ) -> Iterator[tuple[bool, bool, tuple[object, ...]]]:
     """Yield for each pair of a family both signs, and each factor's level, None where the two differ."""
     for _, family in table.groupby("family"):
-        values, gaps = family[measure].to_numpy(), family["gap"].to_numpy()
+        values = family[measure].to_numpy()
+        gaps = family["gap"].to_numpy()
         levels = family[list(factors)].to_numpy()
         for i, j in combinations(range(len(family)), 2):
             if values[i] != values[j] and gaps[i] != gaps[j]:

@@ -227,14 +227,16 @@ def pool(data: str, folder: Path) -> Pool:
         part[:, None] if part.ndim == 3 else part.permute(0, 3, 1, 2).contiguous() for part in (x, x_test)
     ]
     pixels = images[0].float() / 255
-    mean, deviation = pixels.mean(), pixels.std()
+    mean = pixels.mean()
+    deviation = pixels.std()
     x, x_test = ((image.float() / 255 - mean) / deviation for image in images)
     return Pool(x, y.long(), x_test, y_test.long(), 10)
 
 
 def _parted(x: Tensor, y: Tensor, train: int) -> Pool:
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
-    x, y = x[order], y[order]
+    x = x[order]
+    y = y[order]
     test = slice(train, train + TEST)
     return Pool(x[:train], y[:train], x[test], y[test], int(y.max()) + 1)
 
@@ -252,7 +254,8 @@ def build(member: Member, shape: tuple[int, ...], classes: int) -> nn.Module:
     """Return a member as it was before training."""
     family = family_of(member)
     torch.manual_seed(member.seed)
-    width, depth = family.widths[member.width], family.depths[member.depth]
+    width = family.widths[member.width]
+    depth = family.depths[member.depth]
     model = BUILDS[family.architecture](shape, classes, width, depth, member.dropout)
     with torch.no_grad():
         model(torch.zeros(2, *shape))
@@ -278,7 +281,8 @@ def train(member: Member, data: Pool) -> nn.Module:
     for _ in range(steps):
         if len(left) < member.batch:
             left = torch.cat([left, torch.randperm(len(data.labels), generator=generator)])
-        chosen, left = left[: member.batch], left[member.batch :]
+        chosen = left[: member.batch]
+        left = left[member.batch :]
         x = data.train[chosen]
         if member.augment:
             x = _augmented(x, flips, generator)
@@ -310,7 +314,8 @@ def make(member: Member, folder: Path) -> None:
     if path.exists():
         return
     torch.set_num_threads(1)
-    start, data = time.perf_counter(), given(member, folder)
+    start = time.perf_counter()
+    data = given(member, folder)
     model = train(member, data)
     seconds = time.perf_counter() - start
     _, accuracy, loss = measured(model, data.train, data.labels)

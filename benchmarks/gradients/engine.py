@@ -68,7 +68,8 @@ def _relative(ours: Tensor | None, theirs: Tensor | None) -> float:
     """Return ‖√ours − √theirs‖ / ‖√theirs‖ over the entries of the shorter one."""
     if ours is None or theirs is None:
         return 0.0
-    a, b = ours.sqrt(), theirs.sqrt()[: len(ours)]
+    a = ours.sqrt()
+    b = theirs.sqrt()[: len(ours)]
     return float((a - b).norm() / b.norm())
 
 
@@ -128,10 +129,12 @@ class Contest:
         first = method not in self.seconds
         peak = Peak(data.device) if first and data.device.type == "cuda" else None
         _wait(data.device)
-        start, cpu_start = time.perf_counter(), time.process_time()
+        start = time.perf_counter()
+        cpu_start = time.process_time()
         found = self._passes[method](data)
         _wait(data.device)
-        seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
+        seconds = time.perf_counter() - start
+        cpu_seconds = time.process_time() - cpu_start
         if peak is not None:
             self.peaks[method] = {"peak_mb": peak.growth()}
         self._spent[method] = self._spent.get(method, 0.0) + seconds
@@ -200,7 +203,8 @@ def _figures(method: str, contest: Contest, peaks: Mapping[str, Mapping[str, Any
     if error is not None:
         return dict.fromkeys(names) | {"error": error}
     turns = contest.seconds[method]
-    seconds, peak = statistics.median(turns), peaks[method].get("peak_mb")
+    seconds = statistics.median(turns)
+    peak = peaks[method].get("peak_mb")
     plain_peak = peaks["plain"].get("peak_mb")
     plain = statistics.median(contest.seconds["plain"])
     peak_ratio = peak / plain_peak if peak is not None and plain_peak else None
@@ -238,7 +242,8 @@ def merge(path: Path, rows: Sequence[Row]) -> None:
         return row["model"], row["method"], row["device"]
 
     merged = {key(row): row for row in (*read_rows(path), *rows)}
-    models, methods = list(SPECS), list(METHODS)
+    models = list(SPECS)
+    methods = list(METHODS)
     known = [row for row in merged.values() if row["model"] in models and row["method"] in methods]
     known.sort(key=lambda row: (row["device"], models.index(row["model"]), methods.index(row["method"])))
     write_json(path, known)
@@ -296,7 +301,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 @full_precision()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark from the command line; return the exit code, 1 if a method finds other norms."""
-    args, console = parse(arguments), Console()
+    args = parse(arguments)
+    console = Console()
     torch.set_num_threads(args.threads)
     warnings.simplefilter("ignore")  # the peers use what torch deprecates
     if args.show:

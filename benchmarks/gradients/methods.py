@@ -65,7 +65,8 @@ class Sums:
         values, counts = labels.unique_consecutive(return_counts=True)
         stop = 0
         for label, count in zip(values.tolist(), counts.tolist(), strict=True):
-            start, stop = stop, stop + count
+            start = stop
+            stop = stop + count
             if label != self._current:
                 self._close()
                 self._current = label

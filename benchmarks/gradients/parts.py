@@ -70,7 +70,8 @@ def _measure(model: str, device: torch.device, samples: int) -> tuple[float, Clo
         run(workload.head(workload.batch_size))
     start = time.process_time()
     passes[0](workload)
-    seconds, clock = time.process_time() - start, Clock()
+    seconds = time.process_time() - start
+    clock = Clock()
     with clock.running():
         passes[1](workload)
     return seconds, clock

@@ -110,7 +110,8 @@ def measure_scaling(device: torch.device, repeats: int, console: Console) -> lis
     for name, family in FAMILIES.items():
         for axis in AXES:
             for spec in family.along(axis):
-                size, seconds = _size(axis, spec), _seconds(spec, device, repeats)
+                size = _size(axis, spec)
+                seconds = _seconds(spec, device, repeats)
                 console.print(
                     f"{name}, {size:,} {axis}: {seconds['cohaudit'] / seconds['plain']:.2f} × plain"
                 )

@@ -143,7 +143,8 @@ def _sketched(whole: WholeGradients, size: int, seed: int) -> list[Tensor]:
 def _two_sided(whole: WholeGradients, size: int, seed: int) -> list[Tensor]:
     """Return each layer's sketches by random signs on both sides, all sides of the same length."""
     shapes = {name: (len(g[0]) if g.ndim > 1 else 1, g[0][0].numel()) for name, g in whole.gradients.items()}
-    side, longest = 1, max(max(shape) for shape in shapes.values())
+    side = 1
+    longest = max(max(shape) for shape in shapes.values())
     while (
         side < longest
         and sum(min(side + 1, rows) * min(side + 1, columns) for rows, columns in shapes.values()) <= size
@@ -168,17 +169,21 @@ METHODS = {"tensor sketch": _sketched, "two-sided": _two_sided}
 
 def gradient_rows(name: str, subject: Trained, whole: WholeGradients) -> list[Row]:
     """Return how well sketches of the gradients do, a row per size."""
-    wrong, rows = subject.data.wrong.numpy(), []
+    wrong = subject.data.wrong.numpy()
+    rows = []
     about = {"network": name, "accuracy": subject.accuracy, "kind": "gradients"}
     for equal in (False, True):
         exact = _exact(whole, equal)
-        truth, best = _cosines(exact), _detection(exact, wrong)
+        truth = _cosines(exact)
+        best = _detection(exact, wrong)
         rows.append(
             about
             | {"equal_layers": equal, "method": "exact", "size": None, "cosine_error": 0.0, "auroc": best}
         )
         for method, size in itertools.product(METHODS, SIZES):
-            errors, scores, numbers = [], [], 0
+            errors = []
+            scores = []
+            numbers = 0
             for seed in SEEDS:
                 sketches = _joined(METHODS[method](whole, size, seed), equal)
                 numbers = sketches.shape[1]
@@ -195,7 +200,8 @@ def gradient_rows(name: str, subject: Trained, whole: WholeGradients) -> list[Ro
 
 def feature_rows(name: str, subject: Trained, whole: WholeGradients) -> list[Row]:
     """Return how well shortened views of the layers do, a row per size."""
-    data, rows = subject.data, []
+    data = subject.data
+    rows = []
     probability = logits_of(subject.model, data.inputs).softmax(1).numpy()
 
     def auroc(shorten: FeatureHasher) -> float:
@@ -263,7 +269,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the study from the command line; return the exit code."""
     parser = make_parser(__doc__, data=True, show=True)
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
-    args, console = parser.parse_args(arguments), Console(width=200)
+    args = parser.parse_args(arguments)
+    console = Console(width=200)
     rows = read_rows(RESULTS)
     for name in [] if args.show else args.networks:
         try:

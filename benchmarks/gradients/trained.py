@@ -153,7 +153,8 @@ def trained(name: str, folder: Path) -> Trained:
     """
     network = NETWORKS[name]
     inputs, truth = network.data(folder)
-    inputs, truth = inputs[: network.samples], truth[: network.samples]
+    inputs = inputs[: network.samples]
+    truth = truth[: network.samples]
     classes = int(truth.max()) + 1
     labels = flip_labels(truth, classes, FLIPPED_SHARE, torch.Generator().manual_seed(1))
     torch.manual_seed(0)

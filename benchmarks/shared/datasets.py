@@ -58,22 +58,27 @@ def _digits(folder: Path, seed: int) -> CleanData:
 
 def _split(x: Tensor, y: Tensor, train: int, seed: int) -> CleanData:
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
-    a, b = order[:train], order[train:]
+    a = order[:train]
+    b = order[train:]
     return CleanData(x[a], y[a], x[b], y[b], int(y.max()) + 1, {})
 
 
 def _images(path: Path, train: int, test: int, seed: int, confused: tuple[tuple[int, ...], ...]) -> CleanData:
     with np.load(path) as arrays:
         some = np.random.default_rng(seed).permutation(len(arrays["x_train"]))[:train]
-        x, y = arrays["x_train"][some], arrays["y_train"][some]
-        x_test, y_test = arrays["x_test"][:test], arrays["y_test"][:test]
-    mean, deviation = x.mean() / 255, x.std() / 255
+        x = arrays["x_train"][some]
+        y = arrays["y_train"][some]
+        x_test = arrays["x_test"][:test]
+        y_test = arrays["y_test"][:test]
+    mean = x.mean() / 255
+    deviation = x.std() / 255
 
     def scaled(pixels: np.ndarray) -> Tensor:
         out = torch.from_numpy(pixels).float().div_(255).sub_(mean).div_(deviation)
         return out[:, None] if out.ndim == 3 else out.permute(0, 3, 1, 2).contiguous()
 
-    labels, test_labels = torch.from_numpy(y).long(), torch.from_numpy(y_test).long()
+    labels = torch.from_numpy(y).long()
+    test_labels = torch.from_numpy(y_test).long()
     return CleanData(scaled(x), labels, scaled(x_test), test_labels, 10, {}, confused)
 
 

@@ -70,7 +70,8 @@ def noisy_digits(count: int, share: float, generator: torch.Generator) -> tuple[
     """
     x, truth = digits()
     order = torch.randperm(len(truth), generator=torch.Generator().manual_seed(0))
-    x, truth = x[order], truth[order]
+    x = x[order]
+    truth = truth[order]
     return x, truth, flip_labels(truth[:count], 10, share, generator)
 
 

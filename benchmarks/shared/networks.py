@@ -37,7 +37,8 @@ class BasicBlock(nn.Module):
 
 def resnet18(width: int, classes: int = 10) -> nn.Module:
     """Return ResNet-18 in the form for 32×32 images: a 3×3 stem and no pooling before the blocks."""
-    blocks, channels = [], width
+    blocks = []
+    channels = width
     for stage in range(4):
         for stride in (1 if stage == 0 else 2, 1):
             blocks.append(BasicBlock(channels, width * 2**stage, stride))
@@ -51,7 +52,8 @@ class Attention(nn.Module):
 
     def __init__(self, width: int, heads: int, causal: bool) -> None:
         super().__init__()
-        self.heads, self.causal = heads, causal
+        self.heads = heads
+        self.causal = causal
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
 
@@ -68,7 +70,8 @@ class TransformerBlock(nn.Module):
 
     def __init__(self, width: int, heads: int, causal: bool) -> None:
         super().__init__()
-        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.norm1 = nn.LayerNorm(width)
+        self.norm2 = nn.LayerNorm(width)
         self.attention = Attention(width, heads, causal)
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 

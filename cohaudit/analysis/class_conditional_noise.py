@@ -24,7 +24,7 @@ from cohaudit.analysis.label_noise import (
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-MAX_CLASSES = 50
+MAX_TRANSITION_CLASSES = 50
 """With more classes, too few samples carry each kind of wrong label to fit a transition matrix."""
 
 SHARPNESS_FACTORS = (1.0, 1.2, 1.5, 2.0, 2.5)
@@ -40,7 +40,7 @@ PRIOR_CORRECT = 0.1
 PRIOR_WRONG = 0.02
 """Pseudo-count of all wrong labels of a class together, as a share of a class of mean size."""
 
-MIN_SAMPLES_PER_CLASS = 50
+MIN_MEAN_CLASS_SIZE = 50
 """Mean samples per class below which chance alone looks like confusion."""
 
 MIN_GAIN = 0.03
@@ -86,7 +86,7 @@ def fit_class_noise(scores: Array, labels: Integers, symmetric: LabelNoise) -> C
         The most likely fit; None if it does not explain the labels clearly better.
     """
     count, classes = scores.shape
-    if classes > MAX_CLASSES or count < MIN_SAMPLES_PER_CLASS * classes:
+    if classes > MAX_TRANSITION_CLASSES or count < MIN_MEAN_CLASS_SIZE * classes:
         return None
     # the scores also change which confusion fits best, so each sharpness gets its own transition matrix
     fits = [

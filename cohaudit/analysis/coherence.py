@@ -90,7 +90,11 @@ def coherence(
 
 def _map(estimate: Estimate, offset: float, factor: float) -> Estimate:
     """Return offset + factor · estimate, for a factor above 0."""
-    return Estimate(*(offset + factor * end for end in (estimate.value, estimate.low, estimate.high)))
+    return Estimate(
+        value=offset + factor * estimate.value,
+        low=offset + factor * estimate.low,
+        high=offset + factor * estimate.high,
+    )
 
 
 @dataclass(frozen=True)

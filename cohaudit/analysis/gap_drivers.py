@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cohaudit.results import Driver, Estimate, Skipped
-from cohaudit.results.kinds import MEMORIZED
+from cohaudit.results.kinds import is_memorized
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -83,7 +83,7 @@ def _known_share(driver: Driver) -> float:
 
 def _samples(inputs: DriverInputs) -> Iterator[Driver]:
     """Yield the memorized samples as a driver, if there are enough."""
-    memorized = inputs.memorization >= MEMORIZED
+    memorized = is_memorized(inputs.memorization)
     share = float(memorized.mean())
     if share < MIN_REPORTED:
         return

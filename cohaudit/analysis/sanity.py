@@ -26,10 +26,10 @@ not get its inputs as in training, if it is also below by `MISFED_GAP`: even one
 MISFED_GAP = 0.3
 """Accuracy by which it must also be below, so that weak but honest models pass."""
 
-MIN_SAMPLES_PER_CLASS = 5
+MIN_SAMPLES_TO_JUDGE_ORDER = 5
 """Samples of a class below which it does not show whether the order of classes is wrong."""
 
-MAX_NAMED_CLASSES = 4
+MAX_NAMED_EXCHANGES = 4
 """Classes out of order that are named."""
 
 
@@ -116,16 +116,16 @@ def _swapped_classes(predicted: Integers, labels: Integers, classes: int) -> dic
     # a model that knows nothing maps several classes to one; a mere swap is a permutation
     one_to_one = len(np.unique(to)) == classes
     sizes = counts[moved].sum(1)
-    surely = ((sizes >= MIN_SAMPLES_PER_CLASS) & (2 * counts[moved, to[moved]] > sizes)).all()
+    surely = ((sizes >= MIN_SAMPLES_TO_JUDGE_ORDER) & (2 * counts[moved, to[moved]] > sizes)).all()
     return {int(c): int(to[c]) for c in moved} if one_to_one and surely else {}
 
 
 def _swapped_reason(swapped: dict[int, int], names: Sequence[str]) -> str:
     """Return in words which classes are swapped, and what to do."""
     pairs = [f"{names[k]} for samples labeled {names[c]}" for c, k in swapped.items()]
-    more = f", and so on for {len(pairs)} classes" if pairs[MAX_NAMED_CLASSES:] else ""
+    more = f", and so on for {len(pairs)} classes" if pairs[MAX_NAMED_EXCHANGES:] else ""
     return (
-        f"The model mostly predicts {', '.join(pairs[:MAX_NAMED_CLASSES])}{more}: the order of classes "
+        f"The model mostly predicts {', '.join(pairs[:MAX_NAMED_EXCHANGES])}{more}: the order of classes "
         "differs from training. Give the model's order with --class-names."
     )
 

@@ -120,7 +120,9 @@ def _columns(names: Sequence[str], coherence: Array, samples: Array) -> list[Inp
             name=names[k],
             coherence=float(observed[k]),
             shuffled=Estimate(
-                *(float(mean[k] + side * NULL_DEVIATIONS * deviation[k]) for side in (0, -1, 1))
+                value=float(mean[k]),
+                low=float(mean[k] - NULL_DEVIATIONS * deviation[k]),
+                high=float(mean[k] + NULL_DEVIATIONS * deviation[k]),
             ),
             score=float(score[k]),
             most=float(most[k]),

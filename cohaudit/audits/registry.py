@@ -52,7 +52,7 @@ NONE = "none"
 """Name that selects no audit."""
 
 Advance = Callable[[int], None]
-"""Called with the number of samples done."""
+"""Called with the number of samples done since the last call."""
 
 
 @dataclass(frozen=True)

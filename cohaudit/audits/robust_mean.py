@@ -31,7 +31,7 @@ from cohaudit.gradients import Options, Source
 from cohaudit.gradients.passes.coordinates import Coordinates, gradient_coordinates
 from cohaudit.gradients.tracing.plan import owner_name
 from cohaudit.results import ClippedSample, LayerSurvival, RobustStep, Skipped, StepShare, Survival
-from cohaudit.results.kinds import MEMORIZED
+from cohaudit.results.kinds import is_memorized
 
 Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -82,7 +82,7 @@ class SampleFlags:
     def sets(self) -> Flags:
         """Set of memorized samples and set of suspects, [2, N]."""
         # NaN is above no number: an unknown memorization counts as none
-        return np.stack([self.memorization > MEMORIZED, self.suspect])
+        return np.stack([is_memorized(self.memorization), self.suspect])
 
 
 def layers_of(model: nn.Module) -> dict[str, dict[str, int]]:
@@ -189,7 +189,12 @@ def summarize(layers: Mapping[str, CoordinateSample], flags: SampleFlags, seed: 
     memorized, suspects = flags.sets
     whole = Totals(list(layers.values()), samples, seed)
     steps = tuple(
-        StepShare(name, *(whole.estimate(share_of_step(which, members)) for members in range(2)))
+        StepShare(
+            average=name,
+            # the two sets in the order of `SampleFlags.sets`
+            memorized=whole.estimate(share_of_step(which, 0)),
+            suspects=whole.estimate(share_of_step(which, 1)),
+        )
         for which, name in enumerate(("mean", *WINSORIZED))
     )
     survivals = _survivals(whole)

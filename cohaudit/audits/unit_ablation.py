@@ -18,14 +18,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cohaudit.audits.width import SHARES, layer_units, smallest_set
+from cohaudit.audits.width import layer_units
 from cohaudit.gradients import Options, Source, WeightSums, answers
 from cohaudit.results import CoherentWidth, LayerUnits, SubNetwork
+from cohaudit.results.sub_network import SUB_NETWORK_SHARES, smallest_set
 
 RANDOM_DRAWS = 3
 """Random sub-networks that each coherent one is compared with."""
 
-FORWARD_PASSES = len(SHARES) * (1 + RANDOM_DRAWS)
+FORWARD_PASSES = len(SUB_NETWORK_SHARES) * (1 + RANDOM_DRAWS)
 """Forward passes over the samples to measure all sub-networks."""
 
 
@@ -179,7 +180,7 @@ def sub_networks(
         return float(np.mean(predicted == source.labels))
 
     networks = []
-    for share in SHARES:
+    for share in SUB_NETWORK_SHARES:
         kept = {one.name: smallest_set(one.energy, share) for one in measured}
         drawn = (
             {layer.name: rng.permutation(layer.count)[: len(kept[layer.name])] for layer in layers}
@@ -191,7 +192,7 @@ def sub_networks(
     return tuple(networks)
 
 
-def mask(width: CoherentWidth, share: float = SHARES[0]) -> dict[str, Tensor]:
+def mask(width: CoherentWidth, share: float = SUB_NETWORK_SHARES[0]) -> dict[str, Tensor]:
     """Return which units hold a share of the coherent energy.
 
     Args:

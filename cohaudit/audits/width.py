@@ -22,11 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cohaudit.results import CoherentWidth, LayerUnits, Skipped, SubNetwork
+from cohaudit.results.sub_network import SUB_NETWORK_SHARES, smallest_set
 
 Array = NDArray[np.float64]
-
-SHARES = (0.9, 0.99)
-"""Shares of the coherent energy that the sub-networks hold."""
 
 ACCURACY_TOLERANCE = 0.01
 """Loss of training accuracy up to which a sub-network counts as good as the whole network."""
@@ -70,24 +68,6 @@ def participation(energy: Array) -> float:
     return float(relative.sum() ** 2 / (len(energy) * np.square(relative).sum()))
 
 
-def smallest_set(energy: Sequence[float] | Array, share: float) -> NDArray[np.int64]:
-    """Return the fewest units that hold a share of the energy, ascending; all units if there is no energy.
-
-    Args:
-        energy: Energy of each unit, 0 or more, [units].
-        share: Share of the total energy, in (0, 1].
-    """
-    values = np.asarray(energy, dtype=np.float64)
-    # stable, so that equal units are chosen in their order
-    order = np.argsort(-values, kind="stable")
-    held = np.cumsum(values[order])
-    if not len(held) or not held[-1]:
-        return np.arange(len(values))
-    # rounding must not require more energy than there is
-    count = int(np.searchsorted(held, share * held[-1] * (1 - 1e-12))) + 1
-    return np.sort(order[:count])
-
-
 def layer_units(
     name: str, kind: str, *, sum_squares: Array, class_squares: Array, squares: Array, samples: int
 ) -> LayerUnits:
@@ -111,7 +91,7 @@ def layer_units(
         energy=tuple((energy / total).tolist()),
         participation=participation(energy),
         # by the energies as saved: a mask that is exported later must name the same units
-        kept=tuple(smallest_set(energy / total, SHARES[0]).tolist()),
+        kept=tuple(smallest_set(energy / total, SUB_NETWORK_SHARES[0]).tolist()),
     )
 
 
@@ -123,7 +103,7 @@ def coherent_width(
     Args:
         layers: Units of the hidden layers.
         accuracy: Training accuracy of the whole network.
-        sub_networks: Accuracies with some units alone, for each of `SHARES`.
+        sub_networks: Accuracies with some units alone, for each of `SUB_NETWORK_SHARES`.
     """
     if not layers:
         return Skipped(

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cohaudit.analysis.coherence import SMALLEST_NORMAL
+from cohaudit.gradients.robust import MEDIAN_GROUPS
 from cohaudit.results import Estimate
 
 Array = NDArray[np.float64]
@@ -26,9 +27,6 @@ Indices = NDArray[np.int64]
 
 CLIPS = (0.01, 0.04)
 """Shares of the samples that are clipped on each side."""
-
-GROUPS = 3
-"""Groups of samples whose means the median is taken of."""
 
 MAX_COORDINATES_PER_LAYER = 2000
 """Coordinates sampled of each layer, at most; a layer with fewer is used whole."""
@@ -137,7 +135,7 @@ def averages(gradients: Array, sets: Flags, thirds: Indices, clips: Sequence[flo
         means.append(clipped.mean(1))
         parts.append(members @ clipped.T)
         outside.append(np.where(clipped != columns, squares, 0).sum(0))
-    groups = [columns[:, thirds == third].mean(1) for third in range(GROUPS)]
+    groups = [columns[:, thirds == third].mean(1) for third in range(MEDIAN_GROUPS)]
     return Averages(
         columns.mean(1),
         np.array(means),
@@ -158,7 +156,7 @@ def blocks(coordinates: int, samples: int) -> Iterator[slice]:
 
 def groups_of_three(samples: int, seed: int) -> Indices:
     """Divide the samples at random into three groups of equal size; returns the group of each, [N]."""
-    groups: Indices = np.random.default_rng(seed).permutation(samples) % GROUPS
+    groups: Indices = np.random.default_rng(seed).permutation(samples) % MEDIAN_GROUPS
     return groups
 
 

@@ -16,7 +16,7 @@ from cohaudit.errors import printable, without_padding
 if TYPE_CHECKING:
     from cohaudit.audits.checkpoint_inspection import Inspection
 
-MAX_ROWS = 40
+MAX_TENSOR_ROWS = 40
 """Tensors shown in the terminal; --json has all."""
 
 
@@ -58,14 +58,14 @@ def _show(inspection: Inspection) -> None:
         table.add_column("Tensor", no_wrap=True, overflow="ellipsis", max_width=24)
         for name in ("shape", "norm", "spectral", "rank", "steady"):
             table.add_column(name, justify="right", no_wrap=True, min_width=len(name))
-        for one in inspection.tensors[:MAX_ROWS]:
+        for one in inspection.tensors[:MAX_TENSOR_ROWS]:
             shape = "×".join(map(str, one.shape)) or "1"
             figures = (_number(one.norm), _number(one.spectral_norm), _number(one.stable_rank))
             table.add_row(Text(printable(one.name, 60)), shape, *figures, _share(one.coherence))
         console.print(table, highlight=False)
-        if len(inspection.tensors) > MAX_ROWS:
+        if len(inspection.tensors) > MAX_TENSOR_ROWS:
             console.print(
-                f"and {len(inspection.tensors) - MAX_ROWS:,} more (--json has all)", highlight=False
+                f"and {len(inspection.tensors) - MAX_TENSOR_ROWS:,} more (--json has all)", highlight=False
             )
         for finding in inspection.findings:
             console.print(Text(f"  - {printable(finding)}"))

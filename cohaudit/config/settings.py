@@ -16,7 +16,10 @@ from cohaudit.config.keys import Effect, Interval, Key
 from cohaudit.errors import ConfigError, did_you_mean
 
 _SHARE = Interval(0, 1)
+"""Range of a share: 0 and 1 are allowed."""
+
 _POSITIVE = Interval(0, math.inf, open=True)
+"""Range of a number above 0."""
 
 
 def _key(
@@ -37,14 +40,28 @@ def _key(
 
 
 _subject = partial(_key, section="Model and data")
+"""Declares a key that says what is audited."""
+
 _run = partial(_key, section="Run")
+"""Declares a key of how the scan runs."""
+
 _measure = partial(_key, section="Measurement")
+"""Declares a key of how gradients are measured."""
+
 _judge = partial(_key, section="Judgment")
+"""Declares a key of what is concluded from the measurements."""
+
 _output = partial(_key, section="Output")
+"""Declares a key of what is written, and where."""
 
 _GRADIENTS = Effect.GRADIENTS
+"""Short name of the effect, so that a key's declaration fits a line."""
+
 _SUMS = Effect.SUMS
+"""Short name of the effect, as above."""
+
 _FINDINGS = Effect.FINDINGS
+"""Short name of the effect, as above."""
 
 
 @dataclass(frozen=True)

@@ -104,14 +104,7 @@ class Engine:
             UnplannedCallError: If the model's forward pass differs from the plan's; nothing was consumed.
         """
         collector = GradientCollector(self.plan, len(labels))
-        watcher = BatchWatcher(
-            self.plan,
-            len(labels),
-            collector,
-            keep_inputs=label_free is not None,
-            hasher=self._hasher,
-            bf16=self.bf16,
-        )
+        watcher = self._watcher(len(labels), collector, keep_inputs=label_free is not None)
         with torch.enable_grad(), every_module_called():
             logits, sources = self._forward(inputs, watcher)
             # for the loss alone: the backward pass goes through the rounded forward pass, as it must
@@ -132,6 +125,17 @@ class Engine:
         for direction, receiver in passes:
             self._loop(inputs, direction, loss, receiver)
         return Outcome(loss, watcher.features, watcher.activations)
+
+    def _watcher(self, samples: int, collector: GradientCollector, *, keep_inputs: bool) -> BatchWatcher:
+        """Return what watches a batch on its way, for a number of samples."""
+        return BatchWatcher(
+            self.plan,
+            samples,
+            collector,
+            keep_inputs=keep_inputs,
+            hasher=self._hasher,
+            bf16=self.bf16,
+        )
 
     def _forward(self, inputs: Any, watcher: BatchWatcher) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Return the logits, in float32 at least, and the weights in autograd's graph, by label."""

@@ -28,7 +28,7 @@ from cohaudit.gradients.precision import SMALLEST_FLOAT64
 Loss = Callable[[Tensor, Tensor], Tensor]
 """Logits [1, classes] and label [1] → loss of the sample, e.g. torch.nn.functional.cross_entropy."""
 
-GROUPS = 3
+MEDIAN_GROUPS = 3
 """Groups of samples; the average is the median of their means."""
 
 
@@ -113,15 +113,15 @@ def median_of_three_gradient(
         ConfigError: If there are fewer than three samples.
     """
     count = _count(inputs)
-    if count < GROUPS:
-        raise ConfigError("inputs", f"found {count} samples", f"give at least {GROUPS}")
+    if count < MEDIAN_GROUPS:
+        raise ConfigError("inputs", f"found {count} samples", f"give at least {MEDIAN_GROUPS}")
     # on the CPU, so that the groups are the same on every device
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
     averages = {}
     means = {}
     for name, rows in _per_sample(model, loss, inputs, labels):
         means[name] = rows.mean(0)
-        groups = [rows[part.to(rows.device)].mean(0) for part in order.tensor_split(GROUPS)]
+        groups = [rows[part.to(rows.device)].mean(0) for part in order.tensor_split(MEDIAN_GROUPS)]
         averages[name] = torch.stack(groups).median(0).values
     return _summarize(averages, means, torch.empty(0))
 

@@ -9,7 +9,7 @@ from cohaudit.errors import ConfigError
 
 Integers = NDArray[np.int64]
 
-MIN_SAMPLES_PER_CLASS = 2
+MIN_DRAWN_PER_CLASS = 2
 """Samples of a class to draw at least: coherence compares the gradients of two samples of one class."""
 
 
@@ -36,7 +36,7 @@ def choose_samples(labels: Integers, limit: int, seed: int) -> Integers:
     if limit < minimum:
         raise ConfigError(
             f"--limit {limit}",
-            f"too small: each of {len(present)} classes needs {MIN_SAMPLES_PER_CLASS} samples, or all it has",
+            f"too small: each of {len(present)} classes needs {MIN_DRAWN_PER_CLASS} samples, or all it has",
             f"give at least {minimum}, or 0 for all {len(labels)}",
         )
     generator = np.random.default_rng(seed)
@@ -54,7 +54,7 @@ def min_samples(sizes: Integers) -> int:
     Args:
         sizes: Number of samples of each class, [C].
     """
-    return int(np.minimum(sizes, MIN_SAMPLES_PER_CLASS).sum())
+    return int(np.minimum(sizes, MIN_DRAWN_PER_CLASS).sum())
 
 
 def _counts(sizes: Integers, limit: int) -> Integers:
@@ -62,7 +62,7 @@ def _counts(sizes: Integers, limit: int) -> Integers:
 
     Classes whose share is below the minimum get the minimum first; the others share what is left.
     """
-    least = np.minimum(sizes, MIN_SAMPLES_PER_CLASS)
+    least = np.minimum(sizes, MIN_DRAWN_PER_CLASS)
     small = np.zeros(len(sizes), dtype=bool)
     # raising one class to its minimum shrinks the other quotas, which can push another class below its own
     while True:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import IO, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
-Advance = Callable[[int], None]
-"""Called with the number of samples done since the last call."""
+if TYPE_CHECKING:
+    # the registry imports torch, which a command that only shows progress need not wait for
+    from cohaudit.audits.registry import Advance
 
 RUN_EARLIER = "run the earlier checkpoints"
 """Stage that takes a pass over the samples for each earlier checkpoint."""

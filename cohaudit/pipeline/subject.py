@@ -16,7 +16,7 @@ from cohaudit.audits.optimizer_state import OptimizerProgress, progress_of
 from cohaudit.audits.training.earlier_predictions import CheckpointOpener, checkpoint_openers
 from cohaudit.errors import ModelError
 from cohaudit.loading.checkpoint import Checkpoint, load_checkpoint
-from cohaudit.loading.data import LabeledDataset, as_dataset, open_dataset
+from cohaudit.loading.data import IN_MEMORY, LabeledDataset, as_dataset, open_dataset
 from cohaudit.loading.model import build_model, check_ready, load_weights, resolve_device
 from cohaudit.pipeline.holdout_data import open_holdout
 from cohaudit.pipeline.scan_run import ScanRun
@@ -26,8 +26,6 @@ SNAPSHOTS_FOLDER = "snapshots"
 """Folder, inside the report's, of what was measured at each checkpoint of a training run."""
 ROOT_LAYER = "(model)"
 """Layer name of parameters that the model itself owns; torch gives the root module an empty name."""
-IN_MEMORY = "(in memory)"
-"""Stands for the path and the format of a model that came without a file."""
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ _MAX_NINES = 8
 _MIN_DECIMAL = 1e-5
 """Smallest number written with decimals alone: one more zero could no longer be counted at a glance."""
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+"""Minus sign or digit → the same as an exponent."""
 
 
 @dataclass(frozen=True)

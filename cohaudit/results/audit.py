@@ -201,6 +201,6 @@ class Audit:
         risk = (
             "none"
             if isinstance(self.risk, Skipped)
-            else f"{self.risk.level} ({format_points(self.risk.gap)})"
+            else f"{self.risk.level}, gap {format_points(self.risk.gap)}"
         )
         return f"<Audit of {self.subject.checkpoint}: risk {risk}, {self.subject.samples:,} samples>"

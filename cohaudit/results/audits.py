@@ -101,7 +101,7 @@ class StepShare:
     average: str
     """Name of the average."""
     memorized: Estimate
-    """Share of the samples with a memorization above one half; can be negative."""
+    """Share of the samples with a memorization of at least one half; can be negative."""
     suspects: Estimate
     """Share of the suspects; can be negative."""
 
@@ -127,7 +127,7 @@ class RobustStep:
     samples: int
     """Number of samples."""
     memorized: int
-    """Number of samples with a memorization above one half."""
+    """Number of samples with a memorization of at least one half."""
     suspects: int
     """Number of suspects."""
     averages: tuple[Survival, ...]

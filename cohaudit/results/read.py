@@ -7,6 +7,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
 
+from cohaudit._version import __version__
 from cohaudit.errors import ReportError
 from cohaudit.results.audit import SCHEMA_VERSION, Audit
 from cohaudit.results.estimate import Skipped
@@ -17,7 +18,9 @@ AuditSource: TypeAlias = Audit | str | PathLike[str]
 """An audit, or the path of an audit.json."""
 
 NAME_AN_AUDIT = "name the audit.json that cohaudit scan wrote"
+"""Remedy for a path that does not lead to an audit."""
 SCAN_AGAIN = "restore the file as cohaudit wrote it, or run cohaudit scan again"
+"""Remedy for a damaged audit."""
 
 
 def read_audit(path: str | PathLike[str]) -> Audit:
@@ -109,7 +112,10 @@ def _check_version(path: Path, content: Any) -> None:
         # not checked yet: in a file of another version, the field can hold anything
         writer = content.get("version")
         named = f", {writer:.40}" if isinstance(writer, str) and writer else ""
-        remedy = f"run cohaudit scan again, or use the version of cohaudit that wrote the file{named}"
+        remedy = "run cohaudit scan again"
+        # between releases two schemas share a version: the one that runs cannot be the remedy
+        if writer != __version__:
+            remedy += f", or use the version of cohaudit that wrote the file{named}"
         raise ReportError(str(path), found, remedy)
 
 

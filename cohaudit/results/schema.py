@@ -96,9 +96,11 @@ def _definitions(*shapes: Shape) -> Iterator[Record | ColumnTable]:
 def _closed_object(shape: Record | ColumnTable) -> dict[str, Any]:
     """Describe an object that has all fields and no other."""
     if isinstance(shape, ColumnTable):
-        kind, fields = shape.row, {name: _array(cell) for name, cell in shape.columns.items()}
+        kind = shape.row
+        fields = {name: _array(cell) for name, cell in shape.columns.items()}
     else:
-        kind, fields = shape.type, {name: _schema(inner) for name, inner in shape.fields.items()}
+        kind = shape.type
+        fields = {name: _schema(inner) for name, inner in shape.fields.items()}
     docs = field_docs(kind)
     return {
         "description": " ".join((kind.__doc__ or "").split()),

@@ -24,3 +24,6 @@ SUSPICION_POWER = 4
 NOISE_SHARE_POWER = 14
 """Power p of the weights for how many labels are wrong, and for the gap: both are biased by any overfitting,
 so that only layers with nearly none of it count."""
+
+WRONG_SUSPICION = 0.5
+"""Suspicion from which a label is more likely wrong than right."""

@@ -104,11 +104,35 @@ def correct(
     planned = {positions[row["id"]]: _corrected(row, drop, only) for row in rows}
     # a suspect can have no better label than its own; such a sample stays as it is
     changes = {place: change for place, change in planned.items() if change.label != change.new_label}
+    changes = _write(original, changes, out, log, drop)
+    notices = tuple(_notices(original, changes, len(planned) - len(changes)))
+    return Correction(out, log, tuple(changes.values()), len(original.ids), notices)
+
+
+def _write(
+    original: Original, changes: dict[int, CorrectedSample], out: Path, log: Path, drop: bool
+) -> dict[int, CorrectedSample]:
+    """Write the copy and the list of changes, both or neither.
+
+    Args:
+        original: The audited data.
+        changes: Position in the data → its change.
+        out: File or folder of the copy.
+        log: File of the list of changes.
+        drop: Whether the changed samples are removed.
+
+    Returns:
+        The changes, with the new id of each sample that got one.
+
+    Raises:
+        ReportError: The files cannot be written.
+    """
     relabeled = {} if drop else {place: change.new_label for place, change in changes.items()}
     try:
         with working_folder(out.parent) as aside:
             moved = original.write(aside / out.name, relabeled, changes if drop else ())
-            changes |= {place: replace(changes[place], new_id=name) for place, name in moved.items()}
+            renamed = {place: replace(changes[place], new_id=name) for place, name in moved.items()}
+            changes = changes | renamed
             (aside / log.name).write_bytes(_changes_csv(changes.values()))
             _publish(aside, out, log)
     except OSError as error:
@@ -118,8 +142,7 @@ def correct(
             f"cannot be written: {error.strerror or error}{about}",
             "name a folder with write permission, on a disk with free space",
         ) from None
-    notices = tuple(_notices(original, changes, len(planned) - len(changes)))
-    return Correction(out, log, tuple(changes.values()), len(original.ids), notices)
+    return changes
 
 
 def _rows_to_change(audit: Audit, only: Path | None, drop: bool) -> list[dict[str, Any]]:

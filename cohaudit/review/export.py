@@ -11,10 +11,10 @@ from typing import Any
 
 import pandas as pd
 
-from cohaudit.audits.width import SHARES, smallest_set
 from cohaudit.config.keys import toml_value
 from cohaudit.errors import ReportError
 from cohaudit.results import Audit, Preview, Skipped
+from cohaudit.results.sub_network import SUB_NETWORK_SHARES, smallest_set
 from cohaudit.results.tables import table_to_csv, table_to_parquet
 from cohaudit.review.suppressions import SUPPRESSIONS_TABLE
 
@@ -143,7 +143,7 @@ def _mask(audit: Audit, every: bool) -> bytes:
         )
     masks = {
         share: {layer.name: smallest_set(layer.energy, share).tolist() for layer in width.layers}
-        for share in SHARES
+        for share in SUB_NETWORK_SHARES
     }
     return _text(json.dumps(masks) + "\n")
 
@@ -167,6 +167,7 @@ _SUPPRESSIONS_HEADER = """\
 # An entry can end: expires = 2027-06-30 makes its sample a suspect again from that day on.
 # Name this file as `suppressions` in cohaudit.toml, or with --suppressions.
 """
+"""First lines of a list of suspects to review, which tell the reviewer how to use it."""
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -220,6 +221,7 @@ _WRITERS: dict[str, Callable[[Audit, bool], bytes]] = {
     "suppressions": _suppressions,
     MASK_FORMAT: _mask,
 }
+"""Format → function that writes an audit in it; the flag says whether every sample is listed."""
 
 EXPORT_FORMATS = tuple(_WRITERS)
 """Formats: the suspects as a table (csv, jsonl, parquet) or as tasks (label-studio), the ids of the other

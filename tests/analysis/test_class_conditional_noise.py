@@ -90,11 +90,11 @@ def test_few_samples_must_show_it_more_clearly() -> None:
     whole = fitted(scores, labels)
     assert whole is not None
     assert whole.gain > class_noise.MIN_GAIN
-    few = class_noise.MIN_SAMPLES_PER_CLASS * 10 - 1
+    few = class_noise.MIN_MEAN_CLASS_SIZE * 10 - 1
     assert fitted(scores[:few], labels[:few]) is None
 
 
 def test_of_very_many_classes_it_is_not_fitted() -> None:
-    classes = class_noise.MAX_CLASSES + 1
+    classes = class_noise.MAX_TRANSITION_CLASSES + 1
     scores, labels, _ = drawn(0, confusing(0.5, classes), samples=2000)
     assert fitted(scores, labels) is None

@@ -23,13 +23,10 @@ from cohaudit.audits.unit_ablation import (
     only,
     sub_networks,
 )
-from cohaudit.audits.width import (
-    SHARES,
-    smallest_set,
-)
 from cohaudit.errors import ReportError
 from cohaudit.gradients import weight_sums
 from cohaudit.results import CoherentWidth, Skipped
+from cohaudit.results.sub_network import SUB_NETWORK_SHARES, smallest_set
 from cohaudit.review import export as exporting
 
 pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections is not supported")
@@ -128,7 +125,7 @@ def test_sub_networks_are_measured_and_the_passes_counted() -> None:
         model, source(inputs), layers, measured, options=options(), device=CPU, advance=done.append
     )
     assert sum(done) == FORWARD_PASSES * len(LABELS)
-    for one, share in zip(found, SHARES, strict=True):
+    for one, share in zip(found, SUB_NETWORK_SHARES, strict=True):
         kept = {layer.name: smallest_set(layer.energy, share) for layer in measured}
         with only(model, layers, kept), torch.no_grad():
             given = model(inputs).argmax(1).numpy()
@@ -145,7 +142,7 @@ def test_the_mask_keeps_what_the_layer_keeps() -> None:
         assert kept.nonzero().flatten().tolist() == smallest_set(layer.energy, 0.9).tolist()
     listed = json.loads(exporting.export(audit, "mask"))
     assert listed["0.9"] == {name: m.nonzero().flatten().tolist() for name, m in mask(found).items()}
-    assert set(listed) == {str(share) for share in SHARES}
+    assert set(listed) == {str(share) for share in SUB_NETWORK_SHARES}
     nothing = replace(audit, audits=replace(audit.audits, width=Skipped("width", "not asked for")))
     with pytest.raises(ReportError, match="not asked for"):
         exporting.export(nothing, "mask")

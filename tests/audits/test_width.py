@@ -11,10 +11,10 @@ from cohaudit.audits.width import (
     coherent_energy,
     coherent_width,
     participation,
-    smallest_set,
     unit_coherence,
 )
 from cohaudit.results import CoherentWidth, LayerUnits, Skipped, SubNetwork
+from cohaudit.results.sub_network import smallest_set
 
 ENERGIES = st.lists(st.floats(0, 1e6), min_size=1, max_size=30)
 

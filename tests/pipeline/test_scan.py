@@ -264,6 +264,7 @@ def test_an_audit_prints_as_a_summary(digits_audit: tuple[Audit, Path]) -> None:
     assert "risk of overfitting: high, a gap of 15.6 points (" in lines[1]
     assert "suspects: 122" in str(audit)
     assert "\n" not in repr(audit)
+    assert "risk high, gap 15.6 points (" in repr(audit)
     assert len(repr(audit)) < 200
 
 

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from support.audits import make_audit
 
 from cohaudit import results
+from cohaudit._version import __version__
 from cohaudit.errors import ReportError
 from cohaudit.results import SAMPLE_COLUMNS, Audit, Skipped
 from cohaudit.results.json_encode import audit_to_json
@@ -273,6 +274,12 @@ def test_settings_that_are_nested_too_deeply(tmp_path: Path) -> None:
     deep = '{"a": ' * 900 + "1" + "}" * 900
     text = audit_to_json(BLANK).replace('"settings": {', f'"settings": {{"aa": {deep}, ', 1)
     assert "too deeply" in refusal(write(tmp_path / "audit.json", text))
+
+
+def test_the_version_that_runs_is_no_remedy(tmp_path: Path) -> None:
+    text = json.dumps({"schema_version": "4.0", "version": __version__})
+    remedy = refusal(write(tmp_path / "audit.json", text)).partition("→")[2]
+    assert remedy.strip() == "run cohaudit scan again"
 
 
 def test_a_checkpoint_in_its_place(tmp_path: Path) -> None:

@@ -13,7 +13,22 @@ from torch import nn
 from torch.utils.data import Dataset, Subset, TensorDataset
 
 import cohaudit
-from cohaudit import Audit, CohauditError, Config, Estimate, Skipped, Suppression, results, robust
+from cohaudit import (
+    Audit,
+    CheckResult,
+    CohauditError,
+    Config,
+    DatasetLike,
+    Difference,
+    Estimate,
+    Progress,
+    Settings,
+    Skipped,
+    Suppression,
+    errors,
+    results,
+    robust,
+)
 
 log = logging.getLogger(__name__)
 MODEL = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
@@ -46,6 +61,12 @@ def scan_all() -> list[Audit]:
     ]
 
 
+def scan_quickly(data: DatasetLike, progress: Progress) -> Audit:
+    """Scan any kind of data with settings that are collected first."""
+    settings: Settings = {"limit": 20, "seed": 1}
+    return cohaudit.scan(MODEL, data, progress=progress, **settings)
+
+
 def verdicts(audit: Audit) -> None:
     """Read both verdicts and the list."""
     assert_type(audit.suspects, pd.DataFrame)
@@ -69,8 +90,10 @@ def judge(audit: Audit) -> bool:
     earlier = cohaudit.read_audit("out/audit.json")
     assert_type(earlier, Audit)
     difference = cohaudit.compare("out/audit.json", audit)
+    assert_type(difference, Difference)
     assert_type(difference.regressions, tuple[str, ...])
     checked = cohaudit.check(Path("out/audit.json"), fail_on="suspects>2%", warn_on=["accuracy<0.9"])
+    assert_type(checked, CheckResult)
     assert_type(checked.gates, tuple[results.GateResult, ...])
     assert_type(cohaudit.__version__, str)
     return checked.passed and not difference.regressions
@@ -89,5 +112,7 @@ def main() -> None:
         for audit in scan_all():
             verdicts(audit)
             judge(audit)
+    except errors.DataError as error:
+        raise SystemExit(f"the data: {error.found}") from error
     except CohauditError as error:
         raise SystemExit(error.exit_code) from error

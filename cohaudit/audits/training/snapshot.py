@@ -6,8 +6,9 @@ A snapshot is small, a few numbers per sample, layer and class, so that it can b
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,15 +22,13 @@ from cohaudit.analysis.label_noise import expected_labels, fit_label_noise
 from cohaudit.analysis.leave_one_out import leave_one_out, suspect_labels_by
 from cohaudit.audits.optimizer_state import OptimizerProgress
 from cohaudit.gradients import FeatureHasher, Measurement
+from cohaudit.results.thresholds import WRONG_SUSPICION
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 WEIGHT_SKETCH_SIZE = 2048
 """Length of the sketch of all weights: it keeps distances between checkpoints to within 3 %."""
-
-WRONG_SUSPICION = 0.5
-"""Suspicion from which a label is more likely wrong than right."""
 
 AGREEMENT_POWER = 2
 """Power of the weights in `combine_predictions` for the agreement: chosen, with the form of the rating in
@@ -85,6 +84,56 @@ class Snapshot:
         predicted: Integers = self.probability.argmax(1)
         return predicted
 
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Return field name → array, for an .npz file; a number becomes an array of no dimension."""
+        return {
+            "probability": self.probability,
+            "corrected": self.corrected,
+            "memorization": self.memorization,
+            "share": self.share,
+            "expected": np.array(self.expected),
+            "agreement": np.array(self.agreement),
+            "loss": np.array(self.loss),
+            "coherence": np.array(self.coherence),
+            "layers": self.layers,
+            "classes": self.classes,
+            "largest": np.array(self.largest),
+            "mean": self.mean,
+            "weights": self.weights,
+            "step": np.array(self.step),
+            "rate": np.array(self.rate),
+            "holdout_accuracy": np.array(self.holdout_accuracy),
+            "holdout_loss": np.array(self.holdout_loss),
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Snapshot:
+        """Return the snapshot that `to_arrays` turned into arrays.
+
+        Raises:
+            KeyError: If a field is missing.
+            TypeError: If an array stands where a number belongs.
+        """
+        return cls(
+            probability=arrays["probability"],
+            corrected=arrays["corrected"],
+            memorization=arrays["memorization"],
+            share=arrays["share"],
+            expected=float(arrays["expected"]),
+            agreement=float(arrays["agreement"]),
+            loss=float(arrays["loss"]),
+            coherence=float(arrays["coherence"]),
+            layers=arrays["layers"],
+            classes=arrays["classes"],
+            largest=float(arrays["largest"]),
+            mean=arrays["mean"],
+            weights=arrays["weights"],
+            step=int(arrays["step"]),
+            rate=float(arrays["rate"]),
+            holdout_accuracy=float(arrays["holdout_accuracy"]),
+            holdout_loss=float(arrays["holdout_loss"]),
+        )
+
 
 def snapshot_of(
     measured: Measurement,
@@ -115,9 +164,6 @@ def snapshot_of(
     # relative to the largest residual: squares of a well fitted network's gradients would vanish
     mean, peak = measured.mean_gradient()
     owned = measured.dot(mean)
-    # the exact sums, not the sketches
-    sums = float(measured.total_squares.sum())
-    squares = float(measured.squared_norms.sum())
     return Snapshot(
         probability=measured.probability,
         corrected=peers.corrected,
@@ -127,7 +173,7 @@ def snapshot_of(
         expected=peers.expected,
         agreement=peers.agreement,
         loss=float(measured.loss.mean()),
-        coherence=sums / squares / len(labels) if squares else 0.0,
+        coherence=_coherence(measured),
         layers=_pairwise(measured.total_squares, measured.squared_norms.sum(0), len(labels)),
         classes=_class_coherence(measured, labels),
         largest=float(np.sqrt(measured.squared_norms.sum(1).max())),
@@ -185,6 +231,13 @@ def peer_prediction(
     given = expected_labels(combined, fit_label_noise(combined, corrected).sharpness)
     agreement = float(given[np.arange(len(labels)), predicted].mean())
     return PeerPrediction(corrected, found.memorization, gap.accuracy, agreement)
+
+
+def _coherence(measured: Measurement) -> float:
+    """Return α of the whole gradient, 0 without one, from the exact sums, not the sketches."""
+    sums = float(measured.total_squares.sum())
+    squares = float(measured.squared_norms.sum())
+    return sums / squares / len(measured.loss) if squares else 0.0
 
 
 def _pairwise(sums: Array, squares: Array, samples: int) -> Array:

@@ -11,8 +11,7 @@ import json
 import logging
 import sys
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -73,7 +72,7 @@ class SnapshotCache:
         try:
             # the folder may have been written by anybody: no pickle, and any damage means measuring again
             with np.load(path, allow_pickle=False) as arrays:
-                snapshot = _decoded(arrays)
+                snapshot = Snapshot.from_arrays(arrays)
             samples = {len(snapshot.corrected), len(snapshot.share)}
             if snapshot.probability.shape == shape and samples == {shape[0]}:
                 return snapshot
@@ -93,9 +92,10 @@ class SnapshotCache:
         samples, classes = snapshot.probability.shape
         if path is None or self.load(checkpoint, (samples, classes)):
             return
+        arrays: dict[str, Any] = snapshot.to_arrays()
         try:
             with working_folder(path.parent) as aside:
-                np.savez(aside / path.name, **{f.name: getattr(snapshot, f.name) for f in fields(Snapshot)})
+                np.savez(aside / path.name, **arrays)
                 (aside / path.name).replace(path)
         except OSError as error:
             # a cache is a convenience: a full disk must not end the scan
@@ -135,16 +135,3 @@ def code_of(config: Config, model: nn.Module) -> str:
         if source and Path(source).is_file():
             digest.update(Path(source).read_bytes())
     return digest.hexdigest()
-
-
-_SCALARS: Mapping[str, Callable[[Any], Any]] = {"float": float, "int": int}
-"""Types of the fields that np.savez turns into arrays of no dimension."""
-
-
-def _decoded(arrays: Any) -> Snapshot:
-    """Return a snapshot from the arrays of its file."""
-    values = {}
-    for field in fields(Snapshot):
-        value = arrays[field.name]
-        values[field.name] = _SCALARS[str(field.type)](value) if str(field.type) in _SCALARS else value
-    return Snapshot(**values)

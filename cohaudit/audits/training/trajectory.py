@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cohaudit.results import Point, Series, Skipped, Trajectory
-from cohaudit.results.kinds import MEMORIZED
+from cohaudit.results.kinds import is_memorized
 from cohaudit.results.trajectory import STRATA
 
 Array = NDArray[np.float64]
@@ -117,7 +117,7 @@ def strata(memorization: Array) -> Integers:
     Args:
         memorization: Memorization of each sample, 0 to 1, [N].
     """
-    memorized = memorization > MEMORIZED
+    memorized = is_memorized(memorization)
     rank = np.empty(len(memorization), dtype=np.int64)
     rest = np.flatnonzero(~memorized)
     order = rest[np.argsort(memorization[rest], kind="stable")]

@@ -20,7 +20,7 @@ PROBE_SAMPLES = 3
 """Samples that a plan is made with and tried on. Planning compares batches of 3 and of 2: both sizes are rare
 as layer widths, so that a dimension that changes with them is the batch."""
 
-MAX_NAMED_CLASSES = 12
+MAX_CLASSES_IN_MESSAGE = 12
 """Class names that an error message lists."""
 
 
@@ -98,7 +98,7 @@ def _check_classes(outputs: int, source: Source) -> None:
     example = ""
     if len(beyond):
         example = f"; sample {source.ids[beyond[0]]} has the label {names[source.labels[beyond[0]]]}"
-    listed = ", ".join(names[:MAX_NAMED_CLASSES])
+    listed = ", ".join(names[:MAX_CLASSES_IN_MESSAGE])
     raise ModelError(
         "model",
         f"it distinguishes {outputs} classes, the data has {len(names)}: {listed}{example}",

@@ -265,9 +265,14 @@ def _transposed_convolution(
 
 
 _CONVOLUTION = ClosedForm(_convolution)
+"""Closed form of a convolution in one, two or three dimensions."""
+
 _TRANSPOSED = ClosedForm(_transposed_convolution)
+"""Closed form of a transposed convolution in one, two or three dimensions."""
+
 # a weight of more dimensions is multiplied batch by batch, which is not one linear map
 _MATMUL = ClosedForm(_matmul, position_wise=True, usable=lambda input, other: other.ndim == 2)
+"""Closed form of a matrix product whose second factor is the weight."""
 
 CLOSED_FORMS: Mapping[Callable[..., Any], ClosedForm] = {
     F.linear: ClosedForm(_linear, position_wise=True),
@@ -291,3 +296,4 @@ CLOSED_FORMS: Mapping[Callable[..., Any], ClosedForm] = {
     F.group_norm: ClosedForm(_group_norm),
     F.batch_norm: ClosedForm(_batch_norm, usable=_with_running_statistics),
 }
+"""Function of torch → closed form of its per-sample gradients."""

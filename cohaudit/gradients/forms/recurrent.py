@@ -147,6 +147,7 @@ CELLS: Mapping[Callable[..., Any], Cell] = {
     torch.rnn_tanh: _plain(torch.tanh, lambda y: 1 - y.square()),
     torch.rnn_relu: _plain(torch.relu, lambda y: (y > 0).to(y.dtype)),
 }
+"""Recurrent function of torch → its kind of layer."""
 
 
 @dataclass(frozen=True)

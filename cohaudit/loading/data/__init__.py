@@ -10,10 +10,11 @@ from cohaudit.loading.data._dataset import LabeledDataset
 from cohaudit.loading.data._describe import describe_inputs
 from cohaudit.loading.data._inputs import Inputs
 from cohaudit.loading.data._open import as_dataset, hash_original, open_dataset, open_original, with_columns
-from cohaudit.loading.data._torch_dataset import from_torch
+from cohaudit.loading.data._torch_dataset import IN_MEMORY, from_torch
 from cohaudit.loading.data.originals import Original
 
 __all__ = [
+    "IN_MEMORY",
     "DatasetLike",
     "Inputs",
     "LabeledDataset",

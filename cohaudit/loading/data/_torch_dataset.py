@@ -25,7 +25,7 @@ from cohaudit.loading.factories import call_factory, load_object
 from cohaudit.results import Preview
 
 IN_MEMORY = "(in memory)"
-"""Source of a dataset that a Python caller passes."""
+"""Stands for the file of a dataset or a model that a Python caller passes."""
 
 
 class TorchDataset(LabeledDataset):

@@ -19,7 +19,7 @@ from cohaudit.report.words import compact, text
 
 FIGURE_WIDTH = 820
 """Natural width of a figure, in CSS pixels: that of the page's text column."""
-MAX_NAME = 15
+MAX_AXIS_NAME = 15
 """Characters of a name beside an axis at most."""
 MAX_NAMED_LAYERS = 12
 """Layers named on the axis at most; more are numbered as in the table."""
@@ -33,7 +33,7 @@ _LABEL_ROOM = 0.16
 
 def widest(names: Iterable[str]) -> float:
     """Return the width of the widest name beside an axis, in pixels; East Asian characters count twice."""
-    shown = (text(name, MAX_NAME).short for name in names)
+    shown = (text(name, MAX_AXIS_NAME).short for name in names)
     return _CHARACTER_WIDTH * max(
         (sum(1 + (east_asian_width(c) in "WF") for c in name) for name in shown), default=0
     )
@@ -44,7 +44,7 @@ def name_layers(axes: Axes, names: NamePlaceholders, layers: Sequence[str]) -> N
     # Half a place of margin on either side, so that marks at the ends are not cut.
     axes.set_xlim(0.4, len(layers) + 0.6)
     if len(layers) <= MAX_NAMED_LAYERS:
-        shown = [names.reserve(text(name, MAX_NAME)) for name in layers]
+        shown = [names.reserve(text(name, MAX_AXIS_NAME)) for name in layers]
         # anchor: aligned before it is turned, a name ends below its tick
         axes.set_xticks(range(1, len(layers) + 1), shown, rotation=30, ha="right", rotation_mode="anchor")
     else:

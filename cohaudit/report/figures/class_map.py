@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from cohaudit.report.figures.axes import MAX_NAME, widest
+from cohaudit.report.figures.axes import MAX_AXIS_NAME, widest
 from cohaudit.report.figures.svg import INK, NamePlaceholders, draw_svg
 from cohaudit.report.words import count, named, plural, signed, text
 
@@ -141,7 +141,7 @@ def cosine_map(class_names: Sequence[str], cosines: Cosines, shown: ClassMap) ->
         # "none" keeps one pixel per cell; else matplotlib would resample the picture to the size of the plot
         axes.imshow(_colors(shown.matrix / full, opacity), interpolation="none", aspect="auto")
         axes.spines[:].set_visible(False)
-        _name_rows(axes, [names.reserve(text(label, MAX_NAME)) for label in labels], cell)
+        _name_rows(axes, [names.reserve(text(label, MAX_AXIS_NAME)) for label in labels], cell)
         if n <= _MAX_WRITTEN_CLASSES:
             _write_cosines(axes, shown.matrix)
         scale = figure.add_axes((1 - 62 / width, 1 - (top + 150) / height, 14 / width, 150 / height))
@@ -156,7 +156,7 @@ def _label(group: Sequence[int], class_names: Sequence[str]) -> str:
     if len(group) == 1:
         return class_names[group[0]]
     rest = f" +{len(group) - 1}"
-    return text(class_names[group[0]], MAX_NAME - len(rest)).short + rest
+    return text(class_names[group[0]], MAX_AXIS_NAME - len(rest)).short + rest
 
 
 def _description(class_names: Sequence[str], cosines: Cosines, rows: int) -> str:

@@ -15,7 +15,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from cohaudit.report.figures.axes import (
     FIGURE_WIDTH,
-    MAX_NAME,
+    MAX_AXIS_NAME,
     MAX_NAMED_LAYERS,
     draw_shares,
     draw_values,
@@ -105,7 +105,7 @@ def class_bars(classes: Sequence[ClassResult], *, suspects: bool) -> Markup:
         figure.subplots_adjust(left=left, right=0.97, top=1 - 30 / height, bottom=30 / height, wspace=0.18)
         rows = np.arange(len(classes))
         _draw_bars(coherence, classes)
-        coherence.set_yticks(rows, [names.reserve(text(c.name, MAX_NAME)) for c in classes])
+        coherence.set_yticks(rows, [names.reserve(text(c.name, MAX_AXIS_NAME)) for c in classes])
         # downward, so that the first class is at the top
         coherence.set_ylim(len(classes) - 0.4, -0.6)
         accuracy.set_title("Accuracy")

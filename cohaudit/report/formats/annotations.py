@@ -13,7 +13,7 @@ from cohaudit.results import Audit, GateResult, Skipped, format_points
 
 MAX_ANNOTATIONS = 10
 """Annotations of each level at most: GitHub shows no more of one step."""
-MAX_SENTENCE = 400
+MAX_ANNOTATION_SENTENCE = 400
 """Characters of a sentence at most: an annotation is read beside the code."""
 
 
@@ -44,7 +44,7 @@ def _first(failed: Sequence[str]) -> list[str]:
 
 
 def _gate(level: str, what: str, gate: GateResult) -> str:
-    message = f"{_short(gate.expression, 120)}: {_short(gate.reason, MAX_SENTENCE)}"
+    message = f"{_short(gate.expression, 120)}: {_short(gate.reason, MAX_ANNOTATION_SENTENCE)}"
     return _command(level, {"title": f"cohaudit: {what}"}, message)
 
 
@@ -58,11 +58,11 @@ def _suspects(audit: Audit, limit: int) -> Iterator[str]:
 
 def _verdict(audit: Audit, annotated: int) -> str:
     if not audit.sanity.auditable:
-        return f"Not auditable: {_short(audit.sanity.reason, MAX_SENTENCE)}"
+        return f"Not auditable: {_short(audit.sanity.reason, MAX_ANNOTATION_SENTENCE)}"
     total = int(audit.samples["suspect"].sum())
     suspects = plural(total, "suspect") + (f", {annotated} of them annotated" if annotated < total else "")
     if isinstance(audit.risk, Skipped):
-        return f"Risk not estimated: {_short(audit.risk.reason, MAX_SENTENCE)}; {suspects}"
+        return f"Risk not estimated: {_short(audit.risk.reason, MAX_ANNOTATION_SENTENCE)}; {suspects}"
     level = audit.risk.level.capitalize()
     gap = format_points(audit.risk.gap)
     return f"{level} risk of overfitting, gap {gap}; {suspects}"

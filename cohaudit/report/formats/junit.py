@@ -17,9 +17,9 @@ from cohaudit.results import Audit
 
 AUDITABLE = "the model can be audited"
 """Name of the test that is always there: Jenkins treats a file without tests as an error."""
-MAX_NAME = 240
+MAX_TEST_NAME = 240
 """Characters of a test's name at most: servers show it on one line."""
-MAX_SENTENCE = 2000
+MAX_TEST_REASON = 2000
 """Characters of a reason at most."""
 
 _ILLEGAL = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -65,16 +65,16 @@ def render_junit(audit: Audit) -> bytes:
 
 def _cases(audit: Audit) -> Iterator[Case]:
     sanity = audit.sanity
-    yield AUDITABLE, "passed" if sanity.auditable else "failed", _legal(sanity.reason, MAX_SENTENCE)
+    yield AUDITABLE, "passed" if sanity.auditable else "failed", _legal(sanity.reason, MAX_TEST_REASON)
     seen: Counter[str] = Counter()
     for gate in audit.gates:
         # counted after the cut: long names that are cut alike would be one test too
-        name = _legal(gate.expression, MAX_NAME)
+        name = _legal(gate.expression, MAX_TEST_NAME)
         seen[name] += 1  # GitLab only reads the first of several tests with one name
         if seen[name] > 1:
             name = f"{name} ({seen[name]})"
         outcome = "skipped" if gate.outcome == "warned" else gate.outcome
-        yield name, outcome, _legal(gate.reason, MAX_SENTENCE)
+        yield name, outcome, _legal(gate.reason, MAX_TEST_REASON)
 
 
 def _legal(raw: str, limit: int) -> str:

@@ -17,23 +17,25 @@ MAX_LENGTH = 65_000
 """Length of the whole text at most, in UTF-16 units: GitHub takes comments of up to 65,536."""
 MAX_LIST_LENGTH = 12_000
 """Length of a list before the suspects at most, in UTF-16 units, so that room is left for these."""
-MAX_NAME = 60
+MAX_MARKDOWN_NAME = 60
 """Characters of a name at most: a table of five columns stays readable."""
-MAX_SENTENCE = 400
+MAX_MARKDOWN_SENTENCE = 400
 """Characters of a sentence at most."""
 OPEN_SUSPECTS = 10
 """Suspects that are visible at once; the others are folded away."""
 
-OUTCOMES = {"failed": "❌ failed", "warned": "⚠️ warned", "passed": "✅ passed"}
+OUTCOME_MARKS = {"failed": "❌ failed", "warned": "⚠️ warned", "passed": "✅ passed"}
 """Outcome of a gate → as the table writes it."""
 
-_ESCAPED = {
+_MARKDOWN_ESCAPES = {
     **{character: f"\\{character}" for character in "\\`*_[]~"},
     **{"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;"},
     "$": "<span>$</span>",  # as GitHub advises: two of them would enclose a formula
     **{character: f"{character}&#8203;" for character in "@#"},  # no mention, no reference to an issue
 }
-_TABLE = str.maketrans(_ESCAPED)
+"""Character with a meaning in Markdown → the text that shows it."""
+_TABLE = str.maketrans(_MARKDOWN_ESCAPES)
+"""`_MARKDOWN_ESCAPES` in the form for `str.translate`."""
 
 
 def render_markdown(audit: Audit) -> str:
@@ -52,7 +54,7 @@ def render_markdown(audit: Audit) -> str:
     return "".join((*parts, *_suspects(audit, room), *notices)) + "\n"
 
 
-def code(name: str, limit: int = MAX_NAME) -> str:
+def code(name: str, limit: int = MAX_MARKDOWN_NAME) -> str:
     """Write a name as a code span, also in a table, where a bar would end the cell.
 
     Args:
@@ -71,7 +73,7 @@ def _span(part: str) -> str:
     return f"{fence}{space}{part}{space}{fence}"
 
 
-def sentence(raw: str, limit: int = MAX_SENTENCE) -> str:
+def sentence(raw: str, limit: int = MAX_MARKDOWN_SENTENCE) -> str:
     """Write a sentence, which may quote anything, as nothing but text.
 
     Args:
@@ -175,7 +177,7 @@ def _verdict(audit: Audit) -> list[str]:
 def _gates(audit: Audit) -> list[str]:
     # A list that is too long is cut at its end, which must not hide a failed gate.
     worst_first = sorted(audit.gates, key=lambda gate: (not gate.failed, not gate.warned))
-    rows = [row((code(g.expression), OUTCOMES[g.outcome], sentence(g.reason))) for g in worst_first]
+    rows = [row((code(g.expression), OUTCOME_MARKS[g.outcome], sentence(g.reason))) for g in worst_first]
     return listed(f"### Gates\n\n{table('Gate', 'Outcome', 'Measured')}", rows, MAX_LIST_LENGTH)
 
 

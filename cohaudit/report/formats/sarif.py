@@ -16,8 +16,10 @@ from urllib.parse import quote
 from cohaudit.report.formats.suspects import SuspectLine, format_correction, list_suspects
 from cohaudit.report.words import count, plural, probability, text
 from cohaudit.results import Audit
+from cohaudit.results.thresholds import WRONG_SUSPICION
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
+"""Address of the JSON Schema of SARIF 2.1.0."""
 MAX_RESULTS = 5_000
 """Results of a run at most: GitHub takes no more."""
 RULE = "suspect-label"
@@ -26,11 +28,9 @@ BASE = "%SRCROOT%"
 """Name of the folder that paths are relative to: the one where the scan was started."""
 ERROR_SUSPICION = 0.9
 """Suspicion from which a suspect is an error: nine of ten such labels are wrong."""
-WARNING_SUSPICION = 0.5
-"""Suspicion from which a suspect is a warning: the label is more likely wrong than right."""
-MAX_NAME = 120
+MAX_SARIF_NAME = 120
 """Characters of a name at most, so that a message stays on a line or two."""
-MAX_SENTENCE = 1000
+MAX_SARIF_SENTENCE = 1000
 """Characters of a sentence at most."""
 
 
@@ -89,9 +89,11 @@ def _notifications(audit: Audit, found: list[SuspectLine]) -> Iterator[dict[str,
         without = f"{plural(nowhere, 'suspect')} without a file"
         yield _notification("warning", f"{without}: GitHub does not take results without a file.")
     if not audit.sanity.auditable:
-        yield _notification("error", f"No label was judged: {_plain(audit.sanity.reason, MAX_SENTENCE)}")
+        yield _notification(
+            "error", f"No label was judged: {_plain(audit.sanity.reason, MAX_SARIF_SENTENCE)}"
+        )
     for notice in audit.notices:
-        yield _notification("note", _plain(notice, MAX_SENTENCE))
+        yield _notification("note", _plain(notice, MAX_SARIF_SENTENCE))
 
 
 def _notification(level: str, message: str) -> dict[str, Any]:
@@ -124,7 +126,7 @@ def _results(found: list[SuspectLine]) -> Iterator[dict[str, Any]]:
 def _level(suspicion: float) -> str:
     if suspicion >= ERROR_SUSPICION:
         return "error"
-    return "warning" if suspicion >= WARNING_SUSPICION else "note"
+    return "warning" if suspicion >= WRONG_SUSPICION else "note"
 
 
 def _message(one: SuspectLine) -> str:
@@ -132,7 +134,7 @@ def _message(one: SuspectLine) -> str:
     return f"Sample {_plain(one.id)} is {correction} (suspicion {probability(one.suspicion)})."
 
 
-def _plain(raw: str, limit: int = MAX_NAME) -> str:
+def _plain(raw: str, limit: int = MAX_SARIF_NAME) -> str:
     """Return a text without SARIF's placeholders and links (sections 3.11.5 and 3.11.6)."""
     shown = text(raw, limit).short
     return re.sub(r"\](?=\()", "]\u200b", shown.replace("{", "{{").replace("}", "}}"))

@@ -34,12 +34,14 @@ from markupsafe import Markup
 from cohaudit.errors import UserTemplateError, describe_error, did_you_mean
 
 _PACKAGE = Path(__file__).parents[2]
+"""Folder of the package."""
 _TEMPLATES = (_PACKAGE / "templates", _PACKAGE.parent / "templates")
 """Folders of the templates: inside an installed package, and beside the package in the repository."""
 PREFIX = "cohaudit"
 """Prefix that names a shipped template even if a user's one replaces it: cohaudit/report.html.j2."""
 
 _GUIDE = "docs/templates.md says what a template sees"
+"""Remedy for an error in a template that has no other."""
 """Remedy for an error that no suggestion fits."""
 _SEEN = ("page", "audit", "difference", "show")
 """Names that a template sees at the top: page and audit of a report, page and difference of a diff page."""

@@ -16,7 +16,7 @@ from cohaudit.review.diff.difference import ComparedAudit, Difference, EstimateC
 from cohaudit.review.diff.suspects import ComparedSuspect
 from cohaudit.review.diff.width import UsedLayer, WidthChange
 
-MAX_ROWS = 8
+MAX_CHANGE_ROWS = 8
 """Suspects, layers or classes shown at most; the page and --json have all."""
 
 HEADLINES = {
@@ -102,10 +102,10 @@ def _suspects(difference: Difference) -> list[RenderableType]:
 
 def _listed(title: str, other: str, suspects: Sequence[ComparedSuspect]) -> Table:
     table = _table(title, "suspicion", other, texts=("given", "suggested"), widest=22)
-    for one in suspects[:MAX_ROWS]:
+    for one in suspects[:MAX_CHANGE_ROWS]:
         names = (cell(name) for name in (one.id, one.label, one.suggested))
         table.add_row(*names, f"{one.suspicion:.2f}", one.elsewhere)
-    return with_rest(table, len(suspects) - MAX_ROWS)
+    return with_rest(table, len(suspects) - MAX_CHANGE_ROWS)
 
 
 def _layers(difference: Difference) -> list[RenderableType]:
@@ -115,9 +115,9 @@ def _layers(difference: Difference) -> list[RenderableType]:
     parts: list[RenderableType] = ["", _line("Layers", summary)]
     if changed:
         table = _table("Layer", "αᵤ base", "head", "")
-        for one in changed[:MAX_ROWS]:
+        for one in changed[:MAX_CHANGE_ROWS]:
             table.add_row(cell(one.name), *_both(one.coherence, 1, 4), _outcome(one.coherence))
-        parts.append(with_rest(table, len(changed) - MAX_ROWS))
+        parts.append(with_rest(table, len(changed) - MAX_CHANGE_ROWS))
     return [*parts, *_alone([(one.name, one.only_in) for one in alone])]
 
 
@@ -135,12 +135,12 @@ def _classes(difference: Difference) -> list[RenderableType]:
     parts: list[RenderableType] = ["", _line("Classes", summary)]
     if changed:
         table = _table("Class", "suspects", "gap in points", "αᵤ")
-        for one in changed[:MAX_ROWS]:
+        for one in changed[:MAX_CHANGE_ROWS]:
             suspects = f"{_count(one.base_suspects)} → {_count(one.head_suspects)}"
             gap = _arrow(one.gap, 100, 0)
             coherence = _arrow(one.coherence, 1, 4)
             table.add_row(cell(one.name), suspects, gap, coherence)
-        parts.append(with_rest(table, len(changed) - MAX_ROWS))
+        parts.append(with_rest(table, len(changed) - MAX_CHANGE_ROWS))
     return [*parts, *_alone([(one.name, one.only_in) for one in difference.classes if one.only_in])]
 
 
@@ -155,11 +155,11 @@ def _width(width: WidthChange) -> list[RenderableType]:
     table.add_row("accuracy with these only", _share(base.alone), _share(head.alone))
     table.add_row("accuracy with as many random ones", _share(base.random), _share(head.random))
     layers = _table("Layer", "units holding 90%", "participation")
-    for one in width.layers[:MAX_ROWS]:
+    for one in width.layers[:MAX_CHANGE_ROWS]:
         sides = (one.base, one.head)
         used = ("–" if side is None else f"{side.participation:.2f}" for side in sides)
         layers.add_row(cell(one.name), " → ".join(map(_kept, sides)), " → ".join(used))
-    return ["", table, "", with_rest(layers, len(width.layers) - MAX_ROWS)]
+    return ["", table, "", with_rest(layers, len(width.layers) - MAX_CHANGE_ROWS)]
 
 
 def _table(name: str, *numbers: str, texts: Sequence[str] = (), widest: int = 28) -> Table:
@@ -179,9 +179,9 @@ def _alone(named: Sequence[tuple[str, str]]) -> list[Text]:
     lines = []
     for where in ("base", "head"):
         names = [printable(name, 60) for name, only_in in named if only_in == where]
-        more = [f"and {len(names) - MAX_ROWS:,} more"] if len(names) > MAX_ROWS else []
+        more = [f"and {len(names) - MAX_CHANGE_ROWS:,} more"] if len(names) > MAX_CHANGE_ROWS else []
         if names:
-            lines.append(_line(f"Only in the {where}", ", ".join([*names[:MAX_ROWS], *more])))
+            lines.append(_line(f"Only in the {where}", ", ".join([*names[:MAX_CHANGE_ROWS], *more])))
     return lines
 
 

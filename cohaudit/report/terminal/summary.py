@@ -14,22 +14,21 @@ from rich.table import Table
 from rich.text import Text
 
 from cohaudit.errors import printable, without_padding
+from cohaudit.report.limits import MAX_CAUSES
 from cohaudit.report.words import number
 from cohaudit.results import Audit, Coherence, GateResult, Layer, Skipped, by_gap, format_points
 
 MAX_LAYERS = 6
 """Layers shown at most: like all limits here, chosen so that the summary fits a screen of 42 lines."""
-MAX_CLASSES = 6
+MAX_CLASS_ROWS = 6
 """Classes shown at most."""
-MAX_SUSPECTS = 5
+MAX_SUSPECT_ROWS = 5
 """Suspects, and suppressed samples, shown at most."""
-MAX_CAUSES = 3
-"""Causes of the gap shown at most."""
 MAX_SKIPPED = 3
 """Skipped items shown at most."""
 MAX_EARLIER_CHECKPOINTS = 6
 """Earlier checkpoints named at most, the latest ones."""
-MAX_SENTENCE = 240
+MAX_SUMMARY_SENTENCE = 240
 """Characters of a sentence shown before it is cut; the report has it whole."""
 MAX_VERDICT_REASON = 700
 """The same for the reason why there is no verdict or a gate failed: it ends with what to do about it."""
@@ -42,7 +41,7 @@ LEVEL_STYLES = {
 }
 """Risk level → style of rich."""
 
-OUTCOMES = {
+OUTCOME_TEXTS = {
     "failed": Text("FAILED", "bold red"),
     "warned": Text("warned", "bold yellow"),
     "passed": Text("passed", "green"),
@@ -193,11 +192,11 @@ def _layers(layers: Sequence[Layer]) -> Table:
 def _classes(audit: Audit) -> list[Table]:
     """Return the table of the classes with the largest gaps."""
     table = _table("Class", "samples", "suspects", "gap", "αᵤ")
-    for one in by_gap(audit.classes)[:MAX_CLASSES]:
+    for one in by_gap(audit.classes)[:MAX_CLASS_ROWS]:
         gap = "–" if isinstance(one.predicted_gap, Skipped) else f"{100 * one.predicted_gap.value:.0f}"
         numbers = (f"{one.samples:,}", f"{one.suspects:,}", gap, _coherence(one.coherence)[1])
         table.add_row(cell(one.name), *numbers)
-    return [with_rest(table, len(audit.classes) - MAX_CLASSES)]
+    return [with_rest(table, len(audit.classes) - MAX_CLASS_ROWS)]
 
 
 def _suspects(audit: Audit) -> list[RenderableType]:
@@ -208,7 +207,7 @@ def _suspects(audit: Audit) -> list[RenderableType]:
     head = _line("Suspects", [f"{len(suspects):,} samples look mislabeled ({flagged})"])
     if suspects.empty:
         return [head]
-    top = suspects.head(MAX_SUSPECTS)
+    top = suspects.head(MAX_SUSPECT_ROWS)
     table = _table("Sample", "given", "suggested", "suspicion")
     for row in top.to_dict("records"):
         names = (cell(str(row[column])) for column in ("id", "label", "suggested"))
@@ -223,10 +222,10 @@ def _suppressed(audit: Audit) -> list[RenderableType]:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("Suppressed", "label", "by", "reason", "until"):
         table.add_column(name, overflow="fold")
-    for entry in audit.suppressed[:MAX_SUSPECTS]:
+    for entry in audit.suppressed[:MAX_SUSPECT_ROWS]:
         texts = (entry.id, entry.label, entry.reviewer, entry.reason, entry.expires or "no expiry")
         table.add_row(*map(cell, texts))
-    return [with_rest(table, len(audit.suppressed) - MAX_SUSPECTS)]
+    return [with_rest(table, len(audit.suppressed) - MAX_SUSPECT_ROWS)]
 
 
 def _further_audits(audit: Audit) -> list[Text]:
@@ -266,7 +265,9 @@ def gate_table(gates: Sequence[GateResult]) -> Table:
         table.add_column(name, overflow="fold")
     for gate in gates:
         table.add_row(
-            cell(gate.expression), OUTCOMES[gate.outcome], Text(printable(gate.reason, MAX_VERDICT_REASON))
+            cell(gate.expression),
+            OUTCOME_TEXTS[gate.outcome],
+            Text(printable(gate.reason, MAX_VERDICT_REASON)),
         )
     return table
 
@@ -316,7 +317,7 @@ def cell(text: str) -> Text:
 
 
 def _sentence(text: str) -> str:
-    return printable(text, MAX_SENTENCE)
+    return printable(text, MAX_SUMMARY_SENTENCE)
 
 
 def share(value: float) -> str:

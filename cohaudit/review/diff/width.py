@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cohaudit.audits.width import SHARES
 from cohaudit.results import CoherentWidth, LayerUnits, Skipped
+from cohaudit.results.sub_network import SUB_NETWORK_SHARES
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def _used_width(width: CoherentWidth) -> UsedWidth:
     layers = [_used_layer(layer) for layer in width.layers]
     units = sum(layer.units for layer in layers)
     # the share of the units in `kept`, so that the accuracy is of these units
-    measured = next((part for part in width.sub_networks if part.share == SHARES[0]), None)
+    measured = next((part for part in width.sub_networks if part.share == SUB_NETWORK_SHARES[0]), None)
     return UsedWidth(
         units=width.units,
         kept=sum(layer.kept for layer in layers),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from support.trainings import EPOCHS, gradient, network, training
 
 from cohaudit.audits.optimizer_state import OptimizerProgress
-from cohaudit.audits.training.snapshot import snapshot_of
+from cohaudit.audits.training.snapshot import Snapshot, snapshot_of
 from cohaudit.config import Config
 from cohaudit.gradients import Source, measure
 from cohaudit.pipeline.scan import options_of
@@ -42,6 +43,12 @@ def test_a_snapshot_is_what_plain_autograd_gives_where_sketches_keep_all(tmp_pat
         assert np.linalg.norm(shot.mean) == pytest.approx(gradients.mean(0).norm().item(), rel=1e-5)
         assert shot.largest == pytest.approx(gradients.norm(dim=1).max().item(), rel=1e-9)
         assert (shot.step, shot.rate) == (7, 0.5)
+        again = Snapshot.from_arrays(shot.to_arrays())
+        for field in fields(Snapshot):
+            before = getattr(shot, field.name)
+            after = getattr(again, field.name)
+            assert type(after) is type(before)
+            np.testing.assert_array_equal(after, before, field.name)
         shots.append(shot)
         means.append((gradients.mean(0), torch.cat([p.detach().flatten() for p in model.parameters()])))
     for part, name in enumerate(("mean", "weights")):

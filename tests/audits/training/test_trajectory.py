@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from cohaudit.audits.training.trajectory import TrainingHistory, learned_at, rating, strata, trajectory
+from cohaudit.results.kinds import MEMORIZED
 
 
 @given(arrays(bool, st.tuples(st.integers(2, 8), st.integers(1, 20))))
@@ -28,7 +29,7 @@ def test_learned_at_is_the_start_of_the_run_that_reaches_the_end(right: np.ndarr
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=40))
 def test_strata_follow_the_memorization(memorization: list[float]) -> None:
     found = strata(np.array(memorization))
-    assert ((np.array(memorization) > 0.5) == (found == 3)).all()
+    assert ((np.array(memorization) >= MEMORIZED) == (found == 3)).all()
     order = np.argsort(memorization, kind="stable")
     assert (np.diff(found[order]) >= 0).all()
 

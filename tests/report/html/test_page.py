@@ -414,7 +414,7 @@ def test_texts_are_shown_whole() -> None:
 
 
 def test_suspects_beyond_the_page_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_listing, "MAX_SUSPECTS", 5)
+    monkeypatch.setattr(_listing, "MAX_PAGE_SUSPECTS", 5)
     audit = make_audit(suspects=12)
     words = words_of(replace(audit, settings={**audit.settings, "gallery": 3}))
     assert "7 more suspects are in samples.csv" in words

@@ -273,7 +273,7 @@ def test_without_scripts_the_most_suspicious_samples_are_there(open_page: OpenPa
 
 
 def test_five_thousand_suspects_stay_in_pages(open_page: OpenPage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_listing, "MAX_SUSPECTS", 900)
+    monkeypatch.setattr(_listing, "MAX_PAGE_SUSPECTS", 900)
     audit = make_audit(samples=1200, suspects=1000, evidence=1, others=3, kind="none")
     page = open_page(render_undrawn(audit))
     wait_for(page, "1 to 24 of 909 samples")

@@ -12,9 +12,9 @@ from cohaudit.report.figures.svg import BLUE, MUTED, ORANGE, NamePlaceholders, d
 from cohaudit.report.words import count, named, number, plural
 from cohaudit.results import Inputs
 
-_MAX_COLUMNS = 400
+_MAX_DRAWN_COLUMNS = 400
 """Columns drawn at most; if there are more, evenly spaced ones are chosen."""
-_VERDICTS = (("noise", ORANGE, "X"), ("signal", BLUE, "o"), ("rare", MUTED, "s"))
+_VERDICT_MARKS = (("noise", ORANGE, "X"), ("signal", BLUE, "o"), ("rare", MUTED, "s"))
 """Verdict, color and mark: distinct without the color as well."""
 
 
@@ -22,8 +22,8 @@ def inputs_figure(found: Inputs) -> Markup:
     """Draw the coherence of each input column, and its interval with shuffled labels."""
     total = len(found.columns)
     chosen = (
-        np.unique(np.linspace(0, total - 1, _MAX_COLUMNS).astype(int))
-        if total > _MAX_COLUMNS
+        np.unique(np.linspace(0, total - 1, _MAX_DRAWN_COLUMNS).astype(int))
+        if total > _MAX_DRAWN_COLUMNS
         else range(total)
     )
     places = np.array([place + 1 for place in chosen])
@@ -36,7 +36,7 @@ def inputs_figure(found: Inputs) -> Markup:
         shuffled = [one.shuffled for one in columns]
         spans = ((places, [r.low for r in shuffled]), (places, [r.high for r in shuffled]))
         segments(axes, *spans, color=MUTED, lw=2 if total <= MAX_MARKS else 1)
-        for verdict, color, marker in _VERDICTS:
+        for verdict, color, marker in _VERDICT_MARKS:
             own = [k for k, one in enumerate(columns) if one.verdict == verdict]
             values = [columns[k].coherence for k in own]
             if own and total <= MAX_MARKS:
@@ -46,7 +46,7 @@ def inputs_figure(found: Inputs) -> Markup:
                 half = 0.4 * total / len(columns)
                 ends = ((places[own] - half, values), (places[own] + half, values))
                 segments(axes, *ends, color=color, lw=3, label=verdict)
-        legend_above(axes, len(_VERDICTS))
+        legend_above(axes, len(_VERDICT_MARKS))
         # Coherences span decades but can be below 0, where a logarithm has no value.
         axes.set_yscale("symlog", linthresh=0.01)
         axes.yaxis.set_major_formatter(tick_label)

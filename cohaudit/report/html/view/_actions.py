@@ -7,11 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from cohaudit.analysis.quantiles import Z_80
+from cohaudit.report.limits import MAX_CAUSES
 from cohaudit.report.words import Text, count, points, text
 from cohaudit.results import Audit, Driver, Holdout, Risk, Skipped, by_gap
 
-MAX_CAUSES = 3
-"""Causes on the first screen at most; the table further down has all."""
 _HOLDOUT_SAMPLES = 1000
 """Holdout samples for which the page says how narrow the interval becomes."""
 CLEANED = (0.2, 0.55)

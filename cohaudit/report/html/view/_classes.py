@@ -10,7 +10,7 @@ from markupsafe import Markup
 from cohaudit.report.figures.class_map import ClassMap, Cosines, cosine_map, extreme_pairs, group_classes
 from cohaudit.report.figures.distributions import class_bars
 from cohaudit.report.html.view._judged import judges_samples
-from cohaudit.report.html.view._tables import MAX_ROWS
+from cohaudit.report.html.view._tables import MAX_TABLE_ROWS
 from cohaudit.report.words import Text, count, interval, number, percent, plural, points, prose, signed, text
 from cohaudit.results import Audit, ClassCosines, ClassResult, Coherence, Estimate, Skipped, by_gap
 
@@ -79,14 +79,14 @@ def build_classes(audit: Audit) -> Classes:
     cosines = np.array(found.matrix) if isinstance(found, ClassCosines) and len(names) > 1 else None
     shown = None if cosines is None else group_classes(cosines)
     rows = by_gap(audit.classes)
-    beyond = len(rows) - MAX_ROWS
+    beyond = len(rows) - MAX_TABLE_ROWS
     return Classes(
         judged=judges_samples(audit),
         bars=class_bars(drawn, suspects=judges_samples(audit)),
         bars_note=f"The bars show the {_MAX_BARS} least coherent of {count(len(names))} classes."
         if left_out
         else "",
-        rows=tuple(_row(result) for result in rows[:MAX_ROWS]),
+        rows=tuple(_row(result) for result in rows[:MAX_TABLE_ROWS]),
         rows_note=f"audit.json has {plural(beyond, 'more class')}." if beyond > 0 else "",
         heat_map=None if cosines is None or shown is None else cosine_map(names, cosines, shown),
         heat_map_note=" ".join(filter(None, (_grouped(shown), _note(found)))),

@@ -244,7 +244,8 @@ def _gap(audit: Audit) -> Definition:
 
 
 def _class_gap() -> Definition:
-    accuracy, agreement = gap_model.CLASS_ACCURACY, gap_model.CLASS_AGREEMENT
+    accuracy = gap_model.CLASS_ACCURACY
+    agreement = gap_model.CLASS_AGREEMENT
     return Definition(
         "Gap of a class",
         f"gap + {number(accuracy)} · (accuracy − mean) − {number(abs(agreement))} · (agreement − mean)",

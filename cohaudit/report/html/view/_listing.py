@@ -22,13 +22,13 @@ from cohaudit.results.kinds import SAMPLE_KINDS
 
 STATIC_CARDS = 24
 """Cards written into the page itself: those that the script shows first, and all where no script runs."""
-MAX_SUSPECTS = 5000
+MAX_PAGE_SUSPECTS = 5000
 """Suspects on the page at most; samples.csv has all."""
 _MAX_PICTURE_CHARACTERS = 1_000_000
 """Characters of all pictures of the page at most: leaves room for the rest of a page of 3 MB."""
 _MAX_ROW_CHARACTERS = 400_000
 """Characters of all rows of neighbors in the data at most."""
-_ESCAPED = {ord(c): f"\\u{ord(c):04x}" for c in {*"<>&\u2028\u2029", *REORDERING}}
+_SCRIPT_ESCAPES = {ord(c): f"\\u{ord(c):04x}" for c in {*"<>&\u2028\u2029", *REORDERING}}
 """Characters that could end the script element or a line in it, or reorder the source for its reader."""
 
 
@@ -62,7 +62,7 @@ def build_listing(audit: Audit) -> Listing:
     for one in shown:  # the samples' own pictures take room before their neighbors'
         pictures.of(one.id)
     cards = tuple(build_cards(audit, shown, pictures))
-    brief = suspects[len(detailed) : MAX_SUSPECTS]
+    brief = suspects[len(detailed) : MAX_PAGE_SUSPECTS]
     rows = audit.samples.set_index("id", drop=False)
     kinds = [
         name for name in SAMPLE_KINDS if name in set(rows["kind"].loc[[one.id for one in (*shown, *brief)]])
@@ -83,7 +83,7 @@ def _script_data(content: Mapping[str, Any]) -> Markup:
     """Return JSON that may stand in a script element, whatever text is in it."""
     # allow_nan=False: the browser's JSON.parse would stop at a NaN, and the page would show no samples.
     line = json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return Markup(line.translate(_ESCAPED))
+    return Markup(line.translate(_SCRIPT_ESCAPES))
 
 
 class _Writer:

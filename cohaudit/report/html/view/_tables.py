@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from cohaudit.report.words import Text, count
 
-MAX_ROWS = 150
+MAX_TABLE_ROWS = 150
 """Rows of a table of layers or classes at most; audit.json has all."""
 _MAX_AUDIT_ROWS = 100
 """Rows of a table of a further audit at most: up to ten tables have a row per layer."""
@@ -28,7 +28,7 @@ class Table:
     """Which rows are left out; empty when none is."""
 
 
-def first_and_last(rows: tuple[Row, ...], limit: int = MAX_ROWS) -> tuple[tuple[Row, ...], str]:
+def first_and_last(rows: tuple[Row, ...], limit: int = MAX_TABLE_ROWS) -> tuple[tuple[Row, ...], str]:
     """Shorten a table that goes from one end of a network to the other: both ends matter most.
 
     Args:

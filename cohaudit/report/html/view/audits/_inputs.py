@@ -8,19 +8,19 @@ from cohaudit.report.html.view.audits._body import AuditBody
 from cohaudit.report.words import Text, count, interval, number, text
 from cohaudit.results import InputColumn, Inputs
 
-_MAX_COLUMNS = 60
+_MAX_LISTED_COLUMNS = 60
 """Columns listed at most; noise comes first, so the ones to act on are among them."""
-_VERDICTS = {"signal": "signal", "noise": "noise", "rare": "too rare to tell"}
+_VERDICT_WORDS = {"signal": "signal", "noise": "noise", "rare": "too rare to tell"}
 """Verdict of audit.json → as the page writes it."""
 
 
 def build_inputs(found: Inputs) -> AuditBody:
     """Return figure, tables and reading of the input columns."""
     columns = ("Column", "Coherence", "With labels shuffled", "Deviations above", "Samples", "Carries")
-    rows = tuple(map(_row, found.columns[:_MAX_COLUMNS]))
+    rows = tuple(map(_row, found.columns[:_MAX_LISTED_COLUMNS]))
     tables = [Table("Columns, most certain noise first", columns, rows)]
     if found.constants:
-        names = tuple((text(name, 40), ()) for name in found.constants[:_MAX_COLUMNS])
+        names = tuple((text(name, 40), ()) for name in found.constants[:_MAX_LISTED_COLUMNS])
         tables.append(Table("Constant columns", ("Column",), names))
     reading = (
         f"Layer {text(found.layer, 40).short} sees {count(found.total)} columns: {count(found.signal)} "
@@ -36,4 +36,4 @@ def build_inputs(found: Inputs) -> AuditBody:
 
 def _row(one: InputColumn) -> tuple[Text, tuple[str, ...]]:
     figures = (number(one.coherence), interval(one.shuffled), number(one.score), number(one.samples))
-    return text(one.name, 40), (*figures, _VERDICTS[one.verdict])
+    return text(one.name, 40), (*figures, _VERDICT_WORDS[one.verdict])
