@@ -99,7 +99,7 @@ class Audit:
     """How much lower the accuracy on new data is than in training; skipped when the model is not
     auditable."""
     audits: AuditResults
-    """The further audits, each of one claim of the theory."""
+    """The optional audits, each of one claim of the theory."""
     certificate: Certificate
     """How the run checked its own numbers."""
     skipped: tuple[Skipped, ...]
