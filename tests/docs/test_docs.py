@@ -1,7 +1,8 @@
 """The pages of docs/ are true: their commands and code run, in a folder that holds the fixtures.
 
 What a page takes for granted is made first, by SETUP or by the lines of GIVEN; what cannot run is listed in
-NOT_RUN with the reason. Two pages have tests of their own: tests/test_tutorial.py, tests/test_ci_page.py.
+NOT_RUN with the reason. Two pages have tests of their own: tests/docs/test_tutorial.py and
+tests/docs/test_ci_page.py.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ NOT_RUN = {
         "writes a comment on GitHub; tests/test_ci.py does both with a `gh` of its own"
     ),
     ("templates.md", "cohaudit report cohaudit-report/audit.json --templates brand"): (
-        "tests/test_templates.py renders the report with the folder `brand` that the page shows"
+        "tests/report/html/test_templates.py renders the report with the folder `brand` that the page shows"
     ),
 }
 """(page, first line of the block) → why no test runs it."""
