@@ -74,7 +74,7 @@ def check_sanity(
             "or the order of classes differs: check the transform and class_names."
         )
     elif not _beats_shuffles(predicted, labels):
-        problem = f"{summary}, but luck can do as well on {len(labels):,} labels. Audit more samples."
+        problem = f"{summary}, but on {len(labels):,} labels this could be chance. Audit more samples."
     else:
         problem = ""
     return Sanity(not problem, accuracy, balanced, 1 / classes, mean_loss, problem or f"{summary}.")

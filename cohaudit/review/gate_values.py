@@ -28,7 +28,7 @@ class GateValue:
     words: str = "{}"
     """The value in words; {} stands for the rounded number."""
     percent: bool = False
-    """Whether people read the value in per cent."""
+    """Whether people read the value in percent."""
 
     def format(self, digits: int) -> str:
         """Return the value in words, rounded to significant digits."""

@@ -226,9 +226,9 @@ def _advice(history: TrainingHistory, points: Sequence[Point], labels: Integers,
         f"{history.names[history.judge]}, less the memorized part."
     )
     if takeover >= 0:
-        owner = f"From {history.names[takeover]} on, memorized samples own most of the mean gradient."
+        start = f"From {history.names[takeover]} on, memorized samples contribute"
     else:
-        owner = "At the last checkpoint, memorized samples do not own most of the mean gradient."
+        start = "At the last checkpoint, memorized samples do not contribute"
     if best is last:
         choice = f"Keep the last checkpoint: it has the best rating, {best.rating:.1%}."
     elif last.rating > best.rating - MIN_RATING_GAIN:
@@ -241,4 +241,4 @@ def _advice(history: TrainingHistory, points: Sequence[Point], labels: Integers,
             f"Take {best.checkpoint}: its rating is {best.rating:.1%}, that of the last one "
             f"{last.rating:.1%}."
         )
-    return f"{choice} {how} {owner}"
+    return f"{choice} {how} {start} the largest part of the mean gradient."
