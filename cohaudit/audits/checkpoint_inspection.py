@@ -19,6 +19,7 @@ from cohaudit.audits.optimizer_state import (
 )
 from cohaudit.loading.checkpoint import Checkpoint
 from cohaudit.results import LayerSteadiness, Memory, Skipped, TrainedDecay
+from cohaudit.results.wording import compact, percent
 
 MAX_SVD_SIDE = 8192
 """Largest shorter side of a matrix whose exact singular values are computed: a larger one takes minutes."""
@@ -136,7 +137,9 @@ def decay_of(checkpoint: Checkpoint) -> TrainedDecay | Skipped:
     decoupled = [group.get("decoupled_weight_decay") for group in groups]
     # older versions of torch write the same state for Adam and AdamW
     if max(decays) and any("betas" in group for group in groups) and None in decoupled:
-        reason = f"it is {max(decays):g}, but the optimizer's state does not say whether of Adam or AdamW"
+        reason = (
+            f"it is {compact(max(decays))}, but the optimizer's state does not say whether of Adam or AdamW"
+        )
         return Skipped("weight decay", reason)
     same = len({*decays}) == 1 and len(decays) == len(groups)
     return TrainedDecay(float(max(decays)), same, any(decoupled))
@@ -257,7 +260,9 @@ def _about_memory(kind: str, layers: Sequence[LayerSteadiness], whole: float | N
             "moments, as Adam stores, after at least two steps."
         )
         return
-    share = f"{max(0.0, whole):.1%} of the gradients' energy over the last steps was in one steady direction"
+    share = (
+        f"{percent(max(0.0, whole))} of the gradients' energy over the last steps was in one steady direction"
+    )
     if whole < NOISY_COHERENCE:
         yield f"{share}: the steps mostly cancel each other."
     elif whole > STEADY_COHERENCE:
@@ -267,6 +272,6 @@ def _about_memory(kind: str, layers: Sequence[LayerSteadiness], whole: float | N
     if len(layers) > 1 and max(one.coherence for one in layers) > NOISY_COHERENCE:
         low, high = (choose(layers, key=lambda one: one.coherence) for choose in (min, max))
         yield (
-            f"Steadiest layer: {high.name} ({high.coherence:.1%}); least steady: {low.name} "
-            f"({low.coherence:.1%})."
+            f"Steadiest layer: {high.name} ({percent(high.coherence)}); least steady: {low.name} "
+            f"({percent(low.coherence)})."
         )

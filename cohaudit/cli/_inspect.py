@@ -73,8 +73,12 @@ def _show(inspection: Inspection) -> None:
 
 
 def _number(value: float | None) -> str:
-    return "–" if value is None or not math.isfinite(value) else f"{value:.3g}"
+    from cohaudit.results.wording import number
+
+    return "–" if value is None or not math.isfinite(value) else number(value)
 
 
 def _share(value: Any) -> str:
-    return "–" if value is None else f"{max(0.0, value):.1%}"
+    from cohaudit.results.wording import percent
+
+    return "–" if value is None else percent(max(0.0, value))

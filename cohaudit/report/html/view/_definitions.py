@@ -142,8 +142,8 @@ def _margin(audit: Audit) -> Definition:
         "Leave-one-out margin",
         "ŷᵢ(given label) − largest ŷᵢ(other label)",
         "ŷᵢ predicts the label of sample i from all other samples, by ridge regression on "
-        f"{prose(audit.representation) or 'a representation, which this model lacks'}. The answers of earlier "
-        "checkpoints, if given, and the model's own answer are added as predictions. "
+        f"{prose(audit.representation) or 'a representation, which this model lacks'}. The answers of "
+        "earlier checkpoints, if given, and the model's own answer are added as predictions. "
         f"{_weight(thresholds.SUSPICION_POWER)} Below 0, the other samples suggest another label.",
         figures=("samples.loo_margin",),
         constants=("thresholds.SUSPICION_POWER",),
@@ -217,9 +217,9 @@ def _predicted_gap() -> Definition:
         f"{compact(gap_model.MAX_AGREEMENT)} count as the nearer of these two. ℓ is the mean training loss, "
         "at most that of guessing; N is the number of samples, at least "
         f"{gap_model.MIN_ZOO_SAMPLES:,} and at most {gap_model.MAX_ZOO_SAMPLES:,}. The interval is "
-        f"±{points(gap_model.HALF_WIDTH)} points, cut so that the accuracy on new data stays between 0 and 1. "
-        f"It should contain the gap of {gap_model.COVERAGE:.0%} of networks with a combination of data and "
-        "architecture that the formula was not fitted to.",
+        f"±{points(gap_model.HALF_WIDTH)} points, cut so that the accuracy on new data stays between 0 and "
+        f"1. It should contain the gap of {gap_model.COVERAGE:.0%} of networks with a combination of data "
+        "and architecture that the formula was not fitted to.",
         figures=("Risk.predicted", "Risk.coverage", "RiskTerm.measured", "RiskTerm.adds"),
         constants=(
             "thresholds.NOISE_SHARE_POWER",
