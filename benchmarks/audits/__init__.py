@@ -1,1 +1,1 @@
-"""Whether the further audits say what happens when networks are trained."""
+"""Whether the optional audits say what happens when networks are trained."""

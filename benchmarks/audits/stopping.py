@@ -95,7 +95,7 @@ def judged(training: Training, folder: Path) -> Row:
     even = np.full(predicted.shape, 1 / len(labels))
     coherence = [float(own["tot"].sum() / own["sq"].sum()) for own in found]
     losses = [float(own["loss"].mean()) for own in found]
-    course = TrainingHistory(
+    history = TrainingHistory(
         names=names,
         predicted=predicted,
         corrected_labels=np.stack([word.corrected for word in words]),
@@ -107,10 +107,10 @@ def judged(training: Training, folder: Path) -> Row:
         m_coherence=coherence,
     )
     picks = {
-        "trajectory": course.advised,
-        "corrected": int(np.argmax(course.corrected)),
-        "agreement": int(np.argmax(course.agreement)),
-        "expected": course.judge,
+        "trajectory": history.advised,
+        "corrected": int(np.argmax(history.corrected)),
+        "agreement": int(np.argmax(history.agreement)),
+        "expected": history.judge,
         "coherence peak": int(np.argmax(coherence)),
         **_disparity(found, len(labels)),
         "last": len(found) - 1,
@@ -119,7 +119,7 @@ def judged(training: Training, folder: Path) -> Row:
     about: Any = training.about()
     test = [row["test"] for row in about["checkpoints"]]
     wrong = labels != truth
-    corrected = words[course.judge].corrected
+    corrected = words[history.judge].corrected
     return {
         "training": training.name,
         "checkpoints": names,

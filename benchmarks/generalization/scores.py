@@ -46,7 +46,7 @@ def granulated(table: pd.DataFrame, measure: str, factors: Sequence[str]) -> dic
 
 
 def conditional_information(table: pd.DataFrame, measure: str, factors: Sequence[str]) -> float:
-    """Return PGDL's score in per cent: what a measure tells about the gap whatever factors are known.
+    """Return PGDL's score in percent: what a measure tells about the gap whatever factors are known.
 
     Of two networks of a family, let V be the sign of the measure's difference and G that of the gap's. The
     score is the smallest I(V; G | U) / H(G | U) over all sets of at most two factors in which the two agree,

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from cohaudit.results import Driver, Estimate, Skipped
 from cohaudit.results.kinds import is_memorized
+from cohaudit.results.wording import number, percent
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -93,8 +94,8 @@ def _samples(inputs: DriverInputs) -> Iterator[Driver]:
         "samples",
         "samples",
         share,
-        f"The model probably memorized {int(memorized.sum()):,} of {len(memorized):,} labels ({share:.1%}): "
-        f"similar samples do not support them.{suspects}",
+        f"The model probably memorized {int(memorized.sum()):,} of {len(memorized):,} labels "
+        f"({percent(share)}): similar samples do not support them.{suspects}",
         _samples_remedy(wrong, int(memorized.sum()) - wrong),
         _at_most(float(inputs.memorization[memorized].sum()) / len(memorized), inputs),
     )
@@ -169,7 +170,7 @@ def _classes(inputs: DriverInputs) -> Iterator[Driver]:
             "class",
             inputs.names[c],
             gap,
-            f"Class {inputs.names[c]}: {inputs.class_accuracy[c]:.1%} training accuracy, about "
+            f"Class {inputs.names[c]}: {percent(inputs.class_accuracy[c])} training accuracy, about "
             f"{expected:.0%} expected on new data.",
             f"Collect more samples of class {inputs.names[c]} ({int(own.sum()):,} so far).{look}",
             _at_most(gap * float(own.mean()), inputs),
@@ -183,7 +184,8 @@ def _training(inputs: DriverInputs) -> Iterator[Driver]:
             "training",
             "training",
             inputs.mean_loss,
-            f"The mean training loss is {inputs.mean_loss:.2g} nats: the model fitted nearly every label.",
+            f"The mean training loss is {number(inputs.mean_loss)} nats: the model fitted nearly every "
+            "label.",
             "Save checkpoints during training, and let cohaudit trajectory choose one. Weight decay and data "
             "augmentation make single labels harder to fit.",
             UNKNOWN_EFFECT,

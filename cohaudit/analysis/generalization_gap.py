@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from cohaudit.analysis.quantiles import Z_80
 from cohaudit.results import Estimate, Holdout, Risk, RiskTerm, Skipped
 from cohaudit.results.gap import risk_level
+from cohaudit.results.wording import percent, points
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -267,17 +268,17 @@ def _terms(prediction: GapPrediction, accuracy: float, representation: str) -> t
             "predictions without support from other samples",
             prediction.agreement,
             unsupported,
-            f"Training accuracy: {accuracy:.1%}. The other samples, compared by {representation}, support "
-            f"{prediction.agreement:.1%} of the model's predictions; layers that fit memorized labels are "
-            "down-weighted.",
+            f"Training accuracy: {percent(accuracy)}. The other samples, compared by {representation}, "
+            f"support {percent(prediction.agreement)} of the model's predictions; layers that fit memorized "
+            "labels are down-weighted.",
         ),
         RiskTerm(
             "correction from trained networks",
             prediction.accuracy,
             correction,
             "Trained networks with this agreement, training loss and number of samples were "
-            f"{100 * abs(correction):.1f} points {direction} on new data than their agreement: "
-            f"{prediction.accuracy:.1%} accuracy expected.",
+            f"{points(abs(correction))} points {direction} on new data than their agreement: "
+            f"{percent(prediction.accuracy)} accuracy expected.",
         ),
     )
 

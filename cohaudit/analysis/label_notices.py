@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from cohaudit.analysis.class_conditional_noise import most_confused
 from cohaudit.analysis.leave_one_out import Suspicion
+from cohaudit.results.wording import compact, percent
 
 AGREEING_BOUNDS = 0.25
 """Lower over upper estimate of the share of wrong labels from which on the two agree."""
@@ -30,9 +31,9 @@ def ambiguity_notice(found: Suspicion) -> str:
     if upper < MIN_REPORTED_SHARE or lower > AGREEING_BOUNDS * upper:
         return ""
     return (
-        f"Between {lower:.1%} and {upper:.1%} of the labels may be wrong: samples that look mislabeled may "
-        "also be hard samples with correct labels. Look at some of the samples with the lowest loo_margin "
-        "before you act on the list."
+        f"Between {percent(lower)} and {percent(upper)} of the labels may be wrong: samples that look "
+        "mislabeled may also be hard samples with correct labels. Look at some of the samples with the "
+        "lowest loo_margin before you act on the list."
     )
 
 
@@ -52,9 +53,9 @@ def near_threshold_notice(found: Suspicion, threshold: float) -> str:
     if near <= max(suspects, FEW_NEAR_THRESHOLD):
         return ""
     return (
-        f"Samples with a suspicion of at least {threshold:g}: {suspects:,}. Between {lower:g} and "
-        f"{threshold:g}: {near:,}. Look at some of the latter too, and lower --suspicion-threshold if their "
-        "labels are wrong."
+        f"Samples with a suspicion of at least {compact(threshold)}: {suspects:,}. Between {compact(lower)} "
+        f"and {compact(threshold)}: {near:,}. Look at some of the latter too, and lower "
+        "--suspicion-threshold if their labels are wrong."
     )
 
 

@@ -176,19 +176,21 @@ def suspect_labels_by(
     each = [*predictions, *(probability.astype(np.float64) for probability in (*earlier, own))]
     # which labels are wrong, and how many, need different weights, see the powers above
     combined = combine_predictions(each, labels, SUSPICION_POWER)
-    strict = combine_predictions(each, labels, NOISE_SHARE_POWER)
+    low_overfit = combine_predictions(each, labels, NOISE_SHARE_POWER)
     scores = combined.scores
     noise = fit_label_noise(scores, labels)
     confused = fit_class_noise(scores, labels, noise)
-    verdict = _judge_labels(scores, strict.scores, labels, noise.sharpness, confused)
+    verdict = _judge_labels(scores, low_overfit.scores, labels, noise.sharpness, confused)
     margin, suggested = _margins(scores, labels)
     return Suspicion(
         probability=verdict.probability,
         evidence=verdict.evidence,
         expected=expected_labels(scores, noise.sharpness),
-        expected_low_overfit=expected_labels(strict.scores, fit_label_noise(strict.scores, labels).sharpness),
-        overfit_share=strict.overfit_share,
-        disagreements=strict.disagreements,
+        expected_low_overfit=expected_labels(
+            low_overfit.scores, fit_label_noise(low_overfit.scores, labels).sharpness
+        ),
+        overfit_share=low_overfit.overfit_share,
+        disagreements=low_overfit.disagreements,
         memorization=_memorization(each, labels),
         margin=margin,
         suggested=suggested if confused is None else confused.true.argmax(1),
@@ -209,12 +211,12 @@ class _Verdict:
 
 
 def _judge_labels(
-    scores: Array, strict: Array, labels: Integers, sharpness: float, confused: ClassNoise | None
+    scores: Array, low_overfit: Array, labels: Integers, sharpness: float, confused: ClassNoise | None
 ) -> _Verdict:
-    """Return which labels are wrong by `scores`, and how many by the `strict` ones that overfit least."""
+    """Return which labels are wrong by `scores`, and how many by the `low_overfit` scores."""
     evidence = label_evidence(scores, labels, sharpness)
     if confused is None:
-        share = wrong_share(strict, labels)
+        share = wrong_share(low_overfit, labels)
         return _Verdict(wrong_probability(scores, labels, sharpness, share), evidence, share)
     probability = confused.wrong(labels)
     mean = float(probability.mean())

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cohaudit.results import Sanity
+from cohaudit.results.wording import percent
 
 Integers = NDArray[np.int64]
 
@@ -58,7 +59,7 @@ def check_sanity(
     balanced = _balanced_accuracy(predicted, labels, classes)
     accuracy = float((predicted == labels).mean())
     swapped = _swapped_classes(predicted, labels, classes)
-    summary = f"Balanced training accuracy: {balanced:.1%} (chance: {1 / classes:.1%})"
+    summary = f"Balanced training accuracy: {percent(balanced)} (chance: {percent(1 / classes)})"
     # in order of how specific the remedy is: a swapped order also lowers the accuracy
     if swapped:
         problem = f"{summary}. {_swapped_reason(swapped, names)}"
@@ -69,12 +70,12 @@ def check_sanity(
         )
     elif by_neighbors is not None and _is_misfed(accuracy, by_neighbors):
         problem = (
-            f"The training accuracy is {accuracy:.1%}, but similar samples, compared by the model's own "
-            f"layers, predict {by_neighbors:.1%} of the labels. The inputs are not prepared as in training, "
-            "or the order of classes differs: check the transform and class_names."
+            f"The training accuracy is {percent(accuracy)}, but similar samples, compared by the model's own "
+            f"layers, predict {percent(by_neighbors)} of the labels. The inputs are not prepared as in "
+            "training, or the order of classes differs: check the transform and class_names."
         )
     elif not _beats_shuffles(predicted, labels):
-        problem = f"{summary}, but luck can do as well on {len(labels):,} labels. Audit more samples."
+        problem = f"{summary}, but on {len(labels):,} labels this could be chance. Audit more samples."
     else:
         problem = ""
     return Sanity(not problem, accuracy, balanced, 1 / classes, mean_loss, problem or f"{summary}.")

@@ -1,1 +1,1 @@
-"""The further audits, each in a file of its own; `registry` says which of them run."""
+"""The optional audits, each in a file of its own; `registry` says which of them run."""

@@ -19,6 +19,7 @@ from cohaudit.audits.optimizer_state import (
 )
 from cohaudit.loading.checkpoint import Checkpoint
 from cohaudit.results import LayerSteadiness, Memory, Skipped, TrainedDecay
+from cohaudit.results.wording import compact, percent
 
 MAX_SVD_SIDE = 8192
 """Largest shorter side of a matrix whose exact singular values are computed: a larger one takes minutes."""
@@ -31,7 +32,7 @@ STEADY_COHERENCE = 0.2
 
 
 @dataclass(frozen=True)
-class TensorFacts:
+class TensorSummary:
     """One tensor of the state dict."""
 
     name: str
@@ -68,7 +69,7 @@ class Inspection:
     """SHA-256 of the file's content."""
     optimizer: str
     """Kind of optimizer whose state it holds, in words; empty if none."""
-    tensors: tuple[TensorFacts, ...]
+    tensors: tuple[TensorSummary, ...]
     """Tensors in the order of the state dict."""
     layers: tuple[LayerSteadiness, ...]
     """Layers whose coherence over time is known, in the order of the state dict."""
@@ -88,8 +89,8 @@ def inspect(checkpoint: Checkpoint) -> Inspection:
     moments = moments_by_name(checkpoint.optimizer, tensors) if checkpoint.optimizer else {}
     # tied tensors are reported once, under their first name
     first_names = _first_names(tensors)
-    facts = tuple(
-        _facts(name, tensor, moments.get(name), first_names[name], bool(moments))
+    summaries = tuple(
+        _summary(name, tensor, moments.get(name), first_names[name], bool(moments))
         for name, tensor in tensors.items()
     )
     layers = tuple(_layers(moments))
@@ -100,10 +101,10 @@ def inspect(checkpoint: Checkpoint) -> Inspection:
         format=checkpoint.format,
         sha256=checkpoint.sha256,
         optimizer=kind,
-        tensors=facts,
+        tensors=summaries,
         layers=layers,
         coherence=whole,
-        findings=(*_about_tensors(facts), *_about_memory(kind, layers, whole)),
+        findings=(*_about_tensors(summaries), *_about_memory(kind, layers, whole)),
     )
 
 
@@ -137,7 +138,9 @@ def decay_of(checkpoint: Checkpoint) -> TrainedDecay | Skipped:
     decoupled = [group.get("decoupled_weight_decay") for group in groups]
     # older versions of torch write the same state for Adam and AdamW
     if max(decays) and any("betas" in group for group in groups) and None in decoupled:
-        reason = f"it is {max(decays):g}, but the optimizer's state does not say whether of Adam or AdamW"
+        reason = (
+            f"it is {compact(max(decays))}, but the optimizer's state does not say whether of Adam or AdamW"
+        )
         return Skipped("weight decay", reason)
     same = len({*decays}) == 1 and len(decays) == len(groups)
     return TrainedDecay(float(max(decays)), same, any(decoupled))
@@ -155,10 +158,10 @@ def _first_names(tensors: Mapping[str, Tensor]) -> dict[str, str]:
     return first_names
 
 
-def _facts(
+def _summary(
     name: str, tensor: Tensor, moments: Moments | None, first_name: str, knows_others: bool
-) -> TensorFacts:
-    """Return the facts about one tensor.
+) -> TensorSummary:
+    """Return the summary of one tensor.
 
     Args:
         name: Its name in the state dict.
@@ -181,7 +184,7 @@ def _facts(
             dead = int((values.flatten(1) == 0).all(1).sum())
     last = name.rpartition(".")[2]
     trained = tensor.is_floating_point() and last not in BUFFERS
-    return TensorFacts(
+    return TensorSummary(
         name=name,
         shape=tuple(tensor.shape),
         dtype=str(tensor.dtype).removeprefix("torch."),
@@ -223,21 +226,21 @@ def _kind(moments: Mapping[str, Moments]) -> str:
     return "no momentum"
 
 
-def _about_tensors(facts: Sequence[TensorFacts]) -> Iterator[str]:
+def _about_tensors(summaries: Sequence[TensorSummary]) -> Iterator[str]:
     """Yield findings about the tensors."""
-    broken = [one for one in facts if one.not_finite]
+    broken = [one for one in summaries if one.not_finite]
     if broken:
         count = sum(one.not_finite for one in broken)
         yield (
             f"{count:,} weights are NaN or infinite, first in {broken[0].name}: the training run diverged. "
             "Go back to an earlier checkpoint."
         )
-    dead = [one for one in facts if one.dead_units]
+    dead = [one for one in summaries if one.dead_units]
     if dead:
         count = sum(one.dead_units for one in dead)
         most = max(dead, key=lambda one: one.dead_units).name
         yield f"{count:,} units have only zero weights, most in {most}. They can be removed."
-    unused = [one for one in facts if one.never_stepped]
+    unused = [one for one in summaries if one.never_stepped]
     if unused:
         yield (
             f"The optimizer never updated {len(unused):,} tensors, first {unused[0].name}: they are frozen, "
@@ -255,12 +258,14 @@ def _about_memory(kind: str, layers: Sequence[LayerSteadiness], whole: float | N
         return
     if whole is None or not math.isfinite(whole):
         yield (
-            f"The optimizer state has {kind}. To see how steady the gradients were takes two moments, as "
-            "Adam has, and at least two steps."
+            f"The optimizer state has {kind}. How steady the gradients were can only be seen from two "
+            "moments, as Adam stores, after at least two steps."
         )
         return
     # an estimate, which chance can take a little below 0
-    share = f"{max(0.0, whole):.1%} of the gradients' energy over the last steps was in one steady direction"
+    share = (
+        f"{percent(max(0.0, whole))} of the gradients' energy over the last steps was in one steady direction"
+    )
     if whole < NOISY_COHERENCE:
         yield f"{share}: the steps mostly cancel each other."
     elif whole > STEADY_COHERENCE:
@@ -270,6 +275,6 @@ def _about_memory(kind: str, layers: Sequence[LayerSteadiness], whole: float | N
     if len(layers) > 1 and max(one.coherence for one in layers) > NOISY_COHERENCE:
         low, high = (choose(layers, key=lambda one: one.coherence) for choose in (min, max))
         yield (
-            f"Steadiest layer: {high.name} ({high.coherence:.1%}); least steady: {low.name} "
-            f"({low.coherence:.1%})."
+            f"Steadiest layer: {high.name} ({percent(high.coherence)}); least steady: {low.name} "
+            f"({percent(low.coherence)})."
         )

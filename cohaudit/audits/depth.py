@@ -17,6 +17,7 @@ import numpy as np
 
 from cohaudit.analysis.quantiles import Z_90
 from cohaudit.results import DepthTrend, Estimate, LayerRatio, Skipped
+from cohaudit.results.wording import number
 
 NEARLY_ORTHOGONAL = 2.0
 """Below this many times the ratio of orthogonal samples, a layer's samples share nearly nothing; the advice
@@ -98,9 +99,9 @@ def _advice(layers: Sequence[LayerRatio], orthogonal: float, slope: Estimate) ->
         several = f" (and {len(weak) - 1} more)" if len(weak) > 1 else ""
         return (
             f"In {weakest.name}{several} the samples share less than twice what chance gives: the ratio is "
-            f"{weakest.ratio.value:.2g}, and {orthogonal:.2g} for samples with nothing in common. This "
-            "happens in good and in bad networks, when the samples' gradients cancel: do not stop training "
-            "or freeze the layer for it. Judge by the predicted gap and by the memorized samples."
+            f"{number(weakest.ratio.value)}, and {number(orthogonal)} for samples with nothing in common. "
+            "This happens in good and in bad networks, when the samples' gradients cancel: do not stop "
+            "training or freeze the layer for it. Judge by the predicted gap and by the memorized samples."
         )
     low, high = (choose(layers, key=lambda layer: layer.ratio.value) for choose in (min, max))
     if slope.low > 0:
@@ -110,6 +111,7 @@ def _advice(layers: Sequence[LayerRatio], orthogonal: float, slope: Estimate) ->
     else:
         trend = "has no trend with depth"
     return (
-        f"The coherent share {trend}: from {low.ratio.value:.2g} in {low.name} to {high.ratio.value:.2g} in "
-        f"{high.name}, all above the {orthogonal:.2g} of samples with nothing in common. Nothing to do."
+        f"The coherent share {trend}: from {number(low.ratio.value)} in {low.name} to "
+        f"{number(high.ratio.value)} in {high.name}, all above the {number(orthogonal)} of samples with "
+        "nothing in common. Nothing to do."
     )

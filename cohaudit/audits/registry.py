@@ -1,4 +1,4 @@
-"""The audit registry: which further audits run on a scanned model, and in what order.
+"""The audit registry: which optional audits run on a scanned model, and in what order.
 
 Each tests one claim of the theory of coherent gradients on the model. Audits that need no extra pass over the
 data run by default; the others are selected with --audits.
@@ -213,7 +213,7 @@ def _inputs(context: AuditContext, advance: Advance) -> Inputs | Skipped:
 
 @dataclass(frozen=True)
 class RegisteredAudit:
-    """A further audit.
+    """An optional audit.
 
     Attributes:
         run: Runs the audit and returns its result, or why it was skipped.

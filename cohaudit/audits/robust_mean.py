@@ -32,6 +32,7 @@ from cohaudit.gradients.passes.coordinates import Coordinates, gradient_coordina
 from cohaudit.gradients.tracing.plan import owner_name
 from cohaudit.results import ClippedSample, LayerSurvival, RobustStep, Skipped, StepShare, Survival
 from cohaudit.results.kinds import is_memorized
+from cohaudit.results.wording import percent
 
 Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -258,7 +259,7 @@ def _advice(largest: Survival, mean: StepShare, sets: Flags) -> str:
     left = largest.kept.value
     count = int(sets[1].sum())
     clip = f"{CLIPS[-1]:.0%}"
-    owner = f"Memorized samples, {memorized:.1%} of all, own {mean.memorized.value:.0%} of the update"
+    owner = f"Memorized samples, {percent(memorized)} of all, own {mean.memorized.value:.0%} of the update"
     if not 0 <= mean.memorized.value <= 1:
         owner += ": outside 0 to 100%, because gradients of opposite directions cancel"
     if left >= LENGTHENED and suspects >= MIN_SUSPECT_SHARE:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from cohaudit.analysis.coherence import SMALLEST_NORMAL
 from cohaudit.analysis.quantiles import CHI2_95
 from cohaudit.results import BackgroundForce, DecayRange, LayerDecay, Skipped, TrainedDecay
+from cohaudit.results.wording import compact, number
 
 Array = NDArray[np.float64]
 
@@ -97,7 +98,7 @@ def _live(layer: LayerForces) -> LayerForces:
 
 
 def _range(balance: Array, coherent: NDArray[np.bool_]) -> DecayRange:
-    """Return the λ at which half of the incoherent weights give way, and half of the coherent ones."""
+    """Return the λ at which half of the incoherent weights shrink to zero, and half of the coherent ones."""
     return DecayRange(float(np.median(balance[~coherent])), float(np.median(balance[coherent])))
 
 
@@ -140,12 +141,13 @@ def _advice(l2: DecayRange, trained: TrainedDecay | Skipped, lost: tuple[float, 
     """
     if l2.low >= l2.high:
         return (
-            f"Half of the coherent weights give way to L2 decay at λ = {l2.high:.2g}, half of the incoherent "
-            f"ones at {l2.low:.2g}: decay does not separate them here, and gives no hint on how to set it."
+            f"Half of the coherent weights shrink to zero at an L2 decay of λ = {number(l2.high)}, half of "
+            f"the incoherent ones at {number(l2.low)}: decay does not separate them here, and gives no hint "
+            "on how to set it."
         )
     window = (
-        f"between {l2.low:.2g}, where half of the incoherent weights give way, and {l2.high:.2g}, where half "
-        "of the coherent ones do"
+        f"between {number(l2.low)}, where half of the incoherent weights shrink to zero, and "
+        f"{number(l2.high)}, where half of the coherent ones do"
     )
     if isinstance(trained, Skipped):
         return (
@@ -154,10 +156,10 @@ def _advice(l2: DecayRange, trained: TrainedDecay | Skipped, lost: tuple[float, 
         )
     if not trained.value:
         return (
-            f"The training run had no weight decay. If wrong labels are fitted, try {l2.low:.2g}: L2 decay "
-            f"separates the weights {window}."
+            f"The training run had no weight decay. If wrong labels are fitted, try {number(l2.low)}: L2 "
+            f"decay separates the weights {window}."
         )
-    decay = f"The training run's decay of {trained.value:g}"
+    decay = f"The training run's decay of {compact(trained.value)}"
     if trained.decoupled:
         return (
             f"{decay} acts beside the gradient (AdamW). As L2 on the gradient, decay would separate the "

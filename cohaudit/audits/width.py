@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from cohaudit.results import CoherentWidth, LayerUnits, Skipped, SubNetwork
 from cohaudit.results.sub_network import SUB_NETWORK_SHARES, smallest_set
+from cohaudit.results.wording import percent
 
 Array = NDArray[np.float64]
 
@@ -129,14 +130,14 @@ def _advice(units: int, accuracy: float, sub_networks: Sequence[SubNetwork]) -> 
             )
         return (
             f"{smallest.units:,} of {units:,} hidden units hold {smallest.share:.0%} of the coherent "
-            f"gradient. Alone, they reach {smallest.accuracy:.1%} training accuracy, all units "
-            f"{accuracy:.1%}: the width is in use, nothing to cut."
+            f"gradient. Alone, they reach {percent(smallest.accuracy)} training accuracy, all units "
+            f"{percent(accuracy)}: the width is in use, nothing to cut."
         )
     best = good[0]
     summary = (
         f"{best.units:,} of {units:,} hidden units hold {best.share:.0%} of the coherent gradient. Alone, "
-        f"they reach {best.accuracy:.1%} training accuracy (all units: {accuracy:.1%}, as many random ones: "
-        f"{best.random:.1%})."
+        f"they reach {percent(best.accuracy)} training accuracy (all units: {percent(accuracy)}, as many "
+        f"random ones: {percent(best.random)})."
     )
     if best.random >= accuracy - ACCURACY_TOLERANCE:
         return f"{summary} Random units do as well: the network is wider than needed. Train a narrower one."

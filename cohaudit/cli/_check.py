@@ -82,7 +82,7 @@ def check(
     if not parsed_gates(config):
         ctx.fail("no gate was given: give one, for example --fail-on 'risk>=high'")
     if out is not None and not parsed_formats(formats):
-        ctx.fail("--out means nothing without --formats")
+        ctx.fail("--out has no effect without --formats")
     saved = read_audit(audit)
     results = check_gates(saved, fail_on=fail_on, warn_on=warn_on, gate_on_value=gate_on_value).gates
     judged = replace(saved, gates=results)

@@ -73,9 +73,13 @@ def _show(inspection: Inspection) -> None:
 
 
 def _number(value: float | None) -> str:
-    return "–" if value is None or not math.isfinite(value) else f"{value:.3g}"
+    from cohaudit.results.wording import number
+
+    return "–" if value is None or not math.isfinite(value) else number(value)
 
 
 def _share(value: Any) -> str:
+    from cohaudit.results.wording import percent
+
     # an estimate, which chance can take a little below 0
-    return "–" if value is None else f"{max(0.0, value):.1%}"
+    return "–" if value is None else percent(max(0.0, value))

@@ -148,6 +148,7 @@ def _show(audit: Audit, files: list[Path]) -> None:
     from rich.text import Text
 
     from cohaudit.results import Skipped
+    from cohaudit.results.wording import percent
 
     result = audit.audits.trajectory
     console = Console()
@@ -163,7 +164,7 @@ def _show(audit: Audit, files: list[Path]) -> None:
                 mark = "bold" if k == result.advised else ""
                 shares = (point.rating, point.accuracy, point.corrected, point.agreement)
                 counts = (f"{point.learned:,}", f"{point.forgotten:,}")
-                row = (*(f"{share:.1%}" for share in shares), *counts)
+                row = (*(percent(share) for share in shares), *counts)
                 table.add_row(Text(printable(point.checkpoint, 60)), *row, style=mark)
             console.print(table, highlight=False)
             console.print(Text(f"\n{printable(result.advice)}"))

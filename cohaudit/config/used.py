@@ -60,11 +60,11 @@ def refuse_meaningless(config: Config, given: Iterable[str]) -> None:
         given: Keys that the caller set, even to their defaults.
 
     Raises:
-        ConfigError: If a key is set that means nothing for a model in memory.
+        ConfigError: If a key is set that has no effect for a model in memory.
     """
     for key, remedy in MEANINGLESS_IN_MEMORY.items():
         if key in given or getattr(config, key) != KEYS[key].default:
-            raise ConfigError(key, "means nothing for a model in memory", remedy)
+            raise ConfigError(key, "has no effect for a model in memory", remedy)
 
 
 def _plain(value: Any) -> Any:

@@ -19,6 +19,7 @@ from cohaudit.loading.checkpoint import Checkpoint, check_finite, load_checkpoin
 from cohaudit.loading.data import LabeledDataset, describe_inputs, open_dataset
 from cohaudit.loading.model import build_model, eval_mode, load_weights
 from cohaudit.pipeline.holdout_data import check_fit, open_holdout, source_of
+from cohaudit.results.wording import number, percent
 
 UNTRAINED = "untrained weights, as no CHECKPOINT was named: "
 """Put before what was measured without a checkpoint."""
@@ -190,7 +191,7 @@ def first_batch(
     # a probability that float32 rounds to 0 would make the loss infinite
     loss = float(-np.log(of_label.clip(np.finfo(np.float32).tiny)).mean())
     words = f"{UNTRAINED * (not trained)}{len(labels)} samples, outputs {list(probability.shape)}, "
-    words += f"accuracy {right:.0%}, loss {loss:.3g}, in {seconds:.2g} s"
+    words += f"accuracy {percent(right)}, loss {number(loss)}, in {number(seconds)} s"
     figures: Figures = {
         "samples": len(labels),
         "outputs": probability.shape[1],
@@ -228,8 +229,8 @@ def measured(
     worst = max((check.error / check.tolerance for check in certificate.checks), default=0.0)
     words = (
         f"{UNTRAINED * untrained}a scan of {done.samples:,} samples ran; {len(audit.layers)} layers "
-        f"({by_path}), {certificate.parameter_coverage:.1%} of the parameters; certificate at {worst:.1%} of "
-        "its tolerance"
+        f"({by_path}), {percent(certificate.parameter_coverage)} of the parameters; certificate at "
+        f"{percent(worst)} of its tolerance"
     )
     figures: Figures = {
         "samples": done.samples,

@@ -66,7 +66,7 @@ def open_holdout(holdout: Any, training: LabeledDataset, config: Config) -> Labe
         config: Settings.
 
     Raises:
-        ConfigError: If a key means nothing for this kind of data.
+        ConfigError: If a key has no effect for this kind of data.
         DataError: If it cannot be read, or its classes or their order differ from the training data's.
     """
     # only a text is tested for being empty: an array of several numbers has no truth value

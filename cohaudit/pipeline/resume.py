@@ -108,12 +108,12 @@ class _Manifest:
     Attributes:
         token: Token of the pass.
         shards: First and last + 1 sample of each file of rows that counts, in order.
-        facts: `facts` of `PassState`.
+        metadata: `metadata` of `PassState`.
     """
 
     token: str
     shards: tuple[tuple[int, int], ...]
-    facts: Mapping[str, Any]
+    metadata: Mapping[str, Any]
 
     def encoded(self) -> NDArray[Any]:
         """Return the manifest as an array that `sums.npz` can hold."""
@@ -134,7 +134,7 @@ class _Manifest:
         # one end more than shards: the last one has no shard after it
         if any(start != end or stop <= start for end, (start, stop) in zip(ends, shards, strict=False)):
             raise ValueError("a shard is missing")
-        return cls(str(content["token"]), shards, content["facts"])
+        return cls(str(content["token"]), shards, content["metadata"])
 
 
 class PassStore:
@@ -169,9 +169,7 @@ class PassStore:
         """
         if self._folder.is_symlink():  # the files behind it are not ours to write or to remove
             self._disabled = True
-            LOGGER.warning(
-                "Unfinished: %s is a symbolic link; the scan cannot be resumed later", self._folder
-            )
+            LOGGER.warning("Cannot resume: %s is a symbolic link, so nothing is saved in it", self._folder)
             return
         try:
             # rows without sums: the process ended before its first save was complete
@@ -180,7 +178,7 @@ class PassStore:
                 return
             about = json.loads((self._folder / ABOUT).read_text("utf-8"))
             if difference := self._difference(about):
-                LOGGER.warning("Unfinished: %s is from a scan with %s; not used", self._folder, difference)
+                LOGGER.warning("Cannot resume: %s is from a scan with %s; not used", self._folder, difference)
                 # not removed: it is replaced only when this scan has something to store
                 return
             self._restore(about["token"], restore)
@@ -188,7 +186,7 @@ class PassStore:
             # the pass starts over, and its next save must not list rows that are gone
             self._shards = ()
             remove_pass(self._folder)
-            LOGGER.warning("Unfinished: %s is damaged (%s); not used", self._folder, type(error).__name__)
+            LOGGER.warning("Cannot resume: %s is damaged (%s); not used", self._folder, type(error).__name__)
             raise DamagedError from error
         self.saved = True
         LOGGER.info("Resumed: %s samples were measured before", f"{self._done:,}")
@@ -202,7 +200,7 @@ class PassStore:
         self._check_token(manifest.token)
         self._shards = manifest.shards
         with closing(self._read_rows()) as shards:
-            restore(ResumeState(self._done, sums, manifest.facts, shards))
+            restore(ResumeState(self._done, sums, manifest.metadata, shards))
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -272,7 +270,7 @@ class PassStore:
             self._write(ABOUT, json.dumps({**self._key, "token": self._token}, indent=1).encode())
         shard = (self._done, state.done)
         self._write(rows_file(*shard), {**state.rows(*shard), "token": np.array(self._token)})
-        manifest = _Manifest(self._token, (*self._shards, shard), state.facts)
+        manifest = _Manifest(self._token, (*self._shards, shard), state.metadata)
         # last: until it is there, the rows just written do not count
         self._write(SUMS, {**state.sums, "manifest": manifest.encoded()})
         self._shards = manifest.shards
@@ -284,7 +282,9 @@ class PassStore:
         # what the last complete save consists of; without one, everything goes
         valid = {ABOUT, SUMS, *(rows_file(*shard) for shard in self._shards)} if self.saved else set()
         remove_pass(self._folder, but=valid)
-        LOGGER.warning("Unfinished: the scan cannot be resumed later: %s: %s", self._folder, error.strerror)
+        LOGGER.warning(
+            "Cannot resume: the state of the scan cannot be saved: %s: %s", self._folder, error.strerror
+        )
 
     def _size(self, state: PassState) -> int:
         """Return the bytes that saving the state would write."""

@@ -99,7 +99,7 @@ def scan(
         The audit; its `samples` is a pandas DataFrame.
 
     Raises:
-        ConfigError: If a setting is unknown, wrong, or means nothing for a model in memory.
+        ConfigError: If a setting is unknown, wrong, or has no effect for a model in memory.
         ModelError: If `model` is not a torch.nn.Module.
         CohauditError: If model and data do not fit, an earlier checkpoint cannot be used, or the certificate
             fails.

@@ -1,4 +1,7 @@
-"""Numbers and names as a person reads them. Rounded values are only shown; nothing is decided by them."""
+"""Numbers and names as a person reads them. Rounded values are only shown; nothing is decided by them.
+
+Numbers that also stand in messages and advice are written by `cohaudit.results.wording`.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,12 @@ import unicodedata
 from dataclasses import dataclass
 
 from cohaudit.results import Estimate
+from cohaudit.results.wording import compact as compact
+from cohaudit.results.wording import number as number
+from cohaudit.results.wording import percent as percent
+from cohaudit.results.wording import points as points
+from cohaudit.results.wording import raised as raised
+from cohaudit.results.wording import true_minus
 
 REORDERING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Characters whose only use is to change the order in which other characters are shown."""
@@ -15,10 +24,6 @@ _MAX_FULL = 240
 """Characters of a long form at most: enough to tell two names apart, on a page that has hundreds of them."""
 _MAX_NINES = 8
 """Decimals of a probability near 1 at most; beyond, two probabilities look alike."""
-_MIN_DECIMAL = 1e-5
-"""Smallest number written with decimals alone: one more zero could no longer be counted at a glance."""
-_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-"""Minus sign or digit → the same as an exponent."""
 
 
 @dataclass(frozen=True)
@@ -62,30 +67,9 @@ def count(value: int) -> str:
     return f"{value:,}"
 
 
-def number(value: float) -> str:
-    """Write a number with three significant digits: 0.0123; a dash for a missing one."""
-    if math.isnan(value):
-        return "–"
-    if math.isinf(value):
-        return _minus(f"{'-' * (value < 0)}∞")
-    if value == 0:
-        return "0"
-    if not _MIN_DECIMAL <= abs(value) < 1e6:
-        mantissa, exponent = f"{value:.1e}".split("e")
-        return _minus(f"{mantissa} × 10{raised(int(exponent))}")
-    # Three significant digits: intervals are rarely known better.
-    decimals = max(0, 2 - math.floor(math.log10(abs(value))))
-    return _minus(f"{value:,.{decimals}f}")
-
-
-def raised(exponent: int) -> str:
-    """Write an exponent: ¹⁴, ⁻⁷."""
-    return str(exponent).translate(_RAISED)
-
-
 def signed(value: float) -> str:
     """Write a cosine: +0.83, −0.20."""
-    return _minus(f"{value:+.2f}")
+    return true_minus(f"{value:+.2f}")
 
 
 def fixed(value: float) -> str:
@@ -107,36 +91,9 @@ def probability(value: float) -> str:
     return f"{cut:.{decimals}f}" if decimals < _MAX_NINES else f">{cut:.{decimals}f}"
 
 
-def percent(share: float) -> str:
-    """Write a share: 10.1%; only exactly 0 and 1 are written as 0% and 100%."""
-    if math.isnan(share):
-        return "–"
-    if share in {0.0, 1.0}:
-        return f"{share:.0%}"
-    # from here down, a tenth of a percent would round to 0.0%
-    if 0 < share < 0.0005:
-        return "<0.1%"
-    if 0.9995 <= share < 1:
-        return ">99.9%"
-    return _minus(f"{share:.1%}")
-
-
 def percent_interval(estimate: Estimate) -> str:
     """Write the confidence interval of a share: 10.1% to 14.2%."""
     return f"{percent(estimate.low)} to {percent(estimate.high)}"
-
-
-def compact(value: float) -> str:
-    """Write a number that was chosen, not measured, with no more digits than it has: 0.5, 0.001, 12.5."""
-    if value == 0 or _MIN_DECIMAL <= abs(value) < 1e6:
-        # not the format g: it writes 0.00001 as 1e-05, and rounds to six digits
-        return _minus(f"{value:,.8f}".rstrip("0").rstrip("."))
-    return number(value)
-
-
-def points(share: float) -> str:
-    """Write a difference of shares in points, to a tenth."""
-    return _minus(f"{100 * share:.1f}")
 
 
 def interval(estimate: Estimate) -> str:
@@ -176,7 +133,3 @@ def named(raw: str) -> str:
 def prose(raw: str) -> str:
     """Make a sentence from outside safe to show: at most 400 characters."""
     return text(raw, 400).short
-
-
-def _minus(digits: str) -> str:
-    return digits.replace("-", "\u2212")

@@ -22,6 +22,7 @@ from cohaudit.results.labels import LabelSummary
 from cohaudit.results.ranges import Count, NonNegative
 from cohaudit.results.sample_table import SampleTable, order_by_suspicion
 from cohaudit.results.suppression import Suppression
+from cohaudit.results.wording import number, percent
 
 SCHEMA_VERSION: Final = "5.0"
 """Version of the form of audit.json; an audit of another version is not read."""
@@ -101,7 +102,7 @@ class Audit:
     """How much lower the accuracy on new data is than in training; skipped when the model is not
     auditable."""
     audits: AuditResults
-    """The further audits, each of one claim of the theory."""
+    """The optional audits, each of one claim of the theory."""
     certificate: Certificate
     """How the run checked its own numbers."""
     skipped: tuple[Skipped, ...]
@@ -189,7 +190,7 @@ class Audit:
             lines.append(f"no verdict: {risk.reason if sanity.auditable else sanity.reason}")
         else:
             lines.append(f"risk of overfitting: {risk.level}, a gap of {format_points(risk.gap)}")
-        lines.append(f"training accuracy: {sanity.accuracy:.2%}, mean loss {sanity.mean_loss:.4g}")
+        lines.append(f"training accuracy: {percent(sanity.accuracy)}, mean loss {number(sanity.mean_loss)}")
         suspects = self.labels.suspects
         if not isinstance(suspects, Skipped):
             lines.append(f"suspects: {suspects:,} (.suspects lists them, .samples has one row per sample)")

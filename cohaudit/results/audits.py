@@ -1,4 +1,4 @@
-"""The results of the further audits, as data; each ends in advice.
+"""The results of the optional audits, as data; each ends in advice.
 
 `cohaudit.audits.registry` says which of them run.
 """
@@ -309,7 +309,7 @@ class Inputs:
 
 @dataclass(frozen=True)
 class AuditResults:
-    """The further audits; one that did not run is skipped, with the reason."""
+    """The optional audits; one that did not run is skipped, with the reason."""
 
     depth: DepthTrend | Skipped
     """How the coherent share of the gradient changes with depth."""

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from cohaudit.results.estimate import Estimate, Skipped
 from cohaudit.results.ranges import Count, Proportion, Range, SignedProportion
+from cohaudit.results.wording import points
 
 Level = Literal["low", "moderate", "high", "severe"]
 """Level of risk."""
@@ -102,7 +103,7 @@ class Risk:
 
 def format_points(gap: Estimate) -> str:
     """Return a difference of accuracies in percentage points, with its interval."""
-    return f"{100 * gap.value:.1f} points ({100 * gap.low:.1f} to {100 * gap.high:.1f})"
+    return f"{points(gap.value)} points ({points(gap.low)} to {points(gap.high)})"
 
 
 def risk_level(gap: float, levels: Sequence[float]) -> Level:

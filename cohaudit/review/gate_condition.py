@@ -53,7 +53,7 @@ GATE_METRICS: Mapping[str, tuple[float, float]] = {
 text."""
 
 SHARE_METRICS = {"suspects", "accuracy", "predicted_gap"}
-"""Metrics whose bound can be written in per cent."""
+"""Metrics whose bound can be written in percent."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class GateCondition:
     op: str
     """A key of `GATE_OPERATORS`."""
     bound: str
-    """What the metric is compared with, as written: a number, a share in per cent, or a level of risk."""
+    """What the metric is compared with, as written: a number, a share in percent, or a level of risk."""
 
     @property
     def is_level(self) -> bool:
@@ -83,12 +83,12 @@ class GateCondition:
 
     @property
     def is_share(self) -> bool:
-        """Whether the bound is in per cent."""
+        """Whether the bound is in percent."""
         return self.bound.endswith("%")
 
     @property
     def number(self) -> float:
-        """The bound as a number: per cent as a share in [0, 1], a level as its position in `LEVELS`."""
+        """The bound as a number: a percentage as a share in [0, 1], a level as its position in `LEVELS`."""
         if self.is_level:
             return LEVELS.index(self.bound)
         # Decimal, because 0.07 is not 7 / 100 in binary: 'suspects>7%' must mean the same as 'suspects>0.07'
@@ -152,7 +152,7 @@ def _bound_problem(gate: GateCondition) -> tuple[str, str] | None:
         return f"{gate.bound!r} is not a value of {gate.metric}", "give a number"
     # 'suspects>0.02' is meant as a share; as a number it would hold for a single suspect
     if gate.metric == "suspects" and not gate.is_share and number % 1:
-        return f"{gate.bound} is not a number of samples", "for a share, write it in per cent, like 2%"
+        return f"{gate.bound} is not a number of samples", "for a share, write it in percent, like 2%"
     if gate.is_share and gate.metric not in SHARE_METRICS:
         return f"{gate.metric} is not a share", "give a number without %"
     # 'accuracy<90' would always hold, and 'accuracy>90' never: a mistake for 90%

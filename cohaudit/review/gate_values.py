@@ -10,6 +10,7 @@ from cohaudit.config.used import setting
 from cohaudit.errors import did_you_mean
 from cohaudit.results import LEVELS, Audit, Coherence, Skipped
 from cohaudit.results.gap import risk_level
+from cohaudit.results.wording import rounded
 from cohaudit.review.gate_condition import LAYER_METRIC, GateCondition
 
 
@@ -28,7 +29,7 @@ class GateValue:
     words: str = "{}"
     """The value in words; {} stands for the rounded number."""
     percent: bool = False
-    """Whether people read the value in per cent."""
+    """Whether people read the value in percent."""
 
     def format(self, digits: int) -> str:
         """Return the value in words, rounded to significant digits."""
@@ -36,7 +37,7 @@ class GateValue:
 
     def format_number(self, number: float, digits: int) -> str:
         """Return a number in the unit of this value, rounded to significant digits."""
-        return f"{100 * number:.{digits}g}%" if self.percent else f"{number:.{digits}g}"
+        return f"{rounded(100 * number, digits)}%" if self.percent else rounded(number, digits)
 
 
 def gate_values(gate: GateCondition, audit: Audit) -> list[GateValue | Skipped]:
@@ -110,7 +111,7 @@ def _risk(audit: Audit) -> GateValue | Skipped:
         value=LEVELS.index(level),
         exact=f"{level} ({gap.value!r})",
         interval=(low, high),
-        words=f"{level} (gap {gap.value:.4g})",
+        words=f"{level} (gap {rounded(gap.value, 3)})",
     )
 
 

@@ -1,4 +1,4 @@
-"""Which further audits are run, and what becomes of those that are not."""
+"""Which optional audits are run, and what becomes of those that are not."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ CASES: dict[str, tuple[Make, list[str]]] = {
     ),
     "too little memory": (
         forward("if len(x) > 100:", "    raise torch.OutOfMemoryError('no')", "return logits"),
-        ["--batch-size 128", "cpu has too little memory for a batch", "lower it"],
+        ["--batch-size 128", "cpu has too little memory for a batch", "smaller batch size"],
     ),
 }
 

@@ -138,7 +138,7 @@ def test_damage_is_told_and_costs_no_more_than_the_work(
     assert equal(expected.squared_norms, found.squared_norms)
     assert equal(expected.class_squares, found.class_squares)
     (record,) = caplog.records
-    assert re.fullmatch(r"Unfinished: .*kept is damaged \(\w+\); not used", record.getMessage())
+    assert re.fullmatch(r"Cannot resume: .*kept is damaged \(\w+\); not used", record.getMessage())
     assert not (tmp_path / "kept").exists(), "nobody could use it"
 
 

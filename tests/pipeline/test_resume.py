@@ -262,7 +262,9 @@ def test_a_folder_that_cannot_be_written_costs_only_the_resuming(
     assert result.exit_code == 0
     (line,) = [line for line in result.stderr.splitlines() if RESUME_FOLDER in line]
     folder = out / RESUME_FOLDER
-    assert line.endswith(f"the scan cannot be resumed later: {folder}: No space left on device")
+    assert line.endswith(
+        f"Cannot resume: the state of the scan cannot be saved: {folder}: No space left on device"
+    )
 
 
 def raise_interrupt(*_: Any) -> None:

@@ -247,7 +247,7 @@ def test_scan_from_python_evaluates_gates() -> None:
 )
 def test_scan_from_python_ignores_no_setting(settings: dict[str, Any]) -> None:
     model, inputs, labels = digits_in_memory()
-    with pytest.raises(ConfigError, match="means nothing for a model in memory"):
+    with pytest.raises(ConfigError, match="has no effect for a model in memory"):
         cohaudit.scan(model, (inputs, labels), **settings)
 
 

@@ -21,6 +21,7 @@ from cohaudit.report.words import (
     text,
 )
 from cohaudit.results import Estimate
+from cohaudit.results.wording import rounded
 
 
 @pytest.mark.parametrize(
@@ -50,6 +51,12 @@ from cohaudit.results import Estimate
         (percent(0.9999), ">99.9%"),
         (percent(0.0), "0%"),
         (percent(0.0001), "<0.1%"),
+        (percent(1.0000001), "100%"),
+        (percent(-1e-9), "0%"),
+        (rounded(0.9, 4), "0.9"),
+        (rounded(12346.4, 4), "12,350"),
+        (rounded(8.54321e-7, 4), "8.543 × 10⁻⁷"),
+        (rounded(-5.0, 3), "\u22125"),
         (count(38000), "38,000"),
         (plural(1, "class"), "1 class"),
         (plural(1300, "sample"), "1,300 samples"),

@@ -160,7 +160,9 @@ def test_a_clearly_larger_gap_is_a_regression() -> None:
 def test_a_risen_level_is_a_regression() -> None:
     found = compare(with_gap(0.19, 0.1), with_gap(0.21, 0.1))
     assert found.level_risen
-    assert found.regressions == ("The risk rose from high to severe: the gap rose to 21 points, from 19.",)
+    assert found.regressions == (
+        "The risk rose from high to severe: the gap rose to 21.0 points, from 19.0.",
+    )
     assert not compare(with_gap(0.21, 0.1), with_gap(0.19, 0.1)).regressions
 
 
@@ -176,7 +178,7 @@ def test_more_clear_suspects_are_a_regression() -> None:
     found = compare(few, many)
     assert found.regressions == (
         "5 new and 0 fixed suspects with a suspicion of at least 0.75: "
-        "by chance alone, so many new ones have a probability of 0.031.",
+        "chance alone would give that many new ones with a probability of 0.0312.",
     )
     assert compare(many, few).headline == "fewer suspects"
     assert "Fewer suspects" in Page(render_difference(compare(many, few))).words

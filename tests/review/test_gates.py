@@ -193,7 +193,7 @@ def test_no_gate_passes_on_samples_without_a_score() -> None:
 def test_the_result_says_what_was_compared_with_what() -> None:
     result = evaluate_gate(parse_gate("risk>=high"), with_risk(0.15625, "high"))
     assert (result.expression, result.measured) == ("risk>=high", "high (0.15625)")
-    assert result.reason == "risk: high (gap 0.1562) is at or above high"
+    assert result.reason == "risk: high (gap 0.156) is at or above high"
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_the_result_says_what_was_compared_with_what() -> None:
         ("predicted_gap>=0.5", 0.49999, "predicted_gap: 0.49999 is not at or above 0.5"),
         ("predicted_gap>0.5", 0.500000001, "predicted_gap: 0.500000001 is above 0.5"),
         ("predicted_gap>50%", 0.500000001, "predicted_gap: 50.0000001% is above 50%"),
-        ("risk>=low", 0.01234567891, "risk: low (gap 0.01235) is at or above low"),
+        ("risk>=low", 0.01234567891, "risk: low (gap 0.0123) is at or above low"),
     ],
 )
 def test_words_have_as_many_digits_as_the_outcome_takes(expression: str, value: float, reason: str) -> None:

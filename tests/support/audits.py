@@ -80,9 +80,9 @@ def make_audit(
         suppressed=_suppressed(table, class_names, suppressed),
         previews=_previews(rng, found, kind, image_side, hostile),
         risk=_risk(holdout) if auditable else results.Skipped("risk", "the model is not auditable"),
-        audits=_further_audits(rng, layers, samples, class_names, hostile)
+        audits=_optional_audits(rng, layers, samples, class_names, hostile)
         if auditable
-        else _no_further_audits(),
+        else _no_optional_audits(),
         certificate=_certificate(),
         skipped=(results.Skipped("layer embed", "its weights are frozen"),) if layers > 2 else (),
         gates=gates,
@@ -356,7 +356,7 @@ def _certificate() -> results.Certificate:
     return results.Certificate(8, checks, 0.9987)
 
 
-def _further_audits(
+def _optional_audits(
     rng: np.random.Generator, layers: int, samples: int, class_names: list[str], hostile: bool
 ) -> results.AuditResults:
     names = _names(layers, "body.{}.fc", hostile)
@@ -521,7 +521,7 @@ def _width(rng: np.random.Generator, names: list[str]) -> results.CoherentWidth:
     return results.CoherentWidth(tuple(layers), 8 * len(names), 0.9375, tried, advice)
 
 
-def _no_further_audits() -> results.AuditResults:
+def _no_optional_audits() -> results.AuditResults:
     names = (field.name for field in dataclasses.fields(results.AuditResults))
     return results.AuditResults(
         **{name: results.Skipped(name, "the model is not auditable") for name in names}

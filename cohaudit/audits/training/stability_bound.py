@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cohaudit.results import Skipped, Stability, StabilityTerm
+from cohaudit.results.wording import number, true_minus
 
 LOG10_OF_ZERO = -300.0
 """Power of ten that stands for a bound of 0."""
@@ -117,10 +118,12 @@ def _log_repeated(own: Segment, growth: float) -> float:
 def _advice(terms: Sequence[StabilityTerm]) -> str:
     """Return what the bound means at the last checkpoint."""
     last = terms[-1]
-    bound = f"10^{last.log10_bound:.1f} nats"
-    flat = f"{last.total:.3g} nats if differences did not grow"
+    bound = f"10^{true_minus(f'{last.log10_bound:.1f}')} nats"
+    flat = f"{number(last.total)} nats if differences did not grow"
     measured = (
-        "" if isinstance(last.measured, Skipped) else f" Measured on the holdout: {last.measured:.3g} nats."
+        ""
+        if isinstance(last.measured, Skipped)
+        else f" Measured on the holdout: {number(last.measured)} nats."
     )
     if last.log10_bound > VACUOUS_LOG10:
         return (

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from cohaudit.results import Point, Series, Skipped, Trajectory
 from cohaudit.results.kinds import is_memorized
 from cohaudit.results.trajectory import STRATA
+from cohaudit.results.wording import percent
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -227,19 +228,19 @@ def _advice(history: TrainingHistory, points: Sequence[Point], labels: Integers,
         f"{history.names[history.judge]}, less the memorized part."
     )
     if takeover >= 0:
-        owner = f"From {history.names[takeover]} on, memorized samples own most of the mean gradient."
+        start = f"From {history.names[takeover]} on, memorized samples contribute"
     else:
-        owner = "At the last checkpoint, memorized samples do not own most of the mean gradient."
+        start = "At the last checkpoint, memorized samples do not contribute"
     if best is last:
-        choice = f"Keep the last checkpoint: it has the best rating, {best.rating:.1%}."
+        choice = f"Keep the last checkpoint: it has the best rating, {percent(best.rating)}."
     elif last.rating > best.rating - MIN_RATING_GAIN:
         choice = (
-            f"Keep the last checkpoint (rating {last.rating:.1%}), or take {best.checkpoint} "
-            f"({best.rating:.1%}), which is as good."
+            f"Keep the last checkpoint (rating {percent(last.rating)}), or take {best.checkpoint} "
+            f"({percent(best.rating)}), which is as good."
         )
     else:
         choice = (
-            f"Take {best.checkpoint}: its rating is {best.rating:.1%}, that of the last one "
-            f"{last.rating:.1%}."
+            f"Take {best.checkpoint}: its rating is {percent(best.rating)}, that of the last one "
+            f"{percent(last.rating)}."
         )
-    return f"{choice} {how} {owner}"
+    return f"{choice} {how} {start} the largest part of the mean gradient."

@@ -40,6 +40,7 @@ from cohaudit.gradients.precision import (
 )
 from cohaudit.gradients.tracing.plan import Plan
 from cohaudit.results import Certificate, Check
+from cohaudit.results.wording import compact, number
 
 Array = NDArray[np.float64]
 
@@ -85,8 +86,9 @@ def rounding_notice(certificate: Certificate) -> str:
     """Return a sentence on how far rounding to bfloat16 moved the run's norms."""
     errors = {check.name: check.error for check in certificate.checks}
     return (
-        f"bf16: in the worst layer, gradient norms are off by {errors[MEDIAN_NORM_CHECK]:.2%} (median) and "
-        f"{errors[LARGEST_NORM_CHECK]:.2%} at most, against float32 on {certificate.samples} samples"
+        f"bf16: in the worst layer, gradient norms are off by {number(100 * errors[MEDIAN_NORM_CHECK])}% "
+        f"(median) and {number(100 * errors[LARGEST_NORM_CHECK])}% at most, against float32 on "
+        f"{certificate.samples} samples"
     )
 
 
@@ -135,7 +137,8 @@ def _worst(name: str, errors: Array, bound: float, layers: Sequence[str]) -> Che
     if not errors[worst] <= bound:  # written so that NaN fails
         raise EngineError(
             f"layer {layers[worst]}",
-            f"certificate failed: {name}: relative error {errors[worst]:.1e} is above {bound:.1e}",
+            f"certificate failed: {name}: relative error {number(float(errors[worst]))} is above "
+            f"{compact(bound)}",
             "please report this model as a bug; nothing measured on it should be trusted",
         )
     return Check(name, layers[worst], float(errors[worst]), bound)

@@ -47,7 +47,7 @@ def attribute_batch_failure(
         raise EngineError(
             f"--batch-size {batch_size}",
             f"{device} has too little memory for a batch",
-            "lower it, or use --device cpu",
+            "use a smaller batch size, or --device cpu",
         ) from error
     except Exception as error:
         if not isinstance(error, CohauditError):

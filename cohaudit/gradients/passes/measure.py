@@ -35,7 +35,7 @@ from cohaudit.gradients.passes.resume_protocol import (
     CheckpointStore,
     DamagedError,
     NullStore,
-    PassFacts,
+    PassMetadata,
     PassState,
     ResumeState,
 )
@@ -215,7 +215,7 @@ class _Pass:
     def state(self) -> PassState:
         """Return all that is needed to resume from here, between two batches."""
         # sorted, so that the file does not depend on the order of a set
-        facts = PassFacts(
+        metadata = PassMetadata(
             looped=tuple(sorted(self.plan.looped)),
             features=self.features.shapes(),
             activations=self.activations.shapes(),
@@ -229,7 +229,7 @@ class _Pass:
         return PassState(
             done=self.done,
             sums=self.sums.state().arrays(),
-            facts=facts.to_json(),
+            metadata=metadata.to_json(),
             rows=rows,
             row_bytes=sum(array[0].nbytes for array in arrays.values()),
         )
@@ -241,10 +241,10 @@ class _Pass:
             KeyError: If something is missing.
             ValueError: If it belongs to another pass.
         """
-        facts = PassFacts.from_json(saved.facts)
-        self.batches.loop(facts.looped)
-        self.features.allocate(facts.features)
-        self.activations.allocate(facts.activations)
+        metadata = PassMetadata.from_json(saved.metadata)
+        self.batches.loop(metadata.looped)
+        self.features.allocate(metadata.features)
+        self.activations.allocate(metadata.activations)
         self.sums.restore(saved.sums)
         # shard by shard: together they may be larger than memory
         for start, stop, rows in saved.shards:

@@ -19,7 +19,7 @@ class DamagedError(Exception):
 
 
 @dataclass(frozen=True)
-class PassFacts:
+class PassMetadata:
     """What must be known, beside arrays, to resume a pass.
 
     Attributes:
@@ -33,7 +33,7 @@ class PassFacts:
     activations: tuple[ViewShape, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Return the facts in JSON's types."""
+        """Return the metadata in JSON's types."""
         return {
             "looped": list(self.looped),
             "features": [list(shape) for shape in self.features],
@@ -41,17 +41,17 @@ class PassFacts:
         }
 
     @classmethod
-    def from_json(cls, facts: Mapping[str, Any]) -> PassFacts:
-        """Return the facts from JSON's types.
+    def from_json(cls, metadata: Mapping[str, Any]) -> PassMetadata:
+        """Return the metadata from JSON's types.
 
         Raises:
             KeyError: If one is missing.
             ValueError: If a shape has too few or too many entries.
         """
         return cls(
-            looped=tuple(facts["looped"]),
-            features=_view_shapes(facts["features"]),
-            activations=_view_shapes(facts["activations"]),
+            looped=tuple(metadata["looped"]),
+            features=_view_shapes(metadata["features"]),
+            activations=_view_shapes(metadata["activations"]),
         )
 
 
@@ -66,7 +66,7 @@ class PassState:
     Attributes:
         done: Samples measured, the first ones in the order of the pass.
         sums: Name → array that changes with every batch.
-        facts: What else must be known to resume, in JSON's types.
+        metadata: What else must be known to resume, in JSON's types.
         rows: (from, to) → name → array with a row for each of these samples, in the order of the pass; they
             do not change any more.
         row_bytes: Bytes of the rows of one sample.
@@ -74,7 +74,7 @@ class PassState:
 
     done: int
     sums: Arrays
-    facts: Mapping[str, Any]
+    metadata: Mapping[str, Any]
     rows: Callable[[int, int], Arrays]
     row_bytes: int
 
@@ -86,14 +86,14 @@ class ResumeState:
     Attributes:
         done: See `PassState`.
         sums: See `PassState`.
-        facts: See `PassState`.
+        metadata: See `PassState`.
         shards: From, to, and the `rows` of `PassState` in between; each is read when the iteration reaches
             it.
     """
 
     done: int
     sums: Arrays
-    facts: Mapping[str, Any]
+    metadata: Mapping[str, Any]
     shards: Iterable[tuple[int, int, Arrays]]
 
 

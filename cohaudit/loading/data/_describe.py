@@ -6,6 +6,7 @@ import numpy as np
 
 from cohaudit.loading.data._dataset import LabeledDataset
 from cohaudit.loading.data._inputs import parts
+from cohaudit.results.wording import rounded
 
 _MAX_SAMPLES_READ = 16
 """Samples to read, spread over the dataset: enough for a range, and fast for image folders."""
@@ -30,5 +31,5 @@ def describe_inputs(dataset: LabeledDataset) -> str:
         if values and not first.is_complex():
             low = min(float(v.min()) for v in values)
             high = max(float(v.max()) for v in values)
-            words[-1] += f" from {low:.4g} to {high:.4g}"
+            words[-1] += f" from {rounded(low, 3)} to {rounded(high, 3)}"
     return f"{', '.join(words)} (in {len(inputs)} samples); {dataset.preparation}"

@@ -83,7 +83,7 @@ def summary(audit: Audit, files: Sequence[Path], notes: Sequence[str] = ()) -> G
         *(_notice(notice) for notice in audit.notices),
         "",
         *(_findings(audit) if audit.sanity.auditable else []),
-        *_further_audits(audit),
+        *_optional_audits(audit),
         _certificate(audit),
         *_skipped(audit),
         *_gates(audit),
@@ -228,8 +228,8 @@ def _suppressed(audit: Audit) -> list[RenderableType]:
     return [with_rest(table, len(audit.suppressed) - MAX_SUSPECT_ROWS)]
 
 
-def _further_audits(audit: Audit) -> list[Text]:
-    """Name the further audits that were run."""
+def _optional_audits(audit: Audit) -> list[Text]:
+    """Name the optional audits that were run."""
     names = [f.name for f in fields(audit.audits) if not isinstance(getattr(audit.audits, f.name), Skipped)]
     return [_line("Audits", names)] if names else []
 

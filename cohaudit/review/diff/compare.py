@@ -21,6 +21,7 @@ from cohaudit.results import (
 )
 from cohaudit.results.gap import risk_level
 from cohaudit.results.read import AuditSource, as_audit
+from cohaudit.results.wording import number, points, rounded
 from cohaudit.review.diff.difference import (
     ClassChange,
     ComparedAudit,
@@ -226,14 +227,14 @@ def _regressions(
     if base.suspects is not None and head.suspects is None:
         yield "The head judged no labels."
     if gap.outcome == "higher" and gap.base and gap.head:
-        points = f"{format_points(gap.head)}, from {format_points(gap.base)}"
-        yield f"The gap rose to {points}: the intervals do not overlap."
+        rise = f"{format_points(gap.head)}, from {format_points(gap.base)}"
+        yield f"The gap rose to {rise}: the intervals do not overlap."
     if level_risen and gap.base and gap.head:
-        points = f"{100 * gap.head.value:.3g} points, from {100 * gap.base.value:.3g}"
-        yield f"The risk rose from {base.level} to {head.level}: the gap rose to {points}."
+        rise = f"{points(gap.head.value)} points, from {points(gap.base.value)}"
+        yield f"The risk rose from {base.level} to {head.level}: the gap rose to {rise}."
     if suspects is not None and suspects.more:
         yield (
             f"{suspects.clear_new:,} new and {suspects.clear_fixed:,} fixed suspects with a suspicion of at "
-            f"least {suspects.clear_from:.3g}: by chance alone, so many new ones have a probability of "
-            f"{suspects.chance:.2g}."
+            f"least {rounded(suspects.clear_from, 3)}: chance alone would give that many new ones with a "
+            f"probability of {number(suspects.chance)}."
         )

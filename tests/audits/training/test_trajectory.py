@@ -59,7 +59,7 @@ def test_the_advised_checkpoint_gives_most_of_the_labels_as_the_judge_corrects_t
     assert (told.judge, told.advised) == (1, 1)
     assert [point.accuracy for point in told.points] == [0.5, 0.75, 1.0]
     assert [point.corrected for point in told.points] == [0.75, 1.0, 0.75]
-    assert told.advice.startswith("Take epoch-1: its rating is 100.0%")
+    assert told.advice.startswith("Take epoch-1: its rating is 100%")
     assert "1 likely wrong label corrected as judged at epoch-1" in told.advice
     assert told.learned_at == (0, 1, 0, 2)
 

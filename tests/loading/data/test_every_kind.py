@@ -62,10 +62,10 @@ def test_opening_twice_gives_the_same_dataset(tmp_path: Path, kind: str) -> None
     [
         (
             "npz of images",
-            "1×4×5 float32 from 0 to 0.4667 (in 6 samples); uint8 images scaled by 1/255, no transform",
+            "1×4×5 float32 from 0 to 0.467 (in 6 samples); uint8 images scaled by 1/255, no transform",
         ),
         ("npz with a transform", "2 float32 from 0 to 5.5 (in 6 samples); transform code.py:halve"),
-        ("csv", "2 float32 from -5 to 5.5 (in 6 samples); columns a … b, no transform"),
+        ("csv", "2 float32 from \u22125 to 5.5 (in 6 samples); columns a … b, no transform"),
         ("csv with a transform", "2 int64 from 0 to 5 (in 6 samples); transform code.py:row"),
         (
             "torch dataset of dicts",

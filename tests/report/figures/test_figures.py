@@ -60,7 +60,7 @@ def classes_of(**variant: Any) -> Classes:
 
 
 def further(**variant: Any) -> Any:
-    """Return the further audits, none of which is skipped in audits made by hand."""
+    """Return the optional audits, none of which is skipped in audits made by hand."""
     return audit_of(**variant).audits
 
 

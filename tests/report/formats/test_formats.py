@@ -132,7 +132,7 @@ def test_a_check_tells_of_its_own_gates_in_the_folder_named() -> None:
         (("scan", "model.pt", "--formats", "junti"), "there is no format 'junti'"),
         (("scan", "model.pt", "--formats", ""), "there is no format ''"),
         (("check", "kept/audit.json", *FAILING, "--formats", "html"), "there is no format 'html'"),
-        (("check", "kept/audit.json", *FAILING, "--out", "ci"), "--out means nothing without --formats"),
+        (("check", "kept/audit.json", *FAILING, "--out", "ci"), "--out has no effect without --formats"),
         (("check", "kept/audit.json", *FAILING, "--formats", "junit", "--out", "model.pt"), "is a file"),
         (("diff", "kept/audit.json", "kept/audit.json", "--markdown", "kept/audit.json"), "the audit itself"),
     ],

@@ -1,1 +1,1 @@
-"""The figures of the further audits, one file each."""
+"""The figures of the optional audits, one file each."""

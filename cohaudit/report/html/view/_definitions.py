@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from cohaudit.analysis import generalization_gap as gap_model
 from cohaudit.analysis import label_noise
 from cohaudit.config.used import setting
-from cohaudit.report.words import number, points, prose, raised
+from cohaudit.report.words import compact, number, points, prose, raised
 from cohaudit.results import LEVELS, Audit, kinds, thresholds
 
 
@@ -117,7 +117,8 @@ def _support(audit: Audit) -> Definition:
         "sᵢ = mean of cos(gᵢ, gⱼ) over the neighbors j",
         f"The neighbors are the {neighbors}: those that act on the same weights. Supporters have a "
         "positive cosine, opponents a negative one. The support count is the number of samples with a "
-        f"cosine of at least {thresholds.LEAF_COSINE:g}, which ask for mostly the same change. A sample "
+        f"cosine of at least {thresholds.LEAF_COSINE:g}, whose steps would change mostly the same "
+        "weights in the same direction. A sample "
         "with few of them is learned on its own.",
         figures=("samples.support", "samples.support_count", "Neighbor.cosine"),
         settings=("neighbors",),
@@ -141,9 +142,9 @@ def _margin(audit: Audit) -> Definition:
         "Leave-one-out margin",
         "ŷᵢ(given label) − largest ŷᵢ(other label)",
         "ŷᵢ predicts the label of sample i from all other samples, by ridge regression on "
-        f"{prose(audit.representation) or 'a representation, which this model lacks'}, together with the "
-        f"model's own answer. {_weight(thresholds.SUSPICION_POWER)} Below 0, the other samples suggest "
-        "another label.",
+        f"{prose(audit.representation) or 'a representation, which this model lacks'}. The answers of "
+        "earlier checkpoints, if given, and the model's own answer are added as predictions. "
+        f"{_weight(thresholds.SUSPICION_POWER)} Below 0, the other samples suggest another label.",
         figures=("samples.loo_margin",),
         constants=("thresholds.SUSPICION_POWER",),
     )
@@ -152,8 +153,8 @@ def _margin(audit: Audit) -> Definition:
 def _weight(power: int) -> str:
     return (
         f"Each prediction has the weight R² (1 − r){raised(power)}: R² is the share of the labels' "
-        "variance that it explains, r the share of the labels disputed by the predictions before it that "
-        "it reproduces."
+        "variance that it explains, r the share that it fits of the labels that the predictions before it do "
+        "not support."
     )
 
 
@@ -163,10 +164,10 @@ def _suspicion(audit: Audit) -> Definition:
         "P(label is wrong | evidence) = ε · w / f",
         "The evidence is the log-odds of the given label by the leave-one-out predictions. ε is the "
         "estimated share of wrong labels, f the density of this evidence among the given labels, and w its "
-        "density among deliberately wrong labels. Where some classes are mistaken for others, a model of "
-        "which for which takes the place of ε · w / f. The suspicion is at most "
+        "density among deliberately wrong labels. If classes are confused with each other, a confusion model "
+        "gives this probability instead. The suspicion is at most "
         f"{label_noise.MAX_SUSPICION:g}; a suspect has at least "
-        f"{setting(audit.settings, 'suspicion_threshold'):g}.",
+        f"{compact(setting(audit.settings, 'suspicion_threshold'))}.",
         figures=("samples.suspicion",),
         settings=("suspicion_threshold",),
         constants=("label_noise.MAX_SUSPICION",),
@@ -177,9 +178,10 @@ def _kinds() -> Definition:
     return Definition(
         "Kind and certainty",
         "typical (1 − s) q;  ambiguous (1 − s)(1 − q) t;  rare (1 − s)(1 − q)(1 − t)",
-        "s is the suspicion, q the probability of the given label by the other samples, t how far their "
-        "two likeliest labels take all the probability. A sample is of its likeliest kind, and its "
-        "certainty is that probability. Suspects are mislabeled. Near-duplicates look alike to every "
+        "s is the suspicion and q the probability of the given label by the other samples. t is the "
+        "probability of their two likeliest labels together, scaled so that 0 means all labels are equally "
+        "likely and 1 that no third label is possible. A sample is of its likeliest kind, and its certainty "
+        "is that probability. Suspects are mislabeled. Near-duplicates look alike to every "
         f"layer: the mean cosine is at least {thresholds.DUPLICATE_COSINE:g}, much nearer than samples "
         "usually are.",
         figures=("samples.certainty",),
@@ -211,14 +213,20 @@ def _predicted_gap() -> Definition:
         f"training accuracy − σ({number(gap_model.INTERCEPT)}{terms})",
         "x is the agreement: the mean probability that the other samples give to the model's own answers, "
         f"with weights R² (1 − r){raised(thresholds.NOISE_SHARE_POWER)}, so that layers that fit memorized "
-        "labels hardly count. ℓ is the mean training loss, at most that of guessing; N is the number of "
-        f"samples, from {gap_model.MIN_ZOO_SAMPLES:,} to {gap_model.MAX_ZOO_SAMPLES:,}. The interval is "
-        f"±{points(gap_model.HALF_WIDTH)} points. It is meant to hold the gap of {gap_model.COVERAGE:.0%} "
-        "of networks of a kind that nothing was fitted to.",
+        f"labels hardly count. Values outside {compact(1 - gap_model.MAX_AGREEMENT)} to "
+        f"{compact(gap_model.MAX_AGREEMENT)} count as the nearer of these two. ℓ is the mean training loss, "
+        "at most that of guessing; N is the number of samples, at least "
+        f"{gap_model.MIN_ZOO_SAMPLES:,} and at most {gap_model.MAX_ZOO_SAMPLES:,}. The interval is "
+        f"±{points(gap_model.HALF_WIDTH)} points, cut so that the accuracy on new data stays between 0 and "
+        f"1. It should contain the gap of {gap_model.COVERAGE:.0%} of networks with a combination of data "
+        "and architecture that the formula was not fitted to.",
         figures=("Risk.predicted", "Risk.coverage", "RiskTerm.measured", "RiskTerm.adds"),
         constants=(
             "thresholds.NOISE_SHARE_POWER",
-            *(f"generalization_gap.{name}" for name in ("INTERCEPT", "AGREEMENT", "LOSS", "DECADES")),
+            *(
+                f"generalization_gap.{name}"
+                for name in ("INTERCEPT", "AGREEMENT", "LOSS", "DECADES", "MAX_AGREEMENT")
+            ),
             *(
                 f"generalization_gap.{name}"
                 for name in ("MIN_ZOO_SAMPLES", "MAX_ZOO_SAMPLES", "HALF_WIDTH", "COVERAGE")
@@ -250,11 +258,18 @@ def _class_gap() -> Definition:
         "Gap of a class",
         f"gap + {number(accuracy)} · (accuracy − mean) − {number(abs(agreement))} · (agreement − mean)",
         "The agreement of a class is the mean of two shares: of the samples that the other samples put "
-        "into the class, those that the model puts there too; and the other way round. The interval is "
-        f"±{points(gap_model.CLASS_HALF_WIDTH)} points.",
+        "into the class, those that the model puts there too; and the other way round. Here the other "
+        f"samples' predictions have the weights R² (1 − r){raised(thresholds.SUSPICION_POWER)}; in the gap "
+        f"of the model they have R² (1 − r){raised(thresholds.NOISE_SHARE_POWER)}. The interval is "
+        f"±{points(gap_model.CLASS_HALF_WIDTH)} points, cut so that the accuracy on new data stays between "
+        "0 and 1.",
         figures=("ClassResult.predicted_gap",),
-        constants=tuple(
-            f"generalization_gap.{name}" for name in ("CLASS_ACCURACY", "CLASS_AGREEMENT", "CLASS_HALF_WIDTH")
+        constants=(
+            *("thresholds.SUSPICION_POWER", "thresholds.NOISE_SHARE_POWER"),
+            *(
+                f"generalization_gap.{name}"
+                for name in ("CLASS_ACCURACY", "CLASS_AGREEMENT", "CLASS_HALF_WIDTH")
+            ),
         ),
     )
 
@@ -283,11 +298,12 @@ def _holdout_coherence() -> Definition:
 
 
 def _certificate(audit: Audit) -> Definition:
+    tolerance = compact(setting(audit.settings, "certificate_tolerance"))
     return Definition(
         "Certificate",
         "|fast − autograd| / |autograd|, the largest over samples and layers",
         "The run recomputes some samples one at a time with plain autograd, and stops when an error "
-        f"exceeds its tolerance ({setting(audit.settings, 'certificate_tolerance'):g}; more for norms in "
+        f"exceeds its tolerance ({tolerance}; more for norms in "
         "bfloat16). The coverage is the share of the trainable parameters whose gradients were measured.",
         figures=("Check.error", "Check.tolerance", "Certificate.parameter_coverage"),
         settings=("certificate_tolerance",),

@@ -1,4 +1,4 @@
-"""Tables of the further audits, and how many rows of any table stand on the page."""
+"""Tables of the optional audits, and how many rows of any table stand on the page."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cohaudit.report.words import Text, count
 MAX_TABLE_ROWS = 150
 """Rows of a table of layers or classes at most; audit.json has all."""
 _MAX_AUDIT_ROWS = 100
-"""Rows of a table of a further audit at most: up to ten tables have a row per layer."""
+"""Rows of a table of an optional audit at most: up to ten tables have a row per layer."""
 
 Row = TypeVar("Row")
 TableRow = tuple[Text, tuple[str, ...]]
@@ -48,6 +48,6 @@ def first_and_last(rows: tuple[Row, ...], limit: int = MAX_TABLE_ROWS) -> tuple[
 
 
 def shortened(table: Table) -> Table:
-    """Return a table of a further audit with its first and last rows only, when it is long."""
+    """Return a table of an optional audit with its first and last rows only, when it is long."""
     rows, note = first_and_last(table.rows, _MAX_AUDIT_ROWS)
     return replace(table, rows=rows, note=note)

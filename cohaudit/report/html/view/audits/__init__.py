@@ -1,4 +1,4 @@
-"""The further audits as one section each, all of one form, so that one template lays out any of them."""
+"""The optional audits as one section each, all of one form, so that one template lays out any of them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["AuditSection", "build_audits"]
 
 @dataclass(frozen=True)
 class AuditSection:
-    """The section of one further audit."""
+    """The section of one optional audit."""
 
     name: str
     """Its key in audit.json, and its id on the page."""
@@ -67,7 +67,7 @@ BUILDERS: Mapping[str, Callable[[Any], AuditBody]] = {
 
 
 def build_audits(audit: Audit) -> tuple[AuditSection, ...]:
-    """Return the sections of the further audits that were run."""
+    """Return the sections of the optional audits that were run."""
     sections = []
     for name, build in BUILDERS.items():
         result = getattr(audit.audits, name)
