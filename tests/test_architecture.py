@@ -130,6 +130,18 @@ def test_what_reads_an_audit_knows_no_torch(name: str) -> None:
     assert [" → ".join(chain) for chain in chains if "loading" not in map(room, chain) and chain] == []
 
 
+@pytest.mark.parametrize(("part", "other"), [("checkpoint", "data"), ("data", "checkpoint")])
+def test_the_parts_of_loading_know_neither_the_model_nor_each_other(part: str, other: str) -> None:
+    strangers = ("cohaudit.gradients", "cohaudit.loading.model", f"cohaudit.loading.{other}")
+    assert [
+        f"{module} → {name}"
+        for module in MODULES
+        if module.startswith(f"cohaudit.loading.{part}")
+        for name in imports(module)
+        if name.startswith(strangers)
+    ] == []
+
+
 def test_no_import_cycles() -> None:
     graph = {module: imports_at_start(module) & MODULES.keys() - {module} for module in MODULES}
     TopologicalSorter(graph).prepare()  # raises CycleError with the cycle in it

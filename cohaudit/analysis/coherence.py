@@ -23,9 +23,6 @@ Sketches = NDArray[np.float32]
 SKETCHES_PER_BLOCK = 4096
 """Sketches in memory at once, if they are in a file: 4,096 rows are a few MB, enough for fast products."""
 
-SMALLEST_NORMAL = float(np.finfo(float).tiny)
-"""Smallest normal float64: as a floor, it keeps a division by a zero norm finite."""
-
 RESAMPLES_PER_BATCH = 25
 """Resamples drawn at once: each takes one weight per sample in memory."""
 

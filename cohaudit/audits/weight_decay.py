@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cohaudit.analysis.coherence import SMALLEST_NORMAL
 from cohaudit.analysis.quantiles import CHI2_95
+from cohaudit.gradients.precision import SMALLEST_FLOAT64
 from cohaudit.results import BackgroundForce, DecayRange, LayerDecay, Skipped, TrainedDecay
 from cohaudit.results.wording import compact, number
 
@@ -70,7 +70,7 @@ def background_force(
     size = np.concatenate([np.abs(layer.weight) for layer in live])
     pull = np.concatenate([np.abs(layer.mean) for layer in live])
     # a weight of 0 is pulled by no decay: its λ is huge, not a division by zero
-    l2 = _range(pull / np.maximum(size, SMALLEST_NORMAL), coherent)
+    l2 = _range(pull / np.maximum(size, SMALLEST_FLOAT64), coherent)
     l1 = _range(pull, coherent)
     l2_at = _reference_decay(l2, trained)
     l1_at = _geometric_mean(l1)
@@ -119,7 +119,7 @@ def _layer(layer: LayerForces, coherent: NDArray[np.bool_], l2_at: float, l1_at:
     """Return how decay of strength `l2_at` and `l1_at` compares with the data's pull in one layer."""
     size = np.abs(layer.weight)
     pull = np.abs(layer.mean)
-    force = max(float(np.linalg.norm(pull)), SMALLEST_NORMAL)
+    force = max(float(np.linalg.norm(pull)), SMALLEST_FLOAT64)
     nonzero = size > 0  # L1 does not pull at a weight of 0
     return LayerDecay(
         name=layer.name,

@@ -17,7 +17,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from cohaudit.analysis.coherence import SMALLEST_NORMAL
+from cohaudit.gradients.precision import SMALLEST_FLOAT64
 from cohaudit.gradients.robust import MEDIAN_GROUPS
 from cohaudit.results import Estimate
 
@@ -252,12 +252,12 @@ def _products(one: Averages, samples: int) -> Array:
 def norm_ratio(which: int) -> Callable[[Array], Array]:
     """Return the function for ‖r‖ / ‖μ‖ of an average, by its number; 0 is μ itself."""
     # all gradients can be zero: a ratio of 0 rather than NaN
-    return lambda sums: np.sqrt(sums[which, 0] / np.maximum(sums[0, 0], SMALLEST_NORMAL))
+    return lambda sums: np.sqrt(sums[which, 0] / np.maximum(sums[0, 0], SMALLEST_FLOAT64))
 
 
 def cosine(which: int) -> Callable[[Array], Array]:
     """Return the function for ⟨r, μ⟩ / ‖r‖‖μ‖ of an average, by its number; 0 if r is 0."""
-    return lambda sums: sums[which, 1] / np.sqrt(np.maximum(sums[which, 0] * sums[0, 0], SMALLEST_NORMAL))
+    return lambda sums: sums[which, 1] / np.sqrt(np.maximum(sums[which, 0] * sums[0, 0], SMALLEST_FLOAT64))
 
 
 def share_of_step(which: int, members: int) -> Callable[[Array], Array]:
@@ -270,12 +270,12 @@ def share_of_step(which: int, members: int) -> Callable[[Array], Array]:
         which: Number of the average; 0 is μ.
         members: Number of the set.
     """
-    return lambda sums: sums[which, 2 + members] / np.maximum(sums[which, 0], SMALLEST_NORMAL)
+    return lambda sums: sums[which, 2 + members] / np.maximum(sums[which, 0], SMALLEST_FLOAT64)
 
 
 def clipped_shares(layers: Sequence[CoordinateSample]) -> Array:
     """Return the share of each sample's energy in coordinates where it was clipped, for each clip, [A, N]."""
     outside = sum(layer.weight * one.clipped for layer in layers for one in layer.blocks)
     energy = sum(layer.weight * one.energy for layer in layers for one in layer.blocks)
-    shares: Array = np.asarray(outside) / np.maximum(energy, SMALLEST_NORMAL)
+    shares: Array = np.asarray(outside) / np.maximum(energy, SMALLEST_FLOAT64)
     return shares
