@@ -20,6 +20,7 @@ from cohaudit.gradients import Measurement
 from cohaudit.gradients.engine import Engine
 from cohaudit.gradients.passes import measure as measure_module
 from cohaudit.gradients.passes import reading
+from cohaudit.results.wording import number
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:LSTM with projections is not supported"),
@@ -90,7 +91,7 @@ def test_a_notice_states_the_error_and_float32_has_none() -> None:
     median = checks["the run's norms, median of the samples"]
     assert 1e-4 < median.error < 0.01
     assert median.tolerance == 0.05
-    assert f"off by {median.error:.2%} (median)" in measured.notices[0]
+    assert f"off by {number(100 * median.error)}% (median)" in measured.notices[0]
     assert "on 3 samples" in measured.notices[0]
     # what bfloat16 does not change has the same tolerances as before
     exact = {check.name: check.tolerance for check in run(model, inputs).certificate.checks}
