@@ -73,12 +73,6 @@ def imports(module: str) -> frozenset[str]:
     return frozenset(name for node in ast.walk(tree) for name in names(node))
 
 
-def imports_at_start(module: str) -> set[str]:
-    """Return what is imported while the module itself is: neither in functions nor for type checking."""
-    tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
-    return {name for node in tree.body for name in names(node)}
-
-
 def chain_to(start: str, package: str) -> list[str]:
     """Return a chain of imports from a module to another package; empty where there is none."""
     chains, seen = [[start]], {start}
@@ -143,7 +137,8 @@ def test_the_parts_of_loading_know_neither_the_model_nor_each_other(part: str, o
 
 
 def test_no_import_cycles() -> None:
-    graph = {module: imports_at_start(module) & MODULES.keys() - {module} for module in MODULES}
+    # also for type checking and inside functions; the package itself names everything lazily
+    graph = {module: imports(module) & MODULES.keys() - {module, "cohaudit"} for module in MODULES}
     TopologicalSorter(graph).prepare()  # raises CycleError with the cycle in it
 
 

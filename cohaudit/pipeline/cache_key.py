@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,21 +11,8 @@ from numpy.typing import NDArray
 
 from cohaudit._version import __version__
 from cohaudit.audits.training.snapshot_cache import code_of
-from cohaudit.config import KEYS, Config, Effect
-from cohaudit.config.file import option_name
-
-if TYPE_CHECKING:  # the subject knows the run, and the run the store that names differences between keys
-    from cohaudit.pipeline.subject import ScanSubject
-
-_HASHES = {
-    "checkpoint": "another checkpoint",
-    "data": "other data",
-    "samples": "other samples",
-    "code": "other code of the model or the data",
-}
-"""Parts of a key that are hashes, which mean nothing to a reader → what a difference in one means."""
-LONGEST_DIFFERENCE = 80
-"""Characters shown of one difference."""
+from cohaudit.config import Config, Effect
+from cohaudit.pipeline.subject import ScanSubject
 
 
 def cache_key(
@@ -59,15 +45,3 @@ def cache_key(
         "model": config.model,
         **{name: str(value) for name, value in settings.items()},
     }
-
-
-def describe_difference(name: str, stored: str | None) -> str:
-    """Return in words how a stored pass differs from the one that is wanted.
-
-    Args:
-        name: Part of the key that differs.
-        stored: Its value in the stored pass; None if it has none.
-    """
-    called = option_name(name) if name in KEYS else name
-    # cut: the stored value comes from a file, and can be of any length
-    return _HASHES.get(name, f"{called} {stored}"[:LONGEST_DIFFERENCE])

@@ -31,8 +31,14 @@ from numpy.typing import NDArray
 
 from cohaudit.errors import ReportError
 from cohaudit.gradients import CheckpointStore, DamagedError, NullStore, PassState, ResumeState
-from cohaudit.pipeline.cache_key import describe_difference
-from cohaudit.pipeline.resume_files import ABOUT, SUMS, opened_arrays, remove_pass, rows_file
+from cohaudit.pipeline.resume_files import (
+    ABOUT,
+    SUMS,
+    describe_difference,
+    opened_arrays,
+    remove_pass,
+    rows_file,
+)
 
 RESUME_FOLDER = ".unfinished"
 """Folder, inside the report's, of a pass that is not finished."""

@@ -1,4 +1,4 @@
-"""The files of an unfinished pass: their names, how they are opened, and how they are removed."""
+"""The files of an unfinished pass: their names, how they are opened and removed, and how passes differ."""
 
 from __future__ import annotations
 
@@ -11,6 +11,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cohaudit.config import KEYS
+from cohaudit.config.file import option_name
+
+_HASHES = {
+    "checkpoint": "another checkpoint",
+    "data": "other data",
+    "samples": "other samples",
+    "code": "other code of the model or the data",
+}
+"""Parts of a key that are hashes, which mean nothing to a reader → what a difference in one means."""
+LONGEST_DIFFERENCE = 80
+"""Characters shown of one difference."""
 ABOUT = "about.json"
 """File with the key of the pass."""
 SUMS = "sums.npz"
@@ -54,3 +66,15 @@ def remove_pass(folder: Path, but: Container[str] = ()) -> None:
             with suppress(OSError):
                 path.unlink()
         folder.rmdir()
+
+
+def describe_difference(name: str, stored: str | None) -> str:
+    """Return in words how a stored pass differs from the one that is wanted.
+
+    Args:
+        name: Part of the key that differs.
+        stored: Its value in the stored pass; None if it has none.
+    """
+    called = option_name(name) if name in KEYS else name
+    # cut: the stored value comes from a file, and can be of any length
+    return _HASHES.get(name, f"{called} {stored}"[:LONGEST_DIFFERENCE])

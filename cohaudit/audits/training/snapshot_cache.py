@@ -49,7 +49,7 @@ class SnapshotCache:
     def _dependencies(self) -> list[Any]:
         """What all snapshots depend on besides their checkpoint.
 
-        Unlike in `pipeline.resume.cache_key`, torch's version, the device, threads and batch size do not
+        Unlike in `pipeline.cache_key`, torch's version, the device, threads and batch size do not
         count: they change a whole snapshot by rounding alone, while sums of which half came from another
         device would be those of no pass. Nor does class_memory: it is for cosines between classes, which no
         snapshot holds.
