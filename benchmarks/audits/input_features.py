@@ -35,7 +35,7 @@ from benchmarks.shared.datasets import adult_rows, digits
 from benchmarks.shared.measuring import CPU, default_options, silent, source_of
 from benchmarks.shared.results import Row, read_rows, write_rows
 from benchmarks.shared.training import accuracy, train_epoch
-from cohaudit.audits.input_features import input_features
+from cohaudit.audits.input_features import features_of
 from cohaudit.gradients.passes.inputs import input_sums
 from cohaudit.results import Inputs
 
@@ -143,14 +143,7 @@ def audited(model: nn.Module, given: Table) -> Inputs:
     x = given.x["train"]
     sums = input_sums(model, source_of(x, given.y["train"], given.classes), default_options(), CPU, silent)
     names = [str(j) for j in range(x.shape[1])]
-    found = input_features(
-        names,
-        sums.layer,
-        squared_sum=sums.squared_sum,
-        squares=sums.squares,
-        norms=sums.norms,
-        constant=sums.constant,
-    )
+    found = features_of(names, sums)
     assert isinstance(found, Inputs)
     return found
 

@@ -24,7 +24,7 @@ from benchmarks.shared.datasets import SOURCES, WORDS
 from benchmarks.shared.measuring import CPU, default_options, silent, source_of
 from benchmarks.shared.results import Row, read_rows, write_rows
 from benchmarks.shared.training import accuracy, train_epoch
-from cohaudit.audits.input_features import MIN_SAMPLES_PER_COLUMN, input_features
+from cohaudit.audits.input_features import MIN_SAMPLES_PER_COLUMN, features_of
 from cohaudit.gradients.passes.input_sums import InputSums
 from cohaudit.gradients.passes.inputs import input_sums
 from cohaudit.results import Inputs
@@ -61,14 +61,7 @@ def audited(model: nn.Module, words: Tensor, labels: Tensor, classes: int) -> In
     sums = input_sums(model, source_of(words, labels, classes), default_options(), CPU, silent)
     assert isinstance(sums, InputSums)
     tokens = [str(token) for token in sums.columns]
-    found = input_features(
-        tokens,
-        sums.layer,
-        squared_sum=sums.squared_sum,
-        squares=sums.squares,
-        norms=sums.norms,
-        constant=sums.constant,
-    )
+    found = features_of(tokens, sums)
     assert isinstance(found, Inputs)
     return found
 

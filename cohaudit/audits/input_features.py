@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from cohaudit.gradients.passes.input_sums import InputSums
 from cohaudit.results import Estimate, InputColumn, Inputs, Skipped
 
 Array = NDArray[np.float64]
@@ -51,6 +52,23 @@ def mean_pair_cosine(squared_sum: Array, squares: Array, norms: Array) -> Array:
     # with a single nonzero gradient both are equal, up to rounding
     some = pairs > 1e-9 * squares
     return np.where(some, (squared_sum - squares) / np.where(some, pairs, 1), 0.0)
+
+
+def features_of(names: Sequence[str], sums: InputSums) -> Inputs | Skipped:
+    """Return `input_features` of what a pass over the data measured.
+
+    Args:
+        names: Names of the columns of `sums`.
+        sums: Sums over the samples' gradients.
+    """
+    return input_features(
+        names,
+        sums.layer,
+        squared_sum=sums.squared_sum,
+        squares=sums.squares,
+        norms=sums.norms,
+        constant=sums.constant,
+    )
 
 
 def input_features(

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cohaudit.audits.depth import depth_trend
-from cohaudit.audits.input_features import input_features
+from cohaudit.audits.input_features import features_of
 from cohaudit.audits.robust_mean import SampleFlags, robust_step
 from cohaudit.audits.training.lr_schedule import Schedule
 from cohaudit.audits.training.measure_checkpoints import LabeledSnapshot, stability_of, trajectory_of
@@ -201,14 +201,7 @@ def _inputs(context: AuditContext, advance: Advance) -> Inputs | Skipped:
     # the names are those of the table's columns, which a transform may have merged or dropped
     named = not sums.tokens and len(context.columns) == len(sums.columns)
     names = context.columns if named else [f"{'token ' * sums.tokens}{j}" for j in sums.columns]
-    return input_features(
-        names,
-        sums.layer,
-        squared_sum=sums.squared_sum,
-        squares=sums.squares,
-        norms=sums.norms,
-        constant=sums.constant,
-    )
+    return features_of(names, sums)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 import io
+from typing import Any
 
 import pandas as pd
 
@@ -18,6 +19,15 @@ def table_to_csv(table: pd.DataFrame) -> str:
     if "\r" in text:  # pandas does not quote a carriage return in an id, and readers begin a new row there
         return table.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     return text
+
+
+def table_to_records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows of a table as dictionaries: column → value.
+
+    Args:
+        table: Its index is left out.
+    """
+    return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
 
 
 def table_to_parquet(table: pd.DataFrame, option: str) -> bytes:

@@ -13,13 +13,12 @@ from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from cohaudit.config import KEYS
 from cohaudit.errors import DataError, ReportError
 from cohaudit.loading.data import Original, hash_original, open_original
 from cohaudit.results import Audit
 from cohaudit.results.files import check_folder, refuse_existing, working_folder
+from cohaudit.results.tables import table_to_records
 from cohaudit.review.export import require_judged
 from cohaudit.review.review_list import read_confirmed
 
@@ -148,10 +147,10 @@ def _write(
 def _rows_to_change(audit: Audit, only: Path | None, drop: bool) -> list[dict[str, Any]]:
     """Return the rows of the samples to change, most suspicious first, each with its new label."""
     if only is None:
-        return [row | {"new_label": row["suggested"]} for row in _records(audit.suspects)]
+        return [row | {"new_label": row["suggested"]} for row in table_to_records(audit.suspects)]
     confirmed = read_confirmed(only, audit)
     rows = []
-    for row in _records(audit.ranked_samples()):
+    for row in table_to_records(audit.ranked_samples()):
         entry = confirmed.get(row["id"])
         if entry is None:
             continue
@@ -160,10 +159,6 @@ def _rows_to_change(audit: Audit, only: Path | None, drop: bool) -> list[dict[st
             raise ReportError(entry.where, found, "give one, or remove such samples with --drop")
         rows.append(row | {"new_label": entry.new_label or row["suggested"]})
     return rows
-
-
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
 
 
 def _check_place(data: Path, out: Path, log: Path) -> None:

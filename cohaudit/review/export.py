@@ -15,7 +15,7 @@ from cohaudit.config.keys import toml_value
 from cohaudit.errors import ReportError
 from cohaudit.results import Audit, Preview, Skipped
 from cohaudit.results.sub_network import SUB_NETWORK_SHARES, smallest_set
-from cohaudit.results.tables import table_to_csv, table_to_parquet
+from cohaudit.results.tables import table_to_csv, table_to_parquet, table_to_records
 from cohaudit.review.suppressions import SUPPRESSIONS_TABLE
 
 
@@ -115,14 +115,16 @@ def _label_studio(audit: Audit, every: bool) -> bytes:
     <HyperText> named "sample" with value="$sample".
     """
     return _text(
-        json.dumps([_task(audit, row) for row in _records(_rows(audit, every))], ensure_ascii=False, indent=1)
+        json.dumps(
+            [_task(audit, row) for row in table_to_records(_rows(audit, every))], ensure_ascii=False, indent=1
+        )
     )
 
 
 def _suppressions(audit: Audit, every: bool) -> bytes:
     """Return a file of suppressions with an entry for each suspect, which a person completes."""
     content = {evidence.id: evidence.content for evidence in audit.evidence}
-    rows = _records(audit.suspects)
+    rows = table_to_records(audit.suspects)
     missing = [row["id"] for row in rows if row["id"] not in content]
     if missing:
         found = "the audit has no hash of its content"
@@ -168,10 +170,6 @@ _SUPPRESSIONS_HEADER = """\
 # Name this file as `suppressions` in cohaudit.toml, or with --suppressions.
 """
 """First lines of a list of suspects to review, which tell the reviewer how to use it."""
-
-
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
 
 
 def _task(audit: Audit, row: dict[str, Any]) -> dict[str, Any]:
