@@ -1,8 +1,7 @@
-"""Label errors that are not random: classes that annotators confuse with each other.
+"""How many labels of each class are wrong: label noise whose rate depends on the true class.
 
-Where annotators often call a shirt a coat, a model of random errors takes those wrong labels for hard
-samples. This module finds them: samples labeled coat that every layer takes for shirts, more of them than
-hard samples explain.
+In one-against-rest data the labels of the rare class are lost far more often than the others; a single rate
+would call those labels hard samples.
 
 Arrays: N samples, C classes. Nothing here knows a model.
 """
@@ -15,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cohaudit.analysis.label_noise import (
-    MAX_SUSPICION,
     SMALLEST_PROBABILITY,
     LabelNoise,
     expected_labels,
@@ -24,112 +22,76 @@ from cohaudit.analysis.label_noise import (
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-MAX_TRANSITION_CLASSES = 50
-"""With more classes, too few samples carry each kind of wrong label to fit a transition matrix."""
-
-SHARPNESS_FACTORS = (1.0, 1.2, 1.5, 2.0, 2.5)
-"""Sharpnesses tried, as multiples of the symmetric fit's. Only larger ones: symmetric noise explains confused
-labels as hard samples, and so underestimates how sharp the scores are."""
-
-EM_STEPS = 30
+EM_STEPS = 40
 """Steps of expectation maximization; the likelihood has converged before."""
 
-PRIOR_CORRECT = 0.1
-"""Pseudo-count of correct labels, as a share of a class of mean size."""
+PRIOR_SAMPLES = 20.0
+"""Samples that the rate of all classes together counts as, in the rate of each: a class of a few samples does
+not get a rate of its own."""
 
-PRIOR_WRONG = 0.02
-"""Pseudo-count of all wrong labels of a class together, as a share of a class of mean size."""
-
-MIN_MEAN_CLASS_SIZE = 50
-"""Mean samples per class below which chance alone looks like confusion."""
-
-MIN_GAIN = 0.03
-"""Nats per label by which confusion must explain the labels better than random errors, beyond what the extra
-parameters gain by chance. Measured: 0.04 to 0.13 with human labels or deliberately confused classes, at most
-0.025 elsewhere."""
+SMALLEST_RATE = 1e-9
+"""Floor of a rate: expectation maximization could never leave 0."""
 
 
 @dataclass(frozen=True)
 class ClassNoise:
-    """Which classes are confused with which.
+    """Noise rates by true class.
 
     Attributes:
-        transition: Probability of each given label (column) for each true label (row), [C, C].
-        true: Probability of each true label, [N, C].
-        gain: Nats per label by which this explains the labels better than symmetric noise.
+        rates: Share of each true class's labels that are wrong, [C].
+        expected: Probability of each label before noise is considered, [N, C].
+        true: Probability of each true label, the given one considered, [N, C].
     """
 
-    transition: Array
+    rates: Array
+    expected: Array
     true: Array
-    gain: float
 
-    def wrong(self, labels: Integers) -> Array:
-        """Return the probability that each label is wrong, [N]."""
-        own = self.true[np.arange(len(labels)), labels]
-        wrong: Array = np.clip(1 - own, 0, MAX_SUSPICION)
-        return wrong
+    def log_odds_wrong(self, labels: Integers) -> Array:
+        """Return the log-odds that each label is wrong, [N]."""
+        rows = np.arange(len(labels))
+        right = self.true[rows, labels]
+        others = self.true.copy()
+        others[rows, labels] = 0
+        # 1 − right as the sum of the others: for a nearly certain label, subtraction would give 0
+        wrong = others.sum(1)
+        odds: Array = np.log(np.maximum(wrong, SMALLEST_PROBABILITY)) - np.log(
+            np.maximum(right, SMALLEST_PROBABILITY)
+        )
+        return odds
 
 
-def fit_class_noise(scores: Array, labels: Integers, symmetric: LabelNoise) -> ClassNoise | None:
-    """Fit which classes are confused, if that explains the labels clearly better than random errors.
+def fit_class_noise(scores: Array, labels: Integers, symmetric: LabelNoise) -> ClassNoise:
+    """Fit the noise rate of each class by expectation maximization.
 
     As in `LabelNoise`, the true label of sample i is t with probability q_it = softmax(β · score_i)_t. The
-    given label is y with probability T_ty (class-conditional noise: Dawid & Skene, Applied Statistics 1979).
-    T is fitted by expectation maximization, β chosen among multiples of the symmetric fit's.
+    given label is the true one with probability 1 − ε_t, and each other one with ε_t / (C − 1)
+    (class-conditional noise: Dawid & Skene, Applied Statistics 1979, without the choice of the wrong label).
 
     Args:
-        scores: Leave-one-out scores, [N, C].
+        scores: Scores, [N, C].
         labels: Given labels, [N].
-        symmetric: Fit of random errors to the same scores and labels.
-
-    Returns:
-        The most likely fit; None if it does not explain the labels clearly better.
+        symmetric: Fit of one rate to the same scores and labels; its β is used, and its rate is the prior.
     """
-    count, classes = scores.shape
-    if classes > MAX_TRANSITION_CLASSES or count < MIN_MEAN_CLASS_SIZE * classes:
-        return None
-    # the scores also change which confusion fits best, so each sharpness gets its own transition matrix
-    fits = [
-        _fit_transition(expected_labels(scores, symmetric.sharpness * factor), labels)
-        for factor in SHARPNESS_FACTORS
-    ]
-    likelihood, transition, true = max(fits, key=lambda fit: fit[0])
-    gain = (likelihood - symmetric.log_likelihood) / count
-    # k parameters fitted to chance alone gain k/2 nats on average (Wilks, 1938); here k = C (C − 1)
-    by_chance = classes * (classes - 1) / (2 * count)
-    return ClassNoise(transition, true, gain) if gain > MIN_GAIN + by_chance else None
-
-
-def _fit_transition(expected: Array, labels: Integers) -> tuple[float, Array, Array]:
-    """Return the log-likelihood, T [C, C] and the true labels' probabilities [N, C], at fixed q [N, C]."""
+    expected = expected_labels(scores, symmetric.sharpness)
     count, classes = expected.shape
-    given = np.eye(classes)[labels]
-    typical = count / classes
-    other = 1 - np.eye(classes)
-    # pseudo-counts keep the transition of a rare class away from 0 and 1, where EM would be stuck
-    prior = typical * (PRIOR_CORRECT * np.eye(classes) + PRIOR_WRONG / (classes - 1) * other)
-    # near the identity: EM finds a local maximum, and classes should keep their meaning
-    transition = 0.95 * np.eye(classes) + 0.05 / (classes - 1) * other
+    given = np.zeros(expected.shape, dtype=bool)
+    given[np.arange(count), labels] = True
+    # no wrong label at all would be a claim that N labels cannot support
+    start = max(symmetric.share, 0.5 / count)
+    rates = np.full(classes, start)
     for _ in range(EM_STEPS):
-        joint = expected * transition[:, labels].T
-        true = joint / np.maximum(joint.sum(1, keepdims=True), SMALLEST_PROBABILITY)
-        counts = true.T @ given + prior
-        transition = counts / counts.sum(1, keepdims=True)
-    joint = expected * transition[:, labels].T
-    total = np.maximum(joint.sum(1, keepdims=True), SMALLEST_PROBABILITY)
-    return float(np.log(total).sum()), transition, joint / total
+        true = _true_labels(expected, given, rates)
+        wrong = np.where(given, 0, true).sum(0)
+        rates = (wrong + PRIOR_SAMPLES * start) / (true.sum(0) + PRIOR_SAMPLES)
+        # above 1 − 1 / C labels would be worse than drawn at random
+        rates = np.clip(rates, SMALLEST_RATE, 1 - 1 / classes)
+    return ClassNoise(rates, expected, _true_labels(expected, given, rates))
 
 
-def most_confused(noise: ClassNoise, count: int) -> list[tuple[int, int, float]]:
-    """Return the most frequent confusions as (true class, given class, share of the true class).
-
-    Args:
-        noise: Fitted confusions.
-        count: Pairs to return, at most.
-    """
-    off = noise.transition.copy()
-    np.fill_diagonal(off, 0)
-    # stable, so that equal shares are named in the order of the classes
-    order = np.argsort(-off, axis=None, kind="stable")[:count]
-    pairs = [divmod(int(k), len(off)) for k in order]
-    return [(t, g, float(off[t, g])) for t, g in pairs]
+def _true_labels(expected: Array, given: NDArray[np.bool_], rates: Array) -> Array:
+    """Return the probability of each true label, [N, C]."""
+    classes = expected.shape[1]
+    joint = expected * np.where(given, 1 - rates, rates / (classes - 1))
+    true: Array = joint / np.maximum(joint.sum(1, keepdims=True), SMALLEST_PROBABILITY)
+    return true

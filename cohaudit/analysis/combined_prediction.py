@@ -56,7 +56,7 @@ def combine_predictions(scores: Sequence[Array], labels: Integers, power: float)
         fits = own.argmax(1)[unsupported] == labels[unsupported]
         overfit.append(float(np.mean(fits)) if unsupported.any() else 0.0)
         counts.append(int(unsupported.sum()))
-        weights.append(_explained(own, labels) * (1 - overfit[-1]) ** power)
+        weights.append(explained(own, labels) * (1 - overfit[-1]) ** power)
         # the order matters: each one is compared with the weighted sum of those before it
         total += weights[-1] * own
     return CombinedPrediction(
@@ -67,7 +67,7 @@ def combine_predictions(scores: Sequence[Array], labels: Integers, power: float)
     )
 
 
-def _explained(scores: Array, labels: Integers) -> float:
+def explained(scores: Array, labels: Integers) -> float:
     """Return R² of a prediction: 1 − its squared error over that of predicting the class shares."""
     # squared error, as ridge regression minimizes it: views and probabilities are comparable
     y = np.eye(scores.shape[1])[labels]

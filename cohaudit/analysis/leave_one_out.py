@@ -18,18 +18,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cohaudit.analysis.class_conditional_noise import ClassNoise, fit_class_noise
 from cohaudit.analysis.combined_prediction import combine_predictions
-from cohaudit.analysis.isotonic import decreasing_with
-from cohaudit.analysis.label_noise import (
-    SMALLEST_PROBABILITY,
-    NoiseShare,
-    expected_labels,
-    fit_label_noise,
-    label_evidence,
-    wrong_probability,
-    wrong_share,
-)
+from cohaudit.analysis.label_noise import expected_labels, fit_label_noise
+from cohaudit.analysis.label_verdict import NoiseShare, judge_labels
+from cohaudit.analysis.pooled_prediction import calibrated, pool_predictions
 from cohaudit.results.thresholds import MEMORIZATION_POWER, NOISE_SHARE_POWER, SUSPICION_POWER
 
 Array = NDArray[np.float64]
@@ -110,19 +102,18 @@ class Suspicion:
 
     Attributes:
         probability: Probability of a wrong label, [N].
-        evidence: Log-odds of the given label from the other samples, and, if classes are confused, from the
-            confusions too; the lower, the more suspicious, [N].
+        evidence: Log-odds that the label is right; the lower, the more suspicious, [N].
         expected: Probability of each label from the other samples, [N, C].
-        expected_low_overfit: The same by those predictions alone that overfit least, [N, C].
+        expected_low_overfit: The same by those predictions of the network alone that overfit least, [N, C].
         overfit_share: Share of the labels not supported by the predictions before it that each one fits, [P].
         disagreements: Number of labels not supported by the predictions before it, [P].
         memorization: How far only a network that saw the sample would give its label, 0 to 1, [N].
-        margin: Leave-one-out score of the given label minus the best other one, [N].
-        suggested: Label that the other samples predict; the given one if that is best, [N].
-        accuracy: Share of the given labels that leave-one-out prediction finds.
-        share: Estimated share of wrong labels.
-        confused: Which classes are confused, if that explains the labels better; else None.
-        weights: Weight of each prediction, summing to 1, [P].
+        margin: Expected probability of the given label minus the largest other one, [N].
+        suggested: Likeliest true label, [N].
+        accuracy: Share of the given labels that leave-one-out prediction by the network's layers finds.
+        share: Estimated share of wrong labels, and whether it can be told.
+        determined: Part of the disputed labels that have to be wrong, 0 to 1; see `label_verdict`.
+        weights: Weight of each out-of-sample prediction, then of each of the P, summing to 1.
     """
 
     probability: Array
@@ -136,7 +127,7 @@ class Suspicion:
     suggested: Integers
     accuracy: float
     share: NoiseShare
-    confused: ClassNoise | None
+    determined: float
     weights: Array
 
 
@@ -145,6 +136,7 @@ def suspect_labels(
     labels: Integers,
     own: NDArray[np.floating],
     earlier: Sequence[NDArray[np.floating]] = (),
+    out_of_sample: Sequence[NDArray[np.floating]] = (),
 ) -> Suspicion:
     """Find the labels that the rest of the data does not support.
 
@@ -153,9 +145,10 @@ def suspect_labels(
         labels: Given labels, [N].
         own: The network's own probability of each class, [N, C]; C at least 2.
         earlier: The same of earlier checkpoints, oldest first, [N, C] each.
+        out_of_sample: Class probabilities by models that never saw the sample, [N, C] each.
     """
     each = [leave_one_out(view, labels, own.shape[1]).scores for view in views]
-    return suspect_labels_by(each, labels, own, earlier)
+    return suspect_labels_by(each, labels, own, earlier, out_of_sample)
 
 
 def suspect_labels_by(
@@ -163,6 +156,7 @@ def suspect_labels_by(
     labels: Integers,
     own: NDArray[np.floating],
     earlier: Sequence[NDArray[np.floating]] = (),
+    out_of_sample: Sequence[NDArray[np.floating]] = (),
 ) -> Suspicion:
     """Do the same as `suspect_labels`, from the views' leave-one-out scores.
 
@@ -171,68 +165,43 @@ def suspect_labels_by(
         labels: Given labels, [N].
         own: The network's own probability of each class, [N, C]; C at least 2.
         earlier: The same of earlier checkpoints, oldest first, [N, C] each.
+        out_of_sample: Class probabilities by models that never saw the sample, [N, C] each.
     """
+    answers = [probability.astype(np.float64) for probability in (*earlier, own)]
     # the network comes last: what it fits beyond all others is memorized
-    each = [*predictions, *(probability.astype(np.float64) for probability in (*earlier, own))]
-    # which labels are wrong, and how many, need different weights, see the powers above
-    combined = combine_predictions(each, labels, SUSPICION_POWER)
+    each = [*predictions, *answers]
+    layers = [*(calibrated(scores, labels) for scores in predictions), *answers]
+    pooled = pool_predictions([part.astype(np.float64) for part in out_of_sample], layers, labels)
+    verdict = judge_labels(pooled.scores, labels)
+    # the gap is predicted by the network's own layers, of which only those count that hardly overfit
     low_overfit = combine_predictions(each, labels, NOISE_SHARE_POWER)
-    scores = combined.scores
-    noise = fit_label_noise(scores, labels)
-    confused = fit_class_noise(scores, labels, noise)
-    verdict = _judge_labels(scores, low_overfit.scores, labels, noise.sharpness, confused)
-    margin, suggested = _margins(scores, labels)
+    by_layers = combine_predictions(each, labels, SUSPICION_POWER).scores
     return Suspicion(
         probability=verdict.probability,
         evidence=verdict.evidence,
-        expected=expected_labels(scores, noise.sharpness),
+        expected=verdict.expected,
         expected_low_overfit=expected_labels(
             low_overfit.scores, fit_label_noise(low_overfit.scores, labels).sharpness
         ),
         overfit_share=low_overfit.overfit_share,
         disagreements=low_overfit.disagreements,
         memorization=_memorization(each, labels),
-        margin=margin,
-        suggested=suggested if confused is None else confused.true.argmax(1),
-        accuracy=float(np.mean(scores.argmax(1) == labels)),
+        margin=_margins(verdict.expected, labels),
+        suggested=verdict.suggested,
+        accuracy=float(np.mean(by_layers.argmax(1) == labels)),
         share=verdict.share,
-        confused=confused,
-        weights=combined.weights,
+        determined=verdict.determined,
+        weights=pooled.weights,
     )
 
 
-@dataclass(frozen=True)
-class _Verdict:
-    """Probability, evidence and share of wrong labels, as in `Suspicion`."""
-
-    probability: Array
-    evidence: Array
-    share: NoiseShare
-
-
-def _judge_labels(
-    scores: Array, low_overfit: Array, labels: Integers, sharpness: float, confused: ClassNoise | None
-) -> _Verdict:
-    """Return which labels are wrong by `scores`, and how many by the `low_overfit` scores."""
-    evidence = label_evidence(scores, labels, sharpness)
-    if confused is None:
-        share = wrong_share(low_overfit, labels)
-        return _Verdict(wrong_probability(scores, labels, sharpness, share), evidence, share)
-    probability = confused.wrong(labels)
-    mean = float(probability.mean())
-    evidence = evidence - np.log(np.maximum(probability, SMALLEST_PROBABILITY) / (1 - probability))
-    # the confusions make probability and evidence rank samples differently; the list has one order
-    return _Verdict(decreasing_with(evidence, probability), evidence, NoiseShare(mean, mean, mean))
-
-
-def _margins(scores: Array, labels: Integers) -> tuple[Array, Integers]:
-    """Return the margin of each given label and the suggested label, [N] each; see `Suspicion`."""
+def _margins(expected: Array, labels: Integers) -> Array:
+    """Return the expected probability of each given label minus the largest other one, [N]."""
     rows = np.arange(len(labels))
-    others = scores.copy()
+    others = expected.copy()
     others[rows, labels] = -np.inf
-    # the given label is kept on ties
-    margin = scores[rows, labels] - others.max(1)
-    return margin, np.where(margin >= 0, labels, others.argmax(1))
+    margin: Array = expected[rows, labels] - others.max(1)
+    return margin
 
 
 def _memorization(each: Sequence[Array], labels: Integers) -> Array:

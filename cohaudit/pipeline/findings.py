@@ -19,7 +19,7 @@ from cohaudit.analysis.generalization_gap import (
     predict_gap,
     preprocessing_warning,
 )
-from cohaudit.analysis.label_notices import ambiguity_notice, confusion_notice, near_threshold_notice
+from cohaudit.analysis.label_notices import near_threshold_notice, undetermined_notice
 from cohaudit.analysis.leave_one_out import Suspicion, suspect_labels
 from cohaudit.analysis.neighbor_support import sketched_cosine_error
 from cohaudit.analysis.sanity import check_sanity
@@ -169,7 +169,11 @@ def _judge_labels(seen: Observations) -> _LabelVerdict:
 
 
 def _suspects(verdict: _LabelVerdict, config: Config) -> NDArray[np.bool_] | None:
-    return verdict.valid.probability >= config.suspicion_threshold if verdict.valid else None
+    suspicion = verdict.valid
+    if suspicion is None:
+        return None
+    # where wrong labels and hard samples cannot be told apart, no label is singled out
+    return (suspicion.probability >= config.suspicion_threshold) & suspicion.share.determined
 
 
 def _suspects_neighbors(
@@ -288,8 +292,7 @@ def _notices(seen: Observations, config: Config, verdict: _LabelVerdict) -> Iter
         )
     if suspicion := verdict.valid:
         yield preprocessing_warning(verdict.sanity.accuracy, suspicion.accuracy)
-        yield ambiguity_notice(suspicion)
-        yield confusion_notice(suspicion, seen.source.class_names)
+        yield undetermined_notice(suspicion)
         yield near_threshold_notice(suspicion, config.suspicion_threshold)
 
 

@@ -1,0 +1,1 @@
+"""Which labels are wrong, on data that no constant was chosen on."""

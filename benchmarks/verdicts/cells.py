@@ -1,0 +1,81 @@
+"""The cells of the verdicts benchmark: data, noise, and network."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.shared import paths
+from benchmarks.verdicts.synthetic import GRID
+
+CACHE = paths.CACHE / "verdicts"
+"""Folder of the runs."""
+STAGES = ("early", "interpolated")
+"""Stages of a training run: the best epoch on test data, and the first that fits nearly all labels."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A training run.
+
+    Attributes:
+        data: Name of the data set; "clouds …" is synthetic.
+        noise: Kind of label noise; see `planted_noise.plant`.
+        model: Name of the network.
+        seed: Seed of samples, noise, weights and order.
+    """
+
+    data: str
+    noise: str
+    model: str
+    seed: int = 0
+
+    @property
+    def file(self) -> Path:
+        """File of what is saved of its run."""
+        text = f"{self.data} {self.noise} {self.model} {self.seed}"
+        digest = hashlib.sha256(text.encode()).hexdigest()[:6]
+        return CACHE / ("".join(c if c.isalnum() else "-" for c in text) + f"-{digest}.npz")
+
+
+TABLE: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("labelme", "MLP", ("majority", "one annotator", "10 % uniform")),
+    ("hausa news", "text CNN", ("distant", "15 % uniform")),
+    ("sentiment", "text CNN", ("one annotator", "10 % hard")),
+    ("digits, a 3?", "CNN", ("15 % of class 1", "1.5 % of class 0", "0 %")),
+    ("digits", "MLP, SGD", ("10 % uniform", "10 % confused", "0 %")),
+    ("wine", "MLP", ("10 % uniform",)),
+    ("adult", "MLP", ("10 % uniform", "10 % hard", "10 % confused")),
+    ("digits 0, 1", "CNN", ("5 % uniform",)),
+    ("digits 3, 8", "CNN", ("5 % uniform",)),
+    ("breast cancer", "MLP", ("10 % uniform", "8 % hard")),
+    ("hausa words", "word window", ("distant",)),
+    ("fashion", "CNN", ("20 % uniform", "20 % by class", "10 % hard", "4 % uniform")),
+    ("trec", "text CNN", ("15 % uniform", "15 % confused")),
+    ("california", "MLP", ("15 % by class", "20 % uniform")),
+    ("origin", "text CNN", ("5 % uniform", "0 %")),
+    ("english words", "word window", ("10 % confused", "5 % uniform")),
+    ("cifar", "CNN", ("20 % uniform", "20 % confused", "0 %")),
+    ("cifar10h", "CNN", ("one annotator",)),
+    ("sentiment", "transformer", ("majority",)),
+    ("camvid patches", "CNN", ("10 % by class", "10 % confused")),
+    ("trec", "transformer", ("20 % uniform", "10 % hard")),
+    ("hausa news", "transformer", ("distant",)),
+    ("fashion, a bag?", "CNN", ("20 % of class 1",)),
+    ("english words, fine", "word window", ("10 % uniform",)),
+    ("digits", "CNN", ("20 % uniform", "10 % hard")),
+    ("fashion", "MLP, SGD", ("20 % uniform", "10 % confused")),
+    ("cifar", "ViT", ("20 % hard",)),
+    ("cifar10h", "ResNet, pretrained", ("one annotator",)),
+    ("cifar", "ResNet, pretrained", ("10 % uniform", "40 % uniform")),
+    ("cifar", "ResNet", ("20 % confused",)),
+    ("labelme", "MLP, SGD", ("majority", "one annotator")),
+)
+"""Data, network, and kinds of noise; real noise and small networks first."""
+
+
+def cells() -> list[Cell]:
+    """Return all cells: on real data, then synthetic ones."""
+    real = [Cell(data, noise, model) for data, model, noises in TABLE for noise in noises]
+    return real + [Cell(data, noise, "MLP") for data, noise in GRID]

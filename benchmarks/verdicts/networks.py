@@ -1,0 +1,105 @@
+"""The networks of the verdicts benchmark, and how each is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.shared.label_noise import NoisyData
+from benchmarks.shared.networks import TransformerBlock, resnet18
+from benchmarks.shared.recipes import TextTransformer, cnn, perceptron
+
+
+class TextCNN(nn.Module):
+    """Word embedding, convolutions over two, three and four words, and the maximum of each over the text."""
+
+    def __init__(self, words: int, classes: int, width: int = 48, channels: int = 48) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(words, width, padding_idx=0)
+        self.convolutions = nn.ModuleList(nn.Conv1d(width, channels, size, padding=1) for size in (2, 3, 4))
+        self.head = nn.Linear(3 * channels, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map words [batch, positions] to logits [batch, classes]."""
+        embedded = self.embed(x).transpose(1, 2)
+        pooled = [layer(embedded).relu().amax(2) for layer in self.convolutions]
+        out: Tensor = self.head(torch.cat(pooled, 1))
+        return out
+
+
+class SmallViT(nn.Module):
+    """Patches of 4×4 pixels, three blocks of a transformer, and a dense layer on their mean."""
+
+    def __init__(self, side: int, channels: int, classes: int, width: int = 64) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(channels, width, 4, 4)
+        self.positions = nn.Parameter(torch.randn(1, (side // 4) ** 2, width) * 0.02)
+        self.blocks = nn.Sequential(*(TransformerBlock(width, 4, False) for _ in range(3)))
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map images [batch, channels, side, side] to logits [batch, classes]."""
+        x = self.patches(x).flatten(2).transpose(1, 2) + self.positions
+        out: Tensor = self.head(self.norm(self.blocks(x)).mean(1))
+        return out
+
+
+class WordWindow(nn.Module):
+    """Embeddings of the numbers that describe a word, side by side, and one hidden layer."""
+
+    def __init__(self, words: int, window: int, classes: int, width: int = 24) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(words, width)
+        self.hidden = nn.Linear(window * width, 128)
+        self.head = nn.Linear(128, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map windows [batch, window] to logits [batch, classes]."""
+        out: Tensor = self.head(self.hidden(self.embed(x).flatten(1)).relu())
+        return out
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a network is built and trained.
+
+    Attributes:
+        build: Makes the untrained network for some samples.
+        epochs: Largest number of passes over the data.
+        rate: Learning rate.
+        sgd: Whether the optimizer is SGD with momentum 0.9, rather than Adam.
+        batch: Samples per step.
+        pretrained: Number of other samples of the data set, with true labels, that the network was trained on
+            before.
+    """
+
+    build: Callable[[NoisyData], nn.Module]
+    epochs: int
+    rate: float = 1e-3
+    sgd: bool = False
+    batch: int = 64
+    pretrained: int = 0
+
+    def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
+        """Return a fresh optimizer."""
+        if self.sgd:
+            return torch.optim.SGD(model.parameters(), self.rate, momentum=0.9)
+        return torch.optim.Adam(model.parameters(), self.rate)
+
+
+NETWORKS: dict[str, Training] = {
+    "MLP": Training(lambda d: perceptron(d.train[0].numel(), d.classes, 128), 200),
+    "MLP, SGD": Training(lambda d: perceptron(d.train[0].numel(), d.classes, 128), 250, 0.03, True),
+    "CNN": Training(lambda d: cnn(d.train.shape[-1], d.train.shape[1], d.classes), 80),
+    "ResNet": Training(lambda d: resnet18(6, d.classes), 30, 0.05, True),
+    "ResNet, pretrained": Training(lambda d: resnet18(6, d.classes), 30, 0.02, True, pretrained=8000),
+    "ViT": Training(lambda d: SmallViT(d.train.shape[-1], d.train.shape[1], d.classes), 50),
+    "text CNN": Training(lambda d: TextCNN(int(d.train.max()) + 1, d.classes), 30),
+    "transformer": Training(lambda d: TextTransformer(d.train.shape[1], d.classes), 30),
+    "word window": Training(lambda d: WordWindow(20000, d.train.shape[1], d.classes), 30),
+}
+"""Networks by name."""

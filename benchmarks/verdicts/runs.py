@@ -1,0 +1,214 @@
+"""Trains a cell's networks and saves what every way of judging needs of them.
+
+A run is trained once and judged often: a change of a constant takes minutes, because leave-one-out scores,
+answers, and the peers' rankings are read from disk.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from benchmarks.detection.detectors import nearest
+from benchmarks.shared.label_noise import NoisyData
+from benchmarks.shared.measuring import measure_model
+from benchmarks.shared.training import accuracy, logits_of, train_epoch
+from benchmarks.verdicts.cells import CACHE, Cell
+from benchmarks.verdicts.networks import NETWORKS, Training
+from benchmarks.verdicts.planted_noise import plant
+from benchmarks.verdicts.samples import DATA_SETS
+from benchmarks.verdicts.synthetic import draw, parse
+from cohaudit.analysis.leave_one_out import leave_one_out
+
+FOLDS = 5
+"""Networks that give the out-of-fold answers."""
+FITTED = 0.99
+"""Share of the labels from which on a network counts as interpolating them."""
+MAX_TEST = 1500
+"""Test samples that choose the best epoch, at most."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a checkpoint shows.
+
+    Attributes:
+        views: Leave-one-out scores by each of the layers' views, input side first, float32 [V, N, C].
+        layers: Name of each view's layer, [V].
+        own: The network's own answers, float32 [N, C].
+        neighbors: Share of the 10, 20 and 50 nearest samples in the last view with another label, [3, N].
+        epoch: Epochs of training.
+        test_accuracy: Accuracy on test data.
+    """
+
+    views: NDArray[np.float32]
+    layers: tuple[str, ...]
+    own: NDArray[np.float32]
+    neighbors: NDArray[np.float32]
+    epoch: int
+    test_accuracy: float
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        cell: What was trained.
+        labels: Labels as given, int64 [N].
+        truth: True labels, int64 [N].
+        folds: Out-of-fold answers of networks trained for the best number of epochs, float32 [N, C].
+        stages: Its checkpoints by the name of the stage; "interpolated" may be missing.
+    """
+
+    cell: Cell
+    labels: NDArray[np.int64]
+    truth: NDArray[np.int64]
+    folds: NDArray[np.float32]
+    stages: dict[str, Stage]
+
+
+def noisy(cell: Cell, folder: Path) -> NoisyData:
+    """Return a cell's samples, with the labels that its network is given."""
+    rng = np.random.default_rng(cell.seed)
+    if cell.data.startswith("clouds"):
+        clean = draw(parse(cell.data), cell.seed)
+        most = None
+    else:
+        source = DATA_SETS[cell.data]
+        clean = source.load(folder, cell.seed)
+        most = source.train
+    if most is not None and len(clean.truth) > most:
+        some = torch.from_numpy(rng.permutation(len(clean.truth))[:most])
+        human = {name: labels[some] for name, labels in clean.human.items()}
+        clean = type(clean)(
+            *(clean.train[some], clean.truth[some], clean.test, clean.test_labels, clean.classes),
+            human,
+            clean.confused,
+        )
+    labels = plant(clean, cell.noise if cell.noise != "0 %" else "0 % uniform", cell.seed)
+    few = torch.from_numpy(rng.permutation(len(clean.test))[:MAX_TEST])
+    return NoisyData(
+        clean.train, labels, clean.truth, clean.test[few], clean.test_labels[few], clean.classes
+    )
+
+
+def train_cell(cell: Cell, folder: Path) -> None:
+    """Train a cell and save what it shows, unless that was done before."""
+    if cell.file.exists():
+        return
+    data = noisy(cell, folder)
+    training = NETWORKS[cell.model]
+    torch.manual_seed(cell.seed)
+    start = _start(cell, training, data, folder)
+    model = training.build(data)
+    model.load_state_dict(start)
+    epochs, states, tests = _train(training, model, data)
+    saved: dict[str, Any] = {"labels": data.labels.numpy(), "truth": data.truth.numpy()}
+    for stage, epoch in epochs.items():
+        model.load_state_dict(states[epoch - 1])
+        for name, array in _measured(model.eval(), data).items():
+            saved[f"{stage}.{name}"] = array
+        saved[f"{stage}.about"] = np.array([epoch, tests[epoch - 1]])
+    saved["folds"] = _out_of_fold(training, start, data, epochs["early"], cell.seed)
+    CACHE.mkdir(parents=True, exist_ok=True)
+    unfinished = cell.file.with_suffix(".part.npz")
+    np.savez(unfinished, **saved)
+    os.replace(unfinished, cell.file)
+
+
+def _start(cell: Cell, training: Training, data: NoisyData, folder: Path) -> dict[str, Tensor]:
+    """Return the weights to begin with: random ones, or pretrained on other images with right labels."""
+    model = training.build(data)
+    if training.pretrained:
+        with np.load(folder / "cifar10_20k.npz") as arrays:
+            x = torch.from_numpy(arrays["x_train"][-training.pretrained :]).float().div_(255)
+            y = torch.from_numpy(arrays["y_train"][-training.pretrained :]).long()
+        x = ((x - x.mean()) / x.std()).permute(0, 3, 1, 2).contiguous()
+        optimizer = torch.optim.SGD(model.parameters(), 0.05, momentum=0.9)
+        for _ in range(8):
+            train_epoch(model, optimizer, x, y, 128)
+        # the classes of the new task are new to the head
+        for head in [module for module in model.modules() if isinstance(module, nn.Linear)][-1:]:
+            head.reset_parameters()
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def _train(
+    training: Training, model: nn.Module, data: NoisyData
+) -> tuple[dict[str, int], list[dict[str, Tensor]], list[float]]:
+    """Train; return the epoch of each stage, the weights after every epoch, and the test accuracies."""
+    optimizer = training.optimizer(model)
+    states: list[dict[str, Tensor]] = []
+    tests: list[float] = []
+    fit = 0.0
+    while len(states) < training.epochs and fit < FITTED:
+        train_epoch(model, optimizer, data.train, data.labels, training.batch)
+        states.append({name: value.clone() for name, value in model.state_dict().items()})
+        tests.append(accuracy(model, data.test, data.test_labels))
+        fit = accuracy(model, data.train, data.labels)
+    epochs = {"early": int(np.argmax(tests)) + 1, "interpolated": len(states)}
+    return epochs, states, tests
+
+
+def _measured(model: nn.Module, data: NoisyData) -> dict[str, NDArray[Any]]:
+    """Return what is saved of a checkpoint."""
+    measured = measure_model(model, data.train, data.labels, data.classes)
+    labels = data.labels.numpy()
+    scores = [leave_one_out(view.rows, labels, data.classes).scores for view in measured.views]
+    names = [view.layer + (" averaged" if view.averaged else "") for view in measured.views]
+    near = nearest(measured.views[-1].rows, labels)
+    return {
+        "views": np.stack(scores).astype(np.float32),
+        "layers": np.array(names),
+        "own": measured.probability.astype(np.float32),
+        "neighbors": np.stack(list(near.values())).astype(np.float32),
+    }
+
+
+def _out_of_fold(
+    training: Training, start: dict[str, Tensor], data: NoisyData, epochs: int, seed: int
+) -> NDArray[np.float32]:
+    """Return each sample's class probabilities by a network trained on the other folds."""
+    order = torch.randperm(len(data.labels), generator=torch.Generator().manual_seed(seed))
+    probability = torch.zeros(len(data.labels), data.classes)
+    for fold in range(FOLDS):
+        held = order[fold::FOLDS]
+        rest = torch.ones(len(order), dtype=torch.bool)
+        rest[held] = False
+        torch.manual_seed(100 * seed + fold)
+        model = training.build(data)
+        if training.pretrained:
+            model.load_state_dict(start)
+        optimizer = training.optimizer(model)
+        for _ in range(epochs):
+            train_epoch(model, optimizer, data.train[rest], data.labels[rest], training.batch)
+        probability[held] = F.softmax(logits_of(model, data.train[held]), 1)
+    return probability.numpy()
+
+
+def load_run(cell: Cell) -> Run:
+    """Return a finished run from disk."""
+    with np.load(cell.file) as saved:
+        arrays = {name: saved[name] for name in saved.files}
+    stages = {}
+    for stage in ("early", "interpolated"):
+        if f"{stage}.views" in arrays:
+            epoch, test = arrays[f"{stage}.about"].tolist()
+            stages[stage] = Stage(
+                views=arrays[f"{stage}.views"],
+                layers=tuple(arrays[f"{stage}.layers"].tolist()),
+                own=arrays[f"{stage}.own"],
+                neighbors=arrays[f"{stage}.neighbors"],
+                epoch=int(epoch),
+                test_accuracy=test,
+            )
+    return Run(cell, arrays["labels"], arrays["truth"], arrays["folds"], stages)

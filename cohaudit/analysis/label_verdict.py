@@ -1,0 +1,156 @@
+"""Which labels are wrong, how many, and whether that can be told at all.
+
+Noise rates are fitted to the pooled prediction of the labels. A fit can explain a label that the prediction
+disputes in two ways: it is wrong, or its sample is hard. Where most disputed labels have to be wrong, because
+the prediction is sure of others, the fit's probabilities held on every data set that it was tried on. Where
+nearly all may be hard, real errors of people look the same, and any number would be a guess: there is no list
+then, and only an upper bound.
+
+The constants come from `python -m benchmarks.verdicts.fit`, which also prints how they did on each data set
+that was left out.
+
+Arrays: N samples, C classes. Nothing here knows a model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cohaudit.analysis.class_conditional_noise import ClassNoise, fit_class_noise
+from cohaudit.analysis.label_noise import fit_label_noise, is_informative
+from cohaudit.results.thresholds import MIN_DETERMINED
+
+Array = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+MIN_POOLED_SHARPNESS = 0.9
+"""Smallest sharpness of a pool. Each of its members is calibrated, and a pool of those is rarely surer than it
+should be. Layers that have bent a little to every label make a flatter one likelier, in which separable
+classes with wrong labels pass for hard samples."""
+
+MAX_LOG_ODDS = 12.0
+"""Largest log-odds either way: no fit to a few thousand labels is surer."""
+
+MAX_SUSPICION = 0.999
+"""Largest probability of a wrong label that is reported."""
+
+SHARE_SLACK = 0.002
+"""Added to shares before one is divided by another: near 0, ratios are noise."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What data sets with known wrong labels say of the fit.
+
+    Attributes:
+        offset: Added to the fit's log-odds of a wrong label, in nats: it takes some wrong labels for hard
+            samples.
+        min_determined: Part of the disputed labels that have to be wrong, by the fit, from which on the verdict
+            can be told.
+        share_factors: Bounds of the true share over the estimated one, where the verdict can be told.
+        disputed_factor: Largest share of wrong labels over the share of disputed ones, elsewhere.
+    """
+
+    offset: float
+    min_determined: float
+    share_factors: tuple[float, float]
+    disputed_factor: float
+
+
+CALIBRATION = Calibration(0.85, MIN_DETERMINED, (0.88, 1.5), 1.2)
+"""The calibration by all data sets of the benchmark. With each one left out in turn, the offset is 0.6 to 1.2."""
+
+
+@dataclass(frozen=True)
+class NoiseShare:
+    """Share of wrong labels, 0 to 1.
+
+    Attributes:
+        lower: Lower bound; 0 if the share cannot be told.
+        estimate: Mean of the probabilities: a guess where the share cannot be told.
+        upper: Upper bound. The bounds are meant to hold the true share in nine of ten data sets.
+        determined: Whether it can be told, see `LabelVerdict.determined`.
+    """
+
+    lower: float
+    estimate: float
+    upper: float
+    determined: bool
+
+
+@dataclass(frozen=True)
+class LabelVerdict:
+    """The verdict on all labels.
+
+    Attributes:
+        probability: Probability that each label is wrong, [N].
+        evidence: Log-odds that each label is right; the lower, the more suspicious, [N].
+        expected: Probability of each label from the other samples, [N, C].
+        suggested: Likeliest true label, [N].
+        share: Share of wrong labels.
+        fitted: Share of wrong labels by the fit, not calibrated.
+        disputed: Share of labels for which another one is expected.
+        determined: Part of the disputed labels that have to be wrong by the fit, 0 to 1. From
+            `MIN_DETERMINED` on the verdict can be told.
+        noise: Noise rates by class.
+    """
+
+    probability: Array
+    evidence: Array
+    expected: Array
+    suggested: Integers
+    share: NoiseShare
+    fitted: float
+    disputed: float
+    determined: float
+    noise: ClassNoise
+
+
+def judge_labels(scores: Array, labels: Integers, calibration: Calibration = CALIBRATION) -> LabelVerdict:
+    """Judge all labels by a pooled prediction of them.
+
+    Args:
+        scores: Pooled log-probabilities, [N, C]; C at least 2.
+        labels: Given labels, [N].
+        calibration: What is known of such fits.
+    """
+    symmetric = fit_label_noise(scores, labels, MIN_POOLED_SHARPNESS)
+    noise = fit_class_noise(scores, labels, symmetric)
+    log_odds = noise.log_odds_wrong(labels)
+    clipped = np.clip(log_odds, -MAX_LOG_ODDS, MAX_LOG_ODDS)
+    fitted = float(_sigmoid(clipped).mean())
+    disputed = float(np.mean(noise.expected.argmax(1) != labels))
+    # a prediction no better than the class shares disputes labels, but has nothing to say of them
+    informative = disputed > 0 and is_informative(scores, labels, symmetric)
+    determined = min(1.0, fitted / disputed) if informative else 0.0
+    probability = np.minimum(_sigmoid(clipped + calibration.offset), MAX_SUSPICION)
+    is_determined = determined >= calibration.min_determined
+    if is_determined:
+        lower, upper = ((fitted + SHARE_SLACK) * f - SHARE_SLACK for f in calibration.share_factors)
+    else:
+        lower, upper = 0.0, disputed * calibration.disputed_factor
+    return LabelVerdict(
+        probability=probability,
+        evidence=-log_odds,
+        expected=noise.expected,
+        suggested=noise.true.argmax(1),
+        share=_share(lower, float(probability.mean()), upper, is_determined),
+        fitted=fitted,
+        disputed=disputed,
+        determined=determined,
+        noise=noise,
+    )
+
+
+def _sigmoid(log_odds: Array) -> Array:
+    value: Array = 1 / (1 + np.exp(-log_odds))
+    return value
+
+
+def _share(lower: float, estimate: float, upper: float, determined: bool) -> NoiseShare:
+    # the bounds come from the fit, the estimate from the calibrated probabilities: it stays between them
+    lower = max(0.0, min(lower, estimate))
+    return NoiseShare(lower, estimate, min(1.0, max(upper, estimate)), determined)
