@@ -28,7 +28,7 @@ FLOORS = (
 )
 """The rooms from the ground up: each may know those below it, never one beside or above it."""
 PACKAGES = {
-    "analysis": {"numpy", "pandas", "torch"},
+    "analysis": {"numpy", "pandas", "scipy", "sklearn", "threadpoolctl", "torch"},
     "gradients": {"numpy", "torch"},
     "results": {"numpy", "pandas", "pyarrow"},
     "config": set[str](),
@@ -147,7 +147,8 @@ def test_no_import_cycles() -> None:
 )
 def test_it_starts_without_heavy_imports(code: str) -> None:
     heavy = (
-        "print('heavy:', *{'torch', 'pandas', 'numpy', 'matplotlib', 'rich'} & {*__import__('sys').modules})"
+        "print('heavy:', *{'torch', 'pandas', 'numpy', 'matplotlib', 'rich', 'scipy', 'sklearn'} "
+        "& {*__import__('sys').modules})"
     )
     run = subprocess.run(
         [sys.executable, "-c", f"{code}\n{heavy}"],

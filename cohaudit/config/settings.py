@@ -91,6 +91,13 @@ class Config:
         affects=_FINDINGS,
         path=True,
     )
+    features: str = _subject(
+        "",
+        "Embeddings of all samples by another network, in the order of the data: .npy, .npz, .safetensors or "
+        ".pt, floats [samples, any]. Labels are predicted from them too.",
+        affects=_FINDINGS,
+        path=True,
+    )
     data_args: Mapping[str, Any] = _subject(
         {}, "Keyword arguments for the dataset's factory.", affects=_GRADIENTS
     )
@@ -189,6 +196,12 @@ class Config:
         "Gradient neighbors per sample that vote in its support; with limit, fewer in proportion. 10 to 50 "
         "gave similar results.",
         Interval(1),
+        affects=_FINDINGS,
+    )
+    outside: bool = _measure(
+        True,
+        "Predict the labels from the raw data too, by simple models that never saw the network: trees on the "
+        "columns of a table, regression on tokens or on image descriptors.",
         affects=_FINDINGS,
     )
     bootstrap: int = _measure(

@@ -18,6 +18,7 @@ class Settings(TypedDict, total=False):
     `class_names` are arguments of `scan` itself.
     """
 
+    features: PathText
     data_args: Mapping[str, Any]
     inputs: Texts
     labels: str
@@ -35,6 +36,7 @@ class Settings(TypedDict, total=False):
     feature_size: int
     class_memory: int
     neighbors: int
+    outside: bool
     bootstrap: int
     confidence: float
     lr: str

@@ -10,6 +10,7 @@ from cohaudit.gradients import Measurement
 from cohaudit.pipeline.evidence import Reviewed
 from cohaudit.pipeline.history import MeasuredHistory
 from cohaudit.pipeline.holdout import skipped_holdout, unused_notice
+from cohaudit.pipeline.outside import OutsideResults
 from cohaudit.pipeline.sample import Sample
 from cohaudit.pipeline.scan_run import ScanRun
 from cohaudit.pipeline.subject import ScanSubject
@@ -26,6 +27,7 @@ class StageResults:
         history: The earlier checkpoints.
         measured: Measurement of the samples.
         holdout: Measurement of the holdout, or why there is none.
+        outside: Predictions of the labels from the raw data, or why there are none.
         reviewed: The findings, without suspects that a person has cleared, and the evidence for them.
     """
 
@@ -33,6 +35,7 @@ class StageResults:
     history: MeasuredHistory
     measured: Measurement
     holdout: Holdout | Skipped
+    outside: OutsideResults
     reviewed: Reviewed
 
 
@@ -59,6 +62,7 @@ def assemble(subject: ScanSubject, run: ScanRun, results: StageResults, audits: 
         samples=judged.samples,
         cosine_error=judged.cosine_error,
         representation=judged.representation,
+        outside=results.outside.predictions,
         evidence=results.reviewed.evidence,
         suppressed=results.reviewed.suppressed,
         previews=results.reviewed.previews,
@@ -106,6 +110,7 @@ def _skipped(subject: ScanSubject, results: StageResults) -> tuple[Skipped, ...]
         *skipped_holdout(results.holdout, subject.holdout, judged.risk),
         *results.history.predictions.skipped,
         *results.measured.skipped,
+        *results.outside.skipped,
         *judged.skipped,
     )
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from cohaudit.analysis.near_duplicates import SimilarityIndex, compare_views
 from cohaudit.analysis.neighbor_support import NeighborSide, Support, neighborhood_support
+from cohaudit.analysis.outside_views import OutsideView
 from cohaudit.config import Config
 from cohaudit.gradients import Measurement, Source
 from cohaudit.pipeline.holdout_data import NO_HOLDOUT
@@ -53,6 +54,7 @@ class Observations:
         total: Samples in the whole training data, of which those measured may be a part.
         earlier: Class probabilities of earlier checkpoints, oldest first, float32 [N, C] each.
         holdout: Measurement of the holdout, or why there is none.
+        outside: Predictions of the labels by models that never saw the network.
     """
 
     measured: Measurement
@@ -61,6 +63,7 @@ class Observations:
     total: int
     earlier: Sequence[NDArray[np.float32]] = ()
     holdout: Holdout | Skipped = NO_HOLDOUT
+    outside: Sequence[OutsideView] = ()
 
 
 def compare(measured: Measurement, config: Config, total: int) -> Comparison:

@@ -25,6 +25,7 @@ from cohaudit.pipeline.findings import judge
 from cohaudit.pipeline.history import measure_history, pass_store
 from cohaudit.pipeline.holdout import measure_holdout
 from cohaudit.pipeline.observations import Observations, compare
+from cohaudit.pipeline.outside import predict_outside
 from cohaudit.pipeline.progress import (
     COMPARE_SAMPLES,
     GATHER_EVIDENCE,
@@ -131,6 +132,7 @@ def audit_subject(subject: ScanSubject, run: ScanRun) -> Audit:
         history = history.with_audited(subject, measured)
         # measured after the training data, which shows whether the model gets a verdict at all
         holdout = measure_holdout(subject, sample, measured, run)
+        outside = predict_outside(subject, sample, run)
         with run.stages(COMPARE_SAMPLES):
             compared = compare(measured, run.config, len(subject.dataset))
         with run.stages(JUDGE):
@@ -141,12 +143,18 @@ def audit_subject(subject: ScanSubject, run: ScanRun) -> Audit:
                 total=len(subject.dataset),
                 earlier=history.predictions.probabilities,
                 holdout=holdout,
+                outside=outside.views,
             )
             judged = judge(seen, run.config)
         with run.stages(GATHER_EVIDENCE):
             reviewed = gather_evidence(judged, compared, subject.dataset, sample, run)
         results = StageResults(
-            sample=sample, history=history, measured=measured, holdout=holdout, reviewed=reviewed
+            sample=sample,
+            history=history,
+            measured=measured,
+            holdout=holdout,
+            outside=outside,
+            reviewed=reviewed,
         )
         audits = run_audits(_audit_context(subject, run, results), run.stages)
     return assemble(subject, run, results, audits)

@@ -8,15 +8,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from cohaudit.audits.checkpoint_inspection import decay_of, memory_of
 from cohaudit.audits.optimizer_state import OptimizerProgress, progress_of
 from cohaudit.audits.training.earlier_predictions import CheckpointOpener, checkpoint_openers
+from cohaudit.config import Config
 from cohaudit.errors import ModelError
 from cohaudit.loading.checkpoint import Checkpoint, load_checkpoint
 from cohaudit.loading.data import IN_MEMORY, LabeledDataset, as_dataset, open_dataset
+from cohaudit.loading.features import read_features
 from cohaudit.loading.model import build_model, check_ready, load_weights, resolve_device
 from cohaudit.pipeline.holdout_data import open_holdout
 from cohaudit.pipeline.scan_run import ScanRun
@@ -63,6 +67,7 @@ class ScanSubject:
         device: Device to run on.
         provenance: Where the model came from.
         snapshots: Folder that keeps what was measured at each checkpoint; None keeps nothing.
+        features: The user's features of all samples, [any, any]; None if there are none.
     """
 
     model: nn.Module
@@ -72,6 +77,7 @@ class ScanSubject:
     device: torch.device
     provenance: Provenance
     snapshots: Path | None = None
+    features: NDArray[np.float32] | None = None
 
     @property
     def layer_names(self) -> list[str]:
@@ -107,6 +113,7 @@ def subject_from_files(run: ScanRun, checkpoint: Path, earlier: Sequence[Path]) 
     with run.stages("open the data"):
         dataset = open_dataset(config)
         holdout = open_holdout(config.holdout, dataset, config)
+        features = _features(config, dataset)
     # earlier checkpoints are opened one at a time, later: no two need to fit into memory
     return ScanSubject(
         model=model,
@@ -116,6 +123,7 @@ def subject_from_files(run: ScanRun, checkpoint: Path, earlier: Sequence[Path]) 
         device=device,
         provenance=_provenance_of(loaded, config.model),
         snapshots=config.base / config.out / SNAPSHOTS_FOLDER,
+        features=features,
     )
 
 
@@ -138,6 +146,7 @@ def subject_in_memory(
     with run.stages("open the data"):
         opened = as_dataset(dataset, run.config)
         held_out = open_holdout(holdout, opened, run.config)
+        features = _features(run.config, opened)
     check_ready(model, "model")
     return ScanSubject(
         model=model,
@@ -147,7 +156,12 @@ def subject_in_memory(
         # where its owner put it: the setting `device` is refused for a model in memory
         device=next(model.parameters()).device,
         provenance=_provenance_in_memory(model),
+        features=features,
     )
+
+
+def _features(config: Config, dataset: LabeledDataset) -> NDArray[np.float32] | None:
+    return read_features(config.base / config.features, len(dataset)) if config.features else None
 
 
 def _provenance_of(loaded: Checkpoint, factory: str) -> Provenance:

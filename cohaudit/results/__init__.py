@@ -28,6 +28,7 @@ from cohaudit.results.estimate import Estimate, Skipped
 from cohaudit.results.evidence import Evidence, Neighbor, Preview
 from cohaudit.results.gap import LEVELS, Driver, Holdout, Level, Risk, RiskTerm, format_points
 from cohaudit.results.labels import LabelSummary
+from cohaudit.results.outside import OutsidePrediction
 from cohaudit.results.sample_table import SAMPLE_COLUMNS, SampleRow
 from cohaudit.results.suppression import Suppression
 from cohaudit.results.trajectory import Point, Series, Stability, StabilityTerm, Trajectory
@@ -65,6 +66,7 @@ __all__ = [
     "Level",
     "Memory",
     "Neighbor",
+    "OutsidePrediction",
     "Point",
     "Preview",
     "Risk",

@@ -19,6 +19,7 @@ from cohaudit.results.estimate import Skipped
 from cohaudit.results.evidence import Evidence, Preview
 from cohaudit.results.gap import Risk, format_points
 from cohaudit.results.labels import LabelSummary
+from cohaudit.results.outside import OutsidePrediction
 from cohaudit.results.ranges import Count, NonNegative
 from cohaudit.results.sample_table import SampleTable, order_by_suspicion
 from cohaudit.results.suppression import Suppression
@@ -90,6 +91,8 @@ class Audit:
     representation: str
     """What leave-one-out prediction sees of a sample, such as 'the input of layer fc1'; empty without a
     representation."""
+    outside: tuple[OutsidePrediction, ...]
+    """Predictions of the labels by models that never saw the network, from the raw data or from features."""
     evidence: tuple[Evidence, ...]
     """Evidence for the suspects, most suspicious first, then for the most certain samples of the kinds
     ambiguous, rare, and duplicate."""

@@ -76,6 +76,7 @@ def make_audit(
         samples=table,
         cosine_error=0.015625,
         representation="the input of layer body.1.fc",
+        outside=(results.OutsidePrediction("a random forest on the 8 input columns", 0.8125),),
         evidence=found,
         suppressed=_suppressed(table, class_names, suppressed),
         previews=_previews(rng, found, kind, image_side, hostile),

@@ -6,6 +6,7 @@ from a factory). `originals` writes corrected copies of stored data. docs/data.m
 """
 
 from cohaudit.loading.data._accepted import DatasetLike
+from cohaudit.loading.data._array_files import open_array_file
 from cohaudit.loading.data._dataset import LabeledDataset
 from cohaudit.loading.data._describe import describe_inputs
 from cohaudit.loading.data._inputs import Inputs
@@ -23,6 +24,7 @@ __all__ = [
     "describe_inputs",
     "from_torch",
     "hash_original",
+    "open_array_file",
     "open_dataset",
     "open_original",
     "with_columns",

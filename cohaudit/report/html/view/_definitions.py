@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from cohaudit.analysis import generalization_gap as gap_model
 from cohaudit.analysis import label_noise
 from cohaudit.config.used import setting
-from cohaudit.report.words import compact, number, points, prose, raised
+from cohaudit.report.words import compact, number, percent, points, prose, raised
 from cohaudit.results import LEVELS, Audit, kinds, thresholds
 
 
@@ -37,6 +37,7 @@ def definitions(audit: Audit) -> tuple[Definition, ...]:
         *_coherence(audit),
         _support(audit),
         _cosine_error(audit),
+        _outside(audit),
         _margin(audit),
         _suspicion(audit),
         _kinds(),
@@ -134,6 +135,18 @@ def _cosine_error(audit: Audit) -> Definition:
         f"standard error of a cosine near 0 is about {number(audit.cosine_error)}; it shrinks toward ±1. "
         "Norms, α and m-coherence are exact.",
         figures=("Audit.cosine_error",),
+    )
+
+
+def _outside(audit: Audit) -> Definition:
+    views = [f"{prose(one.name)} (accuracy {percent(one.accuracy)})" for one in audit.outside]
+    return Definition(
+        "Prediction from the raw data",
+        "accuracy = share of samples with out-of-fold prediction = label",
+        "Models that never saw the network predict each label from the data of other samples: "
+        f"{'; '.join(views) or 'none here, see Skipped'}. A wrong label that the network has fitted cannot "
+        "have changed what they predict.",
+        figures=("OutsidePrediction.accuracy",),
     )
 
 

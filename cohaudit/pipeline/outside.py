@@ -1,0 +1,160 @@
+"""Labels predicted from the raw data and from the user's features: the network has no part in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import sparse
+
+from cohaudit.analysis.outside_views import (
+    InputKind,
+    KnownInputs,
+    OutsideView,
+    count_ngrams,
+    fit_descriptor,
+    kind_of,
+    predict_from_columns,
+    predict_from_descriptors,
+    predict_from_features,
+    predict_from_ngrams,
+    shrink,
+)
+from cohaudit.gradients import Source
+from cohaudit.pipeline.progress import PREDICT_FROM_DATA
+from cohaudit.pipeline.sample import Sample
+from cohaudit.pipeline.scan_run import ScanRun
+from cohaudit.pipeline.subject import ScanSubject
+from cohaudit.results import OutsidePrediction, Skipped
+
+NAME = "prediction from the raw data"
+"""What is skipped, if it is."""
+MAX_NUMBERS = 150_000_000
+"""Numbers of all samples that are predicted from, at most: with the copies that regression makes of them,
+about 4 GB of memory."""
+SAMPLED_IMAGES = 2000
+"""Images that the patches of the descriptor are drawn from."""
+SHAPES_DIFFER = "inputs of different batches differ in kind or shape"
+"""Why nothing is predicted from inputs whose first batch would do."""
+
+
+class _UnusableError(Exception):
+    """Nothing can be predicted from these inputs; the message is the reason."""
+
+
+@dataclass(frozen=True)
+class OutsideResults:
+    """The outside views, or why there are none.
+
+    Attributes:
+        views: Predictions of the labels.
+        predictions: What the audit says of each.
+        skipped: What was not done, and why.
+    """
+
+    views: tuple[OutsideView, ...]
+    predictions: tuple[OutsidePrediction, ...]
+    skipped: tuple[Skipped, ...]
+
+
+def predict_outside(subject: ScanSubject, sample: Sample, run: ScanRun) -> OutsideResults:
+    """Predict the labels of the samples from their raw inputs, and from the user's features.
+
+    Args:
+        subject: Model and data; the model is not used.
+        sample: The samples.
+        run: The scan's instructions.
+
+    Raises:
+        DataError: If an input cannot be read.
+    """
+    source = sample.source
+    views = []
+    skipped = []
+    with run.stages(PREDICT_FROM_DATA):
+        if subject.features is not None:
+            rows = subject.features[sample.positions]
+            name = f"ridge regression on the features of {run.config.features}"
+            classes = len(source.class_names)
+            views.append(predict_from_features(rows, source.labels, classes, name, run.config.seed))
+        if not run.config.outside:
+            skipped.append(Skipped(NAME, "switched off: --no-outside"))
+        else:
+            try:
+                views.append(_from_inputs(source, run.config.batch_size, run.config.seed))
+            except _UnusableError as reason:
+                skipped.append(Skipped(NAME, str(reason)))
+    return OutsideResults(tuple(views), tuple(_described(view, source) for view in views), tuple(skipped))
+
+
+def _described(view: OutsideView, source: Source) -> OutsidePrediction:
+    return OutsidePrediction(view.name, float(np.mean(view.probability.argmax(1) == source.labels)))
+
+
+def _from_inputs(source: Source, batch_size: int, seed: int) -> OutsideView:
+    """Return what is predicted from the inputs.
+
+    Raises:
+        _UnusableError: If there is no model for inputs of this kind.
+    """
+    first = _known(source.load(range(min(batch_size, len(source.labels)))))
+    classes = len(source.class_names)
+    batches = _batches(source, batch_size, first)
+    if first.kind is InputKind.TOKENS:
+        counts = []
+        for values in batches:
+            counts.append(count_ngrams(values.numpy()))
+            _refuse_too_many(sum(part.nnz for part in counts))
+        return predict_from_ngrams(sparse.vstack(counts, format="csr"), source.labels, classes, seed)
+    if first.kind is InputKind.COLUMNS:
+        _refuse_too_many(len(source.labels) * first.values.shape[1])
+        table = np.concatenate([values.float().numpy() for values in batches])
+        return predict_from_columns(table, source.labels, classes, seed)
+    descriptor = fit_descriptor(_some_images(source, batch_size, first), seed)
+    _refuse_too_many(len(source.labels) * descriptor.length)
+    described = np.concatenate([descriptor.describe(values) for values in batches])
+    return predict_from_descriptors(described, source.labels, classes)
+
+
+def _known(inputs: Any) -> KnownInputs:
+    found = kind_of(inputs)
+    if isinstance(found, str):
+        raise _UnusableError(found)
+    return found
+
+
+def _batches(source: Source, batch_size: int, first: KnownInputs) -> Iterator[torch.Tensor]:
+    """Yield the inputs, batch by batch; a batch that is unlike the first is unusable."""
+    count = len(source.labels)
+    for start in range(0, count, batch_size):
+        yield _alike(source.load(range(start, min(start + batch_size, count))), first)
+
+
+def _alike(inputs: Any, first: KnownInputs) -> torch.Tensor:
+    known = _known(inputs)
+    # texts may differ in length, and images in height and width
+    same_width = first.kind is InputKind.TOKENS or known.values.shape[1] == first.values.shape[1]
+    if known.kind is not first.kind or not same_width:
+        raise _UnusableError(SHAPES_DIFFER)
+    return known.values
+
+
+def _some_images(source: Source, batch_size: int, first: KnownInputs) -> torch.Tensor:
+    """Return some images, spread over the data, small enough to be kept."""
+    count = len(source.labels)
+    places = np.unique(np.linspace(0, count - 1, min(count, SAMPLED_IMAGES), dtype=int)).tolist()
+    parts = []
+    for start in range(0, len(places), batch_size):
+        images = shrink(_alike(source.load(places[start : start + batch_size]), first).float())
+        if parts and images.shape[1:] != parts[0].shape[1:]:
+            raise _UnusableError(SHAPES_DIFFER)
+        parts.append(images)
+    return torch.cat(parts)
+
+
+def _refuse_too_many(numbers: int) -> None:
+    if numbers > MAX_NUMBERS:
+        raise _UnusableError("the data is too large to predict from in memory; --limit makes it smaller")
