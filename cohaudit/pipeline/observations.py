@@ -53,6 +53,8 @@ class Observations:
         total: Samples in the whole training data, of which those measured may be a part.
         earlier: Class probabilities of earlier checkpoints, oldest first, float32 [N, C] each.
         holdout: Measurement of the holdout, or why there is none.
+        crossfit: Class probabilities by copies of the network that were not trained on the sample, float32
+            [N, C]; None if none were trained.
     """
 
     measured: Measurement
@@ -61,6 +63,7 @@ class Observations:
     total: int
     earlier: Sequence[NDArray[np.float32]] = ()
     holdout: Holdout | Skipped = NO_HOLDOUT
+    crossfit: NDArray[np.float32] | None = None
 
 
 def compare(measured: Measurement, config: Config, total: int) -> Comparison:

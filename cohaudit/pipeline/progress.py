@@ -21,6 +21,8 @@ MEASURE_GRADIENTS = "measure the gradients"
 """Stage that takes most of the time, linear in the samples; the forecast extrapolates it by name."""
 MEASURE_HOLDOUT = "measure the holdout"
 """Stage that measures the holdout's gradients."""
+CROSSFIT = "cross-fit"
+"""Stage that trains copies of the network, each on the other folds; its samples are those of all epochs."""
 COMPARE_SAMPLES = "compare the samples"
 """Stage that looks at every pair of samples; its time grows with the square of their number."""
 JUDGE = "judge"
@@ -147,10 +149,16 @@ class Stages:
         self.timings: dict[str, float] = {}
 
     @contextmanager
-    def __call__(self, name: str, total: int | None = None) -> Iterator[Any]:
-        """Open a stage; the yielded function is called with the number of samples done."""
+    def __call__(self, name: str, total: int | None = None, about: str = "") -> Iterator[Any]:
+        """Open a stage; the yielded function is called with the number of samples done.
+
+        Args:
+            name: See `Progress.stage`.
+            total: See `Progress.stage`.
+            about: What is shown of it beside its name, such as a forecast of its time.
+        """
         start = time.perf_counter()
-        with self._progress.stage(name, total) as advance:
+        with self._progress.stage(f"{name} ({about})" if about else name, total) as advance:
             yield advance
         # reached only if the stage has succeeded
         self.timings[name] = time.perf_counter() - start

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,19 @@ from torch import nn
 from cohaudit.audits.checkpoint_inspection import decay_of, memory_of
 from cohaudit.audits.optimizer_state import OptimizerProgress, progress_of
 from cohaudit.audits.training.earlier_predictions import CheckpointOpener, checkpoint_openers
+from cohaudit.config import Config
 from cohaudit.errors import ModelError
 from cohaudit.loading.checkpoint import Checkpoint, load_checkpoint
 from cohaudit.loading.data import IN_MEMORY, LabeledDataset, as_dataset, open_dataset
 from cohaudit.loading.model import build_model, check_ready, load_weights, resolve_device
+from cohaudit.pipeline.crossfit.fit_function import Fit
+from cohaudit.pipeline.crossfit.retraining import (
+    Retraining,
+    recorded_in,
+    retraining_from_files,
+    retraining_in_memory,
+)
+from cohaudit.pipeline.crossfit.untrained import Factory
 from cohaudit.pipeline.holdout_data import open_holdout
 from cohaudit.pipeline.scan_run import ScanRun
 from cohaudit.results import Memory, Skipped, TrainedDecay
@@ -63,6 +72,7 @@ class ScanSubject:
         device: Device to run on.
         provenance: Where the model came from.
         snapshots: Folder that keeps what was measured at each checkpoint; None keeps nothing.
+        retraining: How the network can be trained again; None if no cross-fit is asked for.
     """
 
     model: nn.Module
@@ -72,6 +82,7 @@ class ScanSubject:
     device: torch.device
     provenance: Provenance
     snapshots: Path | None = None
+    retraining: Retraining | None = None
 
     @property
     def layer_names(self) -> list[str]:
@@ -97,6 +108,7 @@ def subject_from_files(run: ScanRun, checkpoint: Path, earlier: Sequence[Path]) 
     """
     config = run.config
     device = resolve_device(config.device)
+    retraining = retraining_from_files(config, device)
     # an earlier checkpoint is opened under the same terms: no more trust, the same state dict
     open_one = partial(load_checkpoint, weights=config.weights, trust=config.trust_checkpoint)
     with run.stages("open the checkpoint"):
@@ -108,24 +120,56 @@ def subject_from_files(run: ScanRun, checkpoint: Path, earlier: Sequence[Path]) 
         dataset = open_dataset(config)
         holdout = open_holdout(config.holdout, dataset, config)
     # earlier checkpoints are opened one at a time, later: no two need to fit into memory
-    return ScanSubject(
-        model=model,
-        dataset=dataset,
+    return replace(
+        subject_of_parts(config, loaded, model, dataset, retraining),
         holdout=holdout,
         earlier=[partial(open_one, path) for path in earlier],
-        device=device,
-        provenance=_provenance_of(loaded, config.model),
         snapshots=config.base / config.out / SNAPSHOTS_FOLDER,
     )
 
 
+def subject_of_parts(
+    config: Config,
+    loaded: Checkpoint,
+    model: nn.Module,
+    dataset: LabeledDataset,
+    retraining: Retraining | None,
+) -> ScanSubject:
+    """Return what a scan is about, without holdout and earlier checkpoints, from parts that are open.
+
+    Args:
+        config: Settings.
+        loaded: The checkpoint.
+        model: The model with its weights, on its device.
+        dataset: The training data.
+        retraining: How the network can be trained again; None if that is not asked for.
+    """
+    return ScanSubject(
+        model=model,
+        dataset=dataset,
+        holdout=None,
+        earlier=(),
+        device=next(model.parameters()).device,
+        provenance=_provenance_of(loaded, config.model),
+        retraining=retraining and replace(retraining, recorded=recorded_in(loaded)),
+    )
+
+
 def subject_in_memory(
-    run: ScanRun, model: nn.Module, dataset: Any, holdout: Any, earlier: Any
+    run: ScanRun,
+    model: nn.Module,
+    dataset: Any,
+    holdout: Any,
+    earlier: Any,
+    *,
+    factory: Factory | None = None,
+    fit: Fit | None = None,
 ) -> ScanSubject:
     """Take a model and its data from memory; see `pipeline.scan.scan` for the arguments.
 
     Raises:
-        ConfigError: If `earlier` is not a list of paths and state dicts, or a setting does not fit the data.
+        ConfigError: If `earlier` is not a list of paths and state dicts, a setting does not fit the data, or
+            the model cannot be built anew for a cross-fit.
         ModelError: If `model` is not a torch.nn.Module, or has no parameters.
         CohauditError: If the data or an earlier checkpoint cannot be used.
     """
@@ -135,10 +179,11 @@ def subject_in_memory(
             f"found {repr(model)[:80]}, a {type(model).__name__}, not a torch.nn.Module",
             "build the model and load its weights first, or scan the file: cohaudit scan CHECKPOINT",
         )
+    check_ready(model, "model")
+    retraining = retraining_in_memory(run.config, model, factory, fit)
     with run.stages("open the data"):
         opened = as_dataset(dataset, run.config)
         held_out = open_holdout(holdout, opened, run.config)
-    check_ready(model, "model")
     return ScanSubject(
         model=model,
         dataset=opened,
@@ -147,6 +192,7 @@ def subject_in_memory(
         # where its owner put it: the setting `device` is refused for a model in memory
         device=next(model.parameters()).device,
         provenance=_provenance_in_memory(model),
+        retraining=retraining,
     )
 
 

@@ -26,7 +26,7 @@ from cohaudit.results.checks import Certificate, Check, GateResult, Sanity
 from cohaudit.results.coherence import ClassCosines, ClassResult, Coherence, Layer, by_gap
 from cohaudit.results.estimate import Estimate, Skipped
 from cohaudit.results.evidence import Evidence, Neighbor, Preview
-from cohaudit.results.gap import LEVELS, Driver, Holdout, Level, Risk, RiskTerm, format_points
+from cohaudit.results.gap import LEVELS, Crossfit, Driver, Holdout, Level, Risk, RiskTerm, format_points
 from cohaudit.results.labels import LabelSummary
 from cohaudit.results.sample_table import SAMPLE_COLUMNS, SampleRow
 from cohaudit.results.suppression import Suppression
@@ -46,6 +46,7 @@ __all__ = [
     "ClippedSample",
     "Coherence",
     "CoherentWidth",
+    "Crossfit",
     "DecayRange",
     "DepthTrend",
     "Driver",
