@@ -8,8 +8,17 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.progress import Progress as Bars
+
+from cohaudit.results.wording import duration
 
 if TYPE_CHECKING:
     # the registry imports torch, which a command that only shows progress need not wait for
@@ -81,7 +90,9 @@ class LineProgress:
             done += samples
             if total is not None and time.perf_counter() - logged >= LOG_INTERVAL_SECONDS:
                 logged = time.perf_counter()
-                self._say(f"{name}: {done:,} of {total:,} samples")
+                left = (logged - start) * (total - done) / done if done else 0.0
+                about = f", about {duration(left)} left" if left else ""
+                self._say(f"{name}: {done:,} of {total:,} samples{about}")
 
         yield advance
         # not in a `finally`: a stage that failed is not done
@@ -108,6 +119,8 @@ class BarProgress:
             BarColumn(bar_width=30),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
+            TextColumn("left:"),
+            TimeRemainingColumn(),
             console=console,
             transient=True,
         )

@@ -37,6 +37,8 @@ def seeded(seed: int) -> Iterator[None]:
     gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     cudnn = torch.backends.cudnn
     kernels = cudnn.deterministic, cudnn.benchmark
+    # not one of the devices that fork_rng restores together
+    of_mps = torch.mps.get_rng_state() if torch.backends.mps.is_available() else None
     try:
         with torch.random.fork_rng(devices=gpus):
             random.seed(seed)
@@ -46,5 +48,7 @@ def seeded(seed: int) -> Iterator[None]:
             yield
     finally:
         cudnn.deterministic, cudnn.benchmark = kernels
+        if of_mps is not None:
+            torch.mps.set_rng_state(of_mps)
         np.random.set_state(of_numpy)
         random.setstate(of_python)
