@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cohaudit.analysis.quantiles import Z_80
+from cohaudit.analysis.shares import wilson_interval
 from cohaudit.results import Estimate, Holdout, Risk, RiskTerm, Skipped
 from cohaudit.results.gap import risk_level
 from cohaudit.results.wording import percent, points
@@ -219,14 +220,8 @@ def measured_gap(accuracy: float, holdout_accuracy: float, samples: int) -> Esti
         holdout_accuracy: Accuracy on the holdout.
         samples: Size of the holdout, above 0.
     """
-    z = Z_80**2 / samples
-    center = (holdout_accuracy + z / 2) / (1 + z)
-    half = math.sqrt(holdout_accuracy * (1 - holdout_accuracy) * z + z * z / 4) / (1 + z)
-    gap = accuracy - holdout_accuracy
-    low = accuracy - center - half
-    high = accuracy - center + half
-    # the interval's center is not the gap itself: at an accuracy of 0 or 1 rounding could exclude it
-    return Estimate(gap, min(low, gap), max(high, gap))
+    held_out = wilson_interval(holdout_accuracy, samples, Z_80)
+    return Estimate(accuracy - held_out.value, accuracy - held_out.high, accuracy - held_out.low)
 
 
 def estimate_risk(

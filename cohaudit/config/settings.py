@@ -48,6 +48,9 @@ _run = partial(_key, section="Run")
 _measure = partial(_key, section="Measurement")
 """Declares a key of how gradients are measured."""
 
+_crossfit = partial(_key, section="Cross-fit", affects=Effect.FINDINGS)
+"""Declares a key of how the network is trained again without the samples that it then predicts."""
+
 _judge = partial(_key, section="Judgment")
 """Declares a key of what is concluded from the measurements."""
 
@@ -239,6 +242,36 @@ class Config:
         "Largest relative error that the certificate accepts; float32 rounding stays below 0.0001.",
         _POSITIVE,
         affects=_FINDINGS,
+    )
+
+    crossfit: int = _crossfit(
+        0,
+        "Train this many copies of the network, each on the other folds of the data, and let each predict "
+        "its own fold; 5 is usual (0: none).",
+        Interval(0),
+    )
+    crossfit_recipe: str = _crossfit(
+        "",
+        "Function that trains a copy: file.py:function, called with the model and a torch Dataset (default: "
+        "a loop with the settings below).",
+        path=True,
+    )
+    crossfit_optimizer: str = _crossfit(
+        "", "Optimizer of the copies: sgd, adam or adamw (default: the checkpoint's, else adam)."
+    )
+    crossfit_lr: float = _crossfit(
+        0.0,
+        "Learning rate of the copies (0: the checkpoint's, else 0.001, or 0.05 for sgd).",
+        Interval(0, 1_000_000),
+    )
+    crossfit_epochs: int = _crossfit(
+        0,
+        "Epochs that each copy is trained for (0: the checkpoint's, else until a held-out tenth of its "
+        "training folds no longer improves).",
+        Interval(0),
+    )
+    crossfit_batch_size: int = _crossfit(
+        0, "Samples per training step of the copies (0: the checkpoint's, else 8 to 64 by size).", Interval(0)
     )
 
     suspicion_threshold: float = _judge(

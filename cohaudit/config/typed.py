@@ -45,6 +45,12 @@ class Settings(TypedDict, total=False):
     certificate_samples: int
     certificate_tolerance: float
 
+    crossfit: int
+    crossfit_optimizer: str
+    crossfit_lr: float
+    crossfit_epochs: int
+    crossfit_batch_size: int
+
     suspicion_threshold: float
     risk_levels: tuple[float, float, float]
     suppressions: PathText

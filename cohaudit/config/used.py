@@ -19,6 +19,7 @@ MEANINGLESS_IN_MEMORY: Mapping[str, str] = {
     "weights": "load them into the model",
     "trust_checkpoint": "load the checkpoint into the model yourself",
     "data": "give the dataset, or its path, as the second argument",
+    "crossfit_recipe": "give the function itself: fit=…",
     "device": "move the model: model.to(device)",
     "formats": "name them there: cohaudit.write_report(audit, folder, formats=…)",
     "out": "write the report with cohaudit.write_report(audit, folder)",

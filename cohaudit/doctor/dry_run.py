@@ -116,7 +116,7 @@ def trial_size(small: int, total: int, seconds: float) -> int:
 
 def _scan(model: nn.Module, dataset: LabeledDataset, config: Config, samples: int) -> Audit:
     # a scan in memory refuses settings that mean nothing there
-    defaults = {key: KEYS[key].default for key in (*MEANINGLESS_IN_MEMORY, "holdout")}
+    defaults = {key: KEYS[key].default for key in (*MEANINGLESS_IN_MEMORY, "holdout", "crossfit")}
     return scan(model, dataset, config=config.updated({**defaults, "limit": samples}))
 
 

@@ -55,10 +55,3 @@ def not_run(check: str, missing: str) -> Finding:
 def amount(size: float) -> str:
     """Return a number of bytes in words: 850 MB, 1.9 GB."""
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{max(size / 1e6, 1):.0f} MB"
-
-
-def duration(seconds: float) -> str:
-    """Return seconds in words, no more precise than a forecast is: 8 s, 4 min, 1.5 h."""
-    if seconds < 90:
-        return f"{max(seconds, 1):.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"

@@ -12,8 +12,9 @@ from cohaudit.config import Config
 from cohaudit.doctor.dry_run import Rehearsal
 from cohaudit.doctor.environment import device_memory, free_memory
 from cohaudit.doctor.extrapolation import SQUARED, Forecast
-from cohaudit.doctor.finding import Figures, Finding, amount, duration
-from cohaudit.pipeline.progress import MEASURE_GRADIENTS, MEASURE_HOLDOUT, RUN_EARLIER
+from cohaudit.doctor.finding import Figures, Finding, amount
+from cohaudit.pipeline.progress import CROSSFIT, MEASURE_GRADIENTS, MEASURE_HOLDOUT, RUN_EARLIER
+from cohaudit.results.wording import duration
 
 BYTES_PER_NUMBER = 4
 """Size of a float32, which sketches are made of."""
@@ -29,6 +30,7 @@ class Surroundings:
         forward: Seconds of a forward pass, per sample.
         holdout: Samples of the holdout; 0 without one.
         earlier: Number of earlier checkpoints.
+        crossfit: Seconds of the cross-fit; 0 without one, or if they are unknown.
     """
 
     start: float
@@ -36,6 +38,7 @@ class Surroundings:
     forward: float
     holdout: int
     earlier: int
+    crossfit: float = 0.0
 
 
 def forecast_finding(done: Rehearsal, config: Config, around: Surroundings, device: torch.device) -> Finding:
@@ -82,6 +85,8 @@ def _whole_scan(done: Rehearsal, config: Config, around: Surroundings) -> Foreca
     if around.earlier:
         follows = selected_audits(config.audits) & MULTI_CHECKPOINT_AUDITS
         seconds[RUN_EARLIER] = around.earlier * (gradients if follows else around.forward * total)
+    if around.crossfit:
+        seconds[CROSSFIT] = around.crossfit
     return replace(done.forecast, seconds=seconds)
 
 

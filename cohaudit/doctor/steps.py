@@ -14,6 +14,7 @@ from torch import nn
 
 from cohaudit.config import Config
 from cohaudit.doctor import checks
+from cohaudit.doctor.crossfit_check import planned_crossfit
 from cohaudit.doctor.dry_run import Rehearsal
 from cohaudit.doctor.environment import devices
 from cohaudit.doctor.finding import Finding
@@ -23,6 +24,7 @@ from cohaudit.loading.checkpoint import Checkpoint
 from cohaudit.loading.data import LabeledDataset
 from cohaudit.loading.factories import guarding
 from cohaudit.loading.model import resolve_device
+from cohaudit.pipeline.crossfit.plan import CrossfitPlan
 
 NAMED_CHECKPOINT = Part[Path]("a CHECKPOINT, and none was named")
 """The checkpoint that the user named."""
@@ -46,6 +48,8 @@ FORWARD = Part[float]("a first batch that runs")
 """Seconds of a forward pass, per sample."""
 DRY_RUN = Part[Rehearsal]("the gradients")
 """The scan of a few samples."""
+CROSSFIT = Part[CrossfitPlan]("the cross-fit")
+"""What the cross-fit will do, and its time."""
 
 
 def examine_parts(config: Config, checkpoints: Sequence[Path], start: float) -> Iterator[Finding]:
@@ -124,6 +128,9 @@ def _running_steps(config: Config, earlier: int | None, start: float, runner: St
     def scan_a_few(opened: Opened) -> tuple[Finding, Rehearsal]:
         return checks.measured(opened[ready], opened[DATA], config, not trained)
 
+    def plan(opened: Opened) -> tuple[Finding, CrossfitPlan]:
+        return planned_crossfit(config, opened[CHECKPOINT], opened[FITTED], opened[DATA])
+
     def forecast(opened: Opened) -> tuple[Finding, None]:
         around = Surroundings(
             start=start,
@@ -131,6 +138,7 @@ def _running_steps(config: Config, earlier: int | None, start: float, runner: St
             forward=opened[FORWARD],
             holdout=len(opened[HOLDOUT]) if HOLDOUT in opened else 0,
             earlier=earlier or 0,
+            crossfit=opened[CROSSFIT].seconds or 0.0 if CROSSFIT in opened else 0.0,
         )
         return forecast_finding(opened[DRY_RUN], config, around, opened[DEVICE]), None
 
@@ -139,5 +147,11 @@ def _running_steps(config: Config, earlier: int | None, start: float, runner: St
         # timed as well: the first call of a model loads code of torch's, in a scan too
         Step("first batch", (DEVICE, ready, DATA), run_batch, FORWARD, timed=True),
         Step("gradients", (DEVICE, ready, DATA, FORWARD), scan_a_few, DRY_RUN),
+        # after the gradients: a model that cannot be measured is not trained again
+        *(
+            [Step("cross-fit", (CHECKPOINT, FITTED, DATA, DRY_RUN), plan, CROSSFIT)]
+            if config.crossfit
+            else []
+        ),
         Step("forecast", (DRY_RUN,), forecast),
     ]

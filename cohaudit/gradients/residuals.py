@@ -65,14 +65,18 @@ def logits_of(output: Any) -> Tensor:
 
 
 def class_logits(logits: Tensor) -> Tensor:
-    """Return float64 logits [batch, classes] on the CPU.
+    """Return float64 logits [batch, classes] on the CPU; see `one_per_class` for a single output."""
+    return one_per_class(logits.detach().cpu().double())
 
-    A single output z becomes the two logits [0, z], whose softmax is the sigmoid of z.
+
+def one_per_class(logits: Tensor) -> Tensor:
+    """Return one logit for each class, [batch, classes], of a model that may have a single output z.
+
+    z becomes the two logits [0, z], whose softmax is the sigmoid of z.
     """
-    wide = logits.detach().cpu().double()
-    if wide.ndim == 1:
-        wide = wide[:, None]
-    return torch.cat([torch.zeros_like(wide), wide], 1) if wide.shape[1] == 1 else wide
+    if logits.ndim == 1:
+        logits = logits[:, None]
+    return torch.cat([torch.zeros_like(logits), logits], 1) if logits.shape[1] == 1 else logits
 
 
 def class_probability(logits: Tensor) -> Tensor:

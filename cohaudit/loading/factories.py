@@ -9,7 +9,7 @@ import inspect
 import stat
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
@@ -78,6 +78,7 @@ def call_factory(
     *,
     where: str,
     failure: type[CohauditError],
+    given: Sequence[Any] = (),
 ) -> Any:
     """Call the user's factory with the arguments from the configuration.
 
@@ -87,6 +88,7 @@ def call_factory(
         base: Folder whose modules the factory may import while it runs.
         where: The setting that names the factory, with its value, for messages.
         failure: Class of the error to raise when the factory itself fails.
+        given: Positional arguments, before the keyword arguments.
 
     Returns:
         The factory's return value.
@@ -95,12 +97,12 @@ def call_factory(
         ConfigError: If the arguments do not fit the factory's signature, or the call changes a guarded file.
         CohauditError: An error of class `failure`, if the factory raises or exits.
     """
-    _check_arguments(factory, args, where)
+    _check_arguments(factory, args, where, given)
     file = _file_of(factory)
     # a factory may import from its own folder, which left the path when its file had been imported
     with _unchanged(where, "calling"), importable(*([file.parent] if file else []), base, Path.cwd()):
         try:
-            return factory(**args)
+            return factory(*given, **args)
         # SystemExit too: a script may call sys.exit, and its code must not become the exit code of the scan
         except (Exception, SystemExit) as error:
             raise failure(
@@ -252,14 +254,16 @@ def _describe(error: BaseException, file: Path | None) -> str:
     return f"{describe_error(error)}{place}"
 
 
-def _check_arguments(factory: Callable[..., Any], args: Mapping[str, Any], where: str) -> None:
+def _check_arguments(
+    factory: Callable[..., Any], args: Mapping[str, Any], where: str, given: Sequence[Any]
+) -> None:
     """Check the arguments against the signature before the user's code runs."""
     try:
         signature = inspect.signature(factory)
     except (TypeError, ValueError):  # a C function may have no signature: the call itself checks
         return
     try:
-        signature.bind(**args)
+        signature.bind(*given, **args)
     except TypeError as error:
         raise ConfigError(
             where,

@@ -22,16 +22,17 @@ from cohaudit.loading.wrapper_prefixes import strip_prefixes
 _log = logging.getLogger(__name__)
 
 
-def build_model(spec: str, args: Mapping[str, Any], base: Path) -> nn.Module:
+def build_model(spec: str, args: Mapping[str, Any], base: Path, seed: int = 0) -> nn.Module:
     """Build the model with the user's factory, without loading weights.
 
-    The factory runs with torch's seed set to 0, and the generator is restored afterwards. Random values that
-    are not in the checkpoint are therefore the same in every audit.
+    The factory runs with torch's seed set, and the generator is restored afterwards. Random values that are
+    not in the checkpoint are therefore the same in every audit.
 
     Args:
         spec: `file.py:factory` or `package.module:factory`; the factory may be the class of the model.
         args: Keyword arguments for the factory.
         base: Folder that relative paths start from.
+        seed: Seed of torch while the factory runs.
 
     Returns:
         The model, as the factory returned it.
@@ -48,8 +49,21 @@ def build_model(spec: str, args: Mapping[str, Any], base: Path) -> nn.Module:
         )
     # devices=[]: without it, torch would save the state of every GPU, and start CUDA for that
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         model = call_factory(factory, args, base, where=where, failure=ModelError)
+    return checked_model(model, where)
+
+
+def checked_model(model: Any, where: str) -> nn.Module:
+    """Return what a factory returned, if it is a usable model.
+
+    Args:
+        model: The factory's return value.
+        where: The factory, for messages.
+
+    Raises:
+        ModelError: If it is not a model, or `check_ready` refuses it.
+    """
     if inspect.isclass(model) and issubclass(model, nn.Module):
         raise ModelError(
             where,

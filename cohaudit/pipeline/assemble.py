@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from cohaudit._version import __version__
 from cohaudit.config.used import used_settings
 from cohaudit.gradients import Measurement
+from cohaudit.pipeline.crossfit.stage import OutOfFold, skipped_crossfit
 from cohaudit.pipeline.evidence import Reviewed
 from cohaudit.pipeline.history import MeasuredHistory
 from cohaudit.pipeline.holdout import skipped_holdout, unused_notice
@@ -28,6 +29,7 @@ class StageResults:
         measured: Measurement of the samples.
         holdout: Measurement of the holdout, or why there is none.
         outside: Predictions of the labels from the raw data, or why there are none.
+        out_of_fold: What copies of the network predict, which were not trained on the sample.
         reviewed: The findings, without suspects that a person has cleared, and the evidence for them.
     """
 
@@ -36,6 +38,7 @@ class StageResults:
     measured: Measurement
     holdout: Holdout | Skipped
     outside: OutsideResults
+    out_of_fold: OutOfFold
     reviewed: Reviewed
 
 
@@ -67,6 +70,7 @@ def assemble(subject: ScanSubject, run: ScanRun, results: StageResults, audits: 
         suppressed=results.reviewed.suppressed,
         previews=results.reviewed.previews,
         risk=judged.risk,
+        crossfit=results.out_of_fold.result,
         audits=audits,
         certificate=results.measured.certificate,
         skipped=_skipped(subject, results),
@@ -98,6 +102,7 @@ def _notices(subject: ScanSubject, results: StageResults) -> tuple[str, ...]:
     return (
         *results.reviewed.judged.notices,
         *unused_notice(results.holdout, subject.holdout),
+        *results.out_of_fold.notices,
         *results.measured.notices,
         *results.reviewed.notices,
     )
@@ -108,6 +113,7 @@ def _skipped(subject: ScanSubject, results: StageResults) -> tuple[Skipped, ...]
     return (
         *_samples_left_out(len(results.sample.positions), len(subject.dataset)),
         *skipped_holdout(results.holdout, subject.holdout, judged.risk),
+        *skipped_crossfit(results.out_of_fold),
         *results.history.predictions.skipped,
         *results.measured.skipped,
         *results.outside.skipped,

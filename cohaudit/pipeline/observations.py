@@ -55,6 +55,8 @@ class Observations:
         earlier: Class probabilities of earlier checkpoints, oldest first, float32 [N, C] each.
         holdout: Measurement of the holdout, or why there is none.
         outside: Predictions of the labels by models that never saw the network.
+        crossfit: Class probabilities by copies of the network that were not trained on the sample, float32
+            [N, C]; None if none were trained.
     """
 
     measured: Measurement
@@ -64,6 +66,7 @@ class Observations:
     earlier: Sequence[NDArray[np.float32]] = ()
     holdout: Holdout | Skipped = NO_HOLDOUT
     outside: Sequence[OutsideView] = ()
+    crossfit: NDArray[np.float32] | None = None
 
 
 def compare(measured: Measurement, config: Config, total: int) -> Comparison:

@@ -8,8 +8,17 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.progress import Progress as Bars
+
+from cohaudit.results.wording import duration
 
 if TYPE_CHECKING:
     # the registry imports torch, which a command that only shows progress need not wait for
@@ -23,6 +32,8 @@ MEASURE_HOLDOUT = "measure the holdout"
 """Stage that measures the holdout's gradients."""
 PREDICT_FROM_DATA = "predict labels from the raw data"
 """Stage in which models that never saw the network predict the labels."""
+CROSSFIT = "cross-fit"
+"""Stage that trains copies of the network, each on the other folds; its samples are those of all epochs."""
 COMPARE_SAMPLES = "compare the samples"
 """Stage that looks at every pair of samples; its time grows with the square of their number."""
 JUDGE = "judge"
@@ -81,7 +92,9 @@ class LineProgress:
             done += samples
             if total is not None and time.perf_counter() - logged >= LOG_INTERVAL_SECONDS:
                 logged = time.perf_counter()
-                self._say(f"{name}: {done:,} of {total:,} samples")
+                left = (logged - start) * (total - done) / done if done else 0.0
+                about = f", about {duration(left)} left" if left else ""
+                self._say(f"{name}: {done:,} of {total:,} samples{about}")
 
         yield advance
         # not in a `finally`: a stage that failed is not done
@@ -108,6 +121,8 @@ class BarProgress:
             BarColumn(bar_width=30),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
+            TextColumn("left:"),
+            TimeRemainingColumn(),
             console=console,
             transient=True,
         )
@@ -149,10 +164,16 @@ class Stages:
         self.timings: dict[str, float] = {}
 
     @contextmanager
-    def __call__(self, name: str, total: int | None = None) -> Iterator[Any]:
-        """Open a stage; the yielded function is called with the number of samples done."""
+    def __call__(self, name: str, total: int | None = None, about: str = "") -> Iterator[Any]:
+        """Open a stage; the yielded function is called with the number of samples done.
+
+        Args:
+            name: See `Progress.stage`.
+            total: See `Progress.stage`.
+            about: What is shown of it beside its name, such as a forecast of its time.
+        """
         start = time.perf_counter()
-        with self._progress.stage(name, total) as advance:
+        with self._progress.stage(f"{name} ({about})" if about else name, total) as advance:
             yield advance
         # reached only if the stage has succeeded
         self.timings[name] = time.perf_counter() - start

@@ -60,12 +60,16 @@ class ResumableRun:
     Args:
         folder: Folder to use; it need not exist. None stores nothing.
         fresh: Whether to start over, whatever the folder holds.
+        what: What is said to be resumed, after a number.
     """
 
-    def __init__(self, folder: Path | None, fresh: bool = False) -> None:
+    def __init__(self, folder: Path | None, fresh: bool = False, what: str = "samples were measured") -> None:
         self._folder = folder
         self._fresh = fresh
+        self._fresh_for_all = fresh
+        self._what = what
         self._store: PassStore | None = None
+        self._lasting: dict[str, ResumableRun] = {}
 
     def store(self, key: Mapping[str, str]) -> CheckpointStore:
         """Return the store for the next pass; what the pass before it stored is removed.
@@ -76,7 +80,7 @@ class ResumableRun:
         Raises:
             ReportError: If the scan should start over, and the folder cannot be removed.
         """
-        self.remove()
+        self._remove_pass()
         if self._folder is None:
             return NullStore()
         if self._fresh:
@@ -85,23 +89,45 @@ class ResumableRun:
                 found = "is not a folder of an interrupted scan alone, or may not be removed"
                 raise ReportError(f"--fresh {self._folder}", found, "remove it, or name another --out")
             self._fresh = False  # only the first pass starts over: the next ones are of this scan
-        self._store = PassStore(self._folder, key)
+        self._store = PassStore(self._folder, key, self._what)
         return self._store
 
+    def lasting(self, name: str, what: str) -> ResumableRun:
+        """Return a folder beside this one for work that is kept until the scan is done, whatever comes next.
+
+        Args:
+            name: Name of the work; the end of the folder's name.
+            what: What is said to be resumed, after a number.
+        """
+        if name not in self._lasting:
+            beside = self._folder and self._folder.with_name(f"{self._folder.name}-{name}")
+            self._lasting[name] = ResumableRun(beside, self._fresh_for_all, what)
+        return self._lasting[name]
+
     def describe(self) -> str:
-        """Return where the unfinished pass is stored, and its size; empty if nothing is stored."""
-        if self._folder is None or self._store is None or not self._store.saved:
+        """Return where the unfinished work is stored, and its size; empty if nothing is stored."""
+        sizes = {one: size for one in (self, *self._lasting.values()) if (size := one._size()) is not None}
+        if not sizes:
             return ""
-        try:
-            size = sum(path.stat().st_size for path in self._folder.iterdir())
-        except OSError:  # somebody removed the folder in the meantime
-            return ""
-        return (
-            f"what was measured is saved in {self._folder} ({max(size / 1e6, 0.1):,.1f} MB): {HOW_TO_RESUME}"
-        )
+        folders = " and ".join(str(one._folder) for one in sizes)
+        megabytes = max(sum(sizes.values()) / 1e6, 0.1)
+        return f"what was measured is saved in {folders} ({megabytes:,.1f} MB): {HOW_TO_RESUME}"
 
     def remove(self) -> None:
         """Remove what this scan stored, once it is no longer needed; files of another scan stay."""
+        for one in (self, *self._lasting.values()):
+            one._remove_pass()
+
+    def _size(self) -> int | None:
+        """Return the bytes that are stored of the pass; None if nothing is."""
+        if self._folder is None or self._store is None or not self._store.saved:
+            return None
+        try:
+            return sum(path.stat().st_size for path in self._folder.iterdir())
+        except OSError:  # somebody removed the folder in the meantime
+            return None
+
+    def _remove_pass(self) -> None:
         if self._folder and self._store and self._store.saved:
             remove_pass(self._folder)
         self._store = None
@@ -149,14 +175,16 @@ class PassStore:
     Args:
         folder: Folder to use; it need not exist.
         key: Everything that the numbers of the pass depend on.
+        what: What is said to be resumed, after a number.
 
     Attributes:
         saved: Whether the files in the folder are of this pass.
     """
 
-    def __init__(self, folder: Path, key: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, key: Mapping[str, str], what: str = "samples were measured") -> None:
         self._folder = folder
         self._key = dict(key)
+        self._what = what
         self._token = ""
         self._shards: tuple[tuple[int, int], ...] = ()
         self._disabled = False
@@ -195,7 +223,7 @@ class PassStore:
             LOGGER.warning("Cannot resume: %s is damaged (%s); not used", self._folder, type(error).__name__)
             raise DamagedError from error
         self.saved = True
-        LOGGER.info("Resumed: %s samples were measured before", f"{self._done:,}")
+        LOGGER.info("Resumed: %s %s before", f"{self._done:,}", self._what)
 
     def _restore(self, token: str, restore: Callable[[ResumeState], None]) -> None:
         with opened_arrays(self._folder / SUMS) as arrays:

@@ -55,6 +55,7 @@ def sample_table(
         "support": support.support,
         "support_count": support.count,
         "loo_margin": missing if suspicion is None else suspicion.margin,
+        "out_of_fold": missing if seen.crossfit is None else seen.crossfit[np.arange(count), source.labels],
         "supporters": _ids(support.supporters, source.ids),
         "opponents": _ids(support.opponents, source.ids),
     }

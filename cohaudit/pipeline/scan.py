@@ -20,6 +20,10 @@ from cohaudit.gradients import Measurement, measure
 from cohaudit.loading.data import DatasetLike
 from cohaudit.loading.model import eval_mode
 from cohaudit.pipeline.assemble import StageResults, assemble
+from cohaudit.pipeline.crossfit.fit_function import Fit
+from cohaudit.pipeline.crossfit.plan import plan_crossfit
+from cohaudit.pipeline.crossfit.stage import cross_fit
+from cohaudit.pipeline.crossfit.untrained import Factory
 from cohaudit.pipeline.evidence import gather_evidence
 from cohaudit.pipeline.findings import judge
 from cohaudit.pipeline.history import measure_history, pass_store
@@ -77,6 +81,8 @@ def scan(
     holdout: DatasetLike | None = None,
     earlier: Sequence[Mapping[str, Tensor] | str | Path] = (),
     class_names: Sequence[str] | None = None,
+    factory: Factory | None = None,
+    fit: Fit | None = None,
     config: Config | None = None,
     progress: Progress | None = None,
     **settings: Unpack[Settings],
@@ -91,6 +97,10 @@ def scan(
         earlier: Earlier checkpoints of the same training run, oldest first, as state dicts or paths; only
             their predictions are used.
         class_names: Class names in the order of the model's outputs.
+        factory: For the setting `crossfit`: function without arguments that returns an untrained network. If
+            left out, copies of the model are reset, if each of its layers has `reset_parameters`.
+        fit: For the setting `crossfit`: function that trains a network, called with it and a map-style torch
+            Dataset of (input, label). It trains the network in place, or returns the trained one.
         config: Settings; the defaults if left out.
         progress: Told about each stage; silent if left out.
         **settings: Single settings by name, which override those of `config`. `fail_on` and `warn_on` fill
@@ -110,7 +120,8 @@ def scan(
     if class_names is not None:
         config = config.updated({"class_names": tuple(class_names)})
     run = prepare_run(config, progress or SilentProgress())
-    return audit_subject(subject_in_memory(run, model, dataset, holdout, earlier), run)
+    subject = subject_in_memory(run, model, dataset, holdout, earlier, factory=factory, fit=fit)
+    return audit_subject(subject, run)
 
 
 def audit_subject(subject: ScanSubject, run: ScanRun) -> Audit:
@@ -127,12 +138,15 @@ def audit_subject(subject: ScanSubject, run: ScanRun) -> Audit:
     refuse_unknown_names(run.config, subject.layer_names, subject.dataset.class_names)
     with eval_mode(subject.model):
         sample = draw_sample(subject, run)
+        # tried now, trained later: what would fail, and what it will cost, should not be known only then
+        plan = plan_crossfit(subject, sample, run)
         history = measure_history(subject, sample, run)
         measured = _measure(subject, sample, run)
         history = history.with_audited(subject, measured)
         # measured after the training data, which shows whether the model gets a verdict at all
         holdout = measure_holdout(subject, sample, measured, run)
         outside = predict_outside(subject, sample, run)
+        out_of_fold = cross_fit(plan, subject, sample, measured, run)
         with run.stages(COMPARE_SAMPLES):
             compared = compare(measured, run.config, len(subject.dataset))
         with run.stages(JUDGE):
@@ -144,6 +158,7 @@ def audit_subject(subject: ScanSubject, run: ScanRun) -> Audit:
                 earlier=history.predictions.probabilities,
                 holdout=holdout,
                 outside=outside.views,
+                crossfit=out_of_fold.probability,
             )
             judged = judge(seen, run.config)
         with run.stages(GATHER_EVIDENCE):
@@ -154,6 +169,7 @@ def audit_subject(subject: ScanSubject, run: ScanRun) -> Audit:
             measured=measured,
             holdout=holdout,
             outside=outside,
+            out_of_fold=out_of_fold,
             reviewed=reviewed,
         )
         audits = run_audits(_audit_context(subject, run, results), run.stages)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,14 @@ from cohaudit.loading.checkpoint import Checkpoint, load_checkpoint
 from cohaudit.loading.data import IN_MEMORY, LabeledDataset, as_dataset, open_dataset
 from cohaudit.loading.features import read_features
 from cohaudit.loading.model import build_model, check_ready, load_weights, resolve_device
+from cohaudit.pipeline.crossfit.fit_function import Fit
+from cohaudit.pipeline.crossfit.retraining import (
+    Retraining,
+    recorded_in,
+    retraining_from_files,
+    retraining_in_memory,
+)
+from cohaudit.pipeline.crossfit.untrained import Factory
 from cohaudit.pipeline.holdout_data import open_holdout
 from cohaudit.pipeline.scan_run import ScanRun
 from cohaudit.results import Memory, Skipped, TrainedDecay
@@ -68,6 +76,7 @@ class ScanSubject:
         provenance: Where the model came from.
         snapshots: Folder that keeps what was measured at each checkpoint; None keeps nothing.
         features: The user's features of all samples, [any, any]; None if there are none.
+        retraining: How the network can be trained again; None if no cross-fit is asked for.
     """
 
     model: nn.Module
@@ -78,6 +87,7 @@ class ScanSubject:
     provenance: Provenance
     snapshots: Path | None = None
     features: NDArray[np.float32] | None = None
+    retraining: Retraining | None = None
 
     @property
     def layer_names(self) -> list[str]:
@@ -103,6 +113,7 @@ def subject_from_files(run: ScanRun, checkpoint: Path, earlier: Sequence[Path]) 
     """
     config = run.config
     device = resolve_device(config.device)
+    retraining = retraining_from_files(config, device)
     # an earlier checkpoint is opened under the same terms: no more trust, the same state dict
     open_one = partial(load_checkpoint, weights=config.weights, trust=config.trust_checkpoint)
     with run.stages("open the checkpoint"):
@@ -115,25 +126,57 @@ def subject_from_files(run: ScanRun, checkpoint: Path, earlier: Sequence[Path]) 
         holdout = open_holdout(config.holdout, dataset, config)
         features = _features(config, dataset)
     # earlier checkpoints are opened one at a time, later: no two need to fit into memory
-    return ScanSubject(
-        model=model,
-        dataset=dataset,
+    return replace(
+        subject_of_parts(config, loaded, model, dataset, retraining),
         holdout=holdout,
         earlier=[partial(open_one, path) for path in earlier],
-        device=device,
-        provenance=_provenance_of(loaded, config.model),
         snapshots=config.base / config.out / SNAPSHOTS_FOLDER,
         features=features,
     )
 
 
+def subject_of_parts(
+    config: Config,
+    loaded: Checkpoint,
+    model: nn.Module,
+    dataset: LabeledDataset,
+    retraining: Retraining | None,
+) -> ScanSubject:
+    """Return what a scan is about, without holdout and earlier checkpoints, from parts that are open.
+
+    Args:
+        config: Settings.
+        loaded: The checkpoint.
+        model: The model with its weights, on its device.
+        dataset: The training data.
+        retraining: How the network can be trained again; None if that is not asked for.
+    """
+    return ScanSubject(
+        model=model,
+        dataset=dataset,
+        holdout=None,
+        earlier=(),
+        device=next(model.parameters()).device,
+        provenance=_provenance_of(loaded, config.model),
+        retraining=retraining and replace(retraining, recorded=recorded_in(loaded)),
+    )
+
+
 def subject_in_memory(
-    run: ScanRun, model: nn.Module, dataset: Any, holdout: Any, earlier: Any
+    run: ScanRun,
+    model: nn.Module,
+    dataset: Any,
+    holdout: Any,
+    earlier: Any,
+    *,
+    factory: Factory | None = None,
+    fit: Fit | None = None,
 ) -> ScanSubject:
     """Take a model and its data from memory; see `pipeline.scan.scan` for the arguments.
 
     Raises:
-        ConfigError: If `earlier` is not a list of paths and state dicts, or a setting does not fit the data.
+        ConfigError: If `earlier` is not a list of paths and state dicts, a setting does not fit the data, or
+            the model cannot be built anew for a cross-fit.
         ModelError: If `model` is not a torch.nn.Module, or has no parameters.
         CohauditError: If the data or an earlier checkpoint cannot be used.
     """
@@ -143,11 +186,12 @@ def subject_in_memory(
             f"found {repr(model)[:80]}, a {type(model).__name__}, not a torch.nn.Module",
             "build the model and load its weights first, or scan the file: cohaudit scan CHECKPOINT",
         )
+    check_ready(model, "model")
+    retraining = retraining_in_memory(run.config, model, factory, fit)
     with run.stages("open the data"):
         opened = as_dataset(dataset, run.config)
         held_out = open_holdout(holdout, opened, run.config)
         features = _features(run.config, opened)
-    check_ready(model, "model")
     return ScanSubject(
         model=model,
         dataset=opened,
@@ -157,6 +201,7 @@ def subject_in_memory(
         device=next(model.parameters()).device,
         provenance=_provenance_in_memory(model),
         features=features,
+        retraining=retraining,
     )
 
 

@@ -26,7 +26,7 @@ from cohaudit.results.checks import Certificate, Check, GateResult, Sanity
 from cohaudit.results.coherence import ClassCosines, ClassResult, Coherence, Layer, by_gap
 from cohaudit.results.estimate import Estimate, Skipped
 from cohaudit.results.evidence import Evidence, Neighbor, Preview
-from cohaudit.results.gap import LEVELS, Driver, Holdout, Level, Risk, RiskTerm, format_points
+from cohaudit.results.gap import LEVELS, Crossfit, Driver, Holdout, Level, Risk, RiskTerm, format_points
 from cohaudit.results.labels import LabelSummary
 from cohaudit.results.outside import OutsidePrediction
 from cohaudit.results.sample_table import SAMPLE_COLUMNS, SampleRow
@@ -47,6 +47,7 @@ __all__ = [
     "ClippedSample",
     "Coherence",
     "CoherentWidth",
+    "Crossfit",
     "DecayRange",
     "DepthTrend",
     "Driver",

@@ -17,7 +17,7 @@ from cohaudit.results.checks import Certificate, GateResult, Sanity
 from cohaudit.results.coherence import ClassCosines, ClassResult, Coherence, Layer
 from cohaudit.results.estimate import Skipped
 from cohaudit.results.evidence import Evidence, Preview
-from cohaudit.results.gap import Risk, format_points
+from cohaudit.results.gap import Crossfit, Risk, format_points
 from cohaudit.results.labels import LabelSummary
 from cohaudit.results.outside import OutsidePrediction
 from cohaudit.results.ranges import Count, NonNegative
@@ -104,6 +104,9 @@ class Audit:
     risk: Risk | Skipped
     """How much lower the accuracy on new data is than in training; skipped when the model is not
     auditable."""
+    crossfit: Crossfit | Skipped
+    """What copies of the network predict for samples that they were not trained on; skipped unless the
+    setting `crossfit` asks for it."""
     audits: AuditResults
     """The optional audits, each of one claim of the theory."""
     certificate: Certificate

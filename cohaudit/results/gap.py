@@ -81,6 +81,24 @@ class Holdout:
 
 
 @dataclass(frozen=True)
+class Crossfit:
+    """Results of copies of the network, each trained on the other folds, on samples that they never saw."""
+
+    folds: Annotated[int, Range(2)]
+    """Number of folds, and of copies."""
+    recipe: str
+    """How the copies were trained, and where the settings come from, in words."""
+    epochs: tuple[Annotated[int, Range(1)], ...]
+    """Epochs that each copy was trained for; empty when a function of the user's trained them."""
+    accuracy: Estimate
+    """Share of the samples whose given label the copy that never saw them predicts, in [0, 1]: an estimate of
+    the accuracy on new data with labels like these, for a network trained on one fold less. The 90% interval
+    covers the sampling of the data, not the luck of the training runs."""
+    unseen: Count
+    """Number of samples whose class is in no other fold, so that no copy could predict their label."""
+
+
+@dataclass(frozen=True)
 class Risk:
     """How much lower the accuracy on new data is than in training."""
 
@@ -104,6 +122,15 @@ class Risk:
 def format_points(gap: Estimate) -> str:
     """Return a difference of accuracies in percentage points, with its interval."""
     return f"{points(gap.value)} points ({points(gap.low)} to {points(gap.high)})"
+
+
+def format_crossfit(crossfit: Crossfit) -> str:
+    """Return how many copies of the network were trained, how, and for how long."""
+    epochs = sorted(crossfit.epochs)
+    # a recipe with a fixed number of epochs says it itself
+    stopped = epochs and epochs[0] != epochs[-1]
+    took = f"; they stopped after {epochs[0]} to {epochs[-1]} epochs" if stopped else ""
+    return f"{crossfit.folds} copies trained by {crossfit.recipe}{took}"
 
 
 def risk_level(gap: float, levels: Sequence[float]) -> Level:

@@ -59,6 +59,9 @@ class SampleRow:
     loo_margin: float | None
     """Leave-one-out margin: prediction of the rest of the data for the given label minus the largest one for
     another label; missing when not measured."""
+    out_of_fold: Proportion | None
+    """Probability that the copy of the network that was not trained on the sample gives its label, in [0, 1];
+    missing without the setting `crossfit`."""
     supporters: str
     """Ids of the samples with the largest positive cosine, strongest first, at most 3, joined by ';'."""
     opponents: str

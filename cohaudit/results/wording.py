@@ -79,6 +79,13 @@ def points(share: float) -> str:
     return true_minus(f"{100 * share:.1f}")
 
 
+def duration(seconds: float) -> str:
+    """Return seconds in words, no more precise than a forecast is: 8 s, 4 min, 1.5 h."""
+    if seconds < 90:
+        return f"{max(seconds, 1):.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
+
+
 def raised(exponent: int) -> str:
     """Write an exponent: ¹⁴, ⁻⁷."""
     return str(exponent).translate(_RAISED)

@@ -58,6 +58,7 @@ dataset = (arrays["images"][:300, None] / numpy.float32(255), arrays["labels"][:
 
 GIVEN = {
     "api.md": SMALL_SCAN,
+    "crossfit.md": f"{SMALL_SCAN}\nimport cohaudit\n",
     "data.md": "import numpy\nimages, labels = numpy.zeros((4, 28, 28), 'uint8'), numpy.array([0, 1, 0, 1])",
     "robust.md": f"""{SMALL_SCAN}
 from cohaudit import robust

@@ -51,6 +51,7 @@ def test_a_terminal_gets_a_bar_that_leaves_nothing_behind() -> None:
             pass
     assert "outer [bold]" in stream.getvalue()
     assert "10/10" in stream.getvalue()
+    assert "left:" in stream.getvalue()
     left = stream.getvalue().rpartition("\x1b[2K")[2]
     assert "outer" not in left
     assert "inner" not in left
@@ -99,8 +100,8 @@ def test_a_log_says_now_and_then_how_far_a_stage_is(monkeypatch: pytest.MonkeyPa
             advance(100)
     assert stream.getvalue().splitlines() == [
         "measure the gradients: 1,000 samples",
-        "measure the gradients: 400 of 1,000 samples",
-        "measure the gradients: 800 of 1,000 samples",
+        "measure the gradients: 400 of 1,000 samples, about 54 s left",
+        "measure the gradients: 800 of 1,000 samples, about 18 s left",
         "measure the gradients: done in 90.0 s",
     ]
 

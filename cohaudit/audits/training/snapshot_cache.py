@@ -114,15 +114,15 @@ class SnapshotCache:
 def code_of(config: Config, model: nn.Module) -> str:
     """Return a hash of the code that model and data depend on.
 
-    That is the Python files in the folders of the model's factory, the transform and the data's factory, and
-    the files that define the model's modules, except torch's.
+    That is the Python files in the folders of the model's factory, the transform, the data's factory and the
+    function that trains it again, and the files that define the model's modules, except torch's.
 
     Args:
         config: Settings, which name the factories and the transform.
         model: The network.
     """
     digest = hashlib.sha256()
-    for named in (config.model, config.transform, config.data):
+    for named in (config.model, config.transform, config.data, config.crossfit_recipe):
         file = config.base / named.rpartition(":")[0]
         if file.suffix == ".py" and file.is_file():
             # the file may import its neighbors; sorted, because a folder lists files in any order

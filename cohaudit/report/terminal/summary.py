@@ -17,6 +17,7 @@ from cohaudit.errors import printable, without_padding
 from cohaudit.report.limits import MAX_CAUSES
 from cohaudit.report.words import number
 from cohaudit.results import Audit, Coherence, GateResult, Layer, Skipped, by_gap, format_points
+from cohaudit.results.gap import format_crossfit
 
 MAX_LAYERS = 6
 """Layers shown at most: like all limits here, chosen so that the summary fits a screen of 42 lines."""
@@ -79,6 +80,7 @@ def summary(audit: Audit, files: Sequence[Path], notes: Sequence[str] = ()) -> G
         _verdict(audit),
         *_causes(audit),
         *_holdout(audit),
+        *_crossfit(audit),
         _sanity(audit),
         *(_notice(notice) for notice in audit.notices),
         "",
@@ -144,6 +146,19 @@ def _holdout(audit: Audit) -> list[Text]:
         f"αᵤ {number(holdout.within)} within the training data",
     ]
     return [_line("Holdout", parts)]
+
+
+def _crossfit(audit: Audit) -> list[Text]:
+    """Return what copies of the network predict for samples that they were not trained on."""
+    crossfit = audit.crossfit
+    if isinstance(crossfit, Skipped):
+        return []
+    found = crossfit.accuracy
+    parts = [
+        f"out-of-fold accuracy {share(found.value)} ({share(found.low)} to {share(found.high)})",
+        format_crossfit(crossfit),
+    ]
+    return [_line("Cross-fit", parts)]
 
 
 def _causes(audit: Audit) -> list[Table]:

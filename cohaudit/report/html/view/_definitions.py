@@ -47,6 +47,7 @@ def definitions(audit: Audit) -> tuple[Definition, ...]:
         _class_gap(),
         _share_of_the_gap(),
         _holdout_coherence(),
+        _out_of_fold(),
         _certificate(audit),
     )
 
@@ -307,6 +308,25 @@ def _holdout_coherence() -> Definition:
         "μ and μ′ are the mean gradients of the training and of the holdout samples. Within the training "
         "data the figure is αᵤ. The cosine of μ and μ′ is shown beside it.",
         figures=("Holdout.cosine", "Holdout.within", "Holdout.across"),
+    )
+
+
+def _out_of_fold() -> Definition:
+    return Definition(
+        "Out-of-fold accuracy",
+        "share of samples whose label a copy predicts that was trained on the other folds",
+        "Copies of the network were trained again, each on all folds but one, and each predicts the fold "
+        "that it has not seen. The labels count as given, right or wrong. The interval is Wilson's; it "
+        "covers the sampling of the data, not the luck of the training runs. A sample is unseen if its "
+        "class is in no other fold. The probability of a sample's label by the copy that did not see it is "
+        "in samples.csv.",
+        figures=(
+            "Crossfit.accuracy",
+            "Crossfit.folds",
+            "Crossfit.unseen",
+            "Crossfit.epochs",
+            "samples.out_of_fold",
+        ),
     )
 
 

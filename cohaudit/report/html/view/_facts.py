@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from cohaudit.config.used import setting
 from cohaudit.report.html.view._judged import judges_samples
 from cohaudit.report.words import Text, compact, count, interval, number, percent, plural, prose, text
-from cohaudit.results import Audit, Coherence
+from cohaudit.results import Audit, Coherence, Crossfit
+from cohaudit.results.gap import format_crossfit
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,8 @@ def build_tiles(audit: Audit) -> Iterator[Tile]:
     if judges_samples(audit):
         suspects = int(audit.samples["suspect"].sum())
         yield Tile("Suspects", count(suspects), f"{percent(suspects / max(samples, 1))} of the samples")
+    if isinstance(audit.crossfit, Crossfit):
+        yield _out_of_fold(audit.crossfit)
     if isinstance(audit.coherence, Coherence):
         yield _m_coherence(audit.coherence, samples)
     recomputed = plural(audit.certificate.samples, "sample")
@@ -69,6 +72,13 @@ def _m_coherence(coherence: Coherence, samples: int) -> Tile:
     return Tile("m-coherence", number(found.value), f"of {count(samples)} ({interval(found)}){low}")
 
 
+def _out_of_fold(crossfit: Crossfit) -> Tile:
+    found = crossfit.accuracy
+    between = f"{percent(found.low)} to {percent(found.high)}"
+    note = f"{crossfit.folds} copies, each on the fold that it was not trained on ({between})"
+    return Tile("Out-of-fold accuracy", percent(found.value), note)
+
+
 def build_facts(audit: Audit) -> Iterator[tuple[str, Text]]:
     """Yield what was audited: name and value."""
     subject = audit.subject
@@ -81,6 +91,8 @@ def build_facts(audit: Audit) -> Iterator[tuple[str, Text]]:
     yield "Model", text(subject.model, 72)
     yield "Data", text(subject.data, 72)
     yield "Data fingerprint", text(subject.data_fingerprint, 20)
+    if isinstance(audit.crossfit, Crossfit):
+        yield "Cross-fit", text(format_crossfit(audit.crossfit), 300)
     yield "Mean training loss", text(f"{number(audit.sanity.mean_loss)} nats")
 
 
