@@ -68,7 +68,7 @@ def from_logits(logits: Tensor, labels: Tensor) -> Scores:
     }
 
 
-def cleanlab(probabilities: Array, labels: NDArray[np.int64]) -> Scores:
+def cleanlab(probabilities: NDArray[np.floating], labels: NDArray[np.int64]) -> Scores:
     """Return cleanlab's scores from class probabilities, [N, C], and those of each of its filters."""
     safe = np.clip(probabilities, 1e-300, None)
     safe = safe / safe.sum(1, keepdims=True)

@@ -60,7 +60,7 @@ def input_curvature(model: nn.Module, inputs: Tensor, labels: Tensor, probes: in
 
 def mean_curvature(models: Iterable[nn.Module], inputs: Tensor, labels: Tensor) -> Array:
     """Return the curvature, averaged over checkpoints of a run, as the paper does over all epochs."""
-    return np.mean([input_curvature(model, inputs, labels) for model in models], axis=0)
+    return np.asarray(np.mean([input_curvature(model, inputs, labels) for model in models], axis=0))
 
 
 def has_input_gradient(model: nn.Module, inputs: Tensor) -> bool:
