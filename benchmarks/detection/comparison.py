@@ -24,10 +24,11 @@ from rich.console import Console
 from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import nn
 
-from benchmarks.detection.detectors import Array, Scores, checkpoint_scores, cleanlab, from_trajectory
+from benchmarks.detection.detectors import checkpoint_scores, cleanlab, from_trajectory
 from benchmarks.detection.processes import judge_cases
 from benchmarks.detection.ranking import FIVE_CHECKPOINTS, OURS, draw, show
 from benchmarks.detection.runs import CASE_KEYS, STAGES, Case, Run, cases, train_case
+from benchmarks.detection.scores import Array, Scores
 from benchmarks.shared import paths
 from benchmarks.shared.command_line import make_parser
 from benchmarks.shared.measuring import SUSPICION_THRESHOLD, measure_model

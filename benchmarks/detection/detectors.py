@@ -9,20 +9,21 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from cleanlab.filter import find_label_issues
 from cleanlab.rank import get_label_quality_scores
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from benchmarks.detection.peers.averages import averaged_scores
+from benchmarks.detection.peers.collect import peer_scores
+from benchmarks.detection.peers.confident_learning import confident_learning
+from benchmarks.detection.peers.neighbors import nearest_neighbors
+from benchmarks.detection.scores import Array, Scores
 from benchmarks.shared.label_noise import NoisyData
 from benchmarks.shared.measuring import measure_model
 from benchmarks.shared.training import logits_of
 from cohaudit.gradients import Measurement
 from cohaudit.gradients.features import View
-
-Array = NDArray[np.float64]
-Scores = dict[str, Array]
 
 NEIGHBORS = (10, 20, 50)
 """Numbers of neighbors that feature kNN asks."""
@@ -49,6 +50,7 @@ def checkpoint_scores(data: NoisyData, model: nn.Module, measured: Measurement) 
         | from_gradients(measured, hot)
         | {"GWA": weight_alignment(logits, head.bias.detach(), features, head.weight.detach(), data.labels)}
         | from_features(measured.views, data.labels.numpy())
+        | peer_scores(data, model, measured)
     )
 
 
@@ -66,16 +68,15 @@ def from_logits(logits: Tensor, labels: Tensor) -> Scores:
     }
 
 
-def cleanlab(probabilities: Array, labels: NDArray[np.int64]) -> Scores:
-    """Return cleanlab's scores from class probabilities, [N, C]; its issues first, by normalized margin."""
+def cleanlab(probabilities: NDArray[np.floating], labels: NDArray[np.int64]) -> Scores:
+    """Return cleanlab's scores from class probabilities, [N, C], and those of each of its filters."""
     safe = np.clip(probabilities, 1e-300, None)
     safe = safe / safe.sum(1, keepdims=True)
     scores = {
         name.replace("_", " "): 1 - get_label_quality_scores(labels, safe, method=name)
         for name in ("self_confidence", "normalized_margin")
     }
-    issues = find_label_issues(labels, safe, n_jobs=1)
-    return scores | {"find issues": issues * 2 + scores["normalized margin"]}
+    return scores | confident_learning(safe, labels)
 
 
 def _margin(z: Tensor, labels: Tensor) -> Tensor:
@@ -128,17 +129,10 @@ def weight_alignment(logits: Tensor, bias: Tensor, features: Tensor, weight: Ten
 
 def nearest(features: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[int, Array]:
     """Return the share of the k samples nearest by cosine that carry another label, for each k."""
-    x = F.normalize(torch.from_numpy(features), dim=1)
     y = torch.from_numpy(labels)
-    found = {k: np.zeros(len(y)) for k in NEIGHBORS}
-    for start in range(0, len(y), 1024):
-        cosines = x[start : start + 1024] @ x.mT
-        rows = torch.arange(len(cosines))
-        cosines[rows, start + rows] = -torch.inf
-        others = y[cosines.topk(max(NEIGHBORS), dim=1).indices] != y[start : start + 1024, None]
-        for k, score in found.items():
-            score[start : start + 1024] = others[:, :k].double().mean(1).numpy()
-    return found
+    indices, _ = nearest_neighbors(features, max(NEIGHBORS))
+    others = (y[indices] != y[:, None]).double()
+    return {k: others[:, :k].mean(1).numpy() for k in NEIGHBORS}
 
 
 def from_features(views: Sequence[View], labels: NDArray[np.int64]) -> Scores:
@@ -174,4 +168,4 @@ def from_trajectory(logits: NDArray[np.float16], labels: Tensor) -> Scores:
         "AUM": -torch.stack(margins).mean(0).double().numpy(),
         "CSL": torch.stack(losses).sum(0).double().numpy(),
         "forgetting": torch.where(known.any(0), forgotten, NEVER_LEARNED).numpy(),
-    }
+    } | averaged_scores(logits, labels.numpy())
