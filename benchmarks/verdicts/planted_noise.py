@@ -29,10 +29,10 @@ def plant(clean: CleanData, noise: str, seed: int) -> Tensor:
 
     Args:
         clean: Samples with true labels; those of people by their name.
-        noise: Name of people's labels, or a share and a kind: "20 % uniform", "20 % by class" (every class to
-            the next one of its group), "20 % confused" (to what a weak model confuses it with, on any sample),
-            "20 % hard" (the same, on samples that the weak model finds hard), "20 % of class 1" (members of
-            the class to a random other one).
+        noise: Name of people's labels, or a share and a kind: "20 % uniform"; "20 % by class", every class to
+            the next one of its group; "20 % confused", any sample to what a weak model confuses it with;
+            "20 % hard", the same on samples that the weak model finds hard; "20 % of class 1", members of the
+            class to a random other one.
         seed: Seed of the choice.
     """
     if noise in clean.human:

@@ -6,7 +6,6 @@ answers, and the peers' rankings are read from disk.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,9 +95,7 @@ def noisy(cell: Cell, folder: Path) -> NoisyData:
         )
     labels = plant(clean, cell.noise if cell.noise != "0 %" else "0 % uniform", cell.seed)
     few = torch.from_numpy(rng.permutation(len(clean.test))[:MAX_TEST])
-    return NoisyData(
-        clean.train, labels, clean.truth, clean.test[few], clean.test_labels[few], clean.classes
-    )
+    return NoisyData(clean.train, labels, clean.truth, clean.test[few], clean.test_labels[few], clean.classes)
 
 
 def train_cell(cell: Cell, folder: Path) -> None:
@@ -122,7 +119,7 @@ def train_cell(cell: Cell, folder: Path) -> None:
     CACHE.mkdir(parents=True, exist_ok=True)
     unfinished = cell.file.with_suffix(".part.npz")
     np.savez(unfinished, **saved)
-    os.replace(unfinished, cell.file)
+    Path(unfinished).replace(cell.file)
 
 
 def _start(cell: Cell, training: Training, data: NoisyData, folder: Path) -> dict[str, Tensor]:

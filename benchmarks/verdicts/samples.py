@@ -205,9 +205,7 @@ def tagged(file: str, test: str, true: str, given: str) -> Callable[[Path, int],
         known = (y >= 0) & (labels >= 0)
         known_test = y_test >= 0
         human = {"distant": labels[known]} if given != true else {}
-        return CleanData(
-            x[known], y[known], x_test[known_test], y_test[known_test], len(names), human
-        )
+        return CleanData(x[known], y[known], x_test[known_test], y_test[known_test], len(names), human)
 
     return load
 
@@ -282,10 +280,16 @@ DATA_SETS: dict[str, DataSet] = {
         tagged("hausa_ner.jsonl.gz", "hausa_ner_test.jsonl.gz", "true_tags", "tags"),
     ),
     "english words": DataSet(
-        "english words", "words", 4000, tagged("ewt_pos_train.jsonl.gz", "ewt_pos_test.jsonl.gz", "upos", "upos")
+        "english words",
+        "words",
+        4000,
+        tagged("ewt_pos_train.jsonl.gz", "ewt_pos_test.jsonl.gz", "upos", "upos"),
     ),
     "english words, fine": DataSet(
-        "english words", "words", 6000, tagged("ewt_pos_train.jsonl.gz", "ewt_pos_test.jsonl.gz", "xpos", "xpos")
+        "english words",
+        "words",
+        6000,
+        tagged("ewt_pos_train.jsonl.gz", "ewt_pos_test.jsonl.gz", "xpos", "xpos"),
     ),
     "adult": DataSet("adult", "table", 4000, shared("adult")),
     "california": DataSet("california", "table", 3000, _california),

@@ -1,7 +1,7 @@
 """Synthetic data with known posteriors: Gaussian clouds, from separable to hopeless.
 
-A grid of classes, separation, imbalance, kind and share of noise, and size. The true label is the cloud that a
-sample was drawn from.
+A grid of classes, separation, imbalance, kind and share of noise, and size. The true label is the cloud that
+a sample was drawn from.
 """
 
 from __future__ import annotations
@@ -59,11 +59,15 @@ def draw(clouds: Clouds, seed: int) -> CleanData:
     share /= share.sum()
     parts = []
     for count in (clouds.samples, 1000):
-        y = np.concatenate([np.arange(clouds.classes), rng.choice(clouds.classes, count - clouds.classes, p=share)])
+        y = np.concatenate(
+            [np.arange(clouds.classes), rng.choice(clouds.classes, count - clouds.classes, p=share)]
+        )
         rng.shuffle(y)
         parts.append((centers[y] + rng.normal(size=(count, DIMENSIONS)), y))
     (x, y), (x_test, y_test) = parts
-    return CleanData(_tensor(x), torch.from_numpy(y), _tensor(x_test), torch.from_numpy(y_test), clouds.classes, {})
+    return CleanData(
+        _tensor(x), torch.from_numpy(y), _tensor(x_test), torch.from_numpy(y_test), clouds.classes, {}
+    )
 
 
 def _tensor(x: NDArray[np.float64]) -> torch.Tensor:

@@ -27,8 +27,8 @@ Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 MIN_POOLED_SHARPNESS = 0.9
-"""Smallest sharpness of a pool. Each of its members is calibrated, and a pool of those is rarely surer than it
-should be. Layers that have bent a little to every label make a flatter one likelier, in which separable
+"""Smallest sharpness of a pool. Each of its members is calibrated, and a pool of those is rarely surer than
+it should be. Layers that have bent a little to every label make a flatter one likelier, in which separable
 classes with wrong labels pass for hard samples."""
 
 MAX_LOG_ODDS = 12.0
@@ -48,8 +48,8 @@ class Calibration:
     Attributes:
         offset: Added to the fit's log-odds of a wrong label, in nats: it takes some wrong labels for hard
             samples.
-        min_determined: Part of the disputed labels that have to be wrong, by the fit, from which on the verdict
-            can be told.
+        min_determined: Part of the disputed labels that have to be wrong, by the fit, from which on the
+            verdict can be told.
         share_factors: Bounds of the true share over the estimated one, where the verdict can be told.
         disputed_factor: Largest share of wrong labels over the share of disputed ones, elsewhere.
     """
@@ -61,7 +61,7 @@ class Calibration:
 
 
 CALIBRATION = Calibration(0.85, MIN_DETERMINED, (0.88, 1.5), 1.2)
-"""The calibration by all data sets of the benchmark. With each one left out in turn, the offset is 0.6 to 1.2."""
+"""The calibration by all data sets of the benchmark. With each left out in turn, the offset is 0.6 to 1.2."""
 
 
 @dataclass(frozen=True)

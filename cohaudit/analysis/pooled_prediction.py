@@ -27,7 +27,7 @@ SMALLEST_LOG = -12.0
 outweigh all others."""
 
 MAX_CALIBRATED = 10_000
-"""Samples that a prediction's sharpness is fitted to, at most; of more, evenly spaced ones. It is one number."""
+"""Samples that a prediction's sharpness, one number, is fitted to at most; of more, evenly spaced ones."""
 
 
 @dataclass(frozen=True)

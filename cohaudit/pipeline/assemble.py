@@ -71,6 +71,7 @@ def assemble(subject: ScanSubject, run: ScanRun, results: StageResults, audits: 
         previews=results.reviewed.previews,
         risk=judged.risk,
         crossfit=results.out_of_fold.result,
+        wrong_labels=judged.wrong_labels,
         audits=audits,
         certificate=results.measured.certificate,
         skipped=_skipped(subject, results),

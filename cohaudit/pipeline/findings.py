@@ -42,6 +42,7 @@ from cohaudit.results import (
     Risk,
     Sanity,
     Skipped,
+    WrongLabels,
 )
 from cohaudit.results.gap import NO_VERDICT
 from cohaudit.results.sample_table import order_by_suspicion
@@ -69,6 +70,7 @@ class Judgment:
         neighbors: Index of each suspect → its supporters and opponents, most suspicious first.
         risk: The generalization gap and its level.
         driver_inputs: What the drivers of the risk are computed from; None without a verdict.
+        wrong_labels: How many labels are wrong.
         skipped: What could not be computed, and why.
     """
 
@@ -84,6 +86,7 @@ class Judgment:
     neighbors: dict[int, tuple[NeighborPairs, NeighborPairs]]
     risk: Risk | Skipped
     driver_inputs: DriverInputs | None
+    wrong_labels: WrongLabels | Skipped
     skipped: tuple[Skipped, ...]
 
 
@@ -139,6 +142,7 @@ def judge(seen: Observations, config: Config) -> Judgment:
         neighbors=_suspects_neighbors(seen, config, verdict, samples),
         risk=risk,
         driver_inputs=inputs,
+        wrong_labels=_wrong_labels(verdict.suspicion),
         skipped=(*(part for part in parts if isinstance(part, Skipped)), *_no_suspicion(verdict)),
     )
 
@@ -157,7 +161,12 @@ def _judge_labels(seen: Observations) -> _LabelVerdict:
     suspicion = None
     if measured.views:
         views = [view.rows for view in measured.views]
-        suspicion = suspect_labels(views, seen.source.labels, measured.probability, seen.earlier)
+        out_of_sample = [view.probability for view in seen.outside]
+        if seen.crossfit is not None:
+            out_of_sample.append(seen.crossfit.astype(np.float64))
+        suspicion = suspect_labels(
+            views, seen.source.labels, measured.probability, seen.earlier, out_of_sample
+        )
     sanity = check_sanity(
         measured.predicted,
         seen.source.labels,
@@ -174,6 +183,18 @@ def _suspects(verdict: _LabelVerdict, config: Config) -> NDArray[np.bool_] | Non
         return None
     # where wrong labels and hard samples cannot be told apart, no label is singled out
     return (suspicion.probability >= config.suspicion_threshold) & suspicion.share.determined
+
+
+def _wrong_labels(suspicion: Suspicion | None) -> WrongLabels | Skipped:
+    if suspicion is None:
+        return Skipped("wrong labels", NO_REPRESENTATION)
+    share = suspicion.share
+    return WrongLabels(
+        share=Estimate(share.estimate, share.lower, share.upper),
+        disputed=float(np.mean(suspicion.margin < 0)),
+        determined=suspicion.determined,
+        told=share.determined,
+    )
 
 
 def _suspects_neighbors(

@@ -12,7 +12,7 @@ from cohaudit.analysis.leave_one_out import Suspicion
 from cohaudit.analysis.neighbor_support import NeighborSide
 from cohaudit.analysis.sample_kinds import kinds_of
 from cohaudit.pipeline.observations import NAMED_NEIGHBORS, Observations
-from cohaudit.results.sample_table import as_sample_table
+from cohaudit.results.sample_table import as_sample_table, order_by_suspicion
 
 
 def sample_table(
@@ -44,6 +44,7 @@ def sample_table(
         "predicted": names[measured.predicted],
         "suggested": [""] * len(source.ids) if suspicion is None else names[suspicion.suggested],
         "suspicion": missing if suspicion is None else suspicion.probability,
+        "rank": np.zeros(count, dtype=np.int64) if suspicion is None else ranks(suspicion),
         "suspect": np.zeros(count, dtype=bool) if suspect is None else suspect,
         "kind": kind.tolist(),
         "certainty": certainty,
@@ -60,6 +61,14 @@ def sample_table(
         "opponents": _ids(support.opponents, source.ids),
     }
     return as_sample_table(columns)
+
+
+def ranks(suspicion: Suspicion) -> NDArray[np.int64]:
+    """Return each sample's place in the order of suspicion, from 1, [N]; the evidence breaks ties."""
+    order = order_by_suspicion(suspicion.probability, suspicion.evidence)
+    place = np.empty(len(order), dtype=np.int64)
+    place[order] = np.arange(1, len(order) + 1)
+    return place
 
 
 def _ids(side: NeighborSide, ids: Sequence[str]) -> list[str]:

@@ -27,7 +27,7 @@ from cohaudit.results.coherence import ClassCosines, ClassResult, Coherence, Lay
 from cohaudit.results.estimate import Estimate, Skipped
 from cohaudit.results.evidence import Evidence, Neighbor, Preview
 from cohaudit.results.gap import LEVELS, Crossfit, Driver, Holdout, Level, Risk, RiskTerm, format_points
-from cohaudit.results.labels import LabelSummary
+from cohaudit.results.labels import LabelSummary, WrongLabels
 from cohaudit.results.outside import OutsidePrediction
 from cohaudit.results.sample_table import SAMPLE_COLUMNS, SampleRow
 from cohaudit.results.suppression import Suppression
@@ -86,6 +86,7 @@ __all__ = [
     "Survival",
     "TrainedDecay",
     "Trajectory",
+    "WrongLabels",
     "by_gap",
     "format_points",
 ]

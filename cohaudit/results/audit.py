@@ -18,10 +18,10 @@ from cohaudit.results.coherence import ClassCosines, ClassResult, Coherence, Lay
 from cohaudit.results.estimate import Skipped
 from cohaudit.results.evidence import Evidence, Preview
 from cohaudit.results.gap import Crossfit, Risk, format_points
-from cohaudit.results.labels import LabelSummary
+from cohaudit.results.labels import LabelSummary, WrongLabels
 from cohaudit.results.outside import OutsidePrediction
 from cohaudit.results.ranges import Count, NonNegative
-from cohaudit.results.sample_table import SampleTable, order_by_suspicion
+from cohaudit.results.sample_table import SampleTable
 from cohaudit.results.suppression import Suppression
 from cohaudit.results.wording import number, percent
 
@@ -107,6 +107,8 @@ class Audit:
     crossfit: Crossfit | Skipped
     """What copies of the network predict for samples that they were not trained on; skipped unless the
     setting `crossfit` asks for it."""
+    wrong_labels: WrongLabels | Skipped
+    """How many labels are wrong, and whether it can be told which; skipped when no label was judged."""
     audits: AuditResults
     """The optional audits, each of one claim of the theory."""
     certificate: Certificate
@@ -145,6 +147,7 @@ class Audit:
             suspects=Skipped("suspects", not_judged) if not_judged else len(suspicion),
             suppressed=len(self.suppressed),
             expected_precision=precision,
+            wrong=Skipped("wrong labels", not_judged) if not_judged else self.wrong_labels,
         )
 
     @property
@@ -164,14 +167,9 @@ class Audit:
     def ranked_samples(self) -> pd.DataFrame:
         """Return all rows of `samples`, most suspicious first.
 
-        Equal suspicions are in the order of `evidence`: the scan knows the strength of the evidence behind a
-        suspicion, which the table does not hold. The others are ordered by their leave-one-out margin.
+        When no label was judged, they are in the order of the data.
         """
-        places = {one.id: place for place, one in enumerate(self.evidence)}
-        # samples without evidence come after those with it
-        place = self.samples["id"].map(places).fillna(len(places))
-        order = order_by_suspicion(self.samples["suspicion"], place, self.samples["loo_margin"])
-        return self.samples.iloc[order]
+        return self.samples.sort_values("rank", kind="stable")
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Audit):

@@ -33,8 +33,11 @@ class SampleRow:
     measured."""
     suspicion: Proportion | None
     """Probability that the label is wrong, in [0, 1]; missing when not measured."""
+    rank: Count
+    """Place in the order of suspicion, 1 for the most suspicious sample, no two equal; 0 when not measured."""
     suspect: bool
-    """True when the suspicion reaches the setting `suspicion_threshold` and no suppression applies."""
+    """True when wrong labels can be told, the suspicion reaches the setting `suspicion_threshold`, and no
+    suppression applies."""
     kind: KindName
     """Kind of the sample: typical, mislabeled, ambiguous, rare, or duplicate; reviewed for a suppressed
     suspect; empty when no sample was judged."""
@@ -57,8 +60,8 @@ class SampleRow:
     support_count: Count
     """Number of other samples whose loss a step on this sample lowers."""
     loo_margin: float | None
-    """Leave-one-out margin: prediction of the rest of the data for the given label minus the largest one for
-    another label; missing when not measured."""
+    """Leave-one-out margin: probability of the given label by the rest of the data minus the largest one of
+    another label, in [-1, 1]; missing when not measured."""
     out_of_fold: Proportion | None
     """Probability that the copy of the network that was not trained on the sample gives its label, in [0, 1];
     missing without the setting `crossfit`."""

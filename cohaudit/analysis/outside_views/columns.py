@@ -22,8 +22,8 @@ TRAINING_ROWS = 10_000
 """Samples that a tree, or a fold's boosting, is trained on at most: the cost then grows with the
 predictions alone."""
 FOREST_WORK = 2_000_000
-"""Samples times classes times columns tried at a split beyond which the forest's trees get fewer samples: about
-15 seconds of one core."""
+"""Samples times classes times columns tried at a split beyond which the forest's trees get fewer samples:
+about 15 seconds of one core."""
 SMALLEST_BOOTSTRAP = 2_000
 """Samples that a tree of the forest gets in any case."""
 FOLDS = 5

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cohaudit.analysis import generalization_gap as gap_model
-from cohaudit.analysis import label_noise
+from cohaudit.analysis import label_verdict
 from cohaudit.config.used import setting
 from cohaudit.report.words import compact, number, percent, points, prose, raised
 from cohaudit.results import LEVELS, Audit, kinds, thresholds
@@ -154,13 +154,14 @@ def _outside(audit: Audit) -> Definition:
 def _margin(audit: Audit) -> Definition:
     return Definition(
         "Leave-one-out margin",
-        "ŷᵢ(given label) − largest ŷᵢ(other label)",
-        "ŷᵢ predicts the label of sample i from all other samples, by ridge regression on "
-        f"{prose(audit.representation) or 'a representation, which this model lacks'}. The answers of "
-        "earlier checkpoints, if given, and the model's own answer are added as predictions. "
-        f"{_weight(thresholds.SUSPICION_POWER)} Below 0, the other samples suggest another label.",
+        "qᵢ(given label) − largest qᵢ(other label)",
+        "qᵢ is the probability of each label of sample i by all other samples: a pool of ridge regressions "
+        f"on {prose(audit.representation) or 'a representation, which this model lacks'}, of the answers of "
+        "earlier checkpoints, if given, of the model's own answer, and of the predictions from the raw data. "
+        f"{_weight(thresholds.SUSPICION_POWER)} The raw data's predictions have the weight "
+        f"{thresholds.OUTSIDE_WEIGHT} R². Below 0, the other samples suggest another label.",
         figures=("samples.loo_margin",),
-        constants=("thresholds.SUSPICION_POWER",),
+        constants=("thresholds.SUSPICION_POWER", "thresholds.OUTSIDE_WEIGHT"),
     )
 
 
@@ -173,18 +174,24 @@ def _weight(power: int) -> str:
 
 
 def _suspicion(audit: Audit) -> Definition:
+    offset = label_verdict.CALIBRATION.offset
     return Definition(
         "Suspicion",
-        "P(label is wrong | evidence) = ε · w / f",
-        "The evidence is the log-odds of the given label by the leave-one-out predictions. ε is the "
-        "estimated share of wrong labels, f the density of this evidence among the given labels, and w its "
-        "density among deliberately wrong labels. If classes are confused with each other, a confusion model "
-        "gives this probability instead. The suspicion is at most "
-        f"{label_noise.MAX_SUSPICION:g}; a suspect has at least "
-        f"{compact(setting(audit.settings, 'suspicion_threshold'))}.",
-        figures=("samples.suspicion",),
+        f"σ(log odds of a wrong label + {number(offset)})",
+        "The log odds follow from the probability of each label by the other samples and from the noise rate "
+        "of each class: the share of its labels that are wrong, fitted to all labels. "
+        f"{number(offset)} is what the fit lacks on data sets whose wrong labels are known. The suspicion is "
+        f"at most {label_verdict.MAX_SUSPICION:g}; a suspect has at least "
+        f"{compact(setting(audit.settings, 'suspicion_threshold'))}. No suspects are listed where less than "
+        f"{thresholds.MIN_DETERMINED:.0%} of the disputed labels have to be wrong: the others may belong to "
+        "hard samples.",
+        figures=("samples.suspicion", "WrongLabels.share", "WrongLabels.disputed", "WrongLabels.determined"),
         settings=("suspicion_threshold",),
-        constants=("label_noise.MAX_SUSPICION",),
+        constants=(
+            "label_verdict.MAX_SUSPICION",
+            "label_verdict.CALIBRATION",
+            "thresholds.MIN_DETERMINED",
+        ),
     )
 
 
