@@ -34,7 +34,7 @@ class SampleRow:
     suspicion: Proportion | None
     """Probability that the label is wrong, in [0, 1]; missing when not measured."""
     rank: Count
-    """Place in the order of suspicion, 1 for the most suspicious sample, no two equal; 0 when not measured."""
+    """Place in the order of suspicion, 1 for the most suspicious, no two equal; 0 when not measured."""
     suspect: bool
     """True when wrong labels can be told, the suspicion reaches the setting `suspicion_threshold`, and no
     suppression applies."""
