@@ -146,7 +146,7 @@ def _some_images(source: Source, batch_size: int, first: KnownInputs) -> torch.T
     """Return some images, spread over the data, small enough to be kept."""
     count = len(source.labels)
     places = np.unique(np.linspace(0, count - 1, min(count, SAMPLED_IMAGES), dtype=int)).tolist()
-    parts = []
+    parts: list[torch.Tensor] = []
     for start in range(0, len(places), batch_size):
         images = shrink(_alike(source.load(places[start : start + batch_size]), first).float())
         if parts and images.shape[1:] != parts[0].shape[1:]:
