@@ -43,6 +43,10 @@ SETUP = {
         python -c "import json; print(json.loads(open('suspects.jsonl').readline())['id'])" > confirmed.txt
     """,
     "formats.md": "cp fixtures/digits/* .",
+    "outside.md": """
+        cp fixtures/digits/* .
+        python -c "import numpy as np; np.save('emb.npy', np.load('train.npz')['images'].mean(1) / 255)"
+    """,
 }
 """Page → what a reader has done before, in bash."""
 
