@@ -44,8 +44,8 @@ LONG_LIST = 30
 """Suspects from which on a list's precision can be compared with the claimed one."""
 TAIL = 0.05
 """Probability beyond each bound of the share."""
-NEWTON_STEPS = 30
-"""Steps in which the offset is fitted."""
+OFFSETS = tuple(round(0.05 * step, 2) for step in range(31))
+"""Offsets of the log-odds to choose from, in nats."""
 NOTHING_KNOWN = Calibration(0.0, 0.0, (0.0, 1.0), 1.0)
 """Calibration that leaves the fit as it is."""
 
@@ -127,31 +127,33 @@ def _weights(chosen: Judged) -> Array:
     return np.array([families.count(name) ** -0.5 for name in families])
 
 
+def _claim_errors(chosen: Judged, least: float, offset: float) -> tuple[Array, Array]:
+    """Return claimed minus true precision of each long list, and the list's weight."""
+    errors = []
+    kept = []
+    for weight, (one, verdict) in zip(_weights(chosen), chosen, strict=True):
+        p = 1 / (1 + np.exp(np.clip(verdict.evidence, -MAX_LOG_ODDS, MAX_LOG_ODDS) - offset))
+        listed = p >= 0.5
+        if verdict.determined >= least and listed.sum() >= LONG_LIST:
+            errors.append(float(p[listed].mean() - one.wrong[listed].mean()))
+            kept.append(float(weight))
+    return np.array(errors), np.array(kept)
+
+
 def _offset(chosen: Judged, least: float) -> float:
-    """Return what added to the log-odds makes them most likely, where the verdict can be told."""
-    told = [k for k, (_, verdict) in enumerate(chosen) if verdict.determined >= least]
-    weights = _weights(chosen)
-    x = np.concatenate([np.clip(-chosen[k][1].evidence, -MAX_LOG_ODDS, MAX_LOG_ODDS) for k in told])
-    wrong = np.concatenate([chosen[k][0].wrong for k in told])
-    mass = np.concatenate(
-        [np.full(len(chosen[k][0].wrong), weights[k] / len(chosen[k][0].wrong)) for k in told]
-    )
-    offset = 0.0
-    for _ in range(NEWTON_STEPS):
-        p = 1 / (1 + np.exp(-(x + offset)))
-        offset += float((mass * (wrong - p)).sum() / (mass * p * (1 - p)).sum())
-    return offset
+    """Return what added to the log-odds makes the claimed precision of the lists truest, on average."""
+
+    def mean_error(offset: float) -> float:
+        errors, weights = _claim_errors(chosen, least, offset)
+        return float(np.average(np.abs(errors), weights=weights)) if len(errors) else np.inf
+
+    return min(OFFSETS, key=mean_error)
 
 
 def _right_claims(chosen: Judged, least: float, offset: float) -> float:
     """Return the share of long lists whose claimed precision is right."""
-    right = []
-    for one, verdict in chosen:
-        p = 1 / (1 + np.exp(verdict.evidence - offset))
-        listed = p >= 0.5
-        if verdict.determined >= least and listed.sum() >= LONG_LIST:
-            right.append(abs(p[listed].mean() - one.wrong[listed].mean()) <= CLAIM_ERROR)
-    return float(np.mean(right)) if right else 0.0
+    errors, weights = _claim_errors(chosen, least, offset)
+    return float(np.average(np.abs(errors) <= CLAIM_ERROR, weights=weights)) if len(errors) else 0.0
 
 
 def _share_bounds(chosen: Judged, least: float) -> tuple[tuple[float, float], float]:

@@ -1,4 +1,4 @@
-"""Rows of the verdicts benchmark: what each method says of each checkpoint, by constants chosen without it."""
+"""Rows of the verdicts benchmark: what each method says, by constants that were chosen without its data."""
 
 from __future__ import annotations
 

@@ -60,8 +60,8 @@ def _cells(table: pd.DataFrame, console: Console) -> None:
     for name in (OURS, ALONE):
         behind = (better - pivot[name]) > BEHIND
         console.print(
-            f"{name}: {int(behind.sum())} of {len(pivot)} cells with real noise are more than {BEHIND} behind "
-            f"the better of loss and kNN; at least 5 folds in {int((pivot[name] >= pivot[FOLDS]).sum())}"
+            f"{name}: {int(behind.sum())} of {len(pivot)} cells with real noise are more than {BEHIND} "
+            f"behind the better of loss and kNN; at least 5 folds in {int((pivot[name] >= pivot[FOLDS]).sum())}"
         )
 
 
@@ -76,8 +76,8 @@ def _verdicts(ours: pd.DataFrame, name: str, console: Console) -> None:
     console.print(
         f"{name}: the verdict can be told in {int(told.sum())} of {len(ours)} cells; {len(long)} lists of "
         f"{LONG_LIST} and more: claimed precision within {CLAIM_ERROR} in "
-        f"{(error <= CLAIM_ERROR).mean():.0%}, mean error {error.mean():.3f}, mean recall {long['recall'].mean():.2f}; the interval of the share "
-        f"holds in {holds.mean():.0%} ({by_kind})"
+        f"{(error <= CLAIM_ERROR).mean():.0%}, mean error {error.mean():.3f}, mean recall "
+        f"{long['recall'].mean():.2f}; the interval of the share holds in {holds.mean():.0%} ({by_kind})"
     )
 
 
