@@ -30,7 +30,8 @@ from cohaudit.analysis.label_noise import (
     wrong_probability,
     wrong_share,
 )
-from cohaudit.results.thresholds import MEMORIZATION_POWER, NOISE_SHARE_POWER, SUSPICION_POWER
+from cohaudit.analysis.memorization import memorization
+from cohaudit.results.thresholds import NOISE_SHARE_POWER, SUSPICION_POWER
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -191,7 +192,7 @@ def suspect_labels_by(
         ),
         overfit_share=low_overfit.overfit_share,
         disagreements=low_overfit.disagreements,
-        memorization=_memorization(each, labels),
+        memorization=memorization(each, labels),
         margin=margin,
         suggested=suggested if confused is None else confused.true.argmax(1),
         accuracy=float(np.mean(scores.argmax(1) == labels)),
@@ -233,26 +234,3 @@ def _margins(scores: Array, labels: Integers) -> tuple[Array, Integers]:
     # the given label is kept on ties
     margin = scores[rows, labels] - others.max(1)
     return margin, np.where(margin >= 0, labels, others.argmax(1))
-
-
-def _memorization(each: Sequence[Array], labels: Integers) -> Array:
-    """Return how far only a network that saw the sample would give its label, 0 to 1, [N].
-
-    1 − q p, where q estimates the probability that a network trained without the sample gives the label, and
-    p is this network's own probability of it; 1 − q for labels that this network does not give, without p.
-    For samples that are hard to fit p is below 1 even in training.
-
-    Not the memorization p − q of Feldman & Zhang (NeurIPS 2020, eq. 2), which takes hundreds of networks
-    trained with and without each sample: a label that this network does not give has no memorization there.
-
-    Args:
-        each: All predictions, the network's own last, [N, C] each.
-        labels: Given labels, [N].
-    """
-    scores = combine_predictions(each, labels, MEMORIZATION_POWER).scores
-    expected = expected_labels(scores, fit_label_noise(scores, labels).sharpness)
-    rows = np.arange(len(labels))
-    without = expected[rows, labels]
-    own = each[-1][rows, labels]
-    memorized: Array = 1 - np.where(each[-1].argmax(1) == labels, without * own, without)
-    return memorized
