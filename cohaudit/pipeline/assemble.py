@@ -62,6 +62,8 @@ def assemble(subject: ScanSubject, run: ScanRun, results: StageResults, audits: 
         evidence=results.reviewed.evidence,
         suppressed=results.reviewed.suppressed,
         previews=results.reviewed.previews,
+        calibration=judged.calibration,
+        questions=tuple(results.sample.source.ids[i] for i in judged.questions),
         risk=judged.risk,
         audits=audits,
         certificate=results.measured.certificate,

@@ -32,6 +32,13 @@ from cohaudit.pipeline.observations import (
     neighbors_counted,
     neighbors_of,
 )
+from cohaudit.pipeline.reviewed_labels import (
+    NOT_REVIEWED,
+    apply_answers,
+    choose_questions,
+    is_calibrated,
+    review_notices,
+)
 from cohaudit.pipeline.sample_table import sample_table
 from cohaudit.results import (
     ClassCosines,
@@ -39,6 +46,7 @@ from cohaudit.results import (
     Coherence,
     Estimate,
     Layer,
+    ReviewCalibration,
     Risk,
     Sanity,
     Skipped,
@@ -69,6 +77,8 @@ class Judgment:
         neighbors: Index of each suspect → its supporters and opponents, most suspicious first.
         risk: The generalization gap and its level.
         driver_inputs: What the drivers of the risk are computed from; None without a verdict.
+        calibration: What a person's review says about the suspicions.
+        questions: Indices of the samples to review, in the order to ask.
         skipped: What could not be computed, and why.
     """
 
@@ -84,6 +94,8 @@ class Judgment:
     neighbors: dict[int, tuple[NeighborPairs, NeighborPairs]]
     risk: Risk | Skipped
     driver_inputs: DriverInputs | None
+    calibration: ReviewCalibration | Skipped
+    questions: tuple[int, ...]
     skipped: tuple[Skipped, ...]
 
 
@@ -94,10 +106,12 @@ class _LabelVerdict:
     Attributes:
         suspicion: How suspect each label is; None if no layer gives a representation.
         sanity: Whether model and data belong together.
+        calibration: What a person's review says about it.
     """
 
     suspicion: Suspicion | None
     sanity: Sanity
+    calibration: ReviewCalibration | Skipped
 
     @property
     def valid(self) -> Suspicion | None:
@@ -114,7 +128,7 @@ def judge(seen: Observations, config: Config) -> Judgment:
     """
     measured = seen.measured
     resampling = Resampling(config.bootstrap, config.confidence, config.seed)
-    verdict = _judge_labels(seen)
+    verdict = _judge_labels(seen, config)
     # suspicions stay in the table even without a verdict; only nobody is a suspect then
     samples = sample_table(seen, verdict.suspicion, _suspects(verdict, config))
     whole, layers = layer_coherences(measured, resampling)
@@ -139,6 +153,8 @@ def judge(seen: Observations, config: Config) -> Judgment:
         neighbors=_suspects_neighbors(seen, config, verdict, samples),
         risk=risk,
         driver_inputs=inputs,
+        calibration=verdict.calibration,
+        questions=_questions(seen, config, verdict),
         skipped=(*(part for part in parts if isinstance(part, Skipped)), *_no_suspicion(verdict)),
     )
 
@@ -152,12 +168,14 @@ def representation_of(measured: Measurement) -> str:
     return f"the inputs of {len(layers)} layers, {layers[0]} to {layers[-1]}"
 
 
-def _judge_labels(seen: Observations) -> _LabelVerdict:
+def _judge_labels(seen: Observations, config: Config) -> _LabelVerdict:
     measured = seen.measured
     suspicion = None
+    calibration: ReviewCalibration | Skipped = NOT_REVIEWED
     if measured.views:
         views = [view.rows for view in measured.views]
         suspicion = suspect_labels(views, seen.source.labels, measured.probability, seen.earlier)
+        suspicion, calibration = apply_answers(suspicion, seen.review, seen.source.class_names, config)
     sanity = check_sanity(
         measured.predicted,
         seen.source.labels,
@@ -165,7 +183,14 @@ def _judge_labels(seen: Observations) -> _LabelVerdict:
         float(measured.loss.mean()),
         suspicion.accuracy if suspicion else None,
     )
-    return _LabelVerdict(suspicion, sanity)
+    return _LabelVerdict(suspicion, sanity, calibration)
+
+
+def _questions(seen: Observations, config: Config, verdict: _LabelVerdict) -> tuple[int, ...]:
+    if verdict.valid is None:
+        return ()
+    chosen = choose_questions(verdict.valid, seen.review, seen.contents, seen.source.labels, config.seed)
+    return tuple(chosen)
 
 
 def _suspects(verdict: _LabelVerdict, config: Config) -> NDArray[np.bool_] | None:
@@ -288,9 +313,12 @@ def _notices(seen: Observations, config: Config, verdict: _LabelVerdict) -> Iter
         )
     if suspicion := verdict.valid:
         yield preprocessing_warning(verdict.sanity.accuracy, suspicion.accuracy)
-        yield ambiguity_notice(suspicion)
+        calibrated = is_calibrated(verdict.calibration)
+        # a person's answers settle what these two are unsure of
+        yield "" if calibrated else ambiguity_notice(suspicion)
         yield confusion_notice(suspicion, seen.source.class_names)
-        yield near_threshold_notice(suspicion, config.suspicion_threshold)
+        yield "" if calibrated else near_threshold_notice(suspicion, config.suspicion_threshold)
+        yield from review_notices(verdict.calibration, seen.review)
 
 
 def _no_suspicion(verdict: _LabelVerdict) -> tuple[Skipped, ...]:

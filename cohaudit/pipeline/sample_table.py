@@ -57,6 +57,7 @@ def sample_table(
         "loo_margin": missing if suspicion is None else suspicion.margin,
         "supporters": _ids(support.supporters, source.ids),
         "opponents": _ids(support.opponents, source.ids),
+        "content": list(seen.contents),
     }
     return as_sample_table(columns)
 

@@ -34,6 +34,7 @@ from cohaudit.pipeline.progress import (
     SilentProgress,
 )
 from cohaudit.pipeline.resume import ResumableRun
+from cohaudit.pipeline.reviewed_labels import content_hashes, find_answers
 from cohaudit.pipeline.sample import Sample, draw_sample
 from cohaudit.pipeline.scan_run import ScanRun, options_of, prepare_run
 from cohaudit.pipeline.subject import ScanSubject, subject_from_files, subject_in_memory
@@ -126,6 +127,8 @@ def audit_subject(subject: ScanSubject, run: ScanRun) -> Audit:
     refuse_unknown_names(run.config, subject.layer_names, subject.dataset.class_names)
     with eval_mode(subject.model):
         sample = draw_sample(subject, run)
+        # before the measuring: a file of answers to other data is refused at once
+        review = find_answers(subject, sample, run)
         history = measure_history(subject, sample, run)
         measured = _measure(subject, sample, run)
         history = history.with_audited(subject, measured)
@@ -139,8 +142,10 @@ def audit_subject(subject: ScanSubject, run: ScanRun) -> Audit:
                 compared=compared,
                 source=sample.source,
                 total=len(subject.dataset),
+                contents=content_hashes(subject, sample),
                 earlier=history.predictions.probabilities,
                 holdout=holdout,
+                review=review,
             )
             judged = judge(seen, run.config)
         with run.stages(GATHER_EVIDENCE):

@@ -28,6 +28,7 @@ from cohaudit.results.estimate import Estimate, Skipped
 from cohaudit.results.evidence import Evidence, Neighbor, Preview
 from cohaudit.results.gap import LEVELS, Driver, Holdout, Level, Risk, RiskTerm, format_points
 from cohaudit.results.labels import LabelSummary
+from cohaudit.results.reviewed import Answer, ReviewCalibration
 from cohaudit.results.sample_table import SAMPLE_COLUMNS, SampleRow
 from cohaudit.results.suppression import Suppression
 from cohaudit.results.trajectory import Point, Series, Stability, StabilityTerm, Trajectory
@@ -36,6 +37,7 @@ __all__ = [
     "LEVELS",
     "SAMPLE_COLUMNS",
     "SCHEMA_VERSION",
+    "Answer",
     "Audit",
     "AuditResults",
     "BackgroundForce",
@@ -67,6 +69,7 @@ __all__ = [
     "Neighbor",
     "Point",
     "Preview",
+    "ReviewCalibration",
     "Risk",
     "RiskTerm",
     "RobustStep",
