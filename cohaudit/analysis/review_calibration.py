@@ -79,10 +79,10 @@ STEEPNESS = (0.5, 20.0)
 SMALLEST_PROBABILITY = 1e-4
 """Least distance of the scan's probabilities from 0 and from 1, so that log-odds stay finite."""
 
-DRAWS = 2000
+DRAWS = 1000
 """Draws of the posterior: their mean is exact to about 0.005."""
 
-MOVES = 4
+MOVES = 3
 """Moves of each draw after each step of the sampler."""
 
 KNOTS = 120
