@@ -46,13 +46,14 @@ COVERAGE = 0.9
 SCAN_FAMILY = 0.75
 """Prior probability of the family that keeps the scan's probabilities; the other keeps its order alone."""
 
-OFFSET_SD = 2.0
-"""Standard deviation of the offset a: log 10 = 2.3, a scan that is off by a factor of 10, is ordinary."""
+OFFSET_SCALE = 1.3
+"""Scale of the offset a, which has a logistic distribution: log 10 = 2.3, a scan that is off by a factor of
+10, is ordinary, and a factor of 1,000, such as of a scan that suspects nothing, is possible."""
 
 SLOPE_SD = 0.7
 """Standard deviation of log b: a scan whose log-odds are twice too large, or too small, is ordinary."""
 
-NO_OFFSET = 0.3
+NO_OFFSET = 0.1
 """Prior probability of a = 0."""
 
 UNIT_SLOPE = 0.4
@@ -210,7 +211,7 @@ class _Curves:
             used: Which of the knots; all if left out.
         """
         u = torch.special.ndtr(torch.from_numpy(numbers)).numpy().T
-        offset = np.where(u[1] < NO_OFFSET, 0.0, OFFSET_SD * numbers[:, 2])
+        offset = np.where(u[1] < NO_OFFSET, 0.0, OFFSET_SCALE * _logit(np.clip(u[2], 1e-12, 1 - 1e-12)))
         slope = np.exp(SLOPE_SD * numbers[:, 4])
         slope[u[3] < UNIT_SLOPE] = 1.0
         slope[u[3] > 1 - NO_SLOPE] = 0.0

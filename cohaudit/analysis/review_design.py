@@ -26,16 +26,17 @@ from cohaudit.results.sample_table import order_by_suspicion
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-EVEN_SHARE = 0.55
+EVEN_SHARE = 0.35
 """Share of the questions spread evenly over all samples: they bound the share of wrong labels."""
 
-TOP_SHARE = 0.25
+TOP_SHARE = 0.35
 """Share of the questions with a density of 1 / rank: as many among the ranks 1 to 10 as among 10 to 100. They
 find the end of the wrong labels wherever it is, also when the scan is off by a factor of 10."""
 
 EDGE_SHARE = 1 - EVEN_SHARE - TOP_SHARE
-"""Share of the questions in proportion to √(p (1 − p)), the standard deviation of an answer if the scan is
-right (Neyman allocation; Journal of the Royal Statistical Society 1934)."""
+"""Share of the questions in proportion to p (1 − p), the variance of an answer if the scan is right: they ask
+about the edge of the list, where a scan that is off by a factor is wrong most. The standard deviation, as in
+Neyman allocation, would spend most of them on a long tail of small p."""
 
 SMALLEST_DOUBT = 0.001
 """Least distance of a probability from 0 and from 1 in that density: no scan is surer."""
@@ -84,7 +85,7 @@ def _density(probability: Array) -> Array:
     doubted = np.clip(probability, SMALLEST_DOUBT, 1 - SMALLEST_DOUBT)
     even = np.ones(len(probability))
     top = 1 / (np.arange(len(probability)) + 1)
-    edge = np.sqrt(doubted * (1 - doubted))
+    edge = doubted * (1 - doubted)
     parts = ((EVEN_SHARE, even), (TOP_SHARE, top), (EDGE_SHARE, edge))
     density: Array = np.sum([share * part / part.sum() for share, part in parts], axis=0)
     return density

@@ -35,9 +35,10 @@ from cohaudit.pipeline.observations import (
 from cohaudit.pipeline.reviewed_labels import (
     NOT_REVIEWED,
     apply_answers,
+    calibration_notice,
     choose_questions,
     is_calibrated,
-    review_notices,
+    unmatched_answers_notice,
 )
 from cohaudit.pipeline.sample_table import sample_table
 from cohaudit.results import (
@@ -318,7 +319,8 @@ def _notices(seen: Observations, config: Config, verdict: _LabelVerdict) -> Iter
         yield "" if calibrated else ambiguity_notice(suspicion)
         yield confusion_notice(suspicion, seen.source.class_names)
         yield "" if calibrated else near_threshold_notice(suspicion, config.suspicion_threshold)
-        yield from review_notices(verdict.calibration, seen.review)
+        yield calibration_notice(verdict.calibration)
+    yield unmatched_answers_notice(seen.review)
 
 
 def _no_suspicion(verdict: _LabelVerdict) -> tuple[Skipped, ...]:

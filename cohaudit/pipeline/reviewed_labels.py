@@ -198,25 +198,31 @@ def _suggested(
     return suggested
 
 
-def review_notices(calibration: ReviewCalibration | Skipped, review: LabelReview | None) -> tuple[str, ...]:
-    """Return notices about what the answers say, and about those that apply to nothing."""
-    if review is None or isinstance(calibration, Skipped):
-        return ()
-    unmatched = unmatched_notice(review.matched.unmatched, review.file)
-    return tuple(filter(None, (_result(calibration), unmatched)))
-
-
-def _result(found: ReviewCalibration) -> str:
+def calibration_notice(found: ReviewCalibration | Skipped) -> str:
+    """Return a notice about what the answers say of all labels; empty without an answer."""
+    if isinstance(found, Skipped) or not found.right + found.wrong:
+        return ""
     share = found.wrong_share
     many = found.right + found.wrong
     if isinstance(share, Skipped):
-        return (
-            f"{many:,} labels were reviewed ({found.file}), too few to calibrate the others: {share.reason}."
-        )
+        said = f"{many:,} labels were reviewed ({found.file})"
+        return f"{said}, too few to calibrate the others: this {share.reason}."
+    precision = found.precision
+    listed = (
+        "No label is suspect."
+        if isinstance(precision, Skipped)
+        else f"Of the suspects, {percent(precision.value)} are wrong "
+        f"({percent(precision.low)} to {percent(precision.high)})."
+    )
     return (
         f"Calibrated by {many:,} reviewed labels ({found.file}): {percent(share.value)} of the labels are "
-        f"wrong (90% interval: {percent(share.low)} to {percent(share.high)})."
+        f"wrong (90% interval: {percent(share.low)} to {percent(share.high)}). {listed}"
     )
+
+
+def unmatched_answers_notice(review: LabelReview | None) -> str:
+    """Return a notice about answers that apply to no sample; empty when there are none."""
+    return "" if review is None else unmatched_notice(review.matched.unmatched, review.file)
 
 
 def choose_questions(

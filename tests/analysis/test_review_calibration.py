@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -100,31 +102,33 @@ def test_the_sampler_finds_the_exact_posterior() -> None:
     assert np.abs(np.array(found) - exact).max() < 0.08
 
 
-@pytest.mark.parametrize(
-    ("share", "separation", "factor", "most"),
-    [
-        (0.02, 4.0, 10.0, 0.05),
-        (0.02, 4.0, 0.1, 0.05),
-        (0.1, 4.0, 10.0, 0.05),
-        (0.1, 4.0, 0.1, 0.05),
-        (0.3, 4.0, 10.0, 0.05),
-        (0.5, 4.0, 0.1, 0.05),
-        (0.1, 0.0, 10.0, 0.05),
-        (0.5, 0.0, 10.0, 0.09),
-    ],
-)
+@pytest.fixture(scope="module")
+def corrected() -> dict[tuple[float, float, float], tuple[float, float]]:
+    """Return mean calibration error and coverage of reviews of scans that are off by a factor."""
+    found = {}
+    for share, separation, factor in itertools.product((0.02, 0.1, 0.3), (4.0, 0.0), (10.0, 0.1)):
+        errors, held = [], []
+        for seed in range(8):
+            wrong, evidence, odds = world(share, separation, seed)
+            calibrated, _ = reviewed(factor * odds / (1 + factor * odds), evidence, wrong, seed)
+            errors.append(calibration_error(calibrated.probability, wrong))
+            held.append(calibrated.share.low <= wrong.mean() <= calibrated.share.high)
+        found[share, separation, factor] = float(np.mean(errors)), float(np.mean(held))
+    return found
+
+
 def test_a_scan_that_is_off_by_a_factor_of_ten_is_corrected(
-    share: float, separation: float, factor: float, most: float
+    corrected: dict[tuple[float, float, float], tuple[float, float]],
 ) -> None:
-    errors, held = [], 0
-    for seed in range(8):
-        wrong, evidence, odds = world(share, separation, seed)
-        probability = factor * odds / (1 + factor * odds)
-        found, _ = reviewed(probability, evidence, wrong, seed)
-        errors.append(calibration_error(found.probability, wrong))
-        held += found.share.low <= wrong.mean() <= found.share.high
-    assert np.mean(errors) <= most
-    assert held >= 5
+    for (share, separation, _), (error, _) in corrected.items():
+        # 50 answers tell a share of 30 % to 5 points on average, if there is no order to help them
+        assert error <= (0.05 if separation or share < 0.3 else 0.09)
+
+
+def test_the_interval_of_the_share_holds(
+    corrected: dict[tuple[float, float, float], tuple[float, float]],
+) -> None:
+    assert np.mean([held for _, held in corrected.values()]) >= 0.85
 
 
 def test_an_order_without_probabilities_becomes_a_list() -> None:

@@ -1,4 +1,4 @@
-"""Which labels are asked about: spread along the order, the same ones first, with the stated probabilities."""
+"""Which labels are asked about: spread along the order, the same ones first, as often as stated."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_samples_are_asked_as_often_as_stated() -> None:
     often, expected = asked[groups].sum(1) / seeds, stated[groups].sum(1)
     assert expected.max() > 4 * expected.min()
     np.testing.assert_allclose(often[1:], expected[1:], rtol=0.15)
-    assert often[0] <= expected[0]
+    assert often[0] <= 1.02 * expected[0]
 
 
 @given(SEEDS, st.integers(30, 60))
