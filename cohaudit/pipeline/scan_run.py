@@ -67,10 +67,16 @@ def prepare_run(config: Config, progress: Progress, resumable: ResumableRun | No
         audits=selected_audits(config.audits),
         schedule=read_schedule(config.lr, config.steps_per_epoch, config.base),
         suppressions=read_suppressions(config.base / config.suppressions) if config.suppressions else (),
-        reviewed=read_answers(config.base / config.reviewed) if config.reviewed else None,
+        reviewed=_reviewed(config),
         stages=Stages(progress),
         resumable=resumable or ResumableRun(None),
     )
+
+
+def _reviewed(config: Config) -> AnswerFile | None:
+    if not config.reviewed:
+        return None
+    return read_answers(config.base / config.reviewed, config.reviewed)
 
 
 def options_of(config: Config) -> Options:

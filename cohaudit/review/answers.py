@@ -61,11 +61,12 @@ class MatchedAnswers:
     """Answers about no audited sample."""
 
 
-def read_answers(path: Path) -> AnswerFile:
+def read_answers(path: Path, name: str = "") -> AnswerFile:
     """Read a file of answers: JSON as the review page saves it, or a table as `--format csv` writes it.
 
     Args:
         path: The file; a table when its name ends in .csv.
+        name: The file as the user named it; the path if left out.
 
     Returns:
         Its answers; rows of a table without an answer are left out.
@@ -87,7 +88,7 @@ def read_answers(path: Path) -> AnswerFile:
         raise ConfigError(
             str(path), "holds no answer", f"answer {', '.join(ANSWERS)} for some labels, or omit the file"
         )
-    return AnswerFile(str(path), tuple(answer for _, answer in found.values()))
+    return AnswerFile(name or str(path), tuple(answer for _, answer in found.values()))
 
 
 def match_answers(
