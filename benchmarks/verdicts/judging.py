@@ -10,14 +10,20 @@ from numpy.typing import NDArray
 from benchmarks.shared.results import Row
 from benchmarks.verdicts.cells import Cell
 from benchmarks.verdicts.fit import Chooser, Constants
-from benchmarks.verdicts.opinions import VARIANTS, Opinions, log_odds, opinions_of, ranking
+from benchmarks.verdicts.opinions import OURS, VARIANTS, Opinions, log_odds, opinions_of, ranking
 from benchmarks.verdicts.runs import Run, fold_scores
 from cohaudit.analysis.label_verdict import LabelVerdict, judge_labels
+from cohaudit.analysis.review_calibration import Reviews, calibrate_by_reviews
+from cohaudit.analysis.review_design import design_review
 
 KEYS = ("dataset", "noise", "stage", "model", "seed", "method")
 """Figures of a row that tell what it is about."""
 FILTER = "find issues"
 """End of the name of cleanlab's default filter: its issues are a list."""
+REVIEWS = 50
+"""Labels that are reviewed."""
+THRESHOLD = 0.5
+"""Suspicion from which a label is a suspect."""
 ERROR_BINS = 10
 """Bins of equal size for the calibration error."""
 
@@ -59,6 +65,8 @@ def _ours(one: Opinions, variant: str, constants: Constants) -> Row:
     verdict = judge_labels(scores, one.labels, constants.calibration)
     row = _about(one.cell, one.stage, one.wrong) | {"method": variant, "left_out": one.family}
     row |= ranking(log_odds(scores, one.labels), one.wrong) | _listed(verdict, one.wrong)
+    if variant == OURS:
+        row |= _reviewed(verdict, one.wrong, one.cell.seed)
     return row | {
         "told": verdict.share.determined,
         "determined": verdict.determined,
@@ -70,12 +78,30 @@ def _ours(one: Opinions, variant: str, constants: Constants) -> Row:
 
 
 def _listed(verdict: LabelVerdict, wrong: NDArray[np.bool_]) -> Row:
-    listed = (verdict.probability >= 0.5) & verdict.share.determined
+    listed = (verdict.probability >= THRESHOLD) & verdict.share.determined
     return {
         "suspects": int(listed.sum()),
         "claimed": float(verdict.probability[listed].mean()) if listed.any() else None,
         "precision": float(wrong[listed].mean()) if listed.any() else None,
         "recall": float(listed[wrong].mean()) if wrong.any() else None,
+    }
+
+
+def _reviewed(verdict: LabelVerdict, wrong: NDArray[np.bool_], seed: int) -> Row:
+    """Return how true the verdict is after a review of some labels, whose answers are the truth."""
+    asked = design_review(verdict.probability, verdict.evidence, REVIEWS, seed).samples
+    reviews = Reviews(asked, wrong[asked])
+    found = calibrate_by_reviews(verdict.probability, verdict.evidence, reviews, THRESHOLD, seed)
+    listed = found.probability >= THRESHOLD
+    return {
+        "reviewed_error": calibration_error(found.probability, wrong),
+        "reviewed_lower": found.share.low,
+        "reviewed_share": found.share.value,
+        "reviewed_upper": found.share.high,
+        "reviewed_suspects": int(listed.sum()),
+        "reviewed_claimed": float(found.probability[listed].mean()) if listed.any() else None,
+        "reviewed_precision": float(wrong[listed].mean()) if listed.any() else None,
+        "reviewed_recall": float(listed[wrong].mean()) if wrong.any() else None,
     }
 
 

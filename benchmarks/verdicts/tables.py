@@ -27,6 +27,7 @@ def show(rows: Sequence[Row], console: Console) -> None:
     _cells(table, console)
     for variant in VARIANTS:
         _verdicts(table[table["method"] == variant], variant, console)
+    _reviews(table[table["method"] == OURS], console)
     _lists(table[table["method"] == OURS], console)
 
 
@@ -79,6 +80,20 @@ def _verdicts(ours: pd.DataFrame, name: str, console: Console) -> None:
         f"{LONG_LIST} and more: claimed precision within {CLAIM_ERROR} in "
         f"{(error <= CLAIM_ERROR).mean():.0%}, mean error {error.mean():.3f}, mean recall "
         f"{long['recall'].mean():.2f}; the interval of the share holds in {holds.mean():.0%} ({by_kind})"
+    )
+
+
+def _reviews(ours: pd.DataFrame, console: Console) -> None:
+    error = ours["reviewed_error"]
+    holds = (ours["reviewed_lower"] <= ours["share_true"]) & (ours["reviewed_upper"] >= ours["share_true"])
+    long = ours[ours["reviewed_suspects"] >= LONG_LIST]
+    claims = (long["reviewed_claimed"] - long["reviewed_precision"]).abs()
+    by_kind = ", ".join(f"{kind} {own.mean():.3f}" for kind, own in error.groupby(ours["kind"]))
+    console.print(
+        f"after 50 reviews: calibration error {error.mean():.3f} on average ({by_kind}), at most "
+        f"{CLAIM_ERROR} in {(error <= CLAIM_ERROR).mean():.0%} of the cells, largest {error.max():.3f}; the "
+        f"interval of the share holds in {holds.mean():.0%}; {len(long)} lists of {LONG_LIST} and more, the "
+        f"claimed precision within {CLAIM_ERROR} in {(claims <= CLAIM_ERROR).mean():.0%}"
     )
 
 
