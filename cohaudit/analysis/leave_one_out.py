@@ -20,7 +20,7 @@ from torch import Tensor
 
 from cohaudit.analysis.combined_prediction import combine_predictions
 from cohaudit.analysis.label_noise import expected_labels, fit_label_noise
-from cohaudit.analysis.label_verdict import NoiseShare, judge_labels
+from cohaudit.analysis.label_verdict import CALIBRATION, CALIBRATION_ALONE, NoiseShare, judge_labels
 from cohaudit.analysis.memorization import memorization
 from cohaudit.analysis.pooled_prediction import calibrated, pool_predictions
 from cohaudit.results.thresholds import NOISE_SHARE_POWER, SUSPICION_POWER
@@ -174,7 +174,8 @@ def suspect_labels_by(
     layers = [*(calibrated(scores, labels) for scores in predictions), *answers]
     outside = [part.astype(np.float64) for part in out_of_sample]
     pooled = pool_predictions(outside, layers, labels)
-    verdict = judge_labels(pooled.scores, labels)
+    calibration = CALIBRATION if outside else CALIBRATION_ALONE
+    verdict = judge_labels(pooled.scores, labels, calibration)
     # the gap is predicted by the network's own layers, of which only those count that hardly overfit
     low_overfit = combine_predictions(each, labels, NOISE_SHARE_POWER)
     by_layers = combine_predictions(each, labels, SUSPICION_POWER).scores
