@@ -253,7 +253,7 @@ def _predict_gap(seen: Observations, verdict: _LabelVerdict) -> GapPrediction | 
         seen.source.labels,
         seen.measured.predicted,
         suspicion.expected_low_overfit,
-        suspicion.expected,
+        suspicion.expected_by_layers,
         mean_loss=verdict.sanity.mean_loss,
         samples=seen.total,
     )
