@@ -29,10 +29,10 @@ class SampleRow:
     predicted: str
     """Label that the model predicts."""
     suggested: str
-    """Label that leave-one-out prediction prefers: the given label where that is the best; empty when not
-    measured."""
+    """Likeliest true label: the given label where no other one is likelier; empty when not measured."""
     suspicion: Proportion | None
-    """Probability that the label is wrong, in [0, 1]; missing when not measured."""
+    """Probability that the label is wrong, in [0, 1]; a guess where wrong labels cannot be told; missing when
+    not measured."""
     rank: Count
     """Place in the order of suspicion, 1 for the most suspicious, no two equal; 0 when not measured."""
     suspect: bool
@@ -100,7 +100,7 @@ def as_sample_table(columns: Mapping[str, Sequence[Any] | NDArray[Any]]) -> pd.D
 def order_by_suspicion(suspicion: ArrayLike, *tie_breakers: ArrayLike) -> NDArray[np.int64]:
     """Return the positions of samples, most suspicious first: the one rule for every list of suspects.
 
-    Many samples can share one suspicion, because calibration maps ranges of the evidence to one probability.
+    Many samples can share one suspicion, because probabilities of wrong labels have bounds.
 
     Args:
         suspicion: Probability that each label is wrong, [samples]; NaN comes last.

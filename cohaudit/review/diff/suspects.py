@@ -30,7 +30,7 @@ class ComparedSuspect:
     label: str
     """Label as given in its own audit."""
     suggested: str
-    """Label that leave-one-out prediction prefers."""
+    """Likeliest true label."""
     suspicion: float
     """Probability that the label is wrong, in [0, 1]."""
     elsewhere: Elsewhere
