@@ -23,6 +23,7 @@ def verdict(
         probability=np.array(probability),
         evidence=nothing,
         expected=nothing,
+        expected_by_layers=nothing,
         expected_low_overfit=nothing,
         overfit_share=nothing,
         disagreements=labels,
