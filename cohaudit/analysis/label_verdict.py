@@ -93,7 +93,7 @@ class LabelVerdict:
         probability: Probability that each label is wrong, [N].
         evidence: Log-odds that each label is right; the lower, the more suspicious, [N].
         expected: Probability of each label from the other samples, [N, C].
-        suggested: Likeliest true label, [N].
+        suggested: Likeliest label by the other samples, whatever label is given, [N].
         share: Share of wrong labels.
         fitted: Share of wrong labels by the fit, not calibrated.
         disputed: Share of labels for which another one is expected.
@@ -140,7 +140,7 @@ def judge_labels(scores: Array, labels: Integers, calibration: Calibration = CAL
         probability=probability,
         evidence=-log_odds,
         expected=noise.expected,
-        suggested=noise.true.argmax(1),
+        suggested=noise.expected.argmax(1),
         share=_share(lower, float(probability.mean()), upper, is_determined),
         fitted=fitted,
         disputed=disputed,

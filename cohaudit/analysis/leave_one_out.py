@@ -110,7 +110,7 @@ class Suspicion:
         disagreements: Number of labels not supported by the predictions before it, [P].
         memorization: How far only a network that saw the sample would give its label, 0 to 1, [N].
         margin: Expected probability of the given label minus the largest other one, [N].
-        suggested: Likeliest true label, [N].
+        suggested: Likeliest label by the other samples, whatever label is given, [N].
         accuracy: Share of the given labels that leave-one-out prediction by the network's layers finds.
         share: Estimated share of wrong labels, and whether it can be told.
         determined: Part of the disputed labels that have to be wrong, 0 to 1; see `label_verdict`.

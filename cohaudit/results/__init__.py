@@ -27,7 +27,7 @@ from cohaudit.results.coherence import ClassCosines, ClassResult, Coherence, Lay
 from cohaudit.results.estimate import Estimate, Skipped
 from cohaudit.results.evidence import Evidence, Neighbor, Preview
 from cohaudit.results.gap import LEVELS, Crossfit, Driver, Holdout, Level, Risk, RiskTerm, format_points
-from cohaudit.results.labels import LabelSummary, WrongLabels
+from cohaudit.results.labels import LabelSummary, WrongLabels, format_wrong_labels
 from cohaudit.results.outside import OutsidePrediction
 from cohaudit.results.reviewed import Answer, ReviewCalibration
 from cohaudit.results.sample_table import SAMPLE_COLUMNS, SampleRow
@@ -92,4 +92,5 @@ __all__ = [
     "WrongLabels",
     "by_gap",
     "format_points",
+    "format_wrong_labels",
 ]

@@ -18,7 +18,7 @@ from cohaudit.results.coherence import ClassCosines, ClassResult, Coherence, Lay
 from cohaudit.results.estimate import Skipped
 from cohaudit.results.evidence import Evidence, Preview
 from cohaudit.results.gap import Crossfit, Risk, format_points
-from cohaudit.results.labels import LabelSummary, WrongLabels
+from cohaudit.results.labels import LabelSummary, WrongLabels, format_wrong_labels
 from cohaudit.results.outside import OutsidePrediction
 from cohaudit.results.ranges import Count, NonNegative
 from cohaudit.results.reviewed import ReviewCalibration
@@ -169,6 +169,12 @@ class Audit:
         # a model at chance has suspicions, but they say nothing about labels
         return "" if self.sanity.auditable else self.sanity.reason or "the model is not auditable"
 
+    @property
+    def lists_suspects(self) -> bool:
+        """Whether labels were judged, and wrong ones can be told from those of hard samples."""
+        wrong = self.labels.wrong
+        return not isinstance(wrong, Skipped) and wrong.told
+
     def ranked_samples(self) -> pd.DataFrame:
         """Return all rows of `samples`, most suspicious first.
 
@@ -200,8 +206,12 @@ class Audit:
         else:
             lines.append(f"risk of overfitting: {risk.level}, a gap of {format_points(risk.gap)}")
         lines.append(f"training accuracy: {percent(sanity.accuracy)}, mean loss {number(sanity.mean_loss)}")
+        wrong = self.labels.wrong
+        if not isinstance(wrong, Skipped):
+            lines.append(f"wrong labels: {format_wrong_labels(wrong)}")
         suspects = self.labels.suspects
-        if not isinstance(suspects, Skipped):
+        # 0 suspects would read as correct labels where it cannot be told which ones are wrong
+        if not isinstance(suspects, Skipped) and (suspects or self.lists_suspects):
             lines.append(f"suspects: {suspects:,} (.suspects lists them, .samples has one row per sample)")
         lines += [f"gate {gate.expression}: {gate.outcome.upper()}" for gate in self.gates]
         return "\n".join([*lines, *(f"note: {notice}" for notice in self.notices)])

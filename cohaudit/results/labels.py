@@ -6,6 +6,10 @@ from dataclasses import dataclass
 
 from cohaudit.results.estimate import Estimate, Skipped
 from cohaudit.results.ranges import Count, Proportion
+from cohaudit.results.wording import percent
+
+LOWEST_BOUND = 0.001
+"""Upper bounds of the share of wrong labels are written no smaller than this."""
 
 
 @dataclass(frozen=True)
@@ -41,3 +45,14 @@ class LabelSummary:
     when there are no suspects."""
     wrong: WrongLabels | Skipped
     """How many labels are wrong; skipped when no label was judged."""
+
+
+def format_wrong_labels(wrong: WrongLabels) -> str:
+    """Return how many labels are wrong, and if it cannot be told which, what to do, in a sentence or two."""
+    share = wrong.share
+    if wrong.told:
+        return f"about {percent(share.value)} ({percent(share.low)} to {percent(share.high)})"
+    upper = f"at most {percent(max(share.high, LOWEST_BOUND))}"
+    if wrong.disputed == 0:
+        return f"{upper}; for no sample do the others suggest another label"
+    return f"{upper}; which ones cannot be told here. Review the samples with the lowest rank in samples.csv."

@@ -20,13 +20,14 @@ AUDIT = make_audit(samples=60, suspects=12, suppressed=2)
 
 def not_measured() -> Audit:
     """Return an audit of a model without a representation of the samples."""
-    blank = AUDIT.samples.assign(suspicion=np.nan, suspect=False, loo_margin=np.nan)
+    blank = AUDIT.samples.assign(suspicion=np.nan, rank=0, suspect=False, loo_margin=np.nan)
     reason = "no layer sees numbers"
     return replace(
         AUDIT,
         samples=blank,
         evidence=(),
         risk=Skipped("risk", reason),
+        wrong_labels=Skipped("wrong labels", reason),
         skipped=(Skipped("suspicion", reason),),
     )
 
@@ -56,8 +57,21 @@ def test_the_verdict_on_the_labels() -> None:
     assert labels.expected_precision == pytest.approx(AUDIT.suspects["suspicion"].mean())
     clean = make_audit(suspects=0).labels
     assert (clean.suspects, type(clean.expected_precision)) == (0, Skipped)
+    assert labels.wrong == AUDIT.wrong_labels
+    assert "wrong labels: about 6.2% (4.7% to 9.4%)" in str(AUDIT)
+    assert "suspects: 12 " in str(AUDIT)
     with pytest.raises(FrozenInstanceError):
         labels.samples = 1  # type: ignore[misc]
+
+
+def test_no_suspects_do_not_read_as_correct_labels_where_it_cannot_be_told() -> None:
+    unclear = make_audit(told=False)
+    assert not unclear.lists_suspects
+    assert "wrong labels: at most 12.5%; which ones cannot be told here" in str(unclear)
+    assert "suspects:" not in str(unclear)
+    clean = make_audit(suspects=0)
+    assert clean.lists_suspects
+    assert "suspects: 0 " in str(clean)
 
 
 def test_the_verdict_on_new_data_is_the_risk() -> None:
@@ -73,6 +87,9 @@ def test_what_was_not_judged_says_why(audit: Audit) -> None:
     assert labels.samples == len(audit.samples)
     assert isinstance(labels.suspects, Skipped)
     assert isinstance(labels.expected_precision, Skipped)
+    assert isinstance(labels.wrong, Skipped)
+    assert not audit.lists_suspects
+    assert "wrong labels" not in str(audit)
     assert labels.suspects.reason == labels.expected_precision.reason == audit.labels_not_judged != ""
     assert isinstance(audit.generalization, Skipped)
     assert "suspects:" not in str(audit)
@@ -97,12 +114,12 @@ def test_suspicion_comes_first_then_the_tie_breakers(rows: list[tuple[float, int
     assert order == [key[-1] for key in sorted(keys)]
 
 
-def test_equal_suspicions_have_the_order_of_the_evidence() -> None:
+def test_the_rank_decides_among_equal_suspicions() -> None:
     flat = AUDIT.samples.assign(suspicion=np.where(AUDIT.samples["suspect"], 0.9, 0.1))
-    backwards = replace(AUDIT, samples=flat, evidence=AUDIT.evidence[::-1])
-    assert list(backwards.suspects["id"]) == [evidence.id for evidence in backwards.evidence]
-    rest = backwards.ranked_samples().iloc[len(AUDIT.evidence) :]
-    assert rest["loo_margin"].is_monotonic_increasing
+    assert list(replace(AUDIT, samples=flat).suspects["id"]) == list(AUDIT.suspects["id"])
+    backwards = replace(AUDIT, samples=flat.assign(rank=len(flat) + 1 - flat["rank"]))
+    assert list(backwards.suspects["id"]) == list(AUDIT.suspects["id"])[::-1]
+    assert backwards.ranked_samples()["rank"].tolist() == list(range(1, len(flat) + 1))
 
 
 # equality and hash

@@ -44,6 +44,7 @@ def make_audit(
     kind: PreviewKind = "image",
     image_side: int = 8,
     auditable: bool = True,
+    told: bool = True,
     sketched: bool = False,
     hostile: bool = False,
     gates: tuple[results.GateResult, ...] = (),
@@ -54,7 +55,7 @@ def make_audit(
     rng = np.random.default_rng(seed)
     class_names = _names(classes, "class {}", hostile)
     ids = _names(samples, "train/{:04d}.png", hostile)
-    table = _samples(rng, ids, class_names, suspects if auditable else 0, auditable)
+    table = _samples(rng, ids, class_names, suspects if auditable and told else 0, auditable)
     place_of = {name: place for place, name in enumerate(class_names)}
     columns = {name: table[name].to_numpy() for name in ("loss", "suspect")}
     columns |= {name: table[name].map(place_of).to_numpy() for name in ("label", "predicted")}
@@ -86,6 +87,7 @@ def make_audit(
         questions=asked,
         risk=_risk(holdout) if auditable else results.Skipped("risk", "the model is not auditable"),
         crossfit=_crossfit() if holdout else results.Skipped("cross-fit", "not asked for: --crossfit"),
+        wrong_labels=_wrong_labels(told),
         audits=_optional_audits(rng, layers, samples, class_names, hostile)
         if auditable
         else _no_optional_audits(),
@@ -94,6 +96,12 @@ def make_audit(
         gates=gates,
         timings={"gradients": 3.25, "checkpoint": 0.0125, "judgment": 0.5},
     )
+
+
+def _wrong_labels(told: bool) -> results.WrongLabels:
+    if told:
+        return results.WrongLabels(results.Estimate(0.0625, 0.046875, 0.09375), 0.075, 0.83, True)
+    return results.WrongLabels(results.Estimate(0.0625, 0.0, 0.125), 0.104, 0.31, False)
 
 
 def gate(*, failed: bool) -> results.GateResult:
@@ -128,6 +136,7 @@ def _samples(
             "predicted": [names[i] for i in label],
             "suggested": [names[i] for i in suggested],
             "suspicion": suspicion,
+            "rank": np.argsort(np.argsort(-suspicion)) + 1,
             "suspect": suspicion >= 0.5,
             "kind": np.where(
                 suspicion >= 0.5, "mislabeled", KINDS[rng.integers(0, 4, n)] if auditable else ""

@@ -60,7 +60,12 @@ def _verdict(audit: Audit, annotated: int) -> str:
     if not audit.sanity.auditable:
         return f"Not auditable: {_short(audit.sanity.reason, MAX_ANNOTATION_SENTENCE)}"
     total = int(audit.samples["suspect"].sum())
-    suspects = plural(total, "suspect") + (f", {annotated} of them annotated" if annotated < total else "")
+    if audit.lists_suspects or total:
+        suspects = plural(total, "suspect") + (
+            f", {annotated} of them annotated" if annotated < total else ""
+        )
+    else:
+        suspects = "no suspects are listed: which labels are wrong cannot be told"
     if isinstance(audit.risk, Skipped):
         return f"Risk not estimated: {_short(audit.risk.reason, MAX_ANNOTATION_SENTENCE)}; {suspects}"
     level = audit.risk.level.capitalize()

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from cohaudit.report.formats.suspects import SuspectLine, list_suspects
 from cohaudit.report.words import count, percent, plural, points, probability, text
-from cohaudit.results import Audit, Skipped, format_points
+from cohaudit.results import Audit, Skipped, format_points, format_wrong_labels
 
 MAX_LENGTH = 65_000
 """Length of the whole text at most, in UTF-16 units: GitHub takes comments of up to 65,536."""
@@ -157,11 +157,13 @@ def _verdict(audit: Audit) -> list[str]:
     ]
     if not sanity.auditable:
         return [f"## cohaudit: not auditable\n\n{sentence(sanity.reason)}\n\n{' · '.join(facts)}"]
-    if audit.samples["suspicion"].notna().any():
-        suspects = int(audit.samples["suspect"].sum())
+    suspects = int(audit.samples["suspect"].sum())
+    # 0 suspects would read as correct labels where it cannot be told which ones are wrong
+    if suspects or audit.lists_suspects:
         facts.append(f"{plural(suspects, 'suspect')} ({percent(suspects / max(subject.samples, 1))})")
     if isinstance(risk, Skipped):
-        return [f"## cohaudit: risk not estimated\n\n{sentence(risk.reason)}\n\n{' · '.join(facts)}"]
+        reason = sentence(risk.reason)
+        return [f"## cohaudit: risk not estimated\n\n{reason}{_wrong_labels(audit)}\n\n{' · '.join(facts)}"]
     gap = (
         f"**Gap: {points(risk.gap.value)} points** ({risk.coverage:.0%} interval: {points(risk.gap.low)} to "
         f"{points(risk.gap.high)}). The gap is training accuracy minus accuracy on new data."
@@ -171,7 +173,14 @@ def _verdict(audit: Audit) -> list[str]:
             f" Measured on {count(risk.holdout.samples)} holdout samples: {format_points(risk.holdout.gap)}. "
         )
         gap += f"Predicted from the training data alone: {format_points(risk.predicted)}."
-    return [f"## cohaudit: {risk.level} risk of overfitting\n\n{gap}\n\n{' · '.join(facts)}"]
+    headline = f"## cohaudit: {risk.level} risk of overfitting"
+    return [f"{headline}\n\n{gap}{_wrong_labels(audit)}\n\n{' · '.join(facts)}"]
+
+
+def _wrong_labels(audit: Audit) -> str:
+    """Return a paragraph on how many labels are wrong; empty if none was judged."""
+    wrong = audit.labels.wrong
+    return "" if isinstance(wrong, Skipped) else f"\n\n**Wrong labels:** {format_wrong_labels(wrong)}"
 
 
 def _gates(audit: Audit) -> list[str]:

@@ -16,7 +16,16 @@ from rich.text import Text
 from cohaudit.errors import printable, without_padding
 from cohaudit.report.limits import MAX_CAUSES
 from cohaudit.report.words import number
-from cohaudit.results import Audit, Coherence, GateResult, Layer, Skipped, by_gap, format_points
+from cohaudit.results import (
+    Audit,
+    Coherence,
+    GateResult,
+    Layer,
+    Skipped,
+    by_gap,
+    format_points,
+    format_wrong_labels,
+)
 from cohaudit.results.gap import format_crossfit
 
 MAX_LAYERS = 6
@@ -215,11 +224,17 @@ def _classes(audit: Audit) -> list[Table]:
 
 
 def _suspects(audit: Audit) -> list[RenderableType]:
-    if audit.samples["suspicion"].isna().all():
+    """Return how many labels are wrong, and the suspects."""
+    wrong = audit.labels.wrong
+    if isinstance(wrong, Skipped):
         return [_line("Suspects", ["not measured"])]
     suspects = audit.suspects
-    flagged = share(len(suspects) / len(audit.samples))
-    head = _line("Suspects", [f"{len(suspects):,} samples look mislabeled ({flagged})"])
+    parts = [format_wrong_labels(wrong)]
+    if not suspects.empty or wrong.told:
+        flagged = share(len(suspects) / len(audit.samples))
+        parts.append(f"{len(suspects):,} suspect{'s' * (len(suspects) != 1)} ({flagged})")
+    # where it cannot be told, 0 suspects would read as if all labels were correct
+    head = _line("Wrong labels", parts)
     if suspects.empty:
         return [head]
     top = suspects.head(MAX_SUSPECT_ROWS)

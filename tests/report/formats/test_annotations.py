@@ -75,6 +75,13 @@ def test_what_could_not_be_judged_says_so() -> None:
     assert one[2].startswith("Not auditable: no better than chance")
 
 
+def test_no_suspects_do_not_read_as_correct_labels_where_it_cannot_be_told() -> None:
+    (one,) = commands(make_audit(told=False))
+    assert one[2].endswith("no suspects are listed: which labels are wrong cannot be told")
+    (clean,) = commands(make_audit(suspects=0))
+    assert clean[2].endswith("; 0 suspects")
+
+
 def hostile(name: str) -> Audit:
     return replace(
         SMALL,

@@ -91,6 +91,18 @@ def test_without_a_verdict_the_reason_is_told() -> None:
     assert "risk not estimated\nthere are no other samples" in rendered(render_markdown(audit)).text
 
 
+def test_how_many_labels_are_wrong_stands_below_the_gap() -> None:
+    text = rendered(render_markdown(make_audit())).text
+    assert "Wrong labels: about 6.2% (4.7% to 9.4%)" in text
+    assert "12 suspects (5.0%)" in text
+    unclear = rendered(render_markdown(make_audit(told=False))).text
+    assert "Wrong labels: at most 12.5%; which ones cannot be told here. Review the samples" in unclear
+    assert "suspect" not in unclear
+    without_risk = replace(make_audit(told=False), risk=Skipped("risk", "there are no other samples"))
+    assert "Wrong labels: at most 12.5%" in rendered(render_markdown(without_risk)).text
+    assert "Wrong labels" not in rendered(render_markdown(make_audit(auditable=False))).text
+
+
 def test_hostile_names_stay_text() -> None:
     check_harmless(render_markdown(make_audit(hostile=True, suspects=40, gates=(gate(failed=True),))))
 

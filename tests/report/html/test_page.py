@@ -203,6 +203,7 @@ def test_a_model_that_is_not_auditable_gets_no_verdict() -> None:
     assert "risk, from 0 to 1" not in words
     assert "1 of 1 gate failed." in words
     assert "No sample was judged" in words
+    assert "Wrong labels" not in words
     assert "Suspects Share" not in words
     assert "Samples by suspicion" not in words
     assert "share of suspects" not in words
@@ -473,9 +474,23 @@ def test_a_model_that_cannot_be_audited_is_told_what_to_do() -> None:
 
 
 def test_a_dataset_without_suspects_says_so() -> None:
-    assert (
-        "No sample has a suspicion of 0.5 or more: no label looks wrong." in undrawn_page_of(suspects=0).words
-    )
+    words = undrawn_page_of(suspects=0).words
+    assert "Wrong labels: about 6.2% (4.7% to 9.4%). No sample has a suspicion of 0.5 or more." in words
+    assert "Suspects 0 0% of the samples" in words
+
+
+def test_the_share_of_wrong_labels_is_on_the_page() -> None:
+    words = undrawn_page_of().words
+    assert "Wrong labels 6.2% 4.7% to 9.4%" in words
+    assert "Wrong labels: about 6.2% (4.7% to 9.4%). 12 samples have a suspicion" in words
+
+
+def test_where_wrong_labels_cannot_be_told_no_number_reads_as_correct_labels() -> None:
+    words = undrawn_page_of(told=False).words
+    assert "Wrong labels at most 12.5% which ones cannot be told here" in words
+    assert "Review the samples with the lowest rank in samples.csv. No suspects are listed." in words
+    assert "Suspects 0" not in words
+    assert "Expected precision" not in words
 
 
 def test_what_was_skipped_is_named() -> None:

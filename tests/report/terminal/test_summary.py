@@ -52,7 +52,7 @@ def test_names_what_matters() -> None:
         "accuracy 99.96%, balanced 99.95%, chance 10.00%, loss 0.0210",
         "body.0.fc",
         "class 9",
-        "12 samples look mislabeled (5.00%)",
+        "Wrong labels: about 6.2% (4.7% to 9.4%), 12 suspects (5.00%)",
         "and 7 more",
         "8 samples recomputed with plain autograd, largest relative error 8.4 × 10⁻⁶",
         "99.87% of the parameters measured",
@@ -123,7 +123,7 @@ def test_a_model_that_cannot_be_audited_gets_no_verdict() -> None:
     assert "NOT AUDITABLE: no better than chance" in text
     assert "accuracy 10.00%" in text
     assert "risk" not in text
-    assert "mislabeled" not in text
+    assert "Wrong labels" not in text
 
 
 def test_what_must_be_known_before_the_numbers_is_said_whole() -> None:
@@ -131,6 +131,17 @@ def test_what_must_be_known_before_the_numbers_is_said_whole() -> None:
     text = flat(rendered(replace(make_audit(), notices=notices)))
     assert f"Note: {notices[0]}Note: The sample \\x1b[2J is odd." in text
     assert text.index("Note: ") < text.index("m-coherence")
+
+
+def test_the_share_of_wrong_labels_stands_before_the_suspects() -> None:
+    text = flat(rendered(make_audit()))
+    assert "Wrong labels: about 6.2% (4.7% to 9.4%), 12 suspects (5.00%)" in text
+
+
+def test_where_wrong_labels_cannot_be_told_no_number_reads_as_correct_labels() -> None:
+    text = flat(rendered(make_audit(told=False)))
+    assert "Wrong labels: at most 12.5%; which ones cannot be told here. Review the samples" in text
+    assert not re.search(r"\d suspects?\b", text)
 
 
 def test_suspects_that_were_not_looked_for_are_not_none() -> None:

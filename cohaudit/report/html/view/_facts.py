@@ -6,9 +6,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from cohaudit.config.used import setting
-from cohaudit.report.html.view._judged import judges_samples
-from cohaudit.report.words import Text, compact, count, interval, number, percent, plural, prose, text
-from cohaudit.results import Audit, Coherence, Crossfit
+from cohaudit.report.words import (
+    Text,
+    compact,
+    count,
+    interval,
+    number,
+    percent,
+    percent_interval,
+    plural,
+    prose,
+    text,
+)
+from cohaudit.results import Audit, Coherence, Crossfit, Skipped, WrongLabels
 from cohaudit.results.gap import format_crossfit
 
 
@@ -53,7 +63,9 @@ def build_tiles(audit: Audit) -> Iterator[Tile]:
     samples = audit.subject.samples
     yield Tile("Training accuracy", percent(sanity.accuracy), f"chance: {percent(sanity.chance)}")
     yield Tile("Samples", count(samples), f"in {plural(len(audit.classes), 'class')}")
-    if judges_samples(audit):
+    if not isinstance(audit.labels.wrong, Skipped):
+        yield _wrong_labels(audit.labels.wrong)
+    if audit.lists_suspects or audit.samples["suspect"].any():
         suspects = int(audit.samples["suspect"].sum())
         yield Tile("Suspects", count(suspects), f"{percent(suspects / max(samples, 1))} of the samples")
     if isinstance(audit.crossfit, Crossfit):
@@ -70,6 +82,13 @@ def _m_coherence(coherence: Coherence, samples: int) -> Tile:
     # Without this, a reader takes the low values of any converged model for a defect.
     low = "; below 1, gradients cancel, as near convergence" if found.value < 1 else ""
     return Tile("m-coherence", number(found.value), f"of {count(samples)} ({interval(found)}){low}")
+
+
+def _wrong_labels(wrong: WrongLabels) -> Tile:
+    share = wrong.share
+    if wrong.told:
+        return Tile("Wrong labels", percent(share.value), percent_interval(share))
+    return Tile("Wrong labels", f"at most {percent(share.high)}", "which ones cannot be told here")
 
 
 def _out_of_fold(crossfit: Crossfit) -> Tile:

@@ -13,7 +13,7 @@ from cohaudit.report.figures.distributions import suspicion_histogram
 from cohaudit.report.html.view._judged import judges_samples
 from cohaudit.report.html.view._listing import Listing, build_listing
 from cohaudit.report.words import Text, count, percent, probability, prose, text
-from cohaudit.results import Audit
+from cohaudit.results import Audit, Skipped, format_wrong_labels
 from cohaudit.results.kinds import REVIEWED
 
 
@@ -82,19 +82,30 @@ def _summary(audit: Audit, total: int, threshold: float) -> str:
         return "No sample was judged, because the model is not auditable."
     if not judges_samples(audit):
         return "No sample was judged: the suspicion was not measured. See what was skipped."
+    wrong_labels = _wrong_labels(audit)
+    if total == 0 and not audit.lists_suspects:
+        return f"{wrong_labels}No suspects are listed."
     if total == 0 and audit.suppressed:
-        return f"Every sample with a suspicion of at least {threshold:g} is suppressed: see below."
+        return (
+            f"{wrong_labels}Every sample with a suspicion of at least {threshold:g} is suppressed: see below."
+        )
     if total == 0:
-        return f"No sample has a suspicion of {threshold:g} or more: no label looks wrong."
+        return f"{wrong_labels}No sample has a suspicion of {threshold:g} or more."
     share = percent(total / max(len(audit.samples), 1))
     have = "sample has" if total == 1 else "samples have"
     rest = f" {count(len(audit.suppressed))} more are suppressed and listed last." if audit.suppressed else ""
     # The mean of probabilities is the expected share of wrong labels among the suspects.
     wrong = float(audit.samples["suspicion"][audit.samples["suspect"]].mean())
     return (
-        f"{count(total)} {have} a suspicion of at least {threshold:g}: {share} of the audited samples. "
-        f"Expected precision: {percent(wrong)} of their labels are wrong.{rest}"
+        f"{wrong_labels}{count(total)} {have} a suspicion of at least {threshold:g}: {share} of the audited "
+        f"samples. Expected precision: {percent(wrong)} of their labels are wrong.{rest}"
     )
+
+
+def _wrong_labels(audit: Audit) -> str:
+    """Return how many labels are wrong as a sentence or two, with a space at the end; empty if unknown."""
+    wrong = audit.labels.wrong
+    return "" if isinstance(wrong, Skipped) else f"Wrong labels: {format_wrong_labels(wrong).rstrip('.')}. "
 
 
 MEANINGS: Mapping[str, str] = {
