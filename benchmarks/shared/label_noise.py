@@ -80,7 +80,8 @@ def load_noisy(data: str, noise: str, seed: int, folder: Path) -> NoisyData:
 
     Args:
         data: Name of a data set, in SOURCES.
-        noise: A share such as "20 %" (symmetric), "20 % by class", or the name of people's labels.
+        noise: A share such as "20 %" (symmetric), "20 % by class", "random" (labels that say nothing), or the
+            name of people's labels.
         seed: Seed of the samples chosen and the labels flipped.
         folder: Folder of the data.
 
@@ -92,7 +93,8 @@ def load_noisy(data: str, noise: str, seed: int, folder: Path) -> NoisyData:
         labels = clean.human[noise]
     else:
         generator = torch.Generator().manual_seed(1000 + seed)
-        share = float(noise.split()[0]) / 100
+        # a label drawn at random is the true one as often as any other
+        share = 1 - 1 / clean.classes if noise == "random" else float(noise.split()[0]) / 100
         if noise.endswith("by class"):
             labels = flip_within_groups(clean, share, generator)
         else:

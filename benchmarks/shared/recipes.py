@@ -36,6 +36,23 @@ class TextTransformer(nn.Module):
         return out
 
 
+class WordAverage(nn.Module):
+    """Mean of the words' embeddings, and a hidden layer."""
+
+    def __init__(self, classes: int, width: int) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(WORDS, width)
+        self.hidden = nn.Linear(width, width)
+        self.head = nn.Linear(width, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map words [batch, positions] to logits [batch, classes]."""
+        is_word = (x > 0).unsqueeze(2)
+        mean = (self.embed(x) * is_word).sum(1) / is_word.sum(1).clamp_min(1)
+        out: Tensor = self.head(torch.relu(self.hidden(mean)))
+        return out
+
+
 def cnn(side: int, channels: int, classes: int) -> nn.Module:
     """Return a network of three convolutions and two dense layers."""
     return nn.Sequential(
@@ -84,6 +101,9 @@ RECIPES: dict[str, Recipe] = {
     "MLP, Adam": Recipe(lambda d: perceptron(d.train[0].numel(), d.classes, 256), False, 1e-3, 800),
     "CNN, Adam": Recipe(lambda d: cnn(d.train.shape[-1], d.train.shape[1], d.classes), False, 1e-3, 400),
     "ResNet, SGD": Recipe(lambda d: resnet18(8, d.classes), True, 0.05, 80),
+    "small MLP, SGD": Recipe(lambda d: perceptron(d.train[0].numel(), d.classes, 64), True, 0.1, 500),
+    "small MLP, Adam": Recipe(lambda d: perceptron(d.train[0].numel(), d.classes, 64), False, 1e-3, 800),
+    "word average, Adam": Recipe(lambda d: WordAverage(d.classes, 32), False, 3e-3, 200),
     "transformer, Adam": Recipe(lambda d: TextTransformer(d.train.shape[1], d.classes), False, 1e-3, 80),
 }
 """Recipes by name: the architecture and the optimizer."""

@@ -32,6 +32,16 @@ class Cell:
     seed: int = 0
 
     @property
+    def synthetic(self) -> bool:
+        """Whether its samples are drawn from clouds."""
+        return self.data.startswith("clouds")
+
+    @property
+    def human(self) -> bool:
+        """Whether its wrong labels are real: of people, or of distant supervision."""
+        return not self.noise[0].isdigit()
+
+    @property
     def file(self) -> Path:
         """File of what is saved of its run."""
         text = f"{self.data} {self.noise} {self.model} {self.seed}"

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from benchmarks.shared.label_noise import NoisyData
 from benchmarks.shared.networks import TransformerBlock, resnet18
-from benchmarks.shared.recipes import TextTransformer, cnn, perceptron
+from benchmarks.shared.recipes import Recipe, TextTransformer, cnn, perceptron
 
 
 class TextCNN(nn.Module):
@@ -64,42 +62,25 @@ class WordWindow(nn.Module):
 
 
 @dataclass(frozen=True)
-class Training:
+class Training(Recipe):
     """How a network is built and trained.
 
     Attributes:
-        build: Makes the untrained network for some samples.
-        epochs: Largest number of passes over the data.
-        rate: Learning rate.
-        sgd: Whether the optimizer is SGD with momentum 0.9, rather than Adam.
-        batch: Samples per step.
-        pretrained: Number of other samples of the data set, with true labels, that the network was trained on
-            before.
+        pretrained: Number of other images, with true labels, that the network was trained on before.
     """
 
-    build: Callable[[NoisyData], nn.Module]
-    epochs: int
-    rate: float = 1e-3
-    sgd: bool = False
-    batch: int = 64
     pretrained: int = 0
-
-    def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
-        """Return a fresh optimizer."""
-        if self.sgd:
-            return torch.optim.SGD(model.parameters(), self.rate, momentum=0.9)
-        return torch.optim.Adam(model.parameters(), self.rate)
 
 
 NETWORKS: dict[str, Training] = {
-    "MLP": Training(lambda d: perceptron(d.train[0].numel(), d.classes, 128), 200),
-    "MLP, SGD": Training(lambda d: perceptron(d.train[0].numel(), d.classes, 128), 250, 0.03, True),
-    "CNN": Training(lambda d: cnn(d.train.shape[-1], d.train.shape[1], d.classes), 80),
-    "ResNet": Training(lambda d: resnet18(6, d.classes), 30, 0.05, True),
-    "ResNet, pretrained": Training(lambda d: resnet18(6, d.classes), 30, 0.02, True, pretrained=8000),
-    "ViT": Training(lambda d: SmallViT(d.train.shape[-1], d.train.shape[1], d.classes), 50),
-    "text CNN": Training(lambda d: TextCNN(int(d.train.max()) + 1, d.classes), 30),
-    "transformer": Training(lambda d: TextTransformer(d.train.shape[1], d.classes), 30),
-    "word window": Training(lambda d: WordWindow(20000, d.train.shape[1], d.classes), 30),
+    "MLP": Training(lambda d: perceptron(d.train[0].numel(), d.classes, 128), False, 1e-3, 200),
+    "MLP, SGD": Training(lambda d: perceptron(d.train[0].numel(), d.classes, 128), True, 0.03, 250),
+    "CNN": Training(lambda d: cnn(d.train.shape[-1], d.train.shape[1], d.classes), False, 1e-3, 80),
+    "ResNet": Training(lambda d: resnet18(6, d.classes), True, 0.05, 30),
+    "ResNet, pretrained": Training(lambda d: resnet18(6, d.classes), True, 0.02, 30, pretrained=8000),
+    "ViT": Training(lambda d: SmallViT(d.train.shape[-1], d.train.shape[1], d.classes), False, 1e-3, 50),
+    "text CNN": Training(lambda d: TextCNN(int(d.train.max()) + 1, d.classes), False, 1e-3, 30),
+    "transformer": Training(lambda d: TextTransformer(d.train.shape[1], d.classes), False, 1e-3, 30),
+    "word window": Training(lambda d: WordWindow(20000, d.train.shape[1], d.classes), False, 1e-3, 30),
 }
 """Networks by name."""

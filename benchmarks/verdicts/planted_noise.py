@@ -38,6 +38,8 @@ def plant(clean: CleanData, noise: str, seed: int) -> Tensor:
     if noise in clean.human:
         return clean.human[noise]
     share = float(noise.split()[0]) / 100
+    if share == 0:
+        return clean.truth
     kind = noise.partition("% ")[2]
     generator = torch.Generator().manual_seed(1000 + seed)
     if kind == "by class":

@@ -1,12 +1,12 @@
 """Trains a cell's networks and saves what every way of judging needs of them.
 
 A run is trained once and judged often: a change of a constant takes minutes, because leave-one-out scores,
-answers, and the peers' rankings are read from disk.
+answers, outside predictions and the peers' rankings are read from disk.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.detection.detectors import nearest
+from benchmarks.detection.detectors import (
+    checkpoint_scores,
+    cleanlab,
+    from_features,
+    from_logits,
+    from_trajectory,
+)
+from benchmarks.detection.scores import Scores
 from benchmarks.shared.label_noise import NoisyData
-from benchmarks.shared.measuring import measure_model
+from benchmarks.shared.measuring import measure_model, source_of
 from benchmarks.shared.training import accuracy, logits_of, train_epoch
 from benchmarks.verdicts.cells import CACHE, Cell
 from benchmarks.verdicts.networks import NETWORKS, Training
@@ -26,6 +33,7 @@ from benchmarks.verdicts.planted_noise import plant
 from benchmarks.verdicts.samples import DATA_SETS
 from benchmarks.verdicts.synthetic import draw, parse
 from cohaudit.analysis.leave_one_out import leave_one_out
+from cohaudit.pipeline.outside import predict_from_inputs
 
 FOLDS = 5
 """Networks that give the out-of-fold answers."""
@@ -33,6 +41,8 @@ FITTED = 0.99
 """Share of the labels from which on a network counts as interpolating them."""
 MAX_TEST = 1500
 """Test samples that choose the best epoch, at most."""
+BATCH = 256
+"""Samples that are read at once for the outside predictions."""
 
 
 @dataclass(frozen=True)
@@ -41,17 +51,15 @@ class Stage:
 
     Attributes:
         views: Leave-one-out scores by each of the layers' views, input side first, float32 [V, N, C].
-        layers: Name of each view's layer, [V].
         own: The network's own answers, float32 [N, C].
-        neighbors: Share of the 10, 20 and 50 nearest samples in the last view with another label, [3, N].
+        peers: Name of a peer that sees the checkpoint, or the run so far → its score of each label, [N].
         epoch: Epochs of training.
         test_accuracy: Accuracy on test data.
     """
 
     views: NDArray[np.float32]
-    layers: tuple[str, ...]
     own: NDArray[np.float32]
-    neighbors: NDArray[np.float32]
+    peers: Scores
     epoch: int
     test_accuracy: float
 
@@ -65,20 +73,28 @@ class Run:
         labels: Labels as given, int64 [N].
         truth: True labels, int64 [N].
         folds: Out-of-fold answers of networks trained for the best number of epochs, float32 [N, C].
-        stages: Its checkpoints by the name of the stage; "interpolated" may be missing.
+        outside: Predictions from the raw data, float32 [N, C].
+        stages: Its checkpoints by the name of the stage.
     """
 
     cell: Cell
     labels: NDArray[np.int64]
     truth: NDArray[np.int64]
     folds: NDArray[np.float32]
+    outside: NDArray[np.float32]
     stages: dict[str, Stage]
+
+    @property
+    def wrong(self) -> NDArray[np.bool_]:
+        """Which labels are wrong, [N]."""
+        wrong: NDArray[np.bool_] = self.labels != self.truth
+        return wrong
 
 
 def noisy(cell: Cell, folder: Path) -> NoisyData:
     """Return a cell's samples, with the labels that its network is given."""
     rng = np.random.default_rng(cell.seed)
-    if cell.data.startswith("clouds"):
+    if cell.synthetic:
         clean = draw(parse(cell.data), cell.seed)
         most = None
     else:
@@ -88,12 +104,8 @@ def noisy(cell: Cell, folder: Path) -> NoisyData:
     if most is not None and len(clean.truth) > most:
         some = torch.from_numpy(rng.permutation(len(clean.truth))[:most])
         human = {name: labels[some] for name, labels in clean.human.items()}
-        clean = type(clean)(
-            *(clean.train[some], clean.truth[some], clean.test, clean.test_labels, clean.classes),
-            human,
-            clean.confused,
-        )
-    labels = plant(clean, cell.noise if cell.noise != "0 %" else "0 % uniform", cell.seed)
+        clean = replace(clean, train=clean.train[some], truth=clean.truth[some], human=human)
+    labels = plant(clean, cell.noise, cell.seed)
     few = torch.from_numpy(rng.permutation(len(clean.test))[:MAX_TEST])
     return NoisyData(clean.train, labels, clean.truth, clean.test[few], clean.test_labels[few], clean.classes)
 
@@ -103,26 +115,32 @@ def train_cell(cell: Cell, folder: Path) -> None:
     if cell.file.exists():
         return
     data = noisy(cell, folder)
+    labels = data.labels.numpy()
     training = NETWORKS[cell.model]
     torch.manual_seed(cell.seed)
-    start = _start(cell, training, data, folder)
+    start = _start(training, data, folder)
     model = training.build(data)
     model.load_state_dict(start)
-    epochs, states, tests = _train(training, model, data)
-    saved: dict[str, Any] = {"labels": data.labels.numpy(), "truth": data.truth.numpy()}
-    for stage, epoch in epochs.items():
-        model.load_state_dict(states[epoch - 1])
-        for name, array in _measured(model.eval(), data).items():
+    course = _train(training, model, data)
+    outside = predict_from_inputs(source_of(data.train, data.labels, data.classes), BATCH, cell.seed)
+    saved: dict[str, Any] = {"labels": labels, "truth": data.truth.numpy()}
+    saved["outside"] = outside.probability.astype(np.float32)
+    saved["folds"] = _out_of_fold(training, start, data, course.epochs["early"], cell.seed)
+    for stage, epoch in course.epochs.items():
+        model.load_state_dict(course.states[epoch - 1])
+        for name, array in _measured(model.eval(), data, every_peer=not cell.synthetic).items():
             saved[f"{stage}.{name}"] = array
-        saved[f"{stage}.about"] = np.array([epoch, tests[epoch - 1]])
-    saved["folds"] = _out_of_fold(training, start, data, epochs["early"], cell.seed)
+        if epoch > 1 and not cell.synthetic:
+            for name, score in from_trajectory(np.stack(course.logits[:epoch]), data.labels).items():
+                saved[f"{stage}.peer.{name}"] = score.astype(np.float32)
+        saved[f"{stage}.about"] = np.array([epoch, course.tests[epoch - 1]])
     CACHE.mkdir(parents=True, exist_ok=True)
     unfinished = cell.file.with_suffix(".part.npz")
     np.savez(unfinished, **saved)
-    Path(unfinished).replace(cell.file)
+    unfinished.replace(cell.file)
 
 
-def _start(cell: Cell, training: Training, data: NoisyData, folder: Path) -> dict[str, Tensor]:
+def _start(training: Training, data: NoisyData, folder: Path) -> dict[str, Tensor]:
     """Return the weights to begin with: random ones, or pretrained on other images with right labels."""
     model = training.build(data)
     if training.pretrained:
@@ -134,41 +152,50 @@ def _start(cell: Cell, training: Training, data: NoisyData, folder: Path) -> dic
         for _ in range(8):
             train_epoch(model, optimizer, x, y, 128)
         # the classes of the new task are new to the head
-        for head in [module for module in model.modules() if isinstance(module, nn.Linear)][-1:]:
-            head.reset_parameters()
+        [module for module in model.modules() if isinstance(module, nn.Linear)][-1].reset_parameters()
     return {name: value.clone() for name, value in model.state_dict().items()}
 
 
-def _train(
-    training: Training, model: nn.Module, data: NoisyData
-) -> tuple[dict[str, int], list[dict[str, Tensor]], list[float]]:
-    """Train; return the epoch of each stage, the weights after every epoch, and the test accuracies."""
+@dataclass(frozen=True)
+class _Course:
+    """A training run: its stages' epochs, and weights, logits and test accuracy after every epoch."""
+
+    epochs: dict[str, int]
+    states: list[dict[str, Tensor]]
+    logits: list[NDArray[np.float16]]
+    tests: list[float]
+
+
+def _train(training: Training, model: nn.Module, data: NoisyData) -> _Course:
     optimizer = training.optimizer(model)
     states: list[dict[str, Tensor]] = []
+    logits: list[NDArray[np.float16]] = []
     tests: list[float] = []
     fit = 0.0
     while len(states) < training.epochs and fit < FITTED:
         train_epoch(model, optimizer, data.train, data.labels, training.batch)
         states.append({name: value.clone() for name, value in model.state_dict().items()})
         tests.append(accuracy(model, data.test, data.test_labels))
-        fit = accuracy(model, data.train, data.labels)
-    epochs = {"early": int(np.argmax(tests)) + 1, "interpolated": len(states)}
-    return epochs, states, tests
+        answers = logits_of(model, data.train)
+        logits.append(answers.half().numpy())
+        fit = (answers.argmax(1) == data.labels).double().mean().item()
+    return _Course({"early": int(np.argmax(tests)) + 1, "interpolated": len(states)}, states, logits, tests)
 
 
-def _measured(model: nn.Module, data: NoisyData) -> dict[str, NDArray[Any]]:
-    """Return what is saved of a checkpoint."""
+def _measured(model: nn.Module, data: NoisyData, *, every_peer: bool) -> dict[str, NDArray[Any]]:
+    """Return what is saved of a checkpoint; of the peers, the slow ones if wanted."""
     measured = measure_model(model, data.train, data.labels, data.classes)
     labels = data.labels.numpy()
     scores = [leave_one_out(view.rows, labels, data.classes).scores for view in measured.views]
-    names = [view.layer + (" averaged" if view.averaged else "") for view in measured.views]
-    near = nearest(measured.views[-1].rows, labels)
+    if every_peer:
+        peers = checkpoint_scores(data, model, measured)
+    else:
+        logits = logits_of(model, data.train)
+        peers = from_logits(logits, data.labels) | from_features(measured.views, labels)
     return {
         "views": np.stack(scores).astype(np.float32),
-        "layers": np.array(names),
         "own": measured.probability.astype(np.float32),
-        "neighbors": np.stack(list(near.values())).astype(np.float32),
-    }
+    } | {f"peer.{name}": np.asarray(score, dtype=np.float32) for name, score in peers.items()}
 
 
 def _out_of_fold(
@@ -197,15 +224,26 @@ def load_run(cell: Cell) -> Run:
     with np.load(cell.file) as saved:
         arrays = {name: saved[name] for name in saved.files}
     stages = {}
-    for stage in ("early", "interpolated"):
-        if f"{stage}.views" in arrays:
-            epoch, test = arrays[f"{stage}.about"].tolist()
-            stages[stage] = Stage(
-                views=arrays[f"{stage}.views"],
-                layers=tuple(arrays[f"{stage}.layers"].tolist()),
-                own=arrays[f"{stage}.own"],
-                neighbors=arrays[f"{stage}.neighbors"],
-                epoch=int(epoch),
-                test_accuracy=test,
-            )
-    return Run(cell, arrays["labels"], arrays["truth"], arrays["folds"], stages)
+    # a network that is best when it interpolates has one checkpoint, which is judged once
+    last = int(arrays["interpolated.about"][0])
+    names = ["early"] if int(arrays["early.about"][0]) == last else ["early", "interpolated"]
+    for stage in names:
+        epoch, test = arrays[f"{stage}.about"].tolist()
+        start = f"{stage}.peer."
+        stages[stage] = Stage(
+            views=arrays[f"{stage}.views"],
+            own=arrays[f"{stage}.own"],
+            peers={
+                name.removeprefix(start): scores.astype(np.float64)
+                for name, scores in arrays.items()
+                if name.startswith(start)
+            },
+            epoch=int(epoch),
+            test_accuracy=test,
+        )
+    return Run(cell, arrays["labels"], arrays["truth"], arrays["folds"], arrays["outside"], stages)
+
+
+def fold_scores(run: Run) -> Scores:
+    """Return cleanlab's scores of the labels from five networks trained out of fold, [N] each."""
+    return {f"cleanlab, 5 folds, {name}": s for name, s in cleanlab(run.folds, run.labels).items()}

@@ -21,8 +21,9 @@ from torch import Tensor
 from cohaudit.analysis.combined_prediction import combine_predictions
 from cohaudit.analysis.label_noise import expected_labels, fit_label_noise
 from cohaudit.analysis.label_verdict import NoiseShare, judge_labels
+from cohaudit.analysis.memorization import memorization
 from cohaudit.analysis.pooled_prediction import calibrated, pool_predictions
-from cohaudit.results.thresholds import MEMORIZATION_POWER, NOISE_SHARE_POWER, SUSPICION_POWER
+from cohaudit.results.thresholds import NOISE_SHARE_POWER, SUSPICION_POWER
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -171,7 +172,8 @@ def suspect_labels_by(
     # the network comes last: what it fits beyond all others is memorized
     each = [*predictions, *answers]
     layers = [*(calibrated(scores, labels) for scores in predictions), *answers]
-    pooled = pool_predictions([part.astype(np.float64) for part in out_of_sample], layers, labels)
+    outside = [part.astype(np.float64) for part in out_of_sample]
+    pooled = pool_predictions(outside, layers, labels)
     verdict = judge_labels(pooled.scores, labels)
     # the gap is predicted by the network's own layers, of which only those count that hardly overfit
     low_overfit = combine_predictions(each, labels, NOISE_SHARE_POWER)
@@ -185,7 +187,8 @@ def suspect_labels_by(
         ),
         overfit_share=low_overfit.overfit_share,
         disagreements=low_overfit.disagreements,
-        memorization=_memorization(each, labels),
+        # what never saw the network comes first: no label has bent it
+        memorization=memorization([*outside, *each], labels),
         margin=_margins(verdict.expected, labels),
         suggested=verdict.suggested,
         accuracy=float(np.mean(by_layers.argmax(1) == labels)),
@@ -202,26 +205,3 @@ def _margins(expected: Array, labels: Integers) -> Array:
     others[rows, labels] = -np.inf
     margin: Array = expected[rows, labels] - others.max(1)
     return margin
-
-
-def _memorization(each: Sequence[Array], labels: Integers) -> Array:
-    """Return how far only a network that saw the sample would give its label, 0 to 1, [N].
-
-    1 − q p, where q estimates the probability that a network trained without the sample gives the label, and
-    p is this network's own probability of it; 1 − q for labels that this network does not give, without p.
-    For samples that are hard to fit p is below 1 even in training.
-
-    Not the memorization p − q of Feldman & Zhang (NeurIPS 2020, eq. 2), which takes hundreds of networks
-    trained with and without each sample: a label that this network does not give has no memorization there.
-
-    Args:
-        each: All predictions, the network's own last, [N, C] each.
-        labels: Given labels, [N].
-    """
-    scores = combine_predictions(each, labels, MEMORIZATION_POWER).scores
-    expected = expected_labels(scores, fit_label_noise(scores, labels).sharpness)
-    rows = np.arange(len(labels))
-    without = expected[rows, labels]
-    own = each[-1][rows, labels]
-    memorized: Array = 1 - np.where(each[-1].argmax(1) == labels, without * own, without)
-    return memorized

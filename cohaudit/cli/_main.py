@@ -17,6 +17,7 @@ from cohaudit.cli._init import init
 from cohaudit.cli._inspect import inspect
 from cohaudit.cli._output import accept_any_text, drop_output
 from cohaudit.cli._report import report
+from cohaudit.cli._review import review
 from cohaudit.cli._scan import scan
 from cohaudit.cli._trajectory import trajectory
 from cohaudit.errors import BUG, CohauditError, printable
@@ -119,5 +120,5 @@ def main() -> None:
     """
 
 
-for command in (scan, trajectory, doctor, inspect, check, diff, report, export, correct, init):
+for command in (scan, trajectory, doctor, inspect, check, diff, report, review, export, correct, init):
     main.add_command(command)

@@ -293,6 +293,13 @@ class Config:
         affects=_FINDINGS,
         path=True,
     )
+    reviewed: str = _judge(
+        "",
+        "File of labels that a person reviewed (cohaudit review), which calibrate the suspicions (default: "
+        "the data's name with .reviewed.json added, beside the data, if it exists).",
+        affects=_FINDINGS,
+        path=True,
+    )
     fail_on: tuple[str, ...] = _judge(
         (), "Gate: fail (exit code 1) if this holds, e.g. 'risk>=high' or 'predicted_gap>0.1'."
     )

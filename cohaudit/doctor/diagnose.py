@@ -103,8 +103,8 @@ def settings(
         _refuse(config, bool(checkpoints))
     except ConfigError as error:
         found = f"{words}; {error.where}: {error.found}"
-        # a wrong file of suppressions would also stop the dry run: the rest is tried without it
-        usable = config.updated({"suppressions": ""})
+        # a wrong file of suppressions or answers would also stop the dry run: the rest is tried without it
+        usable = config.updated({"suppressions": "", "reviewed": ""})
         return Finding("settings", "failed", found, error.remedy, figures), usable
     if not config.model and not config.data:
         remedy = "run `cohaudit init` where the model lies: it writes cohaudit.toml"
@@ -120,12 +120,15 @@ def _refuse(config: Config, scanned: bool) -> None:
         scanned: Whether a checkpoint was named, so that model and data are needed.
 
     Raises:
-        ConfigError: If the file of suppressions is wrong, or model or data is missing.
+        ConfigError: If a file of suppressions or answers is wrong, or model or data is missing.
     """
+    from cohaudit.review.answers import read_answers
     from cohaudit.review.suppressions import read_suppressions
 
     if config.suppressions:
         read_suppressions(config.base / config.suppressions)
+    if config.reviewed:
+        read_answers(config.base / config.reviewed)
     if scanned:
         require_subject(config)
 

@@ -115,8 +115,9 @@ def trial_size(small: int, total: int, seconds: float) -> int:
 
 
 def _scan(model: nn.Module, dataset: LabeledDataset, config: Config, samples: int) -> Audit:
-    # a scan in memory refuses settings that mean nothing there
-    defaults = {key: KEYS[key].default for key in (*MEANINGLESS_IN_MEMORY, "holdout", "crossfit")}
+    # a scan in memory refuses settings that mean nothing there; answers may be about none of the few samples
+    unused = (*MEANINGLESS_IN_MEMORY, "holdout", "crossfit", "reviewed")
+    defaults = {key: KEYS[key].default for key in unused}
     return scan(model, dataset, config=config.updated({**defaults, "limit": samples}))
 
 

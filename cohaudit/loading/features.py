@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,10 @@ def _read_archive(path: Path) -> NDArray[Any]:
 def _read_torch(path: Path) -> NDArray[Any]:
     try:
         # weights_only: torch's restricted unpickler builds tensors and plain containers, and runs no code
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            # about unusual pickles, which are refused in the next line
+            warnings.simplefilter("ignore")
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, ValueError, OSError, EOFError, KeyError) as error:
         first = str(error).partition("\n")[0][:200]
         raise DataError(str(path), f"cannot be read without running code: {first}", _SAVE) from error

@@ -69,6 +69,8 @@ def assemble(subject: ScanSubject, run: ScanRun, results: StageResults, audits: 
         evidence=results.reviewed.evidence,
         suppressed=results.reviewed.suppressed,
         previews=results.reviewed.previews,
+        calibration=judged.calibration,
+        questions=tuple(results.sample.source.ids[i] for i in judged.questions),
         risk=judged.risk,
         crossfit=results.out_of_fold.result,
         wrong_labels=judged.wrong_labels,

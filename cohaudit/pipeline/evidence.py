@@ -73,7 +73,8 @@ def gather_evidence(
     # the twin of a duplicate is shown beside it, whether or not it is among its neighbors
     # an empty text stands for no twin
     twins = set(remaining.samples["duplicate_of"].iloc[list(neighbors)]) - {""}
-    previews = _previews(dataset, sample, evidence, twins)
+    asked = {sample.source.ids[i] for i in remaining.questions}
+    previews = _previews(dataset, sample, evidence, twins | asked)
     return Reviewed(remaining, suppressed, matches.notices, evidence, previews)
 
 
@@ -112,6 +113,7 @@ def _suppress(
         samples=samples,
         classes=tuple(replace(one, suspects=int(counts.get(one.name, 0))) for one in judged.classes),
         neighbors={i: pairs for i, pairs in judged.neighbors.items() if i not in removed},
+        questions=tuple(i for i in judged.questions if i not in removed),
         risk=_without_suspects(judged, samples),
     )
     return remaining, suppressed
@@ -161,7 +163,7 @@ def _named(sample: Sample, pairs: NeighborPairs) -> tuple[Neighbor, ...]:
 
 
 def _previews(
-    dataset: LabeledDataset, sample: Sample, evidence: Sequence[Evidence], twins: set[str]
+    dataset: LabeledDataset, sample: Sample, evidence: Sequence[Evidence], others: set[str]
 ) -> dict[str, Preview]:
     """Return a preview of each sample that is shown, in the order of the data.
 
@@ -169,11 +171,13 @@ def _previews(
         dataset: The whole training data.
         sample: The samples measured.
         evidence: Names the samples shown and their neighbors.
-        twins: Ids of near-duplicates, shown too.
+        others: Ids of near-duplicates and of samples to review, shown too.
     """
     position = {name: int(sample.positions[i]) for i, name in enumerate(sample.source.ids)}
     shown = {e.id for e in evidence} | {n.id for e in evidence for n in (*e.supporters, *e.opponents)}
-    return {name: dataset.preview(position[name]) for name in sorted(shown | twins, key=position.__getitem__)}
+    return {
+        name: dataset.preview(position[name]) for name in sorted(shown | others, key=position.__getitem__)
+    }
 
 
 def _seen_from_here(file: Path | None) -> str:

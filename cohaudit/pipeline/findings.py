@@ -32,6 +32,14 @@ from cohaudit.pipeline.observations import (
     neighbors_counted,
     neighbors_of,
 )
+from cohaudit.pipeline.reviewed_labels import (
+    NOT_REVIEWED,
+    apply_answers,
+    calibration_notice,
+    choose_questions,
+    is_calibrated,
+    unmatched_answers_notice,
+)
 from cohaudit.pipeline.sample_table import sample_table
 from cohaudit.results import (
     ClassCosines,
@@ -39,6 +47,7 @@ from cohaudit.results import (
     Coherence,
     Estimate,
     Layer,
+    ReviewCalibration,
     Risk,
     Sanity,
     Skipped,
@@ -71,6 +80,8 @@ class Judgment:
         risk: The generalization gap and its level.
         driver_inputs: What the drivers of the risk are computed from; None without a verdict.
         wrong_labels: How many labels are wrong.
+        calibration: What a person's review says about the suspicions.
+        questions: Indices of the samples to review, in the order to ask.
         skipped: What could not be computed, and why.
     """
 
@@ -87,6 +98,8 @@ class Judgment:
     risk: Risk | Skipped
     driver_inputs: DriverInputs | None
     wrong_labels: WrongLabels | Skipped
+    calibration: ReviewCalibration | Skipped
+    questions: tuple[int, ...]
     skipped: tuple[Skipped, ...]
 
 
@@ -97,10 +110,12 @@ class _LabelVerdict:
     Attributes:
         suspicion: How suspect each label is; None if no layer gives a representation.
         sanity: Whether model and data belong together.
+        calibration: What a person's review says about it.
     """
 
     suspicion: Suspicion | None
     sanity: Sanity
+    calibration: ReviewCalibration | Skipped
 
     @property
     def valid(self) -> Suspicion | None:
@@ -117,7 +132,7 @@ def judge(seen: Observations, config: Config) -> Judgment:
     """
     measured = seen.measured
     resampling = Resampling(config.bootstrap, config.confidence, config.seed)
-    verdict = _judge_labels(seen)
+    verdict = _judge_labels(seen, config)
     # suspicions stay in the table even without a verdict; only nobody is a suspect then
     samples = sample_table(seen, verdict.suspicion, _suspects(verdict, config))
     whole, layers = layer_coherences(measured, resampling)
@@ -143,6 +158,8 @@ def judge(seen: Observations, config: Config) -> Judgment:
         risk=risk,
         driver_inputs=inputs,
         wrong_labels=_wrong_labels(verdict.suspicion),
+        calibration=verdict.calibration,
+        questions=_questions(seen, config, verdict),
         skipped=(*(part for part in parts if isinstance(part, Skipped)), *_no_suspicion(verdict)),
     )
 
@@ -156,9 +173,10 @@ def representation_of(measured: Measurement) -> str:
     return f"the inputs of {len(layers)} layers, {layers[0]} to {layers[-1]}"
 
 
-def _judge_labels(seen: Observations) -> _LabelVerdict:
+def _judge_labels(seen: Observations, config: Config) -> _LabelVerdict:
     measured = seen.measured
     suspicion = None
+    calibration: ReviewCalibration | Skipped = NOT_REVIEWED
     if measured.views:
         views = [view.rows for view in measured.views]
         out_of_sample = [view.probability for view in seen.outside]
@@ -167,6 +185,7 @@ def _judge_labels(seen: Observations) -> _LabelVerdict:
         suspicion = suspect_labels(
             views, seen.source.labels, measured.probability, seen.earlier, out_of_sample
         )
+        suspicion, calibration = apply_answers(suspicion, seen.review, seen.source.class_names, config)
     sanity = check_sanity(
         measured.predicted,
         seen.source.labels,
@@ -174,15 +193,25 @@ def _judge_labels(seen: Observations) -> _LabelVerdict:
         float(measured.loss.mean()),
         suspicion.accuracy if suspicion else None,
     )
-    return _LabelVerdict(suspicion, sanity)
+    return _LabelVerdict(suspicion, sanity, calibration)
+
+
+def _questions(seen: Observations, config: Config, verdict: _LabelVerdict) -> tuple[int, ...]:
+    if verdict.valid is None:
+        return ()
+    chosen = choose_questions(verdict.valid, seen.review, seen.contents, seen.source.labels, config.seed)
+    return tuple(chosen)
 
 
 def _suspects(verdict: _LabelVerdict, config: Config) -> NDArray[np.bool_] | None:
     suspicion = verdict.valid
     if suspicion is None:
         return None
-    # where wrong labels and hard samples cannot be told apart, no label is singled out
-    return (suspicion.probability >= config.suspicion_threshold) & suspicion.share.determined
+    # where wrong labels and hard samples cannot be told apart, no label is singled out, except by a person:
+    # only an answer makes a label wrong with probability 1
+    told = suspicion.share.determined | (suspicion.probability == 1)
+    suspect: NDArray[np.bool_] = (suspicion.probability >= config.suspicion_threshold) & told
+    return suspect
 
 
 def _wrong_labels(suspicion: Suspicion | None) -> WrongLabels | Skipped:
@@ -313,8 +342,12 @@ def _notices(seen: Observations, config: Config, verdict: _LabelVerdict) -> Iter
         )
     if suspicion := verdict.valid:
         yield preprocessing_warning(verdict.sanity.accuracy, suspicion.accuracy)
-        yield undetermined_notice(suspicion)
-        yield near_threshold_notice(suspicion, config.suspicion_threshold)
+        calibrated = is_calibrated(verdict.calibration)
+        # a person's answers settle what these two are unsure of
+        yield "" if calibrated else undetermined_notice(suspicion)
+        yield "" if calibrated else near_threshold_notice(suspicion, config.suspicion_threshold)
+        yield calibration_notice(verdict.calibration)
+    yield unmatched_answers_notice(seen.review)
 
 
 def _no_suspicion(verdict: _LabelVerdict) -> tuple[Skipped, ...]:

@@ -14,6 +14,7 @@ from cohaudit.analysis.outside_views import OutsideView
 from cohaudit.config import Config
 from cohaudit.gradients import Measurement, Source
 from cohaudit.pipeline.holdout_data import NO_HOLDOUT
+from cohaudit.pipeline.reviewed_labels import LabelReview
 from cohaudit.results import Holdout, Skipped
 
 NAMED_NEIGHBORS = 3
@@ -52,21 +53,25 @@ class Observations:
         compared: Comparison of all pairs of them.
         source: The samples; only their labels, ids and class names are used.
         total: Samples in the whole training data, of which those measured may be a part.
+        contents: Short hash of each sample's input, [N].
         earlier: Class probabilities of earlier checkpoints, oldest first, float32 [N, C] each.
         holdout: Measurement of the holdout, or why there is none.
         outside: Predictions of the labels by models that never saw the network.
         crossfit: Class probabilities by copies of the network that were not trained on the sample, float32
             [N, C]; None if none were trained.
+        review: What a person said about labels; None without a review.
     """
 
     measured: Measurement
     compared: Comparison
     source: Source
     total: int
+    contents: Sequence[str]
     earlier: Sequence[NDArray[np.float32]] = ()
     holdout: Holdout | Skipped = NO_HOLDOUT
     outside: Sequence[OutsideView] = ()
     crossfit: NDArray[np.float32] | None = None
+    review: LabelReview | None = None
 
 
 def compare(measured: Measurement, config: Config, total: int) -> Comparison:

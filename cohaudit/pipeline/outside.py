@@ -41,7 +41,7 @@ SHAPES_DIFFER = "inputs of different batches differ in kind or shape"
 """Why nothing is predicted from inputs whose first batch would do."""
 
 
-class _UnusableError(Exception):
+class UnusableInputsError(Exception):
     """Nothing can be predicted from these inputs; the message is the reason."""
 
 
@@ -84,8 +84,8 @@ def predict_outside(subject: ScanSubject, sample: Sample, run: ScanRun) -> Outsi
             skipped.append(Skipped(NAME, "switched off: --no-outside"))
         else:
             try:
-                views.append(_from_inputs(source, run.config.batch_size, run.config.seed))
-            except _UnusableError as reason:
+                views.append(predict_from_inputs(source, run.config.batch_size, run.config.seed))
+            except UnusableInputsError as reason:
                 skipped.append(Skipped(NAME, str(reason)))
     return OutsideResults(tuple(views), tuple(_described(view, source) for view in views), tuple(skipped))
 
@@ -94,11 +94,16 @@ def _described(view: OutsideView, source: Source) -> OutsidePrediction:
     return OutsidePrediction(view.name, float(np.mean(view.probability.argmax(1) == source.labels)))
 
 
-def _from_inputs(source: Source, batch_size: int, seed: int) -> OutsideView:
+def predict_from_inputs(source: Source, batch_size: int, seed: int) -> OutsideView:
     """Return what is predicted from the inputs.
 
+    Args:
+        source: The samples.
+        batch_size: Samples read at once.
+        seed: Seed of folds, bootstraps and patches.
+
     Raises:
-        _UnusableError: If there is no model for inputs of this kind.
+        UnusableInputsError: If there is no model for inputs of this kind.
     """
     first = _known(source.load(range(min(batch_size, len(source.labels)))))
     classes = len(source.class_names)
@@ -122,7 +127,7 @@ def _from_inputs(source: Source, batch_size: int, seed: int) -> OutsideView:
 def _known(inputs: Any) -> KnownInputs:
     found = kind_of(inputs)
     if isinstance(found, str):
-        raise _UnusableError(found)
+        raise UnusableInputsError(found)
     return found
 
 
@@ -138,7 +143,7 @@ def _alike(inputs: Any, first: KnownInputs) -> torch.Tensor:
     # texts may differ in length, and images in height and width
     same_width = first.kind is InputKind.TOKENS or known.values.shape[1] == first.values.shape[1]
     if known.kind is not first.kind or not same_width:
-        raise _UnusableError(SHAPES_DIFFER)
+        raise UnusableInputsError(SHAPES_DIFFER)
     return known.values
 
 
@@ -150,11 +155,11 @@ def _some_images(source: Source, batch_size: int, first: KnownInputs) -> torch.T
     for start in range(0, len(places), batch_size):
         images = shrink(_alike(source.load(places[start : start + batch_size]), first).float())
         if parts and images.shape[1:] != parts[0].shape[1:]:
-            raise _UnusableError(SHAPES_DIFFER)
+            raise UnusableInputsError(SHAPES_DIFFER)
         parts.append(images)
     return torch.cat(parts)
 
 
 def _refuse_too_many(numbers: int) -> None:
     if numbers > MAX_NUMBERS:
-        raise _UnusableError("the data is too large to predict from in memory; --limit makes it smaller")
+        raise UnusableInputsError("the data is too large to predict from in memory; --limit makes it smaller")

@@ -107,6 +107,10 @@ class LineProgress:
         self._stream.flush()
 
 
+MIN_WIDTH_FOR_TIME_LEFT = 80
+"""Characters of a line in which the time left has room beside the longest name of a stage."""
+
+
 class BarProgress:
     """Draws a bar for each running stage on a terminal, and removes it when the stage ends.
 
@@ -115,14 +119,16 @@ class BarProgress:
     """
 
     def __init__(self, console: Console) -> None:
+        # rich cuts the count where a line has no room for all columns
+        has_room = console.width >= MIN_WIDTH_FOR_TIME_LEFT
+        left = (TextColumn("left:"), TimeRemainingColumn()) if has_room else ()
         self._bars = Bars(
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=30),
+            BarColumn(bar_width=10 if has_room else 30),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TextColumn("left:"),
-            TimeRemainingColumn(),
+            *left,
             console=console,
             transient=True,
         )

@@ -59,6 +59,7 @@ def sample_table(
         "out_of_fold": missing if seen.crossfit is None else seen.crossfit[np.arange(count), source.labels],
         "supporters": _ids(support.supporters, source.ids),
         "opponents": _ids(support.opponents, source.ids),
+        "content": list(seen.contents),
     }
     return as_sample_table(columns)
 

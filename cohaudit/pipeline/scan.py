@@ -39,6 +39,7 @@ from cohaudit.pipeline.progress import (
     SilentProgress,
 )
 from cohaudit.pipeline.resume import ResumableRun
+from cohaudit.pipeline.reviewed_labels import content_hashes, find_answers
 from cohaudit.pipeline.sample import Sample, draw_sample
 from cohaudit.pipeline.scan_run import ScanRun, options_of, prepare_run
 from cohaudit.pipeline.subject import ScanSubject, subject_from_files, subject_in_memory
@@ -140,6 +141,8 @@ def audit_subject(subject: ScanSubject, run: ScanRun) -> Audit:
         sample = draw_sample(subject, run)
         # tried now, trained later: what would fail, and what it will cost, should not be known only then
         plan = plan_crossfit(subject, sample, run)
+        # before the measuring: a file of answers to other data is refused at once
+        review = find_answers(subject, sample, run)
         history = measure_history(subject, sample, run)
         measured = _measure(subject, sample, run)
         history = history.with_audited(subject, measured)
@@ -155,10 +158,12 @@ def audit_subject(subject: ScanSubject, run: ScanRun) -> Audit:
                 compared=compared,
                 source=sample.source,
                 total=len(subject.dataset),
+                contents=content_hashes(subject, sample),
                 earlier=history.predictions.probabilities,
                 holdout=holdout,
                 outside=outside.views,
                 crossfit=out_of_fold.probability,
+                review=review,
             )
             judged = judge(seen, run.config)
         with run.stages(GATHER_EVIDENCE):

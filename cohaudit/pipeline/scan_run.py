@@ -12,6 +12,7 @@ from cohaudit.gradients import Options
 from cohaudit.pipeline.progress import Progress, Stages
 from cohaudit.pipeline.resume import ResumableRun
 from cohaudit.results.suppression import Suppression
+from cohaudit.review.answers import AnswerFile, read_answers
 from cohaudit.review.suppressions import read_suppressions
 
 
@@ -25,6 +26,7 @@ class ScanRun:
         audits: Names of the audits to run.
         schedule: Steps and learning rates that the user gave.
         suppressions: Suspects that a person has cleared.
+        reviewed: Labels that a person reviewed, in a file that the settings name; None if they name none.
         stages: Announces and times each stage.
         resumable: Stores the pass over the data, so that an interrupted scan can be resumed.
     """
@@ -34,6 +36,7 @@ class ScanRun:
     audits: frozenset[str]
     schedule: Schedule
     suppressions: Sequence[Suppression]
+    reviewed: AnswerFile | None
     stages: Stages
     resumable: ResumableRun
 
@@ -55,7 +58,7 @@ def prepare_run(config: Config, progress: Progress, resumable: ResumableRun | No
         resumable: Stores the pass over the data; None stores nothing.
 
     Raises:
-        ConfigError: If an audit is unknown, or the learning rates or suppressions cannot be read.
+        ConfigError: If an audit is unknown, or the learning rates, suppressions or answers cannot be read.
     """
     return ScanRun(
         config=config,
@@ -64,9 +67,16 @@ def prepare_run(config: Config, progress: Progress, resumable: ResumableRun | No
         audits=selected_audits(config.audits),
         schedule=read_schedule(config.lr, config.steps_per_epoch, config.base),
         suppressions=read_suppressions(config.base / config.suppressions) if config.suppressions else (),
+        reviewed=_reviewed(config),
         stages=Stages(progress),
         resumable=resumable or ResumableRun(None),
     )
+
+
+def _reviewed(config: Config) -> AnswerFile | None:
+    if not config.reviewed:
+        return None
+    return read_answers(config.base / config.reviewed, config.reviewed)
 
 
 def options_of(config: Config) -> Options:

@@ -3,7 +3,7 @@
 from cohaudit.report.formats.annotations import render_annotations
 from cohaudit.report.formats.diff_markdown import render_difference_markdown
 from cohaudit.report.formats.registry import GITHUB, parsed_formats
-from cohaudit.report.html.render import render_difference, render_html
+from cohaudit.report.html.render import render_difference, render_html, render_review
 from cohaudit.report.html.templates import check_templates
 from cohaudit.report.write import refuse_data, try_folder, write_formats, write_html, write_report
 
@@ -16,6 +16,7 @@ __all__ = [
     "render_difference",
     "render_difference_markdown",
     "render_html",
+    "render_review",
     "try_folder",
     "write_formats",
     "write_html",

@@ -29,6 +29,7 @@ from cohaudit.results.evidence import Evidence, Neighbor, Preview
 from cohaudit.results.gap import LEVELS, Crossfit, Driver, Holdout, Level, Risk, RiskTerm, format_points
 from cohaudit.results.labels import LabelSummary, WrongLabels
 from cohaudit.results.outside import OutsidePrediction
+from cohaudit.results.reviewed import Answer, ReviewCalibration
 from cohaudit.results.sample_table import SAMPLE_COLUMNS, SampleRow
 from cohaudit.results.suppression import Suppression
 from cohaudit.results.trajectory import Point, Series, Stability, StabilityTerm, Trajectory
@@ -37,6 +38,7 @@ __all__ = [
     "LEVELS",
     "SAMPLE_COLUMNS",
     "SCHEMA_VERSION",
+    "Answer",
     "Audit",
     "AuditResults",
     "BackgroundForce",
@@ -70,6 +72,7 @@ __all__ = [
     "OutsidePrediction",
     "Point",
     "Preview",
+    "ReviewCalibration",
     "Risk",
     "RiskTerm",
     "RobustStep",

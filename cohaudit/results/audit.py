@@ -21,6 +21,7 @@ from cohaudit.results.gap import Crossfit, Risk, format_points
 from cohaudit.results.labels import LabelSummary, WrongLabels
 from cohaudit.results.outside import OutsidePrediction
 from cohaudit.results.ranges import Count, NonNegative
+from cohaudit.results.reviewed import ReviewCalibration
 from cohaudit.results.sample_table import SampleTable
 from cohaudit.results.suppression import Suppression
 from cohaudit.results.wording import number, percent
@@ -99,8 +100,12 @@ class Audit:
     suppressed: tuple[Suppression, ...]
     """Samples that would be suspects, had no person confirmed their labels; most suspicious first."""
     previews: Mapping[str, Preview]
-    """Sample id → how to show the sample, for every sample that `evidence` names and for their
-    near-duplicates."""
+    """Sample id → how to show the sample, for every sample that `evidence` names, for their near-duplicates,
+    and for the samples to review."""
+    calibration: ReviewCalibration | Skipped
+    """What reviewed labels say about the suspicions, which they have changed; skipped without a review."""
+    questions: tuple[str, ...]
+    """Ids of the samples whose labels a person should review, in the order to ask; no answered ones."""
     risk: Risk | Skipped
     """How much lower the accuracy on new data is than in training; skipped when the model is not
     auditable."""

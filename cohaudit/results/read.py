@@ -140,6 +140,9 @@ def _check_references(audit: Audit) -> None:
         if evidence.id not in ids:
             raise _unknown_sample(f"$.evidence[{i}].id", evidence.id)
         _check_previews(evidence, audit, f"$.evidence[{i}]")
+    for i, name in enumerate(audit.questions):
+        if name not in ids:
+            raise _unknown_sample(f"$.questions[{i}]", name)
     for sample_id, preview in audit.previews.items():
         _check_image(preview, f"$.previews[{sample_id!r:.80}]")
 

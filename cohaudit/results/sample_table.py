@@ -69,6 +69,9 @@ class SampleRow:
     """Ids of the samples with the largest positive cosine, strongest first, at most 3, joined by ';'."""
     opponents: str
     """Ids of the samples with the most negative cosine, strongest first, at most 3, joined by ';'."""
+    content: str
+    """Hash of the input as the model gets it: the first 16 hexadecimal digits of its SHA-256. Equal for equal
+    inputs; files of reviewed labels name samples by it."""
 
 
 SAMPLE_COLUMNS: tuple[str, ...] = tuple(field.name for field in fields(SampleRow))

@@ -252,14 +252,14 @@ def test_memorization_is_high_only_for_labels_that_the_others_would_not_give() -
     labels = true.copy()
     labels[:30] = (labels[:30] + 1) % 3
     answer = 0.98 * np.eye(3)[labels] + 0.02 / 3
-    answer[298:] = np.eye(3)[(labels[298:] + 1) % 3]  # what is not given has no p
+    answer[28:30] = np.eye(3)[true[28:30]]  # the network gives their true label, not the wrong one
     found = suspect_labels([view], labels, answer)
-    assert found.memorization[:30].min() > 0.8
+    assert found.memorization[:28].min() > 0.8
+    assert found.memorization[28:30].max() < 0.5
     assert np.median(found.memorization[30:]) < 0.1
-    assert found.memorization[298:].max() < 0.9
     hard = answer.copy()
-    hard[100] = 0.4 * np.eye(3)[labels[100]] + 0.2
-    assert suspect_labels([view], labels, hard).memorization[100] > found.memorization[100] + 0.2
+    hard[0] = 0.4 * np.eye(3)[labels[0]] + 0.2
+    assert suspect_labels([view], labels, hard).memorization[0] < found.memorization[0] - 0.1
     assert found.expected.sum(1) == pytest.approx(1)
 
 

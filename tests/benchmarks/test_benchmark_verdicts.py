@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 
 from benchmarks.detection import kinds, memorized, runs, value
-from benchmarks.shared import label_noise, recipes
+from benchmarks.shared import label_noise, recipes, training
 
 NOWHERE = Path("nowhere")
 
@@ -20,8 +20,8 @@ NOWHERE = Path("nowhere")
 def test_memorization_is_what_seeing_a_sample_adds() -> None:
     saw = np.array([[1, 0, 1], [1, 1, 0], [0, 1, 1], [0, 1, 0]], dtype=bool)
     right = np.array([[1, 1, 1], [1, 1, 0], [0, 1, 0], [0, 1, 0]], dtype=bool)
-    assert memorized.memorization(saw, right).tolist() == [1.0, 0.0, 0.5]
-    assert np.isnan(memorized.memorization(np.ones((2, 3), dtype=bool), right[:2])).all()
+    assert memorized.measured_memorization(saw, right).tolist() == [1.0, 0.0, 0.5]
+    assert np.isnan(memorized.measured_memorization(np.ones((2, 3), dtype=bool), right[:2])).all()
 
 
 def test_agreement_is_a_correlation() -> None:
@@ -31,20 +31,56 @@ def test_agreement_is_a_correlation() -> None:
     assert memorized.agreement(np.ones(4), truth) == {"pearson": 0.0, "spearman": 0.0}
 
 
+def test_networks_trained_together_are_trained_as_alone() -> None:
+    """Their weights are stacked; each must still take the steps of its own samples and no others."""
+    experiment = memorized.Experiment(runs.Case("digits", "20 %", "small MLP, SGD", 0), 100, (20,), (3,))
+    data = experiment.data(NOWHERE)
+    seen = torch.stack([torch.arange(64), torch.arange(36, 100)])
+    trained = next(memorized.trained(experiment, data, seen, 0))
+    torch.manual_seed(0)
+    recipe = recipes.RECIPES["small MLP, SGD"]
+    alone = [recipe.build(data) for _ in seen]
+    for model, members in zip(alone, seen, strict=True):
+        optimizer = recipe.optimizer(model)
+        # one batch holds all samples of a network, so that their order is nothing
+        for _ in range(3):
+            training.train_epoch(model, optimizer, data.train[members], data.labels[members], recipe.batch)
+    for one, other in zip(trained, alone, strict=True):
+        weights = dict(other.named_parameters())
+        for name, weight in one.named_parameters():
+            torch.testing.assert_close(weight, weights[name], atol=1e-5, rtol=1e-4)
+
+
+def test_the_ceiling_is_what_a_perfect_method_would_reach() -> None:
+    """Networks that flip coins of known odds: the truth itself is known, and so is its correlation."""
+    generator = np.random.default_rng(0)
+    with_it, without = generator.random((2, 2000))
+    saw = generator.random((40, 2000)) < 0.7
+    right = generator.random((40, 2000)) < np.where(saw, with_it, without)
+    reached = memorized.agreement(with_it - without, memorized.measured_memorization(saw, right))
+    assert memorized.ceiling(saw, right)["pearson"] == pytest.approx(reached["pearson"], abs=0.02)
+
+
 @pytest.mark.slow
 def test_few_networks_already_tell_who_is_memorized(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memorized, "CACHE", tmp_path)
-    case = runs.Case("digits", "20 %", "MLP, SGD", 0)
-    recipe = recipes.RECIPES["MLP, SGD"]
-    monkeypatch.setitem(recipes.RECIPES, "MLP, SGD", type(recipe)(recipe.build, True, 0.1, 60, 32))
-    memorized.answers(case, 200, range(6), NOWHERE)
-    before = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*.npz")}
-    memorized.answers(case, 200, range(6), NOWHERE)  # nothing is trained again
-    assert before == {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*.npz")}
-    assert len(before) == 6
-    rows = {row["method"]: row for row in memorized.judge(case, 200, 6, NOWHERE)}
-    assert rows["cohaudit"]["pearson"] > 0.3
-    assert {"loss", "GraNd", "feature kNN 20", "the other half of the networks"} <= set(rows)
+    case = runs.Case("digits", "20 %", "small MLP, SGD", 0)
+    recipe = recipes.RECIPES[case.model]
+    monkeypatch.setitem(recipes.RECIPES, case.model, type(recipe)(recipe.build, True, 0.1, 60, 32))
+    experiment = memorized.Experiment(case, 200, (40, 20), (5, 60))
+    for _ in range(2):  # the second time nothing is trained again
+        memorized.audit(experiment, NOWHERE)
+        memorized.answers(experiment, 0, NOWHERE)
+        memorized.answers(experiment, 1, NOWHERE)
+    written = {file.name: file.stat().st_mtime_ns for file in experiment.folder.iterdir()}
+    assert set(written) == {"000.npz", "001.npz", "audited-0.npz", "audited-1.npz"}
+    memorized.answers(experiment, 0, NOWHERE)
+    assert written == {file.name: file.stat().st_mtime_ns for file in experiment.folder.iterdir()}
+    rows = {(row["epochs"], row["method"]): row for row in memorized.judge(experiment)}
+    assert rows[60, "cohaudit"]["pearson"] > 0.3
+    assert rows[60, "cohaudit"]["networks"] == 20
+    assert rows[5, "cohaudit"]["networks"] == 40
+    assert {"loss", "GraNd", "feature kNN 20", memorized.CEILING} <= {method for _, method in rows}
 
 
 @pytest.mark.filterwarnings("ignore:.*:DeprecationWarning")

@@ -22,6 +22,7 @@ COMMANDS = (
     "diff",
     "inspect",
     "report",
+    "review",
     "export",
     "correct",
     "init",

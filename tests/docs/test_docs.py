@@ -43,6 +43,27 @@ SETUP = {
         python -c "import json; print(json.loads(open('suspects.jsonl').readline())['id'])" > confirmed.txt
     """,
     "formats.md": "cp fixtures/digits/* .",
+    "outside.md": """
+        cp fixtures/digits/* .
+        python -c "import numpy as np; np.save('emb.npy', np.load('train.npz')['images'].mean(1) / 255)"
+""",
+    "review.md": """
+        cp fixtures/digits/* .
+        cohaudit scan model.safetensors --quiet
+        python - <<'END'
+import csv, json
+audit = json.load(open("cohaudit-report/audit.json"))
+table = audit["samples"]
+truth = {row["id"]: row["true"] for row in csv.DictReader(open("truth.csv"))}
+answers = []
+for name in audit["questions"][:50]:
+    i = table["id"].index(name)
+    said = {"content": table["content"][i], "label": table["label"][i], "id": name}
+    right = truth[name] == said["label"]
+    answers.append(said | ({"answer": "right"} if right else {"answer": "wrong", "true_label": truth[name]}))
+json.dump({"answers": answers}, open("reviewed.json", "w"))
+END
+    """,
 }
 """Page → what a reader has done before, in bash."""
 

@@ -40,6 +40,7 @@ def make_audit(
     suppressed: int = 0,
     evidence: int = 5,
     others: int = 0,
+    questions: int = 4,
     kind: PreviewKind = "image",
     image_side: int = 8,
     auditable: bool = True,
@@ -58,6 +59,7 @@ def make_audit(
     columns = {name: table[name].to_numpy() for name in ("loss", "suspect")}
     columns |= {name: table[name].map(place_of).to_numpy() for name in ("label", "predicted")}
     found = _evidence(rng, table, others, evidence, kind)
+    asked = tuple(table["id"][:questions]) if auditable else ()
     coherence = _coherence(rng, samples)
     nothing = results.Skipped("coherence", "the model is not auditable")
     return results.Audit(
@@ -79,7 +81,9 @@ def make_audit(
         outside=(results.OutsidePrediction("a random forest on the 8 input columns", 0.8125),),
         evidence=found,
         suppressed=_suppressed(table, class_names, suppressed),
-        previews=_previews(rng, found, kind, image_side, hostile),
+        previews=_previews(rng, found, kind, image_side, hostile, asked),
+        calibration=results.Skipped("calibration by reviewed labels", "no label was reviewed"),
+        questions=asked,
         risk=_risk(holdout) if auditable else results.Skipped("risk", "the model is not auditable"),
         crossfit=_crossfit() if holdout else results.Skipped("cross-fit", "not asked for: --crossfit"),
         audits=_optional_audits(rng, layers, samples, class_names, hostile)
@@ -140,6 +144,7 @@ def _samples(
             "out_of_fold": np.full(n, np.nan),
             "supporters": [f"{ids[i - 1]};{ids[i - 2]}" for i in range(n)],
             "opponents": [ids[i - 3] for i in range(n)],
+            "content": [content(i)[7:23] for i in ids],
         }
     )
 
@@ -179,9 +184,15 @@ def _evidence(
 
 
 def _previews(
-    rng: np.random.Generator, found: tuple[results.Evidence, ...], kind: PreviewKind, side: int, hostile: bool
+    rng: np.random.Generator,
+    found: tuple[results.Evidence, ...],
+    kind: PreviewKind,
+    side: int,
+    hostile: bool,
+    asked: tuple[str, ...],
 ) -> dict[str, results.Preview]:
     named = [e.id for e in found] + [n.id for e in found for n in (*e.supporters, *e.opponents)]
+    named += asked
     columns = _names(14, "mean_column_{}", hostile)
     texts = itertools.cycle(HOSTILE if hostile else ["the service was slow but the soup was good"])
     make = {

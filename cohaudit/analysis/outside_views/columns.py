@@ -120,12 +120,14 @@ def _boosting(table: NDArray[np.float32], labels: Integers, classes: int, seed: 
             if len(np.unique(given)) < 2:
                 probability[fold.held, given[0]] = 1
                 continue
+            # boosting refuses a column without a single number, such as one that only other folds know
+            rows = np.where(np.isfinite(table[fold.train]).any(0), table, 0)
             trees = HistGradientBoostingClassifier(
                 max_iter=ITERATIONS,
                 max_leaf_nodes=LEAVES,
                 l2_regularization=1.0,
                 early_stopping=False,
                 random_state=seed,
-            ).fit(table[fold.train], given)
-            probability[np.ix_(fold.held, trees.classes_)] = trees.predict_proba(table[fold.held])
+            ).fit(rows[fold.train], given)
+            probability[np.ix_(fold.held, trees.classes_)] = trees.predict_proba(rows[fold.held])
     return soften(probability, TREES)

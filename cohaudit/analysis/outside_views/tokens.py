@@ -28,6 +28,9 @@ MAX_FOLDS = 20
 """Folds: with two left out at a time, 90 % of the texts are trained on. 5 folds were worse by 0.01 AUROC."""
 MIN_FOLDS = 5
 """Folds at least, however much each costs."""
+SMALLEST_FOLD = 50
+"""Texts in a fold, if there are enough for more than the fewest folds: the sharpness is fitted
+to one fold."""
 WORK = 5_000_000_000
 """Multiplications in all folds that are affordable: a few seconds of one core. More make fewer folds."""
 TRAINING_ROWS = 20_000
@@ -124,7 +127,8 @@ def _tfidf(counts: sparse.csr_matrix) -> sparse.csr_matrix:
 def _folds(texts: sparse.csr_matrix, classes: int) -> int:
     # each step multiplies by the texts and by their transpose
     each = 2 * texts.nnz * classes * STEPS
-    return int(np.clip(WORK // max(each, 1), MIN_FOLDS, MAX_FOLDS))
+    affordable = min(WORK // max(each, 1), texts.shape[0] // SMALLEST_FOLD)
+    return int(np.clip(affordable, MIN_FOLDS, MAX_FOLDS))
 
 
 def _ridge(x: sparse.csr_matrix, y: Array) -> Array:

@@ -50,6 +50,7 @@ class LabeledDataset(ABC):
         self.ids = samples.ids
         self.labels = samples.labels
         self.class_names = samples.class_names
+        self._digests: dict[int, bytes] = {}
 
     @property
     @abstractmethod
@@ -88,7 +89,11 @@ class LabeledDataset(ABC):
         Raises:
             DataError: If an input cannot be read, holds NaN or infinity, or differs in shape from the others.
         """
-        return stack([self.sample(i) for i in indices], [self.where(i) for i in indices])
+        samples = [self.sample(i) for i in indices]
+        # hashed while it is loaded: reading an image again costs far more than hashing it
+        for index, sample in zip(indices, samples, strict=True):
+            self._digests.setdefault(index, _digest(sample))
+        return stack(samples, [self.where(i) for i in indices])
 
     def content_hash(self, index: int) -> str:
         """Return a hash of one sample's input: 'sha256:' and 64 hex digits.
@@ -100,7 +105,9 @@ class LabeledDataset(ABC):
             DataError: If the input cannot be read.
         """
         # as the model gets it: a suppression of a label must not survive a change of the transform
-        return "sha256:" + hashlib.sha256(content(self.sample(index))).hexdigest()
+        if index not in self._digests:
+            self._digests[index] = _digest(self.sample(index))
+        return "sha256:" + self._digests[index].hex()
 
     @abstractmethod
     def sample(self, index: int) -> Inputs:
@@ -113,6 +120,10 @@ class LabeledDataset(ABC):
     @abstractmethod
     def preview(self, index: int) -> Preview:
         """Return a picture or text that shows one sample to a person."""
+
+
+def _digest(sample: Inputs) -> bytes:
+    return hashlib.sha256(content(sample)).digest()
 
 
 def check_repeatable(dataset: LabeledDataset) -> None:

@@ -64,7 +64,7 @@ class CrossfitPlan:
         if self.seconds is None:
             return "its time is known after the first fold"
         stops = isinstance(self.trainer, TrainingLoop) and not self.trainer.recipe.epochs
-        return f"{'at most ' * stops}about {duration(self.seconds)}"
+        return f"{'at most' if stops else 'about'} {duration(self.seconds)}"
 
     @property
     def work(self) -> list[int]:

@@ -89,7 +89,8 @@ def cross_fit(
     key |= {"crossfit": str(plan.count), "recipe of the cross-fit": plan.trainer.words}
     store = run.resumable.lasting("crossfit", "samples were predicted out of fold").store(key)
     training = FoldTraining(plan, source, subject.model, subject.device, run.config.batch_size)
-    with run.stages(CROSSFIT, sum(plan.work), f"{plan.count} networks, {plan.forecast}") as advance:
+    about = "" if plan.seconds is None else plan.forecast
+    with run.stages(CROSSFIT, sum(plan.work), about) as advance:
         done = predict_folds(training, store, advance)
     given = done.probability.argmax(1) == source.labels
     result = Crossfit(

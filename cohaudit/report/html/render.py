@@ -1,10 +1,12 @@
-"""The report and the diff page, each as one HTML page that loads nothing from the network."""
+"""The pages of report, diff and review, each one HTML file that loads nothing from the network."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from cohaudit.report.html.diff_page import build_diff_page
+from cohaudit.report.html.review_page import build_review_page
 from cohaudit.report.html.templates import render
 from cohaudit.report.html.view import build_page
 from cohaudit.results import Audit
@@ -25,6 +27,19 @@ def render_html(audit: Audit, templates: Path | None = None) -> str:
         UserTemplateError: A template of the user cannot be used, or fails.
     """
     return render("report.html.j2", templates, page=build_page(audit), audit=audit)
+
+
+def render_review(audit: Audit, ids: Sequence[str]) -> str:
+    """Render the page that asks a person about labels.
+
+    Args:
+        audit: Result of a scan.
+        ids: Ids of the samples to ask about, in the order to ask.
+
+    Returns:
+        The page. Equal audits give equal pages.
+    """
+    return render("review.html.j2", None, page=build_review_page(audit, ids))
 
 
 def render_difference(difference: Difference, templates: Path | None = None) -> str:

@@ -120,7 +120,7 @@ def test_no_number_of_a_definition_is_typed(definition: Definition, monkeypatch:
     keys = {**AUDIT.settings, "certificate_tolerance": 0.001}
     numeric = {name: changed(keys[name]) for name in ("neighbors", "bootstrap", "certificate_tolerance")}
     numeric |= {"confidence": 0.123, "suspicion_threshold": 0.456, "risk_levels": (0.0111, 0.0222, 0.0333)}
-    other = replace(AUDIT, settings={**AUDIT.settings, **numeric}, cosine_error=0.5)
+    other = replace(AUDIT, settings={**AUDIT.settings, **numeric}, cosine_error=0.5, outside=())
     (after,) = (one for one in definitions(other) if one.name == definition.name)
     left = [number for number in before if number in NUMBER.findall(after.words)]
     assert set(left) <= MATHEMATICS

@@ -213,13 +213,20 @@ def _kinds() -> Definition:
 def _memorization() -> Definition:
     return Definition(
         "Memorization",
-        "1 − q · p if the model predicts the given label, else 1 − q",
-        "p is the model's own probability of the given label, q the probability that a model would give it "
-        "that never saw the sample, by the leave-one-out predictions with weights R² (1 − "
+        f"p · (1 − q); at most {thresholds.MEMORIZATION_NOT_GIVEN:g} if the model does not give the label",
+        "p is the probability that a model of this kind gives the label after it saw the sample: "
+        f"{thresholds.MEMORIZATION_OWN:g} of it is this model's own probability, the rest is the share of "
+        "labels with as much support that it gives. q is the probability that a model would give it that "
+        "never saw the sample, by the leave-one-out predictions with weights R² (1 − "
         f"r){raised(thresholds.MEMORIZATION_POWER)}. From {kinds.MEMORIZED:g} on a label "
         "counts as memorized.",
         figures=("samples.memorization",),
-        constants=("thresholds.MEMORIZATION_POWER", "kinds.MEMORIZED"),
+        constants=(
+            "thresholds.MEMORIZATION_POWER",
+            "thresholds.MEMORIZATION_OWN",
+            "thresholds.MEMORIZATION_NOT_GIVEN",
+            "kinds.MEMORIZED",
+        ),
     )
 
 

@@ -5,9 +5,8 @@ The page shows the first cards by itself, whether scripts run or not; the script
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -15,8 +14,9 @@ from typing import Any
 from markupsafe import Markup
 
 from cohaudit.config.used import setting
+from cohaudit.report.html.script_data import script_data, shown_text
 from cohaudit.report.html.view._cards import NUMBERS, Card, NeighborView, Pictures, RowTable, build_cards
-from cohaudit.report.words import REORDERING, Text, probability, prose, text
+from cohaudit.report.words import Text, probability, prose, text
 from cohaudit.results import Audit, Evidence
 from cohaudit.results.kinds import SAMPLE_KINDS
 
@@ -28,8 +28,6 @@ _MAX_PICTURE_CHARACTERS = 1_000_000
 """Characters of all pictures of the page at most: leaves room for the rest of a page of 3 MB."""
 _MAX_ROW_CHARACTERS = 400_000
 """Characters of all rows of neighbors in the data at most."""
-_SCRIPT_ESCAPES = {ord(c): f"\\u{ord(c):04x}" for c in {*"<>&\u2028\u2029", *REORDERING}}
-"""Characters that could end the script element or a line in it, or reorder the source for its reader."""
 
 
 @dataclass(frozen=True)
@@ -69,21 +67,12 @@ def build_listing(audit: Audit) -> Listing:
     ]
     return Listing(
         printed=cards[:STATIC_CARDS],
-        data=_script_data(_Writer(audit, rows).content(shown, cards, brief))
-        if cards or brief
-        else Markup(""),
+        data=script_data(_Writer(audit, rows).content(shown, cards, brief)) if cards or brief else Markup(""),
         kinds=tuple(kinds),
         suspects=len(detailed) + len(brief),
         unseen=sum(not card.picture and card.kind in {"image", "wave"} for card in cards),
         numbers=tuple((name, "") for name in NUMBERS),
     )
-
-
-def _script_data(content: Mapping[str, Any]) -> Markup:
-    """Return JSON that may stand in a script element, whatever text is in it."""
-    # allow_nan=False: the browser's JSON.parse would stop at a NaN, and the page would show no samples.
-    line = json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return Markup(line.translate(_SCRIPT_ESCAPES))
 
 
 class _Writer:
@@ -112,7 +101,7 @@ class _Writer:
         return {
             # the browser keeps verdicts by this: they belong to one model on one dataset
             "audit": f"{subject.checkpoint_sha256:.16}.{subject.data_fingerprint:.16}",
-            "classes": [_shown(text(name, 28), name) for name in self._classes],
+            "classes": [shown_text(text(name, 28), name) for name in self._classes],
             "kinds": list(self._kinds),
             "columns": next((_texts(card.table.columns) for card in cards if card.table), []),
             "samples": samples,
@@ -125,7 +114,7 @@ class _Writer:
         """Return what sorting, filtering and recording verdicts need of a sample."""
         row = self._rows.loc[one.id]
         return {
-            "id": _shown(text(one.id, 56), one.id),
+            "id": shown_text(text(one.id, 56), one.id),
             "hash": one.content,
             "given": self._classes[row["label"]],
             "suggested": self._classes[row["suggested"]],
@@ -140,13 +129,13 @@ class _Writer:
         """Return what the card shows in addition."""
         written: dict[str, Any] = {
             "form": card.kind,
-            "predicted": _shown(card.predicted),
+            "predicted": shown_text(card.predicted),
             "numbers": [value for _, value in card.numbers],
             "against": [self._neighbor(n) for n in card.opponents],
             "with": [self._neighbor(n) for n in card.supporters],
         }
         if card.twin:
-            written["twin"] = _shown(card.twin)
+            written["twin"] = shown_text(card.twin)
         if card.picture:
             written["picture"] = self._picture(card.picture.uri, card.picture.coarse)
         if card.table:
@@ -156,7 +145,7 @@ class _Writer:
 
     def _lines(self, table: RowTable) -> list[list[Any]]:
         """Return the row itself, and the rows of its neighbors while there is room."""
-        lines = [[_ROLES[n.role], _shown(n.label), n.cosine, _texts(n.cells)] for n in table.lines]
+        lines = [[_ROLES[n.role], shown_text(n.label), n.cosine, _texts(n.cells)] for n in table.lines]
         # 3 for the quotes and the comma of JSON
         self._room -= sum(len(cell.short) + 3 for n in table.lines for cell in n.cells)
         return lines if self._room > 0 else lines[:1]
@@ -190,12 +179,5 @@ def _pair(name: Text) -> tuple[str, str]:
     return name.short, name.full
 
 
-def _shown(name: Text, raw: str | None = None) -> Any:
-    """Return a text for the script: as it is, or what to show, to show on demand, and to write to a file."""
-    if raw is not None and (raw != name.short or name.full):
-        return [name.short, name.full, raw]
-    return [name.short, name.full] if name.full else name.short
-
-
 def _texts(names: Sequence[Text]) -> list[Any]:
-    return [_shown(name) for name in names]
+    return [shown_text(name) for name in names]

@@ -1,0 +1,98 @@
+"""How far does a network give a label only because it saw the sample?
+
+Feldman & Zhang (NeurIPS 2020, "What Neural Networks Memorize and Why", eq. 2) call the label of sample i
+memorized by the difference of two probabilities, over random trainings:
+
+    mem_i = p_i − q_i = Pr[h(x_i) = y_i; h trained with i] − Pr[h(x_i) = y_i; h trained without i]
+
+That takes hundreds of networks. Here there is one, so both probabilities are estimated: q from what layers
+that have not bent to the labels see of all other samples, p from this network's answer and from its answers
+to labels with as much support.
+
+Arrays: N samples, C classes, V predictions from other samples. Nothing here knows a model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cohaudit.analysis.isotonic import decreasing_steps
+from cohaudit.analysis.label_noise import expected_labels, fit_label_noise
+from cohaudit.results.thresholds import MEMORIZATION_NOT_GIVEN, MEMORIZATION_OWN, MEMORIZATION_POWER
+
+Array = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+MIN_EXPLAINED = 1e-3
+"""Share of the labels' variance that each prediction counts as explaining at least: weights stay above 0."""
+
+
+def memorization(predictions: Sequence[Array], labels: Integers) -> Array:
+    """Return the estimated memorization p (1 − q) of each label, 0 to 1, [N].
+
+    p − q is at most that, by q (1 − p), and the same where p is 1 or q is 0. The product is the probability
+    that of two networks, one trained with the sample and one without, the first gives its label and the
+    second does not. Errors of p and q cancel less in the difference: most labels have both near 1.
+
+    q is the softmax of the leave-one-out predictions, weighted by R² (1 − r)ᵖ; the network's own answer is
+    none of them, because it saw the sample. p is the mean of the network's probability of the label and of
+    the share of labels with such a q that it gives, by isotonic regression. A label that it does not give
+    has at most `MEMORIZATION_NOT_GIVEN`.
+
+    Args:
+        predictions: Scores or probabilities of each label, [N, C] each: those that views give to a sample
+            from all others, input side first, and last the network's own; at least two.
+        labels: Given labels, [N].
+    """
+    *others, own = predictions
+    rows = np.arange(len(labels))
+    scores = _combine_strictly(others, labels)
+    without = expected_labels(scores, fit_label_noise(scores, labels).sharpness)[rows, labels]
+    given = own.argmax(1) == labels
+    with_it = MEMORIZATION_OWN * own[rows, labels] + (1 - MEMORIZATION_OWN) * _given_at_support(
+        given, without
+    )
+    found: Array = with_it * (1 - without)
+    return np.where(given, found, np.minimum(found, MEMORIZATION_NOT_GIVEN))
+
+
+def _combine_strictly(predictions: Sequence[Array], labels: Integers) -> Array:
+    """Return the mean of the predictions, those that have bent to the labels with hardly any weight, [N, C].
+
+    The weight is R² (1 − r)ᵖ, where r is the share that a prediction gives of the labels that those before it
+    do not. There each counts by (1 − r)ᵖ alone: the first knows little of the labels where they are random,
+    but has not bent to them.
+    """
+    weights: list[float] = []
+    total = np.zeros_like(predictions[0])
+    before = np.zeros_like(predictions[0])
+    for k, scores in enumerate(predictions):
+        unsupported = before.argmax(1) != labels if k else np.zeros(len(labels), dtype=bool)
+        fits = scores.argmax(1)[unsupported] == labels[unsupported]
+        unbent = (1 - float(fits.mean()) if unsupported.any() else 1.0) ** MEMORIZATION_POWER
+        before += unbent * scores
+        weights.append(unbent * _explained(scores, labels))
+        total += weights[-1] * scores
+    return total / sum(weights)
+
+
+def _explained(scores: Array, labels: Integers) -> float:
+    """Return R² of a prediction: 1 − its squared error over that of predicting the class shares."""
+    one_hot = np.eye(scores.shape[1])[labels]
+    variance = float(np.square(one_hot - one_hot.mean(0)).sum())
+    # all labels are equal: there is nothing to explain
+    if variance == 0:
+        return MIN_EXPLAINED
+    return max(1 - float(np.square(one_hot - scores).sum()) / variance, MIN_EXPLAINED)
+
+
+def _given_at_support(given: NDArray[np.bool_], support: Array) -> Array:
+    """Return the share of labels with as much support that are given, rising with the support, [N]."""
+    # equal support must get an equal share, so ties are pooled first
+    distinct, place, counts = np.unique(support, return_inverse=True, return_counts=True)
+    hits = np.bincount(place, given, len(distinct)).astype(np.float64)
+    rising: Array = decreasing_steps(hits[::-1], counts[::-1].astype(np.float64))[::-1]
+    return rising[place]
