@@ -24,12 +24,15 @@ class Cell:
         noise: Kind of label noise; see `planted_noise.plant`.
         model: Name of the network.
         seed: Seed of samples, noise, weights and order.
+        every_peer: Whether the slow peers judge its checkpoints too: those of real noise, and one kind of
+            planted noise for each network and data set.
     """
 
     data: str
     noise: str
     model: str
     seed: int = 0
+    every_peer: bool = False
 
     @property
     def synthetic(self) -> bool:
@@ -87,5 +90,9 @@ TABLE: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 
 def cells() -> list[Cell]:
     """Return all cells: on real data, then synthetic ones."""
-    real = [Cell(data, noise, model) for data, model, noises in TABLE for noise in noises]
+    real = [
+        Cell(data, noise, model, every_peer=noise == noises[0] or not noise[0].isdigit())
+        for data, model, noises in TABLE
+        for noise in noises
+    ]
     return real + [Cell(data, noise, "MLP") for data, noise in GRID]

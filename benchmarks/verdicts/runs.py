@@ -128,9 +128,9 @@ def train_cell(cell: Cell, folder: Path) -> None:
     saved["folds"] = _out_of_fold(training, start, data, course.epochs["early"], cell.seed)
     for stage, epoch in course.epochs.items():
         model.load_state_dict(course.states[epoch - 1])
-        for name, array in _measured(model.eval(), data, every_peer=not cell.synthetic).items():
+        for name, array in _measured(model.eval(), data, every_peer=cell.every_peer).items():
             saved[f"{stage}.{name}"] = array
-        if epoch > 1 and not cell.synthetic:
+        if epoch > 1:
             for name, score in from_trajectory(np.stack(course.logits[:epoch]), data.labels).items():
                 saved[f"{stage}.peer.{name}"] = score.astype(np.float32)
         saved[f"{stage}.about"] = np.array([epoch, course.tests[epoch - 1]])

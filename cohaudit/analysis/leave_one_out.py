@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cohaudit.analysis.combined_prediction import combine_predictions
-from cohaudit.analysis.label_noise import expected_labels, fit_label_noise
-from cohaudit.analysis.label_verdict import NoiseShare, judge_labels
+from cohaudit.analysis.label_verdict import CALIBRATION, CALIBRATION_ALONE, NoiseShare, judge_labels
 from cohaudit.analysis.memorization import memorization
 from cohaudit.analysis.pooled_prediction import calibrated, pool_predictions
 from cohaudit.results.thresholds import NOISE_SHARE_POWER, SUSPICION_POWER
@@ -105,7 +104,8 @@ class Suspicion:
         probability: Probability of a wrong label, [N].
         evidence: Log-odds that the label is right; the lower, the more suspicious, [N].
         expected: Probability of each label from the other samples, [N, C].
-        expected_low_overfit: The same by those predictions of the network alone that overfit least, [N, C].
+        expected_by_layers: The same by the network's layers and answers alone, [N, C].
+        expected_low_overfit: The same by those of them that overfit least, [N, C].
         overfit_share: Share of the labels not supported by the predictions before it that each one fits, [P].
         disagreements: Number of labels not supported by the predictions before it, [P].
         memorization: How far only a network that saw the sample would give its label, 0 to 1, [N].
@@ -120,6 +120,7 @@ class Suspicion:
     probability: Array
     evidence: Array
     expected: Array
+    expected_by_layers: Array
     expected_low_overfit: Array
     overfit_share: Array
     disagreements: Integers
@@ -174,17 +175,17 @@ def suspect_labels_by(
     layers = [*(calibrated(scores, labels) for scores in predictions), *answers]
     outside = [part.astype(np.float64) for part in out_of_sample]
     pooled = pool_predictions(outside, layers, labels)
-    verdict = judge_labels(pooled.scores, labels)
-    # the gap is predicted by the network's own layers, of which only those count that hardly overfit
+    calibration = CALIBRATION if outside else CALIBRATION_ALONE
+    verdict = judge_labels(pooled.scores, labels, calibration)
+    # the gap is predicted by the network's own layers, and mostly by those that hardly overfit
     low_overfit = combine_predictions(each, labels, NOISE_SHARE_POWER)
     by_layers = combine_predictions(each, labels, SUSPICION_POWER).scores
     return Suspicion(
         probability=verdict.probability,
         evidence=verdict.evidence,
         expected=verdict.expected,
-        expected_low_overfit=expected_labels(
-            low_overfit.scores, fit_label_noise(low_overfit.scores, labels).sharpness
-        ),
+        expected_by_layers=calibrated(by_layers, labels),
+        expected_low_overfit=calibrated(low_overfit.scores, labels),
         overfit_share=low_overfit.overfit_share,
         disagreements=low_overfit.disagreements,
         # what never saw the network comes first: no label has bent it

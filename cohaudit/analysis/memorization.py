@@ -18,8 +18,8 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import isotonic_regression
 
-from cohaudit.analysis.isotonic import decreasing_steps
 from cohaudit.analysis.label_noise import expected_labels, fit_label_noise
 from cohaudit.results.thresholds import MEMORIZATION_NOT_GIVEN, MEMORIZATION_OWN, MEMORIZATION_POWER
 
@@ -93,6 +93,6 @@ def _given_at_support(given: NDArray[np.bool_], support: Array) -> Array:
     """Return the share of labels with as much support that are given, rising with the support, [N]."""
     # equal support must get an equal share, so ties are pooled first
     distinct, place, counts = np.unique(support, return_inverse=True, return_counts=True)
-    hits = np.bincount(place, given, len(distinct)).astype(np.float64)
-    rising: Array = decreasing_steps(hits[::-1], counts[::-1].astype(np.float64))[::-1]
+    share = np.bincount(place, given, len(distinct)) / counts
+    rising: Array = isotonic_regression(share, weights=counts).x
     return rising[place]

@@ -240,7 +240,7 @@ def _suspects_neighbors(
 def _most_suspicious(suspicion: Suspicion) -> NDArray[np.int64]:
     """Return the indices of all samples, most suspicious first; the evidence breaks ties.
 
-    Ties are common among surely wrong and surely right labels: the probabilities have bounds.
+    Ties occur where probabilities reach their largest or smallest value.
     """
     return order_by_suspicion(suspicion.probability, suspicion.evidence)
 
@@ -253,7 +253,7 @@ def _predict_gap(seen: Observations, verdict: _LabelVerdict) -> GapPrediction | 
         seen.source.labels,
         seen.measured.predicted,
         suspicion.expected_low_overfit,
-        suspicion.expected,
+        suspicion.expected_by_layers,
         mean_loss=verdict.sanity.mean_loss,
         samples=seen.total,
     )

@@ -46,3 +46,6 @@ MIN_DETERMINED = 0.5
 """Part of the disputed labels that have to be wrong, by the fit of the noise rates, from which on suspects
 are listed. Below, correct labels of hard samples and wrong ones look the same: the claimed precision of lists
 was off by 0.13 on average, against 0.02 from here on."""
+
+MIN_DETERMINED_ALONE = 0.6
+"""The same where nothing but the network's own layers and answers predicts the labels."""

@@ -5,18 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cohaudit.analysis.class_conditional_noise import ClassNoise
-from cohaudit.analysis.label_noise import NoiseShare
-from cohaudit.analysis.label_notices import ambiguity_notice, confusion_notice, near_threshold_notice
+from cohaudit.analysis.label_notices import near_threshold_notice, undetermined_notice
+from cohaudit.analysis.label_verdict import NoiseShare
 from cohaudit.analysis.leave_one_out import Suspicion
 
-CLEAR = NoiseShare(0.1, 0.12, 0.14)
+CLEAR = NoiseShare(0.1, 0.12, 0.14, determined=True)
 
 
 def verdict(
     share: NoiseShare = CLEAR,
     probability: tuple[float, ...] = (0.0,),
-    confused: ClassNoise | None = None,
 ) -> Suspicion:
     """Return a verdict of which only what the notices use is meant."""
     nothing = np.zeros(len(probability))
@@ -25,6 +23,7 @@ def verdict(
         probability=np.array(probability),
         evidence=nothing,
         expected=nothing,
+        expected_by_layers=nothing,
         expected_low_overfit=nothing,
         overfit_share=nothing,
         disagreements=labels,
@@ -33,19 +32,18 @@ def verdict(
         suggested=labels,
         accuracy=1.0,
         share=share,
-        confused=confused,
+        determined=float(share.determined),
         weights=nothing,
     )
 
 
 @pytest.mark.parametrize(
-    ("lower", "upper", "given"),
-    [(0.1, 0.14, False), (0.001, 0.04, True), (0.03, 0.04, False), (0.0001, 0.01, False)],
+    ("upper", "determined", "given"), [(0.14, True, False), (0.14, False, True), (0.019, False, False)]
 )
-def test_a_notice_warns_if_wrong_labels_may_be_hard_samples(lower: float, upper: float, given: bool) -> None:
-    notice = ambiguity_notice(verdict(NoiseShare(lower, 0.0, upper)))
+def test_a_notice_says_that_wrong_labels_cannot_be_told(upper: float, determined: bool, given: bool) -> None:
+    notice = undetermined_notice(verdict(NoiseShare(0.0, 0.01, upper, determined)))
     assert bool(notice) == given
-    assert not given or f"{lower:.1%} and {upper:.1%}" in notice
+    assert not given or "up to 14.0% may be" in notice
 
 
 @pytest.mark.parametrize(
@@ -70,10 +68,8 @@ def test_samples_that_pile_up_under_the_threshold_are_reported(
         assert f"0.4 and 0.5: {near}." in notice
 
 
-def test_confused_classes_are_named() -> None:
-    transition = np.array([[0.79, 0.2, 0.01, 0.0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
-    noise = ClassNoise(transition, np.eye(4), 0.1)
-    notice = confusion_notice(verdict(confused=noise), ["shirt", "coat", "bag", "boot"])
-    assert "20% of the samples that look like shirt are labeled coat" in notice
-    assert "bag" not in notice, "a share of 1 % is not reported"
-    assert confusion_notice(verdict(), ["shirt", "coat", "bag", "boot"]) == ""
+def test_samples_near_the_threshold_are_not_reported_where_nobody_is_a_suspect() -> None:
+    probability = (0.45,) * 30
+    assert near_threshold_notice(verdict(CLEAR, probability), 0.5)
+    unknown = NoiseShare(0, 0.1, 0.2, determined=False)
+    assert near_threshold_notice(verdict(unknown, probability), 0.5) == ""

@@ -71,5 +71,6 @@ def test_the_readme_does_what_it_says(tmp_path: Path) -> None:
     samples = pd.read_csv(reader.root / "cohaudit-report" / "samples.csv", index_col="id")
     wrong = pd.read_csv(ROOT / "fixtures/digits/truth.csv", index_col="id")["flipped"] == 1
     listed = samples["suspect"]
-    said = f"It lists {listed.sum()} suspects. {(listed & wrong).sum()} of them are among the {wrong.sum()} wrong"
+    found = (listed & wrong).sum()
+    said = f"It lists {listed.sum()} suspects. {found} of them are among the {wrong.sum()} wrong labels"
     assert said in " ".join(README.read_text(encoding="utf-8").split())

@@ -221,7 +221,7 @@ def peer_prediction(
     found = suspect_labels_by(scores, labels, probability)
     predicted: Integers = probability.argmax(1)
     gap = predict_gap(
-        labels, predicted, found.expected_low_overfit, found.expected, mean_loss=loss, samples=total
+        labels, predicted, found.expected_low_overfit, found.expected_by_layers, mean_loss=loss, samples=total
     )
     # agreement with the corrected labels, not the given ones: it rates checkpoints by the corrected ones
     corrected = np.where(found.probability >= WRONG_SUSPICION, found.suggested, labels)
