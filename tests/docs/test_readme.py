@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from support.pages import ONLY_SHOWN, ROOT, Block, Reader, blocks, runnable
 
@@ -67,3 +68,9 @@ def test_the_readme_does_what_it_says(tmp_path: Path) -> None:
     for block in blocks(README.read_text(encoding="utf-8")):
         reader.follow(block)
     assert (reader.root / "cohaudit-report" / "report.html").exists()
+    samples = pd.read_csv(reader.root / "cohaudit-report" / "samples.csv", index_col="id")
+    wrong = pd.read_csv(ROOT / "fixtures/digits/truth.csv", index_col="id")["flipped"] == 1
+    listed = samples["suspect"]
+    found = (listed & wrong).sum()
+    said = f"It lists {listed.sum()} suspects. {found} of them are among the {wrong.sum()} wrong labels"
+    assert said in " ".join(README.read_text(encoding="utf-8").split())
