@@ -16,6 +16,8 @@ from cohaudit.analysis.pooled_prediction import calibrated, pool_predictions
 
 Array = NDArray[np.float64]
 
+LARGEST = 1e300
+"""Largest score that is compared."""
 OURS = "cohaudit"
 """Method: a scan with its default settings."""
 ALONE = "cohaudit, no outside predictions"
@@ -95,6 +97,8 @@ def ranking(score: Array, wrong: NDArray[np.bool_]) -> dict[str, float | None]:
     """Return the area under the ROC curve and the average precision; None where no label is wrong."""
     if not wrong.any():
         return {"auroc": None, "ap": None}
+    # some peers' scores overflow float32, in which they are saved
+    score = np.clip(score, -LARGEST, LARGEST)
     return {
         "auroc": float(roc_auc_score(wrong, score)),
         "ap": float(average_precision_score(wrong, score)),
