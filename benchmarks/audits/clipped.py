@@ -3,11 +3,12 @@
     python -m benchmarks.audits.clipped          measure, and write results/clipped.json
     python -m benchmarks.audits.clipped --show   show the saved results
 
-The networks are those of `benchmarks.detection.runs`, at its stages, and of `benchmarks.generalization.zoo`,
-trained before. For each network: the AUROC for wrong labels of the share of a sample's gradient that is
-clipped, beside loss, gradient norm and cohaudit's suspicion; what share of the step comes from memorized
-samples; and the cosine of the mean and of each robust average to the mean gradient of up to 1,000 test
-samples. Of two short steps of the same length, the one with the larger cosine lowers the test loss more.
+The networks are those of `benchmarks.detection.runs`, at its stages, and of `benchmarks.generalization.zoo`;
+the zoo has to be trained before. For each network: the AUROC for wrong labels of the share of a sample's
+gradient that is clipped, beside loss, gradient norm and cohaudit's suspicion; what share of the step comes
+from memorized samples; and the cosine of the mean and of each robust average to the mean gradient of up to
+1,000 test samples. Of two short steps of the same length, the one with the larger cosine lowers the test loss
+more.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from rich.table import Table
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
-from benchmarks.detection.runs import Case, Run
+from benchmarks.detection.runs import Case, Run, train_case
 from benchmarks.generalization import zoo
 from benchmarks.shared import paths
 from benchmarks.shared.command_line import make_parser
@@ -81,6 +82,7 @@ Array = NDArray[np.float64]
 def networks(folder: Path) -> Iterator[tuple[Row, nn.Module, zoo.Pool, Array]]:
     """Yield what a row says of a network, the network, its data, and which labels are wrong."""
     for case in CASES:
+        train_case(case, folder)
         run = Run(case, folder)
         data = run.data
         pool = zoo.Pool(data.train, data.labels, data.test, data.test_labels, data.classes)

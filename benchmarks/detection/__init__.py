@@ -1,1 +1,1 @@
-"""Which labels are wrong: cohaudit beside label cleaners, and what its list of suspects is worth."""
+"""Other label cleaners, what cleaning is worth, and what else is said of single samples."""

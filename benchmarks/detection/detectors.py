@@ -1,4 +1,4 @@
-"""The peers of the detection benchmark: scores from a checkpoint, a training run, or five training runs.
+"""Other ways to find wrong labels: scores from a checkpoint, a training run, or five training runs.
 
 Every score is higher where a label is more likely wrong, one number per sample. N samples, C classes.
 """

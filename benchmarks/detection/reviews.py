@@ -22,11 +22,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
+from scipy.optimize import isotonic_regression
 
 from benchmarks.shared import paths
 from benchmarks.shared.command_line import make_parser
 from benchmarks.shared.results import Row, read_rows, write_rows
-from cohaudit.analysis.isotonic import decreasing_steps
 from cohaudit.analysis.review_calibration import Reviews, calibrate_by_reviews
 from cohaudit.analysis.review_design import design_review
 
@@ -146,8 +146,8 @@ def isotonic(probability: Array, evidence: Array, reviews: Reviews, seed: int) -
     rank = np.empty(len(order))
     rank[order] = np.arange(len(order))
     asked = np.argsort(rank[reviews.samples])
-    steps = decreasing_steps(reviews.wrong[asked].astype(np.float64), np.ones(len(asked)))
-    found = np.interp(rank, rank[reviews.samples][asked], steps)
+    steps = isotonic_regression(reviews.wrong[asked].astype(np.float64), increasing=False)
+    found = np.interp(rank, rank[reviews.samples][asked], steps.x)
     return Estimated(found, np.nan, np.nan)
 
 

@@ -1,7 +1,6 @@
-"""Training runs whose checkpoints the detection benchmark judges; saved on disk once done.
+"""Training runs on data with known wrong labels; saved on disk once done.
 
-A run gives a checkpoint of every stage, five evenly spaced ones, the logits of every sample after every epoch
-(for methods that need the whole run), and out-of-fold predictions (for methods that need five training runs).
+A run gives a checkpoint of every stage, and out-of-fold predictions for methods that need five training runs.
 """
 
 from __future__ import annotations
@@ -26,8 +25,6 @@ from benchmarks.shared.training import accuracy, logits_of, train_epoch
 
 CACHE = paths.CACHE / "detection"
 """Folder of the runs."""
-STAGES = ("underfit", "best", "interpolated", "over-trained")
-"""Stages of a training run at which the methods are compared."""
 FOLDS = 5
 """Training runs that give the out-of-fold predictions."""
 CASE_KEYS = ("data", "noise", "model", "seed")
@@ -62,34 +59,6 @@ class Case:
         return CACHE / ("".join(c if c.isalnum() else "-" for c in text) + "-" + digest)
 
 
-TABLE: tuple[tuple[str, str, tuple[str, ...], int], ...] = (
-    ("fashion", "CNN, Adam", ("20 %",), 3),
-    ("digits", "MLP, SGD", ("20 %", "10 %", "0 %"), 3),
-    ("digits", "CNN, Adam", ("20 %", "10 %", "0 %"), 3),
-    ("labelme", "MLP, Adam", ("majority", "one annotator"), 3),
-    ("trec", "transformer, Adam", ("20 %", "10 %"), 3),
-    ("adult", "MLP, Adam", ("20 %", "10 %"), 3),
-    ("fashion", "MLP, SGD", ("20 %",), 3),
-    ("sentiment", "transformer, Adam", ("majority", "one annotator"), 3),
-    ("cifar", "CNN, Adam", ("20 %",), 3),
-    ("cifar", "ResNet, SGD", ("20 %",), 3),
-    ("fashion", "CNN, Adam", ("20 % by class", "10 %", "0 %", "40 %", "5 %"), 3),
-    ("cifar", "ResNet, SGD", ("20 % by class", "40 %", "10 %", "5 %", "0 %"), 1),
-)
-"""Data, network, kinds of label noise, and number of seeds."""
-
-
-def cases() -> list[Case]:
-    """Return all cases, seed by seed."""
-    return [
-        Case(data, noise, model, seed)
-        for seed in range(max(seeds for *_, seeds in TABLE))
-        for data, model, noises, seeds in TABLE
-        for noise in noises
-        if seed < seeds
-    ]
-
-
 class Run:
     """A finished run.
 
@@ -103,14 +72,9 @@ class Run:
         self.data = load_noisy(case.data, case.noise, case.seed, data)
         about = json.loads((case.folder / "run.json").read_text(encoding="utf-8"))
         self.epochs: dict[str, int] = about["epochs"]
-        """Number of epochs of each stage; a stage that was not reached is missing."""
-        self.train_accuracy: list[float] = about["train_accuracy"]
+        """Number of epochs until the best test accuracy ("best"), until nearly all labels are fitted
+        ("interpolated") and of as many again ("over-trained"); a stage that was not reached is missing."""
         self.test_accuracy: list[float] = about["test_accuracy"]
-
-    @cached_property
-    def logits(self) -> NDArray[np.float16]:
-        """Logits after each epoch, [epochs, samples, classes]."""
-        return np.asarray(np.load(self.case.folder / "logits.npy"))
 
     @cached_property
     def out_of_fold(self) -> NDArray[np.float32]:
@@ -123,18 +87,9 @@ class Run:
         model.load_state_dict(load_file(self.case.folder / f"{epoch:03}.safetensors"))
         return model.eval()
 
-    def even(self, stage: str) -> list[int]:
-        """Return five evenly spaced epochs, the last of them the stage's."""
-        return even_epochs(self.epochs[stage])
-
-
-def even_epochs(last: int, count: int = 5) -> list[int]:
-    """Return `count` epochs, evenly spaced up to the last one."""
-    return sorted({max(1, round(last * k / count)) for k in range(1, count + 1)})
-
 
 def train_case(case: Case, folder: Path) -> None:
-    """Train a case and save all that the methods need of it, unless that was done before."""
+    """Train a case and save what a run gives, unless that was done before."""
     if (case.folder / "run.json").exists():
         return
     data = load_noisy(case.data, case.noise, case.seed, folder)
@@ -144,8 +99,6 @@ def train_case(case: Case, folder: Path) -> None:
     model = recipe.build(data)
     optimizer = recipe.optimizer(model)
     states: list[dict[str, Tensor]] = []
-    logits: list[NDArray[np.float16]] = []
-    fits: list[float] = []
     tests: list[float] = []
     epochs: dict[str, int] = {}
     bound = INTERPOLATED * largest_fit(data)
@@ -153,20 +106,16 @@ def train_case(case: Case, folder: Path) -> None:
         train_epoch(model, optimizer, data.train, data.labels, recipe.batch)
         states.append({name: value.clone() for name, value in model.state_dict().items()})
         predicted = logits_of(model, data.train)
-        logits.append(predicted.half().numpy())
-        fits.append((predicted.argmax(1) == data.labels).double().mean().item())
+        fit = (predicted.argmax(1) == data.labels).double().mean().item()
         tests.append(accuracy(model, data.test, data.test_labels))
-        if fits[-1] >= bound and "interpolated" not in epochs:
+        if fit >= bound and "interpolated" not in epochs:
             epochs["interpolated"] = len(states)
             epochs["over-trained"] = min(recipe.epochs, 2 * len(states))
     epochs["best"] = int(np.argmax(tests)) + 1
-    epochs["underfit"] = max(1, epochs["best"] // 3)
-    wanted = {epoch for last in epochs.values() for epoch in [*even_epochs(last), last]}
-    for epoch in wanted:
+    for epoch in set(epochs.values()):
         save_file(states[epoch - 1], case.folder / f"{epoch:03}.safetensors")
-    np.save(case.folder / "logits.npy", np.stack(logits))
     np.save(case.folder / "folds.npy", _out_of_fold(case, data, recipe, epochs["best"]))
-    about = {"epochs": epochs, "train_accuracy": fits, "test_accuracy": tests}
+    about = {"epochs": epochs, "test_accuracy": tests}
     (case.folder / "run.json").write_text(json.dumps(about), encoding="utf-8")
 
 

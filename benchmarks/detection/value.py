@@ -3,7 +3,7 @@
     python -m benchmarks.detection.value --data-dir DIR   train what is missing, and show
     python -m benchmarks.detection.value --show           show the saved results
 
-Takes the interpolated checkpoints of `python -m benchmarks.detection`. From each, cohaudit names suspects;
+Takes the interpolated checkpoints of `benchmarks.detection.runs`. From each, cohaudit names suspects;
 networks are trained from the start without them, and with the suggested labels in place of the given ones,
 until they fit their labels. Beside them: as many samples dropped at random, by loss, and by cleanlab in five
 folds; the list that cleanlab itself draws up; nothing dropped; and exactly the wrong labels dropped, which

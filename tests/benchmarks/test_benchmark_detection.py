@@ -1,21 +1,18 @@
-"""The detection benchmark: data as wrong as it says, peers that are what they are called, and a run."""
+"""Runs and peers of the detection benchmarks: data as wrong as it says, scores that are what they are."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from rich.console import Console
 from torch import nn
 from torch.nn import functional as F
 
-from benchmarks.detection import comparison, detectors, ranking, runs
-from benchmarks.shared import label_noise, recipes
+from benchmarks.detection import detectors, runs
+from benchmarks.shared import label_noise, recipes, training
 from benchmarks.shared.datasets import CleanData
 
 NOWHERE = Path("nowhere")
@@ -103,96 +100,22 @@ def test_trajectories_are_read_as_their_papers_say() -> None:
 
 
 @pytest.mark.slow
-def test_a_case_is_trained_and_judged_once_and_cohaudit_again_on_request(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_case_is_trained_once_and_read_from_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     name = "MLP, SGD"
-    monkeypatch.setattr(runs, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(runs, "CACHE", tmp_path)
     monkeypatch.setitem(recipes.RECIPES, name, replace(recipes.RECIPES[name], epochs=4))
     case = runs.Case("digits", "20 %", name, 0)
-    rows = comparison.judge_case(case, NOWHERE, False)
-    by_stage = {row["stage"] for row in rows}
-    assert {"underfit", "best"} <= by_stage
-    methods = {row["method"]: row for row in rows if row["stage"] == "best"}
-    assert {"cohaudit", "loss", "GraNd", "GWA", "AUM", "CSL", "feature kNN 20"} <= methods.keys()
-    assert all(0 <= row["auroc"] <= 1 and 0 <= row["ap"] <= 1 for row in rows)
-    assert methods["cohaudit"]["auroc"] > 0.9
-    assert {row["family"] for row in rows} == {"single", "trajectory", "refit"}
-    few = {"cohaudit, 5 checkpoints", "CSL, 5 checkpoints", "AUM, 5 checkpoints"}
-    assert {name: methods[name]["family"] for name in few} == dict.fromkeys(few, "trajectory")
-    assert methods["cohaudit, 5 checkpoints"]["auroc"] > 0.9
-    assert "precision" in methods["cohaudit, 5 checkpoints"]
-
-    monkeypatch.setattr(comparison, "by_peers", None)
-    assert comparison.judge_case(case, NOWHERE, False) == rows
-    assert comparison.judge_case(case, NOWHERE, True) == rows
-    # judged before anybody was asked about five checkpoints
-    kept = case.folder / "rows.json"
-    kept.write_text(json.dumps([row for row in rows if row["method"] not in few]), encoding="utf-8")
-    assert comparison.judge_case(case, NOWHERE, True) == rows
-
-    results = tmp_path / "results" / "detection.json"
-    results.parent.mkdir()
-    results.write_text(json.dumps(rows), encoding="utf-8")
-    monkeypatch.setattr(comparison, "RESULTS", results)
-    assert comparison.main(["--show"]) == 0
-    printed = capsys.readouterr().out
-    assert "mean over all cells" in printed
-    assert "furthest behind the best other of a cell" in printed
-    ranking.draw(rows, results)
-    assert results.with_suffix(".svg").stat().st_size > 1000
-
-
-def test_five_checkpoints_are_the_even_epochs_up_to_the_stage() -> None:
-    """A run of 20 epochs, of which the logits of all but the even ones are not even finite."""
-    generator = np.random.default_rng(0)
-    truth = np.arange(120) % 3
-    wrong = np.arange(120) % 10 == 0
-    labels = np.where(wrong, (truth + 1) % 3, truth)
-    logits = np.full((20, 120, 3), np.nan, dtype=np.float16)
-    for epoch in (2, 4, 6, 8, 10):  # the last one has memorized, those before it have not
-        logits[epoch - 1] = 8 * np.eye(3)[labels if epoch == 10 else truth]
-    data = label_noise.NoisyData(torch.zeros(120, 1), *map(torch.from_numpy, (labels, truth)), None, None, 3)
-    case = runs.Case("digits", "20 %", "MLP, SGD", 0)
-    run = SimpleNamespace(
-        case=case, data=data, logits=logits, epochs={"best": 10}, even=lambda stage: runs.even_epochs(10),
-        train_accuracy=[1.0] * 20, test_accuracy=[1.0] * 20,
-    )  # fmt: skip
-    view = SimpleNamespace(rows=generator.normal(size=(120, 4)).astype(np.float32))
-    cold = SimpleNamespace(views=[view], probability=np.eye(3)[labels])
-    found = {row["method"]: row["auroc"] for row in comparison.by_few(run, "best", cold)}
-    assert found == {f"{name}, 5 checkpoints": 1 for name in ("cohaudit", "CSL", "AUM")}
-
-
-def test_the_tables_take_five_checkpoints_for_no_whole_run(capsys: pytest.CaptureFixture[str]) -> None:
-    cell = {
-        "data": "digits",
-        "noise": "20 %",
-        "model": "MLP, SGD",
-        "stage": "best",
-        "ap": 0.5,
-    } | dict.fromkeys(("wrong", "share", "suspects", "claim", "precision", "recall", "suggested_right"), 0.5)
-    figures = [
-        ("cohaudit", "single", 0.811), ("loss", "single", 0.722), ("AUM", "trajectory", 0.633),
-        ("cleanlab", "refit", 0.744), ("cohaudit, 5 checkpoints", "trajectory", 0.955),
-    ]  # fmt: skip
-    rows = [
-        cell | {"method": name, "family": family, "auroc": auroc, "p_at_errors": 0.5}
-        for name, family, auroc in figures
-    ]
-    ranking.show(rows, Console(width=200))
-    methods, cells, *_ = capsys.readouterr().out.split("AUROC by cell")
-    assert "0.9550" in methods
-    assert "0.633" in cells
-    assert "0.955" not in cells
-    assert "1.0" in next(line for line in methods.splitlines() if " cohaudit " in line), "the best of one"
-
-
-def test_a_ranking_without_errors_has_no_figures() -> None:
-    assert comparison.ranked(np.arange(3.0), np.zeros(3, bool)) == {
-        "auroc": None,
-        "ap": None,
-        "p_at_errors": None,
-    }
-    perfect = comparison.ranked(np.array([3.0, 1, 2]), np.array([True, False, False]))
-    assert perfect == {"auroc": 1, "ap": 1, "p_at_errors": 1}
+    runs.train_case(case, NOWHERE)
+    written = {file.name: file.stat().st_mtime_ns for file in case.folder.iterdir()}
+    runs.train_case(case, NOWHERE)
+    assert written == {file.name: file.stat().st_mtime_ns for file in case.folder.iterdir()}
+    run = runs.Run(case, NOWHERE)
+    best = run.epochs["best"]
+    assert run.test_accuracy[best - 1] == max(run.test_accuracy)
+    measured = training.accuracy(run.checkpoint(best), run.data.test, run.data.test_labels)
+    assert measured == pytest.approx(run.test_accuracy[best - 1])
+    assert run.out_of_fold.shape == (len(run.data.labels), 10)
+    assert run.out_of_fold.sum(1) == pytest.approx(1, abs=1e-5)
+    # networks that never saw a wrong label do not give it
+    given = run.out_of_fold[np.arange(len(run.data.labels)), run.data.labels.numpy()]
+    assert given[run.data.wrong.numpy()].mean() < given[~run.data.wrong.numpy()].mean() / 2

@@ -68,8 +68,8 @@ def test_no_module_changes_the_search_path() -> None:
 
 
 def test_main_benchmarks_go_by_the_name_of_their_group() -> None:
-    assert {"benchmarks.detection", "benchmarks.generalization", "benchmarks.gradients"} <= COMMANDS.keys()
-    assert "benchmarks.detection.comparison" not in COMMANDS
+    assert {"benchmarks.verdicts", "benchmarks.generalization", "benchmarks.gradients"} <= COMMANDS.keys()
+    assert "benchmarks.verdicts.comparison" not in COMMANDS
     assert all(COMMANDS.values()), "a benchmark without a docstring"
 
 
@@ -83,7 +83,7 @@ def test_saved_results_are_shown_and_left_as_they_are(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     if "--show" not in help_of(command, capsys):
-        assert command.rpartition(".")[2] in {"zoo", "evidence", "memory", "resume"}
+        assert command.rpartition(".")[2] in {"zoo", "evidence", "memory", "resume", "fit"}
         return
     before = {path: path.stat().st_mtime_ns for path in RESULTS.iterdir()}
     assert main_of(command)(["--show"]) == 0
@@ -92,9 +92,9 @@ def test_saved_results_are_shown_and_left_as_they_are(
 
 
 def test_a_process_runs_a_group_by_its_name() -> None:
-    command = [sys.executable, "-m", "benchmarks.detection", "--help"]
+    command = [sys.executable, "-m", "benchmarks.verdicts", "--help"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("usage: python -m benchmarks.detection ")
+    assert done.stdout.startswith("usage: python -m benchmarks.verdicts ")
     listed = subprocess.run(
         [sys.executable, "-m", "benchmarks"], cwd=ROOT, capture_output=True, text=True, check=True
     )
