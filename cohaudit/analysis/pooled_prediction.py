@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cohaudit.analysis.combined_prediction import explained
-from cohaudit.analysis.label_noise import expected_labels, fit_label_noise
+from cohaudit.analysis.label_noise import expected_labels, fit_label_noise, is_informative
 from cohaudit.results.thresholds import OUTSIDE_WEIGHT, SUSPICION_POWER
 
 Array = NDArray[np.float64]
@@ -50,12 +50,19 @@ class PooledPrediction:
 def calibrated(scores: Array, labels: Integers) -> Array:
     """Return a prediction's scores as probabilities, as sharp as explains the given labels best, [N, C].
 
+    Scores that predict the labels no better than the class shares do become these shares.
+
     Args:
         scores: Leave-one-out scores, [N, C].
         labels: Given labels, [N].
     """
     some = slice(None, None, -(-len(labels) // MAX_CALIBRATED))
-    return expected_labels(scores, fit_label_noise(scores[some], labels[some]).sharpness)
+    noise = fit_label_noise(scores[some], labels[some])
+    if not is_informative(scores[some], labels[some], noise):
+        # noise is explained as well by near certainty and many wrong labels as by none
+        shares = np.bincount(labels, minlength=scores.shape[1]) / len(labels)
+        return np.tile(shares, (len(labels), 1))
+    return expected_labels(scores, noise.sharpness)
 
 
 def pool_predictions(

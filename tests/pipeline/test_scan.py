@@ -41,20 +41,20 @@ def test_digits_suspects_are_the_flipped_labels(digits_audit: tuple[Audit, Path]
     table, flips = digits_audit[0].samples, truth("digits")
     assert list(table["id"]) == list(flips["id"])
     flipped, suspect = flips["flipped"].to_numpy() == 1, table["suspect"].to_numpy()
-    assert roc_auc_score(flipped, table["suspicion"]) >= 0.985
-    assert flipped[suspect].mean() >= 0.9  # precision
-    assert suspect[flipped].mean() >= 0.8  # recall
+    assert roc_auc_score(flipped, table["suspicion"]) >= 0.995
+    assert flipped[suspect].mean() >= 0.95  # precision
+    assert suspect[flipped].mean() >= 0.95  # recall
     assert (table["suggested"] == flips["true"])[suspect & flipped].mean() >= 0.85
     # a probability: about as many wrong labels as it says
-    assert table["suspicion"].sum() == pytest.approx(flipped.sum(), rel=0.2)
+    assert table["suspicion"].sum() == pytest.approx(flipped.sum(), rel=0.1)
 
 
 def test_tumors_suspects_are_the_flipped_labels(tmp_path: Path) -> None:
     assert scan(Path("fixtures/tumors/model.safetensors"), "--out", tmp_path).exit_code == 0
     table, flips = cohaudit.read_audit(tmp_path / "audit.json").samples, truth("tumors")
     flipped, suspect = flips["flipped"].to_numpy() == 1, table["suspect"].to_numpy()
-    assert roc_auc_score(flipped, table["suspicion"]) >= 0.97
-    assert flipped[suspect].mean() >= 0.85
+    assert roc_auc_score(flipped, table["suspicion"]) >= 0.98
+    assert flipped[suspect].mean() >= 0.9
     assert suspect[flipped].mean() >= 0.7
     assert list(table["id"]) == list(flips["id"])
     assert set(table["label"]) == {"malignant", "benign"}
@@ -262,7 +262,8 @@ def test_an_audit_prints_as_a_summary(digits_audit: tuple[Audit, Path]) -> None:
     lines = str(audit).splitlines()
     assert len(lines) <= 5
     assert "risk of overfitting: high, a gap of 15.6 points (" in lines[1]
-    assert "suspects: 122" in str(audit)
+    assert "wrong labels: about 10.1% (8.6% to 14.9%)" in str(audit)
+    assert "suspects: 129" in str(audit)
     assert "\n" not in repr(audit)
     assert "risk high, gap 15.6 points (" in repr(audit)
     assert len(repr(audit)) < 200
