@@ -263,7 +263,7 @@ def test_an_audit_prints_as_a_summary(digits_audit: tuple[Audit, Path]) -> None:
     assert len(lines) <= 5
     assert "risk of overfitting: high, a gap of 15.6 points (" in lines[1]
     assert "wrong labels: about 10.1% (8.6% to 14.9%)" in str(audit)
-    assert "suspects: 129" in str(audit)
+    assert "suspects: 128" in str(audit)
     assert "\n" not in repr(audit)
     assert "risk high, gap 15.6 points (" in repr(audit)
     assert len(repr(audit)) < 200
