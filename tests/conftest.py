@@ -24,7 +24,7 @@ from hypothesis import settings
 settings.register_profile("cohaudit", deadline=None)
 settings.load_profile("cohaudit")
 
-pytest_plugins = ["support.page", "support.browser"]
+pytest_plugins = ["support.page", "support.browser", "support.encoders"]
 
 ROOT = Path(__file__).parent.parent
 FIXTURES = ROOT / "fixtures"

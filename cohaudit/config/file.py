@@ -152,6 +152,9 @@ def _given_here(config: Config, key: str, value: Any) -> Any:
     """
     if isinstance(value, Mapping):
         return {**getattr(config, key), **value}
+    # the name of an encoder in a cache may look like a path
+    if key == "encoder" and not (Path.cwd() / value).is_dir():
+        return value
     # an empty path unsets the key, and must not become the working directory
     if KEYS[key].path and value and not _names_module(value) and config.base != Path.cwd():
         return str(Path.cwd() / value)

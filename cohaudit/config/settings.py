@@ -101,6 +101,13 @@ class Config:
         affects=_FINDINGS,
         path=True,
     )
+    encoder: str = _subject(
+        "",
+        "Pretrained encoder of texts or images that is on this machine: its folder, or its name in the cache "
+        "of sentence-transformers or transformers. Labels are predicted from its embeddings too.",
+        affects=_FINDINGS,
+        path=True,
+    )
     data_args: Mapping[str, Any] = _subject(
         {}, "Keyword arguments for the dataset's factory.", affects=_GRADIENTS
     )

@@ -19,6 +19,7 @@ class Settings(TypedDict, total=False):
     """
 
     features: PathText
+    encoder: PathText
     data_args: Mapping[str, Any]
     inputs: Texts
     labels: str

@@ -21,7 +21,7 @@ from cohaudit.errors import MissingExtraError, describe_error
 
 PACKAGES = ("torch", "numpy", "pandas", "matplotlib", "safetensors")
 """Packages that a scan imports; a bug report needs their versions."""
-EXTRAS = {"parquet": "pyarrow"}
+EXTRAS = {"parquet": "pyarrow", "encoders": "transformers"}
 """Extra of cohaudit → the package that it installs."""
 MEMORY_FILE = Path("/proc/meminfo")
 """File in which Linux says how much memory is free."""
@@ -66,7 +66,7 @@ def extras() -> Finding:
     ]
     lines = [MissingExtraError("", package, extra).remedy for extra, package in EXTRAS.items()]
     wanted = [line for line, is_there in zip(lines, there.values(), strict=True) if not is_there]
-    remedy = f"for files of this kind: {'; '.join(wanted)}" if wanted else ""
+    remedy = f"to use them: {'; '.join(wanted)}" if wanted else ""
     return Finding("extras", "ok", ", ".join(words), remedy, there)
 
 

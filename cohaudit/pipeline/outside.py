@@ -1,4 +1,4 @@
-"""Labels predicted from the raw data and from the user's features: the network has no part in it."""
+"""Labels predicted from the raw data, the user's features and an encoder: the network has no part in it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy import sparse
 
 from cohaudit.analysis.outside_views import (
@@ -24,7 +25,8 @@ from cohaudit.analysis.outside_views import (
     shrink,
 )
 from cohaudit.gradients import Source
-from cohaudit.pipeline.progress import PREDICT_FROM_DATA
+from cohaudit.pipeline.embedding import embed_samples
+from cohaudit.pipeline.progress import EMBED_SAMPLES, PREDICT_FROM_DATA
 from cohaudit.pipeline.sample import Sample
 from cohaudit.pipeline.scan_run import ScanRun
 from cohaudit.pipeline.subject import ScanSubject
@@ -61,7 +63,7 @@ class OutsideResults:
 
 
 def predict_outside(subject: ScanSubject, sample: Sample, run: ScanRun) -> OutsideResults:
-    """Predict the labels of the samples from their raw inputs, and from the user's features.
+    """Predict the labels of the samples from their raw inputs, the user's features and an encoder.
 
     Args:
         subject: Model and data; the model is not used.
@@ -69,17 +71,25 @@ def predict_outside(subject: ScanSubject, sample: Sample, run: ScanRun) -> Outsi
         run: The scan's instructions.
 
     Raises:
-        DataError: If an input cannot be read.
+        DataError: If an input cannot be read or encoded.
+        ModelError: If the encoder fails.
     """
     source = sample.source
     views = []
     skipped = []
+    embeddings = _embeddings(subject, sample, run)
     with run.stages(PREDICT_FROM_DATA):
         if subject.features is not None:
             rows = subject.features[sample.positions]
             name = f"ridge regression on the features of {run.config.features}"
             classes = len(source.class_names)
             views.append(predict_from_features(rows, source.labels, classes, name, run.config.seed))
+        if isinstance(embeddings, Skipped):
+            skipped.append(embeddings)
+        elif embeddings is not None:
+            name = f"ridge regression on the embeddings of {run.config.encoder}"
+            classes = len(source.class_names)
+            views.append(predict_from_features(embeddings, source.labels, classes, name, run.config.seed))
         if not run.config.outside:
             skipped.append(Skipped(NAME, "switched off: --no-outside"))
         else:
@@ -88,6 +98,20 @@ def predict_outside(subject: ScanSubject, sample: Sample, run: ScanRun) -> Outsi
             except UnusableInputsError as reason:
                 skipped.append(Skipped(NAME, str(reason)))
     return OutsideResults(tuple(views), tuple(_described(view, source) for view in views), tuple(skipped))
+
+
+def _embeddings(subject: ScanSubject, sample: Sample, run: ScanRun) -> NDArray[np.float32] | Skipped | None:
+    """Return the encoder's vectors of the samples, or why there are none; None if no encoder was named."""
+    encoder = subject.encoder
+    if encoder is None:
+        return None
+    count = len(sample.positions)
+    try:
+        _refuse_too_many(count * encoder.width)
+    except UnusableInputsError as reason:
+        return Skipped(f"prediction from the embeddings of {encoder.name}", str(reason))
+    with run.stages(EMBED_SAMPLES, count) as advance:
+        return embed_samples(encoder, subject.dataset, sample.positions, subject.device, advance)
 
 
 def _described(view: OutsideView, source: Source) -> OutsidePrediction:

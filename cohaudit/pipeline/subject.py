@@ -20,6 +20,7 @@ from cohaudit.config import Config
 from cohaudit.errors import ModelError
 from cohaudit.loading.checkpoint import Checkpoint, load_checkpoint
 from cohaudit.loading.data import IN_MEMORY, LabeledDataset, as_dataset, open_dataset
+from cohaudit.loading.encoder import Encoder, open_encoder
 from cohaudit.loading.features import read_features
 from cohaudit.loading.model import build_model, check_ready, load_weights, resolve_device
 from cohaudit.pipeline.crossfit.fit_function import Fit
@@ -76,6 +77,7 @@ class ScanSubject:
         provenance: Where the model came from.
         snapshots: Folder that keeps what was measured at each checkpoint; None keeps nothing.
         features: The user's features of all samples, [any, any]; None if there are none.
+        encoder: Pretrained encoder of the raw samples; None if none was named.
         retraining: How the network can be trained again; None if no cross-fit is asked for.
     """
 
@@ -87,6 +89,7 @@ class ScanSubject:
     provenance: Provenance
     snapshots: Path | None = None
     features: NDArray[np.float32] | None = None
+    encoder: Encoder | None = None
     retraining: Retraining | None = None
 
     @property
@@ -125,6 +128,7 @@ def subject_from_files(run: ScanRun, checkpoint: Path, earlier: Sequence[Path]) 
         dataset = open_dataset(config)
         holdout = open_holdout(config.holdout, dataset, config)
         features = _features(config, dataset)
+        encoder = _encoder(config, dataset)
     # earlier checkpoints are opened one at a time, later: no two need to fit into memory
     return replace(
         subject_of_parts(config, loaded, model, dataset, retraining),
@@ -132,6 +136,7 @@ def subject_from_files(run: ScanRun, checkpoint: Path, earlier: Sequence[Path]) 
         earlier=[partial(open_one, path) for path in earlier],
         snapshots=config.base / config.out / SNAPSHOTS_FOLDER,
         features=features,
+        encoder=encoder,
     )
 
 
@@ -192,6 +197,7 @@ def subject_in_memory(
         opened = as_dataset(dataset, run.config)
         held_out = open_holdout(holdout, opened, run.config)
         features = _features(run.config, opened)
+        encoder = _encoder(run.config, opened)
     return ScanSubject(
         model=model,
         dataset=opened,
@@ -201,12 +207,19 @@ def subject_in_memory(
         device=next(model.parameters()).device,
         provenance=_provenance_in_memory(model),
         features=features,
+        encoder=encoder,
         retraining=retraining,
     )
 
 
 def _features(config: Config, dataset: LabeledDataset) -> NDArray[np.float32] | None:
     return read_features(config.base / config.features, len(dataset)) if config.features else None
+
+
+def _encoder(config: Config, dataset: LabeledDataset) -> Encoder | None:
+    if not config.encoder:
+        return None
+    return open_encoder(config.encoder, config.base, dataset.raw(0), dataset.where(0))
 
 
 def _provenance_of(loaded: Checkpoint, factory: str) -> Provenance:

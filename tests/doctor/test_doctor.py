@@ -101,7 +101,7 @@ def test_the_json_keeps_its_names(digits: Path, tmp_path: Path) -> None:
     figures = {found["check"]: found["figures"] for found in content["findings"]}
     assert {check: sorted(one) for check, one in figures.items()} == {
         "versions": sorted(["cohaudit", "python", *machine.PACKAGES, "seconds"]),
-        "extras": ["parquet"],
+        "extras": ["encoders", "parquet"],
         "settings": ["changed", "file"],
         "device": [
             *("cpus", "cuda_devices", "device", "device_memory_free", "memory_free", "torch_threads"),

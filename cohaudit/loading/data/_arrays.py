@@ -78,9 +78,13 @@ class ArrayDataset(LabeledDataset):
             return self._transform(np.copy(raw) if isinstance(raw, np.ndarray) else raw, self.where(index))
         return as_inputs(_as_stored(raw), self.where(index))
 
+    def raw(self, index: int) -> Array:
+        """Return the stored array of one sample; of texts, one of no dimensions."""
+        return np.asarray(self._inputs[index])
+
     def preview(self, index: int) -> Preview:
         """Return a picture, the numbers or the text of the stored array."""
-        return array_preview(np.asarray(self._inputs[index]))
+        return array_preview(self.raw(index))
 
 
 def open_arrays(path: Path, config: Config) -> ArrayDataset:

@@ -6,6 +6,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -115,6 +116,18 @@ class LabeledDataset(ABC):
 
         Raises:
             DataError: If the input cannot be read.
+        """
+
+    @abstractmethod
+    def raw(self, index: int) -> Any:
+        """Return one sample as it is stored, before any preparation for the model.
+
+        Returns:
+            A text, a PIL image, a row as a dict of column → cell, an array or tensor, or whatever else a
+            torch dataset gives as input.
+
+        Raises:
+            DataError: If the sample cannot be read.
         """
 
     @abstractmethod

@@ -96,8 +96,7 @@ class ImageFolder(LabeledDataset):
         Raises:
             DataError: If the image is damaged, or the transform fails.
         """
-        with _opened(self._path(index)) as image:
-            image.load()  # inside the block: opening reads only the header, and decoding can fail
+        image = self.raw(index)
         if self._transform is not None:
             return self._transform(image, self.where(index))
         return as_inputs(_pixels(image, self._images.grey, self.where(index)), self.where(index))
@@ -105,6 +104,16 @@ class ImageFolder(LabeledDataset):
     def place(self, index: int) -> tuple[Path | None, int]:
         """Return the image file and line 0."""
         return self._path(index), 0
+
+    def raw(self, index: int) -> Image.Image:
+        """Read one image, in the mode of its file.
+
+        Raises:
+            DataError: If the image is damaged.
+        """
+        with _opened(self._path(index)) as image:
+            image.load()  # inside the block: opening reads only the header, and decoding can fail
+        return image
 
     def preview(self, index: int) -> Preview:
         """Return a thumbnail."""

@@ -45,7 +45,12 @@ class _NumericRows:
 
     values: torch.Tensor
     """One row for each sample, float32 [N, columns]."""
+    columns: Sequence[str]
+    """Names of the columns."""
     transform: None = None
+
+    def cells(self, index: int) -> dict[str, Any]:
+        return dict(zip(self.columns, self.values[index].tolist(), strict=True))
 
     def sample(self, index: int, where: str) -> Inputs:
         return self.values[index]
@@ -60,8 +65,10 @@ class _TransformedRows:
     transform: Transform
 
     def sample(self, index: int, where: str) -> Inputs:
-        row = {str(name): value for name, value in self.table.iloc[index].items()}
-        return self.transform(row, where)
+        return self.transform(self.cells(index), where)
+
+    def cells(self, index: int) -> dict[str, Any]:
+        return {str(name): value for name, value in self.table.iloc[index].items()}
 
 
 class TableDataset(LabeledDataset):
@@ -114,6 +121,10 @@ class TableDataset(LabeledDataset):
             DataError: If the transform fails.
         """
         return self._rows.sample(index, self.where(index))
+
+    def raw(self, index: int) -> dict[str, Any]:
+        """Return one row: column → number if the whole column is numeric, else text."""
+        return self._rows.cells(index)
 
     def place(self, index: int) -> tuple[Path | None, int]:
         """Return the table, and the line of a text file where the row begins; 0 if the line is unknown."""
@@ -172,7 +183,7 @@ def _rows(
     if transform is not None:
         return _TransformedRows((inputs if has_types else inputs.apply(_typed)).astype(object), transform)
     columns = [_numeric(inputs[name], source, ids) for name in inputs.columns]
-    return _NumericRows(torch.from_numpy(np.stack(columns, axis=1)))
+    return _NumericRows(torch.from_numpy(np.stack(columns, axis=1)), list(map(str, inputs.columns)))
 
 
 def _numeric(column: pd.Series[Any], source: str, ids: Sequence[str]) -> npt.NDArray[np.float32]:

@@ -65,9 +65,17 @@ class TorchDataset(LabeledDataset):
         where = self.where(index)
         return _as_inputs(_read_pair(self._dataset, index, where)[0], self._transform, where)
 
+    def raw(self, index: int) -> Any:
+        """Return the input that the dataset gives.
+
+        Raises:
+            DataError: If the dataset fails.
+        """
+        return _read_pair(self._dataset, index, self.where(index))[0]
+
     def preview(self, index: int) -> Preview:
         """Return a picture, the text or the numbers of the input before the transform."""
-        raw = _read_pair(self._dataset, index, self.where(index))[0]
+        raw = self.raw(index)
         match raw:
             case str():
                 return text_preview(raw)
