@@ -60,10 +60,13 @@ class Calibration:
     disputed_factor: float
 
 
-CALIBRATION = Calibration(0.8, MIN_DETERMINED, (0.94, 1.33), 2.05)
+LOG_ODDS_OFFSET = 0.8
+"""Added to the fit's log-odds, in nats."""
+
+CALIBRATION = Calibration(LOG_ODDS_OFFSET, MIN_DETERMINED, (0.94, 1.33), 2.05)
 """The calibration by all data sets of the benchmark; `python -m benchmarks.verdicts.fit` prints it."""
 
-CALIBRATION_ALONE = Calibration(0.8, MIN_DETERMINED_ALONE, (0.91, 1.23), 3.0)
+CALIBRATION_ALONE = Calibration(LOG_ODDS_OFFSET, MIN_DETERMINED_ALONE, (0.91, 1.23), 3.0)
 """The same for a pool of the network's own layers and answers. They have bent to some wrong labels, and the
 offset depends on the data more: 0 to 1.15, whatever family of data sets is left out."""
 

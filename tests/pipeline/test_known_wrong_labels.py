@@ -41,11 +41,11 @@ def test_wrong_labels_of_separated_clouds_are_listed_and_counted(share: float) -
     assert isinstance(found, WrongLabels)
     assert found.told
     # layers bend to wrong labels: as many as a fifth of them pass for labels of hard samples
-    assert found.share.low <= share <= 1.05 * found.share.high
-    assert found.share.value == pytest.approx(share, rel=0.2)
+    assert found.share.low <= share <= 1.2 * found.share.high
+    assert found.share.value == pytest.approx(share, rel=0.25)
     assert table["suspect"][wrong].mean() >= 0.95
     assert wrong[table["suspect"]].mean() >= 0.95
-    assert table["suspicion"].sum() == pytest.approx(wrong.sum(), rel=0.2)
+    assert table["suspicion"].sum() == pytest.approx(wrong.sum(), rel=0.25)
     assert sorted(table["rank"]) == list(range(1, 801))
     assert table["suspicion"][table["rank"].to_numpy().argsort()].is_monotonic_decreasing
     assert table["rank"][wrong].median() <= wrong.sum()

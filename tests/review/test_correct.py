@@ -59,6 +59,7 @@ def audit_of(config: Config, suggested: Mapping[str, str], known: slice = slice(
         subject=replace(base.subject, data=config.data, data_fingerprint=dataset.fingerprint),
         settings={"labels": config.labels, "ids": config.ids, "class_names": config.class_names},
         evidence=(),
+        questions=(),
         previews={},
     )
 

@@ -22,13 +22,15 @@ from cohaudit.analysis.label_noise import expected_labels, fit_label_noise
 from cohaudit.analysis.leave_one_out import leave_one_out, suspect_labels_by
 from cohaudit.audits.optimizer_state import OptimizerProgress
 from cohaudit.gradients import FeatureHasher, Measurement
-from cohaudit.results.thresholds import WRONG_SUSPICION
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 WEIGHT_SKETCH_SIZE = 2048
 """Length of the sketch of all weights: it keeps distances between checkpoints to within 3 %."""
+
+CLEAR_DISPUTE = 0.5
+"""Expected probability by which another label leads the given one where it counts as corrected."""
 
 AGREEMENT_POWER = 2
 """Power of the weights in `combine_predictions` for the agreement: chosen, with the form of the rating in
@@ -224,7 +226,8 @@ def peer_prediction(
         labels, predicted, found.expected_low_overfit, found.expected_by_layers, mean_loss=loss, samples=total
     )
     # agreement with the corrected labels, not the given ones: it rates checkpoints by the corrected ones
-    corrected = np.where(found.probability >= WRONG_SUSPICION, found.suggested, labels)
+    # a checkpoint is rated, no label accused: those count that the others clearly dispute, told or not
+    corrected = np.where(found.margin <= -CLEAR_DISPUTE, found.suggested, labels)
     combined = combine_predictions(
         [*scores, probability.astype(np.float64)], corrected, AGREEMENT_POWER
     ).scores

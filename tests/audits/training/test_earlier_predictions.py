@@ -143,7 +143,7 @@ def test_the_last_one_is_audited_and_the_earlier_ones_are_named(
 def test_only_what_is_said_of_labels_changes(training: Training, scanned: tuple[Any, Path]) -> None:
     alone = cohaudit.scan(training.model(), training.data, bootstrap=20)
     several = cohaudit.read_audit(scanned[1] / "audit.json")
-    changed = {"suggested", "suspicion", "suspect", "kind", "certainty", "memorization", "loo_margin"}
+    changed = {"suggested", "suspicion", "rank", "suspect", "kind", "certainty", "memorization", "loo_margin"}
     same = [name for name in alone.samples if name not in changed]
     pd.testing.assert_frame_equal(alone.samples[same], several.samples[same], rtol=1e-4)
     assert not np.allclose(alone.samples["loo_margin"], several.samples["loo_margin"], atol=0.01)
@@ -154,7 +154,8 @@ def test_wrong_labels_stand_out_more(training: Training) -> None:
     model = training.model()
     assert (model(training.inputs).argmax(1) == training.labels).double().mean() > 0.95, "memorized"
     early = [training.state(epoch) for epoch in EPOCHS[:-1]]
-    alone, several = (samples(model, training.data, earlier=given) for given in ([], early))
+    # predictions from the raw data tell most of it, with or without earlier checkpoints
+    alone, several = (samples(model, training.data, earlier=given, outside=False) for given in ([], early))
     before, after = (roc_auc_score(training.wrong, -table["loo_margin"]) for table in (alone, several))
     assert after > before + 0.03
 

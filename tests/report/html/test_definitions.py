@@ -15,13 +15,13 @@ import pytest
 from support.audits import make_audit
 
 from cohaudit import results
-from cohaudit.analysis import generalization_gap, label_noise
+from cohaudit.analysis import generalization_gap, label_verdict
 from cohaudit.config.used import MEASUREMENT_KEYS
 from cohaudit.report.html.view._definitions import Definition, definitions
 from cohaudit.results import SAMPLE_COLUMNS, Audit, AuditResults, kinds, thresholds
 
 MODULES: dict[str, ModuleType] = {
-    one.__name__.rpartition(".")[2]: one for one in (generalization_gap, label_noise, kinds, thresholds)
+    one.__name__.rpartition(".")[2]: one for one in (generalization_gap, label_verdict, kinds, thresholds)
 }
 AUDIT = make_audit()
 DEFINITIONS = definitions(AUDIT)
@@ -32,6 +32,8 @@ NOT_SHOWN = {"samples.margin"}
 SPEAK_FOR_THEMSELVES = {
     *("Coherence.samples", "Layer.parameters", "ClassResult.samples", "ClassResult.suspects"),
     *("Holdout.samples", "Holdout.repeated", "Certificate.samples", "Evidence.line"),
+    *("ReviewCalibration.right", "ReviewCalibration.wrong", "ReviewCalibration.unsure"),
+    *("ReviewCalibration.unmatched", "samples.rank"),
     *("Subject.parameters", "Subject.samples", "Subject.samples_total", "Audit.timings"),
 }
 """Counts and times."""

@@ -272,7 +272,7 @@ def test_a_coherence_below_one_is_put_into_perspective() -> None:
 
 def test_the_method_names_the_representation_and_the_error_of_cosines() -> None:
     words = undrawn_page_of().words
-    assert "ridge regression on the input of layer body.1.fc" in words
+    assert "ridge regressions on the input of layer body.1.fc" in words
     assert "a cosine near 0 is about 0.0156" in words
 
 

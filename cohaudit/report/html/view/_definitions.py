@@ -174,7 +174,7 @@ def _weight(power: int) -> str:
 
 
 def _suspicion(audit: Audit) -> Definition:
-    offset = label_verdict.CALIBRATION.offset
+    offset = label_verdict.LOG_ODDS_OFFSET
     return Definition(
         "Suspicion",
         f"σ(log odds of a wrong label + {number(offset)})",
@@ -184,12 +184,16 @@ def _suspicion(audit: Audit) -> Definition:
         f"at most {label_verdict.MAX_SUSPICION:g}; a suspect has at least "
         f"{compact(setting(audit.settings, 'suspicion_threshold'))}. No suspects are listed where less than "
         f"{thresholds.MIN_DETERMINED:.0%} of the disputed labels have to be wrong: the others may belong to "
-        "hard samples.",
-        figures=("samples.suspicion", "WrongLabels.share", "WrongLabels.disputed", "WrongLabels.determined"),
+        "hard samples. Once some labels are reviewed, suspicions, share and precision follow from the "
+        "answers too.",
+        figures=(
+            *("samples.suspicion", "WrongLabels.share", "WrongLabels.disputed", "WrongLabels.determined"),
+            *("ReviewCalibration.wrong_share", "ReviewCalibration.precision"),
+        ),
         settings=("suspicion_threshold",),
         constants=(
             "label_verdict.MAX_SUSPICION",
-            "label_verdict.CALIBRATION",
+            "label_verdict.LOG_ODDS_OFFSET",
             "thresholds.MIN_DETERMINED",
         ),
     )
