@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from benchmarks.shared.networks import TransformerBlock, resnet18
+from benchmarks.generalization.zoo_networks import Transformer
+from benchmarks.shared.networks import resnet18
 from benchmarks.shared.recipes import Recipe, TextTransformer, cnn, perceptron
 
 
@@ -25,24 +26,6 @@ class TextCNN(nn.Module):
         embedded = self.embed(x).transpose(1, 2)
         pooled = [layer(embedded).relu().amax(2) for layer in self.convolutions]
         out: Tensor = self.head(torch.cat(pooled, 1))
-        return out
-
-
-class SmallViT(nn.Module):
-    """Patches of 4×4 pixels, three blocks of a transformer, and a dense layer on their mean."""
-
-    def __init__(self, side: int, channels: int, classes: int, width: int = 64) -> None:
-        super().__init__()
-        self.patches = nn.Conv2d(channels, width, 4, 4)
-        self.positions = nn.Parameter(torch.randn(1, (side // 4) ** 2, width) * 0.02)
-        self.blocks = nn.Sequential(*(TransformerBlock(width, 4, False) for _ in range(3)))
-        self.norm = nn.LayerNorm(width)
-        self.head = nn.Linear(width, classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map images [batch, channels, side, side] to logits [batch, classes]."""
-        x = self.patches(x).flatten(2).transpose(1, 2) + self.positions
-        out: Tensor = self.head(self.norm(self.blocks(x)).mean(1))
         return out
 
 
@@ -78,7 +61,7 @@ NETWORKS: dict[str, Training] = {
     "CNN": Training(lambda d: cnn(d.train.shape[-1], d.train.shape[1], d.classes), False, 1e-3, 80),
     "ResNet": Training(lambda d: resnet18(6, d.classes), True, 0.05, 30),
     "ResNet, pretrained": Training(lambda d: resnet18(6, d.classes), True, 0.02, 30, pretrained=8000),
-    "ViT": Training(lambda d: SmallViT(d.train.shape[-1], d.train.shape[1], d.classes), False, 1e-3, 50),
+    "ViT": Training(lambda d: Transformer(tuple(d.train.shape[1:]), d.classes, 64, 3, 0.0), False, 1e-3, 50),
     "text CNN": Training(lambda d: TextCNN(int(d.train.max()) + 1, d.classes), False, 1e-3, 30),
     "transformer": Training(lambda d: TextTransformer(d.train.shape[1], d.classes), False, 1e-3, 30),
     "word window": Training(lambda d: WordWindow(20000, d.train.shape[1], d.classes), False, 1e-3, 30),

@@ -127,6 +127,16 @@ def expected_labels(scores: Array, sharpness: float) -> Array:
     return probability
 
 
+def as_probabilities(scores: Array, labels: Integers) -> Array:
+    """Return scores as probabilities of each label, as sharp as explains the given labels best, [N, C].
+
+    Args:
+        scores: Leave-one-out scores, [N, C].
+        labels: Given labels, [N].
+    """
+    return expected_labels(scores, fit_label_noise(scores, labels).sharpness)
+
+
 def is_informative(scores: Array, labels: Integers, noise: LabelNoise) -> bool:
     """Return whether the scores predict the given labels better than the class shares do.
 

@@ -6,8 +6,8 @@ the prediction is sure of others, the fit's probabilities held on every data set
 nearly all may be hard, real errors of people look the same, and any number would be a guess: there is no list
 then, and only an upper bound.
 
-The constants come from `python -m benchmarks.verdicts.fit`, which also prints how they did on each data set
-that was left out.
+The constants come from `python -m benchmarks.verdicts.fit`; `python -m benchmarks.verdicts` prints how
+constants that were chosen in this way did on data sets that were left out.
 
 Arrays: N samples, C classes. Nothing here knows a model.
 """

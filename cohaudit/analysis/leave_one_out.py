@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cohaudit.analysis.combined_prediction import combine_predictions
-from cohaudit.analysis.label_noise import expected_labels, fit_label_noise
+from cohaudit.analysis.label_noise import as_probabilities
 from cohaudit.analysis.label_verdict import CALIBRATION, CALIBRATION_ALONE, NoiseShare, judge_labels
 from cohaudit.analysis.memorization import memorization
 from cohaudit.analysis.pooled_prediction import calibrated, pool_predictions
@@ -185,8 +185,8 @@ def suspect_labels_by(
         probability=verdict.probability,
         evidence=verdict.evidence,
         expected=verdict.expected,
-        expected_by_layers=_as_likely(by_layers, labels),
-        expected_low_overfit=_as_likely(low_overfit.scores, labels),
+        expected_by_layers=as_probabilities(by_layers, labels),
+        expected_low_overfit=as_probabilities(low_overfit.scores, labels),
         overfit_share=low_overfit.overfit_share,
         disagreements=low_overfit.disagreements,
         # what never saw the network comes first: no label has bent it
@@ -198,11 +198,6 @@ def suspect_labels_by(
         determined=verdict.determined,
         weights=pooled.weights,
     )
-
-
-def _as_likely(scores: Array, labels: Integers) -> Array:
-    """Return scores as the probabilities that the gap's formula was fitted to, [N, C]."""
-    return expected_labels(scores, fit_label_noise(scores, labels).sharpness)
 
 
 def _margins(expected: Array, labels: Integers) -> Array:

@@ -20,14 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
-from cohaudit.analysis.label_noise import expected_labels, fit_label_noise
+from cohaudit.analysis.combined_prediction import explained
+from cohaudit.analysis.label_noise import as_probabilities
 from cohaudit.results.thresholds import MEMORIZATION_NOT_GIVEN, MEMORIZATION_OWN, MEMORIZATION_POWER
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
-
-MIN_EXPLAINED = 1e-3
-"""Share of the labels' variance that each prediction counts as explaining at least: weights stay above 0."""
 
 
 def memorization(predictions: Sequence[Array], labels: Integers) -> Array:
@@ -50,7 +48,7 @@ def memorization(predictions: Sequence[Array], labels: Integers) -> Array:
     *others, own = predictions
     rows = np.arange(len(labels))
     scores = _combine_strictly(others, labels)
-    without = expected_labels(scores, fit_label_noise(scores, labels).sharpness)[rows, labels]
+    without = as_probabilities(scores, labels)[rows, labels]
     given = own.argmax(1) == labels
     with_it = MEMORIZATION_OWN * own[rows, labels] + (1 - MEMORIZATION_OWN) * _given_at_support(
         given, without
@@ -74,19 +72,9 @@ def _combine_strictly(predictions: Sequence[Array], labels: Integers) -> Array:
         fits = scores.argmax(1)[unsupported] == labels[unsupported]
         unbent = (1 - float(fits.mean()) if unsupported.any() else 1.0) ** MEMORIZATION_POWER
         before += unbent * scores
-        weights.append(unbent * _explained(scores, labels))
+        weights.append(unbent * explained(scores, labels))
         total += weights[-1] * scores
     return total / sum(weights)
-
-
-def _explained(scores: Array, labels: Integers) -> float:
-    """Return R² of a prediction: 1 − its squared error over that of predicting the class shares."""
-    one_hot = np.eye(scores.shape[1])[labels]
-    variance = float(np.square(one_hot - one_hot.mean(0)).sum())
-    # all labels are equal: there is nothing to explain
-    if variance == 0:
-        return MIN_EXPLAINED
-    return max(1 - float(np.square(one_hot - scores).sum()) / variance, MIN_EXPLAINED)
 
 
 def _given_at_support(given: NDArray[np.bool_], support: Array) -> Array:

@@ -81,15 +81,11 @@ def predict_outside(subject: ScanSubject, sample: Sample, run: ScanRun) -> Outsi
     with run.stages(PREDICT_FROM_DATA):
         if subject.features is not None:
             rows = subject.features[sample.positions]
-            name = f"ridge regression on the features of {run.config.features}"
-            classes = len(source.class_names)
-            views.append(predict_from_features(rows, source.labels, classes, name, run.config.seed))
+            views.append(_from_vectors(rows, f"the features of {run.config.features}", sample, run))
         if isinstance(embeddings, Skipped):
             skipped.append(embeddings)
         elif embeddings is not None:
-            name = f"ridge regression on the embeddings of {run.config.encoder}"
-            classes = len(source.class_names)
-            views.append(predict_from_features(embeddings, source.labels, classes, name, run.config.seed))
+            views.append(_from_vectors(embeddings, f"the embeddings of {run.config.encoder}", sample, run))
         if not run.config.outside:
             skipped.append(Skipped(NAME, "switched off: --no-outside"))
         else:
@@ -98,6 +94,13 @@ def predict_outside(subject: ScanSubject, sample: Sample, run: ScanRun) -> Outsi
             except UnusableInputsError as reason:
                 skipped.append(Skipped(NAME, str(reason)))
     return OutsideResults(tuple(views), tuple(_described(view, source) for view in views), tuple(skipped))
+
+
+def _from_vectors(rows: NDArray[np.float32], what: str, sample: Sample, run: ScanRun) -> OutsideView:
+    """Return what is predicted from a vector of each sample, [N, any]; `what` they are, for people."""
+    source = sample.source
+    name = f"ridge regression on {what}"
+    return predict_from_features(rows, source.labels, len(source.class_names), name, run.config.seed)
 
 
 def _embeddings(subject: ScanSubject, sample: Sample, run: ScanRun) -> NDArray[np.float32] | Skipped | None:

@@ -18,7 +18,7 @@ from torch import nn
 from cohaudit.analysis.coherence import pairwise_coherence
 from cohaudit.analysis.combined_prediction import combine_predictions
 from cohaudit.analysis.generalization_gap import predict_gap
-from cohaudit.analysis.label_noise import expected_labels, fit_label_noise
+from cohaudit.analysis.label_noise import as_probabilities
 from cohaudit.analysis.leave_one_out import leave_one_out, suspect_labels_by
 from cohaudit.audits.optimizer_state import OptimizerProgress
 from cohaudit.gradients import FeatureHasher, Measurement
@@ -231,7 +231,7 @@ def peer_prediction(
     combined = combine_predictions(
         [*scores, probability.astype(np.float64)], corrected, AGREEMENT_POWER
     ).scores
-    given = expected_labels(combined, fit_label_noise(combined, corrected).sharpness)
+    given = as_probabilities(combined, corrected)
     agreement = float(given[np.arange(len(labels)), predicted].mean())
     return PeerPrediction(corrected, found.memorization, gap.accuracy, agreement)
 
