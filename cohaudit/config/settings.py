@@ -294,6 +294,12 @@ class Config:
         _SHARE,
         affects=_FINDINGS,
     )
+    label_levels: tuple[float, float, float] = _judge(
+        (0.02, 0.05, 0.15),
+        "Smallest shares of wrong labels that make the verdict on the labels moderate, high, severe.",
+        _SHARE,
+        affects=_FINDINGS,
+    )
     suppressions: str = _judge(
         "",
         "File of samples that a person has checked and found right: they are no longer suspects.",

@@ -54,6 +54,7 @@ class Settings(TypedDict, total=False):
 
     suspicion_threshold: float
     risk_levels: tuple[float, float, float]
+    label_levels: tuple[float, float, float]
     suppressions: PathText
     reviewed: PathText
     fail_on: Texts

@@ -54,6 +54,7 @@ from cohaudit.results import (
     WrongLabels,
 )
 from cohaudit.results.gap import NO_VERDICT
+from cohaudit.results.labels import label_level
 from cohaudit.results.sample_table import order_by_suspicion
 
 NO_REPRESENTATION = "no layer gives a representation of the samples to predict labels from"
@@ -157,7 +158,7 @@ def judge(seen: Observations, config: Config) -> Judgment:
         neighbors=_suspects_neighbors(seen, config, verdict, samples),
         risk=risk,
         driver_inputs=inputs,
-        wrong_labels=_wrong_labels(verdict.suspicion),
+        wrong_labels=_wrong_labels(verdict.suspicion, config),
         calibration=verdict.calibration,
         questions=_questions(seen, config, verdict),
         skipped=(*(part for part in parts if isinstance(part, Skipped)), *_no_suspicion(verdict)),
@@ -214,15 +215,17 @@ def _suspects(verdict: _LabelVerdict, config: Config) -> NDArray[np.bool_] | Non
     return suspect
 
 
-def _wrong_labels(suspicion: Suspicion | None) -> WrongLabels | Skipped:
+def _wrong_labels(suspicion: Suspicion | None, config: Config) -> WrongLabels | Skipped:
     if suspicion is None:
         return Skipped("wrong labels", NO_REPRESENTATION)
     share = suspicion.share
+    bounds = Estimate(share.estimate, share.lower, share.upper)
     return WrongLabels(
-        share=Estimate(share.estimate, share.lower, share.upper),
+        share=bounds,
         disputed=float(np.mean(suspicion.margin < 0)),
         determined=suspicion.determined,
         told=share.determined,
+        level=label_level(bounds, share.determined, config.label_levels),
     )
 
 

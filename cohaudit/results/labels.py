@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from cohaudit.results.estimate import Estimate, Skipped
+from cohaudit.results.gap import Level, risk_level
 from cohaudit.results.ranges import Count, Proportion
 from cohaudit.results.wording import percent
+
+LabelLevel = Literal[Level, "unclear"]
+"""Level of the verdict on the labels; unclear where too many may be wrong, and it cannot be told which."""
 
 LOWEST_BOUND = 0.001
 """Upper bounds of the share of wrong labels are written no smaller than this."""
@@ -25,6 +31,8 @@ class WrongLabels:
     """Part of the disputed labels that have to be wrong: the rest may belong to hard samples."""
     told: bool
     """Whether wrong labels can be told from correct labels of hard samples; if not, there are no suspects."""
+    level: LabelLevel
+    """The share in words; see the setting `label_levels`."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +53,20 @@ class LabelSummary:
     when there are no suspects."""
     wrong: WrongLabels | Skipped
     """How many labels are wrong; skipped when no label was judged."""
+
+
+def label_level(share: Estimate, told: bool, levels: Sequence[float]) -> LabelLevel:
+    """Return the level of a share of wrong labels.
+
+    Args:
+        share: The share with its bounds.
+        told: Whether it can be told which labels are wrong; if not, only the upper bound means something.
+        levels: The shares at which moderate, high, and severe begin, in rising order.
+    """
+    if told:
+        return risk_level(share.value, levels)
+    # few enough even if all that may be wrong are
+    return "low" if share.high < levels[0] else "unclear"
 
 
 def format_wrong_labels(wrong: WrongLabels) -> str:

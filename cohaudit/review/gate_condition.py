@@ -40,6 +40,8 @@ CLASS_METRIC = "coherence.class."
 GATE_METRICS: Mapping[str, tuple[float, float]] = {
     "risk": (0, len(LEVELS) - 1),
     "predicted_gap": (-1, 1),
+    "wrong_labels": (0, 1),
+    "expected_score": (0, 1),
     "suspects": (0, math.inf),
     "accuracy": (0, 1),
     "loss": (0, math.inf),
@@ -52,7 +54,7 @@ GATE_METRICS: Mapping[str, tuple[float, float]] = {
 """Metric → its smallest and largest value. After a final dot a name follows, in which * stands for any
 text."""
 
-SHARE_METRICS = {"suspects", "accuracy", "predicted_gap"}
+SHARE_METRICS = {"wrong_labels", "expected_score", "suspects", "accuracy", "predicted_gap"}
 """Metrics whose bound can be written in percent."""
 
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 from cohaudit.config.used import setting
 from cohaudit.errors import did_you_mean
-from cohaudit.results import LEVELS, Audit, Coherence, Skipped
+from cohaudit.results import LEVELS, Audit, Coherence, Skipped, format_wrong_labels
 from cohaudit.results.gap import risk_level
 from cohaudit.results.wording import rounded
 from cohaudit.review.gate_condition import LAYER_METRIC, GateCondition
+from cohaudit.review.verdicts import expected_score
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,10 @@ def gate_values(gate: GateCondition, audit: Audit) -> list[GateValue | Skipped]:
             return [_risk(audit)]
         case "predicted_gap":
             return [_predicted_gap(gate, audit)]
+        case "wrong_labels":
+            return [_wrong_labels(gate, audit)]
+        case "expected_score":
+            return [_expected_score(gate, audit)]
         case "suspects":
             return [_suspects(gate, audit)]
         case "accuracy":
@@ -120,6 +125,30 @@ def _predicted_gap(gate: GateCondition, audit: Audit) -> GateValue | Skipped:
         return Skipped("predicted_gap", audit.risk.reason)
     gap = audit.risk.gap
     return GateValue("predicted_gap", gap.value, repr(gap.value), (gap.low, gap.high), percent=gate.is_share)
+
+
+def _wrong_labels(gate: GateCondition, audit: Audit) -> GateValue | Skipped:
+    wrong = audit.labels.wrong
+    if isinstance(wrong, Skipped):
+        return Skipped("wrong_labels", wrong.reason)
+    share = wrong.share
+    if wrong.told:
+        interval = (share.low, share.high)
+        return GateValue("wrong_labels", share.value, repr(share.value), interval, percent=gate.is_share)
+    # the upper bound is all that is known: the gate passes only if no share up to it can make it fail
+    if gate.op in {">", ">="} and not gate.holds(share.high):
+        return GateValue(
+            "wrong_labels", share.high, f"at most {share.high!r}", words="at most {}", percent=gate.is_share
+        )
+    return Skipped("wrong_labels", f"{format_wrong_labels(wrong)} (cohaudit review)")
+
+
+def _expected_score(gate: GateCondition, audit: Audit) -> GateValue | Skipped:
+    score = expected_score(audit)
+    if isinstance(score, Skipped):
+        return score
+    interval = (score.low, score.high)
+    return GateValue("expected_score", score.value, repr(score.value), interval, percent=gate.is_share)
 
 
 def _suspects(gate: GateCondition, audit: Audit) -> GateValue | Skipped:

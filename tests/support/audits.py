@@ -100,8 +100,8 @@ def make_audit(
 
 def _wrong_labels(told: bool) -> results.WrongLabels:
     if told:
-        return results.WrongLabels(results.Estimate(0.0625, 0.046875, 0.09375), 0.075, 0.83, True)
-    return results.WrongLabels(results.Estimate(0.0625, 0.0, 0.125), 0.104, 0.31, False)
+        return results.WrongLabels(results.Estimate(0.0625, 0.046875, 0.09375), 0.075, 0.83, True, "high")
+    return results.WrongLabels(results.Estimate(0.0625, 0.0, 0.125), 0.104, 0.31, False, "unclear")
 
 
 def gate(*, failed: bool) -> results.GateResult:
@@ -369,6 +369,7 @@ def _settings() -> dict[str, object]:
         "bootstrap": 200,
         "suspicion_threshold": 0.5,
         "risk_levels": (0.05, 0.1, 0.2),
+        "label_levels": (0.02, 0.05, 0.15),
         "gallery": 500,
         "class_names": (),
         "limit": 0,

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 
 from cohaudit.report.formats.suspects import format_correction, list_suspects
 from cohaudit.report.words import count, plural, probability, text
-from cohaudit.results import Audit, GateResult, Skipped, format_points
+from cohaudit.results import Audit, GateResult
+from cohaudit.review.verdicts import generalization_verdict, label_verdict
 
 MAX_ANNOTATIONS = 10
 """Annotations of each level at most: GitHub shows no more of one step."""
@@ -66,11 +67,9 @@ def _verdict(audit: Audit, annotated: int) -> str:
         )
     else:
         suspects = "no suspects are listed: which labels are wrong cannot be told"
-    if isinstance(audit.risk, Skipped):
-        return f"Risk not estimated: {_short(audit.risk.reason, MAX_ANNOTATION_SENTENCE)}; {suspects}"
-    level = audit.risk.level.capitalize()
-    gap = format_points(audit.risk.gap)
-    return f"{level} risk of overfitting, gap {gap}; {suspects}"
+    verdicts = (("Labels", label_verdict(audit)), ("generalization", generalization_verdict(audit)))
+    words = [f"{name} {one.level}: {_short(one.headline, MAX_ANNOTATION_SENTENCE)}" for name, one in verdicts]
+    return "; ".join([*words, suspects])
 
 
 def _short(raw: str, limit: int) -> str:

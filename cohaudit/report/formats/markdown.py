@@ -10,8 +10,9 @@ import re
 from collections.abc import Iterable, Sequence
 
 from cohaudit.report.formats.suspects import SuspectLine, list_suspects
-from cohaudit.report.words import count, percent, plural, points, probability, text
-from cohaudit.results import Audit, Skipped, format_points, format_wrong_labels
+from cohaudit.report.words import count, percent, plural, probability, text
+from cohaudit.results import Audit, Skipped
+from cohaudit.review.verdicts import generalization_verdict, label_verdict, overall_headline, trust_sentence
 
 MAX_LENGTH = 65_000
 """Length of the whole text at most, in UTF-16 units: GitHub takes comments of up to 65,536."""
@@ -149,38 +150,23 @@ def row(cells: Iterable[str]) -> str:
 def _verdict(audit: Audit) -> list[str]:
     subject = audit.subject
     sanity = audit.sanity
-    risk = audit.risk
     of = "" if subject.samples == subject.samples_total else f" of {count(subject.samples_total)}"
     facts = [
         f"{code(subject.checkpoint)} on {count(subject.samples)}{of} samples of {code(subject.data)}",
         f"training accuracy {percent(sanity.accuracy)}",
     ]
+    head = f"## cohaudit: {sentence(_uncapitalized(overall_headline(audit)))}"
     if not sanity.auditable:
-        return [f"## cohaudit: not auditable\n\n{sentence(sanity.reason)}\n\n{' · '.join(facts)}"]
-    suspects = int(audit.samples["suspect"].sum())
-    # 0 suspects would read as correct labels where it cannot be told which ones are wrong
-    if suspects or audit.lists_suspects:
-        facts.append(f"{plural(suspects, 'suspect')} ({percent(suspects / max(subject.samples, 1))})")
-    if isinstance(risk, Skipped):
-        reason = sentence(risk.reason)
-        return [f"## cohaudit: risk not estimated\n\n{reason}{_wrong_labels(audit)}\n\n{' · '.join(facts)}"]
-    gap = (
-        f"**Gap: {points(risk.gap.value)} points** ({risk.coverage:.0%} interval: {points(risk.gap.low)} to "
-        f"{points(risk.gap.high)}). The gap is training accuracy minus accuracy on new data."
-    )
-    if not isinstance(risk.holdout, Skipped):
-        gap += (
-            f" Measured on {count(risk.holdout.samples)} holdout samples: {format_points(risk.holdout.gap)}. "
-        )
-        gap += f"Predicted from the training data alone: {format_points(risk.predicted)}."
-    headline = f"## cohaudit: {risk.level} risk of overfitting"
-    return [f"{headline}\n\n{gap}{_wrong_labels(audit)}\n\n{' · '.join(facts)}"]
+        return [f"{head}\n\n{sentence(sanity.reason)}\n\n{' · '.join(facts)}"]
+    verdicts = (("Labels", label_verdict(audit)), ("Generalization", generalization_verdict(audit)))
+    lines = [
+        f"**{name}: {one.level}.** {sentence(f'{one.headline}. {one.sentence}')}" for name, one in verdicts
+    ]
+    return ["\n\n".join([head, *filter(None, [sentence(trust_sentence(audit))]), *lines, " · ".join(facts)])]
 
 
-def _wrong_labels(audit: Audit) -> str:
-    """Return a paragraph on how many labels are wrong; empty if none was judged."""
-    wrong = audit.labels.wrong
-    return "" if isinstance(wrong, Skipped) else f"\n\n**Wrong labels:** {format_wrong_labels(wrong)}"
+def _uncapitalized(words: str) -> str:
+    return words[:1].lower() + words[1:]
 
 
 def _gates(audit: Audit) -> list[str]:

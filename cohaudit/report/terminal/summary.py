@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import IO
@@ -24,9 +24,15 @@ from cohaudit.results import (
     Skipped,
     by_gap,
     format_points,
-    format_wrong_labels,
 )
 from cohaudit.results.gap import format_crossfit
+from cohaudit.review.verdicts import (
+    Verdict,
+    VerdictLevel,
+    generalization_verdict,
+    label_verdict,
+    trust_sentence,
+)
 
 MAX_LAYERS = 6
 """Layers shown at most: like all limits here, chosen so that the summary fits a screen of 42 lines."""
@@ -43,13 +49,15 @@ MAX_SUMMARY_SENTENCE = 240
 MAX_VERDICT_REASON = 700
 """The same for the reason why there is no verdict or a gate failed: it ends with what to do about it."""
 
-LEVEL_STYLES = {
+LEVEL_STYLES: Mapping[VerdictLevel, str] = {
+    "none": "bold",
     "low": "bold green",
+    "unclear": "bold yellow",
     "moderate": "bold yellow",
     "high": "bold red",
     "severe": "bold white on red",
 }
-"""Risk level → style of rich."""
+"""Level of a verdict → style of rich."""
 
 OUTCOME_TEXTS = {
     "failed": Text("FAILED", "bold red"),
@@ -86,7 +94,7 @@ def summary(audit: Audit, files: Sequence[Path], notes: Sequence[str] = ()) -> G
         *_earlier(audit),
         *(_note(note) for note in notes),
         "",
-        _verdict(audit),
+        *_verdicts(audit),
         *_causes(audit),
         *_holdout(audit),
         *_crossfit(audit),
@@ -125,19 +133,22 @@ def _note(note: str) -> Text:
     return _line(word, [_sentence(rest)])
 
 
-def _verdict(audit: Audit) -> Text:
+def _verdicts(audit: Audit) -> list[Text]:
+    """Return both verdicts, or that there is none."""
     if not audit.sanity.auditable:
-        return Text.assemble(
-            ("NOT AUDITABLE", "bold white on red"), f": {printable(audit.sanity.reason, MAX_VERDICT_REASON)}"
-        )
-    if isinstance(audit.risk, Skipped):
-        return Text.assemble(("No verdict", "bold"), f": {printable(audit.risk.reason, MAX_VERDICT_REASON)}")
-    return Text.assemble(
-        ("Overfitting risk: ", "bold"),
-        (audit.risk.level.upper(), LEVEL_STYLES[audit.risk.level]),
-        f", {format_points(audit.risk.gap)} between training accuracy and accuracy on new data "
-        f"({audit.risk.coverage:.0%} interval)",
-    )
+        reason = printable(audit.sanity.reason, MAX_VERDICT_REASON)
+        return [Text.assemble(("NOT AUDITABLE", "bold white on red"), f": {reason}")]
+    return [
+        _verdict("Labels", label_verdict(audit)),
+        _verdict("Generalization", generalization_verdict(audit)),
+        *([Text(trust)] if (trust := trust_sentence(audit)) else []),
+    ]
+
+
+def _verdict(name: str, verdict: Verdict) -> Text:
+    level = (verdict.level.upper(), LEVEL_STYLES[verdict.level])
+    words = printable(f"{verdict.headline}. {verdict.sentence}", MAX_VERDICT_REASON)
+    return Text.assemble((f"{name}: ", "bold"), level, f", {words}")
 
 
 def _holdout(audit: Audit) -> list[Text]:
@@ -224,25 +235,16 @@ def _classes(audit: Audit) -> list[Table]:
 
 
 def _suspects(audit: Audit) -> list[RenderableType]:
-    """Return how many labels are wrong, and the suspects."""
-    wrong = audit.labels.wrong
-    if isinstance(wrong, Skipped):
-        return [_line("Suspects", ["not measured"])]
+    """Return the table of the first suspects; how many there are, the verdict says."""
     suspects = audit.suspects
-    parts = [format_wrong_labels(wrong)]
-    if not suspects.empty or wrong.told:
-        flagged = share(len(suspects) / len(audit.samples))
-        parts.append(f"{len(suspects):,} suspect{'s' * (len(suspects) != 1)} ({flagged})")
-    # where it cannot be told, 0 suspects would read as if all labels were correct
-    head = _line("Wrong labels", parts)
-    if suspects.empty:
-        return [head]
+    if suspects.empty or audit.labels_not_judged:
+        return []
     top = suspects.head(MAX_SUSPECT_ROWS)
     table = _table("Sample", "given", "suggested", "suspicion")
     for row in top.to_dict("records"):
         names = (cell(str(row[column])) for column in ("id", "label", "suggested"))
         table.add_row(*names, f"{row['suspicion']:.2f}")
-    return [head, with_rest(table, len(suspects) - len(top))]
+    return [with_rest(table, len(suspects) - len(top))]
 
 
 def _suppressed(audit: Audit) -> list[RenderableType]:

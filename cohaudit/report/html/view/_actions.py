@@ -10,6 +10,7 @@ from cohaudit.analysis.quantiles import Z_80
 from cohaudit.report.limits import MAX_CAUSES
 from cohaudit.report.words import Text, count, points, text
 from cohaudit.results import Audit, Driver, Holdout, Risk, Skipped, by_gap
+from cohaudit.review.verdicts import label_verdict
 
 _HOLDOUT_SAMPLES = 1000
 """Holdout samples for which the page says how narrow the interval becomes."""
@@ -88,7 +89,7 @@ def build_actions(audit: Audit) -> tuple[Action, ...]:
         return (Action(text(words, 400), "Needed for a verdict", "#skipped", "see what was skipped"),)
     risk = audit.risk
     if isinstance(risk, Skipped):
-        return ()
+        return tuple(_label_actions(audit))
     places = EvidenceLinks(audit)
     # One action per class would push actions of other kinds off the first screen.
     classes = [driver for driver in risk.drivers if driver.kind == "class"]
@@ -101,10 +102,23 @@ def build_actions(audit: Audit) -> tuple[Action, ...]:
     # by the number alone: actions have no order
     known.sort(key=lambda pair: pair[0], reverse=True)
     return (
+        *_label_actions(audit),
         *(action for _, action in known),
         *(_action(one, places) for one in single if isinstance(one.lowers, Skipped)),
         *_measure_gap(audit, risk),
     )
+
+
+def _label_actions(audit: Audit) -> Iterator[Action]:
+    """Yield what to do about the labels, where the verdict on them asks for it."""
+    verdict = label_verdict(audit)
+    if verdict.level == "unclear":
+        words = "Review a few dozen labels: cohaudit review audit.json."
+        effect = "Your answers tell how many labels are wrong, and which"
+        yield Action(text(words, 400), effect, "#suspects", "see the samples")
+    elif verdict.level in {"moderate", "high", "severe"}:
+        words = "Check the suspects, and correct or drop the wrong ones: cohaudit correct audit.json."
+        yield Action(text(words, 400), verdict.sentence, "#suspects", "see the suspects")
 
 
 def _action(driver: Driver, places: EvidenceLinks) -> Action:

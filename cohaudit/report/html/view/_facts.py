@@ -13,12 +13,11 @@ from cohaudit.report.words import (
     interval,
     number,
     percent,
-    percent_interval,
     plural,
     prose,
     text,
 )
-from cohaudit.results import Audit, Coherence, Crossfit, Skipped, WrongLabels
+from cohaudit.results import Audit, Coherence, Crossfit, Skipped
 from cohaudit.results.gap import format_crossfit
 
 
@@ -62,12 +61,11 @@ def build_tiles(audit: Audit) -> Iterator[Tile]:
     sanity = audit.sanity
     samples = audit.subject.samples
     yield Tile("Training accuracy", percent(sanity.accuracy), f"chance: {percent(sanity.chance)}")
-    yield Tile("Samples", count(samples), f"in {plural(len(audit.classes), 'class')}")
-    if not isinstance(audit.labels.wrong, Skipped):
-        yield _wrong_labels(audit.labels.wrong)
     if audit.lists_suspects or audit.samples["suspect"].any():
         suspects = int(audit.samples["suspect"].sum())
         yield Tile("Suspects", count(suspects), f"{percent(suspects / max(samples, 1))} of the samples")
+    yield from _worst_class(audit)
+    yield Tile("Samples", count(samples), f"in {plural(len(audit.classes), 'class')}")
     if isinstance(audit.crossfit, Crossfit):
         yield _out_of_fold(audit.crossfit)
     if isinstance(audit.coherence, Coherence):
@@ -84,11 +82,13 @@ def _m_coherence(coherence: Coherence, samples: int) -> Tile:
     return Tile("m-coherence", number(found.value), f"of {count(samples)} ({interval(found)}){low}")
 
 
-def _wrong_labels(wrong: WrongLabels) -> Tile:
-    share = wrong.share
-    if wrong.told:
-        return Tile("Wrong labels", percent(share.value), percent_interval(share))
-    return Tile("Wrong labels", f"at most {percent(share.high)}", "which ones cannot be told here")
+def _worst_class(audit: Audit) -> Iterator[Tile]:
+    """Yield the class with the lowest accuracy to expect on new data."""
+    gaps = [(one, one.predicted_gap) for one in audit.classes]
+    expected = [(one.accuracy - gap.value, one.name) for one, gap in gaps if not isinstance(gap, Skipped)]
+    if len(expected) > 1:
+        lowest, name = min(expected)
+        yield Tile("Worst class", percent(min(max(lowest, 0.0), 1.0)), f"expected of {text(name, 24).short}")
 
 
 def _out_of_fold(crossfit: Crossfit) -> Tile:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from cohaudit.config.used import setting
 from cohaudit.report.html.view._actions import Action, Cause, build_actions, build_causes
 from cohaudit.report.html.view._facts import Notice, Tile, build_facts, build_notices, build_tiles
 from cohaudit.report.html.view._gap import (
@@ -16,34 +14,10 @@ from cohaudit.report.html.view._gap import (
     holdout_rows,
     reading,
 )
-from cohaudit.report.words import Text, compact, percent, points, prose, text
-from cohaudit.results import LEVELS, Audit, Estimate, Holdout, Level, Risk, Skipped, format_points
-
-SCALE_END = 0.4
-"""Gap at which the scale ends: twice the default bound of a severe one, so that its band stays visible."""
-_MEANINGS: Mapping[Level, str] = {
-    "low": "a gap below {0} points",
-    "moderate": "a gap of {0} to {1} points",
-    "high": "a gap of {1} to {2} points",
-    "severe": "a gap of {2} points or more",
-}
-"""Level → what it means, given the bounds of the levels in points."""
-_TRUST: Mapping[Level, str] = {
-    "low": "Its training accuracy can be trusted.",
-    "moderate": "Its training accuracy is slightly too optimistic.",
-    "high": "Do not trust its training accuracy.",
-    "severe": "Its training accuracy says almost nothing about new data.",
-}
-"""Level → whether to trust the model."""
-
-
-@dataclass(frozen=True)
-class Band:
-    """The part of the scale of gaps that a risk level takes."""
-
-    level: Level
-    width: str
-    """Width as a CSS percentage."""
+from cohaudit.report.html.view._verdict_cards import VerdictCard, build_verdict_cards
+from cohaudit.report.words import Text, prose, text
+from cohaudit.results import Audit, Skipped
+from cohaudit.review.verdicts import overall_headline, trust_sentence, worse_verdict
 
 
 @dataclass(frozen=True)
@@ -61,23 +35,12 @@ class Verdict:
     """The first screen."""
 
     level: str
-    """The risk level, or 'none' without a verdict."""
+    """The level of the worse verdict, or 'none' without a verdict."""
     headline: str
     trust: str
-    """Whether to trust the model, in a sentence; empty without a verdict."""
-    sentence: str
-    """What to expect on new data, or why there is no verdict."""
-    value: str
-    """The gap in points, without its sign; empty without a verdict."""
-    unit: str
-    """What the value measures."""
-    interval: str
-    """The gap with its interval, in words; empty without a verdict."""
-    position: str
-    """The gap's place on the scale, as a CSS percentage."""
-    reach: tuple[str, str]
-    """Where the interval begins on the scale, and how wide it is, as CSS percentages."""
-    bands: tuple[Band, ...]
+    """Whether to trust the model, in a sentence; empty where nothing is to be said."""
+    cards: tuple[VerdictCard, VerdictCard]
+    """The verdicts on the labels and on new data."""
     notices: tuple[Notice, ...]
     tiles: tuple[Tile, ...]
     facts: tuple[tuple[str, Text], ...]
@@ -99,21 +62,12 @@ class Verdict:
 
 def build_verdict(audit: Audit) -> Verdict:
     """Return the first screen."""
-    level, headline, sentence = _judgment(audit)
-    # Every field of the gap is empty without a verdict: a page must not show half of one.
     risk = None if isinstance(audit.risk, Skipped) else audit.risk
     return Verdict(
-        level=level,
-        headline=headline,
-        trust="" if risk is None else _TRUST[risk.level],
-        sentence=sentence,
-        # without a sign: the unit says lower or higher
-        value="" if risk is None else points(abs(risk.gap.value)),
-        unit=f"points {'lower' if risk is None or risk.gap.value >= 0 else 'higher'} accuracy on new data",
-        interval="" if risk is None else f"{risk.coverage:.0%} interval: {format_points(risk.gap)}",
-        position="" if risk is None else f"{_place(risk.gap.value):.1%}",
-        reach=("", "") if risk is None else _reach(risk.gap),
-        bands=tuple(_bands(audit)),
+        level=worse_verdict(audit).level,
+        headline=prose(overall_headline(audit)),
+        trust=trust_sentence(audit),
+        cards=build_verdict_cards(audit),
         notices=tuple(build_notices(audit)),
         tiles=tuple(build_tiles(audit)),
         facts=tuple(build_facts(audit)),
@@ -125,44 +79,3 @@ def build_verdict(audit: Audit) -> Verdict:
         gates=tuple(GateView(text(one.expression), one.outcome, prose(one.reason)) for one in audit.gates),
         reading=reading(risk),
     )
-
-
-def _judgment(audit: Audit) -> tuple[str, str, str]:
-    """Return level, headline and the sentence below it."""
-    if not audit.sanity.auditable:
-        return "none", "Not auditable", prose(f"No verdict: {audit.sanity.reason}")
-    if isinstance(audit.risk, Skipped):
-        return "none", "Risk not estimated", prose(audit.risk.reason)
-    headline = f"{audit.risk.level.capitalize()} risk of overfitting"
-    return audit.risk.level, headline, _expectation(audit, audit.risk)
-
-
-def _expectation(audit: Audit, risk: Risk) -> str:
-    """Say what accuracy to expect, from what, and what the level means."""
-    bounds = (compact(100 * bound) for bound in setting(audit.settings, "risk_levels"))
-    meaning = _MEANINGS[risk.level].format(*bounds)
-    accuracy = audit.sanity.accuracy
-    expected = min(1.0, max(0.0, accuracy - risk.gap.value))
-    source = "the holdout and the training data" if isinstance(risk.holdout, Holdout) else "the training data"
-    return (
-        f"Expected accuracy on new data: about {percent(expected)} (training: {percent(accuracy)}), from "
-        f"{source}. {risk.level.capitalize()} means {meaning}."
-    )
-
-
-def _place(gap: float) -> float:
-    return min(max(gap / SCALE_END, 0.0), 1.0)
-
-
-def _reach(gap: Estimate) -> tuple[str, str]:
-    # both ends are clipped before the width is taken, else the bar would leave the scale
-    low = _place(gap.low)
-    high = _place(gap.high)
-    return f"{low:.1%}", f"{high - low:.1%}"
-
-
-def _bands(audit: Audit) -> Iterator[Band]:
-    # a bound beyond the end of the scale gives a band of no width
-    edges = (0.0, *(_place(gap) for gap in setting(audit.settings, "risk_levels")), 1.0)
-    for level, low, high in zip(LEVELS, edges[:-1], edges[1:], strict=True):
-        yield Band(level, f"{high - low:.1%}")
