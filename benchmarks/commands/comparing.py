@@ -148,7 +148,6 @@ def measure(name: str, kind: str) -> Row:
         "pairs": len(found),
         "gap moved, points": [100 * float(np.mean(gaps)), 100 * min(gaps), 100 * max(gaps)],
         "gap larger": sum(one.gap.outcome == "higher" for one in found),
-        "level risen": sum(one.level_risen for one in found),
         "new": [len(one.new) for one in suspects],
         "fixed": [len(one.fixed) for one in suspects],
         "clear new": [one.clear_new for one in suspects],

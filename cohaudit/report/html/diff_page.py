@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cohaudit.report.words import Text, count, fixed, interval, number, percent, plural, points, prose, text
 from cohaudit.results import Estimate
@@ -115,6 +115,7 @@ class DiffPage:
     """CSS class that colors the headline."""
     unlike: tuple[str, ...]
     regressions: tuple[str, ...]
+    improvements: tuple[str, ...]
     whole: tuple[Row, ...]
     suspects: str
     """Counts of new, fixed and remaining suspects, in words."""
@@ -145,6 +146,7 @@ def build_diff_page(difference: Difference) -> DiffPage:
         level=level,
         unlike=tuple(map(prose, difference.unlike)),
         regressions=tuple(map(prose, difference.regressions)),
+        improvements=tuple(map(prose, difference.improvements)),
         whole=tuple(_whole(difference)),
         suspects=_suspect_counts(difference.suspects),
         lists=tuple(_lists(difference.suspects)) if difference.suspects else (),
@@ -158,15 +160,26 @@ def build_diff_page(difference: Difference) -> DiffPage:
 def _whole(difference: Difference) -> list[Row]:
     base = difference.base
     head = difference.head
-    level = "higher" if difference.level_risen else ""
     return [
-        _plain("Risk", base.level or "no verdict", head.level or "no verdict", level),
-        _row("Gap in points", difference.gap, "", in_points=True),
+        _shares("Score on new data", difference.score),
+        _shares("Wrong labels", difference.wrong_labels),
+        # shown, and not judged: better labels raise the training accuracy, and so the gap
+        replace(_row("Gap in points", difference.gap, "", in_points=True), change="", clear=False),
+        _plain("Risk of overfitting", base.level or "no verdict", head.level or "no verdict"),
         _plain("Training accuracy", percent(base.accuracy), percent(head.accuracy)),
         _plain("Suspects", _count(base.suspects), _count(head.suspects)),
         _plain("Samples", count(base.samples), count(head.samples)),
         _plain("Parameters", count(base.parameters), count(head.parameters)),
     ]
+
+
+def _shares(name: str, change: EstimateChange) -> Row:
+    sides = [
+        ("–", "") if one is None else (percent(one.value), f"{percent(one.low)} to {percent(one.high)}")
+        for one in (change.base, change.head)
+    ]
+    clear = change.outcome in {"higher", "lower"}
+    return Row(text(name), *sides[0], *sides[1], _OUTCOMES[change.outcome], clear)
 
 
 def _plain(name: str, base: str, head: str, change: str = "") -> Row:

@@ -53,7 +53,7 @@ def difference_summary(difference: Difference) -> Group:
         *(Text.assemble(("Differs: ", "bold yellow"), printable(one, 240)) for one in difference.unlike),
         "",
         Text(difference.headline.upper(), HEADLINES[difference.headline]),
-        *(Text(f"  - {printable(one, 240)}") for one in difference.regressions),
+        *(Text(f"  - {printable(one, 240)}") for one in (*difference.regressions, *difference.improvements)),
         "",
         _whole(difference),
         *_suspects(difference),
@@ -73,10 +73,12 @@ def _whole(difference: Difference) -> Table:
     base = difference.base
     head = difference.head
     table = _table("", "base", "head", "")
+    table.add_row("Score on new data, %", *_both(difference.score, 100, 1), _outcome(difference.score))
     table.add_row(
-        "Risk", *(_level(side) for side in (base, head)), "higher" if difference.level_risen else ""
+        "Wrong labels, %", *_both(difference.wrong_labels, 100, 1), _outcome(difference.wrong_labels)
     )
-    table.add_row("Gap in points", *_both(difference.gap, 100, 1), _outcome(difference.gap))
+    table.add_row("Gap in points", *_both(difference.gap, 100, 1), "")
+    table.add_row("Risk of overfitting", *(_level(side) for side in (base, head)), "")
     table.add_row("Training accuracy", share(base.accuracy), share(head.accuracy), "")
     table.add_row("Suspects", *(_count(side.suspects) for side in (base, head)), "")
     table.add_row("Samples", f"{base.samples:,}", f"{head.samples:,}", "")

@@ -10,18 +10,16 @@ from collections.abc import Iterable, Sequence
 
 from cohaudit.config.used import MEASUREMENT_KEYS, setting
 from cohaudit.results import (
-    LEVELS,
     Audit,
     ClassResult,
     Coherence,
     Estimate,
     Layer,
     Skipped,
-    format_points,
 )
 from cohaudit.results.gap import risk_level
 from cohaudit.results.read import AuditSource, as_audit
-from cohaudit.results.wording import number, points, rounded
+from cohaudit.results.wording import number, percent, rounded
 from cohaudit.review.diff.difference import (
     ClassChange,
     ComparedAudit,
@@ -31,6 +29,7 @@ from cohaudit.review.diff.difference import (
     OnlyIn,
 )
 from cohaudit.review.diff.suspects import SuspectChanges, compare_suspects
+from cohaudit.review.diff.verdict_changes import compare_scores, compare_wrong_labels
 from cohaudit.review.diff.width import compare_widths
 
 SETTINGS_THAT_MAY_DIFFER = frozenset(
@@ -73,21 +72,23 @@ def compare(base: AuditSource, head: AuditSource) -> Difference:
     levels = setting(head.settings, "risk_levels")
     base_side = _compared_audit(base, levels)
     head_side = _compared_audit(head, levels)
-    gap = compare_estimates(_gap(base), _gap(head))
-    risen = None not in (base_side.level, head_side.level) and _rank(head_side) > _rank(base_side)
+    score = compare_scores(base, head)
+    wrong_labels = compare_wrong_labels(base, head)
     judged = base_side.suspects is not None and head_side.suspects is not None
     suspects = compare_suspects(base, head) if judged else None
     return Difference(
         base=base_side,
         head=head_side,
         unlike=tuple(_unlike(base, head)),
-        gap=gap,
-        level_risen=risen,
+        score=score,
+        wrong_labels=wrong_labels,
+        gap=compare_estimates(_gap(base), _gap(head)),
         suspects=suspects,
         layers=tuple(_layers(base.layers, head.layers)),
         classes=tuple(_classes(base, head)),
         width=compare_widths(base.audits.width, head.audits.width),
-        regressions=tuple(_regressions(base_side, head_side, gap, risen, suspects)),
+        regressions=tuple(_regressions(base_side, head_side, score, wrong_labels, suspects)),
+        improvements=tuple(_improvements(score, wrong_labels, suspects)),
     )
 
 
@@ -129,10 +130,6 @@ def _no_verdict(audit: Audit) -> str:
     if not audit.sanity.auditable:
         return audit.sanity.reason
     return audit.risk.reason if isinstance(audit.risk, Skipped) else ""
-
-
-def _rank(side: ComparedAudit) -> int:
-    return -1 if side.level is None else LEVELS.index(side.level)
 
 
 def _layers(base: Sequence[Layer], head: Sequence[Layer]) -> Iterable[LayerChange]:
@@ -217,8 +214,8 @@ def _holdout(audit: Audit) -> str | None:
 def _regressions(
     base: ComparedAudit,
     head: ComparedAudit,
-    gap: EstimateChange,
-    level_risen: bool,
+    score: EstimateChange,
+    wrong_labels: EstimateChange,
     suspects: SuspectChanges | None,
 ) -> Iterable[str]:
     """Yield what became worse. What the head no longer measures counts: nothing passes by absence."""
@@ -226,15 +223,35 @@ def _regressions(
         yield f"The head has no verdict: {head.no_verdict}"
     if base.suspects is not None and head.suspects is None:
         yield "The head judged no labels."
-    if gap.outcome == "higher" and gap.base and gap.head:
-        rise = f"{format_points(gap.head)}, from {format_points(gap.base)}"
-        yield f"The gap rose to {rise}: the intervals do not overlap."
-    if level_risen and gap.base and gap.head:
-        rise = f"{points(gap.head.value)} points, from {points(gap.base.value)}"
-        yield f"The risk rose from {base.level} to {head.level}: the gap rose to {rise}."
+    if score.outcome == "lower":
+        yield f"The score on new data fell to {_in_percent(score.head)}, from {_in_percent(score.base)}."
+    if wrong_labels.outcome == "higher":
+        rise = (
+            f"{_in_percent(wrong_labels.head)} of the labels are wrong, from {_in_percent(wrong_labels.base)}"
+        )
+        yield f"More labels are wrong: {rise}."
     if suspects is not None and suspects.more:
         yield (
             f"{suspects.clear_new:,} new and {suspects.clear_fixed:,} fixed suspects with a suspicion of at "
             f"least {rounded(suspects.clear_from, 3)}: chance alone would give that many new ones with a "
             f"probability of {number(suspects.chance)}."
         )
+
+
+def _improvements(
+    score: EstimateChange, wrong_labels: EstimateChange, suspects: SuspectChanges | None
+) -> Iterable[str]:
+    """Yield what became better."""
+    if score.outcome == "higher":
+        yield f"The score on new data rose to {_in_percent(score.head)}, from {_in_percent(score.base)}."
+    if wrong_labels.outcome == "lower":
+        fall = (
+            f"{_in_percent(wrong_labels.head)} of the labels are wrong, from {_in_percent(wrong_labels.base)}"
+        )
+        yield f"Fewer labels are wrong: {fall}."
+    if suspects is not None and (relabeled := sum(one.elsewhere == "relabeled" for one in suspects.fixed)):
+        yield f"{relabeled:,} suspects have another label now, and are none any more."
+
+
+def _in_percent(estimate: Estimate | None) -> str:
+    return "–" if estimate is None else percent(estimate.value)

@@ -61,7 +61,7 @@ class EstimateChange:
     head: Estimate | None
     """The estimate of the head; None when it was not measured."""
     outcome: Outcome
-    """The comparison; clear when the intervals do not overlap."""
+    """The comparison; see docs/comparing.md for what is clear."""
 
 
 @dataclass(frozen=True)
@@ -104,10 +104,13 @@ class Difference:
     """The audit that is compared."""
     unlike: tuple[str, ...]
     """What else differs besides the model, in sentences: it can explain a change."""
+    score: EstimateChange
+    """Accuracy to expect on new data, in [0, 1]."""
+    wrong_labels: EstimateChange
+    """Share of wrong labels, in [0, 1]; not measured where it cannot be told which labels are wrong."""
     gap: EstimateChange
-    """Training accuracy minus expected accuracy on new data, in [-1, 1]."""
-    level_risen: bool
-    """Whether the level of risk is higher than in the base, both by the thresholds of the head."""
+    """Training accuracy minus expected accuracy on new data, in [-1, 1]: shown, but not judged, because
+    better labels raise the training accuracy too."""
     suspects: SuspectChanges | None
     """New and fixed suspects; None when one of the audits judged no labels."""
     layers: tuple[LayerChange, ...]
@@ -118,6 +121,8 @@ class Difference:
     """Used width of both networks; None when one of the audits did not measure it."""
     regressions: tuple[str, ...]
     """What became worse, in sentences; with --fail-on-regression, one of them fails."""
+    improvements: tuple[str, ...]
+    """What became better, in sentences."""
     schema_version: str = DIFFERENCE_SCHEMA_VERSION
     """Version of this structure as JSON."""
 
@@ -126,8 +131,9 @@ class Difference:
         """The whole difference in a few words; corrected labels alone can give fewer suspects."""
         if self.regressions:
             return "worse"
-        if self.gap.outcome == "unknown" and self.suspects is None:
+        if self.score.outcome == "unknown" and self.suspects is None:
             return "nothing to compare"
-        if self.gap.outcome == "lower":
+        # fewer suspects alone can come from fewer samples
+        if self.improvements:
             return "better"
         return "fewer suspects" if self.suspects and self.suspects.fewer else "no clear change"

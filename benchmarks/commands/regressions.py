@@ -1,0 +1,186 @@
+"""How often does `cohaudit diff` call a regression that is none, and how often does it miss one?
+
+    python -m benchmarks.commands.regressions          train, scan, compare, write results/regressions.json
+    python -m benchmarks.commands.regressions --show   show the saved results
+
+Small networks on digits, clothes, a table and questions, 5 to 30 % of their labels wrong, two draws of
+samples and labels each, from twelve seeds of weights and order: no two of one draw differ in anything that
+matters. Then, from other seeds: with 3 % more wrong labels, and with a network too narrow to do as well.
+Every audit of a draw is compared, as head, with each of the twelve as base. Weights and audits are saved in
+benchmarks/.cache/regressions.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.utils.data import TensorDataset
+
+import cohaudit
+from benchmarks.shared import paths
+from benchmarks.shared.label_noise import NoisyData, flip_labels
+from benchmarks.shared.recipes import perceptron
+from benchmarks.shared.results import Row
+from benchmarks.shared.training import accuracy, train_epoch
+from benchmarks.verdicts.networks import TextCNN
+from benchmarks.verdicts.planted_noise import plant
+from benchmarks.verdicts.samples import DATA_SETS
+from cohaudit.results import Audit
+from cohaudit.results.files import write_file
+from cohaudit.results.json_encode import audit_to_json
+from cohaudit.results.read import read_audit
+from cohaudit.review.diff.compare import compare
+
+RESULTS = paths.RESULTS / "regressions.json"
+CACHE = paths.CACHE / "regressions"
+SAMPLES = 1300
+"""Training samples at most."""
+TEST = 3000
+"""Test samples at most."""
+SAME = "same recipe"
+NOISIER = "3% more wrong labels"
+NARROW = "narrow network"
+SEEDS = {SAME: range(12), NOISIER: range(12, 16), NARROW: range(16, 20)}
+"""Kind of training run → seeds."""
+MORE_WRONG = 0.03
+"""Share of the labels that is wrong beyond those of the draw."""
+DRAWS = (0, 1)
+"""Seeds of the samples and the labels."""
+EPOCHS = 40
+"""Passes over the data."""
+REAL_LOSS = 0.03
+"""Loss of accuracy on new data that has to be noticed."""
+CELLS = (
+    ("digits", "5 % uniform"),
+    ("digits", "30 % uniform"),
+    ("fashion", "10 % confused"),
+    ("fashion", "20 % uniform"),
+    ("adult", "15 % uniform"),
+    ("trec", "15 % uniform"),
+)
+"""Data set and wrong labels."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A training run.
+
+    Attributes:
+        data: Data set.
+        noise: Wrong labels, see `benchmarks.verdicts.planted_noise.plant`.
+        draw: Seed of the samples and labels.
+        kind: A key of SEEDS.
+        seed: Seed of weights and order.
+    """
+
+    data: str
+    noise: str
+    draw: int
+    kind: str
+    seed: int
+
+    def file(self, suffix: str) -> Path:
+        """Return the path of a saved file."""
+        name = f"{self.data} {self.noise} {self.draw} {self.kind} {self.seed}"
+        return CACHE / ("".join(c if c.isalnum() else "-" for c in name) + suffix)
+
+
+def jobs() -> list[Job]:
+    """Return all training runs."""
+    return [
+        Job(data, noise, draw, kind, seed)
+        for data, noise in CELLS
+        for draw in DRAWS
+        for kind, seeds in SEEDS.items()
+        for seed in seeds
+    ]
+
+
+def samples(job: Job, folder: Path) -> NoisyData:
+    """Return a run's samples, and the labels that its network is given."""
+    clean = DATA_SETS[job.data].load(folder, job.draw)
+    some = torch.randperm(len(clean.truth), generator=torch.Generator().manual_seed(job.draw))[:SAMPLES]
+    clean = replace(clean, train=clean.train[some], truth=clean.truth[some], human={})
+    labels = plant(clean, job.noise, job.draw)
+    if job.kind == NOISIER:
+        generator = torch.Generator().manual_seed(7000 + job.draw)
+        more = flip_labels(clean.truth, clean.classes, MORE_WRONG / (1 - _share(job)), generator)
+        labels = torch.where(labels == clean.truth, more, labels)
+    return NoisyData(
+        clean.train, labels, clean.truth, clean.test[:TEST], clean.test_labels[:TEST], clean.classes
+    )
+
+
+def _share(job: Job) -> float:
+    return float(job.noise.split()[0]) / 100
+
+
+def build(job: Job, data: NoisyData) -> nn.Module:
+    """Return the untrained network."""
+    torch.manual_seed(1000 * job.draw + job.seed)
+    narrow = job.kind == NARROW
+    if job.data == "trec":
+        width = 4 if narrow else 48
+        return TextCNN(int(data.train.max()) + 1, data.classes, width, width)
+    return perceptron(data.train[0].numel(), data.classes, 6 if narrow else 128)
+
+
+def trained(job: Job, data: NoisyData) -> nn.Module:
+    """Return the trained network, from disk if it was trained before."""
+    model = build(job, data)
+    file = job.file(".pt")
+    if file.exists():
+        model.load_state_dict(torch.load(file, weights_only=True))
+        return model.eval()
+    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+    for _ in range(EPOCHS):
+        train_epoch(model, optimizer, data.train, data.labels, 32)
+    CACHE.mkdir(parents=True, exist_ok=True)
+    torch.save(model.state_dict(), file)
+    return model
+
+
+def audited(job: Job, folder: Path) -> tuple[Audit, float]:
+    """Return a run's audit, and the accuracy of its network on test data."""
+    data = samples(job, folder)
+    model = trained(job, data)
+    file = job.file(".json")
+    if not file.exists():
+        audit = cohaudit.scan(model, TensorDataset(data.train, data.labels), certificate_samples=2)
+        write_file(file, audit_to_json(audit).encode())
+    return read_audit(file), accuracy(model, data.test, data.test_labels)
+
+
+def compared(folder: Path) -> Iterator[Row]:
+    """Compare every audit with those of the same draw and the unchanged recipe."""
+    for data, noise in CELLS:
+        for draw in DRAWS:
+            own = {
+                (kind, seed): audited(Job(data, noise, draw, kind, seed), folder)
+                for kind, seeds in SEEDS.items()
+                for seed in seeds
+            }
+            bases = [key for key in own if key[0] == SAME]
+            for base, head in itertools.product(bases, own):
+                if base != head:
+                    yield {"data": data, "noise": noise, "draw": draw} | _row(base, head, own)
+
+
+def _row(
+    base: tuple[str, int], head: tuple[str, int], own: dict[tuple[str, int], tuple[Audit, float]]
+) -> Row:
+    found = compare(own[base][0], own[head][0])
+    return {
+        "kind": head[0],
+        "base": base[1],
+        "head": head[1],
+        "base_test": own[base][1],
+        "head_test": own[head][1],
+        "headline": found.headline,
+        "regressions": list(found.regressions),
+    }
