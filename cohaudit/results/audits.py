@@ -32,8 +32,9 @@ class DepthTrend:
     """Layers with a gradient, input side first."""
     orthogonal: float
     """Ratio of samples with orthogonal gradients, 1 / (m − 1)."""
-    slope: Estimate
-    """Rise of the ratio from the first to the last layer, in powers of ten, by least squares."""
+    slope: Estimate | Skipped
+    """Rise of the ratio from the first to the last layer, in powers of ten, by least squares, with a 90%
+    interval by Student's t; skipped below four layers."""
     advice: str
     """What to do, with the number behind it."""
 
