@@ -21,7 +21,7 @@ from cohaudit.analysis.generalization_gap import (
 )
 from cohaudit.analysis.label_notices import near_threshold_notice, undetermined_notice
 from cohaudit.analysis.leave_one_out import Suspicion, suspect_labels
-from cohaudit.analysis.neighbor_support import sketched_cosine_error
+from cohaudit.analysis.neighbor_support import expected_cosine_error, sketched_cosine_error
 from cohaudit.analysis.sanity import check_sanity
 from cohaudit.config import Config
 from cohaudit.gradients import Measurement
@@ -359,4 +359,11 @@ def _cosine_error(measured: Measurement) -> float:
     usable = squares > SMALLEST_SQUARE
     # divided before it is squared again: the square of a tiny scale is 0
     unit = np.square(np.sqrt(squares[usable]) / measured.scale[usable])
-    return sketched_cosine_error(measured.sketches, np.flatnonzero(usable), unit)
+    sketched = sketched_cosine_error(measured.sketches, np.flatnonzero(usable), unit)
+    lengths = [layer.columns.stop - layer.columns.start for layer in measured.layers]
+    numbers = [
+        length if length < layer.parameters else np.inf
+        for layer, length in zip(measured.layers, lengths, strict=True)
+    ]
+    # the larger: norms of sparse gradients come out exact, and would tell of no error at all
+    return max(sketched, expected_cosine_error(measured.squared_norms[usable], np.array(numbers)))

@@ -271,9 +271,9 @@ class InputColumn:
     """Coherence of the gradients of its weights, in [-1, 1]: mean cosine of two samples, weighted by their
     norms."""
     shuffled: Estimate
-    """The same for shuffled labels: the mean, and three standard deviations to either side."""
+    """The same for shuffled labels: the mean, and the coherences at scores of −3 and 3."""
     score: float
-    """Distance of the coherence from that mean, in standard deviations."""
+    """Normal deviation that is as rare for a column of noise as this coherence: one in 740 exceeds 3."""
     most: float
     """Largest plausible coherence above that mean: the measured one, if above 0, plus three standard
     deviations."""
