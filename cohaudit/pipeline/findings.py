@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cohaudit.analysis.coherence import Resampling, class_cosines
+from cohaudit.analysis.coherence import Resampling
 from cohaudit.analysis.gap_drivers import DriverInputs, find_drivers
 from cohaudit.analysis.generalization_gap import (
     CLASS_HALF_WIDTH,
@@ -25,7 +25,7 @@ from cohaudit.analysis.neighbor_support import expected_cosine_error, sketched_c
 from cohaudit.analysis.sanity import check_sanity
 from cohaudit.config import Config
 from cohaudit.gradients import Measurement
-from cohaudit.pipeline.coherences import class_coherences, layer_coherences
+from cohaudit.pipeline.coherences import class_coherences, cosines_of_classes, layer_coherences
 from cohaudit.pipeline.observations import (
     NeighborPairs,
     Observations,
@@ -150,7 +150,7 @@ def judge(seen: Observations, config: Config) -> Judgment:
         coherence=whole,
         layers=layers,
         classes=classes,
-        class_cosines=class_cosines(measured.class_gram, measured.class_gram_error),
+        class_cosines=cosines_of_classes(measured, seen.source),
         samples=samples,
         cosine_error=_cosine_error(measured),
         representation=representation_of(measured),

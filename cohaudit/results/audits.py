@@ -275,8 +275,7 @@ class InputColumn:
     score: float
     """Normal deviation that is as rare for a column of noise as this coherence: one in 740 exceeds 3."""
     most: float
-    """Largest plausible coherence above that mean: the measured one, if above 0, plus three standard
-    deviations."""
+    """Largest plausible coherence above that mean: the measured one, if above 0, and that of a score of 3."""
     samples: float
     """Effective number of samples that its gradients come from: (Σ‖g_i‖)² / Σ‖g_i‖²."""
     verdict: Literal["signal", "noise", "rare"]
