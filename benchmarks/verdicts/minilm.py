@@ -109,6 +109,7 @@ def read_by(read: Callable[[Sequence[str]], Tensor], name: str) -> Callable[[Pat
     """
 
     def load(folder: Path, seed: int) -> CleanData:
+        folder_of_weights()  # says what is not installed before anything is read
         clean = SOURCES[name](folder, seed)
         train, test = (read(TEXTS[name](folder, part)) for part in ("train", "test"))
         return replace(clean, train=train, test=test)
