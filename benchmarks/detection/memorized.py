@@ -36,16 +36,14 @@ from torch.nn import functional as F
 
 from benchmarks.detection.detectors import checkpoint_scores
 from benchmarks.detection.runs import Case
-from benchmarks.shared import paths
+from benchmarks.shared import measuring, paths
 from benchmarks.shared.command_line import make_parser
 from benchmarks.shared.label_noise import NoisyData, load_noisy
-from benchmarks.shared.measuring import measure_model, source_of
 from benchmarks.shared.recipes import RECIPES
 from benchmarks.shared.results import Row, read_rows, replace_rows, write_rows
 from benchmarks.shared.training import logits_of
 from cohaudit.analysis.leave_one_out import leave_one_out
 from cohaudit.analysis.memorization import memorization
-from cohaudit.pipeline.outside import predict_from_inputs
 
 RESULTS = paths.RESULTS / "memorized.json"
 CACHE = paths.CACHE / "memorized"
@@ -61,8 +59,6 @@ CEILING = "a perfect method"
 """Name of the row that says how far the truth is itself known."""
 ALONE = "cohaudit, network alone"
 """Name of the row without what is predicted from the raw data."""
-BATCH = 256
-"""Samples that are read at once for the prediction from the raw data."""
 
 Array: TypeAlias = np.ndarray
 
@@ -180,7 +176,7 @@ def audit(experiment: Experiment, folder: Path) -> None:
     members = torch.arange(experiment.samples).expand(AUDITED, -1)
     experiment.folder.mkdir(parents=True, exist_ok=True)
     for stage, models in enumerate(trained(experiment, data, members, 10_000)):
-        measured = [measure_model(model, data.train, data.labels, data.classes) for model in models]
+        measured = [measuring.measure_model(model, data.train, data.labels, data.classes) for model in models]
         views = [
             [leave_one_out(view.rows, labels, data.classes).scores for view in one.views] for one in measured
         ]
@@ -207,9 +203,9 @@ def predict_outside(experiment: Experiment, folder: Path) -> None:
     if _outside(experiment).exists():
         return
     data = experiment.data(folder)
-    source = source_of(data.train, data.labels, data.classes)
+    found = measuring.predict_outside(data.train, data.labels, data.classes)
     experiment.folder.mkdir(parents=True, exist_ok=True)
-    np.save(_outside(experiment), predict_from_inputs(source, BATCH, 0).probability)
+    np.save(_outside(experiment), found.probability)
 
 
 def _outside(experiment: Experiment) -> Path:

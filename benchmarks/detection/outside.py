@@ -26,15 +26,12 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from benchmarks.shared import paths
 from benchmarks.shared.command_line import make_parser
 from benchmarks.shared.datasets import SOURCES, WORDS, adult_rows, word_numbers
-from benchmarks.shared.measuring import source_of
+from benchmarks.shared.measuring import predict_outside
 from benchmarks.shared.results import Row, read_rows, replace_rows, write_rows
-from cohaudit.pipeline.outside import predict_from_inputs
 
 RESULTS = paths.RESULTS / "outside.json"
 MOST = 4000
 """Samples of a case at most."""
-BATCH = 256
-"""Samples that are read at once."""
 SHARE = 0.2
 """Share of the labels that is replaced."""
 CONFUSED = "20 % confused"
@@ -135,7 +132,7 @@ def judge(name: str, loaded: Loaded) -> list[Row]:
     for noise, given in [*human.items(), *noises(inputs, true)]:
         classes = int(max(true.max(), given.max())) + 1
         start = time.process_time()
-        view = predict_from_inputs(source_of(inputs, torch.tensor(given), classes), BATCH, 0)
+        view = predict_outside(inputs, torch.tensor(given), classes)
         seconds = time.process_time() - start
         score = -np.log(view.probability[np.arange(len(given)), given])
         wrong = given != true
