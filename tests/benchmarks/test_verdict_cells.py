@@ -37,8 +37,9 @@ def test_every_cell_is_another_run_of_known_data_and_network() -> None:
 def test_a_second_seed_and_large_data_do_without_the_slow_peers() -> None:
     again = [cell for cell in cells.cells() if cell.seed == 1]
     assert {cell.data for cell in again} == set(cells.REPEATED)
-    large = [cell for cell in cells.cells() if DATA_SETS.get(cell.data, DATA_SETS["wine"]).train == 20_000]
+    large = [cell for cell in cells.cells() if cell.data in cells.LARGE]
     assert {cell.data for cell in large} == set(cells.LARGE)
+    assert {DATA_SETS[cell.data].train for cell in large} == {20_000, 1000}
     assert not any(cell.every_peer for cell in again + large)
 
 
