@@ -93,14 +93,50 @@ def test_other_actions_are_pinned_to_a_commit() -> None:
 
 
 def test_what_is_installed_is_this_version_pinned_and_torch_without_cuda(machine: Machine) -> None:
-    packages = "torchvision\n\n-rmy requirements.txt\n"
+    packages = "timm\n\n-rmy requirements.txt\n"
     machine.github(checkpoint="nowhere.pt", packages=packages)
     torch, rest = machine.calls()
     quiet = ["-P", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     pinned = ["--constraint", f"{ROOT}/constraints.txt"]
     index = "https://download.pytorch.org/whl/cpu"
     assert torch == [*quiet, *pinned, "--no-deps", "--index-url", index, "torch>=2.6"]
-    assert rest == [*quiet, *pinned, str(ROOT), "torchvision", "-rmy requirements.txt"]
+    assert rest == [*quiet, *pinned, str(ROOT), "timm", "-rmy requirements.txt"]
+
+
+COMPILED = ["torchvision", "torchaudio>=2.6"]
+
+
+def test_what_is_compiled_for_torch_comes_from_its_index(machine: Machine) -> None:
+    """PyPI's torchvision is built with CUDA, and does not import beside a torch without it."""
+    lines = "\n".join([*COMPILED, "torchvision-extra", "torchmetrics"])
+    machine.github(checkpoint="nowhere.pt", packages=lines)
+    torch, rest, *imports = machine.calls()
+    assert torch[-4:] == ["https://download.pytorch.org/whl/cpu", "torch>=2.6", *COMPILED]
+    assert rest[-5:] == [str(ROOT), *COMPILED, "torchvision-extra", "torchmetrics"]
+    assert [call[-1] for call in imports] == ["import torchvision", "import torchaudio"]
+    machine.calls_file.unlink()
+    machine.gitlab(COHAUDIT_INSTALL=lines)
+    torch, rest = machine.calls()
+    assert torch[-3:] == ["torch>=2.6", *COMPILED]
+    assert rest[-4:] == ["torchvision-extra", "torchmetrics", *COMPILED]
+
+
+def test_a_torchvision_that_does_not_fit_is_named_at_once(machine: Machine) -> None:
+    machine.fail_imports()
+    run = machine.github(checkpoint="m.pt", packages="torchvision==0.15", python_version="")
+    assert run.code == 2
+    assert "::error title=cohaudit::torchvision does not fit the installed torch" in run.said
+
+
+def test_the_pinned_torchvision_is_the_one_for_the_pinned_torch() -> None:
+    pinned = dict(
+        re.findall(r"^(torch|torchvision)==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+    )
+    # torch 2.n goes with torchvision 0.(n + 15)
+    assert (
+        pinned["torchvision"]
+        == f"0.{int(pinned['torch'].split('.')[1]) + 15}.{pinned['torch'].split('.')[2]}"
+    )
 
 
 def test_the_python_that_is_there_keeps_its_packages(machine: Machine) -> None:

@@ -33,7 +33,7 @@ from benchmarks.shared.figures import save_figure
 from benchmarks.shared.label_noise import flip_labels
 from benchmarks.shared.results import Row, read_json, row_lines
 from cohaudit.audits.depth import NEARLY_ORTHOGONAL, coherent_ratio
-from cohaudit.results import DepthTrend
+from cohaudit.results import DepthTrend, Skipped
 
 RESULTS = paths.RESULTS / "depth_trend.json"
 
@@ -201,7 +201,7 @@ class Training:
         assert isinstance(found, DepthTrend), found
         slope = found.slope
         return {
-            "slope": [slope.value, slope.low, slope.high],
+            "slope": None if isinstance(slope, Skipped) else [slope.value, slope.low, slope.high],
             "ratios": {layer.name: layer.ratio.value for layer in found.layers},
         }
 
@@ -287,15 +287,23 @@ def _show_perceptron(row: Row) -> None:
     for when in ("early", "fitted"):
         one = row[when]
         ratios = list(one["ratios"].values())
-        slope, low, high = one["slope"]
         wrong = "" if one["wrong"] is None else f" (of the wrong ones {one['wrong']:.1%})"
         print(
             f"  {when}, epoch {one['epoch']}: loss {one['loss']:.3f}, labels given {one['given']:.1%}{wrong}"
-            f", test {one['test']:.1%}; slope {slope:.2f} ({low:.2f} to {high:.2f}), first {ratios[0]:.2g}, "
+            f", test {one['test']:.1%}; {_slope_words(one['slope'])}, first {ratios[0]:.2g}, "
             f"last {ratios[-1]:.2g}"
         )
     accuracies = ", ".join(f"{which} {one['test']:.1%}" for which, one in row["frozen"].items())
     print(f"  test {FURTHER_EPOCHS} epochs after the first, layer frozen: {accuracies}")
+
+
+def _slope_words(slope: Sequence[float] | None) -> str:
+    return "no slope" if slope is None else "slope {:.2f} ({:.2f} to {:.2f})".format(*slope)
+
+
+def _slopes(rows: list[Row], when: str) -> list[Sequence[float]]:
+    """Return the slopes of the networks that have one, each with its interval."""
+    return [row[when]["slope"] for row in rows if row[when]["slope"] is not None]
 
 
 def _at_chance(row: Row, when: str) -> bool:
@@ -304,27 +312,31 @@ def _at_chance(row: Row, when: str) -> bool:
 
 def _show_together(rows: list[Row], noise: float, when: str) -> None:
     test = [row[when]["test"] for row in rows]
+    sloped = [row for row in rows if row[when]["slope"] is not None]
     measures = {
-        "slope": [row[when]["slope"][0] for row in rows],
-        "median ratio": [float(np.median(list(row[when]["ratios"].values()))) for row in rows],
-        "depth": [row["depth"] for row in rows],
+        "slope": ([slope[0] for slope in _slopes(rows, when)], [row[when]["test"] for row in sloped]),
+        "median ratio": ([float(np.median(list(row[when]["ratios"].values()))) for row in rows], test),
+        "depth": ([row["depth"] for row in rows], test),
     }
-    taus = ", ".join(f"{name} {kendalltau(values, test)[0]:.2f}" for name, values in measures.items())
+    taus = ", ".join(f"{name} {kendalltau(*pair)[0]:.2f}" for name, pair in measures.items())
     weak = [row[when]["test"] for row in rows if _at_chance(row, when)]
     other = [row[when]["test"] for row in rows if not _at_chance(row, when)]
     means = f" (test {np.mean(weak):.1%}, of the others {np.mean(other):.1%})" if weak else ""
-    rises, falls = (sum(s * row[when]["slope"][end] > 0 for row in rows) for s, end in ((1, 1), (-1, 2)))
+    rises = sum(low > 0 for _, low, _ in _slopes(rows, when))
+    falls = sum(high < 0 for _, _, high in _slopes(rows, when))
     print(
         f"{noise:.0%} wrong, {when}: Kendall's τ with test accuracy: {taus}; a layer at chance in "
-        f"{len(weak)} of {len(rows)}{means}; the slope rises in {rises}, falls in {falls}"
+        f"{len(weak)} of {len(rows)}{means}; the slope rises in {rises}, falls in {falls} of {len(sloped)}"
     )
     for kind, depth in sorted({(row["kind"], row["depth"]) for row in rows}):
-        own = [row[when] for row in rows if (row["kind"], row["depth"]) == (kind, depth)]
+        these = [row for row in rows if (row["kind"], row["depth"]) == (kind, depth)]
+        own = [row[when] for row in these]
+        slopes = [slope[0] for slope in _slopes(these, when)]
         ratios = np.array([[*one["ratios"].values()] for one in own])
         first = ratios[:, 0].mean()
         last = ratios[:, -1].mean()
         print(
-            f"  {kind} {depth}: slope {np.mean([one['slope'][0] for one in own]):.2f}, "
+            f"  {kind} {depth}: slope {f'{np.mean(slopes):.2f}' if slopes else 'none'}, "
             f"ratio first {first:.3g}, median {np.median(ratios, axis=1).mean():.3g}, last {last:.3g}, "
             f"test {np.mean([one['test'] for one in own]):.1%}"
         )

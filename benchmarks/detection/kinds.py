@@ -27,10 +27,9 @@ from benchmarks.shared import paths
 from benchmarks.shared.command_line import make_parser
 from benchmarks.shared.datasets import digits
 from benchmarks.shared.label_noise import NoisyData, load_noisy
-from benchmarks.shared.measuring import SUSPICION_THRESHOLD, measure_model
+from benchmarks.shared.measuring import judge_as_a_scan, measure_model
 from benchmarks.shared.recipes import RECIPES, train_until
 from benchmarks.shared.results import Row, read_rows, write_json
-from cohaudit.analysis.leave_one_out import suspect_labels
 from cohaudit.analysis.near_duplicates import compare_views
 from cohaudit.analysis.sample_kinds import kinds_of
 from cohaudit.results.kinds import SAMPLE_KINDS
@@ -98,13 +97,9 @@ def judge(data: str, seed: int, folder: Path) -> list[Row]:
     model = recipe.build(given)
     train_until(recipe, model, given.train, given.labels)
     cold = measure_model(model, given.train, given.labels, given.classes)
-    labels = given.labels.numpy()
-    views = [view.rows for view in cold.views]
-    found = suspect_labels(views, labels, cold.probability)
-    twin = compare_views(views).duplicate_of
-    names, certainty = kinds_of(
-        found.expected, labels, found.probability, found.probability >= SUSPICION_THRESHOLD, twin
-    )
+    found, suspect = judge_as_a_scan(cold, given.train, given.labels, given.classes)
+    twin = compare_views([view.rows for view in cold.views]).duplicate_of
+    names, certainty = kinds_of(found.expected, given.labels.numpy(), found.probability, suspect, twin)
     rows = []
     for k, put_in in enumerate(PUT_IN):
         own = what == k

@@ -8,8 +8,9 @@ as networks trained with it predict its label and networks trained without it do
 trained on seven tenths of the samples, drawn at random, and asked for all labels after several numbers of
 epochs, from the first to long after it fits them. A sample's memorization at a stage is the share of the
 networks that saw it and give its label, minus that share of the networks that did not see it. The methods see
-one network, trained on all samples for as many epochs. What the networks answer, and what a scan measures of
-the one, is saved in benchmarks/.cache: another formula is judged in seconds.
+one network, trained on all samples for as many epochs; cohaudit also has predictions from the raw data, as in
+a scan. What the networks answer, and what a scan measures of the one, is saved in benchmarks/.cache: another
+formula is judged in seconds.
 """
 
 from __future__ import annotations
@@ -35,10 +36,9 @@ from torch.nn import functional as F
 
 from benchmarks.detection.detectors import checkpoint_scores
 from benchmarks.detection.runs import Case
-from benchmarks.shared import paths
+from benchmarks.shared import measuring, paths
 from benchmarks.shared.command_line import make_parser
 from benchmarks.shared.label_noise import NoisyData, load_noisy
-from benchmarks.shared.measuring import measure_model
 from benchmarks.shared.recipes import RECIPES
 from benchmarks.shared.results import Row, read_rows, replace_rows, write_rows
 from benchmarks.shared.training import logits_of
@@ -57,6 +57,8 @@ AUDITED = 2
 
 CEILING = "a perfect method"
 """Name of the row that says how far the truth is itself known."""
+ALONE = "cohaudit, network alone"
+"""Name of the row without what is predicted from the raw data."""
 
 Array: TypeAlias = np.ndarray
 
@@ -174,7 +176,7 @@ def audit(experiment: Experiment, folder: Path) -> None:
     members = torch.arange(experiment.samples).expand(AUDITED, -1)
     experiment.folder.mkdir(parents=True, exist_ok=True)
     for stage, models in enumerate(trained(experiment, data, members, 10_000)):
-        measured = [measure_model(model, data.train, data.labels, data.classes) for model in models]
+        measured = [measuring.measure_model(model, data.train, data.labels, data.classes) for model in models]
         views = [
             [leave_one_out(view.rows, labels, data.classes).scores for view in one.views] for one in measured
         ]
@@ -193,6 +195,21 @@ def audit(experiment: Experiment, folder: Path) -> None:
 
 def _audited(experiment: Experiment, stage: int) -> Path:
     return experiment.folder / f"audited-{stage}.npz"
+
+
+def predict_outside(experiment: Experiment, folder: Path) -> None:
+    """Predict the labels from the raw data as a scan does, and save that, unless it was done before."""
+    torch.set_num_threads(1)
+    if _outside(experiment).exists():
+        return
+    data = experiment.data(folder)
+    found = measuring.predict_outside(data.train, data.labels, data.classes)
+    experiment.folder.mkdir(parents=True, exist_ok=True)
+    np.save(_outside(experiment), found.probability)
+
+
+def _outside(experiment: Experiment) -> Path:
+    return experiment.folder / "outside.npy"
 
 
 def measured_memorization(saw: Array, right: Array) -> Array:
@@ -270,7 +287,12 @@ def scored(experiment: Experiment, stage: int) -> dict[str, list[Array]]:
     with np.load(_audited(experiment, stage)) as arrays:
         each = zip(arrays["views"], arrays["own"], strict=True)
         labels = arrays["labels"]
-        found = {"cohaudit": [memorization([*views, own], labels) for views, own in each]}
+        outside = np.load(_outside(experiment))
+        networks = [[*views, own] for views, own in each]
+        found = {
+            "cohaudit": [memorization([outside, *network], labels) for network in networks],
+            ALONE: [memorization(network, labels) for network in networks],
+        }
         peers = {
             name.removeprefix("peer "): [arrays[name]] for name in arrays.files if name.startswith("peer ")
         }
@@ -339,10 +361,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def train_networks(experiment: Experiment, folder: Path, workers: int) -> None:
-    """Train what is missing of an experiment's networks in processes."""
+    """Train what is missing of an experiment's networks, and predict from the raw data, in processes."""
     with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
         parts = range(experiment.networks[0] // TOGETHER)
-        tasks = [pool.submit(partial(audit, experiment, folder))]
+        tasks = [pool.submit(partial(work, experiment, folder)) for work in (audit, predict_outside)]
         tasks.extend(pool.submit(partial(answers, experiment, part, folder)) for part in parts)
         for done in tasks:
             done.result()

@@ -26,18 +26,8 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from benchmarks.shared import paths
 from benchmarks.shared.command_line import make_parser
 from benchmarks.shared.datasets import SOURCES, WORDS, adult_rows, word_numbers
+from benchmarks.shared.measuring import predict_outside
 from benchmarks.shared.results import Row, read_rows, replace_rows, write_rows
-from cohaudit.analysis.outside_views import (
-    InputKind,
-    KnownInputs,
-    OutsideView,
-    count_ngrams,
-    fit_descriptor,
-    kind_of,
-    predict_from_columns,
-    predict_from_descriptors,
-    predict_from_ngrams,
-)
 
 RESULTS = paths.RESULTS / "outside.json"
 MOST = 4000
@@ -135,18 +125,6 @@ def nearest_class(inputs: torch.Tensor, true: Integers) -> Integers:
     return nearest
 
 
-def predict(inputs: torch.Tensor, labels: Integers, classes: int) -> OutsideView:
-    """Predict the labels as a scan does."""
-    known = kind_of(inputs)
-    assert isinstance(known, KnownInputs)
-    if known.kind is InputKind.TOKENS:
-        return predict_from_ngrams(count_ngrams(inputs.numpy()), labels, classes, 0)
-    if known.kind is InputKind.COLUMNS:
-        return predict_from_columns(inputs.numpy(), labels, classes, 0)
-    described = fit_descriptor(known.values[::2], 0).describe(known.values)
-    return predict_from_descriptors(described, labels, classes)
-
-
 def judge(name: str, loaded: Loaded) -> list[Row]:
     """Return a row for each noise of a data set."""
     inputs, true, human = loaded
@@ -154,7 +132,7 @@ def judge(name: str, loaded: Loaded) -> list[Row]:
     for noise, given in [*human.items(), *noises(inputs, true)]:
         classes = int(max(true.max(), given.max())) + 1
         start = time.process_time()
-        view = predict(inputs, given, classes)
+        view = predict_outside(inputs, torch.tensor(given), classes)
         seconds = time.process_time() - start
         score = -np.log(view.probability[np.arange(len(given)), given])
         wrong = given != true

@@ -31,11 +31,10 @@ from benchmarks.detection.runs import CASE_KEYS, Case, Run, train_case
 from benchmarks.shared import paths
 from benchmarks.shared.command_line import make_parser
 from benchmarks.shared.label_noise import NoisyData
-from benchmarks.shared.measuring import SUSPICION_THRESHOLD, measure_model
+from benchmarks.shared.measuring import judge_as_a_scan, measure_model
 from benchmarks.shared.recipes import RECIPES, train_until
 from benchmarks.shared.results import Row, read_rows, replace_rows, write_json
 from benchmarks.shared.training import accuracy, logits_of
-from cohaudit.analysis.leave_one_out import suspect_labels
 
 RESULTS = paths.RESULTS / "value.json"
 CACHE = paths.CACHE / "value"
@@ -61,8 +60,7 @@ def lists(run: Run) -> Lists:
     wrong = data.wrong.numpy()
     model = run.checkpoint(run.epochs["interpolated"])
     cold = measure_model(model, data.train, data.labels, data.classes)
-    found = suspect_labels([view.rows for view in cold.views], labels, cold.probability)
-    suspect = found.probability >= SUSPICION_THRESHOLD
+    found, suspect = judge_as_a_scan(cold, data.train, data.labels, data.classes)
     logits = logits_of(model, data.train)
     folds = cleanlab(run.out_of_fold, labels)
     at_random = np.random.default_rng(run.case.seed).random(len(labels))

@@ -10,6 +10,7 @@ from benchmarks.docs.verdict_cells import CELL, Verdicts, by_family, cells_of, h
 from benchmarks.verdicts.fit import CLAIM_ERROR, LONG_LIST
 from benchmarks.verdicts.judging import REVIEWS
 from benchmarks.verdicts.opinions import ALONE, CROSSFIT, OURS, VARIANTS
+from benchmarks.verdicts.second_split import NAME as SECOND_SPLIT
 from benchmarks.verdicts.tables import BEHIND, FOLDS, KNN, LOSS
 
 NOTHING = "–"
@@ -30,6 +31,8 @@ def needs(method: str) -> str:
         ]
     if "5 folds" in method:
         return "five training runs"
+    if method == SECOND_SPLIT:
+        return "two training runs"
     return "the run so far" if method.startswith(TRAJECTORY) else "checkpoint"
 
 
@@ -101,10 +104,12 @@ def _ranked(own: pd.DataFrame, cells: int) -> str:
 
 
 def real_noise(verdicts: Verdicts) -> str:
-    """Return the table of the cells whose wrong labels are real."""
+    """Return the table of the cells whose wrong labels are real; means over their seeds."""
     real = verdicts.scored[verdicts.scored["kind"] == "real"]
     columns = [OURS, ALONE, CROSSFIT, LOSS, KNN, FOLDS]
-    by_method = real.pivot_table("auroc", [*CELL, "share_true"], "method").reindex(columns=columns)
+    one_run = [name for name in CELL if name != "seed"]
+    by_method = real.pivot_table("auroc", one_run, "method").reindex(columns=columns)
+    by_method["share_true"] = real.groupby(one_run)["share_true"].mean()
     rows = []
     for own in by_method.reset_index().to_dict("records"):
         figures = [NOTHING if pd.isna(own[method]) else f"{own[method]:.3f}" for method in columns]

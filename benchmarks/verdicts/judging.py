@@ -12,6 +12,7 @@ from benchmarks.verdicts.cells import Cell
 from benchmarks.verdicts.fit import Chooser, Constants
 from benchmarks.verdicts.opinions import OURS, VARIANTS, Opinions, log_odds, opinions_of, ranking
 from benchmarks.verdicts.runs import Run, fold_scores
+from benchmarks.verdicts.second_split import second_split_scores
 from cohaudit.analysis.label_verdict import LabelVerdict, judge_labels
 from cohaudit.analysis.review_calibration import Reviews, calibrate_by_reviews
 from cohaudit.analysis.review_design import design_review
@@ -116,7 +117,7 @@ def calibration_error(probability: NDArray[np.float64], wrong: NDArray[np.bool_]
 def _peers(run: Run) -> Iterator[Row]:
     for stage, shown in run.stages.items():
         about = _about(run.cell, stage, run.wrong) | {"left_out": None}
-        for name, score in (shown.peers | fold_scores(run)).items():
+        for name, score in (shown.peers | fold_scores(run) | second_split_scores(run.cell)).items():
             row = about | {"method": name} | ranking(score, run.wrong)
             if name.endswith(FILTER):
                 # issues have two added to their score, see `confident_learning`

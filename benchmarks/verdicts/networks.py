@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from benchmarks.generalization.zoo_networks import Transformer
 from benchmarks.shared.networks import resnet18
 from benchmarks.shared.recipes import Recipe, TextTransformer, cnn, perceptron
+from benchmarks.verdicts.minilm import FineTunedMiniLM
 
 
 class TextCNN(nn.Module):
@@ -64,6 +65,7 @@ NETWORKS: dict[str, Training] = {
     "ViT": Training(lambda d: Transformer(tuple(d.train.shape[1:]), d.classes, 64, 3, 0.0), False, 1e-3, 50),
     "text CNN": Training(lambda d: TextCNN(int(d.train.max()) + 1, d.classes), False, 1e-3, 30),
     "transformer": Training(lambda d: TextTransformer(d.train.shape[1], d.classes), False, 1e-3, 30),
+    "MiniLM, fine-tuned": Training(lambda d: FineTunedMiniLM(d.classes), False, 2e-4, 10, batch=32),
     "word window": Training(lambda d: WordWindow(20000, d.train.shape[1], d.classes), False, 1e-3, 30),
 }
 """Networks by name."""

@@ -25,7 +25,7 @@ from benchmarks.detection.detectors import (
 )
 from benchmarks.detection.scores import Scores
 from benchmarks.shared.label_noise import NoisyData
-from benchmarks.shared.measuring import measure_model, source_of
+from benchmarks.shared.measuring import measure_model, predict_outside
 from benchmarks.shared.training import accuracy, logits_of, train_epoch
 from benchmarks.verdicts.cells import CACHE, Cell
 from benchmarks.verdicts.networks import NETWORKS, Training
@@ -33,7 +33,6 @@ from benchmarks.verdicts.planted_noise import plant
 from benchmarks.verdicts.samples import DATA_SETS
 from benchmarks.verdicts.synthetic import draw, parse
 from cohaudit.analysis.leave_one_out import leave_one_out
-from cohaudit.pipeline.outside import predict_from_inputs
 
 FOLDS = 5
 """Networks that give the out-of-fold answers."""
@@ -41,8 +40,6 @@ FITTED = 0.99
 """Share of the labels from which on a network counts as interpolating them."""
 MAX_TEST = 1500
 """Test samples that choose the best epoch, at most."""
-BATCH = 256
-"""Samples that are read at once for the outside predictions."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +119,7 @@ def train_cell(cell: Cell, folder: Path) -> None:
     model = training.build(data)
     model.load_state_dict(start)
     course = _train(training, model, data)
-    outside = predict_from_inputs(source_of(data.train, data.labels, data.classes), BATCH, cell.seed)
+    outside = predict_outside(data.train, data.labels, data.classes, cell.seed)
     saved: dict[str, Any] = {"labels": labels, "truth": data.truth.numpy()}
     saved["outside"] = outside.probability.astype(np.float32)
     saved["folds"] = _out_of_fold(training, start, data, course.epochs["early"], cell.seed)

@@ -18,7 +18,8 @@ import torch
 from sklearn.datasets import load_breast_cancer, load_wine
 from torch import Tensor
 
-from benchmarks.shared.datasets import SOURCES, WORDS, CleanData, word_numbers
+from benchmarks.shared.datasets import SOURCES, WORDS, CleanData, adult_rows, word_numbers
+from benchmarks.verdicts.minilm import embeddings, read_by, token_numbers
 
 WINDOW = 9
 """Numbers that describe a word: five words around it, its ending, its beginning, its length, its case."""
@@ -118,6 +119,11 @@ def _breast_cancer(folder: Path, seed: int) -> CleanData:
 def _wine(folder: Path, seed: int) -> CleanData:
     table = load_wine()
     return split(_scaled(table.data), torch.from_numpy(table.target).long(), 38, seed)
+
+
+def _all_of_adult(folder: Path, seed: int) -> CleanData:
+    x, labels = adult_rows(folder)
+    return split(x, labels, 2000, seed)
 
 
 def _california(folder: Path, seed: int) -> CleanData:
@@ -270,7 +276,10 @@ DATA_SETS: dict[str, DataSet] = {
     "camvid patches": DataSet("camvid", "image", 3000, _patches),
     "labelme": DataSet("labelme", "table", None, shared("labelme")),
     "sentiment": DataSet("sentiment", "text", 3000, shared("sentiment")),
+    "sentiment, MiniLM embeddings": DataSet("sentiment", "table", 3000, read_by(embeddings, "sentiment")),
     "trec": DataSet("trec", "text", 3000, shared("trec")),
+    "trec, MiniLM embeddings": DataSet("trec", "table", 3000, read_by(embeddings, "trec")),
+    "trec, MiniLM tokens": DataSet("trec", "text", 1000, read_by(token_numbers, "trec")),
     "hausa news": DataSet("hausa news", "text", None, _hausa_news),
     "origin": DataSet("origin", "text", 2000, _origin),
     "hausa words": DataSet(
@@ -291,7 +300,14 @@ DATA_SETS: dict[str, DataSet] = {
         6000,
         tagged("ewt_pos_train.jsonl.gz", "ewt_pos_test.jsonl.gz", "xpos", "xpos"),
     ),
+    "english words, large": DataSet(
+        "english words",
+        "words",
+        20_000,
+        tagged("ewt_pos_train.jsonl.gz", "ewt_pos_test.jsonl.gz", "upos", "upos"),
+    ),
     "adult": DataSet("adult", "table", 4000, shared("adult")),
+    "adult, large": DataSet("adult", "table", 20_000, _all_of_adult),
     "california": DataSet("california", "table", 3000, _california),
     "breast cancer": DataSet("breast cancer", "table", None, _breast_cancer),
     "wine": DataSet("wine", "table", None, _wine),

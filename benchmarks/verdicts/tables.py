@@ -12,7 +12,7 @@ from benchmarks.shared.results import Row
 from benchmarks.verdicts.fit import CLAIM_ERROR, LONG_LIST
 from benchmarks.verdicts.opinions import ALONE, OURS, VARIANTS
 
-CELL = ["dataset", "noise", "model", "stage"]
+CELL = ["dataset", "noise", "model", "stage", "seed"]
 LOSS = "loss"
 KNN = "feature kNN 50"
 FOLDS = "cleanlab, 5 folds, self confidence"

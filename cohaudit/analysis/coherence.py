@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cohaudit.results import ClassCosines, Coherence, Estimate, Skipped
+from cohaudit.results import Coherence, Estimate, Skipped
 
 Array = NDArray[np.float64]
 Sketches = NDArray[np.float32]
@@ -186,21 +186,3 @@ def _part_squares(rows: NDArray[np.float32], columns: Sequence[slice]) -> Array:
     parts = [np.einsum("ij,ij->i", rows[:, part], rows[:, part], dtype=np.float64) for part in columns]
     whole = np.sum(parts, axis=0) if parts else np.zeros(len(rows))
     return np.stack([*parts, whole], 1)
-
-
-def class_cosines(gram: Array, error: float) -> ClassCosines | Skipped:
-    """Return the cosines between the classes' mean gradients.
-
-    Args:
-        gram: Inner products of the classes' gradient sums, [C, C].
-        error: Standard error of one cosine from sketching; it does not include the sampling error of the
-            means.
-    """
-    norms = np.sqrt(np.diag(gram))
-    if not (norms > 0).any():
-        return Skipped("class × class cosines", "every gradient is zero")
-    # a class without a gradient has cosine 0 with all others, and 1 with itself
-    safe = np.where(norms > 0, norms, 1)
-    cosines = np.clip(gram / np.outer(safe, safe), -1, 1)
-    np.fill_diagonal(cosines, 1.0)
-    return ClassCosines(tuple(tuple(float(c) for c in row) for row in cosines), error)

@@ -95,8 +95,8 @@ def sketched_cosine_error(sketches: Sketches, members: Integers, squared_norms: 
     A sketch of D numbers by independent signs gives a squared norm with variance 2 ‖g‖⁴ / D, and an inner
     product with variance (‖g‖² ‖h‖² + ⟨g, h⟩²) / D: for orthogonal unit vectors, half as much. So the root
     mean square of (sketched / exact squared norm − 1), divided by √2, is the error of a cosine near 0. Toward
-    ±1 it shrinks, as (1 − cosine²) / √D. For sparse gradients, whose norm the sketch keeps exactly, this
-    estimate is 0 though cosines may still be off.
+    ±1 it shrinks, as (1 − cosine²) / √D. For sparse gradients, whose norm the sketch keeps exactly, this is 0
+    though cosines are off: `expected_cosine_error` is what they err by.
 
     Args:
         sketches: Sketched gradients, [N, D]; possibly in a file.
@@ -111,3 +111,21 @@ def sketched_cosine_error(sketches: Sketches, members: Integers, squared_norms: 
     )
     squares = np.concatenate([np.einsum("ij,ij->i", rows, rows, dtype=np.float64) for rows in blocks])
     return float(np.sqrt(np.square(squares / squared_norms - 1).mean() / 2))
+
+
+def expected_cosine_error(squared_norms: Array, numbers: Array) -> float:
+    """Return the root mean square error of a cosine between two orthogonal gradients, by independent signs.
+
+    A part of D numbers gives the inner product of two gradients' parts the variance ‖g‖² ‖h‖² / D. With s_p
+    the mean share of part p in a sample's squared norm, that of a cosine is Σ_p s_p² / D_p. Unlike an
+    estimate from norms it holds for sparse gradients: two entries at different places collide in a sketch
+    of D numbers with probability 1 / D, and their product then is off by ±1.
+
+    Args:
+        squared_norms: Squared norm of each part of each sample's gradient, [m, parts]; above 0 in total.
+        numbers: Numbers in the sketch of each part; infinite for one that is stored whole, [parts].
+    """
+    if not len(squared_norms):
+        return 0.0
+    shares = (squared_norms / squared_norms.sum(1, keepdims=True)).mean(0)
+    return float(np.sqrt(np.sum(np.square(shares) / numbers)))

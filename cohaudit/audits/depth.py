@@ -14,6 +14,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.special import stdtrit
 
 from cohaudit.analysis.quantiles import Z_90
 from cohaudit.results import DepthTrend, Estimate, LayerRatio, Skipped
@@ -24,7 +25,14 @@ NEARLY_ORTHOGONAL = 2.0
 says "twice". That is not a fault: networks that fitted correct labels get there as others do."""
 
 MIN_LAYERS = 2
-"""Fewest layers between which there is a trend."""
+"""Fewest layers whose ratios can be compared."""
+
+MIN_SLOPE_LAYERS = 4
+"""Fewest layers that a slope is fitted to. Two leave no degree of freedom to estimate their scatter from, and
+with three the 95 % quantile of Student's t is 6.3: such an interval says nothing."""
+
+UPPER_TAIL = 0.95
+"""Quantile that a central interval of 90 % ends at."""
 
 MAX_RATIO_ALPHA = 1 - 1e-9
 """α is clipped to this, so that the ratio stays finite."""
@@ -68,12 +76,15 @@ def _ratio(alpha: Estimate, samples: int) -> Estimate:
     return Estimate(ratio(alpha.value), ratio(alpha.low), ratio(alpha.high))
 
 
-def _slope(ratios: Sequence[Estimate]) -> Estimate:
+def _slope(ratios: Sequence[Estimate]) -> Estimate | Skipped:
     """Return the slope of log₁₀ of the ratio against the depth, from 0 to 1, weighted by the intervals.
 
-    The interval uses a normal quantile. With fewer than about ten layers it is too narrow: the scatter is
-    estimated from n − 2 degrees of freedom, for which Student's t would be right.
+    Its 90 % interval covers the slope of layers that scatter around a line, independently and normally: the
+    scatter is estimated from n − 2 degrees of freedom, hence Student's t with as many.
     """
+    if len(ratios) < MIN_SLOPE_LAYERS:
+        reason = f"a slope needs at least {MIN_SLOPE_LAYERS} layers with a gradient, found {len(ratios)}"
+        return Skipped("slope over the depth", reason)
     depth = np.linspace(0, 1, len(ratios))
     height = np.log10([ratio.value for ratio in ratios])
     # in logarithms, where the intervals are about symmetric
@@ -84,13 +95,13 @@ def _slope(ratios: Sequence[Estimate]) -> Estimate:
     slope = float(np.sum(weight * (depth - center) * height)) / square
     rest = height - np.average(height, weights=weight) - slope * (depth - center)
     # layers scatter around the line by more than their own intervals: the larger of both counts
-    # two layers leave no degree of freedom, and a line through two points leaves no rest
-    scatter = max(1.0, float(np.sum(weight * rest**2)) / max(1, len(ratios) - 2))
-    half = Z_90 * math.sqrt(scatter / square)
+    freedom = len(ratios) - 2
+    scatter = max(1.0, float(np.sum(weight * rest**2)) / freedom)
+    half = float(stdtrit(freedom, UPPER_TAIL)) * math.sqrt(scatter / square)
     return Estimate(slope, slope - half, slope + half)
 
 
-def _advice(layers: Sequence[LayerRatio], orthogonal: float, slope: Estimate) -> str:
+def _advice(layers: Sequence[LayerRatio], orthogonal: float, slope: Estimate | Skipped) -> str:
     """Return what the ratios mean, with the figures; there is never anything to do."""
     # a weak layer is worth more attention than the trend
     weak = [one for one in layers if one.ratio.value < NEARLY_ORTHOGONAL * orthogonal]
@@ -104,7 +115,9 @@ def _advice(layers: Sequence[LayerRatio], orthogonal: float, slope: Estimate) ->
             "training or freeze the layer for it. Judge by the predicted gap and by the memorized samples."
         )
     low, high = (choose(layers, key=lambda layer: layer.ratio.value) for choose in (min, max))
-    if slope.low > 0:
+    if isinstance(slope, Skipped):
+        trend = "by layer, too few for a trend with depth"
+    elif slope.low > 0:
         trend = f"rises with depth, by 10^{slope.value:.1f} from the first to the last layer"
     elif slope.high < 0:
         trend = f"falls with depth, by 10^{-slope.value:.1f} from the first to the last layer"

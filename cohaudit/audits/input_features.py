@@ -8,10 +8,13 @@ null distribution comes from the same network and columns with shuffled labels. 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtr, stdtrit
 
 from cohaudit.gradients.passes.input_sums import InputSums
 from cohaudit.results import Estimate, InputColumn, Inputs, Skipped
@@ -19,8 +22,8 @@ from cohaudit.results import Estimate, InputColumn, Inputs, Skipped
 Array = NDArray[np.float64]
 
 NULL_DEVIATIONS = 3.0
-"""Half-width of the null interval in standard deviations. The null distribution is skewed and its deviation
-is estimated from few shuffles: 1 to 4 % of pure noise columns lie above it."""
+"""Score that a column must exceed to carry signal: as rare for noise as 3 standard deviations of a normal
+distribution, 1 in 740."""
 
 MIN_SAMPLES_PER_COLUMN = 100
 """A column with gradients from fewer samples than this is too rare to be called noise."""
@@ -95,10 +98,10 @@ def input_features(
     varying = np.flatnonzero(~constant & (squares > 0).all(0)).tolist()
     if not varying:
         return Skipped("inputs", "every input column is constant")
-    coherence = mean_pair_cosine(squared_sum, squares, norms)[:, varying]
+    null = _null(squared_sum[:, varying], squares[:, varying], norms[:, varying])
     # (Σ‖g‖)² / Σ‖g‖² counts the samples that have a gradient here, if all are of one length
     samples = (norms[0] ** 2 / np.where(squares[0] > 0, squares[0], 1))[varying]
-    columns = _columns([names[j] for j in varying], coherence, samples)
+    columns = _columns([names[j] for j in varying], null, samples)
     verdicts = [column.verdict for column in columns]
     still = [names[j] for j in np.flatnonzero(constant).tolist()]
     return Inputs(
@@ -114,34 +117,68 @@ def input_features(
     )
 
 
-def _columns(names: Sequence[str], coherence: Array, samples: Array) -> list[InputColumn]:
+@dataclass(frozen=True)
+class _Null:
+    """Columns' coherence for the labels as given, and its distribution for shuffled ones, [columns] each.
+
+    Attributes:
+        observed: Coherence for the labels as given.
+        mean: Mean coherence for shuffled labels.
+        low: Coherence at a score of −`NULL_DEVIATIONS`.
+        high: Coherence at a score of `NULL_DEVIATIONS`.
+        score: Normal deviation that is as rare for noise as the observed coherence.
+    """
+
+    observed: Array
+    mean: Array
+    low: Array
+    high: Array
+    score: Array
+
+
+def _null(squared_sum: Array, squares: Array, norms: Array) -> _Null:
+    """Compare the first row of some sums with the others, which are for shuffled labels.
+
+    For noise the sum of the gradients is about normal in each direction, so that T = ‖Σ g_i‖² / Σ ‖g_i‖² is
+    about χ²_k / k with an unknown k, skewed to the right, and its cube root is about normal (Wilson &
+    Hilferty, PNAS 1931). A new normal value among R known ones lies within t_{R−1} √(1 + 1/R) of their
+    standard deviations.
+    """
+    root = np.cbrt(squared_sum / squares)
+    shuffles = len(root) - 1
+    center = root[1:].mean(0)
+    rare = float(stdtrit(shuffles - 1, ndtr(NULL_DEVIATIONS)))
+    width = rare * math.sqrt(1 + 1 / shuffles) * root[1:].std(0, ddof=1)
+    coherence = mean_pair_cosine(squared_sum, squares, norms)
+    ends = [
+        mean_pair_cosine(np.maximum(center + side * width, 0) ** 3 * squares[0], squares[0], norms[0])
+        for side in (-1, 1)
+    ]
+    mean = coherence[1:].mean(0)
+    above = root[0] - center
+    # without any spread of the null there is no score
+    score = np.divide(NULL_DEVIATIONS * above, width, out=np.zeros_like(above), where=width > 0)
+    return _Null(coherence[0], mean, np.minimum(ends[0], mean), np.maximum(ends[1], mean), score)
+
+
+def _columns(names: Sequence[str], null: _Null, samples: Array) -> list[InputColumn]:
     """Return the columns that vary, weakest first.
 
     Args:
         names: Names of the columns, [columns].
-        coherence: Coherence for the given labels, then for shuffled ones, [1 + shuffles, columns].
+        null: Their coherence, and what shuffled labels make of it.
         samples: Samples with a gradient, [columns].
     """
-    observed = coherence[0]
-    mean = coherence[1:].mean(0)
-    # ddof=1: the mean is estimated from the same few shuffles
-    deviation = coherence[1:].std(0, ddof=1)
-    above = observed - mean
-    # without any spread of the null there is no score
-    score = np.divide(above, deviation, out=np.zeros_like(above), where=deviation > 0)
-    most = np.maximum(above, 0) + NULL_DEVIATIONS * deviation
+    most = np.maximum(null.observed - null.mean, 0) + null.high - null.mean
+    score = null.score
     # only columns that enough samples have can be the strongest: rare ones have wide nulls
     limit = NEGLIGIBLE_SHARE * most[samples >= MIN_SAMPLES_PER_COLUMN].max(initial=0)
     quiet = (score <= NULL_DEVIATIONS) | (most <= limit)
     return [
         InputColumn(
             name=names[k],
-            coherence=float(observed[k]),
-            shuffled=Estimate(
-                value=float(mean[k]),
-                low=float(mean[k] - NULL_DEVIATIONS * deviation[k]),
-                high=float(mean[k] + NULL_DEVIATIONS * deviation[k]),
-            ),
+            coherence=float(null.observed[k]),
+            shuffled=Estimate(float(null.mean[k]), float(null.low[k]), float(null.high[k])),
             score=float(score[k]),
             most=float(most[k]),
             samples=float(samples[k]),

@@ -11,15 +11,18 @@ after t steps. So
 the coherence α of the steps' gradients: 0 for noise, 1 for a gradient that never changes.
 
 v averages over more steps than m, about 1 / (1 − β₂): while gradients shrink, the coherence is too low.
-Batches drawn without replacement are not independent, which lowers it a little (−0.04 for pure noise); Adam
-with coupled weight decay raises it (0.20). Nothing here knows a model or data.
+Batches drawn without replacement are not independent, which lowers it a little (−0.04 for pure noise).
+
+Decay that is coupled, as Adam's and unlike AdamW's, adds p = λw to each gradient. It is a steady pull, and
+once training has settled it cancels the data's. With E[m̂] = E[g] + p, the data's gradients have E[g²] = E[v̂]
+− 2 p E[m̂] + p². Nothing here knows a model or data.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -47,12 +50,15 @@ class Moments:
         second: v, shaped like the parameter; None for an optimizer without second moments.
         steps: t, at least 1.
         betas: β₁ and β₂ of its parameter group; None if the group has none.
+        decay: λw, what coupled weight decay adds to each gradient; None if it adds nothing, or if the state
+            does not say whether it is coupled.
     """
 
     first: Tensor | None
     second: Tensor | None
     steps: int
     betas: tuple[float, float] | None
+    decay: Tensor | None = None
 
 
 def noise_left(beta: float, steps: int) -> float:
@@ -67,7 +73,9 @@ def noise_left(beta: float, steps: int) -> float:
 
 
 def steady_energy(moments: Moments) -> tuple[float, float] | None:
-    """Return Σ m̂² and Σ v̂ of a parameter; None if a moment or its β is missing, or all gradients were zero.
+    """Return Σ m̂² and Σ v̂ of a parameter, without weight decay.
+
+    None if a moment or its β is missing, or all gradients were zero.
 
     Args:
         moments: Moments of the parameter; if they are not finite, neither is the result.
@@ -80,7 +88,12 @@ def steady_energy(moments: Moments) -> tuple[float, float] | None:
     # both moments start at 0, which this corrects (Kingma & Ba, ICLR 2015)
     m = first / (1 - moments.betas[0] ** moments.steps)
     v = second / (1 - moments.betas[1] ** moments.steps)
-    energy = float(v.sum())
+    if moments.decay is not None:
+        decay = moments.decay.double()
+        v = v - 2 * decay * m + decay.square()
+        m = m - decay
+    # noise can take the difference below 0
+    energy = max(0.0, float(v.sum()))
     return (float(m.square().sum()), energy) if energy else None
 
 
@@ -132,14 +145,25 @@ def moments_by_name(optimizer: Mapping[str, Any], tensors: Mapping[str, Tensor])
         if moment is None:
             continue
         if name in tensors:
-            resolved[name] = moments
+            resolved[name] = _with_decay(moments, group, tensors[name])
             continue
         fits = [n for n in left if tensors[n].shape == moment.shape]
         if fits:
             # the order is kept: tensors before the match belong to no later entry
             left = left[left.index(fits[0]) + 1 :]
-            resolved[fits[0]] = moments
+            resolved[fits[0]] = _with_decay(moments, group, tensors[fits[0]])
     return resolved
+
+
+def _with_decay(moments: Moments, group: Mapping[str, Any], weight: Tensor) -> Moments:
+    """Return the moments with what weight decay adds to the gradient, if it is known to be coupled."""
+    strength = number_of(group.get("weight_decay"))
+    # older versions of torch write the same state for Adam and AdamW
+    if group.get("decoupled_weight_decay") is not False or not strength > 0:
+        return moments
+    if moments.first is None or weight.shape != moments.first.shape:
+        return moments
+    return replace(moments, decay=strength * weight.detach().to(moments.first.device, torch.float64))
 
 
 def groups_of(optimizer: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -111,7 +111,13 @@ def _measured(layer: HiddenUnits, sums: WeightSums) -> LayerUnits:
         np.add.at(classes, layer.unit, sums.class_squares[name].numpy())
         np.add.at(squares, layer.unit, m * _rows(sums.mean_square[name]))
     return layer_units(
-        layer.name, layer.kind, sum_squares=total, class_squares=classes, squares=squares, samples=m
+        layer.name,
+        layer.kind,
+        sum_squares=total,
+        class_squares=classes,
+        squares=squares,
+        samples=m,
+        classes=sums.classes,
     )
 
 

@@ -4,14 +4,18 @@ A unit is a row of a layer's weight with its entry of the bias; an attention hea
 keys and values. Two quantities describe a unit, from exact sums over the samples:
 
 - its pairwise coherence α_u = (‖Σg_i‖² − Σ‖g_i‖²) / ((m − 1) Σ‖g_i‖²), see `coherence`;
-- its coherent energy, what pairs of samples of one class have in common: Σ_c (‖Σ_{i∈c} g_i‖² −
-  Σ_{i∈c} ‖g_i‖²), or 0 if that is negative.
+- its coherent energy, what pairs of samples of one class have in common: e = Σ_c (‖Σ_{i∈c} g_i‖² −
+  Σ_{i∈c} ‖g_i‖²), or 0 if that is no more than chance gives.
+
+Chance: with a random sign for each sample, a class's sum of gradients along one direction is about normal, so
+that 1 + e / Σ‖g_i‖² is a mean of squares of at least as many normal numbers as there are classes. Its 95 %
+quantile is at most that of χ²_C / C. Were all positive energies counted, 24 of 64 units of pure noise would
+hold 90 % of the energy.
 
 Pairs within the classes only, because the classes' sums cancel in a nearly trained network: all pairs
 together would choose units at random, or worse (docs/width.md has the figures). The participation ratio (Σe)²
-/ Σe² over the units counts how many hold the energy. Clipping at 0 biases the energy upward: of 64 units of
-pure noise, 24 hold 90 % of it. That wider networks are more coherent, having more sub-networks to choose
-from, is a claim of Chatterjee (ICLR 2020, arXiv 2002.10657). Nothing here knows a model.
+/ Σe² over the units counts how many hold the energy. That wider networks are more coherent, having more sub-
+networks to choose from, is a claim of Chatterjee (ICLR 2020, arXiv 2002.10657). Nothing here knows a model.
 """
 
 from __future__ import annotations
@@ -20,12 +24,16 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import chdtri
 
 from cohaudit.results import CoherentWidth, LayerUnits, Skipped, SubNetwork
 from cohaudit.results.sub_network import SUB_NETWORK_SHARES, smallest_set
 from cohaudit.results.wording import percent
 
 Array = NDArray[np.float64]
+
+CHANCE = 0.05
+"""Probability that a unit whose samples have nothing in common counts as coherent, at most about this."""
 
 ACCURACY_TOLERANCE = 0.01
 """Loss of training accuracy up to which a sub-network counts as good as the whole network."""
@@ -49,14 +57,21 @@ def unit_coherence(sum_squares: Array, squares: Array, samples: int) -> Array:
     return coherence
 
 
-def coherent_energy(class_squares: Array, squares: Array) -> Array:
-    """Return the coherent energy of each unit, [units]; 0 if the samples of a class disagree.
+def coherent_energy(class_squares: Array, squares: Array, classes: float) -> Array:
+    """Return the coherent energy of each unit, [units]; 0 if chance explains it.
+
+    Units share activations and rise above chance together: where the whole layer does not, no unit counts.
 
     Args:
         class_squares: Σ_c ‖Σ_{i∈c} g_i‖² of each unit, [units].
         squares: Σ_i ‖g_i‖² of each unit, [units].
+        classes: Effective number of classes, at least 1.
     """
-    return np.maximum(class_squares - squares, 0)
+    most = float(chdtri(classes, CHANCE)) / classes
+    coherent = class_squares > most * squares
+    if class_squares.sum() <= most * squares.sum():
+        return np.zeros_like(squares)
+    return np.where(coherent, class_squares - squares, 0.0)
 
 
 def participation(energy: Array) -> float:
@@ -70,7 +85,14 @@ def participation(energy: Array) -> float:
 
 
 def layer_units(
-    name: str, kind: str, *, sum_squares: Array, class_squares: Array, squares: Array, samples: int
+    name: str,
+    kind: str,
+    *,
+    sum_squares: Array,
+    class_squares: Array,
+    squares: Array,
+    samples: int,
+    classes: float,
 ) -> LayerUnits:
     """Return coherence and energy of one layer's units.
 
@@ -81,8 +103,9 @@ def layer_units(
         class_squares: Σ_c ‖Σ_{i∈c} g_i‖² of each unit, [units].
         squares: Σ_i ‖g_i‖² of each unit, [units].
         samples: m, at least 2.
+        classes: Effective number of classes, at least 1.
     """
-    energy = coherent_energy(class_squares, squares)
+    energy = coherent_energy(class_squares, squares, classes)
     total = float(energy.sum()) or 1.0
     coherence = unit_coherence(sum_squares, squares, samples)
     return LayerUnits(
@@ -111,7 +134,8 @@ def coherent_width(
             "width", "no hidden linear, convolutional or attention layer has weights that no other layer uses"
         )
     if not any(sum(layer.energy) for layer in layers):
-        return Skipped("width", "no unit has a coherent gradient")
+        reason = "no unit has more gradient in common among the samples of a class than chance gives"
+        return Skipped("width", reason)
     units = sum(len(layer.energy) for layer in layers)
     advice = _advice(units, accuracy, sub_networks)
     return CoherentWidth(tuple(layers), units, accuracy, tuple(sub_networks), advice)

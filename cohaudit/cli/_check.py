@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from cohaudit.results import GateResult
 
 
-@click.command()
+@click.command(short_help="Evaluate gates on a saved audit.")
 @click.argument("audit", type=click.Path(path_type=Path), metavar="AUDIT.JSON")
 @click.option(
     "--fail-on",

@@ -10,7 +10,7 @@ from cohaudit.cli._output import write_out
 from cohaudit.errors import printable
 
 
-@click.command()
+@click.command(short_help="Write a copy of the data with corrected labels.")
 @click.argument("audit", type=click.Path(path_type=Path), metavar="AUDIT.JSON")
 @click.option(
     "--data",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from cohaudit.review.diff.difference import Difference
 
 
-@click.command()
+@click.command(short_help="Compare an audit with a baseline.")
 @click.argument("base", type=click.Path(path_type=Path), metavar="BASE.JSON")
 @click.argument("head", type=click.Path(path_type=Path), metavar="HEAD.JSON")
 @click.option("--json", "as_json", is_flag=True, help="Print the difference as JSON.")

@@ -27,7 +27,7 @@ STYLES = {"ok": "green", "warning": "yellow", "failed": "bold red", "not run": "
 """Status of a finding → its style in the terminal."""
 
 
-@click.command(cls=SectionedCommand)
+@click.command(cls=SectionedCommand, short_help="Check what a scan needs; say how to fix the rest.")
 @click.argument("checkpoints", type=click.Path(path_type=Path), nargs=-1, metavar="[CHECKPOINT...]")
 @scan_options
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")

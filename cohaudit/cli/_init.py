@@ -10,7 +10,7 @@ from cohaudit.cli._output import write_out
 from cohaudit.errors import printable
 
 
-@click.command()
+@click.command(short_help="Write a cohaudit.toml for the files of a folder.")
 @click.argument("folder", type=click.Path(path_type=Path), default=".", metavar="[DIR]")
 @click.option("--force", is_flag=True, help="Replace an existing cohaudit.toml.")
 def init(folder: Path, force: bool) -> None:

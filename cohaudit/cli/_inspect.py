@@ -20,7 +20,7 @@ MAX_TENSOR_ROWS = 40
 """Tensors shown in the terminal; --json has all."""
 
 
-@click.command()
+@click.command(short_help="Show what a checkpoint tells without data.")
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.option(
     "--weights", default="", help="Which state dict to use if the checkpoint holds several, e.g. ema."

@@ -35,8 +35,23 @@ BUG_REPORT = (
 """Shown under the traceback of an error that no user can cause."""
 
 
+GROUPS = {
+    "Start": ("init", "doctor", "inspect"),
+    "Audit": ("scan", "trajectory"),
+    "Act": ("review", "correct", "export", "report"),
+    "Compare": ("check", "diff"),
+}
+"""Heading in the help → its commands, in the order of their use."""
+
+
 class _Commands(click.Group):
-    """A group that turns errors into a message and an exit code."""
+    """A group that turns errors into a message and an exit code, and lists its commands by their use."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands, under a heading each kind of use."""
+        for heading, names in GROUPS.items():
+            with formatter.section(heading):
+                formatter.write_dl([(name, self.commands[name].get_short_help_str()) for name in names])
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
@@ -103,7 +118,10 @@ def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None
         ctx.exit()
 
 
-@click.group(cls=_Commands, context_settings={"max_content_width": 100})
+# commands inherit both
+@click.group(
+    cls=_Commands, context_settings={"max_content_width": 100, "help_option_names": ["-h", "--help"]}
+)
 @click.option(
     "--version",
     is_flag=True,
@@ -116,7 +134,8 @@ def main() -> None:
     """Audit a trained network from its checkpoint and its training data.
 
     Reports what the network learned, what it merely memorized, which labels look wrong, and how well it
-    generalizes to new data.
+    generalizes to new data. `cohaudit init` in the folder of your project is the first step; `cohaudit
+    COMMAND -h` explains a command.
     """
 
 

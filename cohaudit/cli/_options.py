@@ -9,27 +9,63 @@ from typing import Any, TypeVar
 
 import click
 
-from cohaudit.config import KEYS
+from cohaudit.config import KEYS, Config
 from cohaudit.config.file import option_name
 from cohaudit.config.keys import Key, Table, Texts, Thresholds, toml_value
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
+FREQUENT = frozenset(
+    {"model", "data", "holdout", "labels", "transform", "encoder", "device", "limit", "crossfit", "audits"}
+    | {"reviewed", "fail_on", "warn_on", "formats", "out"}
+)
+"""Keys that --help explains: what is audited, and what most scans choose. --help-all explains all."""
+HELP_ALL = "--help-all"
+"""Option that shows the help with every option."""
+
+
 class SectionedCommand(click.Command):
-    """A command whose help groups the options by the sections of the configuration."""
+    """A command whose help groups the options by the sections of the configuration, and has a short form."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Return the parameters, with --help-all last."""
+        about = "Show all options and exit."
+        everything = click.Option(
+            [HELP_ALL], is_flag=True, is_eager=True, expose_value=False, callback=_show_all, help=about
+        )
+        return [*super().get_params(ctx), everything]
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the options; those that are not configuration keys come last."""
+        """Write the options, after --help only the frequent ones; those that are not keys come last."""
         sections: dict[str, list[tuple[str, str]]] = {key.section: [] for key in KEYS.values()}
+        left_out = 0
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx) if isinstance(parameter, click.Option) else None
-            if record is not None:
-                section = KEYS[parameter.name].section if parameter.name in KEYS else "This command"
-                sections.setdefault(section, []).append(record)
+            if record is None:
+                continue
+            if parameter.name in KEYS and parameter.name not in FREQUENT and not ctx.meta.get(HELP_ALL):
+                left_out += 1
+                continue
+            section = "This command"
+            if parameter.name in KEYS:
+                # few options need no sections
+                section = KEYS[parameter.name].section if ctx.meta.get(HELP_ALL) else "Frequent options"
+            sections.setdefault(section, []).append(record)
         for heading, records in sections.items():
-            with formatter.section(heading):
-                formatter.write_dl(records, col_max=32)
+            if records:
+                with formatter.section(heading):
+                    formatter.write_dl(records, col_max=32)
+        if left_out:
+            formatter.write_paragraph()
+            formatter.write_text(f"{left_out} more options: {ctx.command_path} {HELP_ALL}")
+
+
+def _show_all(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
+        ctx.meta[HELP_ALL] = True
+        click.echo(ctx.get_help(), color=ctx.color)
+        ctx.exit()
 
 
 def config_options(command: Command) -> Command:
@@ -51,7 +87,7 @@ def checkpoint_options(command: Command) -> Command:
 
 def scan_options(command: Command) -> Command:
     """Add every key of the configuration, --config and --quiet to a command."""
-    quiet = "Print no progress and no summary; errors are still printed."
+    quiet = "Print no progress and no summary; what a log needs is still printed: settings, notes, errors."
     command = click.option("--quiet", "-q", is_flag=True, help=quiet)(command)
     command = click.option(
         "--config",
@@ -74,6 +110,41 @@ def given_options(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return key → value for the options of configuration keys that were given."""
     # click gives () for an option that may be repeated and was not given
     return {name: value for name, value in values.items() if value is not None and value != ()}
+
+
+def describe_origin(config: Config, given: Mapping[str, Any]) -> str:
+    """Return in one line where the settings of a scan come from; empty if all are defaults.
+
+    Args:
+        config: Settings.
+        given: Key → value, for the options given.
+    """
+    options = ", ".join(option_name(name) for name in given)
+    sources = [config.source, f"the option{'s' * (len(given) > 1)} {options}" if given else ""]
+    named = " and ".join(source for source in sources if source)
+    return f"settings from {named}" if named else ""
+
+
+def subject_arguments(given: Mapping[str, Any]) -> list[str]:
+    """Return the given options that say what is audited, as arguments of another command."""
+    arguments: list[str] = []
+    for name in (name for name in given if KEYS[name].section == KEYS["model"].section):
+        value = given[name]
+        option = option_name(name)
+        match value:
+            case bool():
+                arguments.append(option if value else f"--no-{option.removeprefix('--')}")
+            case Mapping():
+                for key, inner in value.items():
+                    # a text that would be read as a number needs its quotes
+                    plain = isinstance(inner, str) and _toml_or_text(inner) == inner
+                    arguments += [option, f"{key}={inner if plain else toml_value(inner)}"]
+            case tuple():
+                for text in value:
+                    arguments += [option, text]
+            case _:
+                arguments += [option, str(value)]
+    return arguments
 
 
 def _declaration(key: Key) -> str:

@@ -11,7 +11,7 @@ from cohaudit.cli._output import write_out
 from cohaudit.errors import printable
 
 
-@click.command()
+@click.command(short_help="Render the page of a saved audit again.")
 @click.argument("audit", type=click.Path(path_type=Path), metavar="AUDIT.JSON")
 @click.option(
     "--out",

@@ -10,7 +10,7 @@ from cohaudit.cli._output import write_out
 from cohaudit.errors import printable
 
 
-@click.command()
+@click.command(short_help="Ask a person about the labels that tell most.")
 @click.argument("audit", type=click.Path(path_type=Path), metavar="AUDIT.JSON")
 @click.option(
     "--count",

@@ -64,6 +64,14 @@ def run_scan(
     return audit, files
 
 
+def data_path(config: Config) -> Path | None:
+    """Return the training data as a path from the working directory; None if code makes it."""
+    path = config.base / config.data
+    if not config.data or not path.exists():
+        return None
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
 def _write(audit: Audit, out: Path, formats: tuple[str, ...], templates: Path | None) -> list[Path]:
     """Write the report; if a user's template fails, with the shipped ones, so that no measurement is lost.
 

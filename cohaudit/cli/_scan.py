@@ -8,10 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cohaudit.cli._options import SectionedCommand, checkpoint_options, given_options
+from cohaudit.cli._options import (
+    SectionedCommand,
+    checkpoint_options,
+    describe_origin,
+    given_options,
+    subject_arguments,
+)
 from cohaudit.cli._order import in_training_order
 from cohaudit.cli._output import annotate, print_note, write_out
-from cohaudit.cli._run import collected_notes, run_scan
+from cohaudit.cli._run import collected_notes, data_path, run_scan
 from cohaudit.config.file import load_config
 from cohaudit.errors import GATE_FAILED, OK, printable
 
@@ -19,7 +25,7 @@ if TYPE_CHECKING:
     from cohaudit.results import Audit
 
 
-@click.command(cls=SectionedCommand)
+@click.command(cls=SectionedCommand, short_help="Audit a network: labels and generalization.")
 @checkpoint_options
 @click.option("--json", "as_json", is_flag=True, help="Print audit.json instead of the summary.")
 @click.pass_context
@@ -47,13 +53,15 @@ def scan(
     Exit code: 0 passed, 1 a gate failed, 2 bad usage or input, 70 a bug in cohaudit.
     """
     *earlier, checkpoint = in_training_order(checkpoints)
-    config = load_config(checkpoint, given_options(options), config_file)
+    given = given_options(options)
+    config = load_config(checkpoint, given, config_file)
     if earlier and not quiet:
         # on standard error, because standard output may hold JSON
         names = ", ".join(printable(str(path)) for path in earlier)
         click.echo(f"auditing {printable(str(checkpoint))}; earlier ones, in this order: {names}", err=True)
-    if config.source and not quiet:
-        click.echo(f"settings from {printable(config.source)}", err=True)
+    # with --quiet too: a log must tell which file gave the model, the data and the gates
+    if origin := describe_origin(config, given):
+        click.echo(printable(origin), err=True)
     with collected_notes() as notes:
         audit, files = run_scan(checkpoint, earlier, config, quiet, fresh)
     if as_json:
@@ -61,9 +69,11 @@ def scan(
 
         write_out(audit_to_json(audit).encode())
     elif not quiet:
+        from cohaudit.report.terminal.next_step import next_step
         from cohaudit.report.terminal.summary import render_summary
 
-        write_out(render_summary(audit, files, sys.stdout, notes))
+        then = next_step(audit, files, data_path(config), [str(checkpoint), *subject_arguments(given)])
+        write_out(render_summary(audit, files, sys.stdout, notes, then))
     annotate(audit, config.formats, as_json)
     if quiet or as_json:  # the summary, which was not printed, contains these
         _print_warnings(audit)

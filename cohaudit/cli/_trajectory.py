@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cohaudit.cli._options import SectionedCommand, checkpoint_options, given_options
+from cohaudit.cli._options import SectionedCommand, checkpoint_options, describe_origin, given_options
 from cohaudit.cli._order import by_first_rising_number, in_training_order, words_of
 from cohaudit.cli._output import annotate, write_out
 from cohaudit.cli._run import collected_notes, run_scan
@@ -25,7 +25,7 @@ MIN_CHECKPOINTS = 2
 """Fewest checkpoints of a trajectory."""
 
 
-@click.command(cls=SectionedCommand)
+@click.command(cls=SectionedCommand, short_help="Follow a training run; say which checkpoint to keep.")
 @checkpoint_options
 @click.pass_context
 def trajectory(
@@ -57,7 +57,10 @@ def trajectory(
         if left_out:
             names = ", ".join(printable(path.name) for path in left_out)
             click.echo(f"left out, for their names: {names}", err=True)
-    config = load_config(last, given_options(options), config_file)
+    given = given_options(options)
+    config = load_config(last, given, config_file)
+    if origin := describe_origin(config, given):
+        click.echo(printable(origin), err=True)
     wanted = sorted(selected_audits(config.audits) | MULTI_CHECKPOINT_AUDITS)
     with collected_notes():
         audit, files = run_scan(last, earlier, config.updated({"audits": tuple(wanted)}), quiet, fresh)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cohaudit.config import KEYS
+from cohaudit.loading.data_structure import same_structure
 
 CHECKPOINT_SUFFIXES = frozenset({".safetensors", ".pt", ".pth", ".bin", ".ckpt"})
 """Endings of checkpoint files."""
@@ -22,6 +23,11 @@ EVALUATION_WORDS = frozenset(
     {"test", "val", "valid", "validation", "holdout", "heldout", "held", "eval", "dev", "truth"}
 )
 """Words in the name of data that a model is not trained on."""
+ANSWER_WORDS = frozenset({"truth", "labels", "submission"})
+"""Words in the name of a file that holds answers without inputs, which is no holdout."""
+HOLDOUT_ORDER = ("holdout", "heldout", "held", "test", "eval", "dev", "val", "valid", "validation")
+"""Words in the name of a holdout, the best first: training often stops by the validation data, which then
+looks better than new data."""
 DATA_WORDS = TRAINING_WORDS | EVALUATION_WORDS | {"data", "dataset"}
 """Words in the name of any data, which is therefore not a checkpoint."""
 NON_WEIGHT_WORDS = frozenset({"optimizer", "optim", "scheduler", "args"})
@@ -65,16 +71,28 @@ def find_data(folder: Path) -> tuple[str, ...]:
     Args:
         folder: Folder to search, with the folders in it.
     """
-    # depth 2 reaches data/train.csv, but does not list every file of an image folder
-    paths = [
-        path.relative_to(folder)
-        for path in _listed(folder, depth=2)
-        if _is_data_file(path) or _is_image_folder(path)
-    ]
+    paths = _data_paths(folder)
     words = {path: _words(path.as_posix()) for path in paths}
     usable = [path for path in paths if not words[path] & EVALUATION_WORDS or words[path] & TRAINING_WORDS]
     # sort() is stable: among equals the order of the names stays
     usable.sort(key=lambda path: not words[path] & TRAINING_WORDS)
+    return tuple(path.as_posix() for path in usable)
+
+
+def find_holdout(folder: Path, data: str) -> tuple[str, ...]:
+    """Return the paths of possible holdouts for the training data, relative to the folder, the best first.
+
+    They are named as evaluation data, and have the training data's kind, and its classes, arrays or columns.
+
+    Args:
+        folder: Folder to search, with the folders in it.
+        data: Path of the training data, relative to the folder.
+    """
+    # only the last part: everything in a folder called test_project is named test
+    words = {path: _words(path.name) for path in _data_paths(folder) if path.as_posix() != data}
+    named = [path for path, own in words.items() if own & set(HOLDOUT_ORDER) and not own & ANSWER_WORDS]
+    usable = [path for path in named if same_structure(folder / path, folder / data)]
+    usable.sort(key=lambda path: min(HOLDOUT_ORDER.index(word) for word in words[path] & set(HOLDOUT_ORDER)))
     return tuple(path.as_posix() for path in usable)
 
 
@@ -88,14 +106,18 @@ def find_checkpoints(folder: Path) -> list[str]:
     return [path.as_posix() for path in paths]
 
 
-def last_of_series(checkpoints: list[str]) -> str:
-    """Return the highest-numbered checkpoint whose name differs from the first one's in numbers only.
+def series_of(checkpoints: list[str]) -> list[str]:
+    """Return the largest series of checkpoints whose names differ in numbers only, in the order of these.
 
     Args:
         checkpoints: Names of checkpoints, at least one.
     """
-    series = [name for name in checkpoints if NUMBER.split(name) == NUMBER.split(checkpoints[0])]
-    return max(series, key=lambda name: [int(number) for number in NUMBER.findall(name)])
+    series: dict[tuple[str, ...], list[str]] = {}
+    for name in checkpoints:
+        series.setdefault(tuple(NUMBER.split(name)), []).append(name)
+    # of equally large ones the first
+    largest = max(series.values(), key=len)
+    return sorted(largest, key=lambda name: [int(number) for number in NUMBER.findall(name)])
 
 
 def _is_checkpoint(path: Path) -> bool:
@@ -125,6 +147,16 @@ def _is_own_output(path: Path) -> bool:
             return path.suffix.lower() == ".csv" and file.read(len(REPORT_TABLE_START)) == REPORT_TABLE_START
     except OSError:
         return False
+
+
+def _data_paths(folder: Path) -> list[Path]:
+    """Return the data files and image folders in a folder and in the folders in it, relative to it."""
+    # depth 2 reaches data/train.csv, but does not list every file of an image folder
+    return [
+        path.relative_to(folder)
+        for path in _listed(folder, depth=2)
+        if _is_data_file(path) or _is_image_folder(path)
+    ]
 
 
 def _is_image_folder(path: Path) -> bool:

@@ -5,7 +5,9 @@ Files are only listed and Python code is only parsed: nothing is imported or run
 
 from __future__ import annotations
 
+import fnmatch
 import itertools
+import shlex
 import tempfile
 import textwrap
 from dataclasses import dataclass
@@ -16,7 +18,15 @@ from cohaudit.config.file import FILE_NAME
 from cohaudit.config.keys import Key, toml_value
 from cohaudit.errors import ConfigError
 from cohaudit.loading.find_factories import Factory, find_factories
-from cohaudit.loading.find_files import find_checkpoints, find_code, find_data, last_of_series
+from cohaudit.loading.find_files import (
+    NUMBER,
+    find_checkpoints,
+    find_code,
+    find_data,
+    find_holdout,
+    series_of,
+)
+from cohaudit.loading.find_transforms import find_transforms
 from cohaudit.loading.import_side_effects import SideEffect, find_side_effects
 
 HEADER = """\
@@ -24,6 +34,14 @@ HEADER = """\
 # Paths are relative to this file. A scan runs the code named here.
 """
 """First lines of the file."""
+TRANSFORM_NOTE = "Remove the line if training did not use it on its inputs."
+"""What to check about a transform that was found by its name."""
+HOLDOUT_NOTE = "Remove the line if the model was trained on it."
+"""What to check about a holdout that was found by its name."""
+MAX_SHOWN_CHECKPOINTS = 8
+"""Checkpoints that the terminal lists; a training run can leave hundreds."""
+MAX_NAMED_CHECKPOINTS = 5
+"""Checkpoints of a series that the next command names one by one, where no pattern fits them alone."""
 COMMENT_WIDTH = 98
 """Longest line of a comment in the file, in characters, without the '# '."""
 
@@ -70,7 +88,7 @@ def write_starter(folder: Path, *, force: bool) -> list[str]:
     target = folder / FILE_NAME
     if target.exists() and not force:
         raise ConfigError(str(target), "exists already", "edit it, or replace it with --force")
-    candidates = {**_find_models(folder), "data": Candidates(find_data(folder))}
+    candidates = _find_models(folder) | _find_data(folder) | _find_transforms(folder)
     try:
         _write_whole(target, starter_text(candidates))
     except OSError as error:
@@ -117,11 +135,32 @@ def _summary(target: Path, candidates: dict[str, Candidates], checkpoints: list[
         also = f" (also found: {', '.join(found.values[1:])})" if found.values[1:] else ""
         shown = f"{found.values[0]}{also}" if found.values else f"not found: fill in the key {name}"
         lines.append(f"  {name}: {shown}{f'. {found.note}' if found.note else ''}")
-    lines.append(f"  checkpoint: {', '.join(checkpoints) or 'not found: name yours when you scan'}")
-    checkpoint = str(target.parent / last_of_series(checkpoints)) if checkpoints else "CHECKPOINT"
-    scan = f"cohaudit scan {checkpoint}"
+    named = [*checkpoints[:MAX_SHOWN_CHECKPOINTS], *_and_more(len(checkpoints) - MAX_SHOWN_CHECKPOINTS)]
+    lines.append(f"  checkpoint: {', '.join(named) or 'not found: name yours when you scan'}")
+    scan = f"cohaudit scan {_arguments(target.parent, checkpoints)}"
     todo = _todo(target, candidates)
     return [*lines, f"Next: {todo}, then: {scan}" if todo else f"Next: {scan}"]
+
+
+def _and_more(count: int) -> list[str]:
+    return [f"and {count} more"] if count > 0 else []
+
+
+def _arguments(folder: Path, checkpoints: list[str]) -> str:
+    """Return the checkpoints to scan as a shell takes them: all of the largest series, or the only one."""
+    if not checkpoints:
+        return "CHECKPOINT"
+    series = series_of(checkpoints)
+    if len(series) == 1:
+        return shlex.quote(str(folder / series[0]))
+    pattern = NUMBER.sub("*", series[0])
+    # as a shell expands it: a * stands for no /, and the folder may hold other files that fit
+    same_depth = [name for name in checkpoints if name.count("/") == pattern.count("/")]
+    if sorted(series) == sorted(fnmatch.filter(same_depth, pattern)) and not set("?[") & set(pattern):
+        parts = str(folder / pattern).split("*")
+        return "*".join(shlex.quote(part) if part else "" for part in parts)
+    named = series if len(series) <= MAX_NAMED_CHECKPOINTS else series[-1:]
+    return " ".join(shlex.quote(str(folder / name)) for name in named)
 
 
 def _todo(target: Path, candidates: dict[str, Candidates]) -> str:
@@ -129,6 +168,25 @@ def _todo(target: Path, candidates: dict[str, Candidates]) -> str:
     gaps = [name for name, found in candidates.items() if not found.values]
     fill_in = [f"fill in {' and '.join(gaps)} in {target}"] if gaps else []
     return " and ".join([*(found.todo for found in candidates.values() if found.todo), *fill_in])
+
+
+def _find_data(folder: Path) -> dict[str, Candidates]:
+    """Return candidates for `data`, and for `holdout` if some data looks like it."""
+    data = find_data(folder)
+    holdout = find_holdout(folder, data[0]) if data else ()
+    found = {"data": Candidates(data)}
+    return found | ({"holdout": Candidates(holdout, HOLDOUT_NOTE)} if holdout else {})
+
+
+def _find_transforms(folder: Path) -> dict[str, Candidates]:
+    """Return candidates for `transform`, if there are any, in files that are safe to import."""
+    specs = [
+        f"{path.relative_to(folder).as_posix()}:{name}"
+        for path, source in find_code(folder)
+        if not find_side_effects(source)
+        for name in find_transforms(source)
+    ]
+    return {"transform": Candidates(tuple(specs), TRANSFORM_NOTE)} if specs else {}
 
 
 def _find_models(folder: Path) -> dict[str, Candidates]:

@@ -1,4 +1,4 @@
-"""Coherence of the whole gradient, of each layer's part of it, and of each class, with intervals."""
+"""Coherence of the whole gradient, of each layer and of each class, with intervals; cosines of classes."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from cohaudit.analysis.class_cosines import class_cosines, sampling_error
 from cohaudit.analysis.coherence import Gradients, Resampling, coherence, interval_deviations
 from cohaudit.gradients import Measurement, Source
-from cohaudit.results import Coherence, Layer, Skipped
+from cohaudit.results import ClassCosines, Coherence, Layer, Skipped
 
 
 def layer_coherences(
@@ -67,3 +68,20 @@ def class_coherences(
         energy = float(measured.squared_norms[members].sum())
         squares = float(measured.class_squares[c].sum())
         yield coherence(f"class {name}", squares, energy, len(members), deviations)
+
+
+def cosines_of_classes(measured: Measurement, source: Source) -> ClassCosines | Skipped:
+    """Return the cosines between the classes' mean gradients, with their errors.
+
+    Args:
+        measured: Measurement of the samples.
+        source: The samples; only labels and class names are used.
+    """
+    members = [np.flatnonzero(source.labels == c) for c in range(len(source.class_names))]
+    own = np.array([measured.squared_norms[part].sum() for part in members])
+    squares = measured.class_squares.sum(1)
+    # a class without a gradient has nothing in common
+    pair_shares = np.divide(squares - own, squares, out=np.zeros_like(squares), where=squares > 0)
+    gradients = [Gradients(measured.sketches, measured.scale, part) for part in members]
+    sampling = sampling_error(measured.class_gram, gradients, pair_shares)
+    return class_cosines(measured.class_gram, measured.class_gram_error, sampling)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cohaudit.analysis.coherence import Resampling, class_cosines
+from cohaudit.analysis.coherence import Resampling
 from cohaudit.analysis.gap_drivers import DriverInputs, find_drivers
 from cohaudit.analysis.generalization_gap import (
     CLASS_HALF_WIDTH,
@@ -21,11 +21,11 @@ from cohaudit.analysis.generalization_gap import (
 )
 from cohaudit.analysis.label_notices import near_threshold_notice, undetermined_notice
 from cohaudit.analysis.leave_one_out import Suspicion, suspect_labels
-from cohaudit.analysis.neighbor_support import sketched_cosine_error
+from cohaudit.analysis.neighbor_support import expected_cosine_error, sketched_cosine_error
 from cohaudit.analysis.sanity import check_sanity
 from cohaudit.config import Config
 from cohaudit.gradients import Measurement
-from cohaudit.pipeline.coherences import class_coherences, layer_coherences
+from cohaudit.pipeline.coherences import class_coherences, cosines_of_classes, layer_coherences
 from cohaudit.pipeline.observations import (
     NeighborPairs,
     Observations,
@@ -151,7 +151,7 @@ def judge(seen: Observations, config: Config) -> Judgment:
         coherence=whole,
         layers=layers,
         classes=classes,
-        class_cosines=class_cosines(measured.class_gram, measured.class_gram_error),
+        class_cosines=cosines_of_classes(measured, seen.source),
         samples=samples,
         cosine_error=_cosine_error(measured),
         representation=representation_of(measured),
@@ -362,4 +362,11 @@ def _cosine_error(measured: Measurement) -> float:
     usable = squares > SMALLEST_SQUARE
     # divided before it is squared again: the square of a tiny scale is 0
     unit = np.square(np.sqrt(squares[usable]) / measured.scale[usable])
-    return sketched_cosine_error(measured.sketches, np.flatnonzero(usable), unit)
+    sketched = sketched_cosine_error(measured.sketches, np.flatnonzero(usable), unit)
+    lengths = [layer.columns.stop - layer.columns.start for layer in measured.layers]
+    numbers = [
+        length if length < layer.parameters else np.inf
+        for layer, length in zip(measured.layers, lengths, strict=True)
+    ]
+    # the larger: norms of sparse gradients come out exact, and would tell of no error at all
+    return max(sketched, expected_cosine_error(measured.squared_norms[usable], np.array(numbers)))

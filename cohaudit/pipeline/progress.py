@@ -109,8 +109,9 @@ class LineProgress:
         self._stream.flush()
 
 
-MIN_WIDTH_FOR_TIME_LEFT = 80
-"""Characters of a line in which the time left has room beside the longest name of a stage."""
+MIN_WIDTH_FOR_BAR = 80
+"""Characters of a line in which bar and elapsed time have room beside the longest name of a stage. A narrower
+line shows the time left in their place: that is what a person waits for."""
 
 
 class BarProgress:
@@ -122,15 +123,16 @@ class BarProgress:
 
     def __init__(self, console: Console) -> None:
         # rich cuts the count where a line has no room for all columns
-        has_room = console.width >= MIN_WIDTH_FOR_TIME_LEFT
-        left = (TextColumn("left:"), TimeRemainingColumn()) if has_room else ()
+        has_room = console.width >= MIN_WIDTH_FOR_BAR
+        bar, elapsed = ((BarColumn(bar_width=10),), (TimeElapsedColumn(),)) if has_room else ((), ())
         self._bars = Bars(
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=10 if has_room else 30),
+            *bar,
             MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            *left,
+            *elapsed,
+            TextColumn("left:"),
+            TimeRemainingColumn(),
             console=console,
             transient=True,
         )

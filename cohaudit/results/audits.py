@@ -32,8 +32,9 @@ class DepthTrend:
     """Layers with a gradient, input side first."""
     orthogonal: float
     """Ratio of samples with orthogonal gradients, 1 / (m − 1)."""
-    slope: Estimate
-    """Rise of the ratio from the first to the last layer, in powers of ten, by least squares."""
+    slope: Estimate | Skipped
+    """Rise of the ratio from the first to the last layer, in powers of ten, by least squares, with a 90%
+    interval by Student's t; skipped below four layers."""
     advice: str
     """What to do, with the number behind it."""
 
@@ -270,12 +271,11 @@ class InputColumn:
     """Coherence of the gradients of its weights, in [-1, 1]: mean cosine of two samples, weighted by their
     norms."""
     shuffled: Estimate
-    """The same for shuffled labels: the mean, and three standard deviations to either side."""
+    """The same for shuffled labels: the mean, and the coherences at scores of −3 and 3."""
     score: float
-    """Distance of the coherence from that mean, in standard deviations."""
+    """Normal deviation that is as rare for a column of noise as this coherence: one in 740 exceeds 3."""
     most: float
-    """Largest plausible coherence above that mean: the measured one, if above 0, plus three standard
-    deviations."""
+    """Largest plausible coherence above that mean: the measured one, if above 0, and that of a score of 3."""
     samples: float
     """Effective number of samples that its gradients come from: (Σ‖g_i‖)² / Σ‖g_i‖²."""
     verdict: Literal["signal", "noise", "rare"]

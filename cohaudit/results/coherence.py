@@ -84,4 +84,8 @@ class ClassCosines:
     """Cosines in [-1, 1], [class, class], in the order of the classes. The diagonal is 1; a class without a
     gradient has 0."""
     error: NonNegative
-    """Standard error of one cosine: 0 when computed from whole gradients, above 0 when from sketches."""
+    """Standard error of one cosine, as that of these samples' mean gradients: 0 when computed from whole
+    gradients, above 0 when from sketches."""
+    sampling: tuple[tuple[NonNegative, ...], ...]
+    """Root mean square error of each cosine, as that of the mean gradients of all samples of the two kinds
+    under these weights, [class, class]: from the jackknife, and from how far noise pulls a cosine to 0."""

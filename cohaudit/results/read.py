@@ -124,9 +124,10 @@ def _check_references(audit: Audit) -> None:
     # what no type says: unchecked, a wrong reference would end in a traceback while the page is rendered
     if not isinstance(audit.class_cosines, Skipped):
         classes = len(audit.classes)
-        if [len(row) for row in audit.class_cosines.matrix] != [classes] * classes:
-            found = f"is not {classes} × {classes}, the number of classes"
-            raise UnexpectedError("$.class_cosines.matrix", found)
+        for part in ("matrix", "sampling"):
+            if [len(row) for row in getattr(audit.class_cosines, part)] != [classes] * classes:
+                found = f"is not {classes} × {classes}, the number of classes"
+                raise UnexpectedError(f"$.class_cosines.{part}", found)
     ids = set(audit.samples["id"])
     # pages, lists and suppressions find a sample by its id
     repeated = audit.samples["id"].duplicated()

@@ -10,7 +10,7 @@ from cohaudit.config.used import setting
 from cohaudit.errors import did_you_mean
 from cohaudit.results import LEVELS, Audit, Coherence, Skipped, format_wrong_labels
 from cohaudit.results.gap import risk_level
-from cohaudit.results.wording import rounded
+from cohaudit.results.wording import percent, rounded
 from cohaudit.review.gate_condition import LAYER_METRIC, GateCondition
 from cohaudit.review.verdicts import expected_score
 
@@ -158,11 +158,33 @@ def _suspects(gate: GateCondition, audit: Audit) -> GateValue | Skipped:
         return Skipped("suspects", f"{unscored} samples have no suspicion score")
     count = int(audit.samples["suspect"].sum())
     samples = len(audit.samples)
+    if not count and not audit.lists_suspects:
+        return _unlisted_suspects(gate, audit)
     share = count / samples
     exact = f"{count} of {samples} ({share!r})"
     if gate.is_share:
         return GateValue("suspects", share, exact, words=f"{count} of {samples} ({{}})", percent=True)
     return GateValue("suspects", count, exact, words=f"{count} of {samples}")
+
+
+def _unlisted_suspects(gate: GateCondition, audit: Audit) -> GateValue | Skipped:
+    """Return what is known of the suspects where none is listed because wrong labels cannot be told apart.
+
+    That is not the same as none: the gate passes only if as many suspects as there can be wrong labels would
+    pass it.
+    """
+    wrong = audit.labels.wrong
+    if isinstance(wrong, Skipped):
+        return Skipped("suspects", wrong.reason)
+    high = wrong.share.high
+    bound = high if gate.is_share else high * len(audit.samples)
+    if gate.op in {">", ">="} and not gate.holds(bound):
+        return GateValue("suspects", bound, f"at most {bound!r}", words="at most {}", percent=gate.is_share)
+    reason = (
+        f"it cannot be told which labels are wrong, at most {percent(high)}: review some of them (cohaudit "
+        "review AUDIT.JSON), or let this gate only warn (--warn-on)"
+    )
+    return Skipped("suspects", reason)
 
 
 def _coherence(

@@ -14,12 +14,11 @@ from cohaudit.analysis.coherence import (
     MIN_RESAMPLED,
     Gradients,
     Resampling,
-    class_cosines,
     coherence,
     interval_deviations,
     pairwise_coherence,
 )
-from cohaudit.results import ClassCosines, Coherence, Skipped
+from cohaudit.results import Coherence, Skipped
 
 Array = NDArray[np.float64]
 
@@ -320,31 +319,6 @@ def test_sketches_of_samples_without_gradient_are_zero() -> None:
     (_, block), *rest = Gradients(np.ones((3, 2), np.float32), np.zeros(3), np.arange(3)).blocks()
     assert not block.any()
     assert not rest
-
-
-@quick
-@given(seeds, st.integers(2, 6))
-def test_class_cosines_are_those_of_the_class_sums(seed: int, classes: int) -> None:
-    class_sums = np.random.default_rng(seed).normal(size=(classes, 7))
-    found = class_cosines(class_sums @ class_sums.T, 0.25)
-    assert isinstance(found, ClassCosines)
-    units = class_sums / np.linalg.norm(class_sums, axis=1, keepdims=True)
-    assert np.array(found.matrix) == pytest.approx(units @ units.T, **EXACT)
-    assert [row[c] for c, row in enumerate(found.matrix)] == [1.0] * classes
-    assert found.error == 0.25
-
-
-def test_a_class_without_gradient_has_cosine_zero_with_the_others() -> None:
-    class_sums = np.array([[1.0, 0], [0, 0], [-3, 0]])
-    found = class_cosines(class_sums @ class_sums.T, 0.0)
-    assert isinstance(found, ClassCosines)
-    assert found.matrix == ((1, 0, -1), (0, 1, 0), (-1, 0, 1))
-
-
-def test_without_any_gradient_class_cosines_are_skipped() -> None:
-    found = class_cosines(np.zeros((3, 3)), 0.0)
-    assert isinstance(found, Skipped)
-    assert "zero" in found.reason
 
 
 def test_pairwise_coherence_takes_the_two_sums() -> None:

@@ -9,7 +9,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from cohaudit.analysis import nearest_neighbors as neighboring
-from cohaudit.analysis.neighbor_support import neighborhood_support, sketched_cosine_error
+from cohaudit.analysis.neighbor_support import (
+    expected_cosine_error,
+    neighborhood_support,
+    sketched_cosine_error,
+)
 from cohaudit.results.thresholds import LEAF_COSINE
 
 Array = NDArray[np.float64]
@@ -161,3 +165,29 @@ def test_sketches_that_keep_everything_have_no_error() -> None:
     rows = gradients(0, 20)
     assert sketched_cosine_error(rows, np.arange(20), np.square(rows.astype(np.float64)).sum(1)) < 1e-7
     assert sketched_cosine_error(rows, np.arange(0), np.zeros(0)) == 0
+
+
+@pytest.mark.parametrize("words", [1, 3, 10])
+def test_the_error_of_sparse_gradients_is_not_estimated_as_none(words: int) -> None:
+    generator = np.random.default_rng(words)
+    kept, size, samples = 256, 4000, 300
+    rows = np.zeros((samples, size))
+    for row in rows:
+        row[generator.choice(size, words, replace=False)] = generator.normal(size=words)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    # a count sketch: every entry has one place, and one sign
+    signs = np.zeros((size, kept))
+    signs[np.arange(size), generator.integers(kept, size=size)] = generator.choice([-1.0, 1.0], size=size)
+    sketches = (rows @ signs).astype(np.float32)
+    errors = (sketches @ sketches.T - rows @ rows.T)[np.triu_indices(samples, 1)]
+    measured = np.sqrt(np.square(errors).mean())
+    assert expected_cosine_error(np.ones((samples, 1)), np.array([kept])) == pytest.approx(measured, rel=0.2)
+    by_norms = sketched_cosine_error(sketches, np.arange(samples), np.ones(samples))
+    assert words > 1 or by_norms < 1e-6 < measured / 10
+
+
+def test_a_part_that_is_stored_whole_adds_no_error_to_a_cosine() -> None:
+    squares = np.array([[1.0, 3.0], [3.0, 1.0]])
+    assert expected_cosine_error(squares, np.array([100, np.inf])) == pytest.approx(0.05)
+    assert expected_cosine_error(squares, np.array([np.inf, np.inf])) == 0
+    assert expected_cosine_error(squares[:0], np.array([100, np.inf])) == 0

@@ -38,17 +38,40 @@ def test_orthogonal_samples_have_the_ratio_that_is_named() -> None:
 
 
 def test_the_slope_counts_tenfolds_from_first_to_last_layer() -> None:
-    ratios = [0.02, 0.2, 2.0]
+    ratios = [0.02, 0.2, 2.0, 20.0]
     found = trend(*(r / (1 + r) for r in ratios))
-    assert found.slope.value == pytest.approx(2)
-    assert found.slope.low < 2 < found.slope.high
-    assert [layer.amplification for layer in found.layers] == pytest.approx([1, 10, 10])
+    assert isinstance(found.slope, Estimate)
+    assert found.slope.value == pytest.approx(3)
+    assert found.slope.low < 3 < found.slope.high
+    assert [layer.amplification for layer in found.layers] == pytest.approx([1, 10, 10, 10])
+
+
+@pytest.mark.parametrize("layers", [4, 5, 8, 16])
+def test_the_slopes_interval_covers_nine_in_ten(layers: int) -> None:
+    generator = np.random.default_rng(layers)
+    # layers that scatter around a line by more than their own intervals, as measured ones do
+    heights = -2 + 0.5 * np.linspace(0, 1, layers) + 0.3 * generator.normal(size=(1500, layers))
+    slopes = [trend(*(ratio / (1 + ratio) for ratio in 10**own)).slope for own in heights]
+    covered = [slope.low <= 0.5 <= slope.high for slope in slopes if isinstance(slope, Estimate)]
+    assert len(covered) == len(heights)
+    # 3 standard errors of 1,500 draws; the normal quantile covers 77, 81, 85 and 88 %
+    assert np.mean(covered) == pytest.approx(0.9, abs=0.024)
+
+
+@pytest.mark.parametrize("layers", [2, 3])
+def test_below_four_layers_there_are_ratios_but_no_slope(layers: int) -> None:
+    found = trend(*np.linspace(0.1, 0.5, layers))
+    assert isinstance(found.slope, Skipped)
+    assert f"found {layers}" in found.slope.reason
+    assert len(found.layers) == layers
+    assert "too few for a trend" in found.advice
 
 
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=12))
 def test_any_coherence_gives_finite_figures_in_order(alphas: list[float]) -> None:
     found = trend(*alphas)
-    for one in (found.slope, *(layer.ratio for layer in found.layers)):
+    slope = () if isinstance(found.slope, Skipped) else (found.slope,)
+    for one in (*slope, *(layer.ratio for layer in found.layers)):
         assert np.isfinite([one.low, one.value, one.high]).all()
         assert one.low <= one.value <= one.high
 

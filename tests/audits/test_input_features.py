@@ -82,6 +82,26 @@ def test_columns_have_no_names_behind_a_transform(tmp_path: Path) -> None:
     assert open_dataset(replace(config, transform="change.py:change")).column_names == ()
 
 
+@pytest.mark.parametrize("directions", [2, 8, 40])
+def test_one_column_of_noise_in_740_exceeds_the_null(directions: int) -> None:
+    """‖Σ g‖² / Σ ‖g‖² of noise is a mean of squares of normal numbers, for the given labels as for others."""
+    columns = 20_000
+    generator = np.random.default_rng(directions)
+    squares = np.full((1 + LABEL_SHUFFLES, columns), 500.0)
+    sums = squares * generator.chisquare(directions, squares.shape) / directions
+    found = input_features(
+        [f"{j}" for j in range(columns)],
+        "fc",
+        squared_sum=sums,
+        squares=squares,
+        norms=np.full_like(squares, 500.0),
+        constant=np.zeros(columns, dtype=bool),
+    )
+    assert isinstance(found, Inputs)
+    # the smallest most of 20,000 are listed; those above the null are the ones that count as signal
+    assert found.signal / columns == pytest.approx(0.00135, abs=0.0012)
+
+
 def test_if_all_columns_are_signal_nothing_is_dropped() -> None:
     shuffled = np.linspace(-0.1, 0.1, LABEL_SHUFFLES)[:, None]
     squares, norms = np.full((1 + LABEL_SHUFFLES, 1), 500.0), np.full((1 + LABEL_SHUFFLES, 1), 500.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -67,6 +68,52 @@ def test_the_scale_of_the_gradients_does_not_matter(scale: float) -> None:
 def test_parameters_together_are_weighted_by_their_energy() -> None:
     noise, constant = simulated(0.0, 50), simulated(1.0, 50)
     assert temporal_coherence([noise, constant]) == pytest.approx(0.5, abs=0.03)
+
+
+@pytest.mark.parametrize("decay", [0.01, 0.1])
+@pytest.mark.parametrize("steady", [0.0, 0.5])
+def test_weight_decay_that_is_coupled_is_taken_out(steady: float, decay: float) -> None:
+    """Decay is a steady pull on noise, and cancels a steady gradient once the weights have settled."""
+    torch.manual_seed(0)
+    weight = nn.Parameter(0.05 * torch.randn(4000))
+    optimizer = torch.optim.Adam([weight], 1e-3, weight_decay=decay)
+    direction = torch.randn(4000)
+    for _ in range(300):
+        weight.grad = 0.014 * (steady**0.5 * direction + (1 - steady) ** 0.5 * torch.randn(4000))
+        optimizer.step()
+    state = optimizer.state_dict()
+    moments = list(moments_by_name(state, {"w": weight.detach()}).values())
+    assert temporal_coherence(moments) == pytest.approx(steady, abs=0.1)
+    if steady:
+        as_stored = [replace(one, decay=None) for one in moments]
+        assert temporal_coherence(as_stored) == pytest.approx(0.4 if decay < 0.1 else 0.0, abs=0.1)
+
+
+def test_decay_beside_the_gradient_or_of_an_unknown_kind_is_left_alone() -> None:
+    weight = nn.Parameter(torch.ones(3))
+    optimizer = torch.optim.AdamW([weight], 1e-3, weight_decay=0.1)
+    weight.grad = torch.ones(3)
+    optimizer.step()
+    state = optimizer.state_dict()
+    assert moments_by_name(state, {"w": weight.detach()})["w"].decay is None
+    state["param_groups"][0].pop("decoupled_weight_decay", None)
+    assert moments_by_name(state, {"w": weight.detach()})["w"].decay is None
+
+
+def test_batches_without_replacement_lower_the_figure_of_noise_a_little() -> None:
+    """The assumption of independent steps: an epoch of ten batches sums to the same gradient each time."""
+    torch.manual_seed(0)
+    weight = nn.Parameter(torch.zeros(4000))
+    optimizer = torch.optim.Adam([weight], 0.0)
+    batches = torch.randn(10, 4000)
+    batches -= batches.mean(0)
+    for _ in range(30):
+        for batch in torch.randperm(10):
+            weight.grad = batches[batch]
+            optimizer.step()
+    found = temporal_coherence(list(moments_by_name(optimizer.state_dict(), {"w": weight.detach()}).values()))
+    assert found is not None
+    assert -0.06 < found < -0.02
 
 
 def test_a_single_step_has_no_coherence() -> None:

@@ -63,6 +63,30 @@ def test_shares_and_ratios_are_those_of_the_forces() -> None:
     assert at_low.lost_incoherent == pytest.approx(0.5, abs=0.01)
 
 
+def test_noise_alone_gives_no_range() -> None:
+    """Independent gradients without anything in common: one weight in twenty is coherent, by chance."""
+    for seed in range(50):
+        rng = np.random.default_rng(seed)
+        g = rng.normal(size=(SAMPLES, 400))
+        layer = LayerForces("fc", rng.normal(size=400), g.mean(0), np.square(g).mean(0))
+        found = background_force([layer], SAMPLES, UNKNOWN)
+        assert isinstance(found, Skipped)
+        assert "chance makes up to 13" in found.reason
+
+
+def test_weights_that_share_activations_rarely_give_a_range_by_chance() -> None:
+    """Weights of one layer are no independent draws: g_i = δ_i a_iᵀ, with random δ_i and few kinds of a_i."""
+    ranges = 0
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        a = np.maximum(0, rng.normal(size=(SAMPLES, 3)) @ rng.normal(size=(3, 30)))
+        delta = rng.normal(size=(SAMPLES, 20))
+        g = (delta[:, :, None] * a[:, None]).reshape(SAMPLES, -1)
+        layer = LayerForces("fc", rng.normal(size=600), g.mean(0), np.square(g).mean(0))
+        ranges += isinstance(background_force([layer], SAMPLES, UNKNOWN), BackgroundForce)
+    assert ranges <= 10
+
+
 @given(st.floats(1e-6, 10), st.floats(1.01, 10))
 def test_a_stronger_decay_wins_over_more_weights(decay: float, factor: float) -> None:
     weak, strong = (measured(forces(), TrainedDecay(value, True, False)) for value in (decay, decay * factor))

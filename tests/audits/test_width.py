@@ -59,7 +59,39 @@ def test_unit_coherence_is_the_mean_product_of_two_samples(samples: int, seed: i
 def test_a_unit_without_a_gradient_has_neither_coherence_nor_energy() -> None:
     nothing = np.zeros(2)
     assert unit_coherence(nothing, nothing, 5).tolist() == [0, 0]
-    assert coherent_energy(nothing, nothing + 1).tolist() == [0, 0]
+    assert coherent_energy(nothing, nothing + 1, 2).tolist() == [0, 0]
+
+
+def energies(g: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return the coherent energies of gradients [samples, units, entries], of ten classes."""
+    classes = np.stack([g[labels == c].sum(0) for c in range(10)])
+    return coherent_energy(np.square(classes).sum((0, 2)), np.square(g).sum((0, 2)), 10)
+
+
+@pytest.mark.parametrize("entries", [1, 4, 64])
+def test_units_of_noise_rarely_hold_any_coherent_energy(entries: int) -> None:
+    """Independent units, and units that share activations of few kinds, as those of a network do."""
+    held = []
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        labels = np.arange(200) % 10
+        a = rng.normal(size=(200, 1, 2)) @ rng.normal(size=(2, entries)) if seed % 2 else 1
+        delta = rng.normal(size=(200, 16, 1 if seed % 2 else entries))
+        held.append(bool(energies(delta * a, labels).any()))
+    # one in twenty for a layer whose units move together, and fewer for independent ones
+    assert np.mean(held) <= 0.075
+
+
+def test_only_units_with_something_in_common_hold_energy() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.arange(200) % 10
+    shared = rng.normal(size=(10, 8, 4))
+    g = rng.normal(size=(200, 64, 4))
+    g[:, :8] += shared[labels]
+    found = energies(g, labels)
+    assert (found[:8] > 0).all()
+    assert (found[8:] > 0).sum() <= 6
+    assert len(smallest_set(found, 0.9)) <= 8
 
 
 def width(*tried: tuple[float, int, float, float]) -> str:

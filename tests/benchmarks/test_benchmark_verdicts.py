@@ -70,17 +70,19 @@ def test_few_networks_already_tell_who_is_memorized(tmp_path: Path, monkeypatch:
     experiment = memorized.Experiment(case, 200, (40, 20), (5, 60))
     for _ in range(2):  # the second time nothing is trained again
         memorized.audit(experiment, NOWHERE)
+        memorized.predict_outside(experiment, NOWHERE)
         memorized.answers(experiment, 0, NOWHERE)
         memorized.answers(experiment, 1, NOWHERE)
     written = {file.name: file.stat().st_mtime_ns for file in experiment.folder.iterdir()}
-    assert set(written) == {"000.npz", "001.npz", "audited-0.npz", "audited-1.npz"}
+    assert set(written) == {"000.npz", "001.npz", "audited-0.npz", "audited-1.npz", "outside.npy"}
     memorized.answers(experiment, 0, NOWHERE)
     assert written == {file.name: file.stat().st_mtime_ns for file in experiment.folder.iterdir()}
     rows = {(row["epochs"], row["method"]): row for row in memorized.judge(experiment)}
     assert rows[60, "cohaudit"]["pearson"] > 0.3
     assert rows[60, "cohaudit"]["networks"] == 20
     assert rows[5, "cohaudit"]["networks"] == 40
-    assert {"loss", "GraNd", "feature kNN 20", memorized.CEILING} <= {method for _, method in rows}
+    others = {"loss", "GraNd", "feature kNN 20", memorized.ALONE, memorized.CEILING}
+    assert others <= {method for _, method in rows}
 
 
 @pytest.mark.filterwarnings("ignore:.*:DeprecationWarning")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 from support.audits import make_audit
 
@@ -130,9 +132,118 @@ def test_checkpoints_are_found(tmp_path: Path, files: list[str], found: str) -> 
     assert f"  checkpoint: {found}" in write_starter(tmp_path, force=False)
 
 
-def test_of_a_series_of_checkpoints_the_last_one_is_next(tmp_path: Path) -> None:
-    make(tmp_path, "run-2.pt", "run-10.pt", "run-9.pt", "zero-99.pt")
-    assert write_starter(tmp_path, force=False)[-1].endswith(f"cohaudit scan {tmp_path / 'run-10.pt'}")
+def next_command(folder: Path) -> list[str]:
+    """Return the words of the next command as a shell reads them."""
+    line = write_starter(folder, force=True)[-1].partition("cohaudit scan ")[2]
+    command = f"for word in {line}; do printf '%s\\n' \"$word\"; done"
+    return subprocess.run(["sh", "-c", command], capture_output=True, text=True).stdout.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("files", "scanned"),
+    [
+        (["run-2.pt", "run-10.pt", "run-9.pt", "zero-99.pt"], ["run-10.pt", "run-2.pt", "run-9.pt"]),
+        (["a run/epoch1.pt", "a run/epoch2.pt", "a run/best.pt"], ["a run/epoch1.pt", "a run/epoch2.pt"]),
+        (["c/1/model.pt", "c/2/model.pt"], None),
+        # a pattern would also fit the file of another series: each one is named
+        (["e-1.pt", "e-2.pt", "e-1-ema.pt"], ["e-1.pt", "e-2.pt"]),
+        (["e 1.pt", "e 12.pt", "e [1].pt"], ["e 1.pt", "e 12.pt"]),
+        (["it's.pt"], ["it's.pt"]),
+    ],
+    ids=str,
+)
+def test_of_a_series_of_checkpoints_all_are_scanned(
+    tmp_path: Path, files: list[str], scanned: list[str] | None
+) -> None:
+    make(tmp_path, *files)
+    if scanned is not None:
+        assert next_command(tmp_path) == [str(tmp_path / name) for name in scanned]
+    else:  # too deep to be searched
+        assert next_command(tmp_path) == ["CHECKPOINT"]
+
+
+def test_many_checkpoints_are_not_all_listed(tmp_path: Path) -> None:
+    make(tmp_path, *(f"epoch{k:03}.pt" for k in range(100)))
+    lines = write_starter(tmp_path, force=False)
+    assert lines[-2].endswith("epoch007.pt, and 92 more")
+    assert lines[-1] == f"Next: cohaudit scan {tmp_path}/epoch*.pt".replace(
+        "Next:", f"Next: fill in model and data in {tmp_path / 'cohaudit.toml'}, then:"
+    )
+
+
+def arrays(path: Path, *names: str) -> None:
+    np.savez(path, **dict.fromkeys(names, np.zeros(2)))
+
+
+def test_data_of_the_same_form_that_is_named_for_evaluation_is_a_holdout(tmp_path: Path) -> None:
+    arrays(tmp_path / "train.npz", "x", "y")
+    arrays(tmp_path / "val.npz", "x", "y")
+    arrays(tmp_path / "test.npz", "x", "y")
+    arrays(tmp_path / "truth.npz", "x", "y")
+    lines = write_starter(tmp_path, force=False)
+    holdout = "  holdout: test.npz (also found: val.npz). Remove the line if the model was trained on it."
+    assert holdout in lines
+    assert starter(tmp_path)["holdout"] == "test.npz"
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "found"),
+    [
+        ("id,x,label\n", "id,label,x\n1,2,3\n", True),
+        ("id,x,label\n", "id,x\n1,2\n", False),  # without labels, as a competition gives it
+        ("id,x,label\n", "", False),
+        ("id,x,label\n", "\udcff", False),
+    ],
+)
+def test_a_table_with_other_columns_is_no_holdout(tmp_path: Path, train: str, test: str, found: bool) -> None:
+    (tmp_path / "train.csv").write_text(train)
+    (tmp_path / "test.csv").write_text(test, errors="surrogateescape")
+    assert ("holdout" in starter(tmp_path)) == found
+
+
+def test_folders_beside_the_training_images_are_holdouts_unless_they_have_other_classes(
+    tmp_path: Path,
+) -> None:
+    names = [f"{part}/{kind}/1.png" for part in ("train", "test", "val") for kind in ("cat", "dog")]
+    make(tmp_path, *names, *(f"eval/{kind}/1.png" for kind in ("cat", "cow")), "test/cat/2.png")
+    assert starter(tmp_path)["holdout"] == "test"
+    lines = write_starter(tmp_path, force=True)
+    assert "  holdout: test (also found: val). Remove the line if the model was trained on it." in lines
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\0" * 8, b"\xff" * 8, b"{" * 100_000, b'\x09\0\0\0\0\0\0\0["a", "b"]']
+)
+@pytest.mark.parametrize("suffix", ["npz", "jsonl", "safetensors", "csv"])
+def test_a_broken_file_is_no_holdout(tmp_path: Path, suffix: str, content: bytes) -> None:
+    make(tmp_path, f"train.{suffix}")
+    (tmp_path / f"test.{suffix}").write_bytes(content)
+    if content or suffix == "csv":
+        (tmp_path / f"train.{suffix}").write_bytes(b'{"a": 1}\n')
+    assert "holdout" not in starter(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [
+        ("def preprocess(image): ...", "preprocess"),
+        ("def transform(image, size=3): ...", "transform"),
+        ("def transform(image, size): ...", None),
+        ("def get_transform(): ...", None),
+        ("transform = Compose([ToTensor(), Normalize(0.5, 0.5)])", "transform"),
+        ("transform = Compose([RandomCrop(3), ToTensor()])", None),
+        ("train_transform = Compose([ToTensor()])", None),
+        (
+            "transform: object = Compose([ToTensor()])\ntest_transform = Compose([ToTensor()])",
+            "test_transform",
+        ),
+        ("transform = None", None),
+        ("def prepare_input(x): ...\nwhile True: ...", None),
+    ],
+)
+def test_a_preparation_of_single_inputs_is_a_transform(tmp_path: Path, code: str, found: str | None) -> None:
+    (tmp_path / "net.py").write_text(code)
+    assert starter(tmp_path).get("transform") == (found and f"net.py:{found}")
 
 
 def test_other_candidates_are_listed(tmp_path: Path) -> None:

@@ -41,6 +41,16 @@ def test_a_failed_stage_is_not_said_to_be_done(monkeypatch: pytest.MonkeyPatch) 
     assert stream.getvalue() == "measure: 7 samples\n"
 
 
+@pytest.mark.parametrize("width", [60, 79, 80, 200])
+def test_the_time_left_is_shown_at_any_width(width: int) -> None:
+    stream = io.StringIO()
+    with BarProgress(Console(file=stream, force_terminal=True, width=width)).stage(
+        "predict labels from the raw data", 60_000
+    ) as advance:
+        advance(60_000)
+    assert re.search(r"60000/60000 .*left: .*0:00:00", stream.getvalue())
+
+
 def test_a_terminal_gets_a_bar_that_leaves_nothing_behind() -> None:
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=True, width=100)

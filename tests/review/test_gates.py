@@ -13,7 +13,7 @@ from support.audits import HOSTILE, make_audit
 
 from cohaudit.config import Config
 from cohaudit.errors import ConfigError
-from cohaudit.results import LEVELS, Audit, Coherence, Estimate, Layer, Risk, Skipped
+from cohaudit.results import LEVELS, Audit, Coherence, Estimate, Layer, Risk, Skipped, WrongLabels
 from cohaudit.review.gate_condition import GATE_METRICS, GATE_OPERATORS, parse_gate
 from cohaudit.review.gates import evaluate_gate, gate_results, parsed_gates, refuse_unknown_names
 
@@ -80,6 +80,33 @@ def test_unrounded_values_are_compared() -> None:
 )
 def test_plain_metrics(expression: str, failed: bool) -> None:
     assert fails(expression) == failed
+
+
+@pytest.mark.parametrize(
+    ("expression", "failed", "reason"),
+    [
+        ("suspects>5%", True, "not measured: it cannot be told which labels are wrong, at most 20%: review"),
+        ("suspects>9", True, "not measured"),
+        ("suspects<5%", True, "not measured"),
+        ("suspects==0", True, "not measured"),
+        # not more labels can be wrong: whichever they are, the gate holds
+        ("suspects>20%", False, "at most 20% is not above 20%"),
+        ("suspects>=41", False, "at most 40 is not at or above 41"),
+    ],
+)
+def test_no_list_is_not_an_empty_list(expression: str, failed: bool, reason: str) -> None:
+    audit = make_audit(samples=200, told=False)
+    wrong = audit.wrong_labels
+    assert isinstance(wrong, WrongLabels)
+    audit = replace(audit, wrong_labels=replace(wrong, share=Estimate(0.1, 0.0, 0.2)))
+    result = evaluate_gate(parse_gate(expression), audit)
+    assert result.failed == failed
+    assert reason in result.reason
+
+
+def test_where_no_list_can_be_given_a_gate_may_still_only_warn() -> None:
+    (result,) = gate_results(Config(warn_on=("suspects>5%",)), make_audit(told=False))
+    assert (result.failed, result.warned) == (False, True)
 
 
 @given(st.integers(1, 300), st.data())

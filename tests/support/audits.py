@@ -273,7 +273,12 @@ def _class(
 def _cosines(rng: np.random.Generator, classes: int, sketched: bool) -> results.ClassCosines:
     half = np.triu(rng.uniform(-0.8, 0.4, (classes, classes)), 1)
     matrix = half + half.T + np.eye(classes)
-    return results.ClassCosines(tuple(tuple(row) for row in matrix.tolist()), 0.03125 if sketched else 0.0)
+    sampling = 0.0625 * (1 - np.eye(classes))
+    return results.ClassCosines(
+        tuple(tuple(row) for row in matrix.tolist()),
+        0.03125 if sketched else 0.0,
+        tuple(tuple(row) for row in sampling.tolist()),
+    )
 
 
 def _risk(holdout: bool = False) -> results.Risk:

@@ -3,7 +3,7 @@
 `open_report(width=360, scheme="dark", hostile=True)` renders `make_audit(hostile=True)` and returns the page
 in Playwright. `open_undrawn` does so without the drawings, `open_page(html)` with any other page. What a page
 says on its console, throws, asks a person or loads besides itself fails the test in the end; a test that
-expects it reads and clears `trouble`.
+expects it reads and clears `trouble`. `reload(page)` loads a page again with what it has stored.
 """
 
 from __future__ import annotations
@@ -27,6 +27,12 @@ FLAGS = (
     "--host-resolver-rules=MAP * ~NOTFOUND",  # what a page asks for is reported, and still never sent
 )
 HEIGHT = 900
+RELOADS = 10
+READ_STORE = "Object.entries(localStorage).sort()"
+WRITE_STORE = """entries => {
+  localStorage.clear();
+  for (const [key, value] of entries) localStorage.setItem(key, value);
+}"""
 
 Scheme = Literal["light", "dark"]
 OpenPage = Callable[..., "Page"]
@@ -94,6 +100,24 @@ def open_undrawn(open_page: OpenPage) -> OpenPage:
         return open_page(undrawn_html_of(**variant))
 
     return open_variant
+
+
+def reload(page: Page) -> None:
+    """Load the page again until it starts with all that it had stored.
+
+    Chromium hands the store of a `file:` page to the next document in the background: on a loaded machine a
+    document that starts at once may read an older store, and a young store is sometimes never handed on. What
+    a document reads first is what its scripts go by, so that is compared; what was lost is stored once more.
+    """
+    stored = page.evaluate(READ_STORE)
+    page.add_init_script(f"window.firstRead = {READ_STORE}")
+    for _ in range(RELOADS):
+        page.reload()
+        found = page.evaluate("firstRead")
+        if found == stored:
+            return
+        page.evaluate(WRITE_STORE, stored)
+    pytest.fail(f"after {RELOADS} reloads the page still starts with {found}, and had stored {stored}")
 
 
 def _watch(page: Page, address: str, trouble: list[str]) -> None:

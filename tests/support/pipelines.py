@@ -95,9 +95,15 @@ class Machine:
         """Return shell code that records the arguments of the command it is part of."""
         return f'printf \'%s\\0\' "$#" "$@" >>{shlex.quote(str(self.calls_file))}\n'
 
-    def _python(self, scanning: str = "") -> None:
-        """Let `python` record what pip should install, and install nothing."""
-        cases = f"pip) {self.note()}exit;;\ncohaudit) {scanning};;"
+    def fail_imports(self) -> None:
+        """Let every import that the action tries fail, as that of a package for another torch does."""
+        self._python(imported=1)
+
+    def _python(self, scanning: str = "", imported: int = 0) -> None:
+        """Let `python` record what pip should install and what is imported, and do neither."""
+        cases = (
+            f"pip) {self.note()}exit;;\n'import '*) {self.note()}exit {imported};;\ncohaudit) {scanning};;"
+        )
         self.command("python", f'case "$3" in\n{cases}\nesac\nexec {warm_python()} "$@"')
 
     def run(self, script: str, **variables: str) -> subprocess.CompletedProcess[str]:

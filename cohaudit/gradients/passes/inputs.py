@@ -38,7 +38,7 @@ from cohaudit.results import Skipped
 
 LABEL_SHUFFLES = 20
 """Shuffled orders of the labels that the null distribution is estimated from. The standard deviation of n
-values has a relative error of about 1/√(2n), which is 16 % here."""
+values has a relative error of about 1/√(2n), which is 16 % here; the score allows for it."""
 
 COLUMN_PROBES = 32
 """Samples on which a layer's input is compared with the columns."""

@@ -168,6 +168,11 @@ class ParameterSums:
         signs = self._projection.row_signs[:, None] * self._projection.column_signs
         return fold((rows * signs.to(rows)).flatten(), size)
 
+    @property
+    def numbers(self) -> int:
+        """Numbers stored of each class's direction."""
+        return self._directions.shape[1]
+
     def gram(self) -> Array:
         """Return the inner products of the classes' sums, [classes, classes]."""
         # float64 products of all columns would take twice the memory and, on most GPUs, much more time

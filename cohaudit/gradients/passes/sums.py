@@ -144,7 +144,8 @@ class ClassSums:
         """Return the inner products of the classes' sums, and the standard error of a cosine among them.
 
         If sketches were stored, their error follows from the squared norms, which are known exactly: a
-        sketched cosine has the error of a sketched squared norm over √2.
+        sketched cosine has the error of a sketched squared norm over √2. It is at least 1 / √numbers, the
+        least that sketches by independent signs can have, because the norm of a sparse sum comes out exact.
         """
         gram: Array = np.zeros((len(self.class_squares), len(self.class_squares)))
         for sums in self._parameters.values():
@@ -154,8 +155,11 @@ class ClassSums:
         # the diagonal is known exactly, and tells how far the sketched one is off
         exact = self.class_squares.sum(1)
         nonzero = exact > 0
+        if not nonzero.any():
+            return gram, 0.0
         relative = np.diag(gram)[nonzero] / exact[nonzero] - 1
-        return gram, float(np.sqrt(np.mean(relative**2) / 2)) if nonzero.any() else 0.0
+        numbers = sum(sums.numbers for sums in self._parameters.values())
+        return gram, max(float(np.sqrt(np.mean(relative**2) / 2)), numbers**-0.5)
 
 
 def make_class_sums(parameters: Mapping[str, Tensor], layout: Layout, classes: int, memory: int) -> ClassSums:

@@ -33,6 +33,7 @@ class WeightSums:
 
     Attributes:
         samples: Number of samples, m.
+        classes: Effective number of classes, m² / Σ_c m_c²: C if all have the same number of samples.
         layer_of: Parameter → its layer, input side first.
         mean: Parameter → μ_j, shaped like the parameter.
         mean_square: Parameter → mean_i g_ij², shaped like the parameter.
@@ -40,6 +41,7 @@ class WeightSums:
     """
 
     samples: int
+    classes: float
     layer_of: Mapping[str, str]
     mean: Mapping[str, Tensor]
     mean_square: Mapping[str, Tensor]
@@ -117,6 +119,7 @@ class _WeightSumPass:
             sums.close()
         return WeightSums(
             samples=count,
+            classes=count**2 / float(np.square(np.bincount(self.source.labels)).sum()),
             layer_of=dict(self.batches.plan.layer_of),
             mean={name: sums.total.cpu() / count for name, sums in self.sums.items()},
             mean_square={name: sums.squares.cpu() / count for name, sums in self.sums.items()},

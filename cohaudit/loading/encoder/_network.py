@@ -88,7 +88,7 @@ class TextNetwork:
         if self._tokenizer.pad_token is None:
             raise ModelError(
                 where,
-                "its tokenizer has no token to fill short texts with, so it is no encoder of texts",
+                "its tokenizer has no token to fill short texts with, so it cannot read several at once",
                 "choose an encoder, such as one of sentence-transformers",
             )
         positions = getattr(self.module.config, "max_position_embeddings", MAX_TOKENS)
@@ -185,7 +185,7 @@ def _load(folder: Path, where: str) -> Any:
     if model.config.is_encoder_decoder:
         raise ModelError(
             where,
-            f"is an encoder with a decoder ({type(model).__name__}), not an encoder",
+            f"has a decoder as well ({type(model).__name__}), which writes texts, not vectors of them",
             "choose an encoder, such as one of sentence-transformers",
         )
     return model.eval()

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from cohaudit.errors import printable, without_padding
 from cohaudit.report.limits import MAX_CAUSES
+from cohaudit.report.terminal.next_step import NextStep
 from cohaudit.report.words import number
 from cohaudit.results import (
     Audit,
@@ -67,7 +68,13 @@ OUTCOME_TEXTS = {
 """Outcome of a gate → as the table writes it."""
 
 
-def render_summary(audit: Audit, files: Sequence[Path], stream: IO[str], notes: Sequence[str] = ()) -> str:
+def render_summary(
+    audit: Audit,
+    files: Sequence[Path],
+    stream: IO[str],
+    notes: Sequence[str] = (),
+    then: NextStep | None = None,
+) -> str:
     """Return the most important results of an audit, and where the rest is, as text.
 
     Args:
@@ -75,6 +82,7 @@ def render_summary(audit: Audit, files: Sequence[Path], stream: IO[str], notes: 
         files: Files that were written, the most readable first.
         stream: Where the text will go: a terminal gets colors (unless NO_COLOR is set) and its own width.
         notes: What was found about the inputs, each as 'Word: …'.
+        then: What to do next, for the last lines.
 
     Returns:
         The text to write.
@@ -84,7 +92,11 @@ def render_summary(audit: Audit, files: Sequence[Path], stream: IO[str], notes: 
     with console.capture() as captured:
         # highlight: rich would color every number and path that it recognizes
         console.print(summary(audit, files, notes), highlight=False)
-    return without_padding(captured.get())
+        if then is not None:
+            console.print(_line("Next", [f"{then.words}:"]), highlight=False)
+    # not by rich, which would break a long line: a command is copied as a whole
+    command = f"  {printable(then.command)}\n" if then is not None else ""
+    return without_padding(captured.get()) + command
 
 
 def summary(audit: Audit, files: Sequence[Path], notes: Sequence[str] = ()) -> Group:

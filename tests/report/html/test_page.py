@@ -378,8 +378,10 @@ def test_cosines_are_numbers_in_the_map_up_to_twelve_classes() -> None:
 
 
 def test_the_error_of_sketched_cosines_is_said() -> None:
-    assert "the standard error of a cosine is 0.0312" in undrawn_page_of(sketched=True).words
-    assert "without sampling error" in undrawn_page_of().words
+    assert "Computed from sketches, with a standard error of 0.0312." in undrawn_page_of(sketched=True).words
+    exact = undrawn_page_of().words
+    assert "Exact for these samples. For other samples of the same kind" in exact
+    assert "± 0.0625" in exact
 
 
 def test_classes_beyond_the_chart_are_counted() -> None:

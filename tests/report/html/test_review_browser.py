@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.audits import make_audit
-from support.browser import OpenPage
+from support.browser import OpenPage, reload
 from support.page import Page as ParsedPage
 
 from cohaudit.report import render_review
@@ -91,13 +91,13 @@ def test_answers_survive_a_reload_and_a_later_round_adds_to_them(open_page: Open
     page = open_page(html)
     press(page, "r w Enter")
     assert counted(page) == "2 of 5 answered"
-    page.reload()
+    reload(page)
     assert counted(page) == "2 of 5 answered"
     assert page.inner_text("#place") == "3 of 5"
     later = replace(audit, questions=tuple(audit.samples["id"][10:13]))
     path = Path(page.url.removeprefix("file://"))
     path.write_text(render_review(later, later.questions), encoding="utf-8")
-    page.reload()
+    reload(page)
     assert counted(page) == "0 of 3 answered"
     press(page, "r")
     found = read_answers(download(page, tmp_path / "reviewed.json")).answers
@@ -111,7 +111,7 @@ def test_a_damaged_store_counts_as_empty(stored: str, open_page: OpenPage) -> No
     audit, html = questions()
     page = open_page(html)
     page.evaluate(STORE, [f"cohaudit-review:{audit.subject.data_fingerprint:.32}", stored])
-    page.reload()
+    reload(page)
     assert counted(page) == "0 of 5 answered"
     assert page.locator("#question").is_visible()
 

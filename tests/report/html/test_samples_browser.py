@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.audits import HOSTILE, make_audit
-from support.browser import OpenPage
+from support.browser import OpenPage, reload
 from support.page import render_undrawn
 
 from cohaudit.report.html.view import _listing
@@ -187,7 +187,7 @@ def test_verdicts_outlive_the_page_and_can_be_taken_back(open_undrawn: OpenPage)
     page = open_undrawn()
     mark(page, 0, "wrong")
     mark(page, 1, "unsure")
-    page.reload()
+    reload(page)
     assert page.locator("#verdicts output").inner_text() == "1 wrong, 0 right, 1 unsure"
     page.select_option("#filters [name=verdict]", "unsure")
     wait_for(page, "1 to 1 of 1 samples")
@@ -198,7 +198,7 @@ def test_verdicts_outlive_the_page_and_can_be_taken_back(open_undrawn: OpenPage)
     page.get_by_role("button", name="Restore").click()
     assert page.locator("#verdicts output").inner_text() == "1 wrong, 0 right, 0 unsure"
     page.click("#verdicts [name=forget]")
-    page.reload()
+    reload(page)
     assert page.locator("#verdicts output").inner_text() == "0 wrong, 0 right, 0 unsure"
 
 
@@ -209,7 +209,7 @@ def test_a_wrong_label_is_never_corrected_to_itself(open_page: OpenPage, tmp_pat
     page = open_page(render_undrawn(replace(audit, samples=table)))
     page.click("#paging [name=on]")
     mark(page, 0, "wrong")
-    page.reload()
+    reload(page)
     (line,) = csv.DictReader(io.StringIO(download(page, "fixes", tmp_path / "fixes.csv")))
     assert line["new_label"] not in {"", line["label"]}
 
@@ -227,11 +227,11 @@ def test_verdicts_are_of_a_label_not_of_a_place(open_page: OpenPage) -> None:
     for changed, counts in ((other, "1 wrong"), (replace(audit, samples=relabeled), "0 wrong")):
         again = open_page(render_undrawn(changed))
         again.evaluate(STORE, stored)
-        again.reload()
+        reload(again)
         assert again.locator("#verdicts output").inner_text().startswith(counts)
     again = open_page(render_undrawn(other))
     again.evaluate(STORE, stored)
-    again.reload()
+    reload(again)
     first = audit.samples.set_index("id").loc[audit.evidence[0].id]
     assert again.locator(".marks select option:checked").text_content() == first["suggested"]
 
@@ -245,7 +245,7 @@ def test_what_the_browser_kept_cannot_break_the_page(stored: str, open_undrawn: 
     page.evaluate(
         "stored => Object.keys(localStorage).forEach(key => localStorage.setItem(key, stored))", stored
     )
-    page.reload()
+    reload(page)
     assert page.locator("#verdicts output").inner_text() == "0 wrong, 0 right, 0 unsure"
 
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from cohaudit.report.figures.axes import FIGURE_WIDTH, MAX_NAMED_LAYERS, draw_values, name_layers, tick_label
 from cohaudit.report.figures.svg import BLUE, MUTED, NamePlaceholders, draw_svg
 from cohaudit.report.words import named, number, plural
-from cohaudit.results import DepthTrend
+from cohaudit.results import DepthTrend, Skipped
 
 
 def depth_trend_figure(found: DepthTrend) -> Markup:
@@ -36,11 +36,16 @@ def depth_trend_figure(found: DepthTrend) -> Markup:
         name_layers(axes, names, layers)
 
     high, low = (int(place) for place in (np.argmax(values), np.argmin(values)))
+    slope = (
+        ""
+        if isinstance(found.slope, Skipped)
+        else " From the first to the last layer it changes by a factor of 10 to the power "
+        f"{number(found.slope.value)}."
+    )
     description = (
         f"{plural(len(layers), 'layer')}. The ratio is highest in {named(layers[high])} "
         f"({number(values[high])}) and lowest in {named(layers[low])} ({number(values[low])}); samples "
-        f"with nothing in common have {number(found.orthogonal)}. From the first to the last layer it "
-        f"changes by a factor of 10 to the power {number(found.slope.value)}."
+        f"with nothing in common have {number(found.orthogonal)}.{slope}"
     )
     return draw_svg(
         "trend", (FIGURE_WIDTH, 300), "Coherent over incoherent gradient energy by layer", description, draw

@@ -90,7 +90,7 @@ def build_classes(audit: Audit) -> Classes:
         rows_note=f"audit.json has {plural(beyond, 'more class')}." if beyond > 0 else "",
         heat_map=None if cosines is None or shown is None else cosine_map(names, cosines, shown),
         heat_map_note=" ".join(filter(None, (_grouped(shown), _note(found)))),
-        pairs=() if cosines is None else _pairs(names, cosines),
+        pairs=() if cosines is None or isinstance(found, Skipped) else _pairs(names, cosines, found),
         groups=_groups(names, shown),
     )
 
@@ -145,16 +145,33 @@ def _row(result: ClassResult) -> ClassRow:
 def _note(cosines: ClassCosines | Skipped) -> str:
     if isinstance(cosines, Skipped):
         return prose(f"Not measured: {cosines.reason}")
-    if cosines.error == 0:
-        return "Computed from whole gradients, without sampling error."
-    return f"Computed from sketches; the standard error of a cosine is {number(cosines.error)}."
+    how = (
+        "Exact for these samples."
+        if cosines.error == 0
+        else f"Computed from sketches, with a standard error of {number(cosines.error)}."
+    )
+    errors = np.array(cosines.sampling)[~np.eye(len(cosines.sampling), dtype=bool)]
+    if not errors.size:
+        return how
+    return (
+        f"{how} For other samples of the same kind, cosines are off by {number(float(np.median(errors)))} "
+        f"(median), and by up to {number(float(errors.max()))}: a class of few samples seems less like the "
+        "others than it is."
+    )
 
 
-def _pairs(names: list[str], cosines: Cosines) -> tuple[tuple[str, tuple[Pair, ...]], ...]:
+def _pairs(
+    names: list[str], cosines: Cosines, found: ClassCosines
+) -> tuple[tuple[str, tuple[Pair, ...]], ...]:
     def pair(i: int, j: int) -> Pair:
         cosine = float(cosines[i, j])
-        return Pair(text(names[i], 32), text(names[j], 32), signed(cosine), cosine < 0)
+        return Pair(
+            text(names[i], 32),
+            text(names[j], 32),
+            f"{signed(cosine)} ± {number(found.sampling[i][j])}",
+            cosine < 0,
+        )
 
-    found = zip(("Lowest cosines", "Highest cosines"), extreme_pairs(cosines, _MAX_PAIRS), strict=True)
+    chosen = zip(("Lowest cosines", "Highest cosines"), extreme_pairs(cosines, _MAX_PAIRS), strict=True)
     # of few pairs, all are among the lowest, and none is left for the highest
-    return tuple((title, tuple(pair(i, j) for i, j in pairs)) for title, pairs in found if pairs)
+    return tuple((title, tuple(pair(i, j) for i, j in pairs)) for title, pairs in chosen if pairs)

@@ -104,8 +104,10 @@ def _coherence(audit: Audit) -> tuple[Definition, ...]:
             "Cosine of two classes",
             "cos(mean gᵢ over one class, mean gᵢ over the other)",
             "Above 0, a step that helps one class helps the other. Below 0, the two classes pull the "
-            "weights in opposite directions.",
-            figures=("ClassCosines.matrix", "ClassCosines.error"),
+            "weights in opposite directions. The error (±) is the root mean square error for other "
+            "samples of the same kind under these weights: how much the cosine depends on which samples were "
+            "drawn, and how far noise pulls it to 0.",
+            figures=("ClassCosines.matrix", "ClassCosines.error", "ClassCosines.sampling"),
         ),
     )
 

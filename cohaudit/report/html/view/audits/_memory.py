@@ -18,6 +18,7 @@ def build_memory(found: Memory) -> AuditBody:
     reading = (
         f"From the averages that the optimizer keeps ({found.optimizer}), without data: the share of the "
         "gradient energy of the last steps that had one steady direction. It measures how successive steps "
-        "agree, not how samples agree: near 0, further training would hardly move the weights."
+        "agree, not how samples agree: near 0, further training would hardly move the weights. The steps are "
+        "taken for independent: batches of an epoch without replacement lower it a little."
     )
     return AuditBody(Markup(), (Table("Steadiness by layer", ("Layer", "Steady", "Steps"), rows),), reading)

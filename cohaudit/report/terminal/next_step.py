@@ -1,0 +1,59 @@
+"""The command that an audit calls for next, as a shell takes it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cohaudit.results import Audit, Skipped
+
+AUDIT_FILE = "audit.json"
+"""Name of the file that the other commands work from."""
+CORRECTED = "-corrected"
+"""Added to the name of the data, the name of its corrected copy."""
+
+
+@dataclass(frozen=True)
+class NextStep:
+    """What to do next."""
+
+    words: str
+    """Why, as the start of a line that ends in a colon."""
+    command: str
+    """The command, shell-quoted, with the paths of this run; on one line however long."""
+
+
+def next_step(audit: Audit, files: Sequence[Path], data: Path | None, subject: Sequence[str]) -> NextStep:
+    """Return what to do after a scan: fix what stopped it, correct the suspects, review labels, or keep it.
+
+    Args:
+        audit: Result of the scan.
+        files: Files that were written; audit.json is beside the first.
+        data: The training data if it is a file or folder; None if code makes it.
+        subject: Arguments that name what was scanned: the checkpoint and the options.
+    """
+    saved = str(files[0].parent / AUDIT_FILE)
+    if not audit.sanity.auditable:
+        return NextStep("check every part of the scan", shlex.join(["cohaudit", "doctor", *subject]))
+    if not audit.suspects.empty:
+        if data is None:
+            return NextStep(
+                "look at the suspects in the report, and list them for cleaning",
+                shlex.join(["cohaudit", "export", saved, "--format", "csv"]),
+            )
+        copy = str(data.with_name(f"{data.stem}{CORRECTED}{data.suffix}"))
+        return NextStep(
+            "look at the suspects in the report, and correct them in a copy of the data",
+            shlex.join(["cohaudit", "correct", saved, "--data", str(data), "--out", copy]),
+        )
+    wrong = audit.labels.wrong
+    if not isinstance(wrong, Skipped) and not wrong.told and audit.questions:
+        return NextStep(
+            "review some labels, which tells how many are wrong, and which",
+            shlex.join(["cohaudit", "review", saved]),
+        )
+    return NextStep(
+        "keep this audit as the baseline of later ones", shlex.join(["cp", saved, "baseline.json"])
+    )
