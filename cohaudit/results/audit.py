@@ -204,12 +204,11 @@ class Audit:
         if isinstance(risk, Skipped):
             lines.append(f"no verdict: {risk.reason if sanity.auditable else sanity.reason}")
         else:
-            lines.append(f"expected accuracy on new data: {percent(sanity.accuracy - risk.gap.value)}")
             lines.append(f"risk of overfitting: {risk.level}, a gap of {format_points(risk.gap)}")
         lines.append(f"training accuracy: {percent(sanity.accuracy)}, mean loss {number(sanity.mean_loss)}")
         wrong = self.labels.wrong
         if not isinstance(wrong, Skipped):
-            lines.append(f"wrong labels: {wrong.level}, {format_wrong_labels(wrong)}")
+            lines.append(f"wrong labels: {format_wrong_labels(wrong)}")
         suspects = self.labels.suspects
         # 0 suspects would read as correct labels where it cannot be told which ones are wrong
         if not isinstance(suspects, Skipped) and (suspects or self.lists_suspects):

@@ -97,7 +97,7 @@ def generalization_verdict(audit: Audit) -> Verdict:
     score = expected_score(audit)
     if isinstance(score, Skipped) or isinstance(audit.risk, Skipped):
         reason = score.reason if isinstance(score, Skipped) else ""
-        return Verdict("none", score, "Score on new data not estimated", reason)
+        return Verdict("none", score, "Score on new data not estimated", reason[:1].upper() + reason[1:])
     headline = f"{percent(score.value)} accuracy expected on new data"
     return Verdict(audit.risk.level, score, headline, _expectation(audit, audit.risk, score))
 

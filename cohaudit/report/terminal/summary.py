@@ -32,12 +32,11 @@ from cohaudit.review.verdicts import (
     VerdictLevel,
     generalization_verdict,
     label_verdict,
-    trust_sentence,
 )
 
-MAX_LAYERS = 6
+MAX_LAYERS = 5
 """Layers shown at most: like all limits here, chosen so that the summary fits a screen of 42 lines."""
-MAX_CLASS_ROWS = 6
+MAX_CLASS_ROWS = 5
 """Classes shown at most."""
 MAX_SUSPECT_ROWS = 5
 """Suspects, and suppressed samples, shown at most."""
@@ -153,14 +152,13 @@ def _verdicts(audit: Audit) -> list[Text]:
     return [
         _verdict("Labels", label_verdict(audit)),
         _verdict("Generalization", generalization_verdict(audit)),
-        *([Text(trust)] if (trust := trust_sentence(audit)) else []),
     ]
 
 
 def _verdict(name: str, verdict: Verdict) -> Text:
-    level = (verdict.level.upper(), LEVEL_STYLES[verdict.level])
+    level = "" if verdict.level == "none" else f"{verdict.level.upper()}. "
     words = printable(f"{verdict.headline}. {verdict.sentence}", MAX_VERDICT_REASON)
-    return Text.assemble((f"{name}: ", "bold"), level, f", {words}")
+    return Text.assemble((f"{name}: ", "bold"), (level, LEVEL_STYLES[verdict.level]), words)
 
 
 def _holdout(audit: Audit) -> list[Text]:

@@ -49,7 +49,10 @@ def test_gates_that_fail_are_errors_and_suspects_are_warnings() -> None:
     for (_, properties, message), evidence in zip(found[2:5], audit.evidence[:3], strict=True):
         assert (properties["file"], properties["line"]) == (evidence.place, str(evidence.line))
         assert evidence.id in message
-    assert found[-1][2] == ("High risk of overfitting, gap 15.6 points (12.5 to 18.8); 3 suspects")
+    assert found[-1][2] == (
+        "Labels high: About 6.2% of the labels are wrong; generalization high: 84.3% accuracy expected on new "
+        "data; 3 suspects"
+    )
 
 
 def test_images_have_no_line_and_samples_in_memory_no_file() -> None:

@@ -56,8 +56,9 @@ def check_harmless(markdown: str, cells: int | None = None) -> None:
 def test_the_verdict_comes_first_and_the_gates_with_their_reasons() -> None:
     gates = (gate(failed=False), GateResult("suspects>1%", "5%", False, "12 of 240", True), gate(failed=True))
     page = rendered(render_markdown(make_audit(gates=gates)))
-    assert page.text.startswith("cohaudit: high risk of overfitting")
-    assert "Gap: 15.6 points (80% interval: 12.5 to 18.8)" in page.text
+    assert page.text.startswith("cohaudit: high risk: about 6.2% of the labels are wrong")
+    assert "Labels: high. About 6.2% of the labels are wrong. Between 4.7% and 9.4%." in page.text
+    assert "Generalization: high. 84.3% accuracy expected on new data. 80% interval: 81.2% to" in page.text
     assert page.rows[:4] == [
         ["Gate", "Outcome", "Measured"],
         ["risk>=high", "❌ failed", "the risk is high, at or above high"],
@@ -79,8 +80,8 @@ def test_suspects_are_listed_most_suspicious_first_with_their_place() -> None:
 
 def test_a_holdout_is_told_beside_the_prediction() -> None:
     page = rendered(render_markdown(make_audit(holdout=True)))
-    assert "Gap: 17.2 points" in page.text
-    assert "Measured on 500 holdout samples: 18.8 points (15.6 to 21.9)" in page.text
+    assert "That is 17.2 points below the training accuracy" in page.text
+    assert "Measured on 500 holdout samples: " in page.text
 
 
 def test_without_a_verdict_the_reason_is_told() -> None:
@@ -88,15 +89,15 @@ def test_without_a_verdict_the_reason_is_told() -> None:
     assert page.text.startswith("cohaudit: not auditable")
     assert "check the weights and the order of the classes" in page.text
     audit = replace(make_audit(suspects=0), risk=Skipped("risk", "there are no other samples"))
-    assert "risk not estimated\nthere are no other samples" in rendered(render_markdown(audit)).text
+    text = rendered(render_markdown(audit)).text
+    assert "Generalization: none. Score on new data not estimated. There are no other samples" in text
 
 
-def test_how_many_labels_are_wrong_stands_below_the_gap() -> None:
+def test_where_wrong_labels_cannot_be_told_no_suspect_is_counted() -> None:
     text = rendered(render_markdown(make_audit())).text
-    assert "Wrong labels: about 6.2% (4.7% to 9.4%)" in text
     assert "12 suspects (5.0%)" in text
     unclear = rendered(render_markdown(make_audit(told=False))).text
-    assert "Wrong labels: at most 12.5%; which ones cannot be told here. Review the samples" in unclear
+    assert "Labels: unclear. Up to 12.5% of the labels may be wrong." in unclear
     assert "suspect" not in unclear
     without_risk = replace(make_audit(told=False), risk=Skipped("risk", "there are no other samples"))
     assert "Wrong labels: at most 12.5%" in rendered(render_markdown(without_risk)).text
@@ -169,7 +170,7 @@ def test_a_difference_says_what_is_worse_and_which_suspects_are_new() -> None:
     assert "What is worse" in page.text
     new = [row[0] for row in page.rows if row[-1] == "not a suspect"]
     assert sorted(new) == sorted(one.id for one in head.evidence)
-    assert ["Risk", "high", "high", ""] in page.rows
+    assert ["Risk of overfitting", "high", "high", ""] in page.rows
 
 
 def test_hostile_names_in_a_difference_stay_text() -> None:

@@ -165,11 +165,11 @@ def test_suspects_beyond_the_gallery_have_a_line() -> None:
 
 def test_the_first_screen_gives_the_verdict_and_its_reasons() -> None:
     words = undrawn_page_of().words
-    assert "High risk of overfitting" in words
-    assert "15.6 points lower accuracy on new data" in words
-    assert "80% interval: 15.6 points (12.5 to 18.8)" in words
-    assert "Expected accuracy on new data: about 84.3% (training: >99.9%), from the training data." in words
-    assert "High means a gap of 10 to 20 points." in words
+    assert "High risk: about 6.2% of the labels are wrong" in words
+    assert "Labels high 6.2% of the labels are wrong Between 4.7% and 9.4%. 12 suspects are listed;" in words
+    assert "Generalization high 84.3% accuracy expected on new data 80% interval: 81.2% to 87.5%, from" in words
+    assert "That is 15.6 points below the training accuracy, >99.9%." in words
+    assert "Gap to the training accuracy: 15.6 points (12.5 to 18.8)." in words
     assert "Training accuracy >99.9% chance: 10.0%" in words
     assert "Suspects 12 5.0% of the samples" in words
     assert "Measured on 240 of 480 samples." in words
@@ -192,8 +192,10 @@ def test_the_first_screen_gives_the_verdict_and_its_reasons() -> None:
 def test_every_level_has_its_words(level: Any) -> None:
     audit = make_audit()
     assert isinstance(audit.risk, Risk)
-    html = render_undrawn(replace(audit, risk=replace(audit.risk, level=level)))
-    assert f"{level.capitalize()} risk of overfitting" in html
+    assert isinstance(audit.wrong_labels, WrongLabels)
+    wrong = replace(audit.wrong_labels, level="low")
+    html = render_undrawn(replace(audit, risk=replace(audit.risk, level=level), wrong_labels=wrong))
+    assert f"{level.capitalize()} risk" in html
     assert f'class="verdict {level}"' in html
 
 
