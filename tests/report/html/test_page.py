@@ -22,7 +22,7 @@ from cohaudit.report.html.view._actions import build_actions
 from cohaudit.report.html.view._classes import build_classes
 from cohaudit.report.html.view._verdict import build_verdict
 from cohaudit.report.words import signed
-from cohaudit.results import AuditResults, Coherence, Estimate, Preview, Risk, Skipped, by_gap
+from cohaudit.results import AuditResults, Coherence, Estimate, Preview, Risk, Skipped, WrongLabels, by_gap
 from cohaudit.results.json_encode import audit_to_json
 from cohaudit.results.read import read_audit
 
