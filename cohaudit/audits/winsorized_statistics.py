@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cohaudit.gradients.precision import SMALLEST_FLOAT64
-from cohaudit.gradients.robust import MEDIAN_GROUPS
+from cohaudit.gradients.robust import MEDIAN_GROUPS, clipped_count
 from cohaudit.results import Estimate
 
 Array = NDArray[np.float64]
@@ -118,8 +118,7 @@ def averages(gradients: Array, sets: Flags, thirds: Indices, clips: Sequence[flo
     """
     columns = np.ascontiguousarray(gradients.T)  # so that the samples of a coordinate are contiguous
     count = columns.shape[1]
-    # int() rounds a product such as 0.29 · 100 = 28.999… down: one sample fewer than meant, for such shares
-    sides = [int(clip * count) for clip in clips]
+    sides = [clipped_count(clip, count) for clip in clips]
     # a partition at the few ranks needed is cheaper than a full sort
     ordered = np.partition(columns, sorted({k for side in sides for k in (side, count - 1 - side)}), axis=1)
     # energies tell which samples are clipped: a share of coordinates would count tiny ones as much

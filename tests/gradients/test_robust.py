@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from cohaudit.errors import ConfigError
-from cohaudit.gradients.robust import median_of_three_gradient, winsorized_gradient
+from cohaudit.gradients.robust import clipped_count, median_of_three_gradient, winsorized_gradient
 
 
 def network() -> nn.Module:
@@ -33,6 +33,19 @@ def one_by_one(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> dict[str, 
         for (name, _), gradient in zip(model.named_parameters(), found, strict=True):
             rows.setdefault(name, []).append(gradient.numpy())
     return {name: np.stack(gradients) for name, gradients in rows.items()}
+
+
+@given(st.integers(0, 49), st.integers(1, 20))
+def test_a_share_in_percent_of_hundreds_is_a_whole_number(percent: int, hundreds: int) -> None:
+    # 0.29 · 100 is 28.999… in floating point
+    assert clipped_count(percent / 100, 100 * hundreds) == percent * hundreds
+
+
+@given(st.floats(0, 0.499), st.integers(1, 10_000))
+def test_the_clipped_count_is_the_floor_of_the_product(clip: float, count: int) -> None:
+    found = clipped_count(clip, count)
+    assert found <= clip * count + 1e-9
+    assert found > clip * count - 1 - 1e-9
 
 
 @pytest.mark.parametrize("clip", [0.0, 0.04, 0.1, 0.3, 0.49])

@@ -50,6 +50,12 @@ def refuse_unstable(model: nn.Module, inputs: Any, samples: int) -> None:
                 "BatchNorm without running statistics mixes the samples of a batch",
                 "build the model with track_running_stats=True, or with GroupNorm or LayerNorm",
             )
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.scale_grad_by_freq:
+            raise EngineError(
+                f"layer {name}",
+                "scale_grad_by_freq=True divides a sample's gradient by how often its batch has each token",
+                "build the model with scale_grad_by_freq=False: its output stays the same",
+            )
     with torch.no_grad():
         first, second = (class_logits(logits_of(call(model, inputs))) for _ in range(2))
         alone = torch.cat([_logits_alone(model, inputs, i, first.shape[1]) for i in range(samples)])

@@ -8,7 +8,7 @@ entered, so that an attention layer shows its linear maps.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from types import FunctionType
@@ -20,6 +20,23 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 _OVERRIDE_CHECKS = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
+
+SIZES_FROM_DATA = frozenset(
+    {
+        torch.masked_select,
+        torch.nonzero,
+        torch.argwhere,
+        torch._VF._pack_padded_sequence,
+        Tensor.masked_select,
+        Tensor.nonzero,
+        Tensor.argwhere,
+        Tensor.item,
+        Tensor.tolist,
+        Tensor.__int__,
+        Tensor.__index__,
+    }
+)
+"""Functions whose results, numbers or sizes of tensors, depend on the values of tensors."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +91,8 @@ class Interceptor(TorchFunctionMode):
         self._seen: list[Tensor] = []  # kept alive, so that no other object takes over an id
         self.sources: dict[str, Tensor] = {}
         """Label → the weight in autograd's graph: a leaf for a parameter, a result for a derived weight."""
+        self.sizes_from_data = False
+        """Whether sizes of tensors may depend on the values of others, as with sequences without padding."""
 
     @classmethod
     def watching(
@@ -97,6 +116,7 @@ class Interceptor(TorchFunctionMode):
         self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = dict(kwargs or {})
+        self.sizes_from_data = self.sizes_from_data or _takes_sizes_from_data(func, args)
         # a result computed without grad takes no part in the gradient
         if not torch.is_grad_enabled() or not self._may_take_weights((*args, *kwargs.values())):
             return func(*args, **kwargs)
@@ -135,6 +155,14 @@ class Interceptor(TorchFunctionMode):
                 seen = leaves[position] = leaf.detach()
                 self._name(seen, f"{call.key}[{position}]", leaf)
         return pytree.tree_unflatten(leaves, spec)
+
+
+def _takes_sizes_from_data(function: Any, args: Sequence[Any]) -> bool:
+    """Return whether the size of a call's result, or a number that it returns, depends on tensors' values."""
+    if function is Tensor.__getitem__:
+        index = args[1] if isinstance(args[1], tuple) else args[1:]
+        return any(isinstance(one, Tensor) and one.dtype in {torch.bool, torch.uint8} for one in index)
+    return function in SIZES_FROM_DATA
 
 
 @cache

@@ -19,7 +19,7 @@ from cohaudit.gradients.forms import recurrent
 from cohaudit.gradients.forms.functions import CLOSED_FORMS
 from cohaudit.gradients.residuals import logits_of
 from cohaudit.gradients.tracing.plan import MAX_FEATURE_LAYERS, Batch, Plan, Use, owner_name
-from cohaudit.gradients.tracing.trace import TracedCall, call, every_module_called, trace_both
+from cohaudit.gradients.tracing.trace import Trace, TracedCall, call, every_module_called, trace_both
 from cohaudit.results import Skipped
 
 
@@ -58,8 +58,8 @@ def _batches(
     return tuple(dims), frozenset(numbers)
 
 
-def _use(a: TracedCall, b: TracedCall, behind: Mapping[str, tuple[str, ...]], sizes: tuple[int, int]) -> Use:
-    """Return how a call is measured, from its records at both batch sizes.
+def _use(a: TracedCall, b: TracedCall, trace: Trace, sizes: tuple[int, int]) -> Use:
+    """Return how a call is measured, from its records at both batch sizes, and the trace of the first.
 
     Raises:
         ValueError: If only the loop can.
@@ -70,7 +70,11 @@ def _use(a: TracedCall, b: TracedCall, behind: Mapping[str, tuple[str, ...]], si
     outputs, _ = _batches(a.outputs, b.outputs, sizes)
     if not any(outputs):
         raise ValueError("the output does not follow the batch")
-    weights = {label: behind[label] for label in a.call.weights.values()}
+    if trace.sizes_from_data and any(batch is not None and batch.fold > 1 for batch in (*inputs, *outputs)):
+        # sequences without padding may have one length in the probes and others later, where equal parts of
+        # all rows would not be the samples'
+        raise ValueError("sizes depend on the data")
+    weights = {label: trace.behind[label] for label in a.call.weights.values()}
     first = next(name for names in weights.values() for name in names)
     form = CLOSED_FORMS.get(a.call.function)
     unrolled = False
@@ -135,7 +139,7 @@ def make_plan(model: nn.Module, probes: tuple[Any, Any], sizes: tuple[int, int])
         names = trace.parameters_of(trace.calls[key].call)
         seen.update(names)
         try:
-            uses[key] = _use(first.calls[key], second.calls[key], first.behind, sizes)
+            uses[key] = _use(first.calls[key], second.calls[key], first, sizes)
         except (KeyError, ValueError):  # KeyError: the call is made at one of the batch sizes only
             failed.update(names)
     # in the order of the forward pass, not of registration: input side first

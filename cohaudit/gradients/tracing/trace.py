@@ -69,12 +69,14 @@ class Trace:
         calls: Key → record of each call that takes weights.
         derived: Keys of the calls that give derived weights.
         behind: Label of a weight → names of the parameters that it is computed from.
+        sizes_from_data: Whether sizes of tensors may depend on the values of others.
     """
 
     decided: Mapping[str, bool]
     calls: dict[str, TracedCall] = field(default_factory=dict)
     derived: set[str] = field(default_factory=set)
     behind: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    sizes_from_data: bool = False
 
     def run(self, model: nn.Module, parameters: Mapping[str, nn.Parameter], inputs: Any) -> None:
         """Call the model, and record its calls."""
@@ -82,9 +84,10 @@ class Trace:
         with (
             torch.enable_grad(),
             every_module_called(),
-            Interceptor.watching(parameters, self._visit, is_closed),
+            Interceptor.watching(parameters, self._visit, is_closed) as interceptor,
         ):
             logits_of(call(model, inputs))
+        self.sizes_from_data = interceptor.sizes_from_data
 
     def _visit(self, interceptor: Interceptor, call: Call) -> Any:
         tensors = [i for i, leaf in enumerate(call.leaves) if isinstance(leaf, Tensor)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -66,3 +68,15 @@ def test_overflow_names_the_sample() -> None:
     inputs = torch.randn(SAMPLES, 5).double()
     inputs[4] = 1e300
     assert refusal(nn.Sequential(nn.Linear(5, 5), nn.Linear(5, CLASSES)), inputs).startswith("sample s4: ")
+
+
+@pytest.mark.parametrize("kind", [nn.Embedding, nn.EmbeddingBag])
+def test_an_embedding_whose_gradient_depends_on_the_batch_is_refused_by_name(kind: Any) -> None:
+    def forward(net: Any, x: Tensor) -> Tensor:
+        found = net.table(x)
+        return net.head(found if found.ndim == 2 else found.mean(1))
+
+    model = Apply(forward, table=kind(9, 4, scale_grad_by_freq=True), head=nn.Linear(4, CLASSES)).double()
+    message = refusal(model, torch.arange(SAMPLES * 2).reshape(SAMPLES, 2) % 9)
+    assert message.startswith("layer table: scale_grad_by_freq=True")
+    assert "scale_grad_by_freq=False" in message

@@ -15,6 +15,7 @@ from support.networks import CLASSES, SAMPLES, Apply
 from support.oracle import (
     CPU,
     LABELS,
+    assert_exact,
     layer_squares,
     measured_case,
     options,
@@ -49,6 +50,37 @@ class Routed(nn.Module):
             if rows.any():
                 hidden = hidden.index_put((rows,), torch.tanh(expert(x[rows])))
         return self.head(hidden)
+
+
+class Ragged(nn.Module):
+    """Sequences without their padding, one after the other, as packed or flattened sequences are."""
+
+    def __init__(self, packs: bool) -> None:
+        super().__init__()
+        self.packs = packs
+        self.lift = nn.Linear(5, 6)
+        self.head = nn.Linear(6, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        own = x[:, :, 0] != 0
+        if self.packs:
+            packed = nn.utils.rnn.pack_padded_sequence(x, own.sum(1), batch_first=True, enforce_sorted=False)
+            rows = packed._replace(data=torch.tanh(self.lift(packed.data)))
+            return self.head(nn.utils.rnn.pad_packed_sequence(rows, batch_first=True)[0].sum(1))
+        hidden = x.new_zeros(*x.shape[:2], 6)
+        return self.head(hidden.index_put((own,), torch.tanh(self.lift(x[own]))).sum(1))
+
+
+@pytest.mark.parametrize("packs", [False, True])
+def test_sequences_of_different_lengths_one_after_the_other_are_measured_by_the_loop(packs: bool) -> None:
+    torch.manual_seed(3)
+    model, inputs = Ragged(packs).double().eval(), torch.randn(SAMPLES, 3, 5).double()
+    # the samples that the plan is made with have one length, and all together twice as many rows as samples
+    for sample, length in enumerate([2, 1, 3, 1, 2, 3, 1, 3, 2]):
+        inputs[sample, length:] = 0
+    measured = run(model, inputs, batch_size=SAMPLES)
+    assert_exact(measured, oracle(model, inputs), 1e-9)
+    assert {layer.name: layer.path for layer in measured.layers}["lift"] == "loop"
 
 
 @pytest.mark.parametrize("first", [1.0, 0.0])

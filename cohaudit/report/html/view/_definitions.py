@@ -73,7 +73,9 @@ def _coherence(audit: Audit) -> tuple[Definition, ...]:
             "gᵢ is the gradient of sample i's loss, μ the mean over the samples. α is the share of a "
             "gradient that all samples have in common, between 0 and 1. Intervals are bootstraps over the "
             f"samples ({setting(audit.settings, 'bootstrap'):,} resamples), at "
-            f"{setting(audit.settings, 'confidence'):.0%} confidence.",
+            f"{setting(audit.settings, 'confidence'):.0%} confidence: how far a value depends on which "
+            "samples were drawn, for these weights. New samples that the network was not trained on can lie "
+            "outside.",
             figures=("Coherence.alpha",),
             settings=("bootstrap", "confidence"),
         ),
