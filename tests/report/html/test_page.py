@@ -167,7 +167,7 @@ def test_the_first_screen_gives_the_verdict_and_its_reasons() -> None:
     words = undrawn_page_of().words
     assert "High risk: about 6.2% of the labels are wrong" in words
     assert "Labels high 6.2% of the labels are wrong Between 4.7% and 9.4%. 12 suspects are listed;" in words
-    assert "Generalization high 84.3% accuracy expected on new data 80% interval: 81.2% to 87.5%, from" in words
+    assert "Generalization high 84.3% accuracy expected on new data 80% interval: 81.2% to 87.5%" in words
     assert "That is 15.6 points below the training accuracy, >99.9%." in words
     assert "Gap to the training accuracy: 15.6 points (12.5 to 18.8)." in words
     assert "Training accuracy >99.9% chance: 10.0%" in words
