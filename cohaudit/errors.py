@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import textwrap
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -29,6 +30,8 @@ SUGGESTIONS = 3
 """Close names suggested at most."""
 MIN_SIMILARITY = 0.5
 """Smallest similarity, by difflib, of a name that is suggested: batchsize finds batch_size, xyzzy nothing."""
+_ADDRESS = re.compile(r"(?:^|/)(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+):/+(?P<rest>.+)")
+"""An address such as s3://bucket/file, also as pathlib writes it; one letter alone is a drive of Windows."""
 WORKFLOW_COMMANDS = {"::": ":\u200b:", "##[": "#\u200b#["}
 """Start of a workflow command in a log of GitHub Actions → the same with an invisible space in between."""
 
@@ -109,6 +112,12 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"use one of {', '.join(names)}"
 
 
+def as_named(path: Path) -> str:
+    """Return a path as the user wrote it: of s3://bucket/file, pathlib makes s3:/bucket/file."""
+    found = _ADDRESS.search(path.as_posix())
+    return f"{found['scheme']}://{found['rest']}" if found else str(path)
+
+
 def missing(path: Path, usable: Callable[[Path], bool], what: str) -> tuple[str, str]:
     """Return what was found, and a remedy, for a path that does not exist.
 
@@ -117,6 +126,8 @@ def missing(path: Path, usable: Callable[[Path], bool], what: str) -> tuple[str,
         usable: Returns whether an entry of the same folder could have been meant.
         what: What such an entry is, in words, in case the folder has none.
     """
+    if _ADDRESS.search(path.as_posix()):
+        return "is an address, not a file on this machine", "download it, and name the file that you saved"
     # the name is in the folder: "no such file" would send the user looking for a typo
     if path.is_symlink():
         return (

@@ -1,35 +1,19 @@
-"use strict";
 // Asks about one label after the other, and keeps the answers in this browser until they are downloaded.
-// Every string enters the page as text. Nothing is loaded, and only what the reader downloads leaves the page.
 
 (() => {
+  const { short, whole, make, name, file, download, load, kept, command } = page;
   const { key, answers: ANSWERS, classes, questions } = JSON.parse(document.getElementById("review-data").textContent);
   const STORE = "cohaudit-review:" + key;
-  const KEYS = { r: "right", w: "wrong", u: "unsure", b: "back", arrowleft: "back" };
+  const MOST_STEPS = 1000;
 
   const get = id => document.getElementById(id);
   const [question, done, correction, panel] = ["question", "done", "correction", "panel"].map(get);
   const choice = correction.elements.true;
 
-  // A text from the data is a string, or [short form, form to show on demand, original].
-  const short = text => (typeof text === "string" ? text : text[0]);
-  const whole = text => (typeof text === "string" ? text : text[2] ?? text[0]);
-
-  function make(tag, properties = {}, ...children) {
-    const element = Object.assign(document.createElement(tag), properties);
-    element.append(...children);
-    return element;
-  }
-
-  function name(text) {
-    const element = make("bdi", {}, short(text));
-    if (typeof text !== "string" && text[1]) element.title = text[1];
-    return element;
-  }
-
   // answers: input and label → what the file holds of it. Those of an earlier round about the same data stay.
 
   const answers = new Map();
+  const steps = []; // each: where an answer was given, its key and the answer before
   let forgotten = []; // a second press of the button restores what the first one cleared
   let isStored = true;
   let place = 0;
@@ -38,8 +22,7 @@
   const answerOf = one => answers.get(keyOf(asked(one)));
 
   function recall() {
-    let stored = [];
-    try { stored = JSON.parse(localStorage.getItem(STORE)) ?? []; } catch { return; }
+    const stored = load(STORE);
     if (!Array.isArray(stored)) return;
     for (const one of stored) {
       const texts = one && ["content", "label", "id", "answer"].every(part => typeof one[part] === "string");
@@ -50,17 +33,29 @@
     }
   }
 
-  function remember() {
-    try {
-      localStorage.setItem(STORE, JSON.stringify([...answers.values()]));
-      isStored = true;
-    } catch { isStored = false; }
+  const remember = () => { isStored = page.save(STORE, [...answers.values()]); };
+
+  function answer(said, true_label) {
+    const key = keyOf(asked(questions[place]));
+    steps.push([place, key, answers.get(key)]);
+    if (steps.length > MOST_STEPS) steps.shift();
+    put(said, true_label);
   }
 
-  function answer(said, true_label = "") {
+  function put(said, true_label = "") {
     const one = asked(questions[place]);
     answers.set(keyOf(one), { ...one, answer: said, ...(true_label && { true_label }) });
     remember();
+  }
+
+  // take the last answer back, and ask its question again
+  function undo() {
+    if (!steps.length) return;
+    const [where, key, before] = steps.pop();
+    if (before) answers.set(key, before); else answers.delete(key);
+    place = where;
+    remember();
+    show();
   }
 
   // what is shown
@@ -79,18 +74,17 @@
   function show(focus = true) {
     const count = questions.filter(answerOf).length;
     get("progress").value = count;
-    get("count").textContent = `${count} of ${questions.length} answered`;
+    get("count").textContent = `${count} of the ${questions.length} labels that tell most`;
     const said = ANSWERS.map(each => `${[...answers.values()].filter(one => one.answer === each).length} ${each}`);
     panel.querySelector("output").textContent = said.join(", ") + ".";
-    get("storage").textContent = isStored
-      ? "They stay in this browser until you download them."
-      : "This browser does not save them: download them before you leave the page.";
+    get("storage").textContent = kept(isStored);
     panel.elements.save.disabled = answers.size === 0;
     if (answers.size) forgotten = [];
     panel.elements.forget.textContent = forgotten.length ? "Restore" : "Forget all";
     panel.elements.forget.disabled = !answers.size && !forgotten.length;
     const ended = place >= questions.length;
     question.hidden = ended;
+    for (const button of document.querySelectorAll("#review [name=undo]")) button.disabled = !steps.length;
     done.hidden = !ended;
     correction.hidden = true;
     if (!ended) ask(questions[place]);
@@ -99,12 +93,13 @@
 
   function ask(one) {
     get("place").textContent = `${place + 1} of ${questions.length}`;
-    get("name").replaceChildren(name(one.id));
+    get("name").replaceChildren(file(one.id));
     get("sample").replaceChildren(...sampleOf(one));
     get("given").replaceChildren(name(classes[one.given]));
     for (const each of ANSWERS)
       question.querySelector(`[name=${each}]`).ariaPressed = String(answerOf(one)?.answer === each);
     question.querySelector("[name=back]").disabled = place === 0;
+    question.querySelector("[name=next]").disabled = place === questions.length - 1;
   }
 
   function correct() {
@@ -126,9 +121,12 @@
   }
 
   function act(what) {
-    if (what === "back") {
-      if (place > 0) { place -= 1; show(); }
-    } else if (place < questions.length) {
+    if (what === "undo") {
+      undo();
+    } else if (what === "back" || what === "next") {
+      const to = place + (what === "next" ? 1 : -1);
+      if (to >= 0 && to < questions.length) { place = to; show(); }
+    } else if (ANSWERS.includes(what) && place < questions.length) {
       const known = what === "wrong" ? answerOf(questions[place])?.true_label : "";
       answer(what, known);
       if (what !== "wrong") { next(); return; }
@@ -140,10 +138,7 @@
   // downloads
 
   function save() {
-    const text = JSON.stringify({ data: key, answers: [...answers.values()] }, null, 1) + "\n";
-    const url = URL.createObjectURL(new Blob([text], { type: "application/json" }));
-    make("a", { href: url, download: "reviewed.json" }).click();
-    setTimeout(() => URL.revokeObjectURL(url), 1000);
+    download("reviewed.json", JSON.stringify({ data: key, answers: [...answers.values()] }, null, 1) + "\n");
   }
 
   function forget() {
@@ -151,6 +146,7 @@
     answers.clear();
     for (const [each, one] of forgotten) answers.set(each, one);
     forgotten = cleared;
+    steps.length = 0;
     remember();
     start();
   }
@@ -169,15 +165,16 @@
     button.addEventListener("click", () => act(button.name));
   correction.addEventListener("submit", event => {
     event.preventDefault();
-    answer("wrong", choice.value === "" ? "" : whole(classes[Number(choice.value)]));
+    // naming the right label is part of the same step: undo takes both back
+    put("wrong", choice.value === "" ? "" : whole(classes[Number(choice.value)]));
     next();
   });
   panel.addEventListener("submit", event => event.preventDefault());
   panel.elements.save.addEventListener("click", save);
   panel.elements.forget.addEventListener("click", forget);
   document.addEventListener("keydown", event => {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("select, input")) return;
-    const what = KEYS[event.key.toLowerCase()];
+    // a key that is held down answers one question, not all
+    const what = event.repeat ? undefined : command(event);
     if (what) { event.preventDefault(); act(what); }
   });
   choice.addEventListener("keydown", event => {

@@ -6,6 +6,7 @@ Numbers that also stand in messages and advice are written by `cohaudit.results.
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
 from dataclasses import dataclass
 
@@ -22,6 +23,8 @@ REORDERING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 _MAX_FULL = 240
 """Characters of a long form at most: enough to tell two names apart, on a page that has hundreds of them."""
+_FILE_END = re.compile(r"[A-Za-z0-9_-]{0,5}\.[A-Za-z0-9]{1,5}\Z")
+"""End of a file's name: its extension and up to five characters before it. templates/page.js has the same."""
 _MAX_NINES = 8
 """Decimals of a probability near 1 at most; beyond, two probabilities look alike."""
 
@@ -34,6 +37,17 @@ class Text:
     """Cut to a length that fits every layout."""
     full: str
     """A longer form to show on demand; empty when `short` is already whole."""
+
+    @property
+    def end(self) -> str:
+        """End of a file's name, which a line must not break, such as 0017.png; empty for any other name."""
+        found = _FILE_END.search(self.short)
+        return found[0] if found else ""
+
+    @property
+    def start(self) -> str:
+        """The short form without `end`."""
+        return self.short.removesuffix(self.end)
 
 
 def text(raw: str, limit: int = 48) -> Text:

@@ -145,6 +145,17 @@ def test_it_is_said_what_a_suspect_of_one_audit_is_in_the_other() -> None:
     }
 
 
+def test_an_image_that_was_corrected_is_relabeled_though_its_id_has_changed() -> None:
+    """The id is the path, which contains the folder of the class."""
+    base = with_suspicions({1: 0.9, 2: 0.9})
+    head = with_suspicions({})
+    ids = head.samples["id"]
+    table = head.samples.assign(id=ids.map(lambda i: f"other/{i}"))
+    table.loc[ids == ids[1], "label"] = "another"
+    found = {one.id: one.elsewhere for one in suspects(compare(base, replace(head, samples=table))).fixed}
+    assert found == {ids[1]: "relabeled", ids[2]: "not a suspect"}
+
+
 def test_levels_are_those_of_the_heads_thresholds() -> None:
     strict = replace(with_gap(0.15), settings={**BASE.settings, "risk_levels": (0.01, 0.02, 0.03)})
     found = compare(with_gap(0.15), strict)

@@ -7,7 +7,8 @@ import zipfile
 from pathlib import Path
 from typing import Literal
 
-from cohaudit.errors import CheckpointError, missing
+from cohaudit.errors import CheckpointError, as_named, missing
+from cohaudit.loading import git_lfs
 
 Kind = Literal["safetensors", "index", "torch", "torch legacy", "torchscript", "export"]
 
@@ -20,7 +21,6 @@ _FAMILY_OF_KIND: dict[Kind, str] = {"safetensors": "safetensors"}
 _LEGACY_MAGIC = (0x1950A86A20F9469CFC6C).to_bytes(10, "little")
 """torch.serialization.MAGIC_NUMBER, with which, pickled, every file of torch before 1.6 begins."""
 _FOREIGN_FORMATS = {
-    b"version https://git-lfs": "a git-lfs pointer, not the file itself",
     b"\x89HDF": "an HDF5 file",
     b"GGUF": "a GGUF file",
     b"\x93NUMPY": "a NumPy array",
@@ -75,7 +75,7 @@ def _first_bytes(path: Path) -> tuple[bytes, int]:
         with path.open("rb") as stream:
             head = stream.read(_HEAD_SIZE)
     except FileNotFoundError as error:
-        raise CheckpointError(str(path), *missing(path, _may_be_checkpoint, "checkpoint")) from error
+        raise CheckpointError(as_named(path), *missing(path, _may_be_checkpoint, "checkpoint")) from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise CheckpointError(
@@ -129,9 +129,11 @@ def _what_instead(path: Path, head: bytes) -> tuple[str, str]:
     remedy = "name a .safetensors file, or a file of torch.save"
     if head.lstrip()[:9].lower().startswith((b"<!doctype", b"<html", b"<?xml")):
         return "is a web page, not a checkpoint", "download the file itself, not the page that shows it"
+    if git_lfs.is_pointer(head):
+        return git_lfs.FOUND, git_lfs.REMEDY
     for magic, what in _FOREIGN_FORMATS.items():
         if head.startswith(magic):
-            return f"is {what}", "run `git lfs pull` to download it" if b"git-lfs" in magic else remedy
+            return f"is {what}", remedy
     if path.suffix == ".safetensors":
         return "does not start with a safetensors header: damaged, or another format", READ_AGAIN
     return "is neither a safetensors nor a torch file, by its first bytes", remedy

@@ -17,6 +17,7 @@ from PIL import Image
 
 from cohaudit.config import Config
 from cohaudit.errors import DataError
+from cohaudit.loading import git_lfs
 from cohaudit.loading.data._dataset import LabeledDataset
 from cohaudit.loading.data._fingerprint import hash_file
 from cohaudit.loading.data._inputs import Inputs, as_inputs
@@ -251,6 +252,8 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             str(path), f"is too large: {error}", "scale the image down, or remove it from the folder"
         ) from error
     except _DECODING_ERRORS as error:
+        if git_lfs.is_pointer_file(path):
+            raise DataError(str(path), git_lfs.FOUND, git_lfs.REMEDY) from error
         raise DataError(
             str(path),
             f"is not a readable image: {error or type(error).__name__}",

@@ -10,7 +10,8 @@ from typing import Any
 
 from cohaudit.config import Config
 from cohaudit.config.file import option_name
-from cohaudit.errors import ConfigError, DataError, missing
+from cohaudit.errors import ConfigError, DataError, as_named, missing
+from cohaudit.loading import git_lfs
 from cohaudit.loading.data._arrays import open_arrays
 from cohaudit.loading.data._dataset import LabeledDataset, check_repeatable
 from cohaudit.loading.data._describe import describe_inputs
@@ -211,7 +212,9 @@ def _opener(path: Path) -> Callable[[Path, Config], LabeledDataset]:
     if not path.exists():
         # a folder is no suggestion for a name that ends like a file's
         usable = _may_be_data_file if path.suffix else _may_be_data
-        raise DataError(str(path), *missing(path, usable, "training data"))
+        raise DataError(as_named(path), *missing(path, usable, "training data"))
+    if path.is_file() and git_lfs.is_pointer_file(path):
+        raise DataError(str(path), git_lfs.FOUND, git_lfs.REMEDY)
     try:
         return _BY_SUFFIX[path.suffix.lower()]
     except KeyError:

@@ -30,6 +30,9 @@ from cohaudit.results import ClassResult, Coherence, Layer
 
 _PERCENT = FuncFormatter(lambda share, _: f"{100 * share:g}%")
 
+_HISTOGRAM_SIZE = (600, 340)
+"""Width and height of the histogram, in CSS pixels: it stands beside the table of labels."""
+
 
 def depth_profile(layers: Sequence[Layer], finding: str) -> Markup:
     """Draw the coherence of each layer with its interval, and its share of the gradient energy.
@@ -177,7 +180,7 @@ def suspicion_histogram(suspicion: pd.Series[float], threshold: float) -> Markup
     def draw(figure: Figure, names: NamePlaceholders) -> None:
         # a histogram has no names; the parameter is part of `Draw`
         del names
-        figure.subplots_adjust(left=0.08, right=0.97, top=0.86, bottom=0.24)
+        figure.subplots_adjust(left=0.1, right=0.97, top=0.92, bottom=0.15)
         axes = figure.add_subplot()
         bins = np.linspace(0, 1, 41).tolist()
         axes.set_title("Samples by suspicion (logarithmic)")
@@ -200,4 +203,4 @@ def suspicion_histogram(suspicion: pd.Series[float], threshold: float) -> Markup
         f"{count(len(above))} of {plural(len(suspicion), 'sample')} have at least the threshold of "
         f"{compact(threshold)}; the highest suspicion is {number(most)}, the median {number(median)}."
     )
-    return draw_svg("suspicion", (FIGURE_WIDTH, 200), title, description, draw)
+    return draw_svg("suspicion", _HISTOGRAM_SIZE, title, description, draw)

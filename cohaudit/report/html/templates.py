@@ -240,10 +240,11 @@ class InlineScript:
     """Hash by which the page's Content-Security-Policy allows this script, and no other."""
 
 
-def _inline_script(environment: Environment, name: str) -> InlineScript:
+def _inline_script(environment: Environment, *names: str) -> InlineScript:
+    """Return files as one script, in their order: what one declares at its top, the later ones see."""
     assert environment.loader is not None
     # the source, not rendered: a `{{` in the script is JavaScript
-    text, _, _ = environment.loader.get_source(environment, name)
+    text = "".join(environment.loader.get_source(environment, name)[0] for name in names)
     # The policy allows the script by its hash, so that an injected one would not run.
     digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
     return InlineScript(Markup(text), f"sha256-{digest}")

@@ -10,6 +10,7 @@ from typing import Literal
 
 from cohaudit.config.used import setting
 from cohaudit.results import Audit
+from cohaudit.results.reviewed import short_hash
 
 SUSPECTS_SIGNIFICANCE = 0.05
 """Probability below which the number of new suspects is not explained by chance. Only clear suspects count:
@@ -18,7 +19,8 @@ many samples share one suspicion near the threshold, and the next training run m
 Elsewhere = Literal["not a suspect", "relabeled", "suppressed", "not audited", "suspect"]
 """What a suspect of one audit is in the other: a sample with the same label that is not a suspect; a sample
 with another label; confirmed by a person; not among the samples; or a suspect too. Samples that are not
-suspects are found by their id."""
+suspects are found by their id, or else by the hash of their input: a corrected image lies in the folder of
+another class, so that its id is another one."""
 
 
 @dataclass(frozen=True)
@@ -201,12 +203,16 @@ def _describe_elsewhere(other: Audit) -> Callable[[_Unmatched], Elsewhere]:
     """Return a function that says what a suspect of one audit alone is in the other audit."""
     suppressed = {(one.sample, one.label) for one in other.suppressed}
     labels: Mapping[str, str] = dict(zip(other.samples["id"], other.samples["label"], strict=True))
+    same_input: defaultdict[str, set[str]] = defaultdict(set)
+    for content, label in zip(other.samples["content"], other.samples["label"], strict=True):
+        same_input[content].add(label)
 
     def describe(one: _Unmatched) -> Elsewhere:
         if (one.content, one.label) in suppressed:
             return "suppressed"
-        if one.id not in labels:
+        now = {labels[one.id]} if one.id in labels else same_input.get(short_hash(one.content), set())
+        if not now:
             return "not audited"
-        return "not a suspect" if labels[one.id] == one.label else "relabeled"
+        return "not a suspect" if one.label in now else "relabeled"
 
     return describe

@@ -68,6 +68,11 @@ def test_a_missing_file_suggests_the_nearest(tmp_path: Path) -> None:
     assert refusal(tmp_path / "nowhere" / "model.pt").remedy.endswith("nowhere is not a folder")
 
 
+def test_an_address_is_named_as_the_user_wrote_it() -> None:
+    error = refusal(Path("s3://bucket/model.pt"))
+    assert str(error).startswith("s3://bucket/model.pt: is an address")
+
+
 def test_a_missing_file_suggests_checkpoints_alone(tmp_path: Path) -> None:
     for name in ("cohaudit.toml", "my_data.py", "modle.txt"):
         (tmp_path / name).touch()

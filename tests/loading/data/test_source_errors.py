@@ -19,6 +19,8 @@ from support.refused_data import (
 from cohaudit.config import Config
 from cohaudit.loading.data import open_dataset
 
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 8\n"
+
 CASES: dict[str, tuple[Make, list[str]]] = {
     "data not set": (lambda folder: Config(), ["data", "--data"]),
     "missing file": (
@@ -36,6 +38,11 @@ CASES: dict[str, tuple[Make, list[str]]] = {
     "unknown extension": (file("data.tsv"), ["data.tsv", "'.tsv'", ".csv"]),
     "no extension": (file("data"), ["has no extension", ".npz"]),
     "key without meaning": (file("data.csv", data_args={"a": 1}), ["data_args", "does not apply", "leave"]),
+    "address": (
+        lambda folder: Config(data="s3://bucket/train.npz", base=folder),
+        ["s3://bucket/train.npz: is an address", "download it"],
+    ),
+    "git-lfs pointer": (file("data.csv", POINTER), ["data.csv", "a git-lfs pointer", "git lfs pull"]),
     # images
     "folder without class folders": (
         lambda folder: Config(data=".", base=npz()(folder).base),
@@ -46,6 +53,10 @@ CASES: dict[str, tuple[Make, list[str]]] = {
     "images of two sizes": (images(bee__c=(6, 5)), ["'bee/c.png'", "6×5", "'ant/a.png' is 4×4", "transform"]),
     "no image": (images(bee__c=b"notes"), ["bee/c.png", "not a readable image"]),
     "empty image": (images(bee__c=b""), ["bee/c.png", "not a readable image"]),
+    "git-lfs pointer in place of an image": (
+        images(bee__c=POINTER),
+        ["bee/c.png", "a git-lfs pointer", "git lfs pull"],
+    ),
     "truncated image": (images(ant__a=png(), bee__b=png()[:2000]), ["bee/b.png", "truncated"]),
     # factories
     "failing factory": (factory("fails"), ["code.py:fails", "RuntimeError: no such split"]),

@@ -52,12 +52,12 @@ def test_labels_are_answered_by_keyboard_and_read_back(
 ) -> None:
     audit, html = questions(kind=kind, hostile=hostile)
     page = open_page(html)
-    assert counted(page) == "0 of 5 answered"
+    assert counted(page) == "0 of the 5 labels that tell most"
     assert page.locator("#panel [name=save]").is_disabled()
     press(page, "r u w")
     page.locator("#correction select").select_option(index=2)
     press(page, "Enter W Enter r")
-    assert counted(page) == "5 of 5 answered"
+    assert counted(page) == "5 of the 5 labels that tell most"
     assert page.locator("#done").is_visible()
     rows = audit.samples.set_index("id").loc[list(audit.questions)]
     found = read_answers(download(page, tmp_path / "reviewed.json")).answers
@@ -79,9 +79,9 @@ def test_an_answer_can_be_changed_and_all_can_be_forgotten(open_page: OpenPage, 
     page.click("#question [name=unsure]")
     assert page.inner_text("#panel output") == "0 right, 0 wrong, 2 unsure."
     page.click("#panel [name=forget]")
-    assert (counted(page), page.inner_text("#place")) == ("0 of 5 answered", "1 of 5")
+    assert (counted(page), page.inner_text("#place")) == ("0 of the 5 labels that tell most", "1 of 5")
     page.click("#panel [name=forget]")
-    assert counted(page) == "2 of 5 answered"
+    assert counted(page) == "2 of the 5 labels that tell most"
     found = read_answers(download(page, tmp_path / "reviewed.json")).answers
     assert [one.answer for one in found] == ["unsure", "unsure"]
 
@@ -90,15 +90,15 @@ def test_answers_survive_a_reload_and_a_later_round_adds_to_them(open_page: Open
     audit, html = questions()
     page = open_page(html)
     press(page, "r w Enter")
-    assert counted(page) == "2 of 5 answered"
+    assert counted(page) == "2 of the 5 labels that tell most"
     reload(page)
-    assert counted(page) == "2 of 5 answered"
+    assert counted(page) == "2 of the 5 labels that tell most"
     assert page.inner_text("#place") == "3 of 5"
     later = replace(audit, questions=tuple(audit.samples["id"][10:13]))
     path = Path(page.url.removeprefix("file://"))
     path.write_text(render_review(later, later.questions), encoding="utf-8")
     reload(page)
-    assert counted(page) == "0 of 3 answered"
+    assert counted(page) == "0 of the 3 labels that tell most"
     press(page, "r")
     found = read_answers(download(page, tmp_path / "reviewed.json")).answers
     assert [one.id for one in found] == [*audit.questions[:2], later.questions[0]]
@@ -112,7 +112,7 @@ def test_a_damaged_store_counts_as_empty(stored: str, open_page: OpenPage) -> No
     page = open_page(html)
     page.evaluate(STORE, [f"cohaudit-review:{audit.subject.data_fingerprint:.32}", stored])
     reload(page)
-    assert counted(page) == "0 of 5 answered"
+    assert counted(page) == "0 of the 5 labels that tell most"
     assert page.locator("#question").is_visible()
 
 

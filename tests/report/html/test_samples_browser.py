@@ -73,6 +73,7 @@ def test_the_script_builds_the_cards_that_the_page_has(
             render_undrawn(make_audit(kind=kind, hostile=True, classes=6, suspects=6, evidence=2, others=2))
         )
         page.add_style_tag(content=".card { content-visibility: visible !important }")
+        page.evaluate("document.querySelectorAll('details').forEach(part => { part.open = true; })")
         pictures = page.evaluate("[...document.querySelectorAll('#cards img')].map(i => i.src + i.className)")
         return page.inner_text("#cards"), pictures
 
@@ -191,7 +192,7 @@ def test_verdicts_outlive_the_page_and_can_be_taken_back(open_undrawn: OpenPage)
     assert page.locator("#verdicts output").inner_text() == "1 wrong, 0 right, 1 unsure"
     page.select_option("#filters [name=verdict]", "unsure")
     wait_for(page, "1 to 1 of 1 samples")
-    page.get_by_role("button", name="undo").click()
+    page.locator("#cards .marks button").click()
     assert page.locator("#verdicts output").inner_text() == "1 wrong, 0 right, 0 unsure"
     page.click("#verdicts [name=forget]")
     assert page.locator("#verdicts output").inner_text() == "0 wrong, 0 right, 0 unsure"

@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from cohaudit.config.used import setting
 from cohaudit.report.figures.distributions import suspicion_histogram
+from cohaudit.report.html.view._confusions import Confusions, build_confusions
 from cohaudit.report.html.view._judged import judges_samples
 from cohaudit.report.html.view._listing import Listing, build_listing
 from cohaudit.report.words import Text, count, percent, probability, prose, text
@@ -53,6 +54,8 @@ class Gallery:
     twins: str
     """How many near-duplicates there are, and how many carry another label; empty when none."""
     histogram: Markup | None
+    confusions: Confusions | None
+    """Given and suggested labels of the suspects; None without any."""
     listing: Listing
     more: str
     """Which suspects or pictures are not on the page; empty when all are."""
@@ -71,6 +74,7 @@ def build_gallery(audit: Audit) -> Gallery:
         kinds=tuple(_kinds(audit)) if judges_samples(audit) else (),
         twins=_twins(audit),
         histogram=suspicion_histogram(suspicion, threshold) if judges_samples(audit) else None,
+        confusions=build_confusions(audit, listing.suspects),
         listing=listing,
         more=_more(total, listing),
         suppressed=tuple(_suppressed(audit)),
@@ -149,8 +153,8 @@ def _twins(audit: Audit) -> str:
 
 def _more(total: int, listing: Listing) -> str:
     parts = []
-    if total > listing.suspects:
-        left = count(total - listing.suspects)
+    if total > len(listing.suspects):
+        left = count(total - len(listing.suspects))
         parts.append(f"{left} more suspects are in samples.csv, in the rows with suspect = True.")
     if listing.unseen:
         parts.append(

@@ -40,8 +40,8 @@ class Listing:
     """JSON for the script; empty without samples."""
     kinds: tuple[str, ...]
     """Kinds of samples that occur, in their fixed order."""
-    suspects: int
-    """Suspects on the page."""
+    suspects: tuple[str, ...]
+    """Ids of the suspects on the page."""
     unseen: int
     """Samples whose picture the page has no room for."""
     numbers: tuple[tuple[str, str], ...]
@@ -69,7 +69,7 @@ def build_listing(audit: Audit) -> Listing:
         printed=cards[:STATIC_CARDS],
         data=script_data(_Writer(audit, rows).content(shown, cards, brief)) if cards or brief else Markup(""),
         kinds=tuple(kinds),
-        suspects=len(detailed) + len(brief),
+        suspects=tuple(one.id for one in (*detailed, *brief)),
         unseen=sum(not card.picture and card.kind in {"image", "wave"} for card in cards),
         numbers=tuple((name, "") for name in NUMBERS),
     )
