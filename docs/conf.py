@@ -11,13 +11,15 @@ from sphinx.ext.napoleon import Config, GoogleDocstring
 
 import cohaudit
 
-sys.path.insert(0, str(Path(__file__).parent / "_ext"))  # where Sphinx finds `generated`
+sys.path.insert(0, str(Path(__file__).parent / "_ext"))  # where Sphinx finds the last four
 
 project = "cohaudit"
 author = "the cohaudit contributors"
 version = release = cohaudit.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "generated"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "generated", "mathml", "messages", "sample_report"]
+myst_enable_extensions = ["dollarmath", "deflist"]
+html_math_renderer = "mathml"
 myst_heading_anchors = 3  # links such as data.md#fingerprint, as GitHub makes them
 
 html_theme = "furo"

@@ -43,6 +43,7 @@ SETUP = {
         python -c "import json; print(json.loads(open('suspects.jsonl').readline())['id'])" > confirmed.txt
     """,
     "formats.md": "cp fixtures/digits/* .",
+    "index.md": "cp fixtures/digits/{net.py,train.npz,model.safetensors} .",
     "outside.md": """
         cp fixtures/digits/* .
         python -c "import numpy as np; np.save('emb.npy', np.load('train.npz')['images'].mean(1) / 255)"
