@@ -33,6 +33,16 @@
     return element;
   }
 
+  // As the rest of the page writes numbers: three digits, and no exponent such as e-7.
+  function digits(value) {
+    if (value === 0 || (value >= 1e-5 && value < 1e6)) {
+      return value === 0 ? "0" : value.toFixed(Math.max(0, 2 - Math.floor(Math.log10(value))));
+    }
+    const [mantissa, exponent] = value.toExponential(1).split("e");
+    const raised = [...exponent.replace("+", "")].map(one => "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"["-0123456789".indexOf(one)]);
+    return `${mantissa} × 10${raised.join("")}`;
+  }
+
   function picture(place, alt) {
     const element = make("img", { src: pictures[place], alt });
     if (coarse.has(place)) element.className = "coarse";
@@ -283,7 +293,7 @@
     cell(sample.suggested === sample.given ? "" : name(classes[sample.suggested]));
     cell(kinds[sample.kind]);
     cell(sample.suspicion[1], "number");
-    cell(sample.loss === null ? "–" : sample.loss.toPrecision(3), "number");
+    cell(sample.loss === null ? "–" : digits(sample.loss), "number");
     cell(sample.margin === null ? "–" : sample.margin.toFixed(2), "number");
     cell(verdicts.get(sample)?.verdict ?? "");
     open.addEventListener("click", () => toggle(sample, row, open));
