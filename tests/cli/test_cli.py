@@ -202,6 +202,13 @@ def test_quiet_says_nothing(fake: FakeScan) -> None:
     assert Path("cohaudit-report/report.html").is_file()
 
 
+def test_quiet_says_that_there_is_no_verdict(fake: FakeScan) -> None:
+    fake.result = replace(make_audit(auditable=False), notices=())
+    result = scan("--quiet")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr.startswith("note: no verdict: no better than chance")
+
+
 @pytest.mark.usefixtures("fake")
 def test_json_is_the_file_on_standard_output() -> None:
     result = scan("--json", "--out", "here")

@@ -94,7 +94,8 @@ def test_every_sample_names_its_neighbors_and_its_best_label(digits_audit: tuple
 
 def test_the_error_of_sketched_cosines_is_told(digits_audit: tuple[Audit, Path]) -> None:
     # true root mean square, against explicit gradients of this fixture: 0.0196, of cosines near zero 0.0198
-    assert 0.0196 <= digits_audit[0].cosine_error <= 0.022
+    # stated is an upper estimate: what independent signs give, 0.0229, where norms alone would tell 0.021
+    assert 0.0196 <= digits_audit[0].cosine_error <= 0.0235
 
 
 def test_the_representation_is_named(digits_audit: tuple[Audit, Path]) -> None:
