@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from cohaudit.report.formats.suspects import SuspectLine, list_suspects
 from cohaudit.report.words import count, percent, plural, points, probability, text
 from cohaudit.results import Audit, Skipped, format_points, format_wrong_labels
+from cohaudit.results.gap import format_accuracy
 
 MAX_LENGTH = 65_000
 """Length of the whole text at most, in UTF-16 units: GitHub takes comments of up to 65,536."""
@@ -166,13 +167,16 @@ def _verdict(audit: Audit) -> list[str]:
         return [f"## cohaudit: risk not estimated\n\n{reason}{_wrong_labels(audit)}\n\n{' · '.join(facts)}"]
     gap = (
         f"**Gap: {points(risk.gap.value)} points** ({risk.coverage:.0%} interval: {points(risk.gap.low)} to "
-        f"{points(risk.gap.high)}). The gap is training accuracy minus accuracy on new data."
+        f"{points(risk.gap.high)}). The gap is training accuracy minus accuracy on new data.\n\n"
+        f"**Expected accuracy on new data:** {format_accuracy(risk.expected)} with right labels, "
+        f"{format_accuracy(risk.expected_given)} with labels as given."
     )
     if not isinstance(risk.holdout, Skipped):
         gap += (
-            f" Measured on {count(risk.holdout.samples)} holdout samples: {format_points(risk.holdout.gap)}. "
+            f" Gap measured on {count(risk.holdout.samples)} holdout samples, to their labels as given: "
+            f"{format_points(risk.holdout.gap)}. "
         )
-        gap += f"Predicted from the training data alone: {format_points(risk.predicted)}."
+        gap += f"Predicted without the holdout, to right labels: {format_points(risk.predicted)}."
     headline = f"## cohaudit: {risk.level} risk of overfitting"
     return [f"{headline}\n\n{gap}{_wrong_labels(audit)}\n\n{' · '.join(facts)}"]
 

@@ -21,13 +21,15 @@ from cohaudit.results import (
     Audit,
     Coherence,
     GateResult,
+    Holdout,
     Layer,
     Skipped,
     by_gap,
     format_points,
     format_wrong_labels,
 )
-from cohaudit.results.gap import format_crossfit
+from cohaudit.results.gap import format_accuracy, format_crossfit
+from cohaudit.results.wording import percent
 
 MAX_LAYERS = 6
 """Layers shown at most: like all limits here, chosen so that the summary fits a screen of 42 lines."""
@@ -99,6 +101,7 @@ def summary(audit: Audit, files: Sequence[Path], notes: Sequence[str] = ()) -> G
         *(_note(note) for note in notes),
         "",
         _verdict(audit),
+        *_expected(audit),
         *_causes(audit),
         *_holdout(audit),
         *_crossfit(audit),
@@ -147,9 +150,19 @@ def _verdict(audit: Audit) -> Text:
     return Text.assemble(
         ("Overfitting risk: ", "bold"),
         (audit.risk.level.upper(), LEVEL_STYLES[audit.risk.level]),
-        f", {format_points(audit.risk.gap)} between training accuracy and accuracy on new data "
-        f"({audit.risk.coverage:.0%} interval)",
+        f", a gap of {format_points(audit.risk.gap)}, {audit.risk.coverage:.0%} interval",
     )
+
+
+def _expected(audit: Audit) -> list[Text]:
+    """Return the accuracy that is expected on new data."""
+    if isinstance(audit.risk, Skipped):
+        return []
+    parts = [
+        format_accuracy(audit.risk.expected),
+        f"labels as given: {percent(audit.risk.expected_given.value)}",
+    ]
+    return [_line("Expected accuracy on new data", parts)]
 
 
 def _holdout(audit: Audit) -> list[Text]:
@@ -161,12 +174,19 @@ def _holdout(audit: Audit) -> list[Text]:
         return []  # a holdout that could not be measured is among the skipped items
     parts = [
         f"accuracy {percent(holdout.accuracy)} on {holdout.samples:,} samples",
-        f"measured gap {format_points(holdout.gap)}",
-        f"predicted gap {format_points(audit.risk.predicted)}",
+        f"measured gap {format_points(holdout.gap)} to its labels as given",
+        *_right_gap(holdout),
+        f"predicted gap {format_points(audit.risk.predicted)} to right labels",
         f"αᵤ {number(holdout.across)} from training to holdout",
         f"αᵤ {number(holdout.within)} within the training data",
     ]
     return [_line("Holdout", parts)]
+
+
+def _right_gap(holdout: Holdout) -> list[str]:
+    if isinstance(holdout.right_gap, Skipped):
+        return []
+    return [f"about {format_points(holdout.right_gap)} to its right labels"]
 
 
 def _crossfit(audit: Audit) -> list[Text]:

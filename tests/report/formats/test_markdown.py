@@ -80,7 +80,9 @@ def test_suspects_are_listed_most_suspicious_first_with_their_place() -> None:
 def test_a_holdout_is_told_beside_the_prediction() -> None:
     page = rendered(render_markdown(make_audit(holdout=True)))
     assert "Gap: 17.2 points" in page.text
-    assert "Measured on 500 holdout samples: 18.8 points (15.6 to 21.9)" in page.text
+    assert (
+        "measured on 500 holdout samples, to their labels as given: 18.8 points (15.6 to 21.9)" in page.text
+    )
 
 
 def test_without_a_verdict_the_reason_is_told() -> None:

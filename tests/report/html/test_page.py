@@ -168,7 +168,10 @@ def test_the_first_screen_gives_the_verdict_and_its_reasons() -> None:
     assert "High risk of overfitting" in words
     assert "15.6 points lower accuracy on new data" in words
     assert "80% interval: 15.6 points (12.5 to 18.8)" in words
-    assert "Expected accuracy on new data: about 84.3% (training: >99.9%), from the training data." in words
+    assert (
+        "Expected accuracy on new data: 84.4% (81.2% to 87.5%), in training >99.9%, from the training data."
+        in words
+    )
     assert "High means a gap of 10 to 20 points." in words
     assert "Training accuracy >99.9% chance: 10.0%" in words
     assert "Suspects 12 5.0% of the samples" in words
@@ -306,16 +309,17 @@ def test_a_level_is_said_with_its_own_bounds() -> None:
 
 def test_what_was_measured_on_a_holdout_stands_beside_the_prediction() -> None:
     words = undrawn_page_of(holdout=True).words
-    assert "It combines the measured and the predicted gap" in words
+    assert "Prediction and holdout are combined" in words
     assert "from the holdout and the training data." in words
     for expected in (
         "Samples 500 (3 also in the training data, left out)",
-        "Measured gap 18.8 points (15.6 to 21.9)",
-        "Predicted gap 15.6 points (12.5 to 18.8)",
+        "Measured gap to its labels as given 18.8 points (15.6 to 21.9)",
+        "Gap to its right labels (estimated) 17.2 points (12.5 to 21.9)",
+        "Predicted gap to right labels 15.6 points (12.5 to 18.8)",
         "Cosine of the mean gradients 0.500",
         "Coherence from training to holdout 0.0156",
         "correction by the holdout The parts above predict 15.6 points (12.5 to 18.8)",
-        "500 holdout samples show 18.8 points (15.6 to 21.9). 81.2% 1.6",
+        "500 samples show 17.2 points (12.5 to 21.9) to right labels. 81.2% 1.6",
     ):
         assert expected in words
 

@@ -47,7 +47,8 @@ def test_names_what_matters() -> None:
     text = flat(rendered(audit))
     for expected in (
         "fixtures/digits/model.safetensors on 240 of 480 samples of fixtures/digits/train.npz",
-        "Overfitting risk: HIGH, 15.6 points (12.5 to 18.8) between training accuracy and",
+        "Overfitting risk: HIGH, a gap of 15.6 points (12.5 to 18.8), 80% interval",
+        "Expected accuracy on new data: 84.4% (81.2% to 87.5%), labels as given: 75.0%",
         "12.5% of the labels are memorized.",
         "accuracy >99.9%, balanced >99.9%, chance 10.0%, loss 0.0210",
         "body.0.fc",

@@ -157,8 +157,7 @@ def _measure_gap(audit: Audit, risk: Risk) -> Iterator[Action]:
     """Yield the advice to measure the gap, unless it was measured or measuring would not narrow it."""
     if isinstance(risk.holdout, Holdout):
         return
-    # a gap below 0 can lead above 1
-    expected = min(max(audit.sanity.accuracy - risk.gap.value, 0.0), 1.0)
+    expected = risk.expected.value
     # Normal approximation of a binomial share: good enough to say whether measuring is worth it.
     narrow = Z_80 * math.sqrt(expected * (1 - expected) / _HOLDOUT_SAMPLES)
     now = (risk.gap.high - risk.gap.low) / 2

@@ -18,6 +18,7 @@ from cohaudit.report.html.view._gap import (
 )
 from cohaudit.report.words import Text, compact, percent, points, prose, text
 from cohaudit.results import LEVELS, Audit, Estimate, Holdout, Level, Risk, Skipped, format_points
+from cohaudit.results.gap import format_accuracy
 
 SCALE_END = 0.4
 """Gap at which the scale ends: twice the default bound of a severe one, so that its band stays visible."""
@@ -142,11 +143,10 @@ def _expectation(audit: Audit, risk: Risk) -> str:
     bounds = (compact(100 * bound) for bound in setting(audit.settings, "risk_levels"))
     meaning = _MEANINGS[risk.level].format(*bounds)
     accuracy = audit.sanity.accuracy
-    expected = min(1.0, max(0.0, accuracy - risk.gap.value))
     source = "the holdout and the training data" if isinstance(risk.holdout, Holdout) else "the training data"
     return (
-        f"Expected accuracy on new data: about {percent(expected)} (training: {percent(accuracy)}), from "
-        f"{source}. {risk.level.capitalize()} means {meaning}."
+        f"Expected accuracy on new data: {format_accuracy(risk.expected)}, in training {percent(accuracy)}, "
+        f"from {source}. {risk.level.capitalize()} means {meaning}."
     )
 
 
