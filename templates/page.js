@@ -34,6 +34,16 @@ const page = (() => {
     return element;
   }
 
+  // As the rest of the page writes numbers: three digits, and no exponent such as e-7.
+  function digits(value) {
+    if (value === 0 || (value >= 1e-5 && value < 1e6)) {
+      return value === 0 ? "0" : value.toFixed(Math.max(0, 2 - Math.floor(Math.log10(value))));
+    }
+    const [mantissa, exponent] = value.toExponential(1).split("e");
+    const raised = [...exponent.replace("+", "")].map(one => "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"["-0123456789".indexOf(one)]);
+    return `${mantissa} × 10${raised.join("")}`;
+  }
+
   function download(file, text) {
     const url = URL.createObjectURL(new Blob([text], { type: "text/plain" }));
     make("a", { href: url, download: file }).click();
@@ -61,5 +71,5 @@ const page = (() => {
     return KEYS[event.key.toLowerCase()];
   }
 
-  return { short, whole, make, name, file, download, load, save, kept, command };
+  return { short, whole, make, name, file, digits, download, load, save, kept, command };
 })();

@@ -3,7 +3,7 @@
 (() => {
   const source = document.getElementById("samples-data");
   if (!source) return;
-  const { short, whole, make, name, file, download, kept, command } = page;
+  const { short, whole, make, name, file, digits, download, kept, command } = page;
   const data = JSON.parse(source.textContent);
   const { classes, kinds, samples } = data;
   const CARDS_PER_PAGE = 24, ROWS_PER_PAGE = 100;
@@ -177,7 +177,7 @@
     cell(sample.suggested === sample.given ? "" : name(classes[sample.suggested]));
     cell(kinds[sample.kind]);
     cell(sample.suspicion[1], "number");
-    cell(sample.loss === null ? "–" : sample.loss.toPrecision(3), "number");
+    cell(sample.loss === null ? "–" : digits(sample.loss), "number");
     cell(sample.margin === null ? "–" : sample.margin.toFixed(2), "number");
     cell(verdicts.get(sample)?.verdict ?? "");
     open.addEventListener("click", () => toggle(sample, row, open));

@@ -91,7 +91,7 @@ def show(rows: list[Row]) -> None:
     """Print a line for each training run and epoch."""
     for row in rows:
         wrong = "none wrong" if row["wrong fitted"] is None else f"{row['wrong fitted']:.1%} of the wrong"
-        coherence = "no weight is coherent"
+        coherence = "no range: chance explains the coherent weights"
         if row["low"] is not None:
             coherence = f"range {row['low']:.1e} to {row['high']:.1e}, coherent {row['coherent']:.0%}"
         print(

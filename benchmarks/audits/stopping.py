@@ -85,8 +85,6 @@ def judged(training: Training, folder: Path) -> Row:
             [scores.astype(float) for scores in own["each"]],
             labels,
             own["prob"],
-            float(own["loss"].mean()),
-            len(labels),
         )
         for own in found
     ]

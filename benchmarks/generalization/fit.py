@@ -1,4 +1,4 @@
-"""The constants of `cohaudit.analysis.generalization_gap`, fitted on the half of the zoo that is for that.
+"""The constants of the former formula and of the classes, fitted on the half of the zoo that is for that.
 
 The form was chosen on this half too, by the mean absolute error on families left out: of all formulas of one
 to three measured numbers that take no further pass, the mean probability of the answers by layers that did
@@ -14,7 +14,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
-from cohaudit.analysis.generalization_gap import COVERAGE, MAX_AGREEMENT, MAX_ZOO_SAMPLES, MIN_ZOO_SAMPLES
+from benchmarks.generalization.former import MAX_AGREEMENT, SAMPLES
+from cohaudit.analysis.expected_score import COVERAGE
 
 Array = NDArray[np.float64]
 
@@ -22,7 +23,7 @@ Array = NDArray[np.float64]
 def _inputs(table: pd.DataFrame) -> Array:
     x = table["agreement"].clip(1 - MAX_AGREEMENT, MAX_AGREEMENT)
     loss = np.minimum(table["train_loss"], np.log(table["classes"]))
-    decades = np.log10(table["count"].clip(MIN_ZOO_SAMPLES, MAX_ZOO_SAMPLES))
+    decades = np.log10(table["count"].clip(*SAMPLES))
     return np.column_stack([np.ones(len(table)), np.log(x / (1 - x)), loss, decades])
 
 

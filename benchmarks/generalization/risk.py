@@ -6,9 +6,9 @@
     python -m benchmarks.generalization --show     show the saved results
 
 Half of the families are for fitting. All figures are of the other half, which no constant of cohaudit was
-fitted to, except those marked as of the fit half. The predicted gap is that of
-`cohaudit.analysis.generalization_gap` with its present constants; newly fitted constants are printed beside
-it.
+fitted to, except those marked as of the fit half. The predicted gap is that of the former formula
+(`former`): outside predictions, which the present one needs, were not made of these networks. Newly fitted
+constants are printed beside it. How the present formula does: `benchmarks.generalization.expected`.
 """
 
 from __future__ import annotations
@@ -29,17 +29,19 @@ from benchmarks.generalization import zoo
 from benchmarks.generalization.evidence import CACHE
 from benchmarks.generalization.figures import draw
 from benchmarks.generalization.fit import fitted_constants
+from benchmarks.generalization.former import HALF_WIDTH, agreement, expected_accuracy
 from benchmarks.generalization.scores import conditional_information, coverage, granulated, kendall, spearman
 from benchmarks.generalization.zoo import FACTORS, Member
 from benchmarks.shared import paths
 from benchmarks.shared.command_line import make_parser
 from benchmarks.shared.results import Row, read_json, row_lines
-from cohaudit.analysis.generalization_gap import CLASS_HALF_WIDTH, HALF_WIDTH, class_agreement, predict_gap
+from cohaudit.analysis.expected_score import ExpectedScore, around
+from cohaudit.analysis.generalization_gap import CLASS_HALF_WIDTH, class_agreement, predict_gap
 from cohaudit.analysis.leave_one_out import suspect_labels_by
 from cohaudit.analysis.sanity import check_sanity
 
 OURS = "predicted gap"
-"""Name of cohaudit's own measure."""
+"""Name of the former formula's measure."""
 LEAVE_ONE_OUT_MARGINS = {
     "gradients": "leave-one-out margin, loss gradients",
     "hot gradients": "leave-one-out margin, loss gradients, T = 10",
@@ -109,8 +111,10 @@ def rows_of(evidence: Evidence) -> tuple[Row, list[Row]]:
     names = [str(c) for c in range(probability.shape[1])]
     loss = float(arrays["loss"].mean())
     sanity = check_sanity(predicted, labels, names, loss, found.accuracy)
+    agreed = agreement(views, probability, labels)
+    accuracy = around(expected_accuracy(agreed, loss, len(labels), len(names)), HALF_WIDTH)
     gap = predict_gap(
-        labels, predicted, found.expected_low_overfit, found.expected, mean_loss=loss, samples=len(labels)
+        labels, predicted, ExpectedScore(agreed, accuracy, accuracy, HALF_WIDTH), found.expected_by_layers
     )
     halves = [facts["train_accuracy"] - float(evidence.predicts_test[part::2].mean()) for part in (0, 1)]
     measures = {name: value for name, value in evidence.figures.items() if not name.startswith("seconds")}
@@ -119,10 +123,10 @@ def rows_of(evidence: Evidence) -> tuple[Row, list[Row]]:
     row = evidence.about() | {
         "gap": facts["train_accuracy"] - facts["test_accuracy"],
         "auditable": sanity.auditable,
-        OURS: gap.gap,
-        "low": gap.gap - HALF_WIDTH,
-        "high": gap.gap + HALF_WIDTH,
-        "agreement": gap.agreement,
+        OURS: gap.gap.value,
+        "low": gap.gap.value - HALF_WIDTH,
+        "high": gap.gap.value + HALF_WIDTH,
+        "agreement": agreed,
         "gap on one half of the test set": halves[0],
         "gap on the other half": halves[1],
         **{name: facts[name] for name in ("train_accuracy", "test_accuracy", "train_loss", "test_loss")},
@@ -131,7 +135,7 @@ def rows_of(evidence: Evidence) -> tuple[Row, list[Row]]:
         "factors": {name: value for name, value in asdict(evidence.member).items() if name in FACTORS},
         **measures,
     }
-    return row, class_rows(evidence, found.expected, gap.classes)
+    return row, class_rows(evidence, found.expected_by_layers, gap.classes)
 
 
 def leave_one_out_measures(arrays: dict[str, NDArray[Any]]) -> Row:
@@ -182,7 +186,7 @@ def class_rows(evidence: Evidence, expected: Array, gaps: Array) -> list[Row]:
 
 
 def measures_of(rows: Sequence[Row]) -> list[str]:
-    """Return the names of all measures, cohaudit's first."""
+    """Return the names of all measures, the former formula's first."""
     known = set(asdict(zoo.members()[0])) | {
         *("model", "half", "gap", "auditable", "low", "high", "factors", "classes", "count"),
         *("gap on one half of the test set", "gap on the other half"),

@@ -47,6 +47,14 @@ class ClassNoise:
     expected: Array
     true: Array
 
+    @property
+    def given(self) -> Array:
+        """Probability of each label to be given, if it were given anew with as many wrong ones, [N, C]."""
+        classes = self.expected.shape[1]
+        astray: Array = self.expected * self.rates / (classes - 1)
+        given: Array = self.expected * (1 - self.rates) + astray.sum(1, keepdims=True) - astray
+        return given
+
     def log_odds_wrong(self, labels: Integers) -> Array:
         """Return the log-odds that each label is wrong, [N]."""
         rows = np.arange(len(labels))

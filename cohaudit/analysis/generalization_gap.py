@@ -1,10 +1,7 @@
-"""How much worse will the model do on new data? The generalization gap, from the training data alone.
+"""How much worse will the model do on new data? The gap, which follows from the expected score.
 
-For each prediction of the model on its training data, the other samples give a probability, by the layers
-that overfit least (`leave_one_out`). The mean of these probabilities, the agreement, is close to the accuracy
-on new data. Where the model does better than its neighbors alone, the training loss and the number of samples
-tell by how much. Four numbers were fitted for that, and two for the classes, on half of a zoo of trained
-networks, and tested on the other half: benchmarks/generalization/risk.py, docs/risk.md.
+The gap is training accuracy minus the accuracy that `expected_score` expects on new data. It is divided among
+the classes by two numbers that were fitted on trained networks: docs/risk.md.
 
 Arrays: N samples, C classes. Nothing here knows a model.
 """
@@ -18,8 +15,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cohaudit.analysis.quantiles import Z_80
-from cohaudit.analysis.shares import wilson_interval
+from cohaudit.analysis.expected_score import (
+    COVERAGE,
+    JUDGED_ERROR,
+    ExpectedScore,
+    combine,
+    sampling_error,
+)
 from cohaudit.results import Estimate, Holdout, Risk, RiskTerm, Skipped
 from cohaudit.results.gap import risk_level
 from cohaudit.results.wording import percent, points
@@ -27,45 +29,15 @@ from cohaudit.results.wording import percent, points
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-COVERAGE = 0.8
-"""Nominal share of networks whose gap lies within the interval; `Z_80` belongs to it."""
-
-HALF_WIDTH = 0.086
-"""Half of the interval of the model's gap, in accuracy.
-
-From the errors on network families left out of the fit, inspired by hierarchical conformal prediction (Lee,
-Barber & Willett, arXiv 2306.06342). It does not carry that method's guarantee: the constants were refitted on
-all families, and the form of the formula was chosen on them."""
-
 CLASS_HALF_WIDTH = 0.146
-"""Half of the interval of a class's gap, in accuracy; found like `HALF_WIDTH`."""
-
-INTERCEPT = -0.499
-"""Constant term of the log-odds of the accuracy on new data."""
-
-AGREEMENT = 0.872
-"""Change of those log-odds per unit of the log-odds of agreement."""
-
-LOSS = -0.233
-"""Change of those log-odds per nat of the mean training loss."""
-
-DECADES = 0.278
-"""Change of those log-odds per tenfold number of samples."""
+"""Half of the interval of a class's gap, in accuracy: it held four in five gaps of classes of networks that
+the model's gap was predicted for by an earlier formula (docs/risk.md)."""
 
 CLASS_ACCURACY = 0.516
 """How much a class's gap exceeds the model's, per unit that its training accuracy is above the mean."""
 
 CLASS_AGREEMENT = -0.737
 """How much a class's gap exceeds the model's, per unit that its agreement is above the mean."""
-
-MIN_ZOO_SAMPLES = 200
-"""Samples of the smallest training set in the zoo; fewer count as this many: the fit does not extrapolate."""
-
-MAX_ZOO_SAMPLES = 3000
-"""Samples of the largest training set in the zoo; more count as this many."""
-
-MAX_AGREEMENT = 0.99
-"""Agreement is clipped to this, and to 1 − this from below: its log-odds would be infinite at 1."""
 
 PREPROCESSING_MARGIN = 0.1
 """A training accuracy this far below what the other samples predict means that the model was hardly trained,
@@ -77,65 +49,46 @@ class GapPrediction:
     """The gap as predicted, for the model and for each class.
 
     Attributes:
-        agreement: Mean probability that the other samples give to the model's predictions.
-        accuracy: Expected accuracy on new data with correct labels.
-        gap: Training accuracy minus `accuracy`.
+        accuracy: Training accuracy.
+        score: Expected score, from the training data alone.
         classes: Gap of each class, NaN for a class without samples, [C].
     """
 
-    agreement: float
     accuracy: float
-    gap: float
+    score: ExpectedScore
     classes: Array
 
+    @property
+    def gap(self) -> Estimate:
+        """Training accuracy minus expected accuracy on new data with right labels."""
+        return gap_to(self.accuracy, self.score.right)
 
-def expected_accuracy(agreement: float, mean_loss: float, samples: int, classes: int) -> float:
-    """Return the expected accuracy on new data.
 
-    σ(a + b logit(x) + c ℓ + d log₁₀ N), with the fitted constants above.
+def gap_to(accuracy: float, score: Estimate) -> Estimate:
+    """Return the gap between a training accuracy and a score on other data.
 
     Args:
-        agreement: x, the mean probability that the other samples give to the model's predictions.
-        mean_loss: ℓ, the mean training loss in nats; capped at that of a uniform guess, ln C.
-        samples: N, the size of the training set.
-        classes: C.
+        accuracy: Training accuracy.
+        score: Accuracy on other data.
     """
-    x = min(max(agreement, 1 - MAX_AGREEMENT), MAX_AGREEMENT)
-    loss = min(mean_loss, math.log(classes))
-    decades = math.log10(min(max(samples, MIN_ZOO_SAMPLES), MAX_ZOO_SAMPLES))
-    odds = INTERCEPT + AGREEMENT * math.log(x / (1 - x)) + LOSS * loss + DECADES * decades
-    return 1 / (1 + math.exp(-odds))
+    return Estimate(accuracy - score.value, accuracy - score.high, accuracy - score.low)
 
 
 def predict_gap(
-    labels: Integers,
-    predicted: Integers,
-    expected_low_overfit: Array,
-    expected: Array,
-    *,
-    mean_loss: float,
-    samples: int,
+    labels: Integers, predicted: Integers, score: ExpectedScore, expected: Array
 ) -> GapPrediction:
-    """Predict the gap between training accuracy and accuracy on new data.
-
-    The layers that overfit least tell how large the gap is. Most layers together tell how it divides among
-    the classes: they are less biased between classes, and only differences count there.
+    """Predict the gap between training accuracy and accuracy on new data with right labels.
 
     Args:
         labels: Given labels, [N].
         predicted: The model's predictions, [N].
-        expected_low_overfit: Probability of each label from the other samples, by the layers that overfit
-            least, [N, C].
-        expected: The same by most layers, [N, C].
-        mean_loss: Mean training loss, in nats.
-        samples: Size of the training set, of which N samples were measured.
+        score: Expected score.
+        expected: Probability of each label from the other samples, by the network's layers, [N, C]. They tell
+            how the gap divides among the classes: only differences count there.
     """
-    count, classes = expected_low_overfit.shape
-    agreement = float(expected_low_overfit[np.arange(count), predicted].mean())
-    # the gap is to correct labels: agreement knows nothing of how new data are labeled
-    accuracy = expected_accuracy(agreement, mean_loss, samples, classes)
-    gap = float(np.mean(labels == predicted)) - accuracy
-    return GapPrediction(agreement, accuracy, gap, gap + _class_differences(labels, predicted, expected))
+    accuracy = float(np.mean(labels == predicted))
+    gap = accuracy - score.right.value
+    return GapPrediction(accuracy, score, gap + _class_differences(labels, predicted, expected))
 
 
 def _class_differences(labels: Integers, predicted: Integers, expected: Array) -> Array:
@@ -175,58 +128,21 @@ def class_agreement(predicted: Integers, expected: Array, label: int) -> float:
     return (recall + precision) / 2
 
 
-def interval(gap: float, accuracy: float, half_width: float = HALF_WIDTH) -> Estimate:
-    """Return the predicted gap with its interval, clipped so that the accuracy on new data is in [0, 1].
+def class_gap(gap: float, accuracy: float) -> Estimate:
+    """Return a class's gap with its interval, cut off so that the accuracy on new data is in [0, 1].
 
     Args:
-        gap: Training accuracy minus accuracy on new data.
-        accuracy: Training accuracy.
-        half_width: Half of the interval before clipping.
+        gap: The class's training accuracy minus its accuracy on new data.
+        accuracy: The class's training accuracy.
     """
     # a gap below accuracy − 1, or above accuracy, would mean an accuracy outside 0 to 1
-    low = max(gap - half_width, accuracy - 1)
-    high = min(gap + half_width, accuracy)
+    low = max(gap - CLASS_HALF_WIDTH, accuracy - 1)
+    high = min(gap + CLASS_HALF_WIDTH, accuracy)
     return Estimate(gap, min(low, gap), max(high, gap))
-
-
-def with_holdout(predicted: Estimate, holdout: Holdout) -> Estimate:
-    """Return the gap from prediction and holdout together, each weighted by its precision.
-
-    Both count as normal, with the standard deviation that belongs to their interval. The prediction is of the
-    gap to correct labels, the holdout measures the gap to labels as given there; the two are mixed as if the
-    holdout's labels were correct.
-
-    Args:
-        predicted: Gap as predicted from the training data.
-        holdout: Measured on samples that the model was not trained on.
-    """
-    spread = HALF_WIDTH / Z_80
-    n = holdout.samples
-    # one correct and one wrong prediction more than there are: a few lucky samples must not count as certain
-    share = (holdout.accuracy * n + 1) / (n + 2)
-    noise = math.sqrt(share * (1 - share) / (n + 2))
-    # inverse-variance weighting of two independent estimates
-    weight = spread**2 / (spread**2 + noise**2)
-    value = (1 - weight) * predicted.value + weight * holdout.gap.value
-    half = Z_80 * spread * noise / math.hypot(spread, noise)
-    return interval(value, holdout.accuracy + holdout.gap.value, half)
-
-
-def measured_gap(accuracy: float, holdout_accuracy: float, samples: int) -> Estimate:
-    """Return a measured gap with its sampling interval (Wilson, JASA 1927), at `COVERAGE`.
-
-    Args:
-        accuracy: Training accuracy.
-        holdout_accuracy: Accuracy on the holdout.
-        samples: Size of the holdout, above 0.
-    """
-    held_out = wilson_interval(holdout_accuracy, samples, Z_80)
-    return Estimate(accuracy - held_out.value, accuracy - held_out.high, accuracy - held_out.low)
 
 
 def estimate_risk(
     prediction: GapPrediction,
-    accuracy: float,
     representation: str,
     holdout: Holdout | Skipped,
     levels: Sequence[float],
@@ -235,45 +151,67 @@ def estimate_risk(
 
     Args:
         prediction: From `predict_gap`.
-        accuracy: Training accuracy.
         representation: What samples are compared by, in words.
-        holdout: Measured on samples that the model was not trained on, or why there are none.
+        holdout: Measured on samples that the model was not trained on.
         levels: Gaps from which the level is moderate, high, severe.
     """
-    predicted = interval(prediction.gap, accuracy)
-    gap = with_holdout(predicted, holdout) if isinstance(holdout, Holdout) else predicted
+    right = with_holdout(prediction.score, holdout)
+    gap = gap_to(prediction.accuracy, right)
     return Risk(
+        expected=right,
+        expected_given=prediction.score.given,
         gap=gap,
-        predicted=predicted,
+        predicted=prediction.gap,
         coverage=COVERAGE,
         level=risk_level(gap.value, levels),
-        terms=_terms(prediction, accuracy, representation),
+        terms=_terms(prediction, representation),
         drivers=(),
         holdout=holdout,
     )
 
 
-def _terms(prediction: GapPrediction, accuracy: float, representation: str) -> tuple[RiskTerm, ...]:
+def with_holdout(score: ExpectedScore, holdout: Holdout | Skipped) -> Estimate:
+    """Return the expected score against right labels, from prediction and holdout together.
+
+    The holdout's labels are judged. Where that cannot be done, they count as right. The score against labels
+    as given in the training data stays as predicted: a holdout may have been labeled with more care.
+
+    Args:
+        score: From the training data alone.
+        holdout: Measured on samples that the model was not trained on, or why there are none.
+    """
+    if isinstance(holdout, Skipped):
+        return score.right
+    error = sampling_error(holdout.accuracy, holdout.samples)
+    right = holdout.right_accuracy
+    if isinstance(right, Skipped):
+        return combine(score.right, score.half_width, holdout.accuracy, error)
+    judged = math.hypot(sampling_error(right.value, holdout.samples), JUDGED_ERROR)
+    return combine(score.right, score.half_width, right.value, judged)
+
+
+def _terms(prediction: GapPrediction, representation: str) -> tuple[RiskTerm, ...]:
     """Return the two terms that add up to the predicted gap."""
-    unsupported = accuracy - prediction.agreement
-    correction = prediction.agreement - prediction.accuracy
+    accuracy = prediction.accuracy
+    score = prediction.score
+    unsupported = accuracy - score.support
+    correction = score.support - score.right.value
     direction = "better" if correction <= 0 else "worse"
     return (
         RiskTerm(
             "predictions without support from other samples",
-            prediction.agreement,
+            score.support,
             unsupported,
             f"Training accuracy: {percent(accuracy)}. The other samples, compared by {representation}, "
-            f"support {percent(prediction.agreement)} of the model's predictions; layers that fit memorized "
+            f"support {percent(score.support)} of the model's predictions; layers that fit memorized "
             "labels are down-weighted.",
         ),
         RiskTerm(
             "correction from trained networks",
-            prediction.accuracy,
+            score.right.value,
             correction,
-            "Trained networks with this agreement, training loss and number of samples were "
-            f"{points(abs(correction))} points {direction} on new data than their agreement: "
-            f"{percent(prediction.accuracy)} accuracy expected.",
+            f"Trained networks with this support were {points(abs(correction))} points {direction} on new "
+            f"data: {percent(score.right.value)} accuracy expected.",
         ),
     )
 

@@ -18,12 +18,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cohaudit.analysis.class_conditional_noise import ClassNoise
 from cohaudit.analysis.combined_prediction import combine_predictions
 from cohaudit.analysis.label_noise import as_probabilities
 from cohaudit.analysis.label_verdict import CALIBRATION, CALIBRATION_ALONE, NoiseShare, judge_labels
 from cohaudit.analysis.memorization import memorization
 from cohaudit.analysis.pooled_prediction import calibrated, pool_predictions
-from cohaudit.results.thresholds import NOISE_SHARE_POWER, SUSPICION_POWER
+from cohaudit.results.thresholds import SUSPICION_POWER
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -106,7 +107,6 @@ class Suspicion:
         evidence: Log-odds that the label is right; the lower, the more suspicious, [N].
         expected: Probability of each label from the other samples, [N, C].
         expected_by_layers: The same by the network's layers and answers alone, [N, C].
-        expected_low_overfit: The same by those of them that overfit least, [N, C].
         overfit_share: Share of the labels not supported by the predictions before it that each one fits, [P].
         disagreements: Number of labels not supported by the predictions before it, [P].
         memorization: How far only a network that saw the sample would give its label, 0 to 1, [N].
@@ -116,13 +116,14 @@ class Suspicion:
         share: Estimated share of wrong labels, and whether it can be told.
         determined: Part of the disputed labels that have to be wrong, 0 to 1; see `label_verdict`.
         weights: Weight of each out-of-sample prediction, then of each of the P, summing to 1.
+        noise: Noise rates by class, and the probability of each true label.
+        noise_without_crossfit: The same by the pool without the answers of a cross-fit.
     """
 
     probability: Array
     evidence: Array
     expected: Array
     expected_by_layers: Array
-    expected_low_overfit: Array
     overfit_share: Array
     disagreements: Integers
     memorization: Array
@@ -132,6 +133,8 @@ class Suspicion:
     share: NoiseShare
     determined: float
     weights: Array
+    noise: ClassNoise
+    noise_without_crossfit: ClassNoise
 
 
 def suspect_labels(
@@ -140,6 +143,8 @@ def suspect_labels(
     own: NDArray[np.floating],
     earlier: Sequence[NDArray[np.floating]] = (),
     out_of_sample: Sequence[NDArray[np.floating]] = (),
+    *,
+    crossfit: NDArray[np.floating] | None = None,
 ) -> Suspicion:
     """Find the labels that the rest of the data does not support.
 
@@ -148,10 +153,12 @@ def suspect_labels(
         labels: Given labels, [N].
         own: The network's own probability of each class, [N, C]; C at least 2.
         earlier: The same of earlier checkpoints, oldest first, [N, C] each.
-        out_of_sample: Class probabilities by models that never saw the sample, [N, C] each.
+        out_of_sample: Class probabilities by models that never saw the network, [N, C] each.
+        crossfit: Class probabilities by copies of the network that never saw the sample, [N, C]; None
+            without a cross-fit.
     """
     each = [leave_one_out(view, labels, own.shape[1]).scores for view in views]
-    return suspect_labels_by(each, labels, own, earlier, out_of_sample)
+    return suspect_labels_by(each, labels, own, earlier, out_of_sample, crossfit=crossfit)
 
 
 def suspect_labels_by(
@@ -160,6 +167,8 @@ def suspect_labels_by(
     own: NDArray[np.floating],
     earlier: Sequence[NDArray[np.floating]] = (),
     out_of_sample: Sequence[NDArray[np.floating]] = (),
+    *,
+    crossfit: NDArray[np.floating] | None = None,
 ) -> Suspicion:
     """Do the same as `suspect_labels`, from the views' leave-one-out scores.
 
@@ -168,35 +177,42 @@ def suspect_labels_by(
         labels: Given labels, [N].
         own: The network's own probability of each class, [N, C]; C at least 2.
         earlier: The same of earlier checkpoints, oldest first, [N, C] each.
-        out_of_sample: Class probabilities by models that never saw the sample, [N, C] each.
+        out_of_sample: Class probabilities by models that never saw the network, [N, C] each.
+        crossfit: Class probabilities by copies of the network that never saw the sample, [N, C]; None
+            without a cross-fit.
     """
     answers = [probability.astype(np.float64) for probability in (*earlier, own)]
     # the network comes last: what it fits beyond all others is memorized
     each = [*predictions, *answers]
     layers = [*(calibrated(scores, labels) for scores in predictions), *answers]
-    outside = [part.astype(np.float64) for part in out_of_sample]
+    raw = [part.astype(np.float64) for part in out_of_sample]
+    outside = raw if crossfit is None else [*raw, crossfit.astype(np.float64)]
     pooled = pool_predictions(outside, layers, labels)
     calibration = CALIBRATION if outside else CALIBRATION_ALONE
     verdict = judge_labels(pooled.scores, labels, calibration)
-    # the gap is predicted by the network's own layers, and mostly by those that hardly overfit
-    low_overfit = combine_predictions(each, labels, NOISE_SHARE_POWER)
-    by_layers = combine_predictions(each, labels, SUSPICION_POWER).scores
+    noise = verdict.noise
+    if crossfit is not None:
+        # the calibration does not matter: it is of the suspicions, not of the noise
+        noise = judge_labels(pool_predictions(raw, layers, labels).scores, labels).noise
+    # how the gap divides among the classes, and which layers overfit, is told by the network's own layers
+    by_layers = combine_predictions(each, labels, SUSPICION_POWER)
     return Suspicion(
         probability=verdict.probability,
         evidence=verdict.evidence,
         expected=verdict.expected,
-        expected_by_layers=as_probabilities(by_layers, labels),
-        expected_low_overfit=as_probabilities(low_overfit.scores, labels),
-        overfit_share=low_overfit.overfit_share,
-        disagreements=low_overfit.disagreements,
+        expected_by_layers=as_probabilities(by_layers.scores, labels),
+        overfit_share=by_layers.overfit_share,
+        disagreements=by_layers.disagreements,
         # what never saw the network comes first: no label has bent it
         memorization=memorization([*outside, *each], labels),
         margin=_margins(verdict.expected, labels),
         suggested=verdict.suggested,
-        accuracy=float(np.mean(by_layers.argmax(1) == labels)),
+        accuracy=float(np.mean(by_layers.scores.argmax(1) == labels)),
         share=verdict.share,
         determined=verdict.determined,
         weights=pooled.weights,
+        noise=verdict.noise,
+        noise_without_crossfit=noise,
     )
 
 

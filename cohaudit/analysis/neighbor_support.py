@@ -114,18 +114,20 @@ def sketched_cosine_error(sketches: Sketches, members: Integers, squared_norms: 
 
 
 def expected_cosine_error(squared_norms: Array, numbers: Array) -> float:
-    """Return the root mean square error of a cosine between two orthogonal gradients, by independent signs.
+    """Return the least mean error of a cosine between two orthogonal gradients, by independent signs.
 
     A part of D numbers gives the inner product of two gradients' parts the variance ‖g‖² ‖h‖² / D. With s_p
-    the mean share of part p in a sample's squared norm, that of a cosine is Σ_p s_p² / D_p. Unlike an
-    estimate from norms it holds for sparse gradients: two entries at different places collide in a sketch
-    of D numbers with probability 1 / D, and their product then is off by ±1.
+    the mean share of part p in a sample's squared norm, the variance of a cosine is Σ_p s_p² / D_p, which is
+    at least (Σ_p s_p)² / Σ_p D_p over the parts that are sketched. Unlike an estimate from norms this holds
+    for sparse gradients: two entries at different places collide in a sketch of D numbers with probability 1
+    / D, and their product then is off by ±1.
 
     Args:
         squared_norms: Squared norm of each part of each sample's gradient, [m, parts]; above 0 in total.
         numbers: Numbers in the sketch of each part; infinite for one that is stored whole, [parts].
     """
-    if not len(squared_norms):
+    sketched = np.isfinite(numbers)
+    if not len(squared_norms) or not sketched.any():
         return 0.0
     shares = (squared_norms / squared_norms.sum(1, keepdims=True)).mean(0)
-    return float(np.sqrt(np.sum(np.square(shares) / numbers)))
+    return float(shares[sketched].sum() / np.sqrt(numbers[sketched].sum()))

@@ -97,5 +97,9 @@ def _conclusion(findings: Sequence[Finding]) -> str:
     counts = Counter(finding.status for finding in findings)
     if counts["failed"]:
         return f"Failed: {counts['failed']}. A scan would stop there; each line says what to do."
-    verdict = "None of these checks would stop a scan." if counts["not run"] else "A scan would run."
+    parts = [finding.status for finding in findings if finding.check in {"model", "data"}]
+    if all(status == "not run" for status in parts):
+        verdict = "Neither model nor data was tried: whether a scan would run is not known."
+    else:
+        verdict = "None of these checks would stop a scan." if counts["not run"] else "A scan would run."
     return verdict + f" Warnings: {counts['warning']}." * bool(counts["warning"])

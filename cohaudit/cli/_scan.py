@@ -81,6 +81,9 @@ def scan(
 
 
 def _print_warnings(audit: Audit) -> None:
+    # exit code 0 and no word would pass for a verdict
+    if reason := audit.labels_not_judged:
+        print_note(f"no verdict: {reason}")
     for notice in audit.notices:
         print_note(notice)
     for gate in audit.gates:

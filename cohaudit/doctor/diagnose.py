@@ -107,7 +107,11 @@ def settings(
         usable = config.updated({"suppressions": "", "reviewed": ""})
         return Finding("settings", "failed", found, error.remedy, figures), usable
     if not config.model and not config.data:
-        remedy = "run `cohaudit init` where the model lies: it writes cohaudit.toml"
+        remedy = (
+            f"name model and data in {config.source}"
+            if config.source
+            else "run `cohaudit init` where the model lies: it writes cohaudit.toml"
+        )
         return Finding("settings", "warning", words, remedy, figures), config
     return Finding("settings", "ok", words, figures=figures), config
 

@@ -10,12 +10,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cohaudit.analysis.coherence import Resampling
+from cohaudit.analysis.expected_score import crossfit_answers, expect_score
 from cohaudit.analysis.gap_drivers import DriverInputs, find_drivers
 from cohaudit.analysis.generalization_gap import (
-    CLASS_HALF_WIDTH,
     GapPrediction,
+    class_gap,
     estimate_risk,
-    interval,
     predict_gap,
     preprocessing_warning,
 )
@@ -138,7 +138,7 @@ def judge(seen: Observations, config: Config) -> Judgment:
     samples = sample_table(seen, verdict.suspicion, _suspects(verdict, config))
     whole, layers = layer_coherences(measured, resampling)
     gap = _predict_gap(seen, verdict)
-    risk = _risk(seen, config, verdict, gap)
+    risk = _risk(seen, config, gap)
     classes = tuple(_classes(seen, samples, gap, risk, resampling))
     # last: the drivers name classes by their gaps, which the holdout corrects by way of the risk
     inputs = _driver_inputs(seen, verdict, samples, classes, risk)
@@ -180,11 +180,13 @@ def _judge_labels(seen: Observations, config: Config) -> _LabelVerdict:
     calibration: ReviewCalibration | Skipped = NOT_REVIEWED
     if measured.views:
         views = [view.rows for view in measured.views]
-        out_of_sample = [view.probability for view in seen.outside]
-        if seen.crossfit is not None:
-            out_of_sample.append(seen.crossfit.astype(np.float64))
         suspicion = suspect_labels(
-            views, seen.source.labels, measured.probability, seen.earlier, out_of_sample
+            views,
+            seen.source.labels,
+            measured.probability,
+            seen.earlier,
+            [view.probability for view in seen.outside],
+            crossfit=seen.crossfit,
         )
         suspicion, calibration = apply_answers(suspicion, seen.review, seen.source.class_names, config)
     sanity = check_sanity(
@@ -248,33 +250,33 @@ def _most_suspicious(suspicion: Suspicion) -> NDArray[np.int64]:
     return order_by_suspicion(suspicion.probability, suspicion.evidence)
 
 
-def _predict_gap(seen: Observations, verdict: _LabelVerdict) -> GapPrediction | None:
+def _predict_gap(seen: Observations, verdict: _LabelVerdict) -> GapPrediction | Skipped:
     suspicion = verdict.valid
     if suspicion is None:
-        return None
-    return predict_gap(
-        seen.source.labels,
-        seen.measured.predicted,
-        suspicion.expected_low_overfit,
-        suspicion.expected_by_layers,
-        mean_loss=verdict.sanity.mean_loss,
-        samples=seen.total,
-    )
-
-
-def _risk(
-    seen: Observations, config: Config, verdict: _LabelVerdict, gap: GapPrediction | None
-) -> Risk | Skipped:
-    if gap is None:
         return Skipped("risk", NO_REPRESENTATION if verdict.sanity.auditable else NO_VERDICT)
-    representation = representation_of(seen.measured)
-    return estimate_risk(gap, verdict.sanity.accuracy, representation, seen.holdout, config.risk_levels)
+    labels = seen.source.labels
+    copies = seen.crossfit
+    score = expect_score(
+        seen.measured.predicted,
+        suspicion.noise_without_crossfit,
+        outside=bool(seen.outside),
+        crossfit=None if copies is None else crossfit_answers(copies, suspicion.noise, labels),
+    )
+    if isinstance(score, Skipped):
+        return Skipped("risk", score.reason)
+    return predict_gap(labels, seen.measured.predicted, score, suspicion.expected_by_layers)
+
+
+def _risk(seen: Observations, config: Config, gap: GapPrediction | Skipped) -> Risk | Skipped:
+    if isinstance(gap, Skipped):
+        return gap
+    return estimate_risk(gap, representation_of(seen.measured), seen.holdout, config.risk_levels)
 
 
 def _classes(
     seen: Observations,
     samples: pd.DataFrame,
-    gap: GapPrediction | None,
+    gap: GapPrediction | Skipped,
     risk: Risk | Skipped,
     resampling: Resampling,
 ) -> Iterator[ClassResult]:
@@ -296,16 +298,16 @@ def _classes(
 
 
 def _class_gap(
-    name: str, index: int, accuracy: float, gap: GapPrediction | None, risk: Risk | Skipped
+    name: str, index: int, accuracy: float, gap: GapPrediction | Skipped, risk: Risk | Skipped
 ) -> Estimate | Skipped:
     """Return a class's predicted gap, or the reason why there is none."""
     if isinstance(risk, Skipped):
         return Skipped(f"predicted gap of class {name}", risk.reason)
     # only a skipped risk comes without a predicted gap
-    assert gap is not None
+    assert isinstance(gap, GapPrediction)
     # a holdout has too few samples per class to correct each class by its own: all move by the same amount
-    value = float(gap.classes[index]) + risk.gap.value - gap.gap
-    return interval(value, accuracy, CLASS_HALF_WIDTH)
+    value = float(gap.classes[index]) + risk.gap.value - gap.gap.value
+    return class_gap(value, accuracy)
 
 
 def _driver_inputs(

@@ -100,7 +100,6 @@ def _measurer(subject: ScanSubject, sample: Sample, run: ScanRun) -> CheckpointM
         holdout=sample.holdout.source if isinstance(sample.holdout, NewSamples) else None,
         options=run.options,
         device=subject.device,
-        total=len(subject.dataset),
         cache=SnapshotCache(subject.snapshots, subject.fingerprints, run.config, subject.model),
         # a store for each checkpoint: its hash is part of the key of a pass
         store_for=partial(pass_store, subject, sample, run),

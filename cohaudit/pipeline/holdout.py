@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cohaudit.analysis.coherence import pairwise_coherence
-from cohaudit.analysis.generalization_gap import measured_gap
+from cohaudit.analysis.expected_score import measured_score
+from cohaudit.analysis.generalization_gap import gap_to
+from cohaudit.analysis.holdout_labels import accuracy_on_right_labels
 from cohaudit.analysis.sanity import is_skilled
 from cohaudit.gradients import Measurement, measure
 from cohaudit.loading.data import LabeledDataset
@@ -72,13 +74,18 @@ def _compared(
     product = float(mean @ own_mean)
     lengths = float(np.linalg.norm(mean) * np.linalg.norm(own_mean))
     count = len(new.source.labels)
+    training_accuracy = float(np.mean(trained.predicted == labels))
+    views = [view.rows for view in measured.views]
+    right = accuracy_on_right_labels(measured.probability, views, new.source.labels)
     return Holdout(
         data=holdout.source,
         data_fingerprint=holdout.fingerprint,
         samples=count,
         repeated=new.repeated,
         accuracy=accuracy,
-        gap=measured_gap(float(np.mean(trained.predicted == labels)), accuracy, count),
+        gap=gap_to(training_accuracy, measured_score(accuracy, count)),
+        right_accuracy=right,
+        right_gap=right if isinstance(right, Skipped) else gap_to(training_accuracy, right),
         # both means are sketched by the same projections, so that their product is that of the gradients
         cosine=product / lengths if lengths else 0.0,
         within=_pairwise(trained),

@@ -17,7 +17,7 @@ from cohaudit.results.checks import Certificate, GateResult, Sanity
 from cohaudit.results.coherence import ClassCosines, ClassResult, Coherence, Layer
 from cohaudit.results.estimate import Skipped
 from cohaudit.results.evidence import Evidence, Preview
-from cohaudit.results.gap import Crossfit, Risk, format_points
+from cohaudit.results.gap import Crossfit, Risk, format_accuracy, format_points
 from cohaudit.results.labels import LabelSummary, WrongLabels, format_wrong_labels
 from cohaudit.results.outside import OutsidePrediction
 from cohaudit.results.ranges import Count, NonNegative
@@ -205,6 +205,7 @@ class Audit:
             lines.append(f"no verdict: {risk.reason if sanity.auditable else sanity.reason}")
         else:
             lines.append(f"risk of overfitting: {risk.level}, a gap of {format_points(risk.gap)}")
+            lines.append(f"expected accuracy on new data: {format_accuracy(risk.expected)} with right labels")
         lines.append(f"training accuracy: {percent(sanity.accuracy)}, mean loss {number(sanity.mean_loss)}")
         wrong = self.labels.wrong
         if not isinstance(wrong, Skipped):

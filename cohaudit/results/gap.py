@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from cohaudit.results.estimate import Estimate, Skipped
 from cohaudit.results.ranges import Count, Proportion, Range, SignedProportion
-from cohaudit.results.wording import points
+from cohaudit.results.wording import percent, points
 
 Level = Literal["low", "moderate", "high", "severe"]
 """Level of risk."""
@@ -68,8 +68,13 @@ class Holdout:
     accuracy: Proportion
     """Share of the samples that the model predicts as labeled, in [0, 1]."""
     gap: Estimate
-    """Training accuracy minus holdout accuracy, in [-1, 1]; the interval covers the sampling of the
-    holdout."""
+    """Training accuracy minus holdout accuracy, in [-1, 1], to the holdout's labels as given; the interval
+    covers the sampling of the holdout."""
+    right_accuracy: Estimate | Skipped
+    """Accuracy if the holdout's wrong labels were corrected, in [0, 1], by judging its labels like those of
+    the training data; the interval covers the sampling and that judgment."""
+    right_gap: Estimate | Skipped
+    """Training accuracy minus `right_accuracy`, in [-1, 1]: the gap to right labels."""
     cosine: float
     """Cosine between the mean gradients of training and holdout samples, in [-1, 1], estimated from
     sketches."""
@@ -100,13 +105,18 @@ class Crossfit:
 
 @dataclass(frozen=True)
 class Risk:
-    """How much lower the accuracy on new data is than in training."""
+    """How accurate the model is expected to be on new data, and how much lower that is than in training."""
 
+    expected: Estimate
+    """Expected accuracy on new data with right labels, in [0, 1], from the training data and, where they were
+    given, copies of the network (a cross-fit) and the holdout."""
+    expected_given: Estimate
+    """The same on new data with labels as given in the training data, wrong ones among them; without the
+    holdout, whose labels may be of another kind."""
     gap: Estimate
-    """Training accuracy minus expected accuracy on new data with correct labels, in [-1, 1], from the
-    training data and, where one was given, the holdout."""
+    """Training accuracy minus `expected`, in [-1, 1]."""
     predicted: Estimate
-    """The same from the training data alone."""
+    """The same without the holdout."""
     coverage: Proportion
     """Share of networks whose gap lies in such an interval, in [0, 1]."""
     level: Level
@@ -117,6 +127,11 @@ class Risk:
     """Causes of the gap, the largest share first, then those whose share is not known."""
     holdout: Holdout | Skipped
     """Results on samples that the model was not trained on; skipped when none were given."""
+
+
+def format_accuracy(score: Estimate) -> str:
+    """Return an accuracy in percent, with its interval."""
+    return f"{percent(score.value)} ({percent(score.low)} to {percent(score.high)})"
 
 
 def format_points(gap: Estimate) -> str:

@@ -31,10 +31,6 @@ SUSPICION_POWER = 4
 """Power p of the weights for which labels are wrong: many layers rank them best. From 1 to 4 with each data
 set left out, 4 was best or nearly so."""
 
-NOISE_SHARE_POWER = 14
-"""Power p of the weights for the gap: it is biased by any overfitting, so that only layers with nearly none
-of it count."""
-
 WRONG_SUSPICION = 0.5
 """Suspicion from which a label is more likely wrong than right."""
 

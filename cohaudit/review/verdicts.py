@@ -50,17 +50,12 @@ class Verdict:
 
 
 def expected_score(audit: Audit) -> Estimate | Skipped:
-    """Return the accuracy to expect on new data with right labels, in [0, 1].
-
-    From the training data, and from the holdout where one was given.
-    """
-    if isinstance(audit.risk, Skipped):
-        return Skipped("expected score", audit.risk.reason)
-    accuracy = audit.sanity.accuracy
-    gap = audit.risk.gap
-    # rounding can leave the range by a hair
-    low, value, high = (min(max(accuracy - one, 0.0), 1.0) for one in (gap.high, gap.value, gap.low))
-    return Estimate(value, low, high)
+    """Return the accuracy to expect on new data with right labels, in [0, 1]."""
+    return (
+        Skipped("expected_score", audit.risk.reason)
+        if isinstance(audit.risk, Skipped)
+        else audit.risk.expected
+    )
 
 
 def label_verdict(audit: Audit) -> Verdict:
@@ -113,7 +108,8 @@ def _expectation(audit: Audit, risk: Risk, score: Estimate) -> str:
     interval = f"{risk.coverage:.0%} interval: {percent(score.low)} to {percent(score.high)}"
     return (
         f"{interval}, from {source}.{measured} "
-        f"That is {gap} points {side} the training accuracy, {percent(audit.sanity.accuracy)}."
+        f"That is {gap} points {side} the training accuracy, {percent(audit.sanity.accuracy)}. On labels like "
+        f"those given, wrong ones among them: {percent(risk.expected_given.value)}."
     )
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from cohaudit.analysis.class_conditional_noise import ClassNoise
 from cohaudit.analysis.label_notices import near_threshold_notice, undetermined_notice
 from cohaudit.analysis.label_verdict import NoiseShare
 from cohaudit.analysis.leave_one_out import Suspicion
 
+NOISE = ClassNoise(np.zeros(2), np.zeros((1, 2)), np.zeros((1, 2)))
 CLEAR = NoiseShare(0.1, 0.12, 0.14, determined=True)
 
 
@@ -24,7 +26,6 @@ def verdict(
         evidence=nothing,
         expected=nothing,
         expected_by_layers=nothing,
-        expected_low_overfit=nothing,
         overfit_share=nothing,
         disagreements=labels,
         memorization=nothing,
@@ -34,6 +35,8 @@ def verdict(
         share=share,
         determined=float(share.determined),
         weights=nothing,
+        noise=NOISE,
+        noise_without_crossfit=NOISE,
     )
 
 

@@ -23,6 +23,7 @@ from cohaudit.audits.unit_ablation import (
     only,
     sub_networks,
 )
+from cohaudit.audits.width import coherent_energy
 from cohaudit.errors import ReportError
 from cohaudit.gradients import weight_sums
 from cohaudit.results import CoherentWidth, Skipped
@@ -45,15 +46,18 @@ def test_coherence_and_energy_of_a_unit_are_those_of_pairs_of_samples(name: str,
     grads = oracle(*make(name))
     assert len(measured) == hidden
     for layer, found in zip(layers, measured, strict=True):
-        energies = []
+        energies, squares = [], []
         for unit, coherence in enumerate(found.coherence):
             own = torch.cat([grads[n][:, layer.unit == unit].flatten(1) for n in layer.parameters], 1).numpy()
             pairs = own @ own.T
             np.fill_diagonal(pairs, 0)
             expected = pairs.sum() / (len(own) - 1) / np.square(own).sum()
             assert coherence == pytest.approx(expected, abs=2e-6)
-            energies.append(max(0.0, pairs[LABELS[:, None] == LABELS].sum()))
-        np.testing.assert_allclose(found.energy, np.array(energies) / sum(energies), atol=1e-12)
+            energies.append(pairs[LABELS[:, None] == LABELS].sum())
+            squares.append(np.square(own).sum())
+        # three classes of three samples each: the effective number of classes is 3
+        counted = coherent_energy(np.add(energies, squares), np.array(squares), 3.0)
+        np.testing.assert_allclose(found.energy, counted / (counted.sum() or 1), atol=1e-12)
 
 
 @pytest.mark.parametrize("name", ALL_CASES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -179,6 +180,54 @@ def test_a_scan_writes_the_report_and_prints_a_summary(fake: FakeScan) -> None:
     assert fake.checkpoint == Path("model.pt")
 
 
+@pytest.mark.usefixtures("fake")
+def test_the_summary_ends_in_a_command_with_the_paths_of_this_run() -> None:
+    Path("my data.npz").touch()
+    last = scan("--data", "my data.npz", "--out", "my report").stdout.splitlines()[-1]
+    assert shlex.split(last) == [
+        *("cohaudit", "correct", "my report/audit.json"),
+        *("--data", "my data.npz", "--out", "my data-corrected.npz"),
+    ]
+
+
+def test_a_model_that_cannot_be_judged_is_for_the_doctor_with_the_same_options(fake: FakeScan) -> None:
+    fake.result = make_audit(auditable=False)
+    subject = ("--model", "net.py:build", "--model-arg", 'x="3"', "--model-arg", "y=4", "--inputs", "a b")
+    options = (*subject, "--no-trust-checkpoint", "--limit", "9")
+    last = scan(*options).stdout.splitlines()[-1]
+    assert shlex.split(last)[:3] == ["cohaudit", "doctor", "model.pt"]
+    again = shlex.split(last)[3:]
+    assert sorted(again) == sorted([*subject, "--no-trust-checkpoint"])
+    scan(*options)
+    first = fake.config
+    scan(*again)
+    assert first is not None
+    assert fake.config is not None
+    assert (fake.config.model_args, fake.config.inputs) == (first.model_args, first.inputs)
+
+
+@pytest.mark.parametrize(
+    ("written", "arguments", "origin"),
+    [
+        (True, [], "settings from cohaudit.toml"),
+        (True, ["--limit", "3"], "settings from cohaudit.toml and the option --limit"),
+        (
+            False,
+            ["--model", "m.py:f", "--data", "d.npz"],
+            "settings from the options --model, --data",
+        ),
+    ],
+)
+@pytest.mark.parametrize("form", [[], ["--quiet"], ["--json"]])
+@pytest.mark.usefixtures("fake")
+def test_one_line_says_where_the_settings_come_from(
+    written: bool, arguments: list[str], origin: str, form: list[str]
+) -> None:
+    if not written:
+        Path("cohaudit.toml").unlink()
+    assert scan(*arguments, *form).stderr.splitlines()[0] == origin
+
+
 def test_the_training_data_is_not_replaced_by_the_report(fake: FakeScan) -> None:
     Path("samples.csv").write_text("a,label\n1,0\n")
     result = scan("--data", "samples.csv", "--out", ".")
@@ -194,12 +243,19 @@ def test_the_holdout_is_not_replaced_by_the_report(fake: FakeScan) -> None:
     assert "its samples.csv is the holdout" in result.stderr
 
 
-def test_quiet_says_nothing(fake: FakeScan) -> None:
+def test_quiet_says_nothing_but_where_the_settings_come_from(fake: FakeScan) -> None:
     fake.result = replace(make_audit(), notices=())
     result = scan("--quiet")
-    assert (result.exit_code, result.output) == (0, "")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "settings from cohaudit.toml\n")
     assert isinstance(fake.progress, SilentProgress)
     assert Path("cohaudit-report/report.html").is_file()
+
+
+def test_quiet_says_that_there_is_no_verdict(fake: FakeScan) -> None:
+    fake.result = replace(make_audit(auditable=False), notices=())
+    result = scan("--quiet")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr.startswith("note: no verdict: no better than chance")
 
 
 @pytest.mark.usefixtures("fake")
@@ -208,7 +264,8 @@ def test_json_is_the_file_on_standard_output() -> None:
     assert result.stdout_bytes == Path("here/audit.json").read_bytes()
     assert json.loads(result.stdout)["schema_version"]
     assert "measure the gradients" in result.stderr
-    assert scan("--json", "--quiet").stderr == NOTICE
+    origin = "settings from cohaudit.toml and the option --out\n"
+    assert scan("--json", "--quiet", "--out", "here").stderr == origin + NOTICE
 
 
 @pytest.mark.usefixtures("fake")
@@ -225,7 +282,8 @@ def test_a_failed_gate_is_exit_code_1_after_the_report(gate: str, code: int, wor
     said = [line for line in result.stderr.splitlines() if line.startswith("gate failed: ")]
     assert len(said) == (1 if code and form else 0), "the summary says it, or else a line on standard error"
     assert not said or said[0] == f"gate failed: {gate}: {kept['reason']}"
-    assert form != "--quiet" or result.stderr.splitlines() == [NOTICE.rstrip(), *said]
+    origin = "settings from cohaudit.toml and the option --fail-on"
+    assert form != "--quiet" or result.stderr.splitlines() == [origin, NOTICE.rstrip(), *said]
 
 
 @pytest.mark.usefixtures("fake")
@@ -239,7 +297,8 @@ def test_a_gate_that_warns_is_told_and_fails_nothing(options: tuple[str, str], f
     (kept,) = json.loads(Path("cohaudit-report/audit.json").read_text())["gates"]
     assert (kept["failed"], kept["warned"]) == (False, True)
     if form:
-        assert result.stderr == f"{NOTICE}gate warned: {options[1]}: {kept['reason']}\n"
+        origin = f"settings from cohaudit.toml and the option {options[0]}\n"
+        assert result.stderr == f"{origin}{NOTICE}gate warned: {options[1]}: {kept['reason']}\n"
     else:
         assert f"{options[1]}  warned" in result.stdout
     assert scan(*options, "--gate-on-value").exit_code == int(options[0] == "--fail-on")

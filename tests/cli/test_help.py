@@ -53,7 +53,7 @@ def test_every_command_has_a_place_and_a_line_that_is_not_cut() -> None:
     listed = [name for names in GROUPS.values() for name in names]
     assert sorted(listed) == sorted(main.commands) == sorted(name for name in COMMANDS if name)
     narrow = CliRunner().invoke(main, ["-h"], prog_name="cohaudit", terminal_width=80).stdout
-    assert "..." not in narrow
+    assert "..." not in narrow.partition("Start:")[2]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -125,6 +125,27 @@ def test_every_page_is_reached_from_the_first(site: dict[Path, Html]) -> None:
 
 
 @pytest.mark.slow
+def test_the_first_page_leads_to_a_report_that_the_build_made(site: dict[Path, Html]) -> None:
+    (first,) = (page for page in site if page.name == "index.html")
+    assert "sample-report/report.html" in site[first].links
+    report = (first.parent / "sample-report/report.html").read_text(encoding="utf-8")
+    assert "fixtures/digits/model.safetensors" in report
+
+
+@pytest.mark.slow
+def test_formulas_are_drawn_by_the_browser_and_words_are_found(site: dict[Path, Html]) -> None:
+    texts = {page.stem: page.read_text(encoding="utf-8") for page in site}
+    assert "<math" in texts["inputs"]
+    assert [
+        name
+        for name, text in texts.items()
+        if "$$" in re.sub(r"<pre>.*?</pre>|<code.*?</code>", "", text, flags=re.DOTALL)
+    ] == []
+    (first,) = (page for page in site if page.name == "index.html")
+    assert "huggingfac" in (first.parent / "searchindex.js").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
 def test_the_site_loads_nothing_from_elsewhere(site: dict[Path, Html]) -> None:
     """Links may lead away; pictures, styles and scripts may not."""
     loaded = {

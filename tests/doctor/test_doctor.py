@@ -144,6 +144,14 @@ def test_an_empty_folder_is_no_failure_and_says_how_to_begin(
         **dict.fromkeys(("first batch", "gradients", "forecast"), "not run"),
     }
     assert "cohaudit init" in found["settings"]["remedy"]
+    # nothing was tried, which is not the same as nothing wrong
+    ended = CliRunner().invoke(main, ["doctor"])
+    assert ended.stdout.splitlines()[-1].startswith("Neither model nor data was tried")
+    # `cohaudit init` does not replace a file that is there
+    Path("cohaudit.toml").write_text("batch_size = 8\n")
+    remedy = findings()["settings"]["remedy"]
+    assert "cohaudit init" not in remedy
+    assert "cohaudit.toml" in remedy
 
 
 def test_with_a_checkpoint_a_missing_model_is_a_failure_and_the_data_is_opened(tmp_path: Path) -> None:

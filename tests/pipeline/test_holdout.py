@@ -16,7 +16,6 @@ from torch import nn
 from torch.nn import functional as F
 
 import cohaudit
-from cohaudit.analysis.generalization_gap import with_holdout
 from cohaudit.errors import DataError, EngineError, ModelError
 from cohaudit.report.html.view._gap import holdout_rows
 from cohaudit.results import Estimate, Holdout, Risk, Skipped
@@ -71,8 +70,12 @@ def test_agreement_is_that_of_the_mean_gradients_by_autograd() -> None:
     accuracy = [float((model(x).argmax(1) == y).double().mean()) for x, y in (training, holdout)]
     assert found.accuracy == accuracy[1]
     assert found.gap.value == pytest.approx(accuracy[0] - accuracy[1])
-    assert risk.gap == with_holdout(risk.predicted, found)
-    assert abs(risk.gap.value - found.gap.value) < abs(risk.predicted.value - found.gap.value)
+    assert isinstance(found.right_gap, Estimate)
+    # the digits have no wrong labels: judging them changes little
+    assert found.right_gap.value == pytest.approx(found.gap.value, abs=0.03)
+    ends = sorted([risk.predicted.value, found.right_gap.value])
+    assert ends[0] <= risk.gap.value <= ends[1]
+    assert risk.gap.value == pytest.approx(accuracy[0] - risk.expected.value)
 
 
 def test_samples_of_the_training_are_left_out() -> None:

@@ -94,7 +94,8 @@ def test_every_sample_names_its_neighbors_and_its_best_label(digits_audit: tuple
 
 def test_the_error_of_sketched_cosines_is_told(digits_audit: tuple[Audit, Path]) -> None:
     # true root mean square, against explicit gradients of this fixture: 0.0196, of cosines near zero 0.0198
-    assert 0.0196 <= digits_audit[0].cosine_error <= 0.022
+    # stated is an upper estimate: what independent signs give, 0.0229, where norms alone would tell 0.021
+    assert 0.0196 <= digits_audit[0].cosine_error <= 0.0235
 
 
 def test_the_representation_is_named(digits_audit: tuple[Audit, Path]) -> None:
@@ -260,12 +261,12 @@ def test_scan_from_python_wants_a_model() -> None:
 def test_an_audit_prints_as_a_summary(digits_audit: tuple[Audit, Path]) -> None:
     audit = digits_audit[0]
     lines = str(audit).splitlines()
-    assert len(lines) <= 5
-    assert "risk of overfitting: high, a gap of 15.6 points (" in lines[1]
+    assert len(lines) <= 6
+    assert "risk of overfitting: high, a gap of 10.1 points (" in lines[1]
     assert "wrong labels: about 10.0% (9.2% to 13.2%)" in str(audit)
     assert "suspects: 128" in str(audit)
     assert "\n" not in repr(audit)
-    assert "risk high, gap 15.6 points (" in repr(audit)
+    assert "risk high, gap 10.1 points (" in repr(audit)
     assert len(repr(audit)) < 200
 
 

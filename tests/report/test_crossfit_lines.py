@@ -30,7 +30,7 @@ def test_the_report_shows_the_accuracy_and_the_recipe() -> None:
 
 def test_the_summary_shows_both_in_a_line() -> None:
     assert (
-        "Cross-fit: out-of-fold accuracy 81.25% (78.12% to 84.38%), 5 copies trained by SGD with learning "
+        "Cross-fit: out-of-fold accuracy 81.2% (78.1% to 84.4%), 5 copies trained by SGD with learning "
         "rate 0.05 (as set); they stopped after 9 to 14 epochs"
     ) in summary(WITH)
 

@@ -85,7 +85,11 @@ def test_plain_metrics(expression: str, failed: bool) -> None:
 @pytest.mark.parametrize(
     ("expression", "failed", "reason"),
     [
-        ("suspects>5%", True, "not measured: it cannot be told which labels are wrong, at most 20%: review"),
+        (
+            "suspects>5%",
+            True,
+            "not measured: it cannot be told which labels are wrong, at most 20.0%: review",
+        ),
         ("suspects>9", True, "not measured"),
         ("suspects<5%", True, "not measured"),
         ("suspects==0", True, "not measured"),

@@ -310,9 +310,20 @@ def _risk(holdout: bool = False) -> results.Risk:
         ),
     )
     predicted = results.Estimate(0.15625, 0.125, 0.1875)
+    given = results.Estimate(0.75, 0.6875, 0.8125)
     nothing = results.Skipped("holdout", "none was given: --holdout")
     if not holdout:
-        return results.Risk(predicted, predicted, 0.8, "high", terms, drivers, nothing)
+        return results.Risk(
+            results.Estimate(0.84375, 0.8125, 0.875),
+            given,
+            predicted,
+            predicted,
+            0.8,
+            "high",
+            terms,
+            drivers,
+            nothing,
+        )
     measured = results.Holdout(
         "test.npz",
         "f" * 64,
@@ -320,12 +331,15 @@ def _risk(holdout: bool = False) -> results.Risk:
         3,
         0.8125,
         results.Estimate(0.1875, 0.15625, 0.21875),
+        results.Estimate(0.828125, 0.78125, 0.875),
+        results.Estimate(0.171875, 0.125, 0.21875),
         0.5,
         0.03125,
         0.015625,
     )
     gap = results.Estimate(0.171875, 0.15625, 0.1875)
-    return results.Risk(gap, predicted, 0.8, "high", terms, drivers, measured)
+    expected = results.Estimate(0.828125, 0.8125, 0.84375)
+    return results.Risk(expected, given, gap, predicted, 0.8, "high", terms, drivers, measured)
 
 
 def _crossfit() -> results.Crossfit:

@@ -61,7 +61,6 @@ class CheckpointMeasurer:
         holdout: Samples that the model was not trained on; None if there are none.
         options: How gradients are measured.
         device: Device to run on.
-        total: Size of the training set, of which the samples of `source` are measured.
         cache: Snapshots of earlier runs.
         store_for: SHA-256 of a checkpoint → store for its unfinished pass.
     """
@@ -71,7 +70,6 @@ class CheckpointMeasurer:
     holdout: Source | None
     options: Options
     device: torch.device
-    total: int
     cache: SnapshotCache
     store_for: Callable[[str], CheckpointStore]
 
@@ -138,7 +136,6 @@ class CheckpointMeasurer:
             measured,
             self.model,
             self.source.labels,
-            total=self.total,
             progress=progress,
             holdout=holdout_scores(self.model, self.holdout, self.options.batch_size, self.device),
             seed=self.options.seed,

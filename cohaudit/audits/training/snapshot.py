@@ -17,7 +17,7 @@ from torch import nn
 
 from cohaudit.analysis.coherence import pairwise_coherence
 from cohaudit.analysis.combined_prediction import combine_predictions
-from cohaudit.analysis.generalization_gap import predict_gap
+from cohaudit.analysis.expected_score import expected_accuracy
 from cohaudit.analysis.label_noise import as_probabilities
 from cohaudit.analysis.leave_one_out import leave_one_out, suspect_labels_by
 from cohaudit.audits.optimizer_state import OptimizerProgress
@@ -142,7 +142,6 @@ def snapshot_of(
     model: nn.Module,
     labels: Integers,
     *,
-    total: int,
     progress: OptimizerProgress,
     holdout: tuple[float, float],
     seed: int,
@@ -156,13 +155,12 @@ def snapshot_of(
         measured: Result of the gradient pass.
         model: The network with the checkpoint's weights.
         labels: Given labels, [N].
-        total: Size of the training set, of which N samples were measured.
         progress: Steps and learning rate of its optimizer.
         holdout: Accuracy and mean loss on the holdout; NaN without one.
         seed: Seed of the sketches.
     """
     scores = [leave_one_out(v.rows, labels, measured.probability.shape[1]).scores for v in measured.views]
-    peers = peer_prediction(scores, labels, measured.probability, float(measured.loss.mean()), total)
+    peers = peer_prediction(scores, labels, measured.probability)
     # relative to the largest residual: squares of a well fitted network's gradients would vanish
     mean, peak = measured.mean_gradient()
     owned = measured.dot(mean)
@@ -207,7 +205,7 @@ class PeerPrediction:
 
 
 def peer_prediction(
-    scores: Sequence[Array], labels: Integers, probability: NDArray[np.float32], loss: float, total: int
+    scores: Sequence[Array], labels: Integers, probability: NDArray[np.float32]
 ) -> PeerPrediction:
     """Return which labels the other samples correct, and how far they agree with the model.
 
@@ -215,16 +213,13 @@ def peer_prediction(
         scores: Leave-one-out scores of each layer's view, input side first, [N, C] each; possibly none.
         labels: Given labels, [N].
         probability: The model's probability of each class, [N, C].
-        loss: Mean training loss, in nats.
-        total: Size of the training set, of which N samples were measured.
     """
     if not scores:
         return PeerPrediction(labels, np.zeros(len(labels)), math.nan, math.nan)
     found = suspect_labels_by(scores, labels, probability)
     predicted: Integers = probability.argmax(1)
-    gap = predict_gap(
-        labels, predicted, found.expected_low_overfit, found.expected_by_layers, mean_loss=loss, samples=total
-    )
+    # the raw data have no part in it: what they say is the same at every checkpoint
+    support = float(found.expected[np.arange(len(labels)), predicted].mean())
     # agreement with the corrected labels, not the given ones: it rates checkpoints by the corrected ones
     # a checkpoint is rated, no label accused: those count that the others clearly dispute, told or not
     corrected = np.where(found.margin <= -CLEAR_DISPUTE, found.suggested, labels)
@@ -233,7 +228,7 @@ def peer_prediction(
     ).scores
     given = as_probabilities(combined, corrected)
     agreement = float(given[np.arange(len(labels)), predicted].mean())
-    return PeerPrediction(corrected, found.memorization, gap.accuracy, agreement)
+    return PeerPrediction(corrected, found.memorization, expected_accuracy(support, outside=False), agreement)
 
 
 def _coherence(measured: Measurement) -> float:

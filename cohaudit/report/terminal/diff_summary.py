@@ -10,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from cohaudit.errors import printable, without_padding
-from cohaudit.report.terminal.summary import cell, share, with_rest
+from cohaudit.report.terminal.summary import cell, with_rest
+from cohaudit.report.words import percent
 from cohaudit.results import Estimate
 from cohaudit.review.diff.difference import ComparedAudit, Difference, EstimateChange
 from cohaudit.review.diff.suspects import ComparedSuspect
@@ -79,7 +80,7 @@ def _whole(difference: Difference) -> Table:
     )
     table.add_row("Gap in points", *_both(difference.gap, 100, 1), "")
     table.add_row("Risk of overfitting", *(_level(side) for side in (base, head)), "")
-    table.add_row("Training accuracy", share(base.accuracy), share(head.accuracy), "")
+    table.add_row("Training accuracy", percent(base.accuracy), percent(head.accuracy), "")
     table.add_row("Suspects", *(_count(side.suspects) for side in (base, head)), "")
     table.add_row("Samples", f"{base.samples:,}", f"{head.samples:,}", "")
     table.add_row("Parameters", f"{base.parameters:,}", f"{head.parameters:,}", "")
@@ -153,7 +154,7 @@ def _width(width: WidthChange) -> list[RenderableType]:
     table.add_row("all", f"{base.units:,}", f"{head.units:,}")
     table.add_row("holding 90% of the energy", _part(base.kept, base.units), _part(head.kept, head.units))
     table.add_row("participation", f"{base.participation:.2f}", f"{head.participation:.2f}")
-    table.add_row("accuracy with all", share(base.accuracy), share(head.accuracy))
+    table.add_row("accuracy with all", percent(base.accuracy), percent(head.accuracy))
     table.add_row("accuracy with these only", _share(base.alone), _share(head.alone))
     table.add_row("accuracy with as many random ones", _share(base.random), _share(head.random))
     layers = _table("Layer", "units holding 90%", "participation")
@@ -223,7 +224,7 @@ def _count(many: int | None) -> str:
 
 
 def _share(found: float | None) -> str:
-    return "–" if found is None else share(found)
+    return "–" if found is None else percent(found)
 
 
 def _part(some: int, total: int) -> str:

@@ -16,11 +16,12 @@ from rich.text import Text
 from cohaudit.errors import printable, without_padding
 from cohaudit.report.limits import MAX_CAUSES
 from cohaudit.report.terminal.next_step import NextStep
-from cohaudit.report.words import number
+from cohaudit.report.words import number, percent
 from cohaudit.results import (
     Audit,
     Coherence,
     GateResult,
+    Holdout,
     Layer,
     Skipped,
     by_gap,
@@ -169,13 +170,20 @@ def _holdout(audit: Audit) -> list[Text]:
     if isinstance(holdout, Skipped):
         return []  # a holdout that could not be measured is among the skipped items
     parts = [
-        f"accuracy {share(holdout.accuracy)} on {holdout.samples:,} samples",
-        f"measured gap {format_points(holdout.gap)}",
-        f"predicted gap {format_points(audit.risk.predicted)}",
+        f"accuracy {percent(holdout.accuracy)} on {holdout.samples:,} samples",
+        f"measured gap {format_points(holdout.gap)} to its labels as given",
+        *_right_gap(holdout),
+        f"predicted gap {format_points(audit.risk.predicted)} to right labels",
         f"αᵤ {number(holdout.across)} from training to holdout",
         f"αᵤ {number(holdout.within)} within the training data",
     ]
     return [_line("Holdout", parts)]
+
+
+def _right_gap(holdout: Holdout) -> list[str]:
+    if isinstance(holdout.right_gap, Skipped):
+        return []
+    return [f"about {format_points(holdout.right_gap)} to its right labels"]
 
 
 def _crossfit(audit: Audit) -> list[Text]:
@@ -185,7 +193,7 @@ def _crossfit(audit: Audit) -> list[Text]:
         return []
     found = crossfit.accuracy
     parts = [
-        f"out-of-fold accuracy {share(found.value)} ({share(found.low)} to {share(found.high)})",
+        f"out-of-fold accuracy {percent(found.value)} ({percent(found.low)} to {percent(found.high)})",
         format_crossfit(crossfit),
     ]
     return [_line("Cross-fit", parts)]
@@ -205,9 +213,9 @@ def _causes(audit: Audit) -> list[Table]:
 def _sanity(audit: Audit) -> Text:
     sanity = audit.sanity
     parts = [
-        f"accuracy {share(sanity.accuracy)}",
-        f"balanced {share(sanity.balanced_accuracy)}",
-        f"chance {share(sanity.chance)}",
+        f"accuracy {percent(sanity.accuracy)}",
+        f"balanced {percent(sanity.balanced_accuracy)}",
+        f"chance {percent(sanity.chance)}",
         f"loss {number(sanity.mean_loss)}",
     ]
     return _line("Training data", parts)
@@ -282,7 +290,7 @@ def _certificate(audit: Audit) -> Text:
     parts = [
         f"{certificate.samples} samples recomputed with plain autograd",
         f"largest relative error {number(error)}",
-        f"{share(certificate.parameter_coverage)} of the parameters measured",
+        f"{percent(certificate.parameter_coverage)} of the parameters measured",
     ]
     return _line("Certificate", parts)
 
@@ -360,13 +368,3 @@ def cell(text: str) -> Text:
 
 def _sentence(text: str) -> str:
     return printable(text, MAX_SUMMARY_SENTENCE)
-
-
-def share(value: float) -> str:
-    """Write a share in percent with two decimals; only exactly 0 and 1 are written as 0% and 100%."""
-    if math.isnan(value):
-        return "–"
-    if value in {0, 1}:
-        return f"{value:.0%}"
-    # Clipped, because 99.999 % would round to 100 %, which reads as certain.
-    return f"{min(max(value, 0.0001), 0.9999):.2%}"

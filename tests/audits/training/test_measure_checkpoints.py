@@ -76,14 +76,13 @@ def test_what_was_measured_is_not_measured_again(followed: tuple[Path, Result, T
     assert again.exit_code == 0
     assert of(folder) == before
     assert {p: p.stat().st_mtime_ns for p in (folder / "out" / "snapshots").iterdir()} == written
-    whole = kept[0].stat().st_size
-    for broken in (b"PK", b""):
-        kept[0].write_bytes(broken)
-        assert (
-            run_without_page(folder, folder / "checkpoints", "--holdout", folder / "test.npz").exit_code == 0
-        )
-        assert of(folder) == before
-        assert kept[0].stat().st_size == whole  # written anew
+    whole = [path.stat().st_size for path in kept]
+    for path, broken in zip(kept, (b"PK", b""), strict=False):
+        path.write_bytes(broken)
+    again = run_without_page(folder, folder / "checkpoints", "--holdout", folder / "test.npz")
+    assert again.exit_code == 0
+    assert of(folder) == before
+    assert [path.stat().st_size for path in kept] == whole, "the damaged ones were written anew"
 
 
 def test_settings_that_change_no_snapshot_take_those_there_are(

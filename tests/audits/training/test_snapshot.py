@@ -32,7 +32,6 @@ def test_a_snapshot_is_what_plain_autograd_gives_where_sketches_keep_all(tmp_pat
             measured,
             model,
             labels,
-            total=len(y),
             progress=OptimizerProgress(7, 0.5),
             holdout=(0.5, 1.0),
             seed=0,

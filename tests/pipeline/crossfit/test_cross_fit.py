@@ -19,6 +19,9 @@ from cohaudit.pipeline.crossfit.seeded import seed_of
 from cohaudit.pipeline.crossfit.stage import FoldTraining, predict_folds
 from cohaudit.pipeline.resume import PassStore
 
+FAST = 0.03
+"""A learning rate at which training stops early after a few epochs."""
+
 
 def silent(samples: int) -> None:
     """Take the progress."""
@@ -54,7 +57,7 @@ def test_a_fold_is_what_plain_training_on_the_others_gives() -> None:
     assert (done.probability.argmax(1) == labels).mean() > 0.8
 
 
-@pytest.mark.parametrize("settings", [{"epochs": 3}, {}], ids=["epochs", "early stopping"])
+@pytest.mark.parametrize("settings", [{"epochs": 3}, {"lr": FAST}], ids=["epochs", "early stopping"])
 @pytest.mark.parametrize("sample", [17])
 def test_a_label_does_not_reach_its_own_prediction(settings: dict[str, Any], sample: int) -> None:
     source = source_of(*clouds())
@@ -89,7 +92,7 @@ def interrupted_after(training: FoldTraining, folds: int, store: PassStore) -> N
 def test_what_is_resumed_equals_what_was_not_interrupted(
     done: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    training = fold_training(source_of(*clouds()), loop(), count=4)
+    training = fold_training(source_of(*clouds()), loop(lr=FAST), count=4)
     whole = predict_folds(training, NullStore(), silent)
     interrupted_after(training, done, PassStore(tmp_path / "folds", {"recipe": "one"}))
     trained = []
@@ -126,7 +129,7 @@ def test_a_damaged_store_costs_only_the_folds_in_it(tmp_path: Path) -> None:
 
 
 def test_progress_adds_up_however_early_training_stops() -> None:
-    training = fold_training(source_of(*clouds()), loop())
+    training = fold_training(source_of(*clouds()), loop(lr=FAST))
     told: list[int] = []
     done = predict_folds(training, NullStore(), told.append)
     assert sum(told) == sum(training.plan.work)

@@ -15,13 +15,14 @@ import pytest
 from support.audits import make_audit
 
 from cohaudit import results
-from cohaudit.analysis import generalization_gap, label_verdict
+from cohaudit.analysis import expected_score, generalization_gap, label_verdict
 from cohaudit.config.used import MEASUREMENT_KEYS
 from cohaudit.report.html.view._definitions import Definition, definitions
 from cohaudit.results import SAMPLE_COLUMNS, Audit, AuditResults, kinds, thresholds
 
 MODULES: dict[str, ModuleType] = {
-    one.__name__.rpartition(".")[2]: one for one in (generalization_gap, label_verdict, kinds, thresholds)
+    one.__name__.rpartition(".")[2]: one
+    for one in (expected_score, generalization_gap, label_verdict, kinds, thresholds)
 }
 AUDIT = make_audit()
 DEFINITIONS = definitions(AUDIT)

@@ -308,16 +308,17 @@ def test_a_level_is_said_with_its_own_bounds() -> None:
 
 def test_what_was_measured_on_a_holdout_stands_beside_the_prediction() -> None:
     words = undrawn_page_of(holdout=True).words
-    assert "It combines the measured and the predicted gap" in words
+    assert "Prediction and holdout are combined" in words
     assert "from the holdout and the training data." in words
     for expected in (
         "Samples 500 (3 also in the training data, left out)",
-        "Measured gap 18.8 points (15.6 to 21.9)",
-        "Predicted gap 15.6 points (12.5 to 18.8)",
+        "Measured gap to its labels as given 18.8 points (15.6 to 21.9)",
+        "Gap to its right labels (estimated) 17.2 points (12.5 to 21.9)",
+        "Predicted gap to right labels 15.6 points (12.5 to 18.8)",
         "Cosine of the mean gradients 0.500",
         "Coherence from training to holdout 0.0156",
         "correction by the holdout The parts above predict 15.6 points (12.5 to 18.8)",
-        "500 holdout samples show 18.8 points (15.6 to 21.9). 81.2% 1.6",
+        "500 samples show 17.2 points (12.5 to 21.9) to right labels. 81.2% 1.6",
     ):
         assert expected in words
 

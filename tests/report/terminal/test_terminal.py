@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import select
+import shlex
 import signal
 import struct
 import subprocess
@@ -18,6 +19,7 @@ from pathlib import Path
 import pytest
 from rich.cells import cell_len
 from support.audits import make_audit
+from support.warm import warm_python
 
 from cohaudit.results.json_encode import audit_to_json
 
@@ -34,11 +36,15 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def in_terminal(*arguments: str, width: int = 80, until: str | None = None, **more: str) -> tuple[str, int]:
-    """Return what a command writes to a terminal, and its exit code; at `until`, Ctrl-C is typed."""
+    """Return what a command writes to a terminal, and its exit code; at `until`, Ctrl-C is typed.
+
+    Ctrl-C is for the processes that the terminal controls, so that command is a Python of its own.
+    """
+    python = shlex.split(warm_python()) if until is None else [sys.executable]
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
     process = subprocess.Popen(
-        [sys.executable, "-m", "cohaudit", *arguments],
+        [*python, "-m", "cohaudit", *arguments],
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
@@ -144,9 +150,9 @@ def test_no_line_is_wider_than_the_terminal(
     assert max(cell_len(STYLE.sub("", line)) for line in said.splitlines()) <= width
 
 
-def piped(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+def piped(*arguments: str, python: str = sys.executable, **more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "cohaudit", *arguments],
+        [*shlex.split(python), "-m", "cohaudit", *arguments],
         capture_output=True,
         text=True,
         env=environment(**more),
@@ -167,7 +173,7 @@ def test_a_log_has_no_control_characters_no_bars_and_no_spaces_at_the_ends(
 
 def test_colors_can_be_forced_into_a_log_and_bars_cannot(digits: Path, tmp_path: Path) -> None:
     scan = ("scan", str(digits / "model.safetensors"), *COUNT, "--out", str(tmp_path / "r"))
-    found = piped(*scan, FORCE_COLOR="1")
+    found = piped(*scan, python=warm_python(), FORCE_COLOR="1")
     assert STYLE.search(found.stdout)
     assert "\x1b" not in found.stderr
 

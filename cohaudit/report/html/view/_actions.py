@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from cohaudit.analysis.quantiles import Z_80
+from cohaudit.report.html.view._tables import MAX_TABLE_ROWS
 from cohaudit.report.limits import MAX_CAUSES
 from cohaudit.report.words import Text, count, points, text
 from cohaudit.results import Audit, Driver, Holdout, Risk, Skipped, by_gap
@@ -170,8 +171,7 @@ def _measure_gap(audit: Audit, risk: Risk) -> Iterator[Action]:
     """Yield the advice to measure the gap, unless it was measured or measuring would not narrow it."""
     if isinstance(risk.holdout, Holdout):
         return
-    # a gap below 0 can lead above 1
-    expected = min(max(audit.sanity.accuracy - risk.gap.value, 0.0), 1.0)
+    expected = risk.expected.value
     # Normal approximation of a binomial share: good enough to say whether measuring is worth it.
     narrow = Z_80 * math.sqrt(expected * (1 - expected) / _HOLDOUT_SAMPLES)
     now = (risk.gap.high - risk.gap.low) / 2
@@ -190,9 +190,11 @@ class EvidenceLinks:
     """
 
     def __init__(self, audit: Audit) -> None:
-        # numbered as the tables number the ids of their rows
-        self._layers = {layer.name: i for i, layer in enumerate(audit.layers, 1)}
-        self._classes = {one.name: i for i, one in enumerate(by_gap(audit.classes), 1)}
+        # numbered as the tables number the ids of their rows, of which they show the first
+        layers = audit.layers[:MAX_TABLE_ROWS]
+        classes = by_gap(audit.classes)[:MAX_TABLE_ROWS]
+        self._layers = {layer.name: i for i, layer in enumerate(layers, 1)}
+        self._classes = {one.name: i for i, one in enumerate(classes, 1)}
 
     def of(self, driver: Driver) -> str:
         """Return the link to the evidence of a driver."""

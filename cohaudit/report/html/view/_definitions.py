@@ -8,11 +8,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cohaudit.analysis import expected_score as score
 from cohaudit.analysis import generalization_gap as gap_model
 from cohaudit.analysis import label_verdict
 from cohaudit.config.used import setting
 from cohaudit.report.words import compact, number, percent, points, prose, raised
 from cohaudit.results import LEVELS, Audit, kinds, thresholds
+
+SCORE_CONSTANTS = (
+    *("INTERCEPT", "SLOPE", "HALF_WIDTH", "INTERCEPT_ALONE", "SLOPE_ALONE", "HALF_WIDTH_ALONE"),
+    *("INTERCEPT_CROSSFIT", "SLOPE_CROSSFIT", "OUT_OF_FOLD", "HALF_WIDTH_CROSSFIT"),
+    *("MAX_SUPPORT", "COVERAGE", "MIN_SAMPLES_PER_CLASS"),
+)
+"""Constants of `analysis.expected_score` that its definition quotes."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +50,8 @@ def definitions(audit: Audit) -> tuple[Definition, ...]:
         _suspicion(audit),
         _kinds(),
         _memorization(),
-        _predicted_gap(),
+        _expected_score(),
+        _expected_as_given(),
         _gap(audit),
         _class_gap(),
         _share_of_the_gap(),
@@ -238,36 +247,41 @@ def _memorization() -> Definition:
     )
 
 
-def _predicted_gap() -> Definition:
-    # Signs are written apart from the numbers, so that the formula reads as a sum.
-    slopes = zip(
-        (gap_model.AGREEMENT, gap_model.LOSS, gap_model.DECADES), ("logit x", "ℓ", "log₁₀ N"), strict=True
+def _expected_score() -> Definition:
+    intercept, slope = (number(k) for k in (score.INTERCEPT, score.SLOPE))
+    alone = f"σ({number(score.INTERCEPT_ALONE)} + {number(score.SLOPE_ALONE)} · logit x)"
+    copies = (
+        f"σ({number(score.INTERCEPT_CROSSFIT)} + {number(score.SLOPE_CROSSFIT)} · logit x + "
+        f"{number(score.OUT_OF_FOLD)} · logit f)"
     )
-    terms = "".join(f" {'−' if k < 0 else '+'} {number(abs(k))} {quantity}" for k, quantity in slopes)
     return Definition(
-        "Predicted gap",
-        f"training accuracy − σ({number(gap_model.INTERCEPT)}{terms})",
-        "x is the agreement: the mean probability that the other samples give to the model's own answers, "
-        f"with weights R² (1 − r){raised(thresholds.NOISE_SHARE_POWER)}, so that layers that fit memorized "
-        f"labels hardly count. Values outside {compact(1 - gap_model.MAX_AGREEMENT)} to "
-        f"{compact(gap_model.MAX_AGREEMENT)} count as the nearer of these two. ℓ is the mean training loss, "
-        "at most that of guessing; N is the number of samples, at least "
-        f"{gap_model.MIN_ZOO_SAMPLES:,} and at most {gap_model.MAX_ZOO_SAMPLES:,}. The interval is "
-        f"±{points(gap_model.HALF_WIDTH)} points, cut so that the accuracy on new data stays between 0 and "
-        f"1. It should contain the gap of {gap_model.COVERAGE:.0%} of networks with a combination of data "
-        "and architecture that the formula was not fitted to.",
-        figures=("Risk.predicted", "Risk.coverage", "RiskTerm.measured", "RiskTerm.adds"),
-        constants=(
-            "thresholds.NOISE_SHARE_POWER",
-            *(
-                f"generalization_gap.{name}"
-                for name in ("INTERCEPT", "AGREEMENT", "LOSS", "DECADES", "MAX_AGREEMENT")
-            ),
-            *(
-                f"generalization_gap.{name}"
-                for name in ("MIN_ZOO_SAMPLES", "MAX_ZOO_SAMPLES", "HALF_WIDTH", "COVERAGE")
-            ),
-        ),
+        "Expected accuracy",
+        f"σ({intercept} + {slope} · logit x)",
+        "x is the support: the mean probability that the other samples give to the model's own answers, by "
+        "the pool of predictions that labels are judged by. Support outside "
+        f"{compact(1 - score.MAX_SUPPORT)} to {compact(score.MAX_SUPPORT)} counts as the nearer of these "
+        f"two. Where nothing is predicted from the raw data, the formula is {alone}; with a cross-fit it is "
+        f"{copies}, where f is the mean probability that the copies' answers are the true labels. The "
+        f"interval is ±{points(score.HALF_WIDTH)} points, ±{points(score.HALF_WIDTH_ALONE)} without the raw "
+        f"data, ±{points(score.HALF_WIDTH_CROSSFIT)} with a cross-fit, wider for few samples, and cut off at "
+        f"0 and 1. It should contain the accuracy of {score.COVERAGE:.0%} of networks on data that no "
+        f"constant was chosen on. With fewer than {score.MIN_SAMPLES_PER_CLASS} samples a class on average "
+        "there is no estimate.",
+        figures=("Risk.expected", "Risk.coverage", "RiskTerm.measured", "RiskTerm.adds"),
+        constants=tuple(f"expected_score.{name}" for name in SCORE_CONSTANTS),
+    )
+
+
+def _expected_as_given() -> Definition:
+    return Definition(
+        "Expected accuracy on labels as given",
+        "the same, with x the mean probability that the model's answers would be given as labels",
+        "Labels would be given anew with as many wrong ones as the fit of the noise rates finds. With a "
+        "cross-fit it is the accuracy of the copies. The interval is "
+        f"±{points(score.HALF_WIDTH_GIVEN)} points, ±{points(score.HALF_WIDTH_GIVEN_CROSSFIT)} with a "
+        "cross-fit. A holdout, which may have been labeled with more care, has no part in it.",
+        figures=("Risk.expected_given",),
+        constants=("expected_score.HALF_WIDTH_GIVEN", "expected_score.HALF_WIDTH_GIVEN_CROSSFIT"),
     )
 
 
@@ -278,12 +292,18 @@ def _gap(audit: Audit) -> Definition:
     levels = ", ".join(f"{level} from {bound}" for level, bound in zip(others, bounds, strict=True))
     return Definition(
         "Gap and risk level",
-        "gap = training accuracy − accuracy on new data with correct labels",
-        "Without a holdout the gap is the predicted one. With a holdout it is the mean of the predicted "
-        "and the measured gap, each weighted by 1 / variance; the interval of the measured gap is "
-        f"Wilson's. The risk is {low} below {bounds[0]} points, {levels}.",
-        figures=("Risk.gap", "Holdout.accuracy", "Holdout.gap"),
+        "gap = training accuracy − expected accuracy on new data with right labels",
+        "The predicted gap is that without the holdout. With a holdout, the expected accuracy is the mean of "
+        "prediction and measurement, each weighted by its precision. The accuracy on the holdout's labels as "
+        "given has Wilson's interval. For the accuracy on its right labels, the holdout's labels are judged "
+        "like those of the training data, which adds a standard error of "
+        f"{points(score.JUDGED_ERROR)} points. The risk is {low} below {bounds[0]} points, {levels}.",
+        figures=(
+            *("Risk.gap", "Risk.predicted", "Holdout.accuracy", "Holdout.gap"),
+            *("Holdout.right_accuracy", "Holdout.right_gap"),
+        ),
         settings=("risk_levels",),
+        constants=("expected_score.JUDGED_ERROR",),
     )
 
 
@@ -295,13 +315,13 @@ def _class_gap() -> Definition:
         f"gap + {number(accuracy)} · (accuracy − mean) − {number(abs(agreement))} · (agreement − mean)",
         "The agreement of a class is the mean of two shares: of the samples that the other samples put "
         "into the class, those that the model puts there too; and the other way round. Here the other "
-        f"samples' predictions have the weights R² (1 − r){raised(thresholds.SUSPICION_POWER)}; in the gap "
-        f"of the model they have R² (1 − r){raised(thresholds.NOISE_SHARE_POWER)}. The interval is "
+        f"samples' predictions are those by the network's layers, with the weights R² (1 − "
+        f"r){raised(thresholds.SUSPICION_POWER)}. The interval is "
         f"±{points(gap_model.CLASS_HALF_WIDTH)} points, cut so that the accuracy on new data stays between "
         "0 and 1.",
         figures=("ClassResult.predicted_gap",),
         constants=(
-            *("thresholds.SUSPICION_POWER", "thresholds.NOISE_SHARE_POWER"),
+            "thresholds.SUSPICION_POWER",
             *(
                 f"generalization_gap.{name}"
                 for name in ("CLASS_ACCURACY", "CLASS_AGREEMENT", "CLASS_HALF_WIDTH")
