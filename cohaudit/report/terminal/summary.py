@@ -29,7 +29,6 @@ from cohaudit.results import (
     format_wrong_labels,
 )
 from cohaudit.results.gap import format_accuracy, format_crossfit
-from cohaudit.results.wording import percent
 
 MAX_LAYERS = 6
 """Layers shown at most: like all limits here, chosen so that the summary fits a screen of 42 lines."""

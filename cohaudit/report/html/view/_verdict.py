@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cohaudit.config.used import setting
@@ -16,12 +16,11 @@ from cohaudit.report.html.view._gap import (
     holdout_rows,
     reading,
 )
+from cohaudit.report.html.view._gauge import Gauge, build_gauge
 from cohaudit.report.words import Text, compact, percent, points, prose, text
-from cohaudit.results import LEVELS, Audit, Estimate, Holdout, Level, Risk, Skipped, format_points
+from cohaudit.results import Audit, Holdout, Level, Risk, Skipped, format_points
 from cohaudit.results.gap import format_accuracy
 
-SCALE_END = 0.4
-"""Gap at which the scale ends: twice the default bound of a severe one, so that its band stays visible."""
 _MEANINGS: Mapping[Level, str] = {
     "low": "a gap below {0} points",
     "moderate": "a gap of {0} to {1} points",
@@ -36,15 +35,6 @@ _TRUST: Mapping[Level, str] = {
     "severe": "Its training accuracy says almost nothing about new data.",
 }
 """Level → whether to trust the model."""
-
-
-@dataclass(frozen=True)
-class Band:
-    """The part of the scale of gaps that a risk level takes."""
-
-    level: Level
-    width: str
-    """Width as a CSS percentage."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +64,8 @@ class Verdict:
     """What the value measures."""
     interval: str
     """The gap with its interval, in words; empty without a verdict."""
-    position: str
-    """The gap's place on the scale, as a CSS percentage."""
-    reach: tuple[str, str]
-    """Where the interval begins on the scale, and how wide it is, as CSS percentages."""
-    bands: tuple[Band, ...]
+    gauge: Gauge | None
+    """The gap on the scale of its levels; None without a verdict."""
     notices: tuple[Notice, ...]
     tiles: tuple[Tile, ...]
     facts: tuple[tuple[str, Text], ...]
@@ -112,9 +99,7 @@ def build_verdict(audit: Audit) -> Verdict:
         value="" if risk is None else points(abs(risk.gap.value)),
         unit=f"points {'lower' if risk is None or risk.gap.value >= 0 else 'higher'} accuracy on new data",
         interval="" if risk is None else f"{risk.coverage:.0%} interval: {format_points(risk.gap)}",
-        position="" if risk is None else f"{_place(risk.gap.value):.1%}",
-        reach=("", "") if risk is None else _reach(risk.gap),
-        bands=tuple(_bands(audit)),
+        gauge=None if risk is None else build_gauge(risk.gap, setting(audit.settings, "risk_levels")),
         notices=tuple(build_notices(audit)),
         tiles=tuple(build_tiles(audit)),
         facts=tuple(build_facts(audit)),
@@ -148,21 +133,3 @@ def _expectation(audit: Audit, risk: Risk) -> str:
         f"Expected accuracy on new data: {format_accuracy(risk.expected)}, in training {percent(accuracy)}, "
         f"from {source}. {risk.level.capitalize()} means {meaning}."
     )
-
-
-def _place(gap: float) -> float:
-    return min(max(gap / SCALE_END, 0.0), 1.0)
-
-
-def _reach(gap: Estimate) -> tuple[str, str]:
-    # both ends are clipped before the width is taken, else the bar would leave the scale
-    low = _place(gap.low)
-    high = _place(gap.high)
-    return f"{low:.1%}", f"{high - low:.1%}"
-
-
-def _bands(audit: Audit) -> Iterator[Band]:
-    # a bound beyond the end of the scale gives a band of no width
-    edges = (0.0, *(_place(gap) for gap in setting(audit.settings, "risk_levels")), 1.0)
-    for level, low, high in zip(LEVELS, edges[:-1], edges[1:], strict=True):
-        yield Band(level, f"{high - low:.1%}")
