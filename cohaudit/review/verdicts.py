@@ -108,8 +108,8 @@ def _expectation(audit: Audit, risk: Risk, score: Estimate) -> str:
     interval = f"{risk.coverage:.0%} interval: {percent(score.low)} to {percent(score.high)}"
     return (
         f"{interval}, from {source}.{measured} "
-        f"That is {gap} points {side} the training accuracy, {percent(audit.sanity.accuracy)}. On labels like "
-        f"those given, wrong ones among them: {percent(risk.expected_given.value)}."
+        f"That is {gap} points {side} the training accuracy, {percent(audit.sanity.accuracy)}. "
+        f"On labels like those given, wrong ones among them: {percent(risk.expected_given.value)}."
     )
 
 

@@ -12,7 +12,7 @@ from unicodedata import east_asian_width
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from cohaudit.report.figures.svg import INK, NamePlaceholders
 from cohaudit.report.words import compact, text
@@ -25,6 +25,8 @@ MAX_NAMED_LAYERS = 12
 """Layers named on the axis at most; more are numbered as in the table."""
 MAX_MARKS = 40
 """Values with a mark of their own at most; more are drawn as dashes of one path."""
+PERCENT = FuncFormatter(lambda share, _: f"{100 * share:g}%")
+"""Writes a share beside an axis."""
 _CHARACTER_WIDTH = 6.6
 """Width of a character beside an axis, in pixels."""
 _LABEL_ROOM = 0.16

@@ -1,4 +1,4 @@
-"""The figures of the layers, the classes and the suspicions."""
+"""The figures of the layers and the suspicions."""
 
 from __future__ import annotations
 
@@ -15,20 +15,17 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from cohaudit.report.figures.axes import (
     FIGURE_WIDTH,
-    MAX_AXIS_NAME,
     MAX_NAMED_LAYERS,
+    PERCENT,
     draw_shares,
     draw_values,
     name_extremes,
     name_layers,
-    segments,
     widest,
 )
 from cohaudit.report.figures.svg import BLUE, INK, LINE, MUTED, ORANGE, NamePlaceholders, draw_svg
-from cohaudit.report.words import compact, count, named, number, percent, plural, text
-from cohaudit.results import ClassResult, Coherence, Layer
-
-_PERCENT = FuncFormatter(lambda share, _: f"{100 * share:g}%")
+from cohaudit.report.words import compact, count, number, plural
+from cohaudit.results import Coherence, Layer
 
 _HISTOGRAM_SIZE = (600, 340)
 """Width and height of the histogram, in CSS pixels: it stands beside the table of labels."""
@@ -52,7 +49,7 @@ def depth_profile(layers: Sequence[Layer], finding: str) -> Markup:
         _draw_coherence(top, layers, names)
         bottom.set_title("Share of the gradient energy")
         draw_shares(bottom, np.arange(1, len(layers) + 1), [layer.energy for layer in layers], BLUE)
-        bottom.yaxis.set_major_formatter(_PERCENT)
+        bottom.yaxis.set_major_formatter(PERCENT)
         bottom.yaxis.set_major_locator(MaxNLocator(3))
         bottom.grid(axis="y")
         name_layers(bottom, names, [layer.name for layer in layers])
@@ -88,88 +85,6 @@ def _add_m_coherence(axes: Axes, samples: int) -> None:
         return (np.asarray(m_coherence) - 1) / (samples - 1)
 
     axes.secondary_yaxis("right", functions=(m_coherence, pairwise)).set_ylabel("m-coherence")
-
-
-def class_bars(classes: Sequence[ClassResult], *, suspects: bool) -> Markup:
-    """Draw the coherence of each class with its interval, its accuracy and its share of suspects.
-
-    Args:
-        classes: Classes to draw.
-        suspects: Whether samples were judged, so that there are suspects to count.
-    """
-    # 24 pixels per row hold a name in the page's font size.
-    height = 62 + 24 * len(classes)
-    shares = [one.suspects / max(one.samples, 1) for one in classes]
-
-    def draw(figure: Figure, names: NamePlaceholders) -> None:
-        widths = [5, 2, 2] if suspects else [5, 2]
-        coherence, accuracy, *rest = figure.subplots(1, len(widths), sharey=True, width_ratios=widths)
-        left = (16 + widest(c.name for c in classes)) / FIGURE_WIDTH
-        figure.subplots_adjust(left=left, right=0.97, top=1 - 30 / height, bottom=30 / height, wspace=0.18)
-        rows = np.arange(len(classes))
-        _draw_bars(coherence, classes)
-        coherence.set_yticks(rows, [names.reserve(text(c.name, MAX_AXIS_NAME)) for c in classes])
-        # downward, so that the first class is at the top
-        coherence.set_ylim(len(classes) - 0.4, -0.6)
-        accuracy.set_title("Accuracy")
-        accuracy.barh(rows, [c.accuracy for c in classes], color=MUTED, height=0.6)
-        for axes in rest:
-            axes.set_title("Suspects")
-            axes.barh(rows, shares, color=ORANGE, height=0.6)
-        for axes in (accuracy, *rest):
-            axes.xaxis.set_major_formatter(_PERCENT)
-            axes.xaxis.set_major_locator(MaxNLocator(2))
-            # at least 1%: without any suspect, the axis would have no length
-            axes.set_xlim(0, 1 if axes is accuracy else 1.05 * max(0.01, *shares))
-        for axes in (coherence, accuracy, *rest):
-            axes.grid(axis="x")
-            axes.tick_params(axis="y", length=0)
-            axes.spines["left"].set_visible(axes is not coherence)
-
-    title = f"Classes: coherence, accuracy{' and share of suspects' if suspects else ''}"
-    return draw_svg(
-        "classes", (FIGURE_WIDTH, height), title, _class_description(classes, shares, suspects), draw
-    )
-
-
-def _class_description(classes: Sequence[ClassResult], shares: Sequence[float], suspects: bool) -> str:
-    """Describe the bars for readers who do not see them."""
-    measured = [(c.coherence.pairwise.value, c.name) for c in classes if isinstance(c.coherence, Coherence)]
-    worst = min(classes, key=lambda one: one.accuracy)
-    sentences = [f"{plural(len(classes), 'class')}."]
-    if len(measured) > 1:
-        low, high = (
-            f"{named(name)} (α\u1d64 {number(value)})" for value, name in (min(measured), max(measured))
-        )
-        sentences.append(f"Samples agree most in {high} and least in {low}.")
-    if worst.accuracy < 1:
-        sentences.append(f"{named(worst.name)} has the lowest accuracy, {percent(worst.accuracy)}.")
-    else:
-        sentences.append("The model predicts all labels.")
-    if suspects and max(shares) > 0:
-        most = classes[int(np.argmax(shares))]
-        sentences.append(f"{named(most.name)} has the largest share of suspects, {percent(max(shares))}.")
-    elif suspects:
-        sentences.append("No class has suspects.")
-    return " ".join(sentences)
-
-
-def _draw_bars(axes: Axes, classes: Sequence[ClassResult]) -> None:
-    axes.set_title("Pairwise coherence α\u1d64")
-    axes.axvline(0, color=MUTED, linewidth=0.8)
-    axes.xaxis.set_major_locator(MaxNLocator(5))
-    found = [
-        (row, one.coherence.pairwise)
-        for row, one in enumerate(classes)
-        if isinstance(one.coherence, Coherence)
-    ]
-    if found:
-        rows, measured = zip(*found, strict=True)
-        axes.barh(rows, [one.value for one in measured], color=BLUE, height=0.6)
-        spans = ([one.low for one in measured], rows), ([one.high for one in measured], rows)
-        segments(axes, *spans, color=INK, lw=1.2)
-    for row in {*range(len(classes))} - {row for row, _ in found}:
-        axes.text(0, row, "  not measured", color=MUTED, va="center", size=11)
 
 
 def suspicion_histogram(suspicion: pd.Series[float], threshold: float) -> Markup:

@@ -18,7 +18,7 @@ from cohaudit.report.figures.audits.depth_trend import depth_trend_figure
 from cohaudit.report.figures.audits.inputs import inputs_figure
 from cohaudit.report.figures.audits.robust_step import robust_step_figure
 from cohaudit.report.figures.audits.stability import stability_figure
-from cohaudit.report.figures.audits.trajectory import trajectory_figure
+from cohaudit.report.figures.audits.trajectory import numbers_of, trajectory_figure
 from cohaudit.report.figures.audits.width import width_figure
 from cohaudit.report.html.view._classes import Classes, build_classes
 from cohaudit.report.html.view._depth import build_depth
@@ -33,7 +33,7 @@ BY_LAYERS: dict[str, Callable[..., str]] = {
 }
 """Figure → how it is drawn: those that grow with the number of layers."""
 BY_CLASSES: dict[str, Callable[..., str]] = {
-    "classes": lambda **variant: classes_of(**variant).bars,
+    "classes": lambda **variant: classes_of(**variant).dots,
     "cosines": lambda **variant: classes_of(**variant).heat_map or "",
 }
 """Those that grow with the number of classes."""
@@ -126,6 +126,7 @@ def test_text_alternatives_say_what_is_found() -> None:
     assert f"{upper.min():.2f}".replace("-", "\u2212") in description("cosines")
     assert "12 of 240 samples have at least the threshold of 0.5" in description("suspicion")
     assert "has the largest share of suspects" in description("classes")
+    assert "The interval of each is \u00b1 " in description("classes")
     assert "in 32 groups of similar ones" in description("cosines", classes=100, samples=400)
     assert "1 only noise" in description("inputs")
     assert "mean 50.0%" in description("robust")
@@ -155,7 +156,19 @@ def test_what_was_not_measured_leaves_a_gap_and_not_a_zero() -> None:
         classes=tuple(replace(one, coherence=nothing) for one in audit.classes),
     )
     assert "3 layers without coherence" in build_depth(bare).figure
-    assert build_classes(bare).bars.count("not measured</text>") == 3
+    assert build_classes(bare).dots.count("not measured</text>") == 3
+
+
+def test_checkpoints_stand_at_the_number_that_rises_in_their_names() -> None:
+    assert numbers_of(["e2.pt", "e10.pt", "e50.pt"]) == [2, 10, 50]
+    assert numbers_of(["epoch=1-val=9", "epoch=2-val=3"]) == [1, 2]
+    assert (
+        numbers_of(["a1.pt", "b2.pt"])
+        == numbers_of(["e2.pt", "e2.pt"])
+        == numbers_of(["first", "last"])
+        == []
+    )
+    assert numbers_of(["only-7.pt"]) == [7]
 
 
 def test_the_extremes_of_many_layers_are_named_and_few_are_named_on_the_axis() -> None:

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
+from cohaudit.report.figures.class_dots import class_dots
 from cohaudit.report.figures.class_map import ClassMap, Cosines, cosine_map, extreme_pairs, group_classes
-from cohaudit.report.figures.distributions import class_bars
 from cohaudit.report.html.view._judged import judges_samples
 from cohaudit.report.html.view._tables import MAX_TABLE_ROWS
 from cohaudit.report.words import Text, count, interval, number, percent, plural, points, prose, signed, text
 from cohaudit.results import Audit, ClassCosines, ClassResult, Coherence, Estimate, Skipped, by_gap
 
-_MAX_BARS = 40
-"""Classes in the bar chart at most; the table has all."""
+_MAX_DOTS = 40
+"""Classes in the chart at most; the table has more."""
 _MAX_PAIRS = 5
 """Pairs listed at most, of those with the lowest and of those with the highest cosines."""
 
@@ -55,9 +55,9 @@ class Classes:
 
     judged: bool
     """Whether there are suspects to count."""
-    bars: Markup
-    bars_note: str
-    """Which classes the bars show; empty when all."""
+    dots: Markup
+    dots_note: str
+    """Which classes the chart shows; empty when all."""
     rows: tuple[ClassRow, ...]
     rows_note: str
     """Which rows are left out; empty when none is."""
@@ -72,19 +72,18 @@ class Classes:
 
 def build_classes(audit: Audit) -> Classes:
     """Return the section on the classes."""
-    drawn = _least_coherent(audit.classes)
-    left_out = len(audit.classes) - len(drawn)
     names = [one.name for one in audit.classes]
     found = audit.class_cosines
     cosines = np.array(found.matrix) if isinstance(found, ClassCosines) and len(names) > 1 else None
     shown = None if cosines is None else group_classes(cosines)
     rows = by_gap(audit.classes)
+    drawn = rows[:_MAX_DOTS]
     beyond = len(rows) - MAX_TABLE_ROWS
     return Classes(
         judged=judges_samples(audit),
-        bars=class_bars(drawn, suspects=judges_samples(audit)),
-        bars_note=f"The bars show the {_MAX_BARS} least coherent of {count(len(names))} classes."
-        if left_out
+        dots=class_dots(drawn, suspects=judges_samples(audit)),
+        dots_note=f"The chart shows the first {_MAX_DOTS} of {count(len(names))} classes."
+        if len(rows) > len(drawn)
         else "",
         rows=tuple(_row(result) for result in rows[:MAX_TABLE_ROWS]),
         rows_note=f"audit.json has {plural(beyond, 'more class')}." if beyond > 0 else "",
@@ -108,19 +107,6 @@ def _groups(names: list[str], shown: ClassMap | None) -> tuple[tuple[Text, ...],
     if shown is None or max(map(len, shown.groups)) == 1:
         return ()
     return tuple(tuple(text(names[i], 24) for i in group) for group in shown.groups)
-
-
-def _least_coherent(classes: tuple[ClassResult, ...]) -> tuple[ClassResult, ...]:
-    if len(classes) <= _MAX_BARS:
-        return classes
-
-    def coherence(index: int) -> float:
-        measured = classes[index].coherence
-        # A class whose coherence could not be measured is worth seeing: it sorts first.
-        return measured.pairwise.value if isinstance(measured, Coherence) else float("-inf")
-
-    chosen = sorted(range(len(classes)), key=coherence)[:_MAX_BARS]
-    return tuple(classes[i] for i in sorted(chosen))
 
 
 def _row(result: ClassResult) -> ClassRow:

@@ -1,0 +1,79 @@
+"""A measurement on the scale of its levels: numbers at their bounds, an interval that never leaves it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from cohaudit.report.words import compact
+from cohaudit.results import LEVELS, Estimate, Level
+
+_STEP = 0.05
+"""The scale begins and ends at a multiple of this: five points."""
+_LAST_BAND = 1.25
+"""Where the scale ends at least, relative to the bound of its last level, so that its band stays visible."""
+
+
+@dataclass(frozen=True)
+class Band:
+    """The part of the scale that a level takes."""
+
+    level: Level
+    width: str
+    """Width as a CSS percentage."""
+
+
+@dataclass(frozen=True)
+class Tick:
+    """A number below the scale."""
+
+    place: str
+    """Its place as a CSS percentage."""
+    words: str
+
+
+@dataclass(frozen=True)
+class Gauge:
+    """A value and its interval on a scale of levels."""
+
+    bands: tuple[Band, ...]
+    ticks: tuple[Tick, ...]
+    """Numbers at the ends of the bands, in points."""
+    position: str
+    """Place of the value, as a CSS percentage; empty where only the interval means something."""
+    start: str
+    """Where the interval begins, as a CSS percentage."""
+    width: str
+    """How wide the interval is, as a CSS percentage."""
+
+
+def build_gauge(value: Estimate, bounds: Sequence[float]) -> Gauge:
+    """Return a scale that holds all levels and the whole interval.
+
+    Args:
+        value: A share with its interval, such as a gap.
+        bounds: Where the second and each later level begins, rising.
+    """
+    first = min(0.0, math.floor(value.low / _STEP) * _STEP)
+    last = max(math.ceil(max(value.high, value.value) / _STEP) * _STEP, _LAST_BAND * bounds[-1])
+    edges = (first, *bounds, last)
+
+    def place(at: float) -> float:
+        return (at - first) / (last - first)
+
+    inner = (0.0, *bounds)
+    # an end that is close to a bound has no number of its own: the two would overlap
+    ends = [end for end in (first, last) if min(abs(end - bound) for bound in inner) > _STEP / 2]
+    ticks = sorted({*inner, *ends})
+    return Gauge(
+        bands=tuple(
+            Band(level, f"{max(0.0, place(high) - place(low)):.1%}")
+            for level, (low, high) in zip(LEVELS, pairwise(edges), strict=True)
+        ),
+        ticks=tuple(Tick(f"{place(at):.1%}", compact(100 * at)) for at in ticks),
+        position=f"{place(value.value):.1%}",
+        start=f"{place(value.low):.1%}",
+        width=f"{place(value.high) - place(value.low):.1%}",
+    )
