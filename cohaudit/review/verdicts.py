@@ -24,6 +24,9 @@ WORST_LAST: tuple[VerdictLevel, ...] = ("none", "low", "unclear", "moderate", "h
 """Levels of verdicts, the worst last. A verdict that is missing never hides the other one."""
 
 
+BAD_LEVELS: frozenset[VerdictLevel] = frozenset({"moderate", "high", "severe"})
+"""Levels that ask for something to be done."""
+
 TRUSTED = "Its training accuracy can be trusted."
 """Said of a model whose two verdicts are low, each with its whole interval."""
 
@@ -47,6 +50,8 @@ class Verdict:
     """A few words, with the number in them."""
     sentence: str
     """What the number means, with its interval, or why there is none."""
+    detail: str = ""
+    """What else belongs to it where there is room, in a sentence; empty without."""
 
 
 def expected_score(audit: Audit) -> Estimate | Skipped:
@@ -94,7 +99,8 @@ def generalization_verdict(audit: Audit) -> Verdict:
         reason = score.reason if isinstance(score, Skipped) else ""
         return Verdict("none", score, "Score on new data not estimated", reason[:1].upper() + reason[1:])
     headline = f"{percent(score.value)} accuracy expected on new data"
-    return Verdict(audit.risk.level, score, headline, _expectation(audit, audit.risk, score))
+    given = f"On labels like those given, wrong ones among them: {percent(audit.risk.expected_given.value)}."
+    return Verdict(audit.risk.level, score, headline, _expectation(audit, audit.risk, score), given)
 
 
 def _expectation(audit: Audit, risk: Risk, score: Estimate) -> str:
@@ -108,8 +114,7 @@ def _expectation(audit: Audit, risk: Risk, score: Estimate) -> str:
     interval = f"{risk.coverage:.0%} interval: {percent(score.low)} to {percent(score.high)}"
     return (
         f"{interval}, from {source}.{measured} "
-        f"That is {gap} points {side} the training accuracy, {percent(audit.sanity.accuracy)}. "
-        f"On labels like those given, wrong ones among them: {percent(risk.expected_given.value)}."
+        f"That is {gap} points {side} the training accuracy, {percent(audit.sanity.accuracy)}."
     )
 
 
@@ -154,10 +159,12 @@ def trust_sentence(audit: Audit) -> str:
     if is_trustworthy(audit):
         return TRUSTED
     sentences = [_DISTRUST.get(generalization_verdict(audit).level, "")]
-    if label_verdict(audit).level in {"moderate", "high", "severe"}:
+    if label_verdict(audit).level in BAD_LEVELS:
         sentences.append("It counts wrong labels as right: review these first.")
-    elif not isinstance(audit.labels.wrong, Skipped) and sentences == [""]:
-        sentences.append("Its training accuracy is probably close, but not all that is uncertain is small.")
+    elif generalization_verdict(audit).level == "low":
+        sentences.append(
+            "Its training accuracy is probably close, but the intervals are too wide to be sure."
+        )
     return " ".join(filter(None, sentences))
 
 

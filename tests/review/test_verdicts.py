@@ -45,7 +45,16 @@ def audit_of(
     value, half = gap
     assert isinstance(BASE.risk, Risk)
     estimate = Estimate(value, value - half, value + half)
-    risk = replace(BASE.risk, gap=estimate, predicted=estimate, level=risk_level(value, RISK_LEVELS))
+    low, middle, high = (min(max(accuracy - one, 0.0), 1.0) for one in (value + half, value, value - half))
+    expected = Estimate(middle, low, high)
+    risk = replace(
+        BASE.risk,
+        expected=expected,
+        expected_given=expected,
+        gap=estimate,
+        predicted=estimate,
+        level=risk_level(value, RISK_LEVELS),
+    )
     bounds = Estimate(*share)
     wrong = WrongLabels(bounds, share[0], 0.9 if told else 0.1, told, label_level(bounds, told, LABEL_LEVELS))
     samples = BASE.samples if told else BASE.samples.assign(suspect=False)

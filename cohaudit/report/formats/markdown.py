@@ -160,7 +160,8 @@ def _verdict(audit: Audit) -> list[str]:
         return [f"{head}\n\n{sentence(sanity.reason)}\n\n{' · '.join(facts)}"]
     verdicts = (("Labels", label_verdict(audit)), ("Generalization", generalization_verdict(audit)))
     lines = [
-        f"**{name}: {one.level}.** {sentence(f'{one.headline}. {one.sentence}')}" for name, one in verdicts
+        f"**{name}: {one.level}.** {sentence(f'{one.headline}. {one.sentence} {one.detail}')}"
+        for name, one in verdicts
     ]
     return ["\n\n".join([head, *filter(None, [sentence(trust_sentence(audit))]), *lines, " · ".join(facts)])]
 

@@ -35,7 +35,7 @@ from cohaudit.review.verdicts import (
     label_verdict,
 )
 
-MAX_LAYERS = 5
+MAX_LAYERS = 4
 """Layers shown at most: like all limits here, chosen so that the summary fits a screen of 42 lines."""
 MAX_CLASS_ROWS = 5
 """Classes shown at most."""

@@ -50,7 +50,7 @@ def test_gates_that_fail_are_errors_and_suspects_are_warnings() -> None:
         assert (properties["file"], properties["line"]) == (evidence.place, str(evidence.line))
         assert evidence.id in message
     assert found[-1][2] == (
-        "Labels high: About 6.2% of the labels are wrong; generalization high: 84.3% accuracy expected on "
+        "Labels high: About 6.2% of the labels are wrong; generalization high: 84.4% accuracy expected on "
         "new data; 3 suspects"
     )
 

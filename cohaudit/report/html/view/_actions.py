@@ -11,7 +11,7 @@ from cohaudit.report.html.view._tables import MAX_TABLE_ROWS
 from cohaudit.report.limits import MAX_CAUSES
 from cohaudit.report.words import Text, count, points, text
 from cohaudit.results import Audit, Driver, Holdout, Risk, Skipped, by_gap
-from cohaudit.review.verdicts import label_verdict
+from cohaudit.review.verdicts import BAD_LEVELS, label_verdict
 
 _HOLDOUT_SAMPLES = 1000
 """Holdout samples for which the page says how narrow the interval becomes."""
@@ -113,11 +113,11 @@ def build_actions(audit: Audit) -> tuple[Action, ...]:
 def _label_actions(audit: Audit) -> Iterator[Action]:
     """Yield what to do about the labels, where the verdict on them asks for it."""
     verdict = label_verdict(audit)
-    if verdict.level == "unclear":
+    if verdict.level == "unclear" or (verdict.level in BAD_LEVELS and audit.suspects.empty):
         words = "Review a few dozen labels: cohaudit review audit.json."
         effect = "Your answers tell how many labels are wrong, and which"
         yield Action(text(words, 400), effect, "#suspects", "see the samples")
-    elif verdict.level in {"moderate", "high", "severe"}:
+    elif verdict.level in BAD_LEVELS:
         words = "Check the suspects, and correct or drop the wrong ones: cohaudit correct audit.json."
         yield Action(text(words, 400), verdict.sentence, "#suspects", "see the suspects")
 

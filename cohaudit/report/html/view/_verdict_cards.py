@@ -62,7 +62,7 @@ def _generalization(audit: Audit, verdict: Verdict) -> VerdictCard:
         level=verdict.level,
         value=percent(number.value),
         unit="accuracy expected on new data",
-        sentence=prose(verdict.sentence),
+        sentence=prose(f"{verdict.sentence} {verdict.detail}"),
         gauge=build_gauge(gap, setting(audit.settings, "risk_levels")),
         reading=f"Gap to the training accuracy: {format_points(gap)}",
     )
