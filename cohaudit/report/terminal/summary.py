@@ -35,13 +35,13 @@ from cohaudit.review.verdicts import (
     label_verdict,
 )
 
-MAX_LAYERS = 4
+MAX_LAYERS = 5
 """Layers shown at most: like all limits here, chosen so that the summary fits a screen of 42 lines."""
 MAX_CLASS_ROWS = 5
 """Classes shown at most."""
 MAX_SUSPECT_ROWS = 5
 """Suspects, and suppressed samples, shown at most."""
-MAX_SKIPPED = 3
+MAX_SKIPPED = 2
 """Skipped items shown at most."""
 MAX_EARLIER_CHECKPOINTS = 6
 """Earlier checkpoints named at most, the latest ones."""
