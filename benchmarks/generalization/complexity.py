@@ -25,11 +25,16 @@ FEW_SAMPLES = 500
 """Number of samples for measures that take several passes."""
 
 
-def of_weights(model: nn.Module, initial: nn.Module, shape: tuple[int, ...]) -> Measures:
+def of_weights(model: nn.Module, initial: nn.Module, shape: tuple[int, ...] | None) -> Measures:
     """Return norms of the weights, and of what training added to them.
 
     The spectral norm of a convolution is that of its kernel as a matrix of output by input numbers, as in
     Jiang et al. (arXiv 1912.02178).
+
+    Args:
+        model: Trained.
+        initial: The same before training.
+        shape: Shape of a sample; None if inputs are words, which have no path norm.
     """
     matrices = [p.detach().flatten(1) for p in model.parameters() if p.ndim > 1]
     pairs = list(zip(model.parameters(), initial.parameters(), strict=True))
@@ -40,7 +45,7 @@ def of_weights(model: nn.Module, initial: nn.Module, shape: tuple[int, ...]) -> 
             sum(float((p - q).detach().square().sum()) for p, q in pairs)
         ),
     }
-    return found | _path_norm(model, shape)
+    return found if shape is None else found | _path_norm(model, shape)
 
 
 def _path_norm(model: nn.Module, shape: tuple[int, ...]) -> Measures:

@@ -63,7 +63,7 @@ class Calibration:
 LOG_ODDS_OFFSET = 0.8
 """Added to the fit's log-odds, in nats."""
 
-CALIBRATION = Calibration(LOG_ODDS_OFFSET, MIN_DETERMINED, (0.94, 1.33), 2.05)
+CALIBRATION = Calibration(LOG_ODDS_OFFSET, MIN_DETERMINED, (0.94, 1.3), 2.05)
 """The calibration by all data sets of the benchmark; `python -m benchmarks.verdicts.fit` prints it."""
 
 CALIBRATION_ALONE = Calibration(LOG_ODDS_OFFSET, MIN_DETERMINED_ALONE, (0.91, 1.23), 3.0)

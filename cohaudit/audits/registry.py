@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cohaudit.audits.depth import depth_trend
+from cohaudit.audits.flatness import flatness
 from cohaudit.audits.input_features import features_of
 from cohaudit.audits.robust_mean import SampleFlags, robust_step
 from cohaudit.audits.training.lr_schedule import Schedule
@@ -34,6 +35,7 @@ from cohaudit.results import (
     BackgroundForce,
     CoherentWidth,
     DepthTrend,
+    Flatness,
     Inputs,
     Layer,
     Memory,
@@ -204,6 +206,13 @@ def _inputs(context: AuditContext, advance: Advance) -> Inputs | Skipped:
     return features_of(names, sums)
 
 
+def _flatness(context: AuditContext, advance: Advance) -> Flatness | Skipped:
+    """Run the flatness audit: forward passes over some of the samples, with noise in the weights."""
+    return flatness(
+        context.model, context.source, options=context.options, device=context.device, advance=advance
+    )
+
+
 @dataclass(frozen=True)
 class RegisteredAudit:
     """An optional audit.
@@ -228,6 +237,7 @@ AUDITS: Mapping[str, RegisteredAudit] = {
     "robust": RegisteredAudit(_robust, passes=1),
     "trajectory": RegisteredAudit(_trajectory),
     "stability": RegisteredAudit(_stability),
+    "flatness": RegisteredAudit(_flatness, passes=1),
 }
 """Audits by the name of their field in `AuditResults`, in the order of the report."""
 

@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from cohaudit.results.estimate import Estimate, Skipped
+from cohaudit.results.ranges import Proportion, Range
 from cohaudit.results.trajectory import Stability, Trajectory
 
 
@@ -308,6 +309,32 @@ class Inputs:
 
 
 @dataclass(frozen=True)
+class NoiseSize:
+    """How many answers stay under noise of one size."""
+
+    size: float
+    """Standard deviation of the noise, in root mean squares of each weight tensor."""
+    unchanged: Proportion
+    """Share of the answers that stay, in [0, 1], the mean of all draws."""
+
+
+@dataclass(frozen=True)
+class Flatness:
+    """How many of the network's answers on its training data stay when noise is added to its weights."""
+
+    samples: Annotated[int, Range(1)]
+    """Number of samples answered, evenly spaced."""
+    draws: Annotated[int, Range(2)]
+    """Draws of the noise at each size."""
+    sizes: tuple[NoiseSize, ...]
+    """Results by the size of the noise, ascending."""
+    unchanged: Estimate
+    """Mean share of answers that stay over all sizes, in [0, 1]; the 90% interval covers the draws."""
+    advice: str
+    """What to do, with the number behind it."""
+
+
+@dataclass(frozen=True)
 class AuditResults:
     """The optional audits; one that did not run is skipped, with the reason."""
 
@@ -327,3 +354,5 @@ class AuditResults:
     """What the network learned when, and where it should have stopped."""
     stability: Stability | Skipped
     """The stability bound along the training run."""
+    flatness: Flatness | Skipped
+    """How many answers stay when noise is added to the weights."""

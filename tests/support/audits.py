@@ -460,6 +460,13 @@ def _optional_audits(
             ),
             advice="The gap in loss is below 10^2.0 nats, which bounds nothing here: nothing to do.",
         ),
+        flatness=results.Flatness(
+            samples=samples,
+            draws=4,
+            sizes=(results.NoiseSize(0.15, 0.9375), results.NoiseSize(0.3, 0.625)),
+            unchanged=results.Estimate(0.78125, 0.75, 0.8125),
+            advice="With noise in the weights, 78.1% of the answers stay.",
+        ),
     )
 
 

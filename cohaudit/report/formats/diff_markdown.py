@@ -30,6 +30,7 @@ def render_difference_markdown(difference: Difference) -> str:
             [f"- {sentence(one)}" for one in difference.regressions],
             MAX_LIST_LENGTH // 2,
         ),
+        *([f"\n\n{sentence(difference.ranking.reason)}"] if difference.ranking else []),
         *listed(
             "### What is better",
             [f"- {sentence(one)}" for one in difference.improvements],

@@ -116,6 +116,8 @@ class DiffPage:
     unlike: tuple[str, ...]
     regressions: tuple[str, ...]
     improvements: tuple[str, ...]
+    ranking: str
+    """Which network is probably better on new data; empty unless both fit the same data."""
     whole: tuple[Row, ...]
     suspects: str
     """Counts of new, fixed and remaining suspects, in words."""
@@ -147,6 +149,7 @@ def build_diff_page(difference: Difference) -> DiffPage:
         unlike=tuple(map(prose, difference.unlike)),
         regressions=tuple(map(prose, difference.regressions)),
         improvements=tuple(map(prose, difference.improvements)),
+        ranking=prose(difference.ranking.reason) if difference.ranking else "",
         whole=tuple(_whole(difference)),
         suspects=_suspect_counts(difference.suspects),
         lists=tuple(_lists(difference.suspects)) if difference.suspects else (),

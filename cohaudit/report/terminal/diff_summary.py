@@ -55,6 +55,7 @@ def difference_summary(difference: Difference) -> Group:
         "",
         Text(difference.headline.upper(), HEADLINES[difference.headline]),
         *(Text(f"  - {printable(one, 240)}") for one in (*difference.regressions, *difference.improvements)),
+        *([Text(difference.ranking.reason)] if difference.ranking else []),
         "",
         _whole(difference),
         *_suspects(difference),

@@ -28,6 +28,7 @@ from cohaudit.review.diff.difference import (
     LayerChange,
     OnlyIn,
 )
+from cohaudit.review.diff.ranking import rank
 from cohaudit.review.diff.suspects import SuspectChanges, compare_suspects
 from cohaudit.review.diff.verdict_changes import compare_scores, compare_wrong_labels
 from cohaudit.review.diff.width import compare_widths
@@ -87,6 +88,7 @@ def compare(base: AuditSource, head: AuditSource) -> Difference:
         layers=tuple(_layers(base.layers, head.layers)),
         classes=tuple(_classes(base, head)),
         width=compare_widths(base.audits.width, head.audits.width),
+        ranking=rank(base, head),
         regressions=tuple(_regressions(base_side, head_side, score, wrong_labels, suspects)),
         improvements=tuple(_improvements(score, wrong_labels, suspects)),
     )

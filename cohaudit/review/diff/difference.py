@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from cohaudit.results import Estimate, Level
+from cohaudit.review.diff.ranking import Ranking
 from cohaudit.review.diff.suspects import SuspectChanges
 from cohaudit.review.diff.width import WidthChange
 
@@ -119,6 +120,8 @@ class Difference:
     """Classes of the head in its order, then those of the base alone."""
     width: WidthChange | None
     """Used width of both networks; None when one of the audits did not measure it."""
+    ranking: Ranking | None
+    """Which network is probably better on new data; None unless both fit the same data."""
     regressions: tuple[str, ...]
     """What became worse, in sentences; with --fail-on-regression, one of them fails."""
     improvements: tuple[str, ...]

@@ -386,7 +386,7 @@ def test_the_error_of_sketched_cosines_is_said() -> None:
 
 
 def test_classes_beyond_the_chart_are_counted() -> None:
-    assert "the 40 least coherent of 100 classes." in undrawn_page_of(classes=100, samples=400).words
+    assert "The chart shows the first 40 of 100 classes." in undrawn_page_of(classes=100, samples=400).words
 
 
 def test_a_suspect_shows_labels_numbers_and_neighbors() -> None:

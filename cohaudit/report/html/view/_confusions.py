@@ -38,6 +38,15 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Pair:
+    """Two classes that are often confused."""
+
+    cell: Cell
+    given: Text
+    suggested: Text
+
+
+@dataclass(frozen=True)
 class Confusions:
     """The table of given and suggested labels."""
 
@@ -45,7 +54,7 @@ class Confusions:
     """Place in the audit and name of each class with a row; the last may stand for all others."""
     rows: tuple[tuple[Cell, ...], ...]
     """A row for each given label, in the order of the heads."""
-    pairs: tuple[Cell, ...]
+    pairs: tuple[Pair, ...]
     """The most frequent pairs of two classes; empty where the table has all classes."""
     note: str
     """Which classes share a row; empty when none do."""
@@ -75,12 +84,12 @@ def build_confusions(audit: Audit, suspects: Sequence[str]) -> Confusions | None
         return None
     shown = _most_frequent(pairs, len(names))
     all_shown = len(shown) == len(names)
-    heads = [(i, text(names[i], 20)) for i in shown]
-    if not all_shown:
-        heads.append((_OTHERS, Text("others", "")))
     counted = Counter[tuple[int, int]]()
     for (given, suggested), samples in pairs.items():
         counted[_own(given, shown), _own(suggested, shown)] += samples
+    heads = [(i, text(names[i], 20)) for i in shown]
+    if any(_OTHERS in pair for pair in counted):
+        heads.append((_OTHERS, Text("others", "")))
     largest = max(counted.values())
     places = [i for i, _ in heads]
     return Confusions(
@@ -113,10 +122,10 @@ def _own(place: int, shown: Sequence[int]) -> int:
     return place if place in shown else _OTHERS
 
 
-def _frequent_pairs(pairs: Counter[tuple[int, int]], largest: int, names: Sequence[str]) -> Iterable[Cell]:
-    order = sorted(pairs, key=lambda pair: (-pairs[pair], pair))
-    for given, suggested in order[:MAX_PAIRS]:
-        yield _cell(given, suggested, pairs[given, suggested], largest, names)
+def _frequent_pairs(pairs: Counter[tuple[int, int]], largest: int, names: Sequence[str]) -> Iterable[Pair]:
+    for given, suggested in sorted(pairs, key=lambda pair: (-pairs[pair], pair))[:MAX_PAIRS]:
+        cell = _cell(given, suggested, pairs[given, suggested], largest, names)
+        yield Pair(cell, text(names[given], 28), text(names[suggested], 28))
 
 
 def _cell(given: int, suggested: int, samples: int, largest: int, names: Sequence[str]) -> Cell:

@@ -12,6 +12,7 @@ from cohaudit.report.html.view._tables import Table, shortened
 from cohaudit.report.html.view.audits._body import AuditBody
 from cohaudit.report.html.view.audits._decay import build_decay
 from cohaudit.report.html.view.audits._depth import build_depth_trend
+from cohaudit.report.html.view.audits._flatness import build_flatness
 from cohaudit.report.html.view.audits._inputs import build_inputs
 from cohaudit.report.html.view.audits._memory import build_memory
 from cohaudit.report.html.view.audits._robust import build_robust_step
@@ -51,6 +52,7 @@ TITLES: Mapping[str, str] = {
     "robust": "Robust averages: what share of the update comes from memorized samples?",
     "trajectory": "Trajectory: what was learned when, and where to stop",
     "stability": "Stability bound over the training run",
+    "flatness": "Flatness: how many answers stay with noise in the weights?",
 }
 """Audit → title of its section."""
 BUILDERS: Mapping[str, Callable[[Any], AuditBody]] = {
@@ -62,6 +64,7 @@ BUILDERS: Mapping[str, Callable[[Any], AuditBody]] = {
     "robust": build_robust_step,
     "trajectory": build_trajectory,
     "stability": build_stability,
+    "flatness": build_flatness,
 }
 """Field of `AuditResults` → builder of its section's body, in the order of the page."""
 

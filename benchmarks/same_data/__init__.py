@@ -1,0 +1,1 @@
+"""Which of two fitted networks of the same data generalizes better."""

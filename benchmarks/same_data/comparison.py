@@ -1,0 +1,238 @@
+"""Which of two fitted networks of the same data is better: every measure against accuracies on test data.
+
+    python -m benchmarks.same_data          score what `benchmarks.same_data.runs` measured (a minute)
+    python -m benchmarks.same_data --show   print the saved results
+
+Every network is trained on the same 600 samples as the others of its cell, by another recipe. What is fitted
+is fitted on the other families of data sets.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.markdown import Markdown
+
+from benchmarks.same_data.cells import Cell, cells
+from benchmarks.same_data.measures import Shared, measures
+from benchmarks.same_data.ranking import (
+    Array,
+    Network,
+    Pair,
+    ceiling,
+    differences,
+    fit_slope,
+    interval,
+    left_out,
+    pairs,
+    tau,
+)
+from benchmarks.same_data.recipes import recipes
+from benchmarks.same_data.tables import report
+from benchmarks.same_data.zoo_strata import zoo_rows
+from benchmarks.shared import paths
+from benchmarks.shared.command_line import make_parser
+from benchmarks.shared.results import Row, read_json, row_lines
+from cohaudit.review.diff.ranking import FITTED, SLOPE, TOLD
+
+RESULT = paths.RESULTS / "same_data.json"
+"""File of the results."""
+FITTED_MORE = 0.99
+"""A second bound of the training accuracy."""
+CHOSEN = ("flatness", "flatness and noise in the inputs")
+"""The measure that a scan takes, and what more it could take: both as log-odds that an answer stays. Which
+disturbances count was chosen on the first five networks of every cell, before the others were trained; the
+log-odds, which change no order of flatness, on all of them."""
+FIRST = 5
+"""Networks of every cell that the choice was made on."""
+
+
+def networks(cell: Cell) -> Iterator[tuple[Row, Network]]:
+    """Yield the row of each measured network of a cell, and the network."""
+    common = cell.folder / "cell.npz"
+    if not common.exists():
+        return
+    with np.load(common) as file:
+        given = {name: file[name] for name in file.files}
+    shared = Shared(given["labels"], given["outside"].astype(np.float64), given["stranger"])
+    for place, recipe in enumerate(recipes(cell)):
+        path = cell.folder / f"{place}.json"
+        flat = cell.folder / f"{place}.flatness.json"
+        if not path.exists() or not flat.exists():
+            continue
+        saved = read_json(path)
+        with np.load(cell.folder / f"{place}.npz") as file:
+            arrays = {name: file[name] for name in file.files}
+        right = arrays["test predicted"] == given["test_labels"]
+        found = measures(saved["figures"], arrays, shared) | read_json(flat)
+        answered = len(given["labels"])
+        found["flatness"] = _log_odds(found["flatness"], answered)
+        found["flatness and noise in the inputs"] = found["flatness"] + _log_odds(
+            found["noise 0.3, itself"], answered
+        )
+        accuracy = float(right.mean())
+        row: Row = {
+            "data": cell.data,
+            "family": cell.family,
+            "kind": cell.kind,
+            "noise": cell.noise,
+            "network": place,
+            "recipe": saved["recipe"],
+            "train_accuracy": found["training accuracy"],
+            "test_accuracy": accuracy,
+            "test_error": float(np.sqrt(accuracy * (1 - accuracy) / len(right))),
+            "measures": found,
+        }
+        noisy = bool((given["labels"] != given["truth"]).any())
+        seedless = str(replace(recipe, seed=0))
+        yield row, Network(str(cell), cell.family, noisy, seedless, right, row["train_accuracy"], found)
+
+
+def _log_odds(share: float, count: int) -> float:
+    """Return the log-odds of a share of `count` answers, as `cohaudit.review.diff.ranking` takes them."""
+    smooth = (share * count + 1) / (count + 2)
+    return math.log(smooth / (1 - smooth))
+
+
+def score(measure: str, chosen: Sequence[Pair]) -> Row:
+    """Return a measure's τ over some pairs, in all and by stratum."""
+    rises = differences(chosen, measure)
+    low, high = interval(rises, chosen)
+    noisy = np.array([pair.first.noisy for pair in chosen])
+    clear = np.array([pair.clear for pair in chosen])
+    families = np.array([pair.first.family for pair in chosen])
+    return {
+        "measure": measure,
+        "pairs": int(np.isfinite(rises).sum()),
+        "tau": tau(rises, chosen),
+        "low": low,
+        "high": high,
+        "clean": _part(rises, chosen, ~noisy),
+        "noisy": _part(rises, chosen, noisy),
+        "clear": _part(rises, chosen, clear),
+        "families": {str(name): _part(rises, chosen, families == name) for name in sorted(set(families))},
+    }
+
+
+def _part(scores: Array, chosen: Sequence[Pair], some: np.ndarray) -> float | None:
+    part = tau(scores[some], [pair for pair, mine in zip(chosen, some, strict=True) if mine])
+    return None if np.isnan(part) else part
+
+
+def calibration(measure: str, chosen: Sequence[Pair]) -> Row:
+    """Return how the left-out probabilities of a measure come true, and where nothing is said."""
+    rises = differences(chosen, measure)
+    probability = left_out(rises, chosen)
+    true = np.array([pair.difference for pair in chosen])
+    sure = np.maximum(probability, 1 - probability)
+    right = np.where(true == 0, 0.5, (true > 0) == (probability > 0.5))
+    told = sure >= TOLD
+    seeds = np.array([pair.first.recipe == pair.second.recipe for pair in chosen])
+    clear = np.array([pair.clear for pair in chosen])
+    bins = []
+    for low, high in ((0.5, 0.6), (0.6, 0.7), (0.7, 0.8), (0.8, 1.01)):
+        some = (sure >= low) & (sure < high)
+        if some.any():
+            bins.append(
+                {
+                    "pairs": int(some.sum()),
+                    "said": float(sure[some].mean()),
+                    "true": float(right[some].mean()),
+                }
+            )
+    return {
+        "measure": measure,
+        "pairs": len(chosen),
+        "slope": fit_slope(rises, chosen),
+        "slopes_left_out": [
+            fit_slope(rises[np.array(keep)], [p for p, k in zip(chosen, keep, strict=True) if k])
+            for keep in _without_each_family(chosen)
+        ],
+        "tau": tau(probability - 0.5, chosen),
+        "brier": float(np.mean((sure - right) ** 2)),
+        "told": float(told.mean()),
+        "told_right": float(right[told].mean()) if told.any() else None,
+        "told_right_where_clear": float(right[told & clear].mean()) if (told & clear).any() else None,
+        "seed_pairs": int(seeds.sum()),
+        "seed_pairs_told": float(told[seeds].mean()) if seeds.any() else None,
+        "bins": bins,
+    }
+
+
+def _without_each_family(chosen: Sequence[Pair]) -> list[list[bool]]:
+    families = sorted({pair.first.family for pair in chosen})
+    return [[pair.first.family != family for pair in chosen] for family in families]
+
+
+def strata(found: Sequence[Network]) -> dict[str, list[Pair]]:
+    """Return the pairs of each stratum: by training accuracy, and those that the choice was not made on."""
+    fitted = pairs(found, FITTED)
+    return {
+        "fitted": fitted,
+        "fitted more": pairs(found, FITTED_MORE),
+    }
+
+
+def results(rows: Sequence[tuple[Row, Network]]) -> dict[str, list[Row]]:
+    """Return all results by their kind."""
+    found = [network for _, network in rows]
+    later = [network for row, network in rows if row["network"] >= FIRST]
+    chosen = strata(found) | {"chosen before": pairs(later, FITTED)}
+    names = list(dict.fromkeys(name for network in found for name in network.measures))
+    scored = []
+    about = []
+    for stratum, some in chosen.items():
+        about.append(
+            {
+                "stratum": stratum,
+                "pairs": len(some),
+                "cells": len({pair.first.cell for pair in some}),
+                "families": len({pair.first.family for pair in some}),
+                "ceiling": ceiling(some),
+                "clear": float(np.mean([pair.clear for pair in some])),
+            }
+        )
+        scored += [{"stratum": stratum} | score(name, some) for name in names]
+    scored.sort(key=lambda one: (one["stratum"], -one["tau"] if one["tau"] == one["tau"] else 9.0))
+    return {
+        "strata": about,
+        "measures": scored,
+        "calibration": [
+            {"stratum": stratum} | calibration(name, some)
+            for stratum, some in chosen.items()
+            for name in CHOSEN
+        ],
+        "zoo": zoo_rows(read_json(paths.RESULTS / "risk.json")),
+        "networks": [row for row, _ in rows],
+    }
+
+
+def _save(path: Path, found: dict[str, list[Row]]) -> None:
+    texts = (f"{json.dumps(name)}: {row_lines(rows)}" for name, rows in found.items())
+    path.write_text("{\n" + ",\n".join(texts) + "\n}\n", encoding="utf-8")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Score the measures; return the exit code, 1 if no network was measured."""
+    parser = make_parser(__doc__, show=True)
+    parser.add_argument("--out", type=Path, default=RESULT, help="file of the results")
+    args = parser.parse_args(arguments)
+    console = Console()
+    if not args.show:
+        rows = [one for cell in cells() for one in networks(cell)]
+        if not rows:
+            console.print("no network was measured: run benchmarks.same_data.runs")
+            return 1
+        _save(args.out, results(rows))
+    saved = read_json(args.out)
+    console.print(Markdown(report(saved)))
+    for one in saved["calibration"]:
+        console.print(one)
+    console.print(f"the product's slope is {SLOPE}")
+    return 0
