@@ -39,7 +39,7 @@ MAX_LAYERS = 5
 """Layers shown at most: like all limits here, chosen so that the summary fits a screen of 42 lines."""
 MAX_CLASS_ROWS = 5
 """Classes shown at most."""
-MAX_SUSPECT_ROWS = 5
+MAX_SUSPECT_ROWS = 4
 """Suspects, and suppressed samples, shown at most."""
 MAX_SKIPPED = 2
 """Skipped items shown at most."""

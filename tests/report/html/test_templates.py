@@ -293,7 +293,7 @@ def test_the_example_of_the_guide_works_as_shown(tmp_path: Path) -> None:
     own = folder(tmp_path, {**dict(shown), "logo.base64": logo + "\n"})
     audit = make_audit()
     html = render_html(audit, own)
-    assert "<title>Example Ltd – High risk of overfitting" in html
+    assert "<title>Example Ltd – High risk: about 6.2% of the labels are wrong" in html
     assert f'src="data:image/png;base64,{logo}"' in html
     assert ".letterhead img" in html[: html.index("</style>")]
     assert "--page: #f4f6f8" in html
