@@ -396,7 +396,7 @@ def test_a_suspect_shows_labels_numbers_and_neighbors() -> None:
     # the end of the name is an element of its own, which is never broken
     folder, name = audit.evidence[0].id.split("/")
     assert f"1 sample {folder}/ {name} labeled {row['label']} looks like {row['suggested']}" in words
-    assert f"{row['suspicion']:.2f} suspicion mislabeled predicted {row['predicted']}" in words
+    assert f"{row['suspicion']:.2f} suspicion mislabeled Evidence predicted {row['predicted']}" in words
     opponent = audit.evidence[0].opponents[0]
     assert f"{signed(opponent.cosine)} {opponent.label}" in words
 
