@@ -20,13 +20,15 @@ from rich.console import Console
 
 from benchmarks.generalization import former
 from benchmarks.generalization.expected_tables import show
-from benchmarks.generalization.left_out import Estimator, Known, log_odds
+from benchmarks.generalization.left_out import Estimator, Known, half_width, log_odds
 from benchmarks.generalization.support import measured
 from benchmarks.shared import paths
 from benchmarks.shared.command_line import make_parser
 from benchmarks.shared.results import Row, read_rows, write_rows
+from cohaudit.analysis.expected_score import FEW_SAMPLES
 
 RESULTS = paths.RESULTS / "gap.json"
+ZOO = paths.RESULTS / "gap_zoo.json"
 CHECKPOINTS = paths.RESULTS / "gap_checkpoints.json"
 OURS = "cohaudit"
 """Method: a scan with its default settings."""
@@ -34,6 +36,8 @@ ALONE = "cohaudit, no outside predictions"
 """Method: the network's own layers and answers alone."""
 CROSSFIT = "cohaudit, cross-fit"
 """Method: with the answers of five networks trained out of fold."""
+REVIEWED = "cohaudit, 50 reviewed labels"
+"""Method: after a review of fifty labels, whose answers are the truth."""
 EARLIER = "cohaudit, with the earlier checkpoint"
 """Method: with the answers of the best epoch, for a checkpoint that fits its labels."""
 
@@ -48,6 +52,7 @@ class Method:
         fitted: Whether it takes the log-odds of its inputs with fitted constants; else it is its only input.
         given: Whether it is of the accuracy against labels as given, wrong ones among them.
         as_they_are: Inputs that are no shares, so that no log-odds are taken.
+        offset: Column that is added to the log-odds of the estimate; none if empty.
     """
 
     name: str
@@ -55,12 +60,14 @@ class Method:
     fitted: bool = True
     given: bool = False
     as_they_are: tuple[str, ...] = ()
+    offset: str = ""
 
 
 METHODS: tuple[Method, ...] = (
     Method(OURS, ("support",)),
     Method(ALONE, ("support_alone",)),
     Method(EARLIER, ("support_earlier",)),
+    Method(REVIEWED, ("support",), offset="review_shift"),
     Method(CROSSFIT, ("support", "crossfit_right")),
     Method("support, nothing fitted", ("support",), fitted=False),
     Method("support by all layers, nothing fitted", ("support by all layers",), fitted=False),
@@ -118,6 +125,7 @@ def known_for(method: Method, table: pd.DataFrame) -> tuple[Known, pd.DataFrame]
             accuracy=own[truth].to_numpy(float),
             families=own["family"].to_numpy(str),
             groups=own["group"].to_numpy(str),
+            offset=own[method.offset].to_numpy(float) if method.offset else np.zeros(len(own)),
             fitted=method.fitted,
         ),
         own,
@@ -132,7 +140,7 @@ def rows_of(table: pd.DataFrame) -> Iterator[Row]:
         if method.name == "former formula":
             estimators = [Estimator(np.empty(0), former.HALF_WIDTH)] * len(own)
         for k, (about, one) in enumerate(zip(own.to_dict("records"), estimators, strict=True)):
-            score = float(one.estimate(known.inputs[k : k + 1])[0])
+            score = float(one.estimate(known.inputs[k : k + 1], known.offset[k])[0])
             low, high = max(score - one.half_width, 0.0), min(score + one.half_width, 1.0)
             trained = about["train_accuracy"]
             names = ("dataset", "family", "kind", "noise", "wrong labels", "model", "stage", "seed")
@@ -153,13 +161,14 @@ def rows_of(table: pd.DataFrame) -> Iterator[Row]:
 def shipped(table: pd.DataFrame) -> dict[str, float]:
     """Return the constants that all families choose, by their names in `analysis.expected_score`."""
     chosen = {(one.name, one.given): known_for(one, table)[0].choose() for one in METHODS}
-    ours, alone, copies = (chosen[name, False] for name in (OURS, ALONE, CROSSFIT))
+    ours, alone, copies, reviewed = (chosen[name, False] for name in (OURS, ALONE, CROSSFIT, REVIEWED))
     judged = table[(table["stage"] == "early")]
     errors = (judged["folds_judged"] - judged["folds_true"]).abs()
     return {
         "INTERCEPT": ours.constants[0],
         "SLOPE": ours.constants[1],
         "HALF_WIDTH": ours.half_width,
+        "HALF_WIDTH_FEW": _half_width_of_few(table),
         "INTERCEPT_ALONE": alone.constants[0],
         "SLOPE_ALONE": alone.constants[1],
         "HALF_WIDTH_ALONE": alone.half_width,
@@ -167,11 +176,23 @@ def shipped(table: pd.DataFrame) -> dict[str, float]:
         "SLOPE_CROSSFIT": copies.constants[1],
         "OUT_OF_FOLD": copies.constants[2],
         "HALF_WIDTH_CROSSFIT": copies.half_width,
+        "HALF_WIDTH_REVIEWED": reviewed.half_width,
         "HALF_WIDTH_GIVEN": chosen[OURS, True].half_width,
         "HALF_WIDTH_GIVEN_CROSSFIT": chosen[CROSSFIT, True].half_width,
         # 1.25 mean absolute deviations are a standard deviation of normal errors
         "JUDGED_ERROR": 1.25 * float(errors.groupby(judged["group"]).mean().median()),
     }
+
+
+def _half_width_of_few(table: pd.DataFrame) -> float:
+    """Return the half width for few samples, by the checkpoints and by the networks of other recipes."""
+    known, own = known_for(METHODS[0], table)
+    some = (own["samples"] <= FEW_SAMPLES).to_numpy()
+    errors = np.abs(known.each_left_out(lambda rest: rest.constants()) - known.accuracy)[some]
+    others = [row for row in read_rows(ZOO) if row["samples"] <= FEW_SAMPLES]
+    off = [abs(row["predicted"] - row["true"]) for row in others]
+    groups = [*known.groups[some], *(f"zoo {row['family']}" for row in others)]
+    return half_width(np.concatenate([errors, off]), np.array(groups))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

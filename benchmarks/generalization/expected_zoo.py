@@ -17,8 +17,8 @@ import numpy as np
 import torch
 
 from benchmarks.generalization import zoo
+from benchmarks.generalization.expected import ZOO
 from benchmarks.generalization.zoo import Member
-from benchmarks.shared import paths
 from benchmarks.shared.command_line import make_parser
 from benchmarks.shared.measuring import measure_model, source_of
 from benchmarks.shared.results import Row, read_json, read_rows, write_rows
@@ -27,7 +27,6 @@ from cohaudit.analysis.leave_one_out import suspect_labels
 from cohaudit.analysis.sanity import is_skilled
 from cohaudit.pipeline.outside import predict_from_inputs
 
-RESULTS = paths.RESULTS / "gap_zoo.json"
 FIRST = 4
 """Place of the first network of a walk that is judged: the ends of a walk have one neighbor only."""
 EVERY = 9
@@ -97,8 +96,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             zoo.make(member, args.data_dir)
             if row := row_of(member, args.data_dir):
                 rows.append(row)
-        write_rows(RESULTS, rows)
-    for row in read_rows(RESULTS):
+        write_rows(ZOO, rows)
+    for row in read_rows(ZOO):
         off = 100 * (row["expected"] - row["true_accuracy"])
         print(
             f"{row['model']:32} {row['samples']:5} expected {row['expected']:.3f}, off by {off:+.1f} points"

@@ -43,9 +43,9 @@ class Estimator:
     constants: Array
     half_width: float
 
-    def estimate(self, inputs: Array) -> Array:
-        """Return the estimated accuracies, [K], from inputs, [K, I]."""
-        return predict(inputs, self.constants)
+    def estimate(self, inputs: Array, offset: Array | float = 0.0) -> Array:
+        """Return the estimated accuracies, [K], from inputs, [K, I], and what is added to the log-odds."""
+        return predict(inputs, self.constants, offset)
 
 
 def log_odds(share: Array) -> Array:
@@ -55,11 +55,11 @@ def log_odds(share: Array) -> Array:
     return odds
 
 
-def predict(inputs: Array, constants: Array) -> Array:
-    """Return σ(b₀ + Σ b_k x_k), or the only input as it is if there are no constants, [K]."""
+def predict(inputs: Array, constants: Array, offset: Array | float = 0.0) -> Array:
+    """Return σ(b₀ + Σ b_k x_k + offset), or the only input as it is if there are no constants, [K]."""
     if not len(constants):
         return inputs[:, 0]
-    estimates: Array = 1 / (1 + np.exp(-(constants[0] + inputs @ constants[1:])))
+    estimates: Array = 1 / (1 + np.exp(-(constants[0] + inputs @ constants[1:] + offset)))
     return estimates
 
 
@@ -117,6 +117,7 @@ class Known:
         accuracy: True accuracies, [K].
         families: What is left out together, [K].
         groups: What counts the same, [K]; never more than a family.
+        offset: What is added to the log-odds of the estimate, but not when constants are fitted, [K].
         fitted: Whether constants are fitted; if not, the only input is the estimate.
     """
 
@@ -124,6 +125,7 @@ class Known:
     accuracy: Array
     families: Names
     groups: Names
+    offset: Array
     fitted: bool = True
 
     def without(self, family: str) -> Known:
@@ -133,7 +135,12 @@ class Known:
     def only(self, some: NDArray[np.bool_]) -> Known:
         """Return some checkpoints."""
         return Known(
-            self.inputs[some], self.accuracy[some], self.families[some], self.groups[some], self.fitted
+            inputs=self.inputs[some],
+            accuracy=self.accuracy[some],
+            families=self.families[some],
+            groups=self.groups[some],
+            offset=self.offset[some],
+            fitted=self.fitted,
         )
 
     def constants(self) -> Array:
@@ -150,7 +157,7 @@ class Known:
         found = np.zeros(len(self.accuracy))
         for family in np.unique(self.families):
             own = self.families == family
-            found[own] = predict(self.inputs[own], choose(self.without(str(family))))
+            found[own] = predict(self.inputs[own], choose(self.without(str(family))), self.offset[own])
         return found
 
     def left_out(self) -> Sequence[Estimator]:

@@ -13,14 +13,17 @@ from numpy.typing import NDArray
 from benchmarks.generalization.former import agreement
 from benchmarks.shared.results import Row
 from benchmarks.verdicts.cells import cells
+from benchmarks.verdicts.judging import REVIEWS, THRESHOLD
 from benchmarks.verdicts.runs import Run, Stage, load_run
 from benchmarks.verdicts.samples import DATA_SETS
 from cohaudit.analysis.class_conditional_noise import ClassNoise
 from cohaudit.analysis.combined_prediction import combine_predictions, explained
-from cohaudit.analysis.expected_score import crossfit_answers
+from cohaudit.analysis.expected_score import crossfit_answers, review_shift
 from cohaudit.analysis.label_noise import as_probabilities
 from cohaudit.analysis.label_verdict import LabelVerdict, judge_labels
 from cohaudit.analysis.pooled_prediction import calibrated, pool_predictions
+from cohaudit.analysis.review_calibration import Reviews, calibrate_by_reviews
+from cohaudit.analysis.review_design import design_review
 
 Array = NDArray[np.float64]
 
@@ -64,6 +67,7 @@ def figures(run: Run, name: str, stage: Stage) -> Row:
         "support": supported(pooled.noise, answers, given=False),
         "support_given": supported(pooled.noise, answers, given=True),
         "support_alone": supported(alone, answers, given=False),
+        "review_shift": _reviewed(pooled, run),
         "crossfit_right": copies.right,
         "crossfit_given": copies.given,
         "folds_true": float(np.mean(folds.argmax(1) == run.truth)),
@@ -111,13 +115,22 @@ def given_accuracy(run: Run, accuracy: float) -> float | None:
     wrong = float(run.wrong.mean())
     if wrong and not run.cell.noise.endswith("uniform"):
         return None
-    return accuracy * (1 - wrong) + (1 - accuracy) * wrong / (run.folds.shape[1] - 1)
+    return accuracy * (1 - wrong) + (1 - accuracy) * wrong / (int(run.folds.shape[1]) - 1)
 
 
 def supported(noise: ClassNoise, answers: NDArray[np.int64], *, given: bool) -> float:
     """Return the mean probability of the answers, as right labels or as labels that would be given."""
     probability = noise.given if given else noise.expected
     return float(probability[np.arange(len(answers)), answers].mean())
+
+
+def _reviewed(verdict: LabelVerdict, run: Run) -> float:
+    """Return what a review of some labels, whose answers are the truth, adds to the log-odds of the score."""
+    seed = run.cell.seed
+    asked = design_review(verdict.probability, verdict.evidence, REVIEWS, seed).samples
+    reviews = Reviews(asked, run.wrong[asked])
+    found = calibrate_by_reviews(verdict.probability, verdict.evidence, reviews, THRESHOLD, seed)
+    return review_shift(verdict.noise, run.labels, found.probability)
 
 
 def _judged(outside: list[Array], layers: list[Array], labels: NDArray[np.int64]) -> LabelVerdict:

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cohaudit.analysis.class_conditional_noise import ClassNoise
+from cohaudit.analysis.label_noise import SMALLEST_PROBABILITY
 from cohaudit.analysis.quantiles import Z_80
 from cohaudit.analysis.shares import wilson_interval
 from cohaudit.results import Estimate, Skipped
@@ -45,6 +46,14 @@ SLOPE = 1.018
 HALF_WIDTH = 0.077
 """Half of the interval, in accuracy: from the errors on families of data sets, each left out of the fit."""
 
+FEW_SAMPLES = 500
+"""Samples up to which the interval is `HALF_WIDTH_FEW`: what is made of so few depends on the network, and
+support tells mostly what others make of them."""
+
+HALF_WIDTH_FEW = 0.142
+"""`HALF_WIDTH` for at most `FEW_SAMPLES`: with the errors on networks of other recipes among them
+(`benchmarks.generalization.expected_zoo`)."""
+
 INTERCEPT_ALONE = 0.153
 """`INTERCEPT` where nothing but the network's own layers and answers predicts the labels."""
 
@@ -65,6 +74,9 @@ OUT_OF_FOLD = 0.443
 
 HALF_WIDTH_CROSSFIT = 0.075
 """`HALF_WIDTH` with a cross-fit."""
+
+HALF_WIDTH_REVIEWED = 0.079
+"""Least half of the interval with reviewed labels: fifty of them leave the share of wrong ones uncertain."""
 
 HALF_WIDTH_GIVEN = 0.056
 """Half of the interval of the score against labels as given, in accuracy."""
@@ -110,6 +122,28 @@ class CrossfitAnswers:
     given: float
 
 
+def review_shift(noise: ClassNoise, labels: Integers, wrong: Array) -> float:
+    """Return what reviewed labels add to the log-odds of the expected accuracy against right labels.
+
+    Support counts on what the pool believes of itself: that its likeliest label is right with the probability
+    that it gives. A review shows how often the given labels are wrong, also where the pool agrees with them:
+    wrong labels by a rule have support. The shift is the log-odds of the share of likeliest labels that are
+    right by the review, minus those of the share that are right by the pool.
+
+    Args:
+        noise: Noise rates by the pool.
+        labels: Given labels, [N].
+        wrong: Probability that each label is wrong, calibrated by reviewed labels, [N].
+    """
+    rows = np.arange(len(labels))
+    best = noise.expected.argmax(1)
+    # where another label is likelier than the given one, it is right if the given one is wrong, and it is the
+    # other one that is right instead
+    instead = noise.expected[rows, best] / np.maximum(1 - noise.expected[rows, labels], SMALLEST_PROBABILITY)
+    right = np.where(best == labels, 1 - wrong, wrong * instead)
+    return _log_odds(float(right.mean())) - _log_odds(float(noise.expected[rows, best].mean()))
+
+
 def crossfit_answers(
     probability: NDArray[np.floating], noise: ClassNoise, labels: Integers
 ) -> CrossfitAnswers:
@@ -131,6 +165,7 @@ def expect_score(
     *,
     outside: bool,
     crossfit: CrossfitAnswers | None = None,
+    reviewed: float | None = None,
 ) -> ExpectedScore | Skipped:
     """Return the expected score, or why there is none.
 
@@ -144,6 +179,8 @@ def expect_score(
         noise: Noise rates by the pool of what the other samples predict, without the cross-fit.
         outside: Whether predictions from outside the network are part of the pool.
         crossfit: What the copies of a cross-fit answer; None without one.
+        reviewed: What reviewed labels add, from `review_shift`; None without a review. It moves the score
+            against right labels only.
     """
     count, classes = noise.expected.shape
     if count < MIN_SAMPLES_PER_CLASS * classes:
@@ -164,9 +201,13 @@ def expect_score(
         half_given = math.hypot(HALF_WIDTH_GIVEN_CROSSFIT, noise_of_mean)
     else:
         right = expected_accuracy(support, outside=outside)
-        half = math.hypot(HALF_WIDTH if outside else HALF_WIDTH_ALONE, noise_of_mean)
+        width = HALF_WIDTH if outside else HALF_WIDTH_ALONE
+        half = math.hypot(max(width, HALF_WIDTH_FEW) if count <= FEW_SAMPLES else width, noise_of_mean)
         given = expected_accuracy(as_given, outside=outside)
         half_given = math.hypot(HALF_WIDTH_GIVEN if outside else HALF_WIDTH_ALONE, noise_of_mean)
+    if reviewed is not None:
+        right = _sigmoid(_log_odds(right) + reviewed)
+        half = max(half, HALF_WIDTH_REVIEWED)
     return ExpectedScore(support, around(right, half), around(given, half_given), half)
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cohaudit.analysis.coherence import Resampling
-from cohaudit.analysis.expected_score import crossfit_answers, expect_score
+from cohaudit.analysis.expected_score import crossfit_answers, expect_score, review_shift
 from cohaudit.analysis.gap_drivers import DriverInputs, find_drivers
 from cohaudit.analysis.generalization_gap import (
     GapPrediction,
@@ -261,6 +261,11 @@ def _predict_gap(seen: Observations, verdict: _LabelVerdict) -> GapPrediction | 
         suspicion.noise_without_crossfit,
         outside=bool(seen.outside),
         crossfit=None if copies is None else crossfit_answers(copies, suspicion.noise, labels),
+        reviewed=(
+            review_shift(suspicion.noise, labels, suspicion.probability)
+            if is_calibrated(verdict.calibration)
+            else None
+        ),
     )
     if isinstance(score, Skipped):
         return Skipped("risk", score.reason)

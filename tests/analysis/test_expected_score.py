@@ -21,6 +21,7 @@ from cohaudit.analysis.expected_score import (
     expect_score,
     expected_accuracy,
     measured_score,
+    review_shift,
     sampling_error,
 )
 from cohaudit.analysis.holdout_labels import MIN_JUDGED, accuracy_on_right_labels
@@ -114,11 +115,35 @@ def test_copies_are_as_right_as_their_answers_are_probable() -> None:
 
 def test_few_samples_widen_the_interval_and_too_few_give_none() -> None:
     expected = np.random.default_rng(0).dirichlet([1, 1], size=2000)
-    few, many = (expect(np.zeros(n, dtype=np.int64), noise_of(expected[:n])) for n in (20, 2000))
-    assert few.half_width > 1.3 * many.half_width
+    sizes = (20, score.FEW_SAMPLES, score.FEW_SAMPLES + 1, 2000)
+    widths = [expect(np.zeros(n, dtype=np.int64), noise_of(expected[:n])).half_width for n in sizes]
+    assert widths == sorted(widths, reverse=True)
+    assert widths[0] > 1.1 * widths[1] > 1.1 * score.HALF_WIDTH_FEW
+    assert widths[2] == pytest.approx(score.HALF_WIDTH, abs=0.01)
     found = expect_score(np.zeros(9, dtype=np.int64), noise_of(np.full((9, 5), 0.2)), outside=True)
     assert isinstance(found, Skipped)
     assert "9 samples of 5 classes are too few" in found.reason
+
+
+def test_a_review_finds_wrong_labels_that_have_support() -> None:
+    # by a rule: the pool is sure of every label, and half of them are wrong
+    labels = np.arange(400) % 2
+    noise = noise_of(np.where(np.eye(2)[labels] == 1, 0.9, 0.1))
+    shift = review_shift(noise, labels, np.full(400, 0.5))
+    alone = expect(labels, noise)
+    reviewed = expect_score(labels, noise, outside=True, reviewed=shift)
+    assert isinstance(reviewed, ExpectedScore)
+    assert alone.right.value == pytest.approx(0.9, abs=0.03)
+    assert reviewed.right.value == pytest.approx(0.5, abs=0.08)
+    assert reviewed.given == alone.given, "labels as given are not what the review corrects"
+
+
+def test_a_review_that_finds_what_the_pool_believes_changes_nothing() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(2, size=400)
+    noise = noise_of(np.where(np.eye(2)[labels] == 1, 0.9, 0.1))
+    assert review_shift(noise, labels, np.full(400, 0.1)) == pytest.approx(0, abs=1e-9)
+    assert review_shift(noise, labels, np.full(400, 0.02)) > 0
 
 
 @given(shares, st.integers(1, 5000))

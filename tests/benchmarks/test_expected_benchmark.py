@@ -25,7 +25,7 @@ def known(seed: int, *, shifted: str = "", families: int = 8) -> Known:
     inputs = rng.normal(0.5, 1, size=(len(names), 1))
     accuracy = predict(inputs, np.array([0.2, 0.9])) + rng.normal(0, 0.03, size=len(names))
     accuracy = np.where(names == shifted, accuracy - 0.3, accuracy)
-    return Known(inputs, accuracy, names, names)
+    return Known(inputs, accuracy, names, names, np.zeros(len(names)))
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -16,9 +16,8 @@ from cohaudit.report.words import compact, number, percent, points, prose, raise
 from cohaudit.results import LEVELS, Audit, kinds, thresholds
 
 SCORE_CONSTANTS = (
-    *("INTERCEPT", "SLOPE", "HALF_WIDTH", "INTERCEPT_ALONE", "SLOPE_ALONE", "HALF_WIDTH_ALONE"),
-    *("INTERCEPT_CROSSFIT", "SLOPE_CROSSFIT", "OUT_OF_FOLD", "HALF_WIDTH_CROSSFIT"),
-    *("MAX_SUPPORT", "COVERAGE", "MIN_SAMPLES_PER_CLASS"),
+    *("INTERCEPT", "SLOPE", "INTERCEPT_ALONE", "SLOPE_ALONE", "MAX_SUPPORT"),
+    *("INTERCEPT_CROSSFIT", "SLOPE_CROSSFIT", "OUT_OF_FOLD", "MIN_SAMPLES_PER_CLASS"),
 )
 """Constants of `analysis.expected_score` that its definition quotes."""
 
@@ -51,6 +50,7 @@ def definitions(audit: Audit) -> tuple[Definition, ...]:
         _kinds(),
         _memorization(),
         _expected_score(),
+        _score_interval(),
         _expected_as_given(),
         _gap(audit),
         _class_gap(),
@@ -261,14 +261,32 @@ def _expected_score() -> Definition:
         "the pool of predictions that labels are judged by. Support outside "
         f"{compact(1 - score.MAX_SUPPORT)} to {compact(score.MAX_SUPPORT)} counts as the nearer of these "
         f"two. Where nothing is predicted from the raw data, the formula is {alone}; with a cross-fit it is "
-        f"{copies}, where f is the mean probability that the copies' answers are the true labels. The "
-        f"interval is ±{points(score.HALF_WIDTH)} points, ±{points(score.HALF_WIDTH_ALONE)} without the raw "
-        f"data, ±{points(score.HALF_WIDTH_CROSSFIT)} with a cross-fit, wider for few samples, and cut off at "
-        f"0 and 1. It should contain the accuracy of {score.COVERAGE:.0%} of networks on data that no "
-        f"constant was chosen on. With fewer than {score.MIN_SAMPLES_PER_CLASS} samples a class on average "
-        "there is no estimate.",
-        figures=("Risk.expected", "Risk.coverage", "RiskTerm.measured", "RiskTerm.adds"),
+        f"{copies}, where f is the mean probability that the copies' answers are the true labels. Reviewed "
+        "labels add to the log-odds: those of the share of the pool's likeliest labels that are right by the "
+        "review, minus those of the share that are right by the pool. With fewer than "
+        f"{score.MIN_SAMPLES_PER_CLASS} samples a class on average there is no estimate.",
+        figures=("Risk.expected", "RiskTerm.measured", "RiskTerm.adds"),
         constants=tuple(f"expected_score.{name}" for name in SCORE_CONSTANTS),
+    )
+
+
+def _score_interval() -> Definition:
+    return Definition(
+        "Interval of the expected accuracy",
+        f"expected accuracy ± {points(score.HALF_WIDTH)} points, cut off at 0 and 1",
+        f"Without the raw data it is ±{points(score.HALF_WIDTH_ALONE)} points, with a cross-fit "
+        f"±{points(score.HALF_WIDTH_CROSSFIT)}, and at least ±{points(score.HALF_WIDTH_FEW)} for up to "
+        f"{score.FEW_SAMPLES} samples without one, or ±{points(score.HALF_WIDTH_REVIEWED)} with reviewed "
+        "labels. The sampling error of the support widens it. It should contain the accuracy of "
+        f"{score.COVERAGE:.0%} of networks on data that no constant was chosen on.",
+        figures=("Risk.coverage",),
+        constants=tuple(
+            f"expected_score.{name}"
+            for name in (
+                *("HALF_WIDTH", "HALF_WIDTH_ALONE", "HALF_WIDTH_CROSSFIT", "HALF_WIDTH_FEW", "FEW_SAMPLES"),
+                *("HALF_WIDTH_REVIEWED", "COVERAGE"),
+            )
+        ),
     )
 
 
