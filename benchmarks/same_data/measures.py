@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.generalization.former import agreement, expected_accuracy
 from benchmarks.shared.results import Row
-from cohaudit.analysis.generalization_gap import predict_gap
-from cohaudit.analysis.leave_one_out import suspect_labels_by
 
 Array = NDArray[np.float64]
 Classes = NDArray[np.int64]
@@ -108,17 +107,9 @@ def _leave_one_out(arrays: dict[str, NDArray[Any]], own: Array, shared: Shared) 
     }
     outside = shared.outside.argmax(1)
     found["layers like the raw data"] = float(np.mean([np.mean(v.argmax(1) == outside) for v in views[1:]]))
-    judged = suspect_labels_by(views, labels, own)
-    gap = predict_gap(
-        labels,
-        own.argmax(1),
-        judged.expected_low_overfit,
-        judged.expected,
-        mean_loss=_loss(own, labels),
-        samples=len(labels),
-    )
-    found["expected accuracy"] = float(np.mean(own.argmax(1) == labels)) - gap.gap
-    found["agreement"] = gap.agreement
+    agreed = agreement(views, own, labels)
+    found["expected accuracy"] = expected_accuracy(agreed, _loss(own, labels), *own.shape)
+    found["agreement"] = agreed
     return found
 
 

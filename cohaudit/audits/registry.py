@@ -74,6 +74,7 @@ class AuditContext:
         memory: Coherence over time from the checkpoint's optimizer state.
         trained_decay: Weight decay of the training run.
         snapshots: Snapshots of the run's checkpoints, oldest first, the audited one last; empty without any.
+        outside: Class probabilities of the samples by models of the raw data, [N, C] each; possibly none.
         schedule: Steps and learning rates of the training run, as given by the user.
         total: Size of the training set, of which the samples of `source` were measured.
         columns: Names of the input columns; empty if the data has none.
@@ -91,6 +92,7 @@ class AuditContext:
     memory: Memory | Skipped
     trained_decay: TrainedDecay | Skipped
     snapshots: Sequence[LabeledSnapshot]
+    outside: Sequence[NDArray[np.float64]]
     schedule: Schedule
     total: int
     columns: Sequence[str]
@@ -122,7 +124,8 @@ def _memory(context: AuditContext, advance: Advance) -> Memory | Skipped:
 def _trajectory(context: AuditContext, advance: Advance) -> Trajectory | Skipped:
     """Run the trajectory audit on the snapshots."""
     layers = [layer.name for layer in context.measured.layers]
-    return trajectory_of(context.snapshots, context.source.labels, layers, context.source.class_names)
+    labels, classes = context.source.labels, context.source.class_names
+    return trajectory_of(context.snapshots, labels, layers, classes, context.outside)
 
 
 def _stability(context: AuditContext, advance: Advance) -> Stability | Skipped:

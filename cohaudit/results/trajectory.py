@@ -19,14 +19,15 @@ class Point:
     accuracy: float
     """Share of the training samples that are predicted as labeled, in [0, 1]."""
     corrected: float
-    """The same with suspects compared with their suggested label, in [0, 1]."""
+    """Mean probability that the model's predictions are the true labels, by models of the raw data and the
+    labels as given, in [0, 1]."""
     expected: float
     """Expected accuracy on new data, in [0, 1], by the same prediction as that of the risk."""
     agreement: float
-    """Mean probability that the other samples give to the model's predictions, in [0, 1]."""
+    """Mean probability that models of the raw data give to the model's predictions, in [0, 1]."""
     rating: float
-    """What the advice is based on, in [0, 1]: `corrected`, mixed with `agreement` in proportion to how much
-    correct labels are memorized."""
+    """What the advice is based on, in [0, 1]: `agreement` and `corrected`, the first with more weight the
+    more of the given labels the models of the raw data find."""
     holdout: float | Skipped
     """Accuracy on the holdout, in [0, 1]."""
     loss: float
@@ -72,7 +73,8 @@ class Trajectory:
     """Number of the checkpoint that decides which labels are wrong, from 0: the one with the best expected
     accuracy."""
     advised: int
-    """Number of the checkpoint to use, from 0: the one with the best rating."""
+    """Number of the checkpoint to use, from 0: the latest that cannot be told from the one with the best
+    rating."""
     takeover: int
     """Number of the checkpoint, from 0, from which on most of the mean gradient comes from memorized samples;
     −1 when it never does."""

@@ -23,6 +23,7 @@ from cohaudit.audits.training.earlier_predictions import (
     restore_weights,
 )
 from cohaudit.audits.training.lr_schedule import Schedule, steps_at
+from cohaudit.audits.training.rating import believe
 from cohaudit.audits.training.snapshot import Snapshot, snapshot_of
 from cohaudit.audits.training.snapshot_cache import SnapshotCache
 from cohaudit.audits.training.stability_bound import Segment, stability
@@ -176,6 +177,7 @@ def trajectory_of(
     labels: NDArray[np.int64],
     layers: Sequence[str],
     classes: Sequence[str],
+    outside: Sequence[Array],
 ) -> Trajectory | Skipped:
     """Return the trajectory audit of a training run.
 
@@ -184,6 +186,7 @@ def trajectory_of(
         labels: Given labels, [N].
         layers: Layer names.
         classes: Class names.
+        outside: Class probabilities by models of the raw data, [N, C] each; possibly none.
     """
     if len(snapshots) < 2:
         return Skipped("trajectory", NEEDS_SEVERAL)
@@ -198,7 +201,7 @@ def trajectory_of(
         memorization=np.stack([shot.memorization for shot in shots]),
         share=np.stack([shot.share for shot in shots]),
         expected=[shot.expected for shot in shots],
-        agreement=np.array([shot.agreement for shot in shots]),
+        belief=believe(outside, labels) if outside else None,
         loss=[shot.loss for shot in shots],
         m_coherence=[shot.coherence * len(labels) for shot in shots],
     )

@@ -16,9 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from cohaudit.analysis.coherence import pairwise_coherence
-from cohaudit.analysis.combined_prediction import combine_predictions
 from cohaudit.analysis.expected_score import expected_accuracy
-from cohaudit.analysis.label_noise import as_probabilities
 from cohaudit.analysis.leave_one_out import leave_one_out, suspect_labels_by
 from cohaudit.audits.optimizer_state import OptimizerProgress
 from cohaudit.gradients import FeatureHasher, Measurement
@@ -32,10 +30,6 @@ WEIGHT_SKETCH_SIZE = 2048
 CLEAR_DISPUTE = 0.5
 """Expected probability by which another label leads the given one where it counts as corrected."""
 
-AGREEMENT_POWER = 2
-"""Power of the weights in `combine_predictions` for the agreement: chosen, with the form of the rating in
-`trajectory`, on one seed of the training runs in benchmarks/audits/stopping.py."""
-
 
 @dataclass(frozen=True)
 class Snapshot:
@@ -47,8 +41,6 @@ class Snapshot:
         memorization: Memorization of each sample, 0 to 1, [N].
         share: ⟨g_i, μ⟩ / Σ_j ⟨g_j, μ⟩ by sketches: share of the mean gradient that each sample owns, [N].
         expected: Expected accuracy on new data.
-        agreement: Mean probability that the other samples, by nearly all layers, give to the model's
-            predictions.
         loss: Mean training loss, in nats.
         coherence: α of the whole gradient.
         layers: α_u of each layer, NaN for one without a gradient, [L].
@@ -67,7 +59,6 @@ class Snapshot:
     memorization: Array
     share: Array
     expected: float
-    agreement: float
     loss: float
     coherence: float
     layers: Array
@@ -94,7 +85,6 @@ class Snapshot:
             "memorization": self.memorization,
             "share": self.share,
             "expected": np.array(self.expected),
-            "agreement": np.array(self.agreement),
             "loss": np.array(self.loss),
             "coherence": np.array(self.coherence),
             "layers": self.layers,
@@ -122,7 +112,6 @@ class Snapshot:
             memorization=arrays["memorization"],
             share=arrays["share"],
             expected=float(arrays["expected"]),
-            agreement=float(arrays["agreement"]),
             loss=float(arrays["loss"]),
             coherence=float(arrays["coherence"]),
             layers=arrays["layers"],
@@ -149,7 +138,7 @@ def snapshot_of(
     """Return the snapshot of a measured checkpoint.
 
     If no layer represents the samples, labels cannot be predicted: none is corrected, the memorization is 0,
-    and expected accuracy and agreement are NaN.
+    and the expected accuracy is NaN.
 
     Args:
         measured: Result of the gradient pass.
@@ -171,7 +160,6 @@ def snapshot_of(
         # all gradients can be zero: no sample owns a share then
         share=owned / (float(owned.sum()) or 1.0),
         expected=peers.expected,
-        agreement=peers.agreement,
         loss=float(measured.loss.mean()),
         coherence=_coherence(measured),
         layers=_pairwise(measured.total_squares, measured.squared_norms.sum(0), len(labels)),
@@ -195,19 +183,17 @@ class PeerPrediction:
         corrected: Corrected labels, as in `Snapshot`, [N].
         memorization: Memorization of each sample, as in `Snapshot`, [N].
         expected: Expected accuracy on new data.
-        agreement: Mean probability that the other samples give to the model's predictions.
     """
 
     corrected: Integers
     memorization: Array
     expected: float
-    agreement: float
 
 
 def peer_prediction(
     scores: Sequence[Array], labels: Integers, probability: NDArray[np.float32]
 ) -> PeerPrediction:
-    """Return which labels the other samples correct, and how far they agree with the model.
+    """Return which labels the other samples correct, and the accuracy to expect on new data.
 
     Args:
         scores: Leave-one-out scores of each layer's view, input side first, [N, C] each; possibly none.
@@ -215,20 +201,14 @@ def peer_prediction(
         probability: The model's probability of each class, [N, C].
     """
     if not scores:
-        return PeerPrediction(labels, np.zeros(len(labels)), math.nan, math.nan)
+        return PeerPrediction(labels, np.zeros(len(labels)), math.nan)
     found = suspect_labels_by(scores, labels, probability)
     predicted: Integers = probability.argmax(1)
     # the raw data have no part in it: what they say is the same at every checkpoint
     support = float(found.expected[np.arange(len(labels)), predicted].mean())
-    # agreement with the corrected labels, not the given ones: it rates checkpoints by the corrected ones
-    # a checkpoint is rated, no label accused: those count that the others clearly dispute, told or not
+    # no label is accused here: those count that the others clearly dispute, told or not
     corrected = np.where(found.margin <= -CLEAR_DISPUTE, found.suggested, labels)
-    combined = combine_predictions(
-        [*scores, probability.astype(np.float64)], corrected, AGREEMENT_POWER
-    ).scores
-    given = as_probabilities(combined, corrected)
-    agreement = float(given[np.arange(len(labels)), predicted].mean())
-    return PeerPrediction(corrected, found.memorization, expected_accuracy(support, outside=False), agreement)
+    return PeerPrediction(corrected, found.memorization, expected_accuracy(support, outside=False))
 
 
 def _coherence(measured: Measurement) -> float:

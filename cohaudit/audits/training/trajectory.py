@@ -2,15 +2,9 @@
 
 What many samples share is learned first, what a single sample owns last (Chatterjee, ICLR 2020). Early
 stopping takes the checkpoint before memorized samples take over. Training accuracy cannot show it, since
-memorizing raises it too. So labels that are more likely wrong than right are replaced by those that the other
-samples predict, as judged at the checkpoint with the best expected accuracy on new data, which has not
-memorized them yet. The advised checkpoint is the one that predicts the most of these corrected labels. While
-a network learns, that share rises; memorizing a wrong label lowers it.
-
-Memorizing the correct label of a hard sample raises it as well. How much of that there is shows in the share
-of the corrected labels that the other samples would not predict: with d the share that the best checkpoint
-predicts, and a the mean probability that the other samples give to its predictions, 1 − a / d. To that degree
-the advice goes by a instead of d: the rating of a checkpoint k is (a / d) d_k + (1 − a / d) a_k.
+memorizing raises it too. So a checkpoint's answers are rated by models of the raw data, which were never
+trained with the network (`rating`). The advised checkpoint is the latest one that cannot be told from the
+best.
 
 Arrays: K checkpoints, N samples. Nothing here knows a model.
 """
@@ -24,6 +18,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from cohaudit.audits.training.rating import LabelBelief, latest_as_good
 from cohaudit.results import Point, Series, Skipped, Trajectory
 from cohaudit.results.kinds import is_memorized
 from cohaudit.results.trajectory import STRATA
@@ -31,9 +26,6 @@ from cohaudit.results.wording import percent
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
-
-MIN_RATING_GAIN = 0.005
-"""Difference of ratings below which one checkpoint is as good as another."""
 
 
 # compared by identity: arrays have no single truth value
@@ -48,7 +40,7 @@ class TrainingHistory:
         memorization: Memorization of each sample by each checkpoint, 0 to 1, [K, N].
         share: Share of the mean gradient that each sample owns, [K, N]; each row sums to 1.
         expected: Expected accuracy on new data, [K].
-        agreement: Mean probability that the other samples give to the model's predictions, [K].
+        belief: What models of the raw data believe of the labels; None if there are none.
         loss: Mean training loss in nats, [K].
         m_coherence: m-coherence of the whole gradient, [K].
     """
@@ -59,7 +51,7 @@ class TrainingHistory:
     memorization: Array
     share: Array
     expected: Sequence[float]
-    agreement: Array
+    belief: LabelBelief | None
     loss: Sequence[float]
     m_coherence: Sequence[float]
 
@@ -76,38 +68,43 @@ class TrainingHistory:
 
     @cached_property
     def corrected(self) -> Array:
-        """Share of the judged labels that each checkpoint predicts, [K]."""
-        share: Array = np.mean(self.predicted == self.judged_labels, axis=1)
-        return share
+        """Mean probability that each checkpoint's predictions are the true labels, [K].
 
-    @property
+        Without models of the raw data, the share of the judged labels that it predicts.
+        """
+        if self.belief is None:
+            share: Array = np.mean(self.predicted == self.judged_labels, axis=1)
+            return share
+        return self._mean(self.belief.true_label)
+
+    @cached_property
+    def agreement(self) -> Array:
+        """Mean probability that the other samples give to each checkpoint's predictions, [K].
+
+        Without models of the raw data, the same as `corrected`.
+        """
+        return self.corrected if self.belief is None else self._mean(self.belief.expected)
+
+    @cached_property
     def rating(self) -> Array:
         """Rating of each checkpoint, [K]."""
-        return rating(self.corrected, self.agreement)
+        return self.corrected if self.belief is None else self.belief.ratings(self.predicted).mean(1)
 
-    @property
+    @cached_property
     def advised(self) -> int:
-        """The checkpoint with the best rating."""
-        return int(np.argmax(self.rating))
+        """The checkpoint to keep: the last one, unless an earlier one is clearly better."""
+        if self.belief is None:
+            return len(self.names) - 1
+        return latest_as_good(self.belief.ratings(self.predicted))
 
     @cached_property
     def strata(self) -> Integers:
         """Stratum of each sample by its memorization at the judge, an index into `STRATA`, [N]."""
         return strata(self.memorization[self.judge])
 
-
-def rating(corrected: Array, agreement: Array) -> Array:
-    """Return the rating of each checkpoint, see above, [K].
-
-    Args:
-        corrected: d, the share of the corrected labels that each checkpoint predicts, [K].
-        agreement: a, the mean probability that the other samples give to its predictions, [K].
-    """
-    # argmax takes the first of equals: the earlier checkpoint
-    best = int(np.argmax(corrected))
-    # at most 1, where the others agree with more than the corrected labels
-    weight = min(1.0, float(agreement[best] / corrected[best])) if corrected[best] else 0.0
-    return weight * corrected + (1 - weight) * agreement
+    def _mean(self, probability: Array) -> Array:
+        mean: Array = probability[np.arange(self.predicted.shape[1]), self.predicted].mean(1)
+        return mean
 
 
 def strata(memorization: Array) -> Integers:
@@ -219,28 +216,35 @@ def _takeover(shares: Array) -> int:
 
 def _advice(history: TrainingHistory, points: Sequence[Point], labels: Integers, takeover: int) -> str:
     """Return which checkpoint to take."""
-    best = points[history.advised]
-    last = points[-1]
-    wrong = int((history.judged_labels != labels).sum())
-    corrections = "1 likely wrong label" if wrong == 1 else f"{wrong:,} likely wrong labels"
-    how = (
-        f"The rating is the accuracy on the training data, with {corrections} corrected as judged at "
-        f"{history.names[history.judge]}, less the memorized part."
-    )
     if takeover >= 0:
         start = f"From {history.names[takeover]} on, memorized samples contribute"
     else:
         start = "At the last checkpoint, memorized samples do not contribute"
-    if best is last:
-        choice = f"Keep the last checkpoint: it has the best rating, {percent(best.rating)}."
-    elif last.rating > best.rating - MIN_RATING_GAIN:
-        choice = (
-            f"Keep the last checkpoint (rating {percent(last.rating)}), or take {best.checkpoint} "
-            f"({percent(best.rating)}), which is as good."
+    return f"{_choice(history, points, labels)} {start} the largest part of the mean gradient."
+
+
+def _choice(history: TrainingHistory, points: Sequence[Point], labels: Integers) -> str:
+    if history.belief is None:
+        return (
+            "Keep the last checkpoint: nothing predicts these labels without the network, so the checkpoints "
+            "cannot be compared."
         )
-    else:
-        choice = (
-            f"Take {best.checkpoint}: its rating is {percent(best.rating)}, that of the last one "
-            f"{percent(last.rating)}."
-        )
-    return f"{choice} {how} {start} the largest part of the mean gradient."
+    taken, last = points[history.advised], points[-1]
+    best = points[int(np.argmax(history.rating))]
+    wrong = int((history.judged_labels != labels).sum())
+    disputed = "1 label is" if wrong == 1 else f"{wrong:,} labels are"
+    how = (
+        "The rating is how probable models of the raw data find the checkpoint's answers; "
+        f"{disputed} likely wrong, as judged at {history.names[history.judge]}."
+    )
+    ratings = f"rating {percent(taken.rating)}, the best one {percent(best.rating)} at {best.checkpoint}"
+    if taken is last:
+        reason = "it has the best rating" if best is last else "no earlier one is clearly better"
+        figures = percent(last.rating) if best is last else f"({ratings})"
+        return f"Keep the last checkpoint: {reason}, {figures}. {how}"
+    # the latest of those that are as good as the best
+    other = "" if taken is best else f" It is as good as {best.checkpoint} ({percent(best.rating)})."
+    return (
+        f"Take {taken.checkpoint}: its rating is {percent(taken.rating)}, that of the last one "
+        f"{percent(last.rating)}, and chance does not explain the difference.{other} {how}"
+    )

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from cohaudit.audits.training.trajectory import TrainingHistory, learned_at, rating, strata, trajectory
+from cohaudit.audits.training.rating import LabelBelief
+from cohaudit.audits.training.trajectory import TrainingHistory, learned_at, strata, trajectory
 from cohaudit.results.kinds import MEMORIZED
 
 
@@ -34,44 +35,52 @@ def test_strata_follow_the_memorization(memorization: list[float]) -> None:
     assert (np.diff(found[order]) >= 0).all()
 
 
-def history(predicted: list[list[int]], corrected: list[list[int]], expected: list[float]) -> TrainingHistory:
+def history(predicted: list[list[int]], belief: LabelBelief | None) -> TrainingHistory:
     k, n = np.shape(predicted)
     return TrainingHistory(
         names=[f"epoch-{i}" for i in range(k)],
         predicted=np.array(predicted),
-        corrected_labels=np.array(corrected),
+        corrected_labels=np.tile(np.arange(n) % 2, (k, 1)),
         memorization=np.tile(np.linspace(0, 1, n), (k, 1)),
         share=np.full((k, n), 1 / n),
-        expected=expected,
-        agreement=np.ones(k),
+        expected=[0.5 + 0.1 * i for i in range(k)],
+        belief=belief,
         loss=[1.0] * k,
         m_coherence=[2.0] * k,
     )
 
 
-def test_the_advised_checkpoint_gives_most_of_the_labels_as_the_judge_corrects_them() -> None:
-    labels = np.array([0, 0, 1, 1])
-    wrong_last = [0, 0, 1, 0]  # what the judge says of the last sample
-    found = history(
-        [[0, 1, 1, 0], [0, 0, 1, 0], [0, 0, 1, 1]], [[0, 0, 1, 1], wrong_last, [0, 0, 1, 1]], [0.5, 0.8, 0.7]
+def belief_in(labels: np.ndarray) -> LabelBelief:
+    probability = np.where(np.eye(2)[labels] > 0, 0.9, 0.1)
+    return LabelBelief(probability, probability, 0.8)
+
+
+def test_a_checkpoint_is_advised_that_is_clearly_better_than_the_last() -> None:
+    labels = np.arange(200) % 2
+    given = np.where(np.arange(200) < 60, 1 - labels, labels)
+    half = np.where(np.arange(200) < 100, labels, 0)
+    found = history([half.tolist(), labels.tolist(), given.tolist()], belief_in(labels))
+    told = trajectory(found, given, [], [], [0.5] * 3)
+    assert told.advised == 1
+    assert [point.accuracy for point in told.points] == [0.45, 0.7, 1.0]
+    assert [point.rating for point in told.points] == pytest.approx([0.7, 0.9, 0.66])
+    assert told.advice.startswith("Take epoch-1: its rating is 90.0%, that of the last one 66.0%")
+    assert "60 labels are likely wrong, as judged at epoch-2" in told.advice
+
+
+def test_equal_checkpoints_keep_the_last() -> None:
+    labels = np.arange(50) % 2
+    found = history([labels.tolist()] * 3, belief_in(labels))
+    told = trajectory(found, labels, [], [], [0.5] * 3)
+    assert told.advised == 2
+    assert told.advice.startswith("Keep the last checkpoint: no earlier one is clearly better")
+
+
+def test_without_models_of_the_raw_data_the_last_is_kept_with_the_reason() -> None:
+    labels = np.arange(50) % 2
+    found = history([labels.tolist(), (1 - labels).tolist()], None)
+    told = trajectory(found, labels, [], [], [0.5] * 2)
+    assert told.advised == 1
+    assert told.advice.startswith(
+        "Keep the last checkpoint: nothing predicts these labels without the network"
     )
-    told = trajectory(found, labels, [], [], [0.5] * 3)
-    assert (told.judge, told.advised) == (1, 1)
-    assert [point.accuracy for point in told.points] == [0.5, 0.75, 1.0]
-    assert [point.corrected for point in told.points] == [0.75, 1.0, 0.75]
-    assert told.advice.startswith("Take epoch-1: its rating is 100%")
-    assert "1 likely wrong label corrected as judged at epoch-1" in told.advice
-    assert told.learned_at == (0, 1, 0, 2)
-
-
-def test_without_wrong_labels_the_last_is_as_good() -> None:
-    labels = np.array([0, 0, 1, 1])
-    found = history([[0, 1, 1, 1], [0, 0, 1, 1], [0, 0, 1, 1]], [labels.tolist()] * 3, [0.5, 0.6, 0.7])
-    told = trajectory(found, labels, [], [], [0.5] * 3)
-    assert told.advice.startswith("Keep the last checkpoint")
-
-
-def test_where_right_labels_are_memorized_the_rating_goes_by_agreement() -> None:
-    corrected, agreement = np.array([0.5, 0.8, 1.0]), np.array([0.5, 0.6, 0.3])
-    assert rating(corrected, agreement) == pytest.approx(0.3 * corrected + 0.7 * agreement)
-    assert rating(corrected, np.array([0.5, 0.8, 1.0])) == pytest.approx(corrected)

@@ -163,7 +163,7 @@ def _other_checkpoint(audit: Audit) -> Iterator[tuple[float, Action]]:
     if gain <= 0:
         return
     words = f"Use the checkpoint {found.points[found.advised].checkpoint} instead of the last one."
-    effect = f"Adds about {points(gain)} points of accuracy on new data"
+    effect = f"Its rating is {points(gain)} points higher"
     yield gain, Action(text(words, 400), effect, "#audit-trajectory", "see the checkpoints")
 
 

@@ -19,11 +19,12 @@ def build_trajectory(found: Trajectory) -> AuditBody:
     )
     sizes = ", ".join(f"{count(size)} {kind}" for kind, size in zip(STRATA, found.sizes, strict=True))
     reading = (
-        "Training accuracy also rises by memorizing. Corrected accuracy replaces labels that are probably "
-        "wrong by those that the other samples suggest, at the checkpoint with the best expected accuracy: "
-        "memorizing wrong labels lowers it. Agreement is the mean probability that the other samples give "
-        "to the model's answers: memorizing any label lowers it. The rating combines them, more of the "
-        "agreement the more correct labels are memorized; its highest value is where to stop. The samples "
+        "Training accuracy also rises by memorizing. Agreement is the mean probability that models of the "
+        "raw data, which never saw the network, give to its answers: memorizing any label lowers it. "
+        "Corrected is the mean probability that the answers are the true labels, the given labels "
+        "considered: memorizing wrong labels that can be told lowers it. The rating combines them, with "
+        "more of the agreement the better these models predict the labels. Where no earlier checkpoint is "
+        "clearly better than the last one, keep the last one. The samples "
         f"are {sizes}: memorized ones have labels that the network probably gives only because it saw "
         "them, the others are cut into thirds. A share below 0 means that these samples pull against the "
         "update."
