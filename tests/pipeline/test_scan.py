@@ -263,7 +263,7 @@ def test_an_audit_prints_as_a_summary(digits_audit: tuple[Audit, Path]) -> None:
     lines = str(audit).splitlines()
     assert len(lines) <= 6
     assert "risk of overfitting: high, a gap of 10.1 points (" in lines[1]
-    assert "wrong labels: about 10.0% (9.2% to 13.2%)" in str(audit)
+    assert "wrong labels: about 10.0% (9.2% to 12.9%)" in str(audit)
     assert "suspects: 128" in str(audit)
     assert "\n" not in repr(audit)
     assert "risk high, gap 10.1 points (" in repr(audit)
