@@ -13,19 +13,22 @@ benchmarks/.cache/regressions.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 from torch.utils.data import TensorDataset
 
 import cohaudit
 from benchmarks.shared import paths
+from benchmarks.shared.command_line import make_parser
 from benchmarks.shared.label_noise import NoisyData, flip_labels
 from benchmarks.shared.recipes import perceptron
-from benchmarks.shared.results import Row
+from benchmarks.shared.results import Row, read_rows, write_rows
 from benchmarks.shared.training import accuracy, train_epoch
 from benchmarks.verdicts.networks import TextCNN
 from benchmarks.verdicts.planted_noise import plant
@@ -35,6 +38,7 @@ from cohaudit.results.files import write_file
 from cohaudit.results.json_encode import audit_to_json
 from cohaudit.results.read import read_audit
 from cohaudit.review.diff.compare import compare
+from cohaudit.review.diff.difference import EstimateChange
 
 RESULTS = paths.RESULTS / "regressions.json"
 CACHE = paths.CACHE / "regressions"
@@ -55,6 +59,14 @@ EPOCHS = 40
 """Passes over the data."""
 REAL_LOSS = 0.03
 """Loss of accuracy on new data that has to be noticed."""
+CHANCE = 0.015
+"""Share of pairs of one recipe that each of the three rules may call a regression: at most 5% together."""
+REASONS = {
+    "score": "The score on new data fell",
+    "wrong labels": "More labels are wrong",
+    "suspects": "new and",
+}
+"""Rule of a regression → words of its sentence."""
 CELLS = (
     ("digits", "5 % uniform"),
     ("fashion", "30 % uniform"),
@@ -173,12 +185,100 @@ def _row(
     base: tuple[str, int], head: tuple[str, int], own: dict[tuple[str, int], tuple[Audit, float]]
 ) -> Row:
     found = compare(own[base][0], own[head][0])
+    suspects = found.suspects
     return {
         "kind": head[0],
         "base": base[1],
         "head": head[1],
         "base_test": own[base][1],
         "head_test": own[head][1],
+        "score_rise": _rise(found.score),
+        "share_rise": _rise(found.wrong_labels),
+        "share": None if found.wrong_labels.base is None else found.wrong_labels.base.value,
+        "surplus": None if suspects is None else (suspects.clear_new - suspects.clear_fixed) / SAMPLES,
         "headline": found.headline,
-        "regressions": list(found.regressions),
+        "regressions": len(found.regressions),
+        "by": [name for name, word in REASONS.items() if any(word in one for one in found.regressions)],
     }
+
+
+def _rise(change: EstimateChange) -> float | None:
+    if change.base is None or change.head is None:
+        return None
+    return change.head.value - change.base.value
+
+
+def is_real_loss(row: Row) -> bool:
+    """Return whether the head's network is worse on test data by as much as has to be noticed."""
+    return bool(row["base_test"] - row["head_test"] >= REAL_LOSS)
+
+
+def shares(rows: Sequence[Row]) -> dict[str, tuple[int, float, float, float, float]]:
+    """Return, for each kind of pair: how many, and the share called a regression, whole and by reason."""
+    kinds = {
+        "same recipe": [row for row in rows if row["kind"] == SAME],
+        "3% more wrong labels": [row for row in rows if row["kind"] == NOISIER],
+        "3 points less accuracy on new data": [
+            row for row in rows if row["kind"] == NARROW and is_real_loss(row)
+        ],
+    }
+    return {
+        kind: (
+            len(own),
+            float(np.mean([row["regressions"] > 0 for row in own])) if own else math.nan,
+            *(float(np.mean([name in row["by"] for row in own])) if own else math.nan for name in REASONS),
+        )
+        for kind, own in kinds.items()
+    }
+
+
+def show(rows: Sequence[Row]) -> None:
+    """Print how often each kind of pair is called a regression, on each data set and on all."""
+    names = ", ".join(REASONS)
+    print(f"share of pairs called a regression (by {names})")
+    for data in (*dict.fromkeys(row["data"] for row in rows), "all"):
+        own = [row for row in rows if data in {row["data"], "all"}]
+        for kind, (count, whole, *by) in shares(own).items():
+            parts = ", ".join(f"{part:.0%}" for part in by)
+            print(f"{data:10} {kind:36} {count:5} pairs  {whole:6.1%}  ({parts})")
+    print(
+        f"\nbounds that {1 - CHANCE:.1%} of the pairs of one recipe stay within, and with a data set left out"
+    )
+    for name in ("score_rise", "share_rise", "surplus"):
+        bounds = [bound([row for row in rows if row["data"] != data], name) for data in _data_sets(rows)]
+        print(f"{name:12} {bound(rows, name):.4f}  {', '.join(f'{one:.4f}' for one in bounds)}")
+
+
+def _data_sets(rows: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(row["data"] for row in rows))
+
+
+def bound(rows: Sequence[Row], name: str) -> float:
+    """Return what the difference of two runs of one recipe stays below, but for `CHANCE` of the pairs.
+
+    Every data set counts the same: the largest of their quantiles.
+    """
+    found = []
+    for data in _data_sets(rows):
+        own = [
+            row[name] for row in rows if row["data"] == data and row["kind"] == SAME and row[name] is not None
+        ]
+        if own:
+            found.append(float(np.quantile(np.abs(own), 1 - 2 * CHANCE)))
+    return max(found, default=math.nan)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark from the command line; return the exit code."""
+    parser = make_parser(__doc__, data=True, show=True)
+    args = parser.parse_args(arguments)
+    if not args.show:
+        if not args.data_dir.is_dir():
+            parser.error(f"{args.data_dir} does not exist: name the folder of the data with --data-dir")
+        write_rows(RESULTS, compared(args.data_dir))
+    show(read_rows(RESULTS))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
