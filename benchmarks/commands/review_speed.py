@@ -38,7 +38,7 @@ VERDICTS = 200
 """Verdicts that a reviewer gives."""
 AIM_S = 300
 """Seconds in which a person should be able to give them."""
-SHAPE = {"samples": 20_000, "suspects": 1000, "questions": VERDICTS, "classes": 100, "layers": 8}
+SHAPE = {"samples": 5_000, "suspects": 500, "questions": VERDICTS, "classes": 20, "layers": 4}
 """Shape of the audit; its images are 32 × 32 pixels of noise."""
 KEYS = ("r", "w", "u")
 """Keys pressed in turn: right, wrong, unsure."""
