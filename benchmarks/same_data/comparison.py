@@ -1,6 +1,6 @@
 """Which of two fitted networks of the same data is better: every measure against accuracies on test data.
 
-    python -m benchmarks.same_data          score what `benchmarks.same_data.runs` measured (a minute)
+    python -m benchmarks.same_data          score what `benchmarks.same_data.evidence` measured (a minute)
     python -m benchmarks.same_data --show   print the saved results
 
 Every network is trained on the same 600 samples as the others of its cell, by another recipe. What is fitted
@@ -14,6 +14,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -26,6 +27,7 @@ from benchmarks.same_data.ranking import (
     Network,
     Pair,
     ceiling,
+    combined,
     differences,
     fit_slope,
     interval,
@@ -49,6 +51,22 @@ CHOSEN = ("flatness", "flatness and noise in the inputs")
 """The measure that a scan takes, and what more it could take: both as log-odds that an answer stays. Which
 disturbances count was chosen on the first five networks of every cell, before the others were trained; the
 log-odds, which change no order of flatness, on all of them."""
+COMBINED = (
+    ("flatness",),
+    ("flatness", "noise 0.3, itself"),
+    ("flatness", "leave-one-out, first hidden layer"),
+    ("flatness", "noise 0.3, itself", "half 0, itself", "leave-one-out, first hidden layer"),
+    (
+        "flatness",
+        "noise 0.3, itself",
+        "half 0, itself",
+        "mix half, linear",
+        "mix other, itself",
+        "leave-one-out, first hidden layer",
+        "expected accuracy",
+    ),
+)
+"""Measures that are combined by logistic regression."""
 FIRST = 5
 """Networks of every cell that the choice was made on."""
 
@@ -165,25 +183,25 @@ def calibration(measure: str, chosen: Sequence[Pair]) -> Row:
     }
 
 
+def _columns(names: Sequence[str], chosen: Sequence[Pair]) -> Array:
+    return np.stack([differences(chosen, name) for name in names], 1)
+
+
 def _without_each_family(chosen: Sequence[Pair]) -> list[list[bool]]:
     families = sorted({pair.first.family for pair in chosen})
     return [[pair.first.family != family for pair in chosen] for family in families]
 
 
-def strata(found: Sequence[Network]) -> dict[str, list[Pair]]:
-    """Return the pairs of each stratum: by training accuracy, and those that the choice was not made on."""
-    fitted = pairs(found, FITTED)
-    return {
-        "fitted": fitted,
-        "fitted more": pairs(found, FITTED_MORE),
-    }
-
-
 def results(rows: Sequence[tuple[Row, Network]]) -> dict[str, list[Row]]:
     """Return all results by their kind."""
     found = [network for _, network in rows]
+    fitted = pairs(found, FITTED)
     later = [network for row, network in rows if row["network"] >= FIRST]
-    chosen = strata(found) | {"chosen before": pairs(later, FITTED)}
+    chosen = {
+        "fitted": fitted,
+        "fitted more": pairs(found, FITTED_MORE),
+        "chosen before": pairs(later, FITTED),
+    }
     names = list(dict.fromkeys(name for network in found for name in network.measures))
     scored = []
     about = []
@@ -199,7 +217,7 @@ def results(rows: Sequence[tuple[Row, Network]]) -> dict[str, list[Row]]:
             }
         )
         scored += [{"stratum": stratum} | score(name, some) for name in names]
-    scored.sort(key=lambda one: (one["stratum"], -one["tau"] if one["tau"] == one["tau"] else 9.0))
+    scored.sort(key=_order)
     return {
         "strata": about,
         "measures": scored,
@@ -208,13 +226,32 @@ def results(rows: Sequence[tuple[Row, Network]]) -> dict[str, list[Row]]:
             for stratum, some in chosen.items()
             for name in CHOSEN
         ],
+        "combined": [
+            {"measures": list(names), "tau": tau(combined(_columns(names, fitted), fitted) - 0.5, fitted)}
+            for names in COMBINED
+        ],
         "zoo": zoo_rows(read_json(paths.RESULTS / "risk.json")),
         "networks": [row for row, _ in rows],
     }
 
 
+def _order(one: Row) -> tuple[str, float]:
+    """Put the best measure of a stratum first, and one without any pair last."""
+    tau = float(one["tau"])
+    return str(one["stratum"]), 9.0 if np.isnan(tau) else -tau
+
+
+def _rounded(value: Any) -> Any:
+    """Return figures with five digits, which are all that a table of measures needs; NaN becomes null."""
+    if isinstance(value, float):
+        return None if np.isnan(value) else float(f"{value:.5g}")
+    if isinstance(value, dict):
+        return {name: _rounded(one) for name, one in value.items()}
+    return [_rounded(one) for one in value] if isinstance(value, list) else value
+
+
 def _save(path: Path, found: dict[str, list[Row]]) -> None:
-    texts = (f"{json.dumps(name)}: {row_lines(rows)}" for name, rows in found.items())
+    texts = (f"{json.dumps(name)}: {row_lines(map(_rounded, rows))}" for name, rows in found.items())
     path.write_text("{\n" + ",\n".join(texts) + "\n}\n", encoding="utf-8")
 
 
@@ -227,7 +264,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not args.show:
         rows = [one for cell in cells() for one in networks(cell)]
         if not rows:
-            console.print("no network was measured: run benchmarks.same_data.runs")
+            console.print("no network was measured: run benchmarks.same_data.evidence")
             return 1
         _save(args.out, results(rows))
     saved = read_json(args.out)

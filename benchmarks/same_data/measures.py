@@ -72,8 +72,8 @@ def measures(figures: Row, arrays: dict[str, NDArray[Any]], shared: Shared) -> R
     """Return all measures of a network.
 
     Args:
-        figures: What `runs.figures` returned.
-        arrays: What `runs.arrays_of` returned.
+        figures: What `evidence.figures` returned.
+        arrays: What `evidence.arrays_of` returned.
         shared: What the networks of the cell have in common.
     """
     labels = shared.labels

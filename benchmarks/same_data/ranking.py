@@ -14,6 +14,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
+from sklearn.linear_model import LogisticRegression
 
 Array = NDArray[np.float64]
 Bits = NDArray[np.bool_]
@@ -178,4 +179,33 @@ def left_out(
         own = families == family
         rest = [pair for pair, mine in zip(pairs, own, strict=True) if not mine]
         probability[own] = 1 / (1 + np.exp(-fit(rises[~own], rest) * rises[own]))
+    return probability
+
+
+def combined(columns: Array, pairs: Sequence[Pair]) -> Array:
+    """Return the same probability by a logistic regression on several measures, without intercept, [pairs].
+
+    Every pair is also its mirror image, and every cell weighs the same.
+
+    Args:
+        columns: Differences of the measures, [pairs, measures].
+        pairs: The pairs.
+    """
+    families = np.array([pair.first.family for pair in pairs])
+    true = np.array([pair.difference for pair in pairs])
+    cells = [pair.first.cell for pair in pairs]
+    weight = np.array([len(set(cells)) / cells.count(cell) for cell in cells])
+    probability = np.full(len(pairs), np.nan)
+    for family in set(families):
+        own = families == family
+        rest = ~own & (true != 0)
+        x = columns / columns[rest].std(0)
+        better = true[rest] > 0
+        model = LogisticRegression(fit_intercept=False, max_iter=500)
+        model.fit(
+            np.vstack([x[rest], -x[rest]]),
+            np.concatenate([better, ~better]),
+            sample_weight=np.tile(weight[rest], 2),
+        )
+        probability[own] = model.predict_proba(x[own])[:, 1]
     return probability

@@ -10,7 +10,7 @@ from benchmarks.shared.results import Row
 ZOO_ROWS = 6
 """Measures of the zoo that are listed, the best of the strictest comparison; and those named besides."""
 ZOO_NAMED = ("predicted gap", "leave-one-out gap, input", "Davies-Bouldin with mixup", "spectral norms")
-MEASURE_ROWS = 14
+MEASURE_ROWS = 10
 """Measures that are listed, the best on all fitted pairs; and those named besides."""
 NAMED = (
     "expected accuracy",
@@ -21,8 +21,17 @@ NAMED = (
     "parameter norm",
     "path norm",
     "halves agree",
+    "leave-one-out, first hidden layer",
+    "leave-one-out, penultimate layer",
+    "sharpness at random",
+    "mix same, label",
+    "Davies-Bouldin",
     "training loss",
 )
+
+
+STRATA = {"fitted": "fit 95%", "fitted more": "fit 99%", "chosen before": "later networks"}
+"""Stratum → its name in the tables."""
 
 
 def report(saved: dict[str, list[Row]]) -> str:
@@ -47,7 +56,10 @@ def _measures(saved: dict[str, list[Row]]) -> str:
     about = {one["stratum"]: one for one in saved["strata"]}
     by = {(one["stratum"], one["measure"]): one for one in saved["measures"]}
     names = [one["measure"] for one in saved["measures"] if one["stratum"] == "fitted"]
-    names = names[:MEASURE_ROWS] + [name for name in NAMED if name in names[MEASURE_ROWS:]]
+    # the sizes of the noise apart are parts of flatness
+    names = [name for name in names if not name.startswith("flatness, ")]
+    best = names[:MEASURE_ROWS]
+    names = [name for name in names if name in best or name in NAMED]
     rows = [
         [
             name,
@@ -70,7 +82,7 @@ def _measures(saved: dict[str, list[Row]]) -> str:
         _number(about["chosen before"]["ceiling"]),
     ]
     pairs = ["*pairs*", f"{about['fitted']['pairs']}", "", "", "", "", *_counts(about)]
-    heads = ["measure", "τ", "90%", "right labels", "wrong labels", "clear", "fit 99%", "chosen before"]
+    heads = ["measure", "τ", "90%", "right labels", "wrong labels", "clear", "fit 99%", "later networks"]
     return _table(heads, [*rows, ceilings, pairs])
 
 
@@ -81,7 +93,7 @@ def _counts(about: dict[str, Any]) -> list[str]:
 def _calibration(saved: dict[str, list[Row]]) -> str:
     rows = [
         [
-            f"{one['stratum']}, {one['measure']}",
+            f"{STRATA[one['stratum']]}: {one['measure']}",
             f"{one['pairs']}",
             _number(one["tau"]),
             _number(one["slope"]),
@@ -106,28 +118,18 @@ def _calibration(saved: dict[str, list[Row]]) -> str:
 
 
 def _zoo(zoo: Sequence[Row]) -> str:
-    strata = list(dict.fromkeys((one["least_train_accuracy"], one["same_labels"]) for one in zoo))
-    by = {(one["least_train_accuracy"], one["same_labels"], one["measure"]): one for one in zoo}
-    first = sorted(
-        (one for one in zoo if (one["least_train_accuracy"], one["same_labels"]) == strata[0]),
-        key=lambda one: -one["tau"],
-    )
+    by = {(_stratum(one), one["measure"]): one for one in zoo}
+    strata = list(dict.fromkeys(stratum for stratum, _ in by))
+    first = sorted((one for one in zoo if _stratum(one) == strata[0]), key=lambda one: -float(one["tau"]))
     names = [one["measure"] for one in first]
-    names = names[:ZOO_ROWS] + [name for name in ZOO_NAMED if name in names[ZOO_ROWS:]]
-    heads = [
-        "measure",
-        *(f"≥ {least:.2f}, {'same labels' if same else 'any noise'}" for least, same in strata),
-    ]
-    rows = [[name, *(_number(by[(*stratum, name)]["tau"]) for stratum in strata)] for name in names]
-    for part, words in (("half_against_whole", "*half of the test set against all of it*"),):
-        rows.append([words, *(_number(by[(*stratum, names[0])][part]) for stratum in strata)])
-    rows.append(
-        [
-            "*pairs*",
-            *(
-                str(max(o["pairs"] for o in zoo if (o["least_train_accuracy"], o["same_labels"]) == s))
-                for s in strata
-            ),
-        ]
-    )
-    return _table(heads, rows)
+    best = names[:ZOO_ROWS]
+    names = [name for name in names if name in best or name in ZOO_NAMED]
+    heads = ["measure", *(f"≥ {least:.2f}, {'same labels' if same else 'any'}" for least, same in strata)]
+    rows = [[name, *(_number(by[stratum, name]["tau"]) for stratum in strata)] for name in names]
+    half = [_number(by[stratum, names[0]]["half_against_whole"]) for stratum in strata]
+    counts = [str(max(one["pairs"] for one in zoo if _stratum(one) == stratum)) for stratum in strata]
+    return _table(heads, [*rows, ["*half of the test set*", *half], ["*pairs*", *counts]])
+
+
+def _stratum(one: Row) -> tuple[float, bool]:
+    return float(one["least_train_accuracy"]), bool(one["same_labels"])

@@ -64,10 +64,13 @@ def test_rescaling_one_layer_against_the_next_changes_nothing() -> None:
     model = two_layers()
     x = torch.randn(200, 5)
     before = measured(model, x)
+    first, _, second = model
+    assert isinstance(first, nn.Linear)
+    assert isinstance(second, nn.Linear)
     with torch.no_grad():
-        model[0].weight.mul_(64)
-        model[0].bias.mul_(64)
-        model[2].weight.div_(64)
+        first.weight.mul_(64)
+        first.bias.mul_(64)
+        second.weight.div_(64)
     assert measured(model, x).unchanged.value == pytest.approx(before.unchanged.value, abs=1e-6)
 
 

@@ -1,6 +1,6 @@
 """Trains the recipes of every cell and saves what each network shows.
 
-python -m benchmarks.same_data.runs        train and measure what is missing (45 minutes on one core)
+python -m benchmarks.same_data.evidence        train and measure what is missing (45 minutes on one core)
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from sklearn.metrics import davies_bouldin_score
 from torch import Tensor, nn
@@ -39,7 +38,7 @@ SHORT = 512
 BATCH = 256
 """Samples that are read at once for the outside predictions."""
 
-Arrays = dict[str, NDArray[Any]]
+Arrays = dict[str, Any]
 
 
 def _head(model: nn.Module) -> nn.Linear:
@@ -113,7 +112,7 @@ def prepare(cell: Cell, data: NoisyData) -> None:
         truth=data.truth.numpy(),
         test_labels=data.test_labels.numpy(),
         outside=outside.probability.astype(np.float32),
-        **mixing(data.train, data.labels),
+        **dict[str, Any](mixing(data.train, data.labels)),
     )
 
 
