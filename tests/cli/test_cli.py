@@ -362,7 +362,8 @@ def test_an_error_is_one_message_and_nothing_written(fake: FakeScan) -> None:
     fake.result = CheckpointError("model.pt", "holds no \x1b[2Jtensors", "save it again")
     result = scan("--quiet")
     assert (result.exit_code, result.stdout) == (2, "")
-    assert result.stderr == "error: model.pt: holds no \\x1b[2Jtensors\n  → save it again\n"
+    origin = "settings from cohaudit.toml\n"
+    assert result.stderr == f"{origin}error: model.pt: holds no \\x1b[2Jtensors\n  → save it again\n"
     assert not Path("cohaudit-report").exists()
 
 
@@ -378,7 +379,7 @@ def test_a_bug_keeps_its_traceback(fake: FakeScan) -> None:
 def test_an_interrupt_is_one_line(fake: FakeScan) -> None:
     fake.result = KeyboardInterrupt()
     result = scan("--quiet")
-    assert (result.exit_code, result.stderr) == (130, "interrupted\n")
+    assert (result.exit_code, result.stderr) == (130, "settings from cohaudit.toml\ninterrupted\n")
     assert not Path("cohaudit-report").exists()
 
 
