@@ -461,15 +461,14 @@ def test_the_action_that_promises_most_comes_first_and_classes_are_one() -> None
     )
     found = build_actions(changed)
     assert [one.words.short.split(" ", 2)[0] for one in found] == [
-        "Check",
         "Use",
         "Drop",
         "Collect",
         "Stop",
         "Measure",
     ]
-    assert "the classes class 3 and class 4" in found[3].words.short
-    assert "up to 9.4 points" in found[3].effect
+    assert "the classes class 3 and class 4" in found[2].words.short
+    assert "up to 9.4 points" in found[2].effect
 
 
 def test_a_model_that_cannot_be_audited_is_told_what_to_do() -> None:

@@ -113,13 +113,17 @@ def build_actions(audit: Audit) -> tuple[Action, ...]:
 def _label_actions(audit: Audit) -> Iterator[Action]:
     """Yield what to do about the labels, where the verdict on them asks for it."""
     verdict = label_verdict(audit)
+    drivers = () if isinstance(audit.risk, Skipped) else audit.risk.drivers
+    if any(driver.kind == "samples" for driver in drivers):
+        # its remedy is about the same samples
+        return
     if verdict.level == "unclear" or (verdict.level in BAD_LEVELS and audit.suspects.empty):
         words = "Review a few dozen labels: cohaudit review audit.json."
         effect = "Your answers tell how many labels are wrong, and which"
         yield Action(text(words, 400), effect, "#suspects", "see the samples")
     elif verdict.level in BAD_LEVELS:
         words = "Check the suspects, and correct or drop the wrong ones: cohaudit correct audit.json."
-        yield Action(text(words, 400), verdict.sentence, "#suspects", "see the suspects")
+        yield Action(text(words, 400), verdict.sentence.rstrip("."), "#suspects", "see the suspects")
 
 
 def _action(driver: Driver, places: EvidenceLinks) -> Action:

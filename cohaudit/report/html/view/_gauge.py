@@ -57,7 +57,8 @@ def build_gauge(value: Estimate, bounds: Sequence[float]) -> Gauge:
         bounds: Where the second and each later level begins, rising.
     """
     first = min(0.0, math.floor(value.low / _STEP) * _STEP)
-    last = max(math.ceil(max(value.high, value.value) / _STEP) * _STEP, _LAST_BAND * bounds[-1])
+    # without the slack, rounding errors would add a step to a multiple of it
+    last = math.ceil(max(value.high, value.value, _LAST_BAND * bounds[-1]) / _STEP - 1e-9) * _STEP
     edges = (first, *bounds, last)
 
     def place(at: float) -> float:
