@@ -22,6 +22,9 @@ PAGES = {
 }
 
 NOT_RUN = {
+    ("same_data.md", "# not run: the two checkpoints are yours"): (
+        "the checkpoints are the reader's; tests/review/test_ranking.py compares two audits"
+    ),
     ("comparing.md", "# not run: model.safetensors is what the pull request trained"): (
         "the README runs the same three commands; the fixtures have more suspects than this gate allows"
     ),
