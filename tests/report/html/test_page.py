@@ -443,7 +443,7 @@ def test_a_better_checkpoint_and_a_holdout_are_actions() -> None:
     better = replace(trajectory.points[1], rating=trajectory.points[-1].rating + 0.015625)
     changed = replace(trajectory, points=(trajectory.points[0], better, *trajectory.points[2:]), advised=1)
     words = words_of(replace(audit, audits=replace(audit.audits, trajectory=changed)))
-    assert "Use the checkpoint epoch-1.pt instead of the last one. Adds about 1.6 points" in words
+    assert "Use the checkpoint epoch-1.pt instead of the last one. Its rating is 1.6 points higher" in words
     assert "Use the checkpoint" not in undrawn_page_of().words
     assert "--holdout)." not in undrawn_page_of(holdout=True).words
 
