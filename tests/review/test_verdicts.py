@@ -54,6 +54,7 @@ def audit_of(
         gap=estimate,
         predicted=estimate,
         level=risk_level(value, RISK_LEVELS),
+        drivers=(),
     )
     bounds = Estimate(*share)
     wrong = WrongLabels(bounds, share[0], 0.9 if told else 0.1, told, label_level(bounds, told, LABEL_LEVELS))
