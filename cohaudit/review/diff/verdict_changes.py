@@ -30,8 +30,8 @@ Z_ONE_SIDED = 1.645
 def compare_scores(base: Audit, head: Audit) -> EstimateChange:
     """Compare the scores to expect on new data.
 
-    Two audits with the same holdout are compared by what was measured there; two of the same data, unless both
-    networks fit it, by `SCORE_BOUND`; others by whether their intervals overlap.
+    Two audits with the same holdout are compared by what was measured there; two of the same data, unless
+    both networks fit it, by `SCORE_BOUND`; others by whether their intervals overlap.
     """
     old = _score(base)
     new = _score(head)
@@ -47,7 +47,7 @@ def compare_scores(base: Audit, head: Audit) -> EstimateChange:
         # one is measured, the other one predicted: their errors have nothing in common
         return EstimateChange(old, new, _by_intervals(old, new))
     same_data = base.subject.data_fingerprint == head.subject.data_fingerprint
-    # of two networks that fit the same data, the expected score does not tell which is better: docs/same_data.md
+    # of two networks that fit the same data, the expected score does not tell the better: docs/same_data.md
     if same_data and not all(one.sanity.accuracy >= FITTED for one in (base, head)):
         return EstimateChange(old, new, _outcome(new.value - old.value, SCORE_BOUND))
     return EstimateChange(old, new, _by_intervals(old, new))
