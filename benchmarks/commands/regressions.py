@@ -82,7 +82,7 @@ class Job:
 
     Attributes:
         data: Data set.
-        noise: Wrong labels, see `benchmarks.verdicts.planted_noise.plant`.
+        noise: Wrong labels; see `planted_noise.plant`.
         draw: Seed of the samples and labels.
         kind: A key of SEEDS.
         seed: Seed of weights and order.

@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import date, time
 from enum import Enum, auto
 from numbers import Integral, Real
 from typing import Any
@@ -115,7 +116,11 @@ class Key:
 
 
 def toml_value(value: Any) -> str:
-    """Return a value as TOML: a text, a number, a flag, a list of these, or an empty table."""
+    """Return a value as TOML: a text, a number, a flag, a time, a list of these, or an empty table."""
+    if isinstance(value, date | time):  # a datetime is a date
+        return value.isoformat()
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(toml_value, value))}]"
     # JSON of these is TOML too, except that TOML requires the delete character to be escaped
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 

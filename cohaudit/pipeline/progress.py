@@ -109,6 +109,8 @@ class LineProgress:
         self._stream.flush()
 
 
+MIN_WIDTH_FOR_TIME_LEFT = 60
+"""Characters of a line from which on the time left is shown."""
 MIN_WIDTH_FOR_BAR = 80
 """Characters of a line in which bar and elapsed time have room beside the longest name of a stage. A narrower
 line shows the time left in their place: that is what a person waits for."""
@@ -125,14 +127,15 @@ class BarProgress:
         # rich cuts the count where a line has no room for all columns
         has_room = console.width >= MIN_WIDTH_FOR_BAR
         bar, elapsed = ((BarColumn(bar_width=10),), (TimeElapsedColumn(),)) if has_room else ((), ())
+        has_little_room = console.width >= MIN_WIDTH_FOR_TIME_LEFT
+        left = (TextColumn("left:"), TimeRemainingColumn()) if has_little_room else ()
         self._bars = Bars(
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
             *bar,
             MofNCompleteColumn(),
             *elapsed,
-            TextColumn("left:"),
-            TimeRemainingColumn(),
+            *left,
             console=console,
             transient=True,
         )

@@ -169,7 +169,7 @@ def test_an_argument_without_a_name_is_refused(fake: FakeScan, argument: str) ->
 def test_a_scan_writes_the_report_and_prints_a_summary(fake: FakeScan) -> None:
     result = scan()
     assert result.exit_code == 0
-    assert "Overfitting risk: HIGH" in result.stdout
+    assert "Generalization: HIGH." in result.stdout
     assert "Weights: model of last.ckpt, epoch 12\n" in result.stdout
     assert str(Path("cohaudit-report", "report.html")) in result.stdout
     assert sorted(path.name for path in Path("cohaudit-report").iterdir()) == REPORT_FILES
@@ -255,7 +255,7 @@ def test_quiet_says_that_there_is_no_verdict(fake: FakeScan) -> None:
     fake.result = replace(make_audit(auditable=False), notices=())
     result = scan("--quiet")
     assert (result.exit_code, result.stdout) == (0, "")
-    assert result.stderr.startswith("note: no verdict: no better than chance")
+    assert "\nnote: no verdict: no better than chance" in result.stderr
 
 
 @pytest.mark.usefixtures("fake")

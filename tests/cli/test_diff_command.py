@@ -36,7 +36,7 @@ def test_only_a_regression_that_is_asked_for_fails(files: tuple[Path, Path]) -> 
     failed = run(base, head, "--fail-on-regression")
     assert failed.exit_code == 1
     assert "WORSE" in failed.stdout
-    assert "from high to severe" in " ".join(failed.stdout.split())
+    assert "The score on new data fell to 70.0%, from 90.0%." in " ".join(failed.stdout.split())
     assert run(head, base, "--fail-on-regression").exit_code == 0
     assert run(base, base, "--fail-on-regression").exit_code == 0
 
@@ -49,7 +49,7 @@ def test_the_json_holds_all_of_it(files: tuple[Path, Path]) -> None:
     assert len(found["suspects"]["still"]) == 12
     assert len(found["layers"]) == 5
     assert result.stderr.splitlines() == [f"regression: {one}" for one in found["regressions"]]
-    assert "30.0 points" in found["regressions"][0]
+    assert "70.0%" in found["regressions"][0]
 
 
 def test_the_page_is_written_whole_and_never_over_an_audit(files: tuple[Path, Path], tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_names_stay_text_on_the_page() -> None:
 def test_the_page_says_what_is_new_and_what_is_not_the_same() -> None:
     page = Page(render_difference(compare(with_gap(0.1), with_gap(0.3, audit=make_audit(suspects=20)))))
     assert "Worse than the base" in page.words
-    assert "The risk rose from high to severe" in page.words
+    assert "The score on new data fell to 70.0%, from 90.0%." in page.words
     assert "Number of samples audited: 120 in the base, 240 in the head." in page.words
     assert "Width by layer" in " ".join(str(a.get("aria-label")) for _, a in page.tags)
     assert "Nothing to compare" in Page(render_difference(compare(*[make_audit(auditable=False)] * 2))).words

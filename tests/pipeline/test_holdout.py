@@ -141,7 +141,7 @@ def test_the_command_line_measures_a_holdout_and_tells_it(digits: Path, tmp_path
     assert found.samples > 300
     assert risk.predicted.low <= found.gap.value <= risk.predicted.high
     words = " ".join(result.stdout.split())
-    assert f"accuracy {found.accuracy:.2%} on {found.samples:,} samples" in words
+    assert f"accuracy {found.accuracy:.1%} on {found.samples:,} samples" in words
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     readme = " ".join(Path("README.md").read_text(encoding="utf-8").split())
     gap, measured = (100 * value for value in (risk.predicted.value, found.gap.value))

@@ -14,7 +14,9 @@ BASE = make_audit(samples=120, suspects=12)
 
 def with_gap(value: float, half: float = 0.01, audit: Audit = BASE) -> Audit:
     assert isinstance(audit.risk, Risk)
-    return replace(audit, risk=replace(audit.risk, gap=Estimate(value, value - half, value + half)))
+    gap = Estimate(value, value - half, value + half)
+    expected = Estimate(*(audit.sanity.accuracy - one for one in (gap.value, gap.high, gap.low)))
+    return replace(audit, risk=replace(audit.risk, gap=gap, expected=expected))
 
 
 def with_suspicions(suspicions: dict[int, float], audit: Audit = BASE) -> Audit:

@@ -17,7 +17,8 @@ from support.audits import make_audit
 from cohaudit import results
 from cohaudit.analysis import expected_score, generalization_gap, label_verdict
 from cohaudit.config.used import MEASUREMENT_KEYS
-from cohaudit.report.html.view._definitions import Definition, definitions
+from cohaudit.report.html.view._definition import Definition
+from cohaudit.report.html.view._definitions import definitions
 from cohaudit.results import SAMPLE_COLUMNS, Audit, AuditResults, kinds, thresholds
 
 MODULES: dict[str, ModuleType] = {

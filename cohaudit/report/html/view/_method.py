@@ -7,7 +7,8 @@ import json
 from dataclasses import dataclass
 
 from cohaudit.config import KEYS
-from cohaudit.report.html.view._definitions import Definition, definitions
+from cohaudit.report.html.view._definition import Definition
+from cohaudit.report.html.view._definitions import definitions
 from cohaudit.report.words import Text, number, percent, plural, prose, seconds, text
 from cohaudit.results import Audit, Check, Skipped
 
