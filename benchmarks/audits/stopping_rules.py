@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.stats import kurtosis
 
 from benchmarks.audits.stopping_runs import Run
+from benchmarks.generalization import former
 from cohaudit.analysis.combined_prediction import combine_predictions
 from cohaudit.analysis.label_noise import as_probabilities
 from cohaudit.audits.training.rating import LabelBelief, believe, latest_as_good
@@ -65,7 +66,7 @@ def former_rules(run: Run) -> tuple[int, int]:
     """Return the picks of the former rating by the network's own layers, and of the expected accuracy."""
     answers = answers_of(run)
     count = len(run.labels)
-    expected, corrected, agreement = [], [], []
+    expected, former_expected, corrected, agreement = [], [], [], []
     for k, own in enumerate(run.own):
         scores = [view.astype(np.float64) for view in run.views[k]]
         peers = peer_prediction(scores, run.labels, own)
@@ -74,12 +75,15 @@ def former_rules(run: Run) -> tuple[int, int]:
         agreement.append(float(given[np.arange(count), answers[k]].mean()))
         corrected.append(peers.corrected)
         expected.append(peers.expected)
-    judge = int(np.argmax(expected))
+        agreed = former.agreement(scores, own.astype(np.float64), run.labels)
+        loss = float(run.loss[k].mean())
+        former_expected.append(former.expected_accuracy(agreed, loss, count, own.shape[1]))
+    judge = int(np.argmax(former_expected))
     d = np.mean(answers == corrected[judge], axis=1)
     a = np.array(agreement)
     best = int(np.argmax(d))
     weight = min(1.0, float(a[best] / d[best]))
-    return int(np.argmax(weight * d + (1 - weight) * a)), judge
+    return int(np.argmax(weight * d + (1 - weight) * a)), int(np.argmax(expected))
 
 
 def label_wave(run: Run) -> int:
