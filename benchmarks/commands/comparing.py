@@ -32,8 +32,8 @@ from cohaudit.results import LEVELS, Estimate
 from cohaudit.results.files import write_file
 from cohaudit.results.gap import risk_level
 from cohaudit.results.json_encode import audit_to_json
-from cohaudit.review.diff.compare import compare, compare_estimates
-from cohaudit.review.diff.difference import Difference
+from cohaudit.review.diff.compare import compare
+from cohaudit.review.diff.difference import Difference, compare_estimates
 from cohaudit.review.diff.suspects import SUSPECTS_SIGNIFICANCE, sign_test
 
 RESULTS = paths.RESULTS / "comparing.json"

@@ -79,14 +79,15 @@ def _middle(model: nn.Module) -> nn.Module:
     return model.blocks[len(model.blocks) // 2] if hasattr(model, "blocks") else children[len(children) // 2]
 
 
-def _head(model: nn.Module) -> nn.Linear:
+def last_linear(model: nn.Module) -> nn.Linear:
+    """Return a network's head."""
     return [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
 
 
-def _last_input(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+def last_input(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
     """Return the logits and the last layer's input."""
     inputs_of_head: list[Tensor] = []
-    handle = _head(model).register_forward_hook(
+    handle = last_linear(model).register_forward_hook(
         lambda module, inputs, output: inputs_of_head.append(inputs[0].detach())
     )
     try:
@@ -101,8 +102,8 @@ def peers(model: nn.Module, member: Member, data: Pool) -> dict[str, float]:
     x = data.train
     y = data.labels
     shape = tuple(data.train.shape[1:])
-    logits, features = _last_input(model, x)
-    head = _head(model)
+    logits, features = last_input(model, x)
+    head = last_linear(model)
     found = complexity.of_weights(model, zoo.build(member, shape, data.classes), shape)
     found |= complexity.sharpness(model, x, y) | complexity.margins(model, x, y, logits)
     found |= complexity.alignment(logits, head.bias.detach(), features, head.weight.detach(), y)

@@ -29,7 +29,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.generalization.zoo_networks import BUILDS
+from benchmarks.generalization.zoo_networks import BUILDS, materialized
 from benchmarks.shared import paths
 from benchmarks.shared.command_line import make_parser
 from benchmarks.shared.datasets import adult_rows, digits
@@ -257,12 +257,7 @@ def build(member: Member, shape: tuple[int, ...], classes: int) -> nn.Module:
     width = family.widths[member.width]
     depth = family.depths[member.depth]
     model = BUILDS[family.architecture](shape, classes, width, depth, member.dropout)
-    with torch.no_grad():
-        model(torch.zeros(2, *shape))
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.reset_running_stats()
-    return model
+    return materialized(model, shape)
 
 
 def train(member: Member, data: Pool) -> nn.Module:

@@ -110,3 +110,18 @@ BUILDS: dict[str, Build] = {
     "residual MLP": residual,
 }
 """Architectures by name."""
+
+
+def materialized(model: nn.Module, shape: tuple[int, ...]) -> nn.Module:
+    """Return a network whose lazy layers have their sizes, and whose running statistics are still unused.
+
+    Args:
+        model: Just built.
+        shape: Of a sample.
+    """
+    with torch.no_grad():
+        model(torch.zeros(2, *shape))
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.reset_running_stats()
+    return model

@@ -20,6 +20,7 @@ from sklearn.metrics import davies_bouldin_score
 from torch import Tensor, nn
 
 from benchmarks.generalization import complexity
+from benchmarks.generalization.evidence import last_input, last_linear
 from benchmarks.same_data.cells import Cell, cells, samples
 from benchmarks.same_data.perturbed import disturbed, mixing
 from benchmarks.same_data.recipes import Recipe, build, key, recipes, start, train
@@ -41,23 +42,6 @@ BATCH = 256
 Arrays = dict[str, Any]
 
 
-def _head(model: nn.Module) -> nn.Linear:
-    return [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
-
-
-def last_input(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the logits and the last layer's input."""
-    inputs_of_head: list[Tensor] = []
-    handle = _head(model).register_forward_hook(
-        lambda module, inputs, output: inputs_of_head.append(inputs[0].detach())
-    )
-    try:
-        logits = logits_of(model, x)
-    finally:
-        handle.remove()
-    return logits, torch.cat(inputs_of_head)
-
-
 def figures(model: nn.Module, initial: nn.Module, x: Tensor, y: Tensor) -> dict[str, float]:
     """Return measures by others, and the network's size.
 
@@ -68,7 +52,7 @@ def figures(model: nn.Module, initial: nn.Module, x: Tensor, y: Tensor) -> dict[
         y: Labels as given, [N].
     """
     logits, features = last_input(model, x)
-    head = _head(model)
+    head = last_linear(model)
     found = {"parameters": float(sum(p.numel() for p in model.parameters()))}
     found |= complexity.of_weights(model, initial, tuple(x.shape[1:]) if x.is_floating_point() else None)
     found |= complexity.sharpness(model, x, y)

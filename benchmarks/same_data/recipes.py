@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.generalization.zoo_networks import BUILDS
+from benchmarks.generalization.zoo_networks import BUILDS, materialized
 from benchmarks.same_data.cells import NUMBERS, Cell, small
 from benchmarks.shared.label_noise import NoisyData
 from benchmarks.shared.recipes import TextTransformer, WordAverage
@@ -136,12 +136,7 @@ def build(recipe: Recipe, data: NoisyData) -> nn.Module:
     depth = max(recipe.depth, 2) if recipe.architecture == "CNN" else min(recipe.depth, 2)
     depth = recipe.depth if recipe.architecture == "MLP" else depth
     model = BUILDS[recipe.architecture](shape, classes, width, depth, recipe.dropout)
-    with torch.no_grad():
-        model(torch.zeros(2, *shape))
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.reset_running_stats()
-    return model
+    return materialized(model, shape)
 
 
 def augmented(x: Tensor, flips: bool, generator: torch.Generator) -> Tensor:

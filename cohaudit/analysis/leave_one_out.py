@@ -194,7 +194,7 @@ def suspect_labels_by(
     if crossfit is not None:
         # the calibration does not matter: it is of the suspicions, not of the noise
         noise = judge_labels(pool_predictions(raw, layers, labels).scores, labels).noise
-    # how the gap divides among the classes, and which layers overfit, is told by the network's own layers
+    # the network's own layers tell how the gap divides among the classes, and which of them overfit
     by_layers = combine_predictions(each, labels, SUSPICION_POWER)
     return Suspicion(
         probability=verdict.probability,

@@ -86,6 +86,11 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
 
 
+def uncapitalized(words: str) -> str:
+    """Return words with a small first letter, to stand after a colon."""
+    return words[:1].lower() + words[1:]
+
+
 def raised(exponent: int) -> str:
     """Write an exponent: ¹⁴, ⁻⁷."""
     return str(exponent).translate(_RAISED)

@@ -1,7 +1,7 @@
 """The two verdicts of an audit: its labels, and the score to expect on new data; and the worse of the two.
 
-The page, the terminal, Markdown, badges, gates and the difference of two audits all read them here, so that
-no two of them can disagree.
+The page, the terminal, Markdown, annotations, gates and the difference of two audits all read them here, so
+that no two of them can disagree.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Literal
 from cohaudit.config.used import setting
 from cohaudit.results import Audit, Estimate, Holdout, Level, Risk, Skipped, WrongLabels
 from cohaudit.results.labels import LOWEST_BOUND
-from cohaudit.results.wording import percent, points
+from cohaudit.results.wording import percent, points, uncapitalized
 
 VerdictLevel = Literal[Level, "unclear", "none"]
 """Level of a verdict; none where there is no verdict."""
@@ -94,16 +94,17 @@ def generalization_verdict(audit: Audit) -> Verdict:
     if not audit.sanity.auditable:
         reason = audit.sanity.reason
         return Verdict("none", Skipped("expected score", reason), "Not auditable", f"No verdict: {reason}")
-    score = expected_score(audit)
-    if isinstance(score, Skipped) or isinstance(audit.risk, Skipped):
-        reason = score.reason if isinstance(score, Skipped) else ""
-        return Verdict("none", score, "Score on new data not estimated", reason[:1].upper() + reason[1:])
-    headline = f"{percent(score.value)} accuracy expected on new data"
-    given = f"On labels like those given, wrong ones among them: {percent(audit.risk.expected_given.value)}."
-    return Verdict(audit.risk.level, score, headline, _expectation(audit, audit.risk, score), given)
+    risk = audit.risk
+    if isinstance(risk, Skipped):
+        reason = risk.reason[:1].upper() + risk.reason[1:]
+        return Verdict("none", expected_score(audit), "Score on new data not estimated", reason)
+    headline = f"{percent(risk.expected.value)} accuracy expected on new data"
+    given = f"On labels like those given, wrong ones among them: {percent(risk.expected_given.value)}."
+    return Verdict(risk.level, risk.expected, headline, _expectation(audit, risk), given)
 
 
-def _expectation(audit: Audit, risk: Risk, score: Estimate) -> str:
+def _expectation(audit: Audit, risk: Risk) -> str:
+    score = risk.expected
     gap = points(abs(risk.gap.value))
     side = "below" if risk.gap.value >= 0 else "above"
     source = "the training data"
@@ -139,16 +140,12 @@ def overall_headline(audit: Audit) -> str:
         case "none":
             return worse.headline
         case "unclear":
-            return f"Unclear: {_lower(worse.headline)}"
+            return f"Unclear: {uncapitalized(worse.headline)}"
         case "low":
             # both are: the score on new data says more than few wrong labels
-            return f"Low risk: {_lower(generalization_verdict(audit).headline)}"
+            return f"Low risk: {uncapitalized(generalization_verdict(audit).headline)}"
     risk = "risk" if worse == label_verdict(audit) else "risk of overfitting"
-    return f"{worse.level.capitalize()} {risk}: {_lower(worse.headline)}"
-
-
-def _lower(words: str) -> str:
-    return words[:1].lower() + words[1:]
+    return f"{worse.level.capitalize()} {risk}: {uncapitalized(worse.headline)}"
 
 
 def trust_sentence(audit: Audit) -> str:

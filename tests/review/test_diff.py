@@ -16,8 +16,8 @@ from support.page import Page
 from cohaudit.report import render_difference
 from cohaudit.results import Audit, Estimate, Skipped
 from cohaudit.results.suppression import Suppression
-from cohaudit.review.diff.compare import compare, compare_estimates
-from cohaudit.review.diff.difference import Difference, EstimateChange
+from cohaudit.review.diff.compare import compare
+from cohaudit.review.diff.difference import Difference, EstimateChange, compare_estimates
 from cohaudit.review.diff.suspects import ComparedSuspect, sign_test
 
 MIRRORED = {"higher": "lower", "lower": "higher", "alike": "alike", "unknown": "unknown"}

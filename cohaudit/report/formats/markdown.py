@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from cohaudit.report.formats.suspects import SuspectLine, list_suspects
 from cohaudit.report.words import count, percent, plural, probability, text
 from cohaudit.results import Audit, Skipped
+from cohaudit.results.wording import uncapitalized
 from cohaudit.review.verdicts import generalization_verdict, label_verdict, overall_headline, trust_sentence
 
 MAX_LENGTH = 65_000
@@ -155,7 +156,7 @@ def _verdict(audit: Audit) -> list[str]:
         f"{code(subject.checkpoint)} on {count(subject.samples)}{of} samples of {code(subject.data)}",
         f"training accuracy {percent(sanity.accuracy)}",
     ]
-    head = f"## cohaudit: {sentence(_uncapitalized(overall_headline(audit)))}"
+    head = f"## cohaudit: {sentence(uncapitalized(overall_headline(audit)))}"
     if not sanity.auditable:
         return [f"{head}\n\n{sentence(sanity.reason)}\n\n{' · '.join(facts)}"]
     verdicts = (("Labels", label_verdict(audit)), ("Generalization", generalization_verdict(audit)))
@@ -164,10 +165,6 @@ def _verdict(audit: Audit) -> list[str]:
         for name, one in verdicts
     ]
     return ["\n\n".join([head, *filter(None, [sentence(trust_sentence(audit))]), *lines, " · ".join(facts)])]
-
-
-def _uncapitalized(words: str) -> str:
-    return words[:1].lower() + words[1:]
 
 
 def _gates(audit: Audit) -> list[str]:

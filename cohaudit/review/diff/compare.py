@@ -27,6 +27,7 @@ from cohaudit.review.diff.difference import (
     EstimateChange,
     LayerChange,
     OnlyIn,
+    compare_estimates,
 )
 from cohaudit.review.diff.ranking import rank
 from cohaudit.review.diff.suspects import SuspectChanges, compare_suspects
@@ -92,16 +93,6 @@ def compare(base: AuditSource, head: AuditSource) -> Difference:
         regressions=tuple(_regressions(base_side, head_side, score, wrong_labels, suspects)),
         improvements=tuple(_improvements(score, wrong_labels, suspects)),
     )
-
-
-def compare_estimates(base: Estimate | None, head: Estimate | None) -> EstimateChange:
-    """Compare a measurement with an earlier one: it changed when their intervals do not overlap."""
-    if base is None or head is None:
-        return EstimateChange(base, head, "unknown")
-    # stricter than a test at the intervals' level; docs/comparing.md has how often it is wrong
-    if head.low > base.high:
-        return EstimateChange(base, head, "higher")
-    return EstimateChange(base, head, "lower" if head.high < base.low else "alike")
 
 
 def _compared_audit(audit: Audit, levels: Sequence[float]) -> ComparedAudit:

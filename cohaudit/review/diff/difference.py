@@ -65,6 +65,16 @@ class EstimateChange:
     """The comparison; see docs/comparing.md for what is clear."""
 
 
+def compare_estimates(base: Estimate | None, head: Estimate | None) -> EstimateChange:
+    """Compare a measurement with an earlier one: it changed when their intervals do not overlap."""
+    if base is None or head is None:
+        return EstimateChange(base, head, "unknown")
+    # stricter than a test at the intervals' level; docs/comparing.md has how often it is wrong
+    if head.low > base.high:
+        return EstimateChange(base, head, "higher")
+    return EstimateChange(base, head, "lower" if head.high < base.low else "alike")
+
+
 @dataclass(frozen=True)
 class LayerChange:
     """One layer in both audits."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 
 from cohaudit.results import Audit, Estimate, Holdout, Skipped
-from cohaudit.review.diff.difference import EstimateChange, Outcome
+from cohaudit.review.diff.difference import EstimateChange, Outcome, compare_estimates
 from cohaudit.review.diff.ranking import FITTED
 from cohaudit.review.verdicts import expected_score
 
@@ -45,12 +45,12 @@ def compare_scores(base: Audit, head: Audit) -> EstimateChange:
         return EstimateChange(old, new, _outcome(after.accuracy - before.accuracy, bound))
     if _one_has_holdout(base, head):
         # one is measured, the other one predicted: their errors have nothing in common
-        return EstimateChange(old, new, _by_intervals(old, new))
+        return compare_estimates(old, new)
     same_data = base.subject.data_fingerprint == head.subject.data_fingerprint
     # of two networks that fit the same data, the expected score does not tell the better: docs/same_data.md
     if same_data and not all(one.sanity.accuracy >= FITTED for one in (base, head)):
         return EstimateChange(old, new, _outcome(new.value - old.value, SCORE_BOUND))
-    return EstimateChange(old, new, _by_intervals(old, new))
+    return compare_estimates(old, new)
 
 
 def compare_wrong_labels(base: Audit, head: Audit) -> EstimateChange:
@@ -106,9 +106,3 @@ def _outcome(rise: float, bound: float) -> Outcome:
     if abs(rise) < bound:
         return "alike"
     return "higher" if rise > 0 else "lower"
-
-
-def _by_intervals(old: Estimate, new: Estimate) -> Outcome:
-    if new.low > old.high:
-        return "higher"
-    return "lower" if new.high < old.low else "alike"
