@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.audits import HOSTILE, gate
 from support.browser import OpenPage
-
-from cohaudit.results import AuditResults
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
