@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import t as student_t
+from scipy.special import stdtrit
 from torch import Tensor, nn
 
 from cohaudit.audits.training.earlier_predictions import restore_weights
@@ -124,7 +124,7 @@ def _result(stay: NDArray[np.float64], samples: int) -> Flatness:
     """
     means = stay.mean(1)
     value = float(means.mean())
-    half = float(student_t.ppf((1 + CONFIDENCE) / 2, len(means) - 1) * means.std(ddof=1) / len(means) ** 0.5)
+    half = float(stdtrit(len(means) - 1, (1 + CONFIDENCE) / 2) * means.std(ddof=1) / len(means) ** 0.5)
     sizes = tuple(
         NoiseSize(size, float(share)) for size, share in zip(NOISE_SIZES, stay.mean(0), strict=True)
     )
