@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from cohaudit.analysis.class_conditional_noise import ClassNoise
 from cohaudit.analysis.label_noise import SMALLEST_PROBABILITY
+from cohaudit.analysis.log_odds import log_odds, probability_of
 from cohaudit.analysis.quantiles import Z_80
 from cohaudit.analysis.shares import wilson_interval
 from cohaudit.results import Estimate, Skipped
@@ -141,7 +142,7 @@ def review_shift(noise: ClassNoise, labels: Integers, wrong: Array) -> float:
     # other one that is right instead
     instead = noise.expected[rows, best] / np.maximum(1 - noise.expected[rows, labels], SMALLEST_PROBABILITY)
     right = np.where(best == labels, 1 - wrong, wrong * instead)
-    return _log_odds(float(right.mean())) - _log_odds(float(noise.expected[rows, best].mean()))
+    return _odds(float(right.mean())) - _odds(float(noise.expected[rows, best].mean()))
 
 
 def crossfit_answers(
@@ -193,9 +194,8 @@ def expect_score(
     # few samples say little of the mean; the benchmark's hundreds and thousands hardly add to the width
     noise_of_mean = Z_80 * float(each.std()) / math.sqrt(count)
     if crossfit is not None:
-        right = _sigmoid(
-            INTERCEPT_CROSSFIT + SLOPE_CROSSFIT * _log_odds(support) + OUT_OF_FOLD * _log_odds(crossfit.right)
-        )
+        odds = INTERCEPT_CROSSFIT + SLOPE_CROSSFIT * _odds(support) + OUT_OF_FOLD * _odds(crossfit.right)
+        right = float(probability_of(odds))
         half = math.hypot(HALF_WIDTH_CROSSFIT, noise_of_mean)
         given = crossfit.given
         half_given = math.hypot(HALF_WIDTH_GIVEN_CROSSFIT, noise_of_mean)
@@ -206,7 +206,7 @@ def expect_score(
         given = expected_accuracy(as_given, outside=outside)
         half_given = math.hypot(HALF_WIDTH_GIVEN if outside else HALF_WIDTH_ALONE, noise_of_mean)
     if reviewed is not None:
-        right = _sigmoid(_log_odds(right) + reviewed)
+        right = float(probability_of(_odds(right) + reviewed))
         half = max(half, HALF_WIDTH_REVIEWED)
     return ExpectedScore(support, around(right, half), around(given, half_given), half)
 
@@ -219,7 +219,7 @@ def expected_accuracy(support: float, *, outside: bool) -> float:
         outside: Whether predictions from outside the network are part of them.
     """
     intercept, slope = (INTERCEPT, SLOPE) if outside else (INTERCEPT_ALONE, SLOPE_ALONE)
-    return _sigmoid(intercept + slope * _log_odds(support))
+    return float(probability_of(intercept + slope * _odds(support)))
 
 
 def around(score: float, half_width: float) -> Estimate:
@@ -271,10 +271,5 @@ def measured_score(accuracy: float, samples: int) -> Estimate:
     return wilson_interval(accuracy, samples, Z_80)
 
 
-def _log_odds(share: float) -> float:
-    clipped = min(max(share, 1 - MAX_SUPPORT), MAX_SUPPORT)
-    return math.log(clipped / (1 - clipped))
-
-
-def _sigmoid(odds: float) -> float:
-    return 1 / (1 + math.exp(-odds))
+def _odds(share: float) -> float:
+    return float(log_odds(min(max(share, 1 - MAX_SUPPORT), MAX_SUPPORT)))

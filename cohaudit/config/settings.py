@@ -242,7 +242,10 @@ class Config:
         affects=_FINDINGS,
     )
     certificate_samples: int = _measure(
-        8, "Samples computed again, one at a time, by plain autograd.", Interval(1), affects=_FINDINGS
+        8,
+        "Samples computed again, one at a time, by plain autograd; with bf16 at least 8.",
+        Interval(1),
+        affects=_FINDINGS,
     )
     certificate_tolerance: float = _measure(
         1e-3,
