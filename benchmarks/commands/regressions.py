@@ -49,7 +49,8 @@ TEST = 3000
 SAME = "same recipe"
 NOISIER = "3% more wrong labels"
 NARROW = "narrow network"
-SEEDS = {SAME: range(12), NOISIER: range(12, 15), NARROW: range(15, 18)}
+OTHER = "as many other wrong labels"
+SEEDS = {SAME: range(12), NOISIER: range(12, 15), NARROW: range(15, 18), OTHER: range(18, 21)}
 """Kind of training run → seeds."""
 MORE_WRONG = 0.03
 """Share of the labels that is wrong beyond those of the draw."""
@@ -121,9 +122,26 @@ def samples(job: Job, folder: Path) -> NoisyData:
         generator = torch.Generator().manual_seed(7000 + job.draw)
         more = flip_labels(clean.truth, clean.classes, MORE_WRONG / (1 - _share(job)), generator)
         labels = torch.where(labels == clean.truth, more, labels)
+    if job.kind == OTHER:
+        labels = _exchanged(clean.truth, labels, clean.classes, 9000 + 100 * job.draw + job.seed)
     return NoisyData(
         clean.train, labels, clean.truth, clean.test[:TEST], clean.test_labels[:TEST], clean.classes
     )
+
+
+def _exchanged(
+    truth: torch.Tensor, labels: torch.Tensor, classes: int, seed: int
+) -> torch.Tensor:
+    """Return labels with some of the wrong ones corrected, and as many right ones made wrong."""
+    generator = torch.Generator().manual_seed(seed)
+    wrong, right = ((labels != truth).nonzero()[:, 0], (labels == truth).nonzero()[:, 0])
+    count = round(MORE_WRONG * len(labels))
+    corrected = wrong[torch.randperm(len(wrong), generator=generator)[:count]]
+    spoiled = right[torch.randperm(len(right), generator=generator)[: len(corrected)]]
+    labels = labels.clone()
+    labels[corrected] = truth[corrected]
+    labels[spoiled] = flip_labels(truth[spoiled], classes, 1.0, generator)
+    return labels
 
 
 def _share(job: Job) -> float:
