@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     "--formats",
     multiple=True,
     metavar="TEXT",
-    help="Formats to write, separated by commas: markdown, junit, sarif, parquet; github prints annotations. "
-    "May be repeated.",
+    help="Formats to write, separated by commas: markdown, junit, sarif, parquet, badge; github prints "
+    "annotations. May be repeated.",
 )
 @click.option(
     "--out",

@@ -335,7 +335,8 @@ class Config:
     )
     formats: tuple[str, ...] = _output(
         (),
-        "More formats, separated by commas: markdown, junit, sarif, parquet; github prints annotations.",
+        "More formats, separated by commas: markdown, junit, sarif, parquet, badge; github prints "
+        "annotations.",
     )
     out: str = _output("cohaudit-report", "Folder for report.html, audit.json and samples.csv.", path=True)
     templates: str = _output(

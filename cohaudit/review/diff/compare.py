@@ -29,6 +29,7 @@ from cohaudit.review.diff.difference import (
     OnlyIn,
     compare_estimates,
 )
+from cohaudit.review.diff.label_changes import LabelChanges, compare_labels
 from cohaudit.review.diff.ranking import rank
 from cohaudit.review.diff.suspects import SuspectChanges, compare_suspects
 from cohaudit.review.diff.verdict_changes import compare_scores, compare_wrong_labels
@@ -74,24 +75,26 @@ def compare(base: AuditSource, head: AuditSource) -> Difference:
     levels = setting(head.settings, "risk_levels")
     base_side = _compared_audit(base, levels)
     head_side = _compared_audit(head, levels)
-    score = compare_scores(base, head)
-    wrong_labels = compare_wrong_labels(base, head)
     judged = base_side.suspects is not None and head_side.suspects is not None
+    labels = compare_labels(base, head) if judged else None
     suspects = compare_suspects(base, head) if judged else None
+    score = compare_scores(base, head, labels)
+    wrong_labels = compare_wrong_labels(base, head, labels)
     return Difference(
         base=base_side,
         head=head_side,
-        unlike=tuple(_unlike(base, head)),
+        unlike=tuple(_unlike(base, head, labels)),
         score=score,
         wrong_labels=wrong_labels,
+        labels=labels,
         gap=compare_estimates(_gap(base), _gap(head)),
         suspects=suspects,
         layers=tuple(_layers(base.layers, head.layers)),
         classes=tuple(_classes(base, head)),
         width=compare_widths(base.audits.width, head.audits.width),
         ranking=rank(base, head),
-        regressions=tuple(_regressions(base_side, head_side, score, wrong_labels, suspects)),
-        improvements=tuple(_improvements(score, wrong_labels, suspects)),
+        regressions=(*_absent(base_side, head_side), *_worse(score, wrong_labels, labels, suspects)),
+        improvements=tuple(_better(score, wrong_labels, labels, suspects)),
     )
 
 
@@ -167,12 +170,12 @@ def _class_gap(one: ClassResult | None) -> Estimate | None:
     return one.predicted_gap if one is not None and isinstance(one.predicted_gap, Estimate) else None
 
 
-def _unlike(base: Audit, head: Audit) -> Iterable[str]:
+def _unlike(base: Audit, head: Audit, labels: LabelChanges | None) -> Iterable[str]:
     """Yield what else differs besides the model, in sentences."""
     old = base.subject
     new = head.subject
     if old.data_fingerprint != new.data_fingerprint:
-        yield f"Data: {old.samples_total:,} samples in the base, {new.samples_total:,} in the head."
+        yield from _unlike_data(base, head, labels)
     elif old.samples != new.samples:
         yield f"Number of samples audited: {old.samples:,} in the base, {new.samples:,} in the head."
     keys = [key for key in MEASUREMENT_KEYS if key not in SETTINGS_THAT_MAY_DIFFER]
@@ -185,6 +188,23 @@ def _unlike(base: Audit, head: Audit) -> Iterable[str]:
         yield f"Earlier checkpoints used: {len(old.earlier)} in the base, {len(new.earlier)} in the head."
     if base.version != head.version:
         yield f"Version of cohaudit: {base.version:.40} in the base, {head.version:.40} in the head."
+
+
+def _unlike_data(base: Audit, head: Audit, labels: LabelChanges | None) -> Iterable[str]:
+    """Yield how the data differ; nothing if only their order does."""
+    old = base.subject
+    new = head.subject
+    if old.samples_total != new.samples_total:
+        yield f"Data: {old.samples_total:,} samples in the base, {new.samples_total:,} in the head."
+    if labels is None:
+        if old.samples_total == new.samples_total:
+            yield f"Data: {old.samples_total:,} samples in both, but not the same."
+        return
+    others = (old.samples - labels.compared, new.samples - labels.compared)
+    if any(others):
+        yield f"Samples in one audit only: {others[0]:,} in the base, {others[1]:,} in the head."
+    if labels.changed:
+        yield f"Labels: {labels.changed:,} of {labels.compared:,} samples in both have another in the head."
 
 
 def _unlike_holdouts(base: str | None, head: str | None) -> Iterable[str]:
@@ -204,25 +224,25 @@ def _holdout(audit: Audit) -> str | None:
     return "" if isinstance(audit.risk.holdout, Skipped) else audit.risk.holdout.data_fingerprint
 
 
-def _regressions(
-    base: ComparedAudit,
-    head: ComparedAudit,
-    score: EstimateChange,
-    wrong_labels: EstimateChange,
-    suspects: SuspectChanges | None,
-) -> Iterable[str]:
-    """Yield what became worse. What the head no longer measures counts: nothing passes by absence."""
+def _absent(base: ComparedAudit, head: ComparedAudit) -> Iterable[str]:
+    """Yield what the head no longer measures: nothing passes by absence."""
     if base.level and not head.level:
         yield f"The head has no verdict: {head.no_verdict}"
     if base.suspects is not None and head.suspects is None:
         yield "The head judged no labels."
+
+
+def _worse(
+    score: EstimateChange,
+    wrong_labels: EstimateChange,
+    labels: LabelChanges | None,
+    suspects: SuspectChanges | None,
+) -> Iterable[str]:
+    """Yield what became worse."""
     if score.outcome == "lower":
         yield f"The score on new data fell to {_in_percent(score.head)}, from {_in_percent(score.base)}."
     if wrong_labels.outcome == "higher":
-        rise = (
-            f"{_in_percent(wrong_labels.head)} of the labels are wrong, from {_in_percent(wrong_labels.base)}"
-        )
-        yield f"More labels are wrong: {rise}."
+        yield f"More labels are wrong: {_wrong_labels(wrong_labels, labels)}."
     if suspects is not None and suspects.more:
         yield (
             f"{suspects.clear_new:,} new and {suspects.clear_fixed:,} fixed suspects with a suspicion of at "
@@ -231,19 +251,30 @@ def _regressions(
         )
 
 
-def _improvements(
-    score: EstimateChange, wrong_labels: EstimateChange, suspects: SuspectChanges | None
+def _better(
+    score: EstimateChange,
+    wrong_labels: EstimateChange,
+    labels: LabelChanges | None,
+    suspects: SuspectChanges | None,
 ) -> Iterable[str]:
     """Yield what became better."""
     if score.outcome == "higher":
         yield f"The score on new data rose to {_in_percent(score.head)}, from {_in_percent(score.base)}."
     if wrong_labels.outcome == "lower":
-        fall = (
-            f"{_in_percent(wrong_labels.head)} of the labels are wrong, from {_in_percent(wrong_labels.base)}"
-        )
-        yield f"Fewer labels are wrong: {fall}."
-    if suspects is not None and (relabeled := sum(one.elsewhere == "relabeled" for one in suspects.fixed)):
-        yield f"{relabeled:,} suspects have another label now, and are none any more."
+        yield f"Fewer labels are wrong: {_wrong_labels(wrong_labels, labels)}."
+    # with labels that became worse among them, the balance decides, above
+    if suspects is not None and labels is not None and (labels.worse == 0 or labels.fewer_wrong):
+        relabeled = sum(one.elsewhere == "relabeled" for one in suspects.fixed)
+        if relabeled:
+            yield f"{relabeled:,} suspects have another label now, and are none any more."
+
+
+def _wrong_labels(change: EstimateChange, labels: LabelChanges | None) -> str:
+    """Return what tells that the number of wrong labels changed, in words."""
+    if labels is not None and (labels.more_wrong or labels.fewer_wrong):
+        count, than = (labels.worse, "more") if labels.more_wrong else (labels.better, "less")
+        return f"of {labels.changed:,} changed labels, {count:,} are {than} suspicious than the label before"
+    return f"{_in_percent(change.head)} of the labels are wrong, from {_in_percent(change.base)}"
 
 
 def _in_percent(estimate: Estimate | None) -> str:

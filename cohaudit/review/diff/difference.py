@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from cohaudit.results import Estimate, Level
+from cohaudit.review.diff.label_changes import LabelChanges
 from cohaudit.review.diff.ranking import Ranking
 from cohaudit.review.diff.suspects import SuspectChanges
 from cohaudit.review.diff.width import WidthChange
@@ -118,7 +119,10 @@ class Difference:
     score: EstimateChange
     """Accuracy to expect on new data, in [0, 1]."""
     wrong_labels: EstimateChange
-    """Share of wrong labels, in [0, 1]; not measured where it cannot be told which labels are wrong."""
+    """Share of wrong labels, in [0, 1]; not measured where it cannot be told which labels are wrong. The
+    outcome comes from the labels that changed, where there are any: see `labels`."""
+    labels: LabelChanges | None
+    """Labels that changed; None when one of the audits judged no labels."""
     gap: EstimateChange
     """Training accuracy minus expected accuracy on new data, in [-1, 1]: shown, but not judged, because
     better labels raise the training accuracy too."""

@@ -19,7 +19,7 @@ many samples share one suspicion near the threshold, and the next training run m
 Elsewhere = Literal["not a suspect", "relabeled", "suppressed", "not audited", "suspect"]
 """What a suspect of one audit is in the other: a sample with the same label that is not a suspect; a sample
 with another label; confirmed by a person; not among the samples; or a suspect too. Samples that are not
-suspects are found by their id, or else by the hash of their input: a corrected image lies in the folder of
+suspects are found by the hash of their input, or else by their id: a corrected image lies in the folder of
 another class, so that its id is another one."""
 
 
@@ -65,9 +65,10 @@ class SuspectChanges:
     """Smallest suspicion of a clear suspect, in [0, 1]: halfway from the higher of the two thresholds to
     1."""
     clear_new: int
-    """Number of clear suspects among the new ones, without those that are suppressed in the base."""
+    """Number of clear suspects among the new ones that have another label in the base, or are not in it."""
     clear_fixed: int
-    """Number of clear suspects among the fixed ones, without those that are suppressed in the head."""
+    """Number of clear suspects among the fixed ones that have another label in the head, or are not in
+    it."""
     chance: float
     """Probability of at least so many new ones among the clear suspects of one audit alone, in [0, 1], if
     each of them is as likely new as fixed."""
@@ -150,8 +151,10 @@ def sign_test(new: int, fixed: int) -> float:
 
 
 def _count_clear(suspects: tuple[ComparedSuspect, ...], clear_from: float) -> int:
-    # a person who confirmed a label in one of the audits did not change the network
-    return sum(one.suspicion >= clear_from for one in suspects if one.elsewhere != "suppressed")
+    # with the same label in both audits, or confirmed by a person, it is another training run that found it
+    return sum(
+        one.suspicion >= clear_from for one in suspects if one.elsewhere in {"relabeled", "not audited"}
+    )
 
 
 def _suspects(audit: Audit) -> list[_Unmatched]:
@@ -210,7 +213,10 @@ def _describe_elsewhere(other: Audit) -> Callable[[_Unmatched], Elsewhere]:
     def describe(one: _Unmatched) -> Elsewhere:
         if (one.content, one.label) in suppressed:
             return "suppressed"
-        now = {labels[one.id]} if one.id in labels else same_input.get(short_hash(one.content), set())
+        # by the input first: an id can be a row number, which moves when a row is inserted
+        now = same_input.get(short_hash(one.content), set()) if one.content else set()
+        if not now and one.id in labels:
+            now = {labels[one.id]}
         if not now:
             return "not audited"
         return "not a suspect" if one.label in now else "relabeled"

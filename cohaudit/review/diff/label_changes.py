@@ -1,0 +1,95 @@
+"""Labels that changed between two audits: are they more often wrong than before, or less?
+
+A label that did not change, of a sample that did not change, is as right or as wrong as it was, whatever
+another training run makes of it. What the seed moves cancels if only changed labels are compared: each with
+the label that the same sample had before, by its place in the order of suspicion. That order exists where it
+cannot be told which labels are wrong, too. docs/comparing.md has how often it is right.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from cohaudit.results import Audit
+from cohaudit.review.diff.suspects import sign_test
+
+SIGNIFICANCE = 0.05
+"""Probability below which the balance of the changed labels is not explained by chance."""
+
+MIN_EFFECT = 0.005
+"""Balance of the changed labels, as a share of the compared samples, from which it counts: a correction of a
+few hard samples is not judged by what a network makes of them."""
+
+MAX_CHANGED = 0.5
+"""Share of changed labels up to which they are compared: beyond it, classes have been renamed, or the data
+was labeled anew, and the places in the two orders have little in common."""
+
+
+@dataclass(frozen=True)
+class LabelChanges:
+    """Labels of the same samples in two audits."""
+
+    compared: int
+    """Number of samples in both audits, matched by the hash of their input."""
+    changed: int
+    """Number of these with another label in the head."""
+    worse: int
+    """Number of changed labels that are more suspicious, by rank, than the label before."""
+    better: int
+    """Number of changed labels that are less suspicious than the label before."""
+    more_wrong: bool
+    """Whether so many are worse that chance does not explain it: more labels are wrong."""
+    fewer_wrong: bool
+    """The same for those that are better: fewer labels are wrong."""
+    judged: bool
+    """Whether the changed labels alone decide: every sample is in both audits, and not too many labels are
+    new."""
+
+
+def compare_labels(base: Audit, head: Audit) -> LabelChanges:
+    """Compare the labels of the samples that both audits have.
+
+    By the sign test (Conover, Practical Nonparametric Statistics, 3.4), one-sided, on whether a changed label
+    is more suspicious than the label before.
+
+    Args:
+        base: The earlier audit; its labels were judged.
+        head: The later audit; its labels were judged.
+    """
+    both = _matched(_table(base), _table(head))
+    changed = both[both["label_base"] != both["label_head"]]
+    worse = int((changed["place_head"] < changed["place_base"]).sum())
+    better = int((changed["place_head"] > changed["place_base"]).sum())
+    comparable = 0 < len(changed) <= MAX_CHANGED * len(both)
+    clear = comparable and abs(worse - better) >= MIN_EFFECT * len(both)
+    return LabelChanges(
+        compared=len(both),
+        changed=len(changed),
+        worse=worse,
+        better=better,
+        more_wrong=clear and sign_test(worse, better) <= SIGNIFICANCE,
+        fewer_wrong=clear and sign_test(better, worse) <= SIGNIFICANCE,
+        judged=comparable and len(both) == len(base.samples) == len(head.samples),
+    )
+
+
+def _table(audit: Audit) -> pd.DataFrame:
+    """Return hash, id, label, and the place in the order of suspicion, 0 to 1, of the samples with a hash."""
+    table = audit.samples[["content", "id", "label"]].copy()
+    table["place"] = audit.samples["rank"] / max(len(table), 1)
+    return table[table["content"] != ""]
+
+
+def _matched(base: pd.DataFrame, head: pd.DataFrame) -> pd.DataFrame:
+    """Return the samples of both: those of one input by its hash, copies of one input by their ids too."""
+    single = [one[~one["content"].duplicated(keep=False)] for one in (base, head)]
+    copies = [one[one["content"].duplicated(keep=False)] for one in (base, head)]
+    suffixes = ("_base", "_head")
+    return pd.concat(
+        [
+            single[0].merge(single[1], on="content", suffixes=suffixes),
+            copies[0].merge(copies[1], on=["content", "id"], suffixes=suffixes),
+        ]
+    )
