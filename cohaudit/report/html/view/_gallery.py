@@ -51,6 +51,8 @@ class Gallery:
     summary: str
     kinds: tuple[KindView, ...]
     """Empty when no sample was judged."""
+    kinds_line: str
+    """How many samples are of which kind, in a line."""
     twins: str
     """How many near-duplicates there are, and how many carry another label; empty when none."""
     histogram: Markup | None
@@ -68,10 +70,12 @@ def build_gallery(audit: Audit) -> Gallery:
     suspicion = audit.samples["suspicion"].dropna()
     total = int(audit.samples["suspect"].sum())
     listing = build_listing(audit)
+    kinds = tuple(_kinds(audit)) if judges_samples(audit) else ()
     return Gallery(
         total=total,
         summary=_summary(audit, total, threshold),
-        kinds=tuple(_kinds(audit)) if judges_samples(audit) else (),
+        kinds=kinds,
+        kinds_line=", ".join(f"{kind.samples} {kind.name}" for kind in kinds),
         twins=_twins(audit),
         histogram=suspicion_histogram(suspicion, threshold) if judges_samples(audit) else None,
         confusions=build_confusions(audit, listing.suspects),

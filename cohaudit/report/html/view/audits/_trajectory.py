@@ -30,7 +30,8 @@ def build_trajectory(found: Trajectory) -> AuditBody:
         "update."
     )
     tables = (_accuracies(found), shares, _coherence(found, "layers"), _coherence(found, "classes"))
-    return AuditBody(trajectory_figure(found), tables, reading)
+    to_do = found.advised != len(found.points) - 1
+    return AuditBody(trajectory_figure(found), tables, reading, to_do)
 
 
 def _accuracies(found: Trajectory) -> Table:

@@ -37,7 +37,7 @@ def build_width(found: CoherentWidth) -> AuditBody:
         "retraining. Coherence is that of all pairs of samples at a unit: the median over the units, and "
         "the largest."
     )
-    return AuditBody(width_figure(found), (spread, measured), reading)
+    return AuditBody(width_figure(found), (spread, measured), reading, to_do="nothing to cut" not in found.advice)
 
 
 def _layer(one: LayerUnits) -> TableRow:
