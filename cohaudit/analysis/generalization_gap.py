@@ -210,8 +210,8 @@ def _terms(prediction: GapPrediction, representation: str) -> tuple[RiskTerm, ..
             "correction from trained networks",
             score.right.value,
             correction,
-            f"Trained networks with this support did {direction} on new data: {percent(score.right.value)} "
-            "accuracy expected.",
+            f"Trained networks with this support did {direction} on new data: "
+            f"{percent(score.right.value)}, from the training data alone.",
         ),
     )
 

@@ -37,7 +37,7 @@ def run_scan(
     Raises:
         KeyboardInterrupt: If the user interrupts it; its text says where the unfinished pass is stored.
     """
-    from cohaudit.pipeline.preflight import out_folder, refusals, templates_folder
+    from cohaudit.pipeline.preflight import out_folder, refusals
 
     for _, error in refusals(config):  # the doctor reports all of them, a scan stops at the first
         raise error
@@ -79,6 +79,7 @@ def _write(audit: Audit, out: Path, config: Config) -> list[Path]:
         UserTemplateError: If a template failed; the report is written all the same.
     """
     from cohaudit.errors import UserTemplateError
+    from cohaudit.pipeline.preflight import templates_folder
     from cohaudit.report import write_report
 
     templates, data = templates_folder(config), data_path(config)

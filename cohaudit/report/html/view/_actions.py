@@ -80,7 +80,9 @@ def build_actions(audit: Audit, places: Places) -> Actions:
 def _actions(audit: Audit, places: Places) -> Iterator[Action]:
     if not audit.sanity.auditable:
         words = "Use the weights, labels and preprocessing that the model was trained with, and scan again."
-        yield Action(text(words, 400), text(""), "", "Needed for a verdict", "#skipped", "see what was skipped")
+        yield Action(
+            text(words, 400), text(""), "", "Needed for a verdict", "#skipped", "see what was skipped"
+        )
         return
     yield from _label_actions(audit, places)
     risk = audit.risk
@@ -92,7 +94,11 @@ def _actions(audit: Audit, places: Places) -> Iterator[Action]:
     single = [driver for driver in risk.drivers if driver.kind != "class" or len(classes) == 1]
     correct = "" if audit.suspects.empty else _copied(correct_command(places))
     known = [
-        *((one.lowers, _action(one, risk, evidence, correct)) for one in single if not isinstance(one.lowers, Skipped)),
+        *(
+            (one.lowers, _action(one, risk, evidence, correct))
+            for one in single
+            if not isinstance(one.lowers, Skipped)
+        ),
         *(_more_of(classes, risk) if len(classes) > 1 else ()),
         *_other_checkpoint(audit),
     ]
@@ -135,9 +141,7 @@ def _action(driver: Driver, risk: Risk, evidence: EvidenceLinks, correct: str) -
         effect = UNKNOWN
     elif is_cleaned:
         low, high = (part * driver.lowers for part in CLEANED)
-        effect = (
-            f"{_on_new_data(risk, low, high)}, by what retraining on cleaned data brought to benchmark networks"
-        )
+        effect = f"{_on_new_data(risk, low, high)}, by what retraining on cleaned data brought to benchmark networks"
     else:
         effect = _on_new_data(risk, driver.lowers)
     command = correct if is_cleaned else ""

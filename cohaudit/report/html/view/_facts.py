@@ -35,6 +35,8 @@ class Tile:
     """One number of the first screen."""
 
     label: str
+    term: str
+    """What the number is, as the page's other places name it."""
     value: str
     note: str
 
@@ -62,7 +64,9 @@ def build_tiles(audit: Audit) -> Iterator[Tile]:
     samples = audit.subject.samples
     if audit.lists_suspects or audit.samples["suspect"].any():
         suspects = int(audit.samples["suspect"].sum())
-        yield Tile("Suspects", count(suspects), f"{percent(suspects / max(samples, 1))} of the samples")
+        yield Tile(
+            "Suspects", "suspects", count(suspects), f"{percent(suspects / max(samples, 1))} of the samples"
+        )
 
 
 def _m_coherence(coherence: Coherence, samples: int) -> str:
@@ -78,7 +82,12 @@ def _worst_class(audit: Audit) -> Iterator[Tile]:
     expected = [(one.accuracy - gap.value, one.name) for one, gap in gaps if not isinstance(gap, Skipped)]
     if len(expected) > 1:
         lowest, name = min(expected)
-        yield Tile("Worst class", percent(min(max(lowest, 0.0), 1.0)), f"{text(name, 24).short}: expected accuracy on new data")
+        yield Tile(
+            "Worst class",
+            "expected accuracy of the worst class",
+            percent(min(max(lowest, 0.0), 1.0)),
+            f"{text(name, 24).short}: expected accuracy on new data",
+        )
 
 
 def _out_of_fold(crossfit: Crossfit) -> str:

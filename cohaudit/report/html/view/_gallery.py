@@ -118,7 +118,7 @@ def _wrong_labels(audit: Audit) -> str:
 
 MEANINGS: Mapping[str, str] = {
     "typical": "Similar samples support the label.",
-    "mislabeled": "The label is probably wrong: the suspects below.",
+    "mislabeled": "The label is probably wrong: the suspects.",
     "ambiguous": "Similar samples carry two labels: hard, but the label is probably correct.",
     "rare": "No similar samples: rare but probably correct. Keep it.",
     "reviewed": "A person confirmed the label: suppressed, listed last.",
@@ -152,7 +152,11 @@ def _twins(audit: Audit) -> str:
     apart = int((twin["label"].to_numpy() != label_of[twin["duplicate_of"]].to_numpy()).sum())
     are = "sample is a near-duplicate" if len(twin) == 1 else "samples are near-duplicates"
     but = f"; {count(apart)} of them carry another label than their twin" if apart else ""
-    return f"{count(len(twin))} {are} of another sample{but}. See the column duplicate_of in samples.csv."
+    other = int((twin["kind"] != "duplicate").sum())
+    kinds = f", {count(other)} of them of another kind" if other else ""
+    return (
+        f"{count(len(twin))} {are} of another sample{kinds}{but}. See the column duplicate_of in samples.csv."
+    )
 
 
 def _more(total: int, listing: Listing) -> str:

@@ -17,6 +17,8 @@ class VerdictCard:
 
     name: str
     level: str
+    term: str
+    """What the number is, as the page's other places name it."""
     value: str
     """The number; empty without a verdict."""
     unit: str
@@ -38,13 +40,14 @@ def build_verdict_cards(audit: Audit) -> tuple[VerdictCard, VerdictCard]:
 def _labels(audit: Audit, verdict: Verdict) -> VerdictCard:
     number = verdict.number
     if isinstance(number, Skipped):
-        return VerdictCard("Labels", "none", "", "", prose(verdict.sentence), None, "", "")
+        return VerdictCard("Labels", "none", "wrong labels", "", "", prose(verdict.sentence), None, "", "")
     wrong = audit.labels.wrong
     told = not isinstance(wrong, Skipped) and wrong.told
     gauge = build_gauge(number, setting(audit.settings, "label_levels"), "%")
     return VerdictCard(
         name="Labels",
         level=verdict.level,
+        term="wrong labels",
         value=percent(number.value) if told else f"≤ {percent(number.high)}",
         unit=f"of the labels {'are' if told else 'may be'} wrong{_wrong_labels(audit, number) if told else ''}",
         sentence=prose(verdict.sentence),
@@ -63,11 +66,14 @@ def _wrong_labels(audit: Audit, share: Estimate) -> str:
 def _generalization(audit: Audit, verdict: Verdict) -> VerdictCard:
     number = verdict.number
     if isinstance(number, Skipped) or isinstance(audit.risk, Skipped):
-        return VerdictCard("Generalization", "none", "", "", prose(verdict.sentence), None, "", "")
+        return VerdictCard(
+            "Generalization", "none", "expected accuracy", "", "", prose(verdict.sentence), None, "", ""
+        )
     gap = audit.risk.gap
     return VerdictCard(
         name="Generalization",
         level=verdict.level,
+        term="expected accuracy",
         value=percent(number.value),
         unit="accuracy expected on new data",
         sentence=prose(f"{verdict.sentence} {verdict.detail}"),
