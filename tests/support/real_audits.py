@@ -1,4 +1,4 @@
-"""Audits of real scans, made once for all tests that read one: clean and dirty, with a holdout, with history."""
+"""Audits of real scans, made once for all tests that read one: with a holdout, without, with history."""
 
 from __future__ import annotations
 

@@ -14,10 +14,11 @@ from cohaudit.loading.data._inputs import CHANNEL_COUNTS
 from cohaudit.results import Preview
 
 _THUMBNAIL_SIDE = 160
-"""Longest side of a thumbnail, in pixels; smaller images keep their size. As a JPEG, a photo of this size takes
-less room than one of 64 pixels as a PNG."""
+"""Longest side of a thumbnail, in pixels; smaller images keep their size. A photo of this size takes less
+room as a JPEG than one of 64 pixels as a PNG."""
 _EXACT_SIDE = 64
-"""Longest side of an image that is kept exactly, as a PNG: of a larger one nobody sees what a JPEG leaves out."""
+"""Longest side of an image that is kept exactly, as a PNG; of a larger one, a JPEG leaves out what nobody
+sees."""
 _QUALITY = 80
 """Quality of a JPEG: at this size its artifacts are invisible."""
 _MAX_TEXT_LENGTH = 300

@@ -1,4 +1,4 @@
-"""Each number once: on the page of a real audit, a term has one value, wherever it stands, and it is the audit's.
+"""Each number once: on the page of a real audit a term has one value, the audit's, wherever it stands.
 
 A term's numbers are collected in two ways. Where a number stands alone, the template marks it with
 `data-term`. In sentences, every number within a few words of the term counts as stated for it, so that a new
@@ -22,7 +22,10 @@ from cohaudit.results import Audit, Estimate, Holdout, Risk, Skipped
 from cohaudit.results.kinds import is_memorized
 
 BLOCKS = frozenset(
-    "p li dd dt td th div section summary caption h1 h2 h3 h4 desc title tr option label figure".split()
+    (
+        *("p", "li", "dd", "dt", "td", "th", "tr", "div", "section", "summary", "caption", "label", "option"),
+        *("h1", "h2", "h3", "h4", "title", "desc"),
+    )
 )
 UNSEEN = frozenset({"script", "style", "template"})
 UNCOUNTED = {"definitions", "settings", "filters", "judging", "cards"}

@@ -141,7 +141,7 @@ def _action(driver: Driver, risk: Risk, evidence: EvidenceLinks, correct: str) -
         effect = UNKNOWN
     elif is_cleaned:
         low, high = (part * driver.lowers for part in CLEANED)
-        effect = f"{_on_new_data(risk, low, high)}, by what retraining on cleaned data brought to benchmark networks"
+        effect = f"{_on_new_data(risk, low, high)}, by what cleaning brought to benchmark networks"
     else:
         effect = _on_new_data(risk, driver.lowers)
     command = correct if is_cleaned else ""

@@ -1,4 +1,4 @@
-"""Where the expected accuracy comes from: its steps, the causes of the gap, the holdout, and how good it is."""
+"""Where the expected accuracy comes from: its steps, the causes of the gap, the holdout, its track record."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def _labels(audit: Audit, verdict: Verdict) -> VerdictCard:
         level=verdict.level,
         term="wrong labels",
         value=percent(number.value) if told else f"≤ {percent(number.high)}",
-        unit=f"of the labels {'are' if told else 'may be'} wrong{_wrong_labels(audit, number) if told else ''}",
+        unit=_wrong_labels(audit, number) if told else "of the labels may be wrong",
         sentence=prose(verdict.sentence),
         # where it cannot be told, the value is a guess: only the bound is shown
         gauge=gauge if told else replace(gauge, position=""),
@@ -60,7 +60,7 @@ def _labels(audit: Audit, verdict: Verdict) -> VerdictCard:
 
 def _wrong_labels(audit: Audit, share: Estimate) -> str:
     samples = audit.subject.samples
-    return f": about {count(round(share.value * samples))} of {count(samples)}"
+    return f"of the labels are wrong: about {count(round(share.value * samples))} of {count(samples)}"
 
 
 def _generalization(audit: Audit, verdict: Verdict) -> VerdictCard:

@@ -9,7 +9,6 @@ from cohaudit.report.words import count, number, percent, text
 from cohaudit.results import Point, Series, Skipped, Trajectory
 from cohaudit.results.trajectory import STRATA
 
-
 _STRATA = {"easy": "easy", "typical": "medium", "hard": "hard", "memorized": "memorized"}
 """Group of samples → as the page writes it: a typical sample is one whose label has support, on all of it."""
 
