@@ -182,12 +182,12 @@ def test_what_to_do_says_why_and_what_it_should_bring_on_new_data() -> None:
     words = undrawn_page_of().words
     assert (
         "Drop them. 12.5% of the labels are memorized. Expected accuracy on new data: 86.2% to 89.5% (now "
-        "84.4%), by what cleaning brought to benchmark networks: see the samples." in words
+        "84.4%), by what cleaning brought to benchmark networks ( see the samples )" in words
     )
     collect = (
         "Collect more of it. Class 3: 75% expected on new data. Expected accuracy on new data: up to 87.5%"
     )
-    assert f"{collect} (now 84.4%): see the class" in words
+    assert f"{collect} (now 84.4%) ( see the class )" in words
     assert "Stop earlier. The input of layer body.1.fc already fits 75%. Effect on new data unknown" in words
     assert "Narrows the interval of the expected accuracy to ±1.5 points (now ±3.1)" in words
 
@@ -328,7 +328,7 @@ def test_a_level_is_said_with_its_own_bounds() -> None:
     audit = make_audit()
     settings = {**audit.settings, "risk_levels": (0.005, 0.125, 0.3)}
     words = words_of(replace(audit, settings=settings))
-    assert "low moderate high severe 0 0.5 12.5 30 Scale: gap" in words
+    assert "low moderate high severe 0 0.5 12.5 30 40 Scale: gap" in words
 
 
 def test_what_was_measured_on_a_holdout_stands_beside_the_prediction() -> None:
