@@ -5,7 +5,7 @@
   if (!source) return;
   const { short, whole, make, name, file, digits, download, kept, command } = page;
   const data = JSON.parse(source.textContent);
-  const { classes, kinds, samples } = data;
+  const { classes, kinds, totals, samples } = data;
   const CARDS_PER_PAGE = 24, ROWS_PER_PAGE = 100;
 
   const get = id => document.getElementById(id);
@@ -30,7 +30,10 @@
   const words = new Map(samples.map(sample => [sample, [
     whole(sample.id), whole(classes[sample.given]), whole(classes[sample.suggested]), sample.said,
   ].join("\n").toLowerCase()]));
-  const counted = kinds.map((kind, i) => `${samples.filter(s => s.kind === i).length} ${kind}`).join(", ");
+  const counted = kinds.map((kind, i) => {
+    const listed = samples.filter(sample => sample.kind === i).length;
+    return listed < totals[i] ? `${listed} of ${totals[i]} ${kind}` : `${listed} ${kind}`;
+  }).join(", ");
 
   const verdicts = makeVerdicts(data, () => showCounts());
   const cards = makeCards(data, verdicts, ranks);

@@ -171,7 +171,7 @@ def _classes(inputs: DriverInputs) -> Iterator[Driver]:
             inputs.names[c],
             gap,
             f"Class {inputs.names[c]}: {percent(inputs.class_accuracy[c])} training accuracy, about "
-            f"{expected:.0%} expected on new data.",
+            f"{percent(expected)} expected on new data.",
             f"Collect more samples of class {inputs.names[c]} ({int(own.sum()):,} so far).{look}",
             _at_most(gap * float(own.mean()), inputs),
         )

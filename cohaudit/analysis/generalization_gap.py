@@ -24,7 +24,7 @@ from cohaudit.analysis.expected_score import (
 )
 from cohaudit.results import Estimate, Holdout, Risk, RiskTerm, Skipped
 from cohaudit.results.gap import risk_level
-from cohaudit.results.wording import percent, points
+from cohaudit.results.wording import percent
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -210,8 +210,8 @@ def _terms(prediction: GapPrediction, representation: str) -> tuple[RiskTerm, ..
             "correction from trained networks",
             score.right.value,
             correction,
-            f"Trained networks with this support were {points(abs(correction))} points {direction} on new "
-            f"data: {percent(score.right.value)} accuracy expected.",
+            f"Trained networks with this support did {direction} on new data: "
+            f"{percent(score.right.value)}, from the training data alone.",
         ),
     )
 

@@ -29,5 +29,5 @@ def report(audit: Path, out: Path | None, templates: Path | None) -> None:
     target = out or audit.parent / "report.html"
     # the page must not replace the audit that it is made from
     refuse_source(target, audit)
-    written = write_html(read_audit(audit), target, templates)
+    written = write_html(read_audit(audit), target, templates, audit)
     write_out(f"Report: {printable(str(written))}\n")

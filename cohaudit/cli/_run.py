@@ -37,7 +37,7 @@ def run_scan(
     Raises:
         KeyboardInterrupt: If the user interrupts it; its text says where the unfinished pass is stored.
     """
-    from cohaudit.pipeline.preflight import out_folder, refusals, templates_folder
+    from cohaudit.pipeline.preflight import out_folder, refusals
 
     for _, error in refusals(config):  # the doctor reports all of them, a scan stops at the first
         raise error
@@ -55,7 +55,7 @@ def run_scan(
     try:
         with guarding(checkpoint, *earlier, *sources):
             audit = scan_checkpoint(config, checkpoint, _progress(quiet), earlier, resumable)
-        files = _write(audit, out, config.formats, templates_folder(config))
+        files = _write(audit, out, config)
     except KeyboardInterrupt:
         # the group of commands prints the text behind "interrupted"
         raise KeyboardInterrupt(*filter(None, [resumable.describe()])) from None
@@ -72,20 +72,22 @@ def data_path(config: Config) -> Path | None:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
-def _write(audit: Audit, out: Path, formats: tuple[str, ...], templates: Path | None) -> list[Path]:
+def _write(audit: Audit, out: Path, config: Config) -> list[Path]:
     """Write the report; if a user's template fails, with the shipped ones, so that no measurement is lost.
 
     Raises:
         UserTemplateError: If a template failed; the report is written all the same.
     """
     from cohaudit.errors import UserTemplateError
+    from cohaudit.pipeline.preflight import templates_folder
     from cohaudit.report import write_report
 
+    templates, data = templates_folder(config), data_path(config)
     try:
-        return write_report(audit, out, formats, templates)
+        return write_report(audit, out, config.formats, templates, data)
     except UserTemplateError as error:
         # measuring may have taken hours, and the template can be corrected and rendered again
-        write_report(audit, out, formats)
+        write_report(audit, out, config.formats, data=data)
         again = f"the report is written with the shipped templates: cohaudit report {out / 'audit.json'}"
         remedy = f"{error.remedy}; {again} --templates {templates} writes it again"
         raise UserTemplateError(error.where, error.found, remedy) from error

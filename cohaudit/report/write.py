@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cohaudit.errors import ReportError
+from cohaudit.report.commands import AUDIT_FILE, Places, default_places
 from cohaudit.report.formats.registry import FILES, parsed_formats, render_formats
 from cohaudit.report.html.render import render_html
 from cohaudit.results import Audit
@@ -25,12 +26,16 @@ from cohaudit.results.files import (
 from cohaudit.results.json_encode import audit_to_json
 from cohaudit.results.tables import table_to_csv
 
-_FILES = ("report.html", "audit.json", "samples.csv")
+_FILES = ("report.html", AUDIT_FILE, "samples.csv")
 """Names of the files that every scan writes."""
 
 
 def write_report(
-    audit: Audit, out: str | Path, formats: Sequence[str] = (), templates: str | Path | None = None
+    audit: Audit,
+    out: str | Path,
+    formats: Sequence[str] = (),
+    templates: str | Path | None = None,
+    data: str | Path | None = None,
 ) -> list[Path]:
     """Write report.html, audit.json and samples.csv into a folder, replacing those of an earlier scan.
 
@@ -42,6 +47,7 @@ def write_report(
         out: Folder; created if it does not exist.
         formats: Further formats, see docs/formats.md; `github`, which is printed, has no file.
         templates: Folder of a user's templates, which replace the shipped ones of the same name.
+        data: File or folder of the training data, for the page's commands; None for what the audit says.
 
     Returns:
         The files, in the order above, then those of the formats.
@@ -50,9 +56,10 @@ def write_report(
         ReportError: The folder cannot be written to.
         UserTemplateError: A template of the user cannot be used, or fails.
     """
+    places = Places(str(Path(out) / AUDIT_FILE), str(data) if data else default_places(audit).data)
     contents: dict[str, str | bytes] = {
-        "report.html": render_html(audit, Path(templates) if templates else None),
-        "audit.json": audit_to_json(audit),
+        "report.html": render_html(audit, Path(templates) if templates else None, places),
+        AUDIT_FILE: audit_to_json(audit),
         "samples.csv": table_to_csv(audit.samples),
         **render_formats(audit, formats),
     }
@@ -81,13 +88,16 @@ def write_formats(audit: Audit, out: Path, formats: Sequence[str], source: Path)
     return write_files(out, contents) if contents else []
 
 
-def write_html(audit: Audit, path: str | Path, templates: Path | None = None) -> Path:
+def write_html(
+    audit: Audit, path: str | Path, templates: Path | None = None, saved: Path | None = None
+) -> Path:
     """Write only the report, for example from an audit that was read back.
 
     Args:
         audit: Result of a scan.
         path: File to write; an existing one is replaced.
         templates: Folder of a user's templates, which replace the shipped ones of the same name.
+        saved: File that the audit was read from, for the page's commands; None for audit.json.
 
     Returns:
         The file.
@@ -96,7 +106,8 @@ def write_html(audit: Audit, path: str | Path, templates: Path | None = None) ->
         ReportError: The file cannot be written.
         UserTemplateError: A template of the user cannot be used, or fails.
     """
-    return write_file(path, render_html(audit, templates))
+    places = Places(str(saved or AUDIT_FILE), default_places(audit).data)
+    return write_file(path, render_html(audit, templates, places))
 
 
 def try_folder(out: Path, formats: Sequence[str] = ()) -> int:

@@ -8,8 +8,10 @@ from typing import Annotated, Literal
 
 from cohaudit.results.ranges import Count, Pattern
 
-PNG_PREFIX = "data:image/png;base64,"
-"""Start of the only image that the report embeds: a data URI of a PNG, so that no page loads anything."""
+IMAGE_PREFIXES = ("data:image/png;base64,", "data:image/jpeg;base64,")
+"""Starts of the only images that the report embeds: data URIs, so that no page loads anything."""
+_IMAGE = rf"^(({'|'.join(IMAGE_PREFIXES)})[A-Za-z0-9+/]+={{0,2}})?$"
+"""What an image may be, as a regular expression; empty for none."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,8 @@ class Preview:
 
     kind: Literal["image", "wave", "row", "text", "none"]
     """Which of the fields below shows the sample; 'none' when nothing does."""
-    image: Annotated[str, Pattern(rf"^({PNG_PREFIX}[A-Za-z0-9+/]+={{0,2}})?$")] = ""
-    """Data URI of a PNG, for the kinds image and wave (a plot of the signal over time); else empty."""
+    image: Annotated[str, Pattern(_IMAGE)] = ""
+    """Data URI of a PNG or JPEG, for the kinds image and wave (a signal over time); else empty."""
     # hash=False: a dict has no hash, and a preview must be hashable
     row: Mapping[str, str] = field(default_factory=dict, hash=False)
     """Column → value as written in the file, for the kind row; else empty."""

@@ -11,7 +11,7 @@ from cohaudit._version import __version__
 from cohaudit.errors import ReportError
 from cohaudit.results.audit import SCHEMA_VERSION, Audit
 from cohaudit.results.estimate import Skipped
-from cohaudit.results.evidence import PNG_PREFIX, Evidence, Preview
+from cohaudit.results.evidence import IMAGE_PREFIXES, Evidence, Preview
 from cohaudit.results.json_decode import UnexpectedError, decode_as
 
 AuditSource: TypeAlias = Audit | str | PathLike[str]
@@ -157,8 +157,8 @@ def _check_previews(evidence: Evidence, audit: Audit, place: str) -> None:
 
 def _check_image(preview: Preview, place: str) -> None:
     # the report puts the image into a page, which must not load anything from elsewhere
-    if preview.image and not preview.image.startswith(PNG_PREFIX):
-        raise UnexpectedError(f"{place}.image", "is not the data URI of a PNG")
+    if preview.image and not preview.image.startswith(IMAGE_PREFIXES):
+        raise UnexpectedError(f"{place}.image", "is not the data URI of a PNG or JPEG")
 
 
 def _unknown_sample(place: str, name: str) -> UnexpectedError:

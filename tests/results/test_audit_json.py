@@ -312,7 +312,7 @@ def test_a_checkpoint_in_its_place(tmp_path: Path) -> None:
         (
             ("previews", "x"),
             {"kind": "image", "image": "http://x", "row": {}, "text": ""},
-            "data URI of a PNG",
+            "data URI of a PNG or JPEG",
         ),
         (("previews", "\x1b[2J"), 1, r"at $.previews['\x1b[2J']: is a whole number"),
         (("skipped", 0, "name"), "\udcff", "broken character"),

@@ -1,4 +1,4 @@
-"""Shows a sample to a person: as a small PNG, a drawing of a signal, or a text."""
+"""Shows a sample to a person: as a small picture, a drawing of a signal, or a text."""
 
 from __future__ import annotations
 
@@ -13,8 +13,14 @@ from PIL import Image
 from cohaudit.loading.data._inputs import CHANNEL_COUNTS
 from cohaudit.results import Preview
 
-_THUMBNAIL_SIDE = 64
-"""Longest side of a thumbnail, in pixels; smaller images keep their size."""
+_THUMBNAIL_SIDE = 160
+"""Longest side of a thumbnail, in pixels; smaller images keep their size. A photo of this size takes less
+room as a JPEG than one of 64 pixels as a PNG."""
+_EXACT_SIDE = 64
+"""Longest side of an image that is kept exactly, as a PNG; of a larger one, a JPEG leaves out what nobody
+sees."""
+_QUALITY = 80
+"""Quality of a JPEG: at this size its artifacts are invisible."""
 _MAX_TEXT_LENGTH = 300
 """Longest text to show, in characters; also the most numbers of an array to show."""
 _MIN_SIGNAL_LENGTH = 1000
@@ -35,14 +41,23 @@ def text_preview(text: str) -> Preview:
 
 
 def image_preview(image: Image.Image) -> Preview:
-    """Show an image as a PNG of at most 64 × 64 pixels."""
+    """Show an image of at most 160 × 160 pixels: a small or flat one as a PNG, a photo as a JPEG."""
     if image.mode not in _MODES_SHOWN:
         return array_preview(np.asarray(image))
     small = image.convert("L" if image.mode in {"1", "L"} else "RGB")
     small.thumbnail((_THUMBNAIL_SIDE, _THUMBNAIL_SIDE))
+    kind, content = "png", _encoded(small, "PNG", optimize=True)
+    if max(small.size) > _EXACT_SIDE:
+        jpeg = _encoded(small, "JPEG", quality=_QUALITY, optimize=True)
+        if len(jpeg) < len(content):
+            kind, content = "jpeg", jpeg
+    return Preview("image", image=f"data:image/{kind};base64,{base64.b64encode(content).decode()}")
+
+
+def _encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
     buffer = io.BytesIO()
-    small.save(buffer, "PNG", optimize=True)
-    return Preview("image", image="data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode())
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
 
 
 def array_preview(sample: npt.NDArray[Any]) -> Preview:
@@ -95,9 +110,8 @@ def _signal_preview(sample: npt.NDArray[Any]) -> Preview:
     # a palette of two colors makes the smallest PNG: a report holds hundreds of them
     drawing = Image.fromarray(inked.astype(np.uint8)).convert("P")
     drawing.putpalette([*_SIGNAL_COLOR, *_SIGNAL_COLOR])  # color 0 becomes transparent below
-    buffer = io.BytesIO()
-    drawing.save(buffer, "PNG", optimize=True, bits=1, transparency=0)
-    return Preview("wave", image="data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode())
+    content = _encoded(drawing, "PNG", optimize=True, bits=1, transparency=0)
+    return Preview("wave", image="data:image/png;base64," + base64.b64encode(content).decode())
 
 
 def _pixels(sample: npt.NDArray[Any]) -> npt.NDArray[Any] | None:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-_PNG = "data:image/png;base64,"
-"""Start of the data URI of a PNG."""
 _JPEG = "data:image/jpeg;base64,"
 """Start of the data URI of a JPEG."""
+_FORMATS = ("PNG", "JPEG")
+"""Formats that are decoded, by Pillow's names."""
 _MAX_PNG_BYTES = 700
 """Size up to which a PNG stays as it is; above, a JPEG of the same picture is smaller."""
 _MAX_COARSE_SIDE = 32
@@ -32,18 +32,20 @@ def thumbnail(uri: str, side: int) -> Thumbnail | None:
     """Make a picture small enough for a page that has hundreds of them.
 
     Args:
-        uri: Data URI of a PNG, from a preview.
+        uri: Data URI of a PNG or JPEG, from a preview.
         side: Longest side of the result, in pixels.
 
     Returns:
         The picture as it is if it is small, else a smaller one; None if it cannot be decoded.
     """
     try:
-        # The picture may come from an audit.json of unknown origin: only PNG is decoded.
-        content = base64.b64decode(uri.removeprefix(_PNG), validate=True)
-        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+        # the picture may come from an audit.json of unknown origin: no other format is decoded
+        content = base64.b64decode(uri.partition(",")[2], validate=True)
+        with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
             coarse = max(image.size) <= _MAX_COARSE_SIDE
-            if max(image.size) <= side and len(content) <= _MAX_PNG_BYTES:
+            is_small = image.format == "JPEG" or len(content) <= _MAX_PNG_BYTES
+            if max(image.size) <= side and is_small:
+                image.load()  # a broken picture is left out
                 return Thumbnail(uri, coarse)
             return Thumbnail(_jpeg(image, side), coarse)
     # Pillow raises SyntaxError for a broken PNG, and refuses a small file that unpacks to a huge picture

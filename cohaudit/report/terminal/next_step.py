@@ -7,12 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cohaudit.report.commands import AUDIT_FILE, Places, correct_command, review_command
 from cohaudit.results import Audit, Skipped
-
-AUDIT_FILE = "audit.json"
-"""Name of the file that the other commands work from."""
-CORRECTED = "-corrected"
-"""Added to the name of the data, the name of its corrected copy."""
 
 
 @dataclass(frozen=True)
@@ -35,24 +31,16 @@ def next_step(audit: Audit, files: Sequence[Path], data: Path | None, subject: S
         subject: Arguments that name what was scanned: the checkpoint and the options.
     """
     saved = str(files[0].parent / AUDIT_FILE)
+    places = Places(saved, "" if data is None else str(data))
     if not audit.sanity.auditable:
         return NextStep("check every part of the scan", shlex.join(["cohaudit", "doctor", *subject]))
     if not audit.suspects.empty:
-        if data is None:
-            return NextStep(
-                "look at the suspects in the report, and list them for cleaning",
-                shlex.join(["cohaudit", "export", saved, "--format", "csv"]),
-            )
-        copy = str(data.with_name(f"{data.stem}{CORRECTED}{data.suffix}"))
-        return NextStep(
-            "look at the suspects in the report, and correct them in a copy of the data",
-            shlex.join(["cohaudit", "correct", saved, "--data", str(data), "--out", copy]),
-        )
+        then = "list them for cleaning" if data is None else "correct them in a copy of the data"
+        return NextStep(f"look at the suspects in the report, and {then}", correct_command(places))
     wrong = audit.labels.wrong
     if not isinstance(wrong, Skipped) and not wrong.told and audit.questions:
         return NextStep(
-            "review some labels, which tells how many are wrong, and which",
-            shlex.join(["cohaudit", "review", saved]),
+            "review some labels, which tells how many are wrong, and which", review_command(places)
         )
     return NextStep(
         "keep this audit as the baseline of later ones", shlex.join(["cp", saved, "baseline.json"])

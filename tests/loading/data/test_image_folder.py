@@ -15,6 +15,7 @@ from support.small_datasets import npz_images, write_arrays, write_images
 from cohaudit.config import Config
 from cohaudit.errors import DataError
 from cohaudit.loading.data import open_dataset
+from cohaudit.loading.data._preview import array_preview
 
 
 @pytest.mark.parametrize(
@@ -86,12 +87,24 @@ def decode(uri: str) -> Image.Image:
     return Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
 
 
+def test_a_photo_is_previewed_as_a_jpeg_and_a_small_image_exactly() -> None:
+    rng = np.random.default_rng(0)
+    photo = np.clip(rng.normal(128, 20, (200, 200, 3)).cumsum(0) % 256, 0, 255).astype(np.uint8)
+    preview = array_preview(photo).image
+    assert preview.startswith("data:image/jpeg;base64,")
+    assert preview == array_preview(photo).image
+    small = array_preview(photo[:64, :64]).image
+    np.testing.assert_array_equal(np.asarray(decode(small)), photo[:64, :64])
+    flat = array_preview(np.full((200, 200, 3), 7, np.uint8)).image
+    assert decode(flat).size == (160, 160)
+
+
 @pytest.mark.parametrize(
     ("images", "size", "mode"),
     [
         (np.full((2, 8, 9), 7, np.uint8), (9, 8), "L"),
         (np.full((2, 8, 9, 3), 7, np.uint8), (9, 8), "RGB"),
-        (np.full((2, 100, 200), 7, np.uint8), (64, 32), "L"),
+        (np.full((2, 100, 200), 7, np.uint8), (160, 80), "L"),
         (np.full((2, 3, 8, 9), 0.5, np.float32), (9, 8), "RGB"),
         (np.full((2, 1, 8, 9), -3.0, np.float32), (9, 8), "L"),
     ],

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cohaudit.report.commands import Places
+from cohaudit.report.html.view._actions import Actions, build_actions
 from cohaudit.report.html.view._classes import Classes, build_classes
 from cohaudit.report.html.view._depth import Depth, build_depth
 from cohaudit.report.html.view._gallery import Gallery, build_gallery
@@ -34,9 +36,10 @@ class Page:
     schema_version: str
     """Version of the layout of audit.json."""
     verdict: Verdict
-    depth: Depth
-    classes: Classes
+    actions: Actions
     gallery: Gallery
+    classes: Classes
+    depth: Depth
     audits: tuple[AuditSection, ...]
     method: Method
     certificate: CertificateView
@@ -46,11 +49,12 @@ class Page:
     """Stage and time taken."""
 
 
-def build_page(audit: Audit) -> Page:
+def build_page(audit: Audit, places: Places) -> Page:
     """Return everything that the templates show of an audit.
 
     Args:
         audit: Result of a scan.
+        places: Where the files are that the commands name.
 
     Returns:
         The page as data.
@@ -60,9 +64,10 @@ def build_page(audit: Audit) -> Page:
         version=audit.version,
         schema_version=audit.schema_version,
         verdict=build_verdict(audit),
-        depth=build_depth(audit),
-        classes=build_classes(audit),
+        actions=build_actions(audit, places),
         gallery=build_gallery(audit),
+        classes=build_classes(audit),
+        depth=build_depth(audit),
         audits=build_audits(audit),
         method=build_method(audit),
         certificate=build_certificate(audit),

@@ -1,4 +1,4 @@
-"""What is wrong and what to do next: the largest causes, linked to their evidence, and actions by effect."""
+"""What to do: actions with their reason, a command to copy, and what they should bring on new data."""
 
 from __future__ import annotations
 
@@ -7,24 +7,27 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from cohaudit.analysis.quantiles import Z_80
+from cohaudit.report.commands import (
+    Places,
+    compare_command,
+    correct_command,
+    holdout_command,
+    review_command,
+)
 from cohaudit.report.html.view._tables import MAX_TABLE_ROWS
-from cohaudit.report.limits import MAX_CAUSES
-from cohaudit.report.words import Text, count, points, text
+from cohaudit.report.words import Text, count, percent, points, text
 from cohaudit.results import Audit, Driver, Holdout, Risk, Skipped, by_gap
 from cohaudit.review.verdicts import BAD_LEVELS, label_verdict
 
+SHOWN_ACTIONS = 3
+"""Actions shown at first; the others are folded, so that the samples begin within two screens."""
+_MAX_COMMAND = 600
+"""Characters of a command at most: a longer one is no longer copied, it is written into a script."""
 _HOLDOUT_SAMPLES = 1000
 """Holdout samples for which the page says how narrow the interval becomes."""
 CLEANED = (0.2, 0.55)
 """Smallest and largest share of the memorized samples' part of the gap that disappeared when benchmark
 networks were retrained without their suspects, or with suggested labels (benchmarks/detection/actions.py)."""
-_TITLES: Mapping[str, tuple[str, str]] = {
-    "samples": ("Memorized labels", ""),
-    "layer": ("Layer", "fits memorized labels"),
-    "class": ("Class", "generalizes poorly"),
-    "training": ("Nearly every training label is fitted", ""),
-}
-"""Kind of a driver → what the page writes before and after its name."""
 _WHERE: Mapping[str, str] = {
     "samples": "see the samples",
     "layer": "see the layer",
@@ -35,27 +38,14 @@ _WHERE: Mapping[str, str] = {
 
 
 @dataclass(frozen=True)
-class Cause:
-    """One of the largest causes of the gap."""
-
-    title: str
-    """What stands before the name."""
-    name: Text
-    """Name of the layer or class; empty for other kinds."""
-    title_end: str
-    """What stands after the name."""
-    part: str
-    """Its share of the gap; empty where unknown."""
-    reason: Text
-    link: str
-    """Place of its evidence on the page, as '#id'."""
-
-
-@dataclass(frozen=True)
 class Action:
     """Something to do."""
 
     words: Text
+    why: Text
+    """What was found; empty where the words say it."""
+    command: str
+    """Command for a shell, whole; empty for none."""
     effect: str
     """Expected effect."""
     link: str
@@ -64,80 +54,107 @@ class Action:
     """Text of the link."""
 
 
-def build_causes(audit: Audit) -> tuple[Cause, ...]:
-    """Return the largest causes of the gap."""
-    if isinstance(audit.risk, Skipped):
-        return ()
-    places = EvidenceLinks(audit)
-    return tuple(
-        Cause(
-            title=_TITLES[driver.kind][0],
-            # a driver that is neither a layer nor a class has its kind as its name
-            name=text("" if driver.name == driver.kind else driver.name, 40),
-            title_end=_TITLES[driver.kind][1],
-            part=_share(driver, audit.risk),
-            reason=text(driver.reason, 400),
-            link=places.of(driver),
-        )
-        for driver in audit.risk.drivers[:MAX_CAUSES]
+@dataclass(frozen=True)
+class Actions:
+    """The section on what to do."""
+
+    first: tuple[Action, ...]
+    """The most important ones."""
+    others: tuple[Action, ...]
+    """The others, which are folded."""
+    compare: str
+    """Command that compares with a retrained model; empty where there is nothing to retrain."""
+
+
+def build_actions(audit: Audit, places: Places) -> Actions:
+    """Return what to do: the largest expected effect first, actions of unknown effect last."""
+    found = tuple(_actions(audit, places))
+    retrains = audit.sanity.auditable and any(one.link != "#method" for one in found)
+    return Actions(
+        found[:SHOWN_ACTIONS],
+        found[SHOWN_ACTIONS:],
+        _copied(compare_command(places)) if retrains else "",
     )
 
 
-def build_actions(audit: Audit) -> tuple[Action, ...]:
-    """Return what to do: the largest expected effect first, actions of unknown effect last."""
+def _actions(audit: Audit, places: Places) -> Iterator[Action]:
     if not audit.sanity.auditable:
         words = "Use the weights, labels and preprocessing that the model was trained with, and scan again."
-        return (Action(text(words, 400), "Needed for a verdict", "#skipped", "see what was skipped"),)
+        yield Action(
+            text(words, 400), text(""), "", "Needed for a verdict", "#skipped", "see what was skipped"
+        )
+        return
+    yield from _label_actions(audit, places)
     risk = audit.risk
     if isinstance(risk, Skipped):
-        return tuple(_label_actions(audit))
-    places = EvidenceLinks(audit)
+        return
+    evidence = EvidenceLinks(audit)
     # One action per class would push actions of other kinds off the first screen.
     classes = [driver for driver in risk.drivers if driver.kind == "class"]
     single = [driver for driver in risk.drivers if driver.kind != "class" or len(classes) == 1]
+    correct = "" if audit.suspects.empty else _copied(correct_command(places))
     known = [
-        *((one.lowers, _action(one, places)) for one in single if not isinstance(one.lowers, Skipped)),
+        *(
+            (one.lowers, _action(one, risk, evidence, correct))
+            for one in single
+            if not isinstance(one.lowers, Skipped)
+        ),
         *(_more_of(classes, risk) if len(classes) > 1 else ()),
         *_other_checkpoint(audit),
     ]
     # by the number alone: actions have no order
     known.sort(key=lambda pair: pair[0], reverse=True)
-    return (
-        *_label_actions(audit),
-        *(action for _, action in known),
-        *(_action(one, places) for one in single if isinstance(one.lowers, Skipped)),
-        *_measure_gap(audit, risk),
-    )
+    yield from (action for _, action in known)
+    yield from (_action(one, risk, evidence, correct) for one in single if isinstance(one.lowers, Skipped))
+    yield from _measure_gap(audit, risk)
 
 
-def _label_actions(audit: Audit) -> Iterator[Action]:
+def _label_actions(audit: Audit, places: Places) -> Iterator[Action]:
     """Yield what to do about the labels, where the verdict on them asks for it."""
     verdict = label_verdict(audit)
+    why = text(verdict.sentence, 400)
     drivers = () if isinstance(audit.risk, Skipped) else audit.risk.drivers
-    if any(driver.kind == "samples" for driver in drivers):
-        # its remedy is about the same samples
-        return
     if verdict.level == "unclear" or (verdict.level in BAD_LEVELS and audit.suspects.empty):
-        words = "Review a few dozen labels: cohaudit review audit.json."
         effect = "Your answers tell how many labels are wrong, and which"
-        yield Action(text(words, 400), effect, "#suspects", "see the samples")
-    elif verdict.level in BAD_LEVELS:
-        words = "Check the suspects, and correct or drop the wrong ones: cohaudit correct audit.json."
-        yield Action(text(words, 400), verdict.sentence.rstrip("."), "#suspects", "see the suspects")
+        command = _copied(review_command(places)) if audit.questions else ""
+        yield Action(text("Review a few dozen labels."), why, command, effect, "#suspects", "see the samples")
+    # the remedy for memorized samples is about the same suspects
+    elif verdict.level in BAD_LEVELS and not any(driver.kind == "samples" for driver in drivers):
+        words = "Check the suspects, and correct or drop those with a wrong label."
+        command = _copied(correct_command(places))
+        yield Action(text(words, 400), why, command, UNKNOWN, "#suspects", "see the suspects")
 
 
-def _action(driver: Driver, places: EvidenceLinks) -> Action:
+UNKNOWN = "Effect on new data unknown: retrain and compare"
+"""Effect of an action that nobody has measured."""
+
+
+def _copied(command: str) -> str:
+    """Return a command that shows as it is; empty if a name in it has characters that cannot be shown."""
+    return command if text(command, _MAX_COMMAND).short == command else ""
+
+
+def _action(driver: Driver, risk: Risk, evidence: EvidenceLinks, correct: str) -> Action:
+    """Return the remedy for a driver; `correct` is the command for its suspects."""
+    is_cleaned = driver.kind == "samples" and correct
     if isinstance(driver.lowers, Skipped):
-        effect = "Effect unknown: retrain and compare (cohaudit diff)"
-    elif driver.kind == "samples":
-        low, high = (points(part * driver.lowers) for part in CLEANED)
-        effect = (
-            f"Lowers the gap by {low} to {high} points (range seen when benchmark networks were retrained on "
-            "cleaned data)"
-        )
+        effect = UNKNOWN
+    elif is_cleaned:
+        low, high = (part * driver.lowers for part in CLEANED)
+        effect = f"{_on_new_data(risk, low, high)}, by what cleaning brought to benchmark networks"
     else:
-        effect = f"Lowers the gap by up to {points(driver.lowers)} points"
-    return Action(text(driver.remedy, 400), effect, places.of(driver), _WHERE[driver.kind])
+        effect = _on_new_data(risk, driver.lowers)
+    command = correct if is_cleaned else ""
+    words, why = text(driver.remedy, 400), text(driver.reason, 400)
+    return Action(words, why, command, effect, evidence.of(driver), _WHERE[driver.kind])
+
+
+def _on_new_data(risk: Risk, low: float, high: float | None = None) -> str:
+    """Write which accuracy to expect on new data after the gap fell by so much, beside that of today."""
+    now = risk.expected.value
+    reached = [percent(min(now + part, 1.0)) for part in (low, high) if part is not None]
+    after = f"up to {reached[0]}" if high is None else f"{reached[0]} to {reached[1]}"
+    return f"Expected accuracy on new data: {after} (now {percent(now)})"
 
 
 def _more_of(classes: Sequence[Driver], risk: Risk) -> Iterator[tuple[float, Action]]:
@@ -148,14 +165,9 @@ def _more_of(classes: Sequence[Driver], risk: Risk) -> Iterator[tuple[float, Act
     lowers = min(total, risk.gap.value)
     listed = f"{', '.join(names[:-1])} and {names[-1]}"
     words = f"Collect more samples of the classes {listed}. Look at their suspects first."
-    effect = f"Lowers the gap by up to {points(lowers)} points"
-    yield lowers, Action(text(words, 400), effect, "#classes", "see the classes")
-
-
-def _share(driver: Driver, risk: Risk) -> str:
-    if isinstance(driver.lowers, Skipped):
-        return ""
-    return f"{points(driver.lowers)} of {points(risk.gap.value)} points"
+    why = " ".join(driver.reason for driver in classes)
+    effect = _on_new_data(risk, lowers)
+    yield lowers, Action(text(words, 400), text(why, 400), "", effect, "#classes", "see the classes")
 
 
 def _other_checkpoint(audit: Audit) -> Iterator[tuple[float, Action]]:
@@ -168,7 +180,7 @@ def _other_checkpoint(audit: Audit) -> Iterator[tuple[float, Action]]:
         return
     words = f"Use the checkpoint {found.points[found.advised].checkpoint} instead of the last one."
     effect = f"Its rating is {points(gain)} points higher"
-    yield gain, Action(text(words, 400), effect, "#audit-trajectory", "see the checkpoints")
+    yield gain, Action(text(words, 400), text(""), "", effect, "#audit-trajectory", "see the checkpoints")
 
 
 def _measure_gap(audit: Audit, risk: Risk) -> Iterator[Action]:
@@ -178,12 +190,16 @@ def _measure_gap(audit: Audit, risk: Risk) -> Iterator[Action]:
     expected = risk.expected.value
     # Normal approximation of a binomial share: good enough to say whether measuring is worth it.
     narrow = Z_80 * math.sqrt(expected * (1 - expected) / _HOLDOUT_SAMPLES)
-    now = (risk.gap.high - risk.gap.low) / 2
+    now = (risk.expected.high - risk.expected.low) / 2
     if narrow >= now:
         return
-    words = f"Measure the gap on {count(_HOLDOUT_SAMPLES)} samples that the model has never seen (--holdout)."
-    effect = f"Narrows the interval of the gap to ±{points(narrow)} points (now ±{points(now)})"
-    yield Action(text(words, 400), effect, "#method", "see the method")
+    words = (
+        f"Measure the accuracy on {count(_HOLDOUT_SAMPLES)} samples that the model has never seen: the same "
+        "scan with a holdout."
+    )
+    effect = f"Narrows the interval of the expected accuracy to ±{points(narrow)} points (now ±{points(now)})"
+    command = _copied(holdout_command(audit))
+    yield Action(text(words, 400), text(""), command, effect, "#method", "see the method")
 
 
 class EvidenceLinks:

@@ -14,8 +14,10 @@ MAX_COLUMNS = 40
 """Columns of a table row shown at most."""
 NUMBERS = ("loss", "support", "support count", "leave-one-out margin")
 """Names of the numbers on a card."""
-_PICTURE_SIDE = 96
-"""Longest side of a sample's picture, in pixels."""
+_PICTURE_SIDES = ((100, 160), (250, 112))
+"""Longest side of a sample's picture, in pixels, on a page with up to so many pictures of samples."""
+_SMALL_PICTURE_SIDE = 80
+"""The same on a page with more of them."""
 _SIGNAL_SIDE = 192
 """Longest side of the drawing of a signal, in pixels."""
 _NEIGHBOR_SIDE = 56
@@ -91,17 +93,19 @@ class Pictures:
 
     Args:
         previews: Sample id → what to show.
+        samples: Samples with a picture of their own.
         room: Characters that all pictures may take together.
     """
 
-    def __init__(self, previews: Mapping[str, Preview], room: int) -> None:
+    def __init__(self, previews: Mapping[str, Preview], samples: int, room: int) -> None:
         self._previews = previews
+        self._side = next((side for most, side in _PICTURE_SIDES if samples <= most), _SMALL_PICTURE_SIDE)
         self._room = room
         self._made: dict[tuple[str, int], Thumbnail | None] = {}
 
     def of(self, sample: str) -> Thumbnail | None:
         """Return a sample's own picture, if it has one."""
-        return self._get(sample, _SIGNAL_SIDE if self._previews[sample].kind == "wave" else _PICTURE_SIDE)
+        return self._get(sample, _SIGNAL_SIDE if self._previews[sample].kind == "wave" else self._side)
 
     def beside(self, sample: str) -> Thumbnail | None:
         """Return the picture that a sample has beside another one."""

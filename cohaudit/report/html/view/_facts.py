@@ -35,6 +35,8 @@ class Tile:
     """One number of the first screen."""
 
     label: str
+    term: str
+    """What the number is, as the page's other places name it."""
     value: str
     note: str
 
@@ -57,29 +59,21 @@ def build_notices(audit: Audit) -> Iterator[Notice]:
 
 
 def build_tiles(audit: Audit) -> Iterator[Tile]:
-    """Yield the numbers that give an overview."""
-    sanity = audit.sanity
+    """Yield the numbers beside the two verdicts."""
+    yield from _worst_class(audit)
     samples = audit.subject.samples
-    yield Tile("Training accuracy", percent(sanity.accuracy), f"chance: {percent(sanity.chance)}")
     if audit.lists_suspects or audit.samples["suspect"].any():
         suspects = int(audit.samples["suspect"].sum())
-        yield Tile("Suspects", count(suspects), f"{percent(suspects / max(samples, 1))} of the samples")
-    yield from _worst_class(audit)
-    yield Tile("Samples", count(samples), f"in {plural(len(audit.classes), 'class')}")
-    if isinstance(audit.crossfit, Crossfit):
-        yield _out_of_fold(audit.crossfit)
-    if isinstance(audit.coherence, Coherence):
-        yield _m_coherence(audit.coherence, samples)
-    recomputed = plural(audit.certificate.samples, "sample")
-    yield Tile("Certificate", "passed", f"{recomputed} recomputed with plain autograd")
-    yield Tile("Parameters", count(audit.subject.parameters), f"in {plural(len(audit.layers), 'layer')}")
+        yield Tile(
+            "Suspects", "suspects", count(suspects), f"{percent(suspects / max(samples, 1))} of the samples"
+        )
 
 
-def _m_coherence(coherence: Coherence, samples: int) -> Tile:
+def _m_coherence(coherence: Coherence, samples: int) -> str:
     found = coherence.m_coherence
     # Without this, a reader takes the low values of any converged model for a defect.
     low = "; below 1, gradients cancel, as near convergence" if found.value < 1 else ""
-    return Tile("m-coherence", number(found.value), f"of {count(samples)} ({interval(found)}){low}")
+    return f"{number(found.value)} of {count(samples)} ({interval(found)}){low}"
 
 
 def _worst_class(audit: Audit) -> Iterator[Tile]:
@@ -88,14 +82,19 @@ def _worst_class(audit: Audit) -> Iterator[Tile]:
     expected = [(one.accuracy - gap.value, one.name) for one, gap in gaps if not isinstance(gap, Skipped)]
     if len(expected) > 1:
         lowest, name = min(expected)
-        yield Tile("Worst class", percent(min(max(lowest, 0.0), 1.0)), f"expected of {text(name, 24).short}")
+        yield Tile(
+            "Worst class",
+            "expected accuracy of the worst class",
+            percent(min(max(lowest, 0.0), 1.0)),
+            f"{text(name, 24).short}: expected accuracy on new data",
+        )
 
 
-def _out_of_fold(crossfit: Crossfit) -> Tile:
+def _out_of_fold(crossfit: Crossfit) -> str:
     found = crossfit.accuracy
     between = f"{percent(found.low)} to {percent(found.high)}"
-    note = f"{crossfit.folds} copies, each on the fold that it was not trained on ({between})"
-    return Tile("Out-of-fold accuracy", percent(found.value), note)
+    copies = f"{crossfit.folds} copies, each on the fold that it was not trained on"
+    return f"{percent(found.value)} ({between}), by {copies}"
 
 
 def build_facts(audit: Audit) -> Iterator[tuple[str, Text]]:
@@ -110,9 +109,16 @@ def build_facts(audit: Audit) -> Iterator[tuple[str, Text]]:
     yield "Model", text(subject.model, 72)
     yield "Data", text(subject.data, 72)
     yield "Data fingerprint", text(subject.data_fingerprint, 20)
+    yield "Samples", text(f"{count(subject.samples)} in {plural(len(audit.classes), 'class')}")
+    yield "Parameters", text(f"{count(subject.parameters)} in {plural(len(audit.layers), 'layer')}")
+    sanity = audit.sanity
+    yield "Training accuracy", text(f"{percent(sanity.accuracy)} (chance: {percent(sanity.chance)})")
+    yield "Mean training loss", text(f"{number(sanity.mean_loss)} nats")
     if isinstance(audit.crossfit, Crossfit):
         yield "Cross-fit", text(format_crossfit(audit.crossfit), 300)
-    yield "Mean training loss", text(f"{number(audit.sanity.mean_loss)} nats")
+        yield "Out-of-fold accuracy", text(_out_of_fold(audit.crossfit), 300)
+    if isinstance(audit.coherence, Coherence):
+        yield "m-coherence", text(_m_coherence(audit.coherence, subject.samples), 200)
 
 
 def _with_hashes(files: Mapping[str, str]) -> str:

@@ -51,6 +51,8 @@ class Gallery:
     summary: str
     kinds: tuple[KindView, ...]
     """Empty when no sample was judged."""
+    kinds_line: str
+    """How many samples are of which kind, in a line."""
     twins: str
     """How many near-duplicates there are, and how many carry another label; empty when none."""
     histogram: Markup | None
@@ -68,10 +70,12 @@ def build_gallery(audit: Audit) -> Gallery:
     suspicion = audit.samples["suspicion"].dropna()
     total = int(audit.samples["suspect"].sum())
     listing = build_listing(audit)
+    kinds = tuple(_kinds(audit)) if judges_samples(audit) else ()
     return Gallery(
         total=total,
         summary=_summary(audit, total, threshold),
-        kinds=tuple(_kinds(audit)) if judges_samples(audit) else (),
+        kinds=kinds,
+        kinds_line=", ".join(f"{kind.samples} {kind.name}" for kind in kinds),
         twins=_twins(audit),
         histogram=suspicion_histogram(suspicion, threshold) if judges_samples(audit) else None,
         confusions=build_confusions(audit, listing.suspects),
@@ -114,7 +118,7 @@ def _wrong_labels(audit: Audit) -> str:
 
 MEANINGS: Mapping[str, str] = {
     "typical": "Similar samples support the label.",
-    "mislabeled": "The label is probably wrong: the suspects below.",
+    "mislabeled": "The label is probably wrong: the suspects.",
     "ambiguous": "Similar samples carry two labels: hard, but the label is probably correct.",
     "rare": "No similar samples: rare but probably correct. Keep it.",
     "reviewed": "A person confirmed the label: suppressed, listed last.",
@@ -148,7 +152,11 @@ def _twins(audit: Audit) -> str:
     apart = int((twin["label"].to_numpy() != label_of[twin["duplicate_of"]].to_numpy()).sum())
     are = "sample is a near-duplicate" if len(twin) == 1 else "samples are near-duplicates"
     but = f"; {count(apart)} of them carry another label than their twin" if apart else ""
-    return f"{count(len(twin))} {are} of another sample{but}. See the column duplicate_of in samples.csv."
+    other = int((twin["kind"] != "duplicate").sum())
+    kinds = f", {count(other)} of them of another kind" if other else ""
+    return (
+        f"{count(len(twin))} {are} of another sample{kinds}{but}. See the column duplicate_of in samples.csv."
+    )
 
 
 def _more(total: int, listing: Listing) -> str:

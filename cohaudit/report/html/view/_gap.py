@@ -1,4 +1,4 @@
-"""The gap on the first screen: its parts, its causes, the holdout, and how good its prediction is."""
+"""Where the expected accuracy comes from: its steps, the causes of the gap, the holdout, its track record."""
 
 from __future__ import annotations
 
@@ -36,14 +36,13 @@ TRACK_RECORD = TrackRecord(107, 15, mean_error=0.053, bias=0.012, covered=0.82, 
 
 
 @dataclass(frozen=True)
-class TermView:
-    """One part of the predicted gap."""
+class StepView:
+    """One step on the way to the expected accuracy."""
 
     name: str
     reason: str
-    measured: str
-    adds: str
-    """What it adds to the gap, in points."""
+    accuracy: str
+    """The accuracy that is expected after this step."""
 
 
 @dataclass(frozen=True)
@@ -54,23 +53,26 @@ class DriverView:
     name: Text
     """Name of the layer or class; empty for other kinds."""
     measured: str
+    share: str
+    """How much of the gap it is at most, in points; a dash where unknown."""
     reason: Text
     remedy: Text
 
 
-def build_terms(risk: Risk) -> Iterator[TermView]:
-    """Yield the parts of the predicted gap, and the correction by a holdout."""
+def build_steps(risk: Risk) -> Iterator[StepView]:
+    """Yield the steps from the training accuracy to the expected one."""
+    # accuracies, not what each step adds: rounded differences would not add up to the gap
     for term in risk.terms:
-        yield TermView(prose(term.name), prose(term.reason), percent(term.measured), points(term.adds))
+        yield StepView(prose(term.name), prose(term.reason), percent(term.measured))
     if isinstance(risk.holdout, Holdout):
-        yield TermView(
+        yield StepView(
             name="correction by the holdout",
             reason=(
-                f"The parts above predict {format_points(risk.predicted)} without the holdout; its "
-                f"{count(risk.holdout.samples)} samples show {_shown_gap(risk.holdout)}."
+                f"The steps above predict a gap of {format_points(risk.predicted)} without the holdout; its "
+                f"{count(risk.holdout.samples)} samples show {_shown_gap(risk.holdout)}. The more certain "
+                "of the two counts more."
             ),
-            measured=percent(risk.holdout.accuracy),
-            adds=points(risk.gap.value - risk.predicted.value),
+            accuracy=percent(risk.expected.value),
         )
 
 
@@ -87,6 +89,7 @@ def build_drivers(risk: Risk) -> Iterator[DriverView]:
             kind=_KINDS[one.kind],
             name=text("" if one.name == one.kind else one.name, 40),
             measured=_measured(one),
+            share="–" if isinstance(one.lowers, Skipped) else points(one.lowers),
             reason=text(one.reason, 400),
             remedy=text(one.remedy, 400),
         )
@@ -118,7 +121,7 @@ def holdout_rows(risk: Risk) -> Iterator[tuple[str, str]]:
 
 
 def reading(risk: Risk | None) -> str:
-    """Say how to read the first screen, and how far its prediction can be trusted."""
+    """Say what the gap is, and how far its prediction can be trusted."""
     if risk is None:
         return (
             "Without a verdict, the numbers below only describe the gradients. They do not show whether "

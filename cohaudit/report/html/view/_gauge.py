@@ -40,7 +40,7 @@ class Gauge:
 
     bands: tuple[Band, ...]
     ticks: tuple[Tick, ...]
-    """Numbers at the ends of the bands, in points."""
+    """Numbers at the ends of the bands, in points or percent."""
     position: str
     """Place of the value, as a CSS percentage; empty where only the interval means something."""
     start: str
@@ -49,12 +49,13 @@ class Gauge:
     """How wide the interval is, as a CSS percentage."""
 
 
-def build_gauge(value: Estimate, bounds: Sequence[float]) -> Gauge:
+def build_gauge(value: Estimate, bounds: Sequence[float], unit: str = "") -> Gauge:
     """Return a scale that holds all levels and the whole interval.
 
     Args:
         value: A share with its interval, such as a gap.
         bounds: Where the second and each later level begins, rising.
+        unit: What stands behind each number.
     """
     first = min(0.0, math.floor(value.low / _STEP) * _STEP)
     # without the slack, rounding errors would add a step to a multiple of it
@@ -73,7 +74,7 @@ def build_gauge(value: Estimate, bounds: Sequence[float]) -> Gauge:
             Band(level, f"{max(0.0, place(high) - place(low)):.1%}")
             for level, (low, high) in zip(LEVELS, pairwise(edges), strict=True)
         ),
-        ticks=tuple(Tick(f"{place(at):.1%}", compact(100 * at)) for at in ticks),
+        ticks=tuple(Tick(f"{place(at):.1%}", f"{compact(100 * at)}{unit}") for at in ticks),
         position=f"{place(value.value):.1%}",
         start=f"{place(value.low):.1%}",
         width=f"{place(value.high) - place(value.low):.1%}",

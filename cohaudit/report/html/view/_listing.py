@@ -56,7 +56,7 @@ def build_listing(audit: Audit) -> Listing:
     suspects = [evidence[name] for name in suspicious if name in evidence]
     detailed = suspects[: setting(audit.settings, "gallery")]
     shown = [*detailed, *(one for one in audit.evidence if one.id not in suspicious)]
-    pictures = Pictures(audit.previews, _MAX_PICTURE_CHARACTERS)
+    pictures = Pictures(audit.previews, len(shown), _MAX_PICTURE_CHARACTERS)
     for one in shown:  # the samples' own pictures take room before their neighbors'
         pictures.of(one.id)
     cards = tuple(build_cards(audit, shown, pictures))
@@ -103,6 +103,8 @@ class _Writer:
             "audit": f"{subject.checkpoint_sha256:.16}.{subject.data_fingerprint:.16}",
             "classes": [shown_text(text(name, 28), name) for name in self._classes],
             "kinds": list(self._kinds),
+            # the page lists some of the ambiguous and rare samples, and of very many suspects
+            "totals": [int((self._audit.samples["kind"] == name).sum()) for name in self._kinds],
             "columns": next((_texts(card.table.columns) for card in cards if card.table), []),
             "samples": samples,
             "neighbors": [list(key) for key in self._neighbors],

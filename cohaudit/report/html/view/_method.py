@@ -9,6 +9,15 @@ from dataclasses import dataclass
 from cohaudit.config import KEYS
 from cohaudit.report.html.view._definition import Definition
 from cohaudit.report.html.view._definitions import definitions
+from cohaudit.report.html.view._facts import build_facts
+from cohaudit.report.html.view._gap import (
+    DriverView,
+    StepView,
+    build_drivers,
+    build_steps,
+    holdout_rows,
+    reading,
+)
 from cohaudit.report.words import Text, number, percent, plural, prose, seconds, text
 from cohaudit.results import Audit, Check, Skipped
 
@@ -27,6 +36,16 @@ class SettingRow:
 class Method:
     """The section on how it was measured."""
 
+    facts: tuple[tuple[str, Text], ...]
+    """What was audited: name and value."""
+    steps: tuple[StepView, ...]
+    """Steps from the training accuracy to the expected one; empty without a verdict."""
+    drivers: tuple[DriverView, ...]
+    """Causes of the gap."""
+    holdout: tuple[tuple[str, str], ...]
+    """What was measured on the holdout: name and value; empty without one."""
+    reading: str
+    """What the expected accuracy is, and how far it can be trusted."""
     definitions: tuple[Definition, ...]
     settings: tuple[SettingRow, ...]
 
@@ -54,13 +73,22 @@ class CertificateView:
 
 
 def build_method(audit: Audit) -> Method:
-    """Return the section on definitions and settings."""
+    """Return the section on what was audited and how."""
+    risk = None if isinstance(audit.risk, Skipped) else audit.risk
     rows = []
     # sorted, as audit.json is: a page of an audit that was read back is the same page
     for name, value in sorted(audit.settings.items()):
         shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         rows.append(SettingRow(text(name), text(shown, 72), KEYS[name].help if name in KEYS else ""))
-    return Method(definitions(audit), tuple(rows))
+    return Method(
+        facts=tuple(build_facts(audit)),
+        steps=() if risk is None else tuple(build_steps(risk)),
+        drivers=() if risk is None else tuple(build_drivers(risk)),
+        holdout=() if risk is None else tuple(holdout_rows(risk)),
+        reading=reading(risk),
+        definitions=definitions(audit),
+        settings=tuple(rows),
+    )
 
 
 def build_certificate(audit: Audit) -> CertificateView:

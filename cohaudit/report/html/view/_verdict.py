@@ -1,22 +1,13 @@
-"""The first screen: what was audited, what came out, and why."""
+"""The first screen: the two verdicts, the numbers beside them, and the gates."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cohaudit.report.html.view._actions import Action, Cause, build_actions, build_causes
-from cohaudit.report.html.view._facts import Notice, Tile, build_facts, build_notices, build_tiles
-from cohaudit.report.html.view._gap import (
-    DriverView,
-    TermView,
-    build_drivers,
-    build_terms,
-    holdout_rows,
-    reading,
-)
+from cohaudit.report.html.view._facts import Notice, Tile, build_notices, build_tiles
 from cohaudit.report.html.view._verdict_cards import VerdictCard, build_verdict_cards
 from cohaudit.report.words import Text, prose, text
-from cohaudit.results import Audit, Skipped
+from cohaudit.results import Audit
 from cohaudit.review.verdicts import overall_headline, trust_sentence, worse_verdict
 
 
@@ -43,26 +34,14 @@ class Verdict:
     """The verdicts on the labels and on new data."""
     notices: tuple[Notice, ...]
     tiles: tuple[Tile, ...]
-    facts: tuple[tuple[str, Text], ...]
-    """What was audited: name and value."""
-    terms: tuple[TermView, ...]
-    """Parts that the gap is made of."""
-    causes: tuple[Cause, ...]
-    """The largest causes of the gap."""
-    actions: tuple[Action, ...]
-    """What to do, the largest expected effect first."""
-    drivers: tuple[DriverView, ...]
-    """All causes of the gap."""
-    holdout: tuple[tuple[str, str], ...]
-    """What was measured on the holdout: name and value; empty without one."""
+    """Numbers beside the verdicts."""
     gates: tuple[GateView, ...]
-    reading: str
-    """How to read the first screen."""
+    holds: bool
+    """Whether every gate passed."""
 
 
 def build_verdict(audit: Audit) -> Verdict:
     """Return the first screen."""
-    risk = None if isinstance(audit.risk, Skipped) else audit.risk
     return Verdict(
         level=worse_verdict(audit).level,
         headline=prose(overall_headline(audit)),
@@ -70,12 +49,6 @@ def build_verdict(audit: Audit) -> Verdict:
         cards=build_verdict_cards(audit),
         notices=tuple(build_notices(audit)),
         tiles=tuple(build_tiles(audit)),
-        facts=tuple(build_facts(audit)),
-        terms=() if risk is None else tuple(build_terms(risk)),
-        causes=build_causes(audit),
-        actions=build_actions(audit),
-        drivers=() if risk is None else tuple(build_drivers(risk)),
-        holdout=() if risk is None else tuple(holdout_rows(risk)),
         gates=tuple(GateView(text(one.expression), one.outcome, prose(one.reason)) for one in audit.gates),
-        reading=reading(risk),
+        holds=all(one.outcome == "passed" for one in audit.gates),
     )

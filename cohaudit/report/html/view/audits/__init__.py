@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +33,10 @@ class AuditSection:
     name: str
     """Its key in audit.json, and its id on the page."""
     title: str
+    line: str
+    """The first sentence of the advice."""
+    to_do: bool
+    """Whether the advice asks for something to be done."""
     advice: str
     """What to do, with the number behind it."""
     figure: Markup
@@ -69,6 +74,10 @@ BUILDERS: Mapping[str, Callable[[Any], AuditBody]] = {
 """Field of `AuditResults` → builder of its section's body, in the order of the page."""
 
 
+_SENTENCE_END = re.compile(r"(?<=[.:]) (?=[A-Z])")
+"""Where a sentence of an advice ends, and another one begins."""
+
+
 def build_audits(audit: Audit) -> tuple[AuditSection, ...]:
     """Return the sections of the optional audits that were run."""
     sections = []
@@ -82,6 +91,8 @@ def build_audits(audit: Audit) -> tuple[AuditSection, ...]:
             AuditSection(
                 name=name,
                 title=TITLES[name],
+                line=prose(_SENTENCE_END.split(result.advice, maxsplit=1)[0]),
+                to_do=body.to_do,
                 advice=prose(result.advice),
                 figure=body.figure,
                 tables=tuple(map(shortened, body.tables)),

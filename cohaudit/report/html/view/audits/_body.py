@@ -17,3 +17,5 @@ class AuditBody:
     """SVG; empty for none."""
     tables: tuple[Table, ...]
     reading: str
+    to_do: bool = False
+    """Whether the advice asks for something to be done."""

@@ -6,7 +6,7 @@ from cohaudit.report.figures.audits.decay import decay_figure
 from cohaudit.report.html.view._tables import Table, TableRow
 from cohaudit.report.html.view.audits._body import AuditBody
 from cohaudit.report.words import number, percent, text
-from cohaudit.results import BackgroundForce, LayerDecay
+from cohaudit.results import BackgroundForce, LayerDecay, Skipped
 
 
 def build_decay(found: BackgroundForce) -> AuditBody:
@@ -23,7 +23,16 @@ def build_decay(found: BackgroundForce) -> AuditBody:
         "of this checkpoint: once a network fits its samples, they are small and so is this range; after "
         "long training with a decay, the range follows it."
     )
-    return AuditBody(decay_figure(found), (Table(title, columns, tuple(map(_layer, found.layers))),), reading)
+    table = Table(title, columns, tuple(map(_layer, found.layers)))
+    return AuditBody(decay_figure(found), (table,), reading, _is_outside(found))
+
+
+def _is_outside(found: BackgroundForce) -> bool:
+    """Return whether the trained decay is known to lie outside the range that separates the weights."""
+    trained = found.trained
+    if isinstance(trained, Skipped) or trained.decoupled or found.l2.low >= found.l2.high:
+        return False
+    return not found.l2.low <= trained.value <= found.l2.high
 
 
 def _layer(one: LayerDecay) -> TableRow:

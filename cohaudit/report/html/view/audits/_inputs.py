@@ -31,7 +31,7 @@ def build_inputs(found: Inputs) -> AuditBody:
         "strongest column's, on at least 100 samples. Columns are ranked by the upper end of their "
         "coherence."
     )
-    return AuditBody(inputs_figure(found), tuple(tables), reading)
+    return AuditBody(inputs_figure(found), tuple(tables), reading, to_do=bool(found.noise or found.constant))
 
 
 def _row(one: InputColumn) -> tuple[Text, tuple[str, ...]]:

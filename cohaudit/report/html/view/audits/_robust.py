@@ -19,7 +19,9 @@ def build_robust_step(found: RobustStep) -> AuditBody:
         "contributions: compare the share of memorized samples in it with their share of the samples. "
         f"{_precision(found)}"
     )
-    return AuditBody(robust_step_figure(found), tuple(table for table in tables if table.rows), reading)
+    shown = tuple(table for table in tables if table.rows)
+    to_do = "nothing to do" not in found.advice.lower()
+    return AuditBody(robust_step_figure(found), shown, reading, to_do)
 
 
 def _precision(found: RobustStep) -> str:

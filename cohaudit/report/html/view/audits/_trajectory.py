@@ -9,28 +9,35 @@ from cohaudit.report.words import count, number, percent, text
 from cohaudit.results import Point, Series, Skipped, Trajectory
 from cohaudit.results.trajectory import STRATA
 
+_STRATA = {"easy": "easy", "typical": "medium", "hard": "hard", "memorized": "memorized"}
+"""Group of samples → as the page writes it: a typical sample is one whose label has support, on all of it."""
+
 
 def build_trajectory(found: Trajectory) -> AuditBody:
     """Return figure, tables and reading of the checkpoints."""
     shares = Table(
         "Share of the mean gradient by kind of sample",
-        ("Checkpoint", "Easy", "Typical", "Hard", "Memorized"),
+        ("Checkpoint", *(_STRATA[name].capitalize() for name in STRATA)),
         tuple((text(one.checkpoint, 40), tuple(map(percent, _shares(one)))) for one in found.points),
     )
-    sizes = ", ".join(f"{count(size)} {kind}" for kind, size in zip(STRATA, found.sizes, strict=True))
+    sizes = ", ".join(
+        f"{count(size)} {_STRATA[kind]}" for kind, size in zip(STRATA, found.sizes, strict=True)
+    )
+    judge = text(found.points[found.judge].checkpoint, 40).short
     reading = (
         "Training accuracy also rises by memorizing. Agreement is the mean probability that models of the "
         "raw data, which never saw the network, give to its answers: memorizing any label lowers it. "
         "Corrected is the mean probability that the answers are the true labels, the given labels "
         "considered: memorizing wrong labels that can be told lowers it. The rating combines them, with "
         "more of the agreement the better these models predict the labels. Where no earlier checkpoint is "
-        "clearly better than the last one, keep the last one. The samples "
-        f"are {sizes}: memorized ones have labels that the network probably gives only because it saw "
+        f"clearly better than the last one, keep the last one. At {judge}, where the labels are judged, "
+        f"the samples are {sizes} there: the last have labels that it probably gives only because it saw "
         "them, the others are cut into thirds. A share below 0 means that these samples pull against the "
         "update."
     )
     tables = (_accuracies(found), shares, _coherence(found, "layers"), _coherence(found, "classes"))
-    return AuditBody(trajectory_figure(found), tables, reading)
+    to_do = found.advised != len(found.points) - 1
+    return AuditBody(trajectory_figure(found), tables, reading, to_do)
 
 
 def _accuracies(found: Trajectory) -> Table:

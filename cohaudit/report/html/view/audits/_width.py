@@ -26,7 +26,7 @@ def build_width(found: CoherentWidth) -> AuditBody:
         for one in found.sub_networks
     )
     measured = Table(
-        f"Training accuracy with only some units (all {count(found.units)}: {percent(found.accuracy)})",
+        f"Training accuracy with only some units ({percent(found.accuracy)} with all {count(found.units)})",
         ("Units that hold", "Units", "Accuracy", "As many random units"),
         alone,
     )
@@ -37,7 +37,9 @@ def build_width(found: CoherentWidth) -> AuditBody:
         "retraining. Coherence is that of all pairs of samples at a unit: the median over the units, and "
         "the largest."
     )
-    return AuditBody(width_figure(found), (spread, measured), reading)
+    return AuditBody(
+        width_figure(found), (spread, measured), reading, to_do="nothing to cut" not in found.advice
+    )
 
 
 def _layer(one: LayerUnits) -> TableRow:
