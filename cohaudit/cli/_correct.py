@@ -44,6 +44,7 @@ def correct(
     The data itself is not changed, and everything else in the copy is as it was. Look at the suspects first,
     and name those that are wrong with --only.
     """
+    from cohaudit.results.corrections import describe_correction
     from cohaudit.results.read import read_audit
     from cohaudit.review.correct import correct as write_copy
 
@@ -53,5 +54,8 @@ def correct(
     what = f"{many:,} sample{'s' * (many != 1)} {'left out' if drop else 'relabeled'}, {rest:,} as before"
     write_out(f"Written: {printable(str(done.copy))} ({what})\n")
     write_out(f"Changes: {printable(str(done.log))}\n")
+    write_out(f"Provenance: {printable(str(done.provenance))} (keep it beside the copy, for later scans)\n")
+    for line in describe_correction(done.summary):
+        write_out(f"{line}\n")
     for notice in done.notices:
         write_out(f"Note: {printable(notice)}\n")

@@ -313,6 +313,13 @@ class Config:
         affects=_FINDINGS,
         path=True,
     )
+    provenance: str = _judge(
+        "",
+        "File that says how the labels were corrected, as cohaudit correct writes it (default: the data's "
+        "name with .provenance.json added, beside the data, if it exists).",
+        affects=_FINDINGS,
+        path=True,
+    )
     fail_on: tuple[str, ...] = _judge(
         (), "Gate: fail (exit code 1) if this holds, e.g. 'risk>=high' or 'predicted_gap>0.1'."
     )

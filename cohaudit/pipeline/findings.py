@@ -26,6 +26,7 @@ from cohaudit.analysis.sanity import check_sanity
 from cohaudit.config import Config
 from cohaudit.gradients import Measurement
 from cohaudit.pipeline.coherences import class_coherences, cosines_of_classes, layer_coherences
+from cohaudit.pipeline.corrected_labels import NOT_CORRECTED, corrections_notice, restate
 from cohaudit.pipeline.observations import (
     NeighborPairs,
     Observations,
@@ -45,6 +46,7 @@ from cohaudit.results import (
     ClassCosines,
     ClassResult,
     Coherence,
+    Corrections,
     Estimate,
     Layer,
     ReviewCalibration,
@@ -82,6 +84,7 @@ class Judgment:
         driver_inputs: What the drivers of the risk are computed from; None without a verdict.
         wrong_labels: How many labels are wrong.
         calibration: What a person's review says about the suspicions.
+        corrections: What an earlier correction of the labels says.
         questions: Indices of the samples to review, in the order to ask.
         skipped: What could not be computed, and why.
     """
@@ -100,6 +103,7 @@ class Judgment:
     driver_inputs: DriverInputs | None
     wrong_labels: WrongLabels | Skipped
     calibration: ReviewCalibration | Skipped
+    corrections: Corrections | Skipped
     questions: tuple[int, ...]
     skipped: tuple[Skipped, ...]
 
@@ -112,11 +116,16 @@ class _LabelVerdict:
         suspicion: How suspect each label is; None if no layer gives a representation.
         sanity: Whether model and data belong together.
         calibration: What a person's review says about it.
+        given: The suspicion of the labels as they were given first; as `suspicion` without an earlier
+            correction.
+        corrections: What an earlier correction says.
     """
 
     suspicion: Suspicion | None
     sanity: Sanity
     calibration: ReviewCalibration | Skipped
+    given: Suspicion | None
+    corrections: Corrections | Skipped
 
     @property
     def valid(self) -> Suspicion | None:
@@ -160,6 +169,7 @@ def judge(seen: Observations, config: Config) -> Judgment:
         driver_inputs=inputs,
         wrong_labels=_wrong_labels(verdict.suspicion, config),
         calibration=verdict.calibration,
+        corrections=verdict.corrections,
         questions=_questions(seen, config, verdict),
         skipped=(*(part for part in parts if isinstance(part, Skipped)), *_no_suspicion(verdict)),
     )
@@ -176,19 +186,23 @@ def representation_of(measured: Measurement) -> str:
 
 def _judge_labels(seen: Observations, config: Config) -> _LabelVerdict:
     measured = seen.measured
-    suspicion = None
+    suspicion = given = None
     calibration: ReviewCalibration | Skipped = NOT_REVIEWED
+    corrections: Corrections | Skipped = NOT_CORRECTED
     if measured.views:
         views = [view.rows for view in measured.views]
-        suspicion = suspect_labels(
+        labels = seen.source.labels if seen.corrected is None else seen.corrected.given
+        given = suspect_labels(
             views,
-            seen.source.labels,
+            labels,
             measured.probability,
             seen.earlier,
             [view.probability for view in seen.outside],
             crossfit=seen.crossfit,
+            trained=seen.source.labels,
         )
-        suspicion, calibration = apply_answers(suspicion, seen.review, seen.source.class_names, config)
+        given, calibration = apply_answers(given, seen.review, labels, seen.source.class_names, config)
+        suspicion, corrections = restate(given, seen.corrected, calibrated=is_calibrated(calibration))
     sanity = check_sanity(
         measured.predicted,
         seen.source.labels,
@@ -196,7 +210,7 @@ def _judge_labels(seen: Observations, config: Config) -> _LabelVerdict:
         float(measured.loss.mean()),
         suspicion.accuracy if suspicion else None,
     )
-    return _LabelVerdict(suspicion, sanity, calibration)
+    return _LabelVerdict(suspicion, sanity, calibration, given, corrections)
 
 
 def _questions(seen: Observations, config: Config, verdict: _LabelVerdict) -> tuple[int, ...]:
@@ -252,9 +266,11 @@ def _most_suspicious(suspicion: Suspicion) -> NDArray[np.int64]:
 
 def _predict_gap(seen: Observations, verdict: _LabelVerdict) -> GapPrediction | Skipped:
     suspicion = verdict.valid
-    if suspicion is None:
+    given = verdict.given
+    if suspicion is None or given is None:
         return Skipped("risk", NO_REPRESENTATION if verdict.sanity.auditable else NO_VERDICT)
     labels = seen.source.labels
+    as_given = labels if seen.corrected is None else seen.corrected.given
     copies = seen.crossfit
     score = expect_score(
         seen.measured.predicted,
@@ -262,7 +278,7 @@ def _predict_gap(seen: Observations, verdict: _LabelVerdict) -> GapPrediction | 
         outside=bool(seen.outside),
         crossfit=None if copies is None else crossfit_answers(copies, suspicion.noise, labels),
         reviewed=(
-            review_shift(suspicion.noise, labels, suspicion.probability)
+            review_shift(given.noise, as_given, given.probability)
             if is_calibrated(verdict.calibration)
             else None
         ),
@@ -357,6 +373,7 @@ def _notices(seen: Observations, config: Config, verdict: _LabelVerdict) -> Iter
         yield "" if calibrated else undetermined_notice(suspicion)
         yield "" if calibrated else near_threshold_notice(suspicion, config.suspicion_threshold)
         yield calibration_notice(verdict.calibration)
+        yield corrections_notice(verdict.corrections)
     yield unmatched_answers_notice(seen.review)
 
 

@@ -50,6 +50,7 @@ def audit_of(config: Config, suggested: Mapping[str, str], known: slice = slice(
         suggested=[suggested.get(i, label) for i, label in zip(dataset.ids, given_labels, strict=True)],
         suspect=[i in suggested for i in dataset.ids],
         suspicion=[0.9 if i in suggested else 0.1 for i in dataset.ids],
+        suggestion=0.9,
         duplicate_of="",
     )
     return replace(
@@ -80,7 +81,7 @@ def corrected(config: Config, suggested: Mapping[str, str], *options: object, **
     after = left_behind(config.base)
     assert {name: after[name] for name in before} == before
     made = {Path(name).parts[0] for name in after.keys() - before.keys()}
-    assert made == {out.name, f"{out.name}.changes.csv"}
+    assert made == {out.name, f"{out.name}.changes.csv", f"{out.name}.provenance.json"}
     return out
 
 
@@ -109,7 +110,7 @@ def test_of_a_csv_only_the_cell_changes(content: bytes, tmp_path: Path) -> None:
     config = Config(data="data.csv", base=tmp_path)
     assert corrected(config, {"r": "dog"}).read_bytes() == b"dog".join(content.rsplit(b"cat", 1))
     dropped = shutil.copytree(tmp_path, tmp_path.with_name(tmp_path.name + "-2")) / "data.csv"
-    for name in ("new.csv", "new.csv.changes.csv"):
+    for name in ("new.csv", "new.csv.changes.csv", "new.csv.provenance.json"):
         (dropped.parent / name).unlink()
     out = corrected(Config(data="data.csv", base=dropped.parent), {"q": "cat"}, "--drop", "--ids", "id")
     lines = content.splitlines(keepends=True)
@@ -211,7 +212,7 @@ def test_of_a_jsonl_only_the_value_changes(content: bytes, tmp_path: Path) -> No
     (tmp_path / "data.jsonl").write_bytes(content)
     config = Config(data="data.jsonl", base=tmp_path, inputs=("a",))
     assert corrected(config, {"r": "dog"}).read_bytes() == b"dog".join(content.rsplit(b"cat", 1))
-    for name in ("new.jsonl", "new.jsonl.changes.csv"):
+    for name in ("new.jsonl", "new.jsonl.changes.csv", "new.jsonl.provenance.json"):
         (tmp_path / name).unlink()
     out = corrected(config, {"q": "cat"}, "--drop", "--ids", "id")
     lines = content.splitlines(keepends=True)
@@ -275,6 +276,7 @@ def test_a_parquet_keeps_types_and_metadata(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(found, expected)
     (tmp_path / "new.parquet").unlink()
     (tmp_path / "new.parquet.changes.csv").unlink()
+    (tmp_path / "new.parquet.provenance.json").unlink()
     found = pd.read_parquet(corrected(config, {"p": "dog"}, "--drop"))
     pd.testing.assert_frame_equal(found, frame.iloc[1:])
 
@@ -333,6 +335,7 @@ def test_an_npz_keeps_its_compression_and_is_written_the_same_each_time(tmp_path
     assert len(first) < 4000
     (tmp_path / "new.npz").unlink()
     (tmp_path / "new.npz.changes.csv").unlink()
+    (tmp_path / "new.npz.provenance.json").unlink()
     assert corrected(config, {"0": "1"}).read_bytes() == first
 
 
@@ -349,6 +352,7 @@ def test_a_safetensors_keeps_types_and_metadata(tmp_path: Path) -> None:
         assert file.metadata() == {"made": "here"}
     out.unlink()
     out.with_name("new.safetensors.changes.csv").unlink()
+    out.with_name("new.safetensors.provenance.json").unlink()
     found = load_file(corrected(config, {"2": "1"}, "--drop"))
     assert (found["y"].tolist(), found["x"].shape, found["s"].shape) == ([0, 1, 1], (3, 3), (2,))
 
