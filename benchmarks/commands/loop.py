@@ -264,13 +264,12 @@ def show(rows: Sequence[Row]) -> None:
     print("\nonce labels were changed:")
     for method in (BEFORE, WITH):
         for reviewer in REVIEWERS:
-            own = [
-                row for row in after_changes(rows) if (row["method"], row["reviewer"]) == (method, reviewer)
-            ]
+            kind = (method, reviewer)
+            own = [row for row in after_changes(rows) if (row["method"], row["reviewer"]) == kind]
             if own:
                 error = np.mean([abs(row["share"] - row["wrong"]) for row in own])
                 print(
-                    f"{method:16} {reviewer:10} {len(own):3} scans: the interval holds {held(own).mean():.0%}, "
+                    f"{method:16} {reviewer:10} {len(own):3} scans: interval holds {held(own).mean():.0%}, "
                     f"mean error {error:.1%}, suspicions' sum off by "
                     f"{np.mean([abs(row['suspicion'] - row['share']) for row in own]):.2%} from the share"
                 )

@@ -315,8 +315,7 @@ class Config:
     )
     provenance: str = _judge(
         "",
-        "File that says how the labels were corrected, as cohaudit correct writes it (default: the data's "
-        "name with .provenance.json added, beside the data, if it exists).",
+        "File that says how labels were corrected (default: the data's name with .provenance.json added).",
         affects=_FINDINGS,
         path=True,
     )

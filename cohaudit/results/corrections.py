@@ -58,7 +58,7 @@ class CorrectionRound:
     by_audit: Count
     """Number of those changed or left out by the audit alone."""
     wrong_changes: Proportion
-    """Expected share of the changed labels that are wrong; of samples left out, those with a right one."""
+    """Expected share of the changed labels that are wrong; of samples left out, share with right labels."""
     told: bool
     """Whether the audit could tell wrong labels from correct labels of hard samples."""
     remainder: Estimate
@@ -110,19 +110,24 @@ def describe_correction(done: CorrectionRound) -> tuple[str, ...]:
 
 def corrections_sentence(found: Corrections) -> str:
     """Return what was changed, and what that means for the verdict on the labels, in two sentences."""
-    rounds = f"in {len(found.rounds):,} rounds" if len(found.rounds) > 1 else "once"
+    rounds = f"{len(found.rounds):,} times" if len(found.rounds) > 1 else "once"
+    unmatched = ""
+    if found.unmatched:
+        unmatched = f" {found.unmatched:,} recorded changes apply to no audited sample and its label."
+    return f"Labels were corrected {rounds} ({found.file}): {describe_changes(found)}.{unmatched}"
+
+
+def describe_changes(found: Corrections) -> str:
+    """Return how many labels were changed by whom, and how many of them should be wrong, as a phrase."""
     parts = []
     if found.by_audit:
         wrong = round(found.wrong_changes * found.by_audit)
         parts.append(
-            f"{found.by_audit:,} were changed by an audit alone and are no evidence; about {wrong:,} of "
-            f"these should be wrong ({percent(found.wrong_changes)})"
+            f"{found.by_audit:,} changed by an audit alone, about {wrong:,} of which should be wrong: they "
+            "are no evidence"
         )
     if found.by_person:
-        parts.append(f"{found.by_person:,} were given or confirmed by a person")
+        parts.append(f"{found.by_person:,} given or confirmed by a person")
     if found.removed:
-        parts.append(f"{found.removed:,} samples were left out")
-    if found.unmatched:
-        parts.append(f"{found.unmatched:,} recorded changes apply to no audited sample and its label")
-    told = "; ".join(parts) or "none of the changes is about an audited sample"
-    return f"Labels were corrected {rounds} ({found.file}). Of the labels audited here: {told}."
+        parts.append(f"{found.removed:,} samples left out")
+    return "; ".join(parts) or "none of the changes is about an audited sample"

@@ -35,6 +35,7 @@ from cohaudit.loading.data.originals import CsvOriginal
 from cohaudit.results import Audit
 from cohaudit.results.json_encode import audit_to_json
 from cohaudit.results.read import read_audit
+from cohaudit.review.export import export
 
 
 def audit_of(config: Config, suggested: Mapping[str, str], known: slice = slice(None)) -> Audit:
@@ -455,6 +456,33 @@ def test_an_id_that_is_no_suspect_is_refused(line: str, told: str, tmp_path: Pat
     assert "--only none.txt: cannot be read" in refused(config, {"s 0": "p"}, "--only", "none.txt")
 
 
+def test_an_exported_list_of_suspects_says_which_are_wrong(tmp_path: Path) -> None:
+    rows = "".join(f"s{k},{k},{'np'[k % 2]}\n" for k in range(6))
+    config = write_csv(tmp_path, "id,a,y\n" + rows)
+    audit = audit_of(config, {"s0": "p", "s2": "p"})
+    lines = export(audit, "csv").decode().splitlines()
+    (tmp_path / "suspects.csv").write_text("\n".join([lines[0], lines[2]]) + "\n")
+    out = corrected(config, {"s0": "p", "s2": "p"}, "--only", tmp_path / "suspects.csv")
+    assert [line["new_label"] for line in changes(out)] == ["p"]
+
+
+def test_a_change_that_would_rather_harm_is_left_to_a_person(tmp_path: Path) -> None:
+    """Of many classes, the likeliest other label can be likelier wrong than the given one is."""
+    config = write_csv(tmp_path, "id,a,y\n" + "".join(f"s{k},{k},{'npq'[k % 3]}\n" for k in range(6)))
+    audit = audit_of(config, {"s0": "p", "s1": "q"})
+    unsure = audit.samples["id"] == "s0"
+    samples = audit.samples.assign(
+        suspicion=audit.samples["suspicion"].mask(unsure, 0.6),
+        suggestion=audit.samples["suggestion"].mask(unsure, 0.35),
+    )
+    path = tmp_path / "audit.json"
+    path.write_text(audit_to_json(replace(audit, samples=samples)), encoding="utf-8")
+    result = command(path, "--data", tmp_path / "data.csv", "--out", tmp_path / "new.csv")
+    assert result.exit_code == 0, result.output
+    assert [line["id"] for line in changes(tmp_path / "new.csv")] == ["s1"]
+    assert "not likelier right than their own: 1." in result.output
+
+
 def test_a_table_of_fixes_says_what_is_right(tmp_path: Path) -> None:
     """Also of samples that are no suspects: whoever looked at them knows better."""
     rows = "".join(f'"s, {k}",{k},{"npq"[k % 3]}\n' for k in range(6))
@@ -473,6 +501,7 @@ def test_a_table_of_fixes_says_what_is_right(tmp_path: Path) -> None:
     ("content", "told"),
     [
         ("id,label\ns 0,n\n", "has no column 'new_label'"),
+        ("id,label,suggested\ns 1,p,n\n", "line 2: 's 1' has no new label, and is not a suspect"),
         ("id,new_label\ns 9,p\n", "line 2: 's 9' is not a sample of the audit"),
         ("id,new_label\ns 0,r\n", "line 2: 'r' is not a class of the audit"),
         ("id,new_label\ns 0,p\ns 0,p\n", "line 3: 's 0' is in the table twice"),

@@ -49,7 +49,9 @@ def next_step(audit: Audit, files: Sequence[Path], data: Path | None, subject: S
             shlex.join(["cohaudit", "correct", saved, "--data", str(data), "--out", copy]),
         )
     wrong = audit.labels.wrong
-    if not isinstance(wrong, Skipped) and not wrong.told and audit.questions:
+    # without a suspect labels can be wrong all the same, such as the rest of those that were corrected
+    unsure = not isinstance(wrong, Skipped) and not (wrong.told and wrong.level == "low")
+    if unsure and audit.questions:
         return NextStep(
             "review some labels, which tells how many are wrong, and which",
             shlex.join(["cohaudit", "review", saved]),
