@@ -96,10 +96,10 @@ class Chain:
 
 
 def chains() -> list[Chain]:
-    """Return all chains, those without provenance first."""
+    """Return all chains, those with provenance first."""
     return [
         Chain(data, noise, method, reviewer)
-        for method in (BEFORE, WITH)
+        for method in (WITH, BEFORE)
         for reviewer in REVIEWERS
         for data, noise in CELLS
     ]
@@ -262,7 +262,7 @@ def show(rows: Sequence[Row]) -> None:
             f"{'' if row['told'] else 'untold':6} broken {row['broken']:3}, test {row['test']:.1%} {changed}"
         )
     print("\nonce labels were changed:")
-    for method in (BEFORE, WITH):
+    for method in (WITH, BEFORE):
         for reviewer in REVIEWERS:
             kind = (method, reviewer)
             own = [row for row in after_changes(rows) if (row["method"], row["reviewer"]) == kind]

@@ -69,7 +69,7 @@ class CorrectedLabels:
         """Whether an audit has changed labels, or left out samples, that cannot be seen here as they were."""
         found = {id(one) for one in self.changes.values()}
         unseen = any(one.by == "audit" and id(one) not in found for one in self.provenance.changes)
-        return unseen or any(one.removed for one in self.provenance.rounds)
+        return unseen or any(one.removed and one.by_audit for one in self.provenance.rounds)
 
     def answers(self) -> dict[int, Answer]:
         """Return what a person answered about labels that an audit chose, as answers about the given ones."""
@@ -87,6 +87,11 @@ class CorrectedLabels:
         chosen = np.zeros(len(self.today), dtype=bool)
         chosen[[i for i, one in self.changes.items() if one.by in who]] = True
         return chosen
+
+
+def concluded(corrected: CorrectedLabels | None) -> bool:
+    """Return whether an audit alone has changed labels of the samples."""
+    return corrected is not None and bool(corrected.by_audit.any())
 
 
 def answer_about(change: LabelChange, given: str, true: str) -> Answer:
@@ -137,18 +142,24 @@ def _path(data: Path | None, run: ScanRun) -> Path | None:
 
 
 def restate(
-    suspicion: Suspicion, corrected: CorrectedLabels | None, *, calibrated: bool
+    suspicion: Suspicion,
+    corrected: CorrectedLabels | None,
+    wrong_today: Sequence[int] = (),
+    *,
+    calibrated: bool,
 ) -> tuple[Suspicion, Corrections | Skipped]:
     """Return what a verdict on the labels as given first says of the labels of today.
 
     Args:
         suspicion: The verdict on the labels as they were given first.
         corrected: The correction; None leaves the verdict as it is.
+        wrong_today: Changed samples whose label of today a person found wrong, without naming the right one.
         calibrated: Whether a person's answers have calibrated the verdict.
     """
     if corrected is None:
         return suspicion, NOT_CORRECTED
     wrong, new_right = _before(suspicion, corrected)
+    new_right[list(wrong_today)] = 0
     changed = corrected.given != corrected.today
     after = wrong_after(wrong, new_right, changed)
     share = suspicion.share
@@ -196,13 +207,14 @@ def _before(
     # a person named the right label, or said that the given one is it
     new_right[answered] = suspicion.suggested[answered] == corrected.today[answered]
     for i, one in corrected.changes.items():
-        if one.by == "list":
-            wrong[i] = float(corrected.given[i] != corrected.today[i])
-            new_right[i] = 1 - one.wrong
-        elif one.by == "audit" and not answered[i]:
-            # what the audit knew that changed the label: since then the network was trained on the new one
-            new_right[i] = 1 - one.wrong
-            wrong[i] = max(wrong[i], new_right[i])
+        if one.by == "review" or (one.by == "audit" and answered[i]):
+            continue
+        # what was known when the label was changed: since then the network was trained on the new one
+        new_right[i] = 1 - one.wrong
+        if corrected.given[i] == corrected.today[i]:
+            wrong[i] = one.wrong
+        else:
+            wrong[i] = 1.0 if one.by == "list" else max(wrong[i], new_right[i])
     return wrong, new_right
 
 

@@ -42,10 +42,13 @@ class LabelReview:
     Attributes:
         file: The file, as the user named it.
         matched: The samples.
+        wrong_today: Samples whose label was changed since it was given, and is wrong now by an answer that
+            does not name the right one.
     """
 
     file: str
     matched: MatchedAnswers
+    wrong_today: tuple[int, ...] = ()
 
 
 def find_answers(
@@ -74,7 +77,9 @@ def find_answers(
     contents = content_hashes(subject, sample)
     names = np.array(subject.dataset.class_names, dtype=object)
     matched = match_answers(file.answers, contents, names[sample.source.labels].tolist())
+    wrong_today: tuple[int, ...] = ()
     if corrected is not None:
+        wrong_today = _wrong_today(matched, corrected)
         matched = _with_recorded(matched, file.answers, contents, corrected)
     # a file that lies beside other data now, or a part of the data, is told in a notice
     if named and not matched.samples and len(sample.positions) == len(subject.dataset):
@@ -83,7 +88,7 @@ def find_answers(
             f"reviewed {file.path}", told, "name the answers to this data, or scan without reviewed"
         )
     _refuse_unknown_classes(file, matched, subject.dataset.class_names)
-    return LabelReview(file.path, matched)
+    return LabelReview(file.path, matched, wrong_today)
 
 
 def _recorded(corrected: CorrectedLabels) -> LabelReview | None:
@@ -114,6 +119,14 @@ def _with_recorded(
             found[i] = answer_about(change, names[corrected.given[i]], true)
     unmatched = set(first.unmatched)
     return MatchedAnswers(dict(sorted(found.items())), tuple(a for a in today.unmatched if a in unmatched))
+
+
+def _wrong_today(today: MatchedAnswers, corrected: CorrectedLabels) -> tuple[int, ...]:
+    return tuple(
+        i
+        for i, answer in today.samples.items()
+        if i in corrected.changes and answer.answer == "wrong" and not answer.true_label
+    )
 
 
 def _true_label(answer: Answer) -> str:
@@ -282,7 +295,7 @@ def choose_questions(
     """
     skip = np.zeros(len(labels), dtype=bool)
     if review is not None:
-        skip[list(review.matched.samples)] = True
+        skip[[*review.matched.samples, *review.wrong_today]] = True
     seen = set[tuple[str, int]]()
     for i, key in enumerate(zip(contents, labels.tolist(), strict=True)):
         skip[i] |= key in seen

@@ -128,8 +128,8 @@ def correct(
 def _planned(change: CorrectedSample, known: AuditedLabels, listed: bool, drop: bool) -> PlannedChange:
     """Return a change with what is known of it; `listed` says whether a person listed the samples."""
     by: ChangedBy = "list" if listed else "audit"
-    # only an answer makes a label wrong with probability 1
-    if not listed and known.reviewed and change.suspicion == 1:
+    # only an answer makes a label wrong, and another one right, with probability 1
+    if not listed and known.reviewed and change.suspicion == 1 and (drop or change.suggestion == 1):
         by = "review"
     if drop:
         return PlannedChange("", 1 - change.suspicion if by == "audit" else 0.0, by)

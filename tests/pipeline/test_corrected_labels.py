@@ -256,10 +256,21 @@ def test_answers_hold_in_later_rounds(table: Loop, tmp_path: Path) -> None:
         said = {"answer": "right"} if label == true else {"answer": "wrong", "true_label": true}
         answers.append({"content": rows[name]["content"], "label": label, "id": name} | said)
     file = tmp_path / "reviewed.json"
-    file.write_text(json.dumps({"answers": answers}), encoding="utf-8")
+    concluded = read_provenance(provenance_file(table.data)).changes
+    other = next(one for one in concluded if one.id not in table.second.questions[:30])
+    unnamed = {"content": other.content, "label": other.label, "answer": "wrong"}
+    file.write_text(json.dumps({"answers": [*answers, unnamed]}), encoding="utf-8")
     reviewed = scan(table.model, table.data, reviewed=str(file))
     now = dict(zip(reviewed.samples["id"], reviewed.samples["suspicion"], strict=True))
     assert all(now[one["id"]] == (one["answer"] == "wrong") for one in answers)
+    # wrong now, though nobody said what it is
+    assert now[other.id] == 1
+    assert other.id not in reviewed.questions
+    # notice, share and suspicions say the same
+    share = told(reviewed).share
+    assert isinstance(reviewed.calibration, ReviewCalibration)
+    assert reviewed.calibration.wrong_share == share
+    assert reviewed.samples["suspicion"].mean() == pytest.approx(share.value)
     out = tmp_path / "reviewed.csv"
     correct(reviewed, table.data, out)
     by_person = {one.id: one for one in read_provenance(provenance_file(out)).changes if one.by == "review"}
