@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cohaudit.analysis.class_conditional_noise import ClassNoise, fit_class_noise
-from cohaudit.analysis.label_noise import fit_label_noise, is_informative
+from cohaudit.analysis.label_noise import SMALLEST_PROBABILITY, fit_label_noise, is_informative
 from cohaudit.analysis.log_odds import probability_of
 from cohaudit.results.thresholds import MIN_DETERMINED, MIN_DETERMINED_ALONE
 
@@ -151,6 +151,26 @@ def judge_labels(scores: Array, labels: Integers, calibration: Calibration = CAL
         determined=determined,
         noise=noise,
     )
+
+
+def label_is_right(noise: ClassNoise, labels: Integers, wrong: Array, others: Integers) -> Array:
+    """Return the probability that a label of each sample is the true one, the given one considered, [N].
+
+    For the given label it is 1 − `wrong`. If the given label is wrong, each other one is right in proportion
+    to its probability by the fit of the noise rates.
+
+    Args:
+        noise: Noise rates, fitted to the given labels.
+        labels: Given labels, [N].
+        wrong: Probability that each of them is wrong, [N].
+        others: Label of each sample that the probability is of, given or not, [N].
+    """
+    rows = np.arange(len(labels))
+    rest = noise.true.copy()
+    rest[rows, labels] = 0
+    part = rest[rows, others] / np.maximum(rest.sum(1), SMALLEST_PROBABILITY)
+    right: Array = np.where(others == labels, 1 - wrong, wrong * part)
+    return right
 
 
 def _share(lower: float, estimate: float, upper: float, determined: bool) -> NoiseShare:

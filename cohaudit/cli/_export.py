@@ -16,14 +16,15 @@ from cohaudit.errors import printable
     "--format",
     "kind",
     type=click.Choice(
-        ["csv", "jsonl", "parquet", "keep", "label-studio", "cleanlab", "suppressions", "mask"]
+        ["csv", "jsonl", "parquet", "look", "keep", "label-studio", "cleanlab", "suppressions", "mask"]
     ),
     default="csv",
     show_default=True,
     help="csv, jsonl, parquet: the suspects as a table. label-studio: as tasks, with the suggested labels. "
-    "keep: the ids of all other samples. cleanlab: its columns, for every sample. suppressions: a file in "
-    "which to note suspects that are right after all. mask: the hidden units that hold most of the coherent "
-    "gradient; needs --audits width.",
+    "look: the samples most worth a look, also where there is no suspect. keep: the ids of all samples but "
+    "the suspects. cleanlab: its columns, for every sample. suppressions: a file in which to note suspects "
+    "that are right after all. mask: the hidden units that hold most of the coherent gradient; needs "
+    "--audits width.",
 )
 @click.option("--all", "every", is_flag=True, help="List every sample, most suspicious first.")
 @click.option(

@@ -316,6 +316,12 @@ class Config:
         affects=_FINDINGS,
         path=True,
     )
+    provenance: str = _judge(
+        "",
+        "File that says how labels were corrected (default: the data's name with .provenance.json added).",
+        affects=_FINDINGS,
+        path=True,
+    )
     fail_on: tuple[str, ...] = _judge(
         (), "Gate: fail (exit code 1) if this holds, e.g. 'risk>=high' or 'predicted_gap>0.1'."
     )

@@ -57,6 +57,7 @@ class Settings(TypedDict, total=False):
     label_levels: tuple[float, float, float]
     suppressions: PathText
     reviewed: PathText
+    provenance: PathText
     fail_on: Texts
     warn_on: Texts
     gate_on_value: bool

@@ -70,6 +70,7 @@ def assemble(subject: ScanSubject, run: ScanRun, results: StageResults, audits: 
         suppressed=results.reviewed.suppressed,
         previews=results.reviewed.previews,
         calibration=judged.calibration,
+        corrections=judged.corrections,
         questions=tuple(results.sample.source.ids[i] for i in judged.questions),
         risk=judged.risk,
         crossfit=results.out_of_fold.result,

@@ -26,6 +26,7 @@ from cohaudit.analysis.sanity import check_sanity
 from cohaudit.config import Config
 from cohaudit.gradients import Measurement
 from cohaudit.pipeline.coherences import class_coherences, cosines_of_classes, layer_coherences
+from cohaudit.pipeline.corrected_labels import concluded, corrections_notice
 from cohaudit.pipeline.observations import (
     NeighborPairs,
     Observations,
@@ -33,18 +34,18 @@ from cohaudit.pipeline.observations import (
     neighbors_of,
 )
 from cohaudit.pipeline.reviewed_labels import (
-    NOT_REVIEWED,
-    apply_answers,
     calibration_notice,
     choose_questions,
     is_calibrated,
     unmatched_answers_notice,
 )
 from cohaudit.pipeline.sample_table import sample_table
+from cohaudit.pipeline.todays_labels import TodaysLabels, given_labels, todays_labels
 from cohaudit.results import (
     ClassCosines,
     ClassResult,
     Coherence,
+    Corrections,
     Estimate,
     Layer,
     ReviewCalibration,
@@ -82,6 +83,7 @@ class Judgment:
         driver_inputs: What the drivers of the risk are computed from; None without a verdict.
         wrong_labels: How many labels are wrong.
         calibration: What a person's review says about the suspicions.
+        corrections: What an earlier correction of the labels says.
         questions: Indices of the samples to review, in the order to ask.
         skipped: What could not be computed, and why.
     """
@@ -100,6 +102,7 @@ class Judgment:
     driver_inputs: DriverInputs | None
     wrong_labels: WrongLabels | Skipped
     calibration: ReviewCalibration | Skipped
+    corrections: Corrections | Skipped
     questions: tuple[int, ...]
     skipped: tuple[Skipped, ...]
 
@@ -109,14 +112,17 @@ class _LabelVerdict:
     """The verdict on the labels, and whether it may be given.
 
     Attributes:
-        suspicion: How suspect each label is; None if no layer gives a representation.
+        today: The verdict on the labels of today.
         sanity: Whether model and data belong together.
-        calibration: What a person's review says about it.
     """
 
-    suspicion: Suspicion | None
+    today: TodaysLabels
     sanity: Sanity
-    calibration: ReviewCalibration | Skipped
+
+    @property
+    def suspicion(self) -> Suspicion | None:
+        """How suspect each label is; None if no layer gives a representation."""
+        return self.today.suspicion
 
     @property
     def valid(self) -> Suspicion | None:
@@ -159,7 +165,8 @@ def judge(seen: Observations, config: Config) -> Judgment:
         risk=risk,
         driver_inputs=inputs,
         wrong_labels=_wrong_labels(verdict.suspicion, config),
-        calibration=verdict.calibration,
+        calibration=verdict.today.calibration,
+        corrections=verdict.today.corrections,
         questions=_questions(seen, config, verdict),
         skipped=(*(part for part in parts if isinstance(part, Skipped)), *_no_suspicion(verdict)),
     )
@@ -176,27 +183,27 @@ def representation_of(measured: Measurement) -> str:
 
 def _judge_labels(seen: Observations, config: Config) -> _LabelVerdict:
     measured = seen.measured
-    suspicion = None
-    calibration: ReviewCalibration | Skipped = NOT_REVIEWED
+    today = TodaysLabels()
     if measured.views:
-        views = [view.rows for view in measured.views]
-        suspicion = suspect_labels(
-            views,
-            seen.source.labels,
+        found = suspect_labels(
+            [view.rows for view in measured.views],
+            given_labels(seen),
             measured.probability,
             seen.earlier,
             [view.probability for view in seen.outside],
-            crossfit=seen.crossfit,
+            # copies that were trained on what an audit concluded repeat it
+            crossfit=None if concluded(seen.corrected) else seen.crossfit,
+            trained=seen.source.labels,
         )
-        suspicion, calibration = apply_answers(suspicion, seen.review, seen.source.class_names, config)
+        today = todays_labels(found, seen, config)
     sanity = check_sanity(
         measured.predicted,
         seen.source.labels,
         seen.source.class_names,
         float(measured.loss.mean()),
-        suspicion.accuracy if suspicion else None,
+        today.suspicion.accuracy if today.suspicion else None,
     )
-    return _LabelVerdict(suspicion, sanity, calibration)
+    return _LabelVerdict(today, sanity)
 
 
 def _questions(seen: Observations, config: Config, verdict: _LabelVerdict) -> tuple[int, ...]:
@@ -252,7 +259,8 @@ def _most_suspicious(suspicion: Suspicion) -> NDArray[np.int64]:
 
 def _predict_gap(seen: Observations, verdict: _LabelVerdict) -> GapPrediction | Skipped:
     suspicion = verdict.valid
-    if suspicion is None:
+    given = verdict.today.given
+    if suspicion is None or given is None:
         return Skipped("risk", NO_REPRESENTATION if verdict.sanity.auditable else NO_VERDICT)
     labels = seen.source.labels
     copies = seen.crossfit
@@ -262,8 +270,8 @@ def _predict_gap(seen: Observations, verdict: _LabelVerdict) -> GapPrediction | 
         outside=bool(seen.outside),
         crossfit=None if copies is None else crossfit_answers(copies, suspicion.noise, labels),
         reviewed=(
-            review_shift(suspicion.noise, labels, suspicion.probability)
-            if is_calibrated(verdict.calibration)
+            review_shift(given.noise, given_labels(seen), given.probability)
+            if is_calibrated(verdict.today.calibration)
             else None
         ),
     )
@@ -352,11 +360,12 @@ def _notices(seen: Observations, config: Config, verdict: _LabelVerdict) -> Iter
         )
     if suspicion := verdict.valid:
         yield preprocessing_warning(verdict.sanity.accuracy, suspicion.accuracy)
-        calibrated = is_calibrated(verdict.calibration)
+        calibrated = is_calibrated(verdict.today.calibration)
         # a person's answers settle what these two are unsure of
         yield "" if calibrated else undetermined_notice(suspicion)
         yield "" if calibrated else near_threshold_notice(suspicion, config.suspicion_threshold)
-        yield calibration_notice(verdict.calibration)
+        yield calibration_notice(verdict.today.calibration)
+        yield corrections_notice(verdict.today.corrections)
     yield unmatched_answers_notice(seen.review)
 
 

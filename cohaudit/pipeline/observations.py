@@ -13,6 +13,7 @@ from cohaudit.analysis.neighbor_support import NeighborSide, Support, neighborho
 from cohaudit.analysis.outside_views import OutsideView
 from cohaudit.config import Config
 from cohaudit.gradients import Measurement, Source
+from cohaudit.pipeline.corrected_labels import CorrectedLabels
 from cohaudit.pipeline.holdout_data import NO_HOLDOUT
 from cohaudit.pipeline.reviewed_labels import LabelReview
 from cohaudit.results import Holdout, Skipped
@@ -60,6 +61,7 @@ class Observations:
         crossfit: Class probabilities by copies of the network that were not trained on the sample, float32
             [N, C]; None if none were trained.
         review: What a person said about labels; None without a review.
+        corrected: What is known of an earlier correction of the labels; None if nothing is.
     """
 
     measured: Measurement
@@ -72,6 +74,7 @@ class Observations:
     outside: Sequence[OutsideView] = ()
     crossfit: NDArray[np.float32] | None = None
     review: LabelReview | None = None
+    corrected: CorrectedLabels | None = None
 
 
 def compare(measured: Measurement, config: Config, total: int) -> Comparison:

@@ -20,6 +20,7 @@ from cohaudit.gradients import Measurement, measure
 from cohaudit.loading.data import DatasetLike
 from cohaudit.loading.model import eval_mode
 from cohaudit.pipeline.assemble import StageResults, assemble
+from cohaudit.pipeline.corrected_labels import find_corrections
 from cohaudit.pipeline.crossfit.fit_function import Fit
 from cohaudit.pipeline.crossfit.plan import plan_crossfit
 from cohaudit.pipeline.crossfit.stage import cross_fit
@@ -39,8 +40,8 @@ from cohaudit.pipeline.progress import (
     SilentProgress,
 )
 from cohaudit.pipeline.resume import ResumableRun
-from cohaudit.pipeline.reviewed_labels import content_hashes, find_answers
-from cohaudit.pipeline.sample import Sample, draw_sample
+from cohaudit.pipeline.reviewed_labels import find_answers
+from cohaudit.pipeline.sample import Sample, content_hashes, draw_sample
 from cohaudit.pipeline.scan_run import ScanRun, options_of, prepare_run
 from cohaudit.pipeline.subject import ScanSubject, subject_from_files, subject_in_memory
 from cohaudit.results import Audit
@@ -141,14 +142,16 @@ def audit_subject(subject: ScanSubject, run: ScanRun) -> Audit:
         sample = draw_sample(subject, run)
         # tried now, trained later: what would fail, and what it will cost, should not be known only then
         plan = plan_crossfit(subject, sample, run)
-        # before the measuring: a file of answers to other data is refused at once
-        review = find_answers(subject, sample, run)
+        # before the measuring: a damaged file, or answers to other data, are refused at once
+        corrected = find_corrections(subject, sample, run)
+        review = find_answers(subject, sample, run, corrected)
         history = measure_history(subject, sample, run)
         measured = _measure(subject, sample, run)
         history = history.with_audited(subject, measured)
         # measured after the training data, which shows whether the model gets a verdict at all
         holdout = measure_holdout(subject, sample, measured, run)
-        outside = predict_outside(subject, sample, run)
+        # labels that an audit concluded from others are no evidence: predicted are those given first
+        outside = predict_outside(subject, corrected.as_given(sample) if corrected else sample, run)
         out_of_fold = cross_fit(plan, subject, sample, measured, run)
         with run.stages(COMPARE_SAMPLES):
             compared = compare(measured, run.config, len(subject.dataset))
@@ -164,6 +167,7 @@ def audit_subject(subject: ScanSubject, run: ScanRun) -> Audit:
                 outside=outside.views,
                 crossfit=out_of_fold.probability,
                 review=review,
+                corrected=corrected,
             )
             judged = judge(seen, run.config)
         with run.stages(GATHER_EVIDENCE):

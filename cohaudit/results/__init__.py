@@ -26,6 +26,7 @@ from cohaudit.results.audits import (
 )
 from cohaudit.results.checks import Certificate, Check, GateResult, Sanity
 from cohaudit.results.coherence import ClassCosines, ClassResult, Coherence, Layer, by_gap
+from cohaudit.results.corrections import CorrectionRound, Corrections, LabelChange
 from cohaudit.results.estimate import Estimate, Skipped
 from cohaudit.results.evidence import Evidence, Neighbor, Preview
 from cohaudit.results.gap import LEVELS, Crossfit, Driver, Holdout, Level, Risk, RiskTerm, format_points
@@ -51,6 +52,8 @@ __all__ = [
     "ClippedSample",
     "Coherence",
     "CoherentWidth",
+    "CorrectionRound",
+    "Corrections",
     "Crossfit",
     "DecayRange",
     "DepthTrend",
@@ -62,6 +65,7 @@ __all__ = [
     "Holdout",
     "InputColumn",
     "Inputs",
+    "LabelChange",
     "LabelSummary",
     "Layer",
     "LayerDecay",

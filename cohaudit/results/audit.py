@@ -15,6 +15,7 @@ import pandas as pd
 from cohaudit.results.audits import AuditResults
 from cohaudit.results.checks import Certificate, GateResult, Sanity
 from cohaudit.results.coherence import ClassCosines, ClassResult, Coherence, Layer
+from cohaudit.results.corrections import Corrections
 from cohaudit.results.estimate import Skipped
 from cohaudit.results.evidence import Evidence, Preview
 from cohaudit.results.gap import Crossfit, Risk, format_accuracy, format_points
@@ -104,6 +105,8 @@ class Audit:
     and for the samples to review."""
     calibration: ReviewCalibration | Skipped
     """What reviewed labels say about the suspicions, which they have changed; skipped without a review."""
+    corrections: Corrections | Skipped
+    """What an earlier correction of the data says about its labels; skipped where none is known."""
     questions: tuple[str, ...]
     """Ids of the samples whose labels a person should review, in the order to ask; no answered ones."""
     risk: Risk | Skipped

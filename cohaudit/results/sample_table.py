@@ -30,6 +30,9 @@ class SampleRow:
     """Label that the model predicts."""
     suggested: str
     """Likeliest true label: the given label where no other one is likelier; empty when not measured."""
+    suggestion: Proportion | None
+    """Probability that the suggested label is right, in [0, 1]; missing when not measured. A suspect is worth
+    changing without a look if it is above 1 - `suspicion`."""
     suspicion: Proportion | None
     """Probability that the label is wrong, in [0, 1]; a guess where wrong labels cannot be told; missing when
     not measured."""

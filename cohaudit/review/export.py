@@ -65,6 +65,13 @@ def _csv(audit: Audit, every: bool) -> bytes:
     return _text(table_to_csv(_rows(audit, every)))
 
 
+def _look(audit: Audit, every: bool) -> bytes:
+    """Return the samples most worth a look: the suspects, then those whose answers tell most."""
+    rows = _rows(audit, every)
+    asked = audit.samples.set_index("id", drop=False).loc[list(audit.questions)]
+    return _text(table_to_csv(pd.concat([rows, asked[~asked["id"].isin(rows["id"])]])))
+
+
 def _jsonl(audit: Audit, every: bool) -> bytes:
     # as objects, because a column of floats cannot hold None, and JSON has no NaN
     rows = _rows(audit, every).astype(object)
@@ -213,6 +220,7 @@ _WRITERS: dict[str, Callable[[Audit, bool], bytes]] = {
     "csv": _csv,
     "jsonl": _jsonl,
     "parquet": _parquet,
+    "look": _look,
     "keep": _keep,
     "label-studio": _label_studio,
     "cleanlab": _cleanlab,
@@ -222,14 +230,16 @@ _WRITERS: dict[str, Callable[[Audit, bool], bytes]] = {
 """Format → function that writes an audit in it; the flag says whether every sample is listed."""
 
 EXPORT_FORMATS = tuple(_WRITERS)
-"""Formats: the suspects as a table (csv, jsonl, parquet) or as tasks (label-studio), the ids of the other
-samples (keep), cleanlab's columns (cleanlab), suspects to review (suppressions), and the units of the network
-that hold most of the coherent gradient (mask)."""
+"""Formats: the suspects as a table (csv, jsonl, parquet) or as tasks (label-studio), the samples most worth a
+look, suspects or not (look), the ids of all samples but the suspects (keep), cleanlab's columns (cleanlab),
+suspects to review (suppressions), and the units of the network that hold most of the coherent gradient
+(mask)."""
 
 EXPORT_FILE_NAMES = {
     "csv": "suspects.csv",
     "jsonl": "suspects.jsonl",
     "parquet": "suspects.parquet",
+    "look": "look.csv",
     "keep": "keep.txt",
     "label-studio": "tasks.json",
     "cleanlab": "cleanlab.csv",

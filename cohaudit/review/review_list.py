@@ -17,6 +17,9 @@ ID_COLUMN = "id"
 LABEL_COLUMN = "label"
 """Column of the labels that were reviewed; may be missing."""
 
+SUGGESTED_COLUMN = "suggested"
+"""Column of a table of suspects, as `cohaudit export` writes it: it stands for empty new labels."""
+
 NEW_LABEL_COLUMN = "new_label"
 """Column of the right labels; a cell may be empty for a suspect, which then gets the suggested label."""
 
@@ -112,7 +115,8 @@ def _read_table(path: Path, text: str, audit: Audit) -> dict[str, ConfirmedSampl
 
 
 def _check_columns(path: Path, columns: list[str]) -> None:
-    for column in (ID_COLUMN, NEW_LABEL_COLUMN):
+    exported = NEW_LABEL_COLUMN not in columns and SUGGESTED_COLUMN in columns
+    for column in (ID_COLUMN, SUGGESTED_COLUMN if exported else NEW_LABEL_COLUMN):
         # of two columns with one name, DictReader would keep the last without a word
         if columns.count(column) != 1:
             found = f"has {'two columns' if column in columns else 'no column'} {column!r}"
@@ -127,7 +131,7 @@ def _confirm(
 ) -> ConfirmedSample:
     """Check one line of a table against the audit, and return it."""
     name = row[ID_COLUMN]
-    new_label = row[NEW_LABEL_COLUMN]
+    new_label = row.get(NEW_LABEL_COLUMN, "")
     reviewed = row.get(LABEL_COLUMN, "")
     if name not in labels:
         raise ReportError(where, f"{name!r:.80} is not a sample of the audit", did_you_mean(name, labels))

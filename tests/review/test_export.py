@@ -52,6 +52,16 @@ def test_equally_suspicious_samples_keep_the_order_of_the_evidence(audit: Audit)
     assert list(found["id"]) == [evidence.id for evidence in audit.evidence]
 
 
+def test_without_a_suspect_there_are_samples_to_look_at() -> None:
+    found = make_audit(suspects=0, samples=60, questions=7)
+    assert tuple(table(found, "look")["id"]) == found.questions
+    some = make_audit(suspects=5, samples=60, questions=7)
+    listed = list(table(some, "look")["id"])
+    assert listed[:5] == list(some.suspects["id"])
+    assert set(listed) == {*some.suspects["id"], *some.questions}
+    assert len(listed) == len(set(listed))
+
+
 def test_all_tables_hold_the_same(audit: Audit) -> None:
     expected = audit.suspects.reset_index(drop=True)
     lines = exporting.export(audit, "jsonl").decode().splitlines()

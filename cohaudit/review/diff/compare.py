@@ -17,6 +17,7 @@ from cohaudit.results import (
     Layer,
     Skipped,
 )
+from cohaudit.results.corrections import describe_changes
 from cohaudit.results.gap import risk_level
 from cohaudit.results.read import AuditSource, as_audit
 from cohaudit.results.wording import number, percent, rounded
@@ -94,7 +95,7 @@ def compare(base: AuditSource, head: AuditSource) -> Difference:
         width=compare_widths(base.audits.width, head.audits.width),
         ranking=rank(base, head),
         regressions=(*_absent(base_side, head_side), *_worse(score, wrong_labels, labels, suspects)),
-        improvements=tuple(_better(score, wrong_labels, labels, suspects)),
+        improvements=tuple(_better(score, wrong_labels, labels, None if _concluded(head) else suspects)),
     )
 
 
@@ -176,6 +177,9 @@ def _unlike(base: Audit, head: Audit, labels: LabelChanges | None) -> Iterable[s
     new = head.subject
     if old.data_fingerprint != new.data_fingerprint:
         yield from _unlike_data(base, head, labels)
+        # a correction: what it claims to have mended is no finding of the head's
+        if not isinstance(head.corrections, Skipped) and head.corrections != base.corrections:
+            yield f"Corrections: {describe_changes(head.corrections)}."
     elif old.samples != new.samples:
         yield f"Number of samples audited: {old.samples:,} in the base, {new.samples:,} in the head."
     keys = [key for key in MEASUREMENT_KEYS if key not in SETTINGS_THAT_MAY_DIFFER]
@@ -251,13 +255,18 @@ def _worse(
         )
 
 
+def _concluded(audit: Audit) -> bool:
+    """Return whether an audit alone changed labels: that these are no suspects now is no finding."""
+    return not isinstance(audit.corrections, Skipped) and audit.corrections.by_audit > 0
+
+
 def _better(
     score: EstimateChange,
     wrong_labels: EstimateChange,
     labels: LabelChanges | None,
     suspects: SuspectChanges | None,
 ) -> Iterable[str]:
-    """Yield what became better."""
+    """Yield what became better; `suspects` is None where it tells nothing."""
     if score.outcome == "higher":
         yield f"The score on new data rose to {_in_percent(score.head)}, from {_in_percent(score.base)}."
     if wrong_labels.outcome == "lower":

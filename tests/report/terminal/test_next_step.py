@@ -27,6 +27,11 @@ def without_suspects(told: bool, questions: tuple[str, ...] = ("7",)) -> Audit:
     return replace(audit, samples=samples, wrong_labels=replace(wrong, told=told), questions=questions)
 
 
+def few_wrong(audit: Audit) -> Audit:
+    assert not isinstance(audit.wrong_labels, Skipped)
+    return replace(audit, wrong_labels=replace(audit.wrong_labels, level="low"))
+
+
 @pytest.mark.parametrize(
     ("audit", "data", "command"),
     [
@@ -43,6 +48,8 @@ def without_suspects(told: bool, questions: tuple[str, ...] = ("7",)) -> Audit:
         ),
         (make_audit(), None, ["export", "my report/audit.json", "--format", "csv"]),
         (without_suspects(told=False), DATA, ["review", "my report/audit.json"]),
+        # no suspect, but many wrong labels: what a correction leaves
+        (without_suspects(told=True), DATA, ["review", "my report/audit.json"]),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
@@ -53,7 +60,7 @@ def test_what_an_audit_calls_for(audit: Audit, data: Path | None, command: list[
 @pytest.mark.parametrize(
     "audit",
     [
-        without_suspects(told=True),
+        few_wrong(without_suspects(told=True)),
         without_suspects(told=False, questions=()),
         replace(without_suspects(told=True), wrong_labels=Skipped("wrong labels", "not judged")),
     ],
