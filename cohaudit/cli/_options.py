@@ -11,7 +11,7 @@ import click
 
 from cohaudit.config import KEYS, Config
 from cohaudit.config.file import option_name
-from cohaudit.config.keys import Key, Table, Texts, Thresholds, toml_value
+from cohaudit.config.keys import Function, Key, Table, Texts, Thresholds, toml_value
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -156,6 +156,7 @@ def _declaration(key: Key) -> str:
 def _kind(key: Key) -> dict[str, Any]:
     """Return the arguments of `click.option` for the type of a key."""
     kinds: dict[Any, dict[str, Any]] = {
+        Function: {"type": str},
         Texts: {"multiple": True, "metavar": "TEXT"},
         Thresholds: {"nargs": 3, "type": float, "metavar": "LOW MIDDLE HIGH"},
         Table: {"multiple": True, "metavar": "NAME=VALUE", "callback": _named_values},

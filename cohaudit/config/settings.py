@@ -127,7 +127,7 @@ class Config:
     class_names: tuple[str, ...] = _subject(
         (), "Class names in the order of the model's outputs.", affects=_GRADIENTS
     )
-    transform: str = _subject(
+    transform: str | Callable[[Any], Any] = _subject(  # noqa: RUF009 - a field, as every other one
         "",
         "Function that turns one raw input into the tensor that the model takes: file.py:function.",
         affects=_GRADIENTS,

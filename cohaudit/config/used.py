@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from cohaudit.config import KEYS, Config, Effect
@@ -68,8 +68,18 @@ def refuse_meaningless(config: Config, given: Iterable[str]) -> None:
             raise ConfigError(key, "has no effect for a model in memory", remedy)
 
 
+def name_of(function: str | Callable[..., Any]) -> str:
+    """Return a function's name as a reader knows it, or the text that names it."""
+    if isinstance(function, str):
+        return function
+    # an object that can be called, such as torchvision's Compose, has no name of its own
+    return str(getattr(function, "__name__", type(function).__name__))
+
+
 def _plain(value: Any) -> Any:
     """Return a setting in JSON's types; a value that JSON cannot hold, such as a date or NaN, as text."""
+    if callable(value):
+        return name_of(value)
     if isinstance(value, Mapping):
         return {name: _plain(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):

@@ -69,7 +69,8 @@ def built_model(config: Config) -> tuple[Finding, nn.Module]:
     count = sum(p.numel() for p in model.parameters())
     frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
     words = f"{config.model}: {type(model).__name__}, {count:,} parameters"
-    words += f", {frozen:,} of them frozen and not measured" * bool(frozen)
+    # a model of which everything is frozen is measured whole
+    words += f", {frozen:,} of them frozen and not measured" * (0 < frozen < count)
     figures: Figures = {"class": type(model).__name__, "parameters": count, "frozen": frozen}
     return Finding("model", "ok", words, figures=figures), model
 

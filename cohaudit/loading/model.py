@@ -148,8 +148,15 @@ def check_ready(model: nn.Module, where: str) -> None:
         where: Its factory or class, for messages.
 
     Raises:
-        ModelError: If it has no parameters, or a parameter or buffer is lazy or on the meta device.
+        ModelError: If it has no parameters, a parameter or buffer is lazy, on the meta device or an inference
+            tensor, or torch.inference_mode is on.
     """
+    if torch.is_inference_mode_enabled():
+        raise ModelError(
+            where,
+            "torch.inference_mode is on, in which torch records no gradients",
+            "leave the block `with torch.inference_mode():`, or the function that is decorated with it",
+        )
     named = [*model.named_parameters(), *model.named_buffers()]
     if not any(True for _ in model.parameters()):
         raise ModelError(where, "the model has no parameters", "return the model that was trained")
@@ -166,6 +173,12 @@ def check_ready(model: nn.Module, where: str) -> None:
                 where,
                 f"{name} is on the meta device, which holds no values",
                 "build the model on the CPU, without torch.device('meta')",
+            )
+        if value.is_inference():
+            raise ModelError(
+                where,
+                f"{name} was made under torch.inference_mode, so that it can have no gradient",
+                "build the model outside of it, or scan a copy that was made outside: copy.deepcopy(model)",
             )
 
 
@@ -269,6 +282,27 @@ def _restored_on_error(own: dict[str, Tensor]) -> Iterator[None]:
         for name, value in own.items():
             value.copy_(backup[name])
         raise
+
+
+@contextmanager
+def gradients_on(model: nn.Module) -> Iterator[bool]:
+    """Switch a wholly frozen model's gradients on while the block runs; a partly frozen one stays as it is.
+
+    What is frozen beside trained layers was not trained, and has no gradient to audit. A model of which
+    everything is frozen was trained, and then prepared for use.
+
+    Yields:
+        Whether they were switched on.
+    """
+    frozen = [p for p in model.parameters() if not p.requires_grad and p.is_floating_point()]
+    switched = bool(frozen) and not any(p.requires_grad for p in model.parameters())
+    try:
+        for parameter in frozen if switched else ():
+            parameter.requires_grad_(True)
+        yield switched
+    finally:
+        for parameter in frozen if switched else ():
+            parameter.requires_grad_(False)
 
 
 @contextmanager

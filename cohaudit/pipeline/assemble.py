@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import pandas as pd
+
 from cohaudit._version import __version__
 from cohaudit.config.used import used_settings
 from cohaudit.gradients import Measurement
@@ -18,6 +20,9 @@ from cohaudit.pipeline.subject import ScanSubject
 from cohaudit.results import Audit, AuditResults, Holdout, Skipped, Subject
 from cohaudit.review.gates import gate_results
 
+UNFROZEN = "All parameters were frozen (requires_grad=False): gradients of all of them were measured."
+"""Notice about a model without a trainable parameter."""
+
 
 @dataclass(frozen=True)
 class StageResults:
@@ -31,6 +36,7 @@ class StageResults:
         outside: Predictions of the labels from the raw data, or why there are none.
         out_of_fold: What copies of the network predict, which were not trained on the sample.
         reviewed: The findings, without suspects that a person has cleared, and the evidence for them.
+        unfrozen: Whether all parameters were frozen, and were measured all the same.
     """
 
     sample: Sample
@@ -40,6 +46,7 @@ class StageResults:
     outside: OutsideResults
     out_of_fold: OutOfFold
     reviewed: Reviewed
+    unfrozen: bool = False
 
 
 def assemble(subject: ScanSubject, run: ScanRun, results: StageResults, audits: AuditResults) -> Audit:
@@ -62,7 +69,7 @@ def assemble(subject: ScanSubject, run: ScanRun, results: StageResults, audits: 
         layers=judged.layers,
         classes=judged.classes,
         class_cosines=judged.class_cosines,
-        samples=judged.samples,
+        samples=_own_index(judged.samples, subject, results),
         cosine_error=judged.cosine_error,
         representation=judged.representation,
         outside=results.outside.predictions,
@@ -83,6 +90,13 @@ def assemble(subject: ScanSubject, run: ScanRun, results: StageResults, audits: 
     )
     # gates are evaluated on the whole audit, the same way as `cohaudit check` does it from audit.json
     return replace(audit, gates=tuple(gate_results(run.config, audit)))
+
+
+def _own_index(samples: pd.DataFrame, subject: ScanSubject, results: StageResults) -> pd.DataFrame:
+    """Return the table of samples with the index of the caller's data: that of a frame, else positions."""
+    own = subject.dataset.index
+    positions = results.sample.positions
+    return samples.set_axis(pd.Index(positions) if own is None else own[positions], axis="index")
 
 
 def _subject(subject: ScanSubject, results: StageResults) -> Subject:
@@ -109,6 +123,7 @@ def _notices(subject: ScanSubject, results: StageResults) -> tuple[str, ...]:
         *results.out_of_fold.notices,
         *results.measured.notices,
         *results.reviewed.notices,
+        *((UNFROZEN,) if results.unfrozen else ()),
     )
 
 

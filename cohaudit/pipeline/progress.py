@@ -18,6 +18,7 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bars
 
+from cohaudit.pipeline.notebook import NotebookProgress, in_notebook, under_notebook
 from cohaudit.results.wording import duration
 
 if TYPE_CHECKING:
@@ -155,11 +156,24 @@ class BarProgress:
 
 
 def progress_on(console: Console) -> Progress:
-    """Return bars for a terminal, lines for anything else, such as a log or a pipe."""
+    """Return bars for a terminal, lines for anything else: a log, a pipe, the cell of a notebook."""
     # not console.is_terminal: with FORCE_COLOR set, rich calls a colored log a terminal
-    if console.file.isatty() and not console.is_dumb_terminal:
+    if console.file.isatty() and not console.is_dumb_terminal and not under_notebook():
         return BarProgress(console)
     return LineProgress(console.file)
+
+
+def chosen_progress(wanted: Progress | bool | None) -> Progress:
+    """Return what a Python caller wants to be told by.
+
+    Args:
+        wanted: An object to tell; True for one that shows it, False for none, None to show it in a notebook.
+    """
+    if isinstance(wanted, bool) or wanted is None:
+        if in_notebook() and wanted is not False:
+            return NotebookProgress()
+        return progress_on(Console(stderr=True)) if wanted else SilentProgress()
+    return wanted
 
 
 class Stages:

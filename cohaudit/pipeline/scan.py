@@ -7,18 +7,19 @@ by way of `pipeline.findings`) sees arrays and no model.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import Unpack
 
 from torch import Tensor, nn
 
 from cohaudit.audits.registry import AuditContext, run_audits
-from cohaudit.config import Config
+from cohaudit.config import KEYS, Config
 from cohaudit.config.typed import Settings
 from cohaudit.config.used import refuse_meaningless
 from cohaudit.gradients import Measurement, measure
 from cohaudit.loading.data import DatasetLike
-from cohaudit.loading.model import eval_mode
+from cohaudit.loading.model import eval_mode, gradients_on
 from cohaudit.pipeline.assemble import StageResults, assemble
 from cohaudit.pipeline.corrected_labels import find_corrections
 from cohaudit.pipeline.crossfit.fit_function import Fit
@@ -37,7 +38,7 @@ from cohaudit.pipeline.progress import (
     JUDGE,
     MEASURE_GRADIENTS,
     Progress,
-    SilentProgress,
+    chosen_progress,
 )
 from cohaudit.pipeline.resume import ResumableRun
 from cohaudit.pipeline.reviewed_labels import find_answers
@@ -86,15 +87,16 @@ def scan(
     factory: Factory | None = None,
     fit: Fit | None = None,
     config: Config | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     **settings: Unpack[Settings],
 ) -> Audit:
     """Audit a model in memory: the same as `cohaudit scan`, from Python.
 
     Args:
         model: The trained network, on any device; left as it was found.
-        dataset: Its training data: a map-style torch Dataset of (input, label) pairs, a pair of arrays
-            (inputs, labels), or anything that the configuration key `data` takes.
+        dataset: Its training data: a DataFrame; a map-style Dataset, of torch or Hugging Face, of
+            (input, label) or of dictionaries that hold both; a tuple (inputs, labels) of arrays, tensors,
+            DataFrame and Series; or anything that the configuration key `data` takes.
         holdout: Samples that it was not trained on, given in the same way.
         earlier: Earlier checkpoints of the same training run, oldest first, as state dicts or paths; only
             their predictions are used.
@@ -104,7 +106,7 @@ def scan(
         fit: For the setting `crossfit`: function that trains a network, called with it and a map-style torch
             Dataset of (input, label). It trains the network in place, or returns the trained one.
         config: Settings; the defaults if left out.
-        progress: Told about each stage; silent if left out.
+        progress: Told about each stage. True shows it, False does not; if left out, a notebook shows it.
         **settings: Single settings by name, which override those of `config`. `fail_on` and `warn_on` fill
             the audit's `gates`.
 
@@ -121,9 +123,24 @@ def scan(
     refuse_meaningless(config, settings)
     if class_names is not None:
         config = config.updated({"class_names": tuple(class_names)})
-    run = prepare_run(config, progress or SilentProgress())
+    run = prepare_run(config, chosen_progress(progress))
     subject = subject_in_memory(run, model, dataset, holdout, earlier, factory=factory, fit=fit)
     return audit_subject(subject, run)
+
+
+def _complete_signature() -> Signature:
+    """Return the signature of `scan` with every setting by name: what a notebook completes."""
+    known = signature(scan)
+    own = [one for one in known.parameters.values() if one.kind is not Parameter.VAR_KEYWORD]
+    settings = [
+        Parameter(name, Parameter.KEYWORD_ONLY, default=KEYS[name].default)
+        for name in Settings.__annotations__
+    ]
+    return known.replace(parameters=[*own, *settings])
+
+
+# type checkers read the annotation instead; a notebook asks the function itself
+scan.__signature__ = _complete_signature()  # type: ignore[attr-defined]
 
 
 def audit_subject(subject: ScanSubject, run: ScanRun) -> Audit:
@@ -138,7 +155,7 @@ def audit_subject(subject: ScanSubject, run: ScanRun) -> Audit:
     """
     # a gate on a layer that does not exist would fail at the end of the scan, whatever was measured
     refuse_unknown_names(run.config, subject.layer_names, subject.dataset.class_names)
-    with eval_mode(subject.model):
+    with eval_mode(subject.model), gradients_on(subject.model) as unfrozen:
         sample = draw_sample(subject, run)
         # tried now, trained later: what would fail, and what it will cost, should not be known only then
         plan = plan_crossfit(subject, sample, run)
@@ -180,6 +197,7 @@ def audit_subject(subject: ScanSubject, run: ScanRun) -> Audit:
             outside=outside,
             out_of_fold=out_of_fold,
             reviewed=reviewed,
+            unfrozen=unfrozen,
         )
         audits = run_audits(_audit_context(subject, run, results), run.stages)
     return assemble(subject, run, results, audits)

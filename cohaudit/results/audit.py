@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import pandas as pd
 
@@ -23,12 +23,15 @@ from cohaudit.results.labels import LabelSummary, WrongLabels, format_wrong_labe
 from cohaudit.results.outside import OutsidePrediction
 from cohaudit.results.ranges import Count, NonNegative
 from cohaudit.results.reviewed import ReviewCalibration
-from cohaudit.results.sample_table import SampleTable
+from cohaudit.results.sample_table import CopiedTable, SampleTable
 from cohaudit.results.suppression import Suppression
 from cohaudit.results.wording import number, percent
 
 SCHEMA_VERSION: Final = "5.0"
 """Version of the form of audit.json; an audit of another version is not read."""
+
+IN_MEMORY: Final = "(in memory)"
+"""Stands for the file of a dataset or a model that a Python caller passes."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,9 @@ class Audit:
     class_cosines: ClassCosines | Skipped
     """Cosines between the mean gradients of the classes."""
     samples: SampleTable
-    """The table of samples: one row per sample, in dataset order, with the columns SAMPLE_COLUMNS."""
+    """The table of samples: one row per sample, in dataset order, with the columns SAMPLE_COLUMNS. Its index
+    is that of the audited DataFrame, else each sample's position in the data; in an audit that was read back,
+    the ids, unless each row is also the position. Each access gives a copy: changing it changes no report."""
     cosine_error: NonNegative
     """Upper estimate of the standard error of a cosine between two gradients that is estimated from sketches,
     for a cosine near 0; it is smaller toward ±1."""
@@ -178,6 +183,27 @@ class Audit:
         wrong = self.labels.wrong
         return not isinstance(wrong, Skipped) and wrong.told
 
+    def corrected_labels(self, *, numbers: bool = False) -> pd.Series[Any]:
+        """Return every sample's label, that of a suspect replaced by the suggested one where that helps.
+
+        A suspect keeps its label where the suggested one is no likelier right, as in `cohaudit.correct`. No
+        data is changed: `frame["label"] = audit.corrected_labels()` writes the labels into a copy of yours.
+
+        Args:
+            numbers: Whether to return class numbers, from 0 in the order of the model's outputs, not names.
+
+        Returns:
+            The labels, with the index of `samples`.
+        """
+        table = self.samples
+        # without a probability of its own, the suggested label is the likelier one of every suspect
+        suggestion = table.get("suggestion", pd.Series(1.0, table.index))
+        changed = table["suspect"] & (suggestion > 1 - table["suspicion"])
+        labels = table["label"].where(~changed, table["suggested"])
+        if numbers:
+            labels = labels.map({one.name: number for number, one in enumerate(self.classes)})
+        return labels.rename("label")
+
     def ranked_samples(self) -> pd.DataFrame:
         """Return all rows of `samples`, most suspicious first.
 
@@ -188,8 +214,8 @@ class Audit:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Audit):
             return NotImplemented
-        # `==` on a DataFrame gives a table, and NaN is unequal to itself there
-        if not self.samples.equals(other.samples):
+        # `==` on a DataFrame gives a table, and NaN is unequal to itself there; an index is not in audit.json
+        if not self.samples.reset_index(drop=True).equals(other.samples.reset_index(drop=True)):
             return False
         names = [field.name for field in fields(self) if field.name != "samples"]
         return all(getattr(self, name) == getattr(other, name) for name in names)
@@ -223,8 +249,12 @@ class Audit:
     def __repr__(self) -> str:
         """Return one line; the fields are too many to print."""
         risk = (
-            "none"
+            "no verdict"
             if isinstance(self.risk, Skipped)
-            else f"{self.risk.level}, gap {format_points(self.risk.gap)}"
+            else f"risk {self.risk.level}, gap {format_points(self.risk.gap)}"
         )
-        return f"<Audit of {self.subject.checkpoint}: risk {risk}, {self.subject.samples:,} samples>"
+        return f"<Audit of {self.subject.checkpoint}: {risk}, {self.subject.samples:,} samples>"
+
+
+# after the class is made: a default in its body would make the field optional
+Audit.samples = CopiedTable("samples")  # type: ignore[assignment]

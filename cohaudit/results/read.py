@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
 
 from cohaudit._version import __version__
 from cohaudit.errors import ReportError
-from cohaudit.results.audit import SCHEMA_VERSION, Audit
+from cohaudit.results.audit import IN_MEMORY, SCHEMA_VERSION, Audit
 from cohaudit.results.estimate import Skipped
 from cohaudit.results.evidence import IMAGE_PREFIXES, Evidence, Preview
 from cohaudit.results.json_decode import UnexpectedError, decode_as
@@ -43,6 +44,7 @@ def read_audit(path: str | PathLike[str]) -> Audit:
     try:
         audit = decode_as(Audit, content)
         _check_references(audit)
+        audit = _with_safe_index(audit)
     except UnexpectedError as error:
         raise ReportError(f"{path}, at {error.place}", error.found, SCAN_AGAIN) from None
     except RecursionError:
@@ -117,6 +119,18 @@ def _check_version(path: Path, content: Any) -> None:
         if writer != __version__:
             remedy += f", or use the version of cohaudit that wrote the file{named}"
         raise ReportError(str(path), found, remedy)
+
+
+def _with_safe_index(audit: Audit) -> Audit:
+    """Index the table of samples by ids, unless its rows are those of a data file.
+
+    The index of a DataFrame in memory is not in the file, nor are the positions of a part of the data: with
+    row numbers as the index, `frame.loc` would find other samples without a word.
+    """
+    subject = audit.subject
+    if subject.samples == subject.samples_total and subject.data != IN_MEMORY:
+        return audit
+    return replace(audit, samples=audit.samples.set_axis(audit.samples["id"].rename(None), axis="index"))
 
 
 def _check_references(audit: Audit) -> None:

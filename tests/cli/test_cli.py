@@ -21,7 +21,7 @@ import cohaudit
 from cohaudit.cli import main
 from cohaudit.config import KEYS, Config
 from cohaudit.config.file import option_name
-from cohaudit.config.keys import Table, Texts, Thresholds
+from cohaudit.config.keys import Function, Table, Texts, Thresholds
 from cohaudit.errors import CheckpointError
 from cohaudit.pipeline.progress import Progress, SilentProgress
 from cohaudit.pipeline.resume import ResumableRun
@@ -101,6 +101,7 @@ def command(
 
 OPTIONS: dict[Any, tuple[list[str], Any]] = {
     str: (["text"], "text"),
+    Function: (["text"], "text"),
     bool: ([], True),
     int: (["64"], 64),
     float: (["0.625"], 0.625),

@@ -26,7 +26,8 @@ def as_inputs(value: Any, where: str, remedy: str = "") -> Inputs:
     """Convert one sample's value from a dataset or a transform to tensors on the CPU.
 
     Args:
-        value: A tensor, array or number; or a tuple, list or mapping of these.
+        value: A tensor, array or number; or a tuple, list or mapping of these. In a mapping, a list of
+            numbers is an array, as a tokenizer returns it.
         where: The sample, for messages.
         remedy: What to do about any other value; by default, to name a transform.
 
@@ -35,10 +36,21 @@ def as_inputs(value: Any, where: str, remedy: str = "") -> Inputs:
     """
     remedy = remedy or f"name a function with {setting('transform')} that turns one raw input into a tensor"
     if isinstance(value, Mapping):
-        return {str(key): _as_tensor(part, where, remedy) for key, part in value.items()}
+        return {str(key): _as_tensor(_numbers(part), where, remedy) for key, part in value.items()}
     if isinstance(value, tuple | list):
         return tuple(_as_tensor(part, where, remedy) for part in value)
     return _as_tensor(value, where, remedy)
+
+
+def _numbers(part: Any) -> Any:
+    """Return a list of numbers as an array, and anything else as it is."""
+    if not isinstance(part, list):
+        return part
+    try:
+        numbers = np.array(part)
+    except ValueError:  # lists of several lengths
+        return part
+    return numbers if numbers.dtype.kind in "biuf" else part
 
 
 def _as_tensor(value: Any, where: str, remedy: str) -> torch.Tensor:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from PIL import Image
 
 from cohaudit.loading.data._inputs import CHANNEL_COUNTS
@@ -58,6 +60,44 @@ def _encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
+
+
+def object_preview(raw: Any) -> Preview:
+    """Show whatever a dataset gives as an input: a picture, a text, numbers, a row, or nothing."""
+    match raw:
+        case str():
+            return text_preview(raw)
+        case Image.Image():
+            return image_preview(raw)
+        case torch.Tensor() | np.ndarray() | np.generic():
+            return array_preview(as_numpy(raw))
+        case Mapping():
+            return _mapping_preview(raw)
+        case _:
+            return Preview("none")
+
+
+def _mapping_preview(raw: Mapping[Any, Any]) -> Preview:
+    """Show the texts and numbers of a dictionary as a row; its first picture, if it has one."""
+    for value in raw.values():
+        if isinstance(value, Image.Image):
+            return image_preview(value)
+    cells = {str(name): value for name, value in raw.items() if isinstance(value, str | int | float)}
+    # tensors are what a tokenizer makes of the text beside them
+    if len(cells) == 1 and isinstance(next(iter(cells.values())), str):
+        return text_preview(next(iter(cells.values())))
+    return (
+        Preview("row", row={name: str(value) for name, value in cells.items()}) if cells else Preview("none")
+    )
+
+
+def as_numpy(part: Any) -> npt.NDArray[Any]:
+    """Return a tensor, an array or a number as an array."""
+    if not isinstance(part, torch.Tensor):
+        return np.asarray(part)
+    tensor = part.detach().cpu()
+    # float(), because numpy has no bfloat16
+    return (tensor.float() if tensor.is_floating_point() else tensor).numpy()
 
 
 def array_preview(sample: npt.NDArray[Any]) -> Preview:
