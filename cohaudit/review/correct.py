@@ -15,18 +15,16 @@ from typing import Any
 
 from cohaudit.config import KEYS
 from cohaudit.errors import DataError, ReportError
-from cohaudit.loading.data import Original, hash_original, open_original
+from cohaudit.loading.data import Original, open_original
 from cohaudit.results import Audit
 from cohaudit.results.files import check_folder, refuse_existing, working_folder
 from cohaudit.results.tables import table_to_records
+from cohaudit.review.audited_data import check_fingerprint
 from cohaudit.review.export import require_judged
 from cohaudit.review.review_list import read_confirmed
 
 CHANGES_SUFFIX = ".changes.csv"
 """Appended to the copy's name, the name of the list of changes."""
-
-FINGERPRINT_DIGITS = 12
-"""Digits of a fingerprint in a message: enough to tell two datasets apart."""
 
 
 @dataclass(frozen=True)
@@ -181,16 +179,7 @@ def _check_place(data: Path, out: Path, log: Path) -> None:
 
 def _open(audit: Audit, data: Path, labels: str, ids: str) -> Original:
     """Check that the data is what was audited, and open it."""
-    fingerprint = hash_original(data)
-    audited = audit.subject.data_fingerprint
-    # the suggested labels are for these bytes: another version can have other samples under the same ids
-    if fingerprint != audited:
-        raise DataError(
-            str(data),
-            f"is not the data that was audited ({audit.subject.data:.80}): its SHA-256 begins with "
-            f"{fingerprint[:FINGERPRINT_DIGITS]}, not with {audited[:FINGERPRINT_DIGITS]}",
-            "name the audited data, unchanged, or scan again; for data made by code, use cohaudit export",
-        )
+    check_fingerprint(audit, data)
     original = open_original(
         data,
         labels or _recorded(audit, "labels"),
