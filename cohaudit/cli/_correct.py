@@ -16,8 +16,8 @@ from cohaudit.errors import printable
     "--data",
     type=click.Path(path_type=Path),
     metavar="PATH",
-    required=True,
-    help="The data that was audited: .npz, .safetensors, .csv, .jsonl, .parquet or an image folder.",
+    help="The data that was audited: .npz, .safetensors, .csv, .jsonl, .parquet or an image folder [default: "
+    "where AUDIT.JSON says it is].",
 )
 @click.option(
     "--out",
@@ -32,13 +32,14 @@ from cohaudit.errors import printable
     "--only",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Change only some suspects: a text file with one id per line, or a .csv file with the columns id "
-    "and new_label, as saved from the report's page, or suspects.csv without the lines that are right.",
+    help="Change only some samples: a text file with one id per line; a .csv file with the columns id and "
+    "new_label, as saved from the report's page; suspects.csv; or what Label Studio, Argilla or doccano "
+    "exports.",
 )
 @click.option("--labels", default="", help="Key or column that holds the labels [default: as in the scan].")
 @click.option("--ids", default="", help="Key or column that holds the ids [default: as in the scan].")
 def correct(
-    *, audit: Path, data: Path, out: Path, drop: bool, only: Path | None, labels: str, ids: str
+    *, audit: Path, data: Path | None, out: Path, drop: bool, only: Path | None, labels: str, ids: str
 ) -> None:
     """Write a copy of the audited data in which suspects have the suggested label.
 
@@ -48,9 +49,12 @@ def correct(
     """
     from cohaudit.results.corrections import describe_correction
     from cohaudit.results.read import read_audit
+    from cohaudit.review.audited_data import find_data
     from cohaudit.review.correct import correct as write_copy
 
-    done = write_copy(read_audit(audit), data, out, drop=drop, only=only, labels=labels, ids=ids)
+    saved = read_audit(audit)
+    data = data or find_data(saved, audit.parent)
+    done = write_copy(saved, data, out, drop=drop, only=only, labels=labels, ids=ids)
     many = len(done.changes)
     rest = done.samples - len(done.changes)
     what = f"{many:,} sample{'s' * (many != 1)} {'left out' if drop else 'relabeled'}, {rest:,} as before"

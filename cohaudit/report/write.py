@@ -63,7 +63,9 @@ def write_report(
         "samples.csv": table_to_csv(audit.samples),
         **render_formats(audit, formats),
     }
-    return write_files(Path(out), contents)
+    files = write_files(Path(out), contents)
+    audit.lies_at(files[0])
+    return files
 
 
 def write_formats(audit: Audit, out: Path, formats: Sequence[str], source: Path) -> list[Path]:

@@ -34,6 +34,7 @@ from cohaudit.results.labels import LabelSummary, WrongLabels, format_wrong_labe
 from cohaudit.results.outside import OutsidePrediction
 from cohaudit.results.reviewed import Answer, ReviewCalibration
 from cohaudit.results.sample_table import SAMPLE_COLUMNS, SampleRow
+from cohaudit.results.short_repr import use_short_reprs
 from cohaudit.results.suppression import Suppression
 from cohaudit.results.trajectory import Point, Series, Stability, StabilityTerm, Trajectory
 
@@ -102,3 +103,5 @@ __all__ = [
     "format_points",
     "format_wrong_labels",
 ]
+
+use_short_reprs([value for value in globals().values() if isinstance(value, type)])

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from importlib import import_module
+from pathlib import Path
 from typing import Any, Final, Literal
 
 import pandas as pd
@@ -253,7 +255,71 @@ class Audit:
             if isinstance(self.risk, Skipped)
             else f"risk {self.risk.level}, gap {format_points(self.risk.gap)}"
         )
-        return f"<Audit of {self.subject.checkpoint}: {risk}, {self.subject.samples:,} samples>"
+        found = self.labels.suspects
+        listed = "" if isinstance(found, Skipped) or not self.lists_suspects else f", {found:,} suspects"
+        return f"<Audit of {self.subject.checkpoint}: {risk}{listed}, {self.subject.samples:,} samples>"
+
+    def _repr_html_(self) -> str:
+        """Return a card, as a notebook shows it."""
+        return str(_rendering().audit_card(self))
+
+    def show(self, sample_id: str | int) -> ShownSample:
+        """Show one sample: how it looks, its labels, and the samples that support and oppose them.
+
+        Args:
+            sample_id: The sample's id, as in the column `id`.
+
+        Raises:
+            ReportError: The audit has no such sample.
+        """
+        name = str(sample_id)
+        rendering = _rendering()
+        lines = rendering.sample_lines(rendering.find_sample(self, name))
+        return ShownSample("\n".join(lines), rendering.sample_card(self, name))
+
+    def plot(self) -> Any:
+        """Draw the samples by suspicion, and the accuracy in training and expected on new data.
+
+        Returns:
+            A matplotlib Figure, which a notebook shows by itself; `savefig` writes it to a file.
+        """
+        return _rendering().plot_audit(self)
+
+    @property
+    def report_page(self) -> Path | None:
+        """The report's page, if `write_report` wrote it, or if it lies beside the file that was read."""
+        page: Path | None = self.__dict__.get("_report_page")
+        return page
+
+    def lies_at(self, page: Path) -> None:
+        """Remember where the report's page of this audit lies."""
+        # beside the fields: it says nothing about the network, and is not in audit.json
+        self.__dict__["_report_page"] = page
+
+
+@dataclass(frozen=True)
+class ShownSample:
+    """One sample of an audit, for a notebook or a terminal."""
+
+    words: str
+    """What is known of it, in lines."""
+    html: str = field(repr=False)
+    """The same with pictures and evidence."""
+
+    def __repr__(self) -> str:
+        """Return the words."""
+        return self.words
+
+    def _repr_html_(self) -> str:
+        return self.html
+
+
+def _rendering() -> Any:
+    """Return the module that draws an audit.
+
+    By its name: results know nothing of reports, but a notebook asks the object itself how it looks.
+    """
+    return import_module("cohaudit.report.notebook")
 
 
 # after the class is made: a default in its body would make the field optional

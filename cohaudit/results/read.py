@@ -18,6 +18,8 @@ from cohaudit.results.json_decode import UnexpectedError, decode_as
 AuditSource: TypeAlias = Audit | str | PathLike[str]
 """An audit, or the path of an audit.json."""
 
+REPORT_PAGE = "report.html"
+"""Name of the report's page, beside the audit.json."""
 NAME_AN_AUDIT = "name the audit.json that cohaudit scan wrote"
 """Remedy for a path that does not lead to an audit."""
 SCAN_AGAIN = "restore the file as cohaudit wrote it, or run cohaudit scan again"
@@ -50,6 +52,9 @@ def read_audit(path: str | PathLike[str]) -> Audit:
     except RecursionError:
         # the parser of JSON goes deeper than the decoder can
         raise ReportError(str(path), "has objects nested too deeply for an audit", SCAN_AGAIN) from None
+    page = path.with_name(REPORT_PAGE)
+    if page.is_file():
+        audit.lies_at(page)
     return audit
 
 

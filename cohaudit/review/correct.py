@@ -13,10 +13,11 @@ from typing import Any
 from cohaudit.analysis.corrected_labels import likelier_to_help
 from cohaudit.config import KEYS
 from cohaudit.errors import DataError, ReportError
-from cohaudit.loading.data import Original, hash_original, open_original
+from cohaudit.loading.data import Original, open_original
 from cohaudit.results import Audit
 from cohaudit.results.corrections import ChangedBy, CorrectionRound
 from cohaudit.results.tables import table_to_records
+from cohaudit.review.audited_data import check_fingerprint
 from cohaudit.review.export import require_judged
 from cohaudit.review.label_provenance import provenance_file
 from cohaudit.review.record_correction import (
@@ -34,9 +35,6 @@ from cohaudit.review.write_correction import (
     check_place,
     write_correction,
 )
-
-FINGERPRINT_DIGITS = 12
-"""Digits of a fingerprint in a message: enough to tell two datasets apart."""
 
 
 @dataclass(frozen=True)
@@ -159,16 +157,7 @@ def _rows_to_change(audit: Audit, only: Path | None, drop: bool) -> list[dict[st
 
 def _open(audit: Audit, data: Path, labels: str, ids: str) -> Original:
     """Check that the data is what was audited, and open it."""
-    fingerprint = hash_original(data)
-    audited = audit.subject.data_fingerprint
-    # the suggested labels are for these bytes: another version can have other samples under the same ids
-    if fingerprint != audited:
-        raise DataError(
-            str(data),
-            f"is not the data that was audited ({audit.subject.data:.80}): its SHA-256 begins with "
-            f"{fingerprint[:FINGERPRINT_DIGITS]}, not with {audited[:FINGERPRINT_DIGITS]}",
-            "name the audited data, unchanged, or scan again; for data made by code, use cohaudit export",
-        )
+    check_fingerprint(audit, data)
     original = open_original(
         data,
         labels or _recorded(audit, "labels"),

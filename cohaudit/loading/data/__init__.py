@@ -10,10 +10,12 @@ from cohaudit.loading.data._accepted import DatasetLike
 from cohaudit.loading.data._array_files import open_array_file
 from cohaudit.loading.data._dataset import LabeledDataset
 from cohaudit.loading.data._describe import describe_inputs
+from cohaudit.loading.data._full_view import full_view
 from cohaudit.loading.data._inputs import Inputs
-from cohaudit.loading.data._objects import IN_MEMORY, from_torch
+from cohaudit.loading.data._objects import from_torch
 from cohaudit.loading.data._open import as_dataset, hash_original, open_dataset, open_original, with_columns
 from cohaudit.loading.data.originals import Original
+from cohaudit.results.audit import IN_MEMORY
 
 __all__ = [
     "IN_MEMORY",
@@ -24,6 +26,7 @@ __all__ = [
     "as_dataset",
     "describe_inputs",
     "from_torch",
+    "full_view",
     "hash_original",
     "open_array_file",
     "open_dataset",

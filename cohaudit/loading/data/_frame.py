@@ -38,7 +38,7 @@ def open_frame(frame: pd.DataFrame, labels: Any, config: Config, source: str) ->
         DataError: If a column is not found, the index names a row twice, indexes differ, or the content
             cannot be audited.
     """
-    index = common_index(frame, labels, source)
+    common_index(frame, labels, source)  # refuses labels in another order
     # a new index: the rows are found by position; deep, because a cell can be changed in place
     table = (
         frame.set_axis([str(name) for name in frame.columns], axis="columns").reset_index(drop=True).copy()
@@ -52,10 +52,10 @@ def open_frame(frame: pd.DataFrame, labels: Any, config: Config, source: str) ->
         table[_LABELS] = _label_column(labels, len(table), source)
         config = replace(config, labels=_LABELS)
     dataset = make_table_dataset(
-        table, config, source, ids=lambda: index_ids(index, source), container="the DataFrame"
+        table, config, source, ids=lambda: index_ids(frame.index, source), container="the DataFrame"
     )
     dataset.fingerprint = _fingerprint(dataset)
-    dataset.index = index
+    dataset.index = frame.index
     return dataset
 
 

@@ -84,8 +84,9 @@ def _mapping_preview(raw: Mapping[Any, Any]) -> Preview:
             return image_preview(value)
     cells = {str(name): value for name, value in raw.items() if isinstance(value, str | int | float)}
     # tensors are what a tokenizer makes of the text beside them
-    if len(cells) == 1 and isinstance(next(iter(cells.values())), str):
-        return text_preview(next(iter(cells.values())))
+    texts = [value for value in cells.values() if isinstance(value, str)]
+    if len(cells) == len(texts) == 1:
+        return text_preview(texts[0])
     return (
         Preview("row", row={name: str(value) for name, value in cells.items()}) if cells else Preview("none")
     )
@@ -115,9 +116,9 @@ def array_preview(sample: npt.NDArray[Any]) -> Preview:
         return Preview("none")
     if _is_signal(sample):
         return _signal_preview(sample)
-    pixels = _pixels(sample)
-    if pixels is not None:
-        return image_preview(Image.fromarray(_grey_levels(pixels)))
+    picture = pixels(sample)
+    if picture is not None:
+        return image_preview(Image.fromarray(grey_levels(picture)))
     if sample.ndim <= 1:
         return text_preview(
             " ".join(f"{value:g}" for value in sample.reshape(-1)[:_MAX_TEXT_LENGTH].tolist())
@@ -154,7 +155,7 @@ def _signal_preview(sample: npt.NDArray[Any]) -> Preview:
     return Preview("wave", image="data:image/png;base64," + base64.b64encode(content).decode())
 
 
-def _pixels(sample: npt.NDArray[Any]) -> npt.NDArray[Any] | None:
+def pixels(sample: npt.NDArray[Any]) -> npt.NDArray[Any] | None:
     """Return an array of an image's shape as [H, W] or [H, W, 3]; None for any other shape."""
     if sample.size == 0 or sample.ndim not in {2, 3}:
         return None
@@ -167,7 +168,7 @@ def _pixels(sample: npt.NDArray[Any]) -> npt.NDArray[Any] | None:
     return sample[..., 0] if sample.shape[-1] == 1 else sample[..., :3]
 
 
-def _grey_levels(pixels: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+def grey_levels(pixels: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     """Map pixel values to 0..255."""
     if pixels.dtype == np.uint8:
         return pixels.astype(np.uint8)

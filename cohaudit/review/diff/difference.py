@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from cohaudit.results import Estimate, Level
+from cohaudit.results.short_repr import use_short_reprs
 from cohaudit.review.diff.label_changes import LabelChanges
 from cohaudit.review.diff.ranking import Ranking
 from cohaudit.review.diff.suspects import SuspectChanges
@@ -154,3 +155,6 @@ class Difference:
         if self.improvements:
             return "better"
         return "fewer suspects" if self.suspects and self.suspects.fewer else "no clear change"
+
+
+use_short_reprs([Difference, ComparedAudit, EstimateChange, LayerChange, ClassChange])
