@@ -21,6 +21,7 @@ from cohaudit.results.corrections import describe_changes
 from cohaudit.results.gap import risk_level
 from cohaudit.results.read import AuditSource, as_audit
 from cohaudit.results.wording import number, percent, rounded
+from cohaudit.review.diff.data_changes import DataChanges, compare_data
 from cohaudit.review.diff.difference import (
     ClassChange,
     ComparedAudit,
@@ -79,10 +80,12 @@ def compare(base: AuditSource, head: AuditSource) -> Difference:
     wrong_labels = compare_wrong_labels(base, head)
     judged = base_side.suspects is not None and head_side.suspects is not None
     suspects = compare_suspects(base, head) if judged else None
+    data = compare_data(base, head)
     return Difference(
         base=base_side,
         head=head_side,
-        unlike=tuple(_unlike(base, head)),
+        unlike=tuple(_unlike(base, head, data)),
+        data=data,
         score=score,
         wrong_labels=wrong_labels,
         gap=compare_estimates(_gap(base), _gap(head)),
@@ -168,12 +171,13 @@ def _class_gap(one: ClassResult | None) -> Estimate | None:
     return one.predicted_gap if one is not None and isinstance(one.predicted_gap, Estimate) else None
 
 
-def _unlike(base: Audit, head: Audit) -> Iterable[str]:
+def _unlike(base: Audit, head: Audit, data: DataChanges | None) -> Iterable[str]:
     """Yield what else differs besides the model, in sentences."""
     old = base.subject
     new = head.subject
     if old.data_fingerprint != new.data_fingerprint:
-        yield f"Data: {old.samples_total:,} samples in the base, {new.samples_total:,} in the head."
+        told = f": {data.sentence}" if data is not None and data.sentence else ""
+        yield f"Data: {old.samples_total:,} samples in the base, {new.samples_total:,} in the head{told}."
         # a correction: what it claims to have mended is no finding of the head's
         if not isinstance(head.corrections, Skipped) and head.corrections != base.corrections:
             yield f"Labels: {describe_changes(head.corrections)}."
