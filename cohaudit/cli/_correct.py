@@ -16,8 +16,8 @@ from cohaudit.errors import printable
     "--data",
     type=click.Path(path_type=Path),
     metavar="PATH",
-    required=True,
-    help="The data that was audited: .npz, .safetensors, .csv, .jsonl, .parquet or an image folder.",
+    help="The data that was audited: .npz, .safetensors, .csv, .jsonl, .parquet or an image folder [default: "
+    "as the audit names it].",
 )
 @click.option(
     "--out",
@@ -38,7 +38,7 @@ from cohaudit.errors import printable
 @click.option("--labels", default="", help="Key or column that holds the labels [default: as in the scan].")
 @click.option("--ids", default="", help="Key or column that holds the ids [default: as in the scan].")
 def correct(
-    *, audit: Path, data: Path, out: Path, drop: bool, only: Path | None, labels: str, ids: str
+    *, audit: Path, data: Path | None, out: Path, drop: bool, only: Path | None, labels: str, ids: str
 ) -> None:
     """Write a copy of the audited data in which suspects have the suggested label.
 
