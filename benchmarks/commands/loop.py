@@ -294,8 +294,8 @@ def _sentence(rows: Sequence[Row], method: str) -> str:
     )
     told = sum(row["told"] for row in own)
     return (
-        f"- {method.capitalize()}: in {len(own)} scans of changed labels, {wrong:.1%} were wrong on average "
-        f"and {claimed:.1%} claimed; mean error {error:.1%}. {told} scans could tell, and {held} intervals held "
+        f"- {method.capitalize()}, {len(own)} scans of changed labels: {wrong:.1%} were wrong on average, and "
+        f"{claimed:.1%} claimed; mean error {error:.1%}. {told} scans could tell, and {held} intervals held "
         "the true share."
     )
 
