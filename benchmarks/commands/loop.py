@@ -294,7 +294,7 @@ def _sentence(rows: Sequence[Row], method: str) -> str:
     )
     told = sum(row["told"] for row in own)
     return (
-        f"- {method.capitalize()}, {len(own)} scans of changed labels: {wrong:.1%} were wrong on average, and "
+        f"- {method.capitalize()}, {len(own)} scans of changed labels: {wrong:.1%} were wrong on average and "
         f"{claimed:.1%} claimed; mean error {error:.1%}. {told} scans could tell, and {held} intervals held "
         "the true share."
     )
