@@ -20,7 +20,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 import cohaudit
@@ -97,12 +96,8 @@ class Chain:
 
 def chains() -> list[Chain]:
     """Return all chains, those with provenance first."""
-    return [
-        Chain(data, noise, method, reviewer)
-        for method in (WITH, BEFORE)
-        for reviewer in REVIEWERS
-        for data, noise in CELLS
-    ]
+    kinds = [(WITH, reviewer) for reviewer in REVIEWERS] + [(BEFORE, "nobody"), (BEFORE, "perfect")]
+    return [Chain(data, noise, method, reviewer) for method, reviewer in kinds for data, noise in CELLS]
 
 
 def samples(chain: Chain, folder: Path) -> NoisyData:
@@ -245,13 +240,8 @@ def _answers(audit: Audit, data: NoisyData, reliability: float, seed: int) -> li
     return told
 
 
-def held(rows: Sequence[Row]) -> NDArray[np.bool_]:
-    """Return whether the claimed interval holds the true share, for each row."""
-    return np.array([row["low"] <= row["wrong"] <= row["high"] for row in rows], dtype=bool)
-
-
 def show(rows: Sequence[Row]) -> None:
-    """Print each chain, then how often the claim held once labels were corrected."""
+    """Print every scan, then the table and the sentences of docs/cleaning.md."""
     for row in rows:
         if row["round"] == 1:
             print(f"\n{row['data']}, {row['noise']}, {row['method']}, reviewer: {row['reviewer']}")
@@ -261,18 +251,53 @@ def show(rows: Sequence[Row]) -> None:
             f"  after {row['round'] - 1} corrections: {row['wrong']:5.1%} wrong, claimed {claim:26} "
             f"{'' if row['told'] else 'untold':6} broken {row['broken']:3}, test {row['test']:.1%} {changed}"
         )
-    print("\nonce labels were changed:")
-    for method in (WITH, BEFORE):
-        for reviewer in REVIEWERS:
-            kind = (method, reviewer)
-            own = [row for row in after_changes(rows) if (row["method"], row["reviewer"]) == kind]
-            if own:
-                error = np.mean([abs(row["share"] - row["wrong"]) for row in own])
-                print(
-                    f"{method:16} {reviewer:10} {len(own):3} scans: interval holds {held(own).mean():.0%}, "
-                    f"mean error {error:.1%}, suspicions' sum off by "
-                    f"{np.mean([abs(row['suspicion'] - row['share']) for row in own]):.2%} from the share"
-                )
+    print()
+    print("\n".join(page_lines(rows)))
+
+
+def page_lines(rows: Sequence[Row]) -> list[str]:
+    """Return the lines of docs/cleaning.md: a row for each chain with provenance, and what holds of all."""
+    own: dict[tuple[str, str, str, str], list[Row]] = {}
+    for row in rows:
+        own.setdefault((row["data"], row["noise"], row["reviewer"], row["method"]), []).append(row)
+    lines = [
+        "| labels | reviewer | wrong at first | after each correction | claimed at the end | broken | "
+        "accuracy on new data |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for (data, noise, reviewer, method), chain in own.items():
+        if method == WITH:
+            first, *later = chain
+            last = later[-1]
+            wrong = ", ".join(f"{row['wrong']:.1%}" for row in later)
+            claim = f"{last['share']:.1%} ({last['low']:.1%} to {last['high']:.1%})"
+            at_most = "" if last["told"] else "untold: "
+            accuracy = f"{first['test']:.1%} → {last['test']:.1%}"
+            lines.append(
+                f"| {data}, {noise} | {reviewer} | {first['wrong']:.1%} | {wrong} | {at_most}{claim} | "
+                f"{last['broken']} | {accuracy} |"
+            )
+    return [*lines, "", *(_sentence(rows, method) for method in (WITH, BEFORE))]
+
+
+def _sentence(rows: Sequence[Row], method: str) -> str:
+    """Return how true the claims of all scans are before which a label was changed."""
+    own = [row for row in after_changes(rows) if row["method"] == method]
+    held = sum(row["low"] <= row["wrong"] <= row["high"] for row in own)
+    wrong, claimed, error = (
+        float(np.mean(each))
+        for each in (
+            [row["wrong"] for row in own],
+            [row["share"] for row in own],
+            [abs(row["share"] - row["wrong"]) for row in own],
+        )
+    )
+    told = sum(row["told"] for row in own)
+    return (
+        f"- {method.capitalize()}, {len(own)} scans of changed labels: {wrong:.1%} were wrong on average and "
+        f"{claimed:.1%} claimed; mean error {error:.1%}. {told} scans could tell, and {held} intervals held "
+        "the true share."
+    )
 
 
 def after_changes(rows: Sequence[Row]) -> list[Row]:

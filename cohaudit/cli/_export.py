@@ -26,8 +26,8 @@ from cohaudit.errors import printable
     help="csv, jsonl, parquet: the suspects as a table. label-studio, argilla, doccano: as tasks for that "
     "tool. look: the samples most worth a look, also where there is no suspect. keep: the ids of all samples "
     "but the suspects. cleanlab: its columns, for every sample. suppressions: a file in which to note "
-    "suspects that are right after all. mask: the hidden units that hold most of the coherent gradient; needs "
-    "--audits width.",
+    "suspects that are right after all. mask: the hidden units that hold most of the coherent gradient; "
+    "needs --audits width.",
 )
 @click.option("--all", "every", is_flag=True, help="List every sample, most suspicious first.")
 @click.option(

@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from click.testing import CliRunner, Result
@@ -269,12 +271,17 @@ def test_a_parquet_keeps_types_and_metadata(tmp_path: Path) -> None:
             "y": pd.Categorical(["cat", "dog", "cat", "dog"], categories=["dog", "cat", "ant"]),
         }
     ).set_index("name")
-    frame.to_parquet(tmp_path / "data.parquet")
+    codecs = {"name": "zstd", "a": "gzip", "when": "none", "more.list.element": "snappy", "y": "brotli"}
+    pq.write_table(pa.Table.from_pandas(frame), tmp_path / "data.parquet", compression=codecs)
     config = Config(data="data.parquet", base=tmp_path, ids="name", inputs=("a",))
     found = pd.read_parquet(corrected(config, {"s": "cat"}))
     expected = frame.copy()
     expected.loc["s", "y"] = "cat"
     pd.testing.assert_frame_equal(found, expected)
+    about = pq.read_metadata(tmp_path / "new.parquet").row_group(0)
+    columns = [about.column(k) for k in range(about.num_columns)]
+    kept = {one.path_in_schema: one.compression.lower() for one in columns}
+    assert kept == codecs | {"when": "uncompressed"}
     (tmp_path / "new.parquet").unlink()
     (tmp_path / "new.parquet.changes.csv").unlink()
     (tmp_path / "new.parquet.provenance.json").unlink()
@@ -585,6 +592,19 @@ def test_other_data_is_refused(rows: Config) -> None:
     assert "sample 's0': is 'n' in the audit, but missing here" in refused(rows, suggested, "--ids", "a")
     assert "label 2 is out of range" in refused(rows, suggested, "--labels", "b")
     assert "did you mean y?" in refused(rows, suggested, "--labels", "yy")
+
+
+def test_the_data_is_found_by_the_name_that_the_audit_has(
+    rows: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (rows.base / "audit.json").write_text(audit_to_json(audit_of(rows, {"s0": "p"})), encoding="utf-8")
+    monkeypatch.chdir(rows.base)
+    result = command("audit.json", "--out", "new.csv")
+    assert result.exit_code == 0, result.output
+    (rows.base / "data.csv").rename(rows.base / "elsewhere.csv")
+    result = command("audit.json", "--out", "another.csv")
+    assert result.exit_code == 2
+    assert "--data: the audit names 'data.csv', which is no file or folder here" in result.output
 
 
 def test_a_place_that_is_taken_is_refused(rows: Config) -> None:

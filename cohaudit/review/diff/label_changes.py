@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from cohaudit.results import Audit
+from cohaudit.review.diff.data_changes import match_samples
 from cohaudit.review.diff.suspects import sign_test
 
 SIGNIFICANCE = 0.05
@@ -58,7 +59,7 @@ def compare_labels(base: Audit, head: Audit) -> LabelChanges:
         base: The earlier audit; its labels were judged.
         head: The later audit; its labels were judged.
     """
-    both = _matched(_table(base), _table(head))
+    both = _matched(base, head)
     changed = both[both["label_base"] != both["label_head"]]
     worse = int((changed["place_head"] < changed["place_base"]).sum())
     better = int((changed["place_head"] > changed["place_base"]).sum())
@@ -75,21 +76,12 @@ def compare_labels(base: Audit, head: Audit) -> LabelChanges:
     )
 
 
-def _table(audit: Audit) -> pd.DataFrame:
-    """Return hash, id, label, and the place in the order of suspicion, 0 to 1, of the samples with a hash."""
-    table = audit.samples[["content", "id", "label"]].copy()
-    table["place"] = audit.samples["rank"] / max(len(table), 1)
-    return table[table["content"] != ""]
-
-
-def _matched(base: pd.DataFrame, head: pd.DataFrame) -> pd.DataFrame:
-    """Return the samples of both: those of one input by its hash, copies of one input by their ids too."""
-    single = [one[~one["content"].duplicated(keep=False)] for one in (base, head)]
-    copies = [one[one["content"].duplicated(keep=False)] for one in (base, head)]
-    suffixes = ("_base", "_head")
-    return pd.concat(
-        [
-            single[0].merge(single[1], on="content", suffixes=suffixes),
-            copies[0].merge(copies[1], on=["content", "id"], suffixes=suffixes),
-        ]
-    )
+def _matched(base: Audit, head: Audit) -> pd.DataFrame:
+    """Return label and place in the order of suspicion, 0 to 1, in both audits, of the samples of both."""
+    pairs = match_samples(base, head) or {}
+    sides = []
+    for audit, rows, suffix in ((base, list(pairs), "_base"), (head, list(pairs.values()), "_head")):
+        places = audit.samples["rank"] / max(len(audit.samples), 1)
+        side = pd.DataFrame({"label": audit.samples["label"], "place": places}).iloc[rows]
+        sides.append(side.reset_index(drop=True).add_suffix(suffix))
+    return pd.concat(sides, axis=1)

@@ -10,17 +10,17 @@ from typing import Literal
 
 from cohaudit.config.used import setting
 from cohaudit.results import Audit
-from cohaudit.results.reviewed import short_hash
+from cohaudit.review.diff.data_changes import match_samples
 
 SUSPECTS_SIGNIFICANCE = 0.05
 """Probability below which the number of new suspects is not explained by chance. Only clear suspects count:
 many samples share one suspicion near the threshold, and the next training run moves all of them across it."""
 
-Elsewhere = Literal["not a suspect", "relabeled", "suppressed", "not audited", "suspect"]
+Elsewhere = Literal["not a suspect", "relabeled", "suppressed", "removed", "added", "not audited", "suspect"]
 """What a suspect of one audit is in the other: a sample with the same label that is not a suspect; a sample
-with another label; confirmed by a person; not among the samples; or a suspect too. Samples that are not
-suspects are found by the hash of their input, or else by their id: a corrected image lies in the folder of
-another class, so that its id is another one."""
+with another label; confirmed by a person; not among the samples of the head, or of the base; perhaps among
+them, but --limit left it out; or a suspect too. Samples are found by the hash of their input, and by their id
+only where no input is in both audits."""
 
 
 @dataclass(frozen=True)
@@ -110,8 +110,10 @@ def compare_suspects(base: Audit, head: Audit) -> SuspectChanges:
     pairs = _match(before, after)
     base_of = {j: i for i, j in pairs}
     matched_in_base = {i for i, _ in pairs}
-    in_base = _describe_elsewhere(base)
-    in_head = _describe_elsewhere(head)
+    pairs_of_samples = match_samples(base, head)
+    in_head = _describe_elsewhere(base, head, pairs_of_samples, "removed")
+    reverse = pairs_of_samples and {j: i for i, j in pairs_of_samples.items()}
+    in_base = _describe_elsewhere(head, base, reverse, "added")
     new = tuple(one.matched(in_base(one)) for j, one in enumerate(after) if j not in base_of)
     fixed = tuple(one.matched(in_head(one)) for i, one in enumerate(before) if i not in matched_in_base)
     still = tuple(
@@ -202,23 +204,32 @@ def _pop_pairs(
     return pairs
 
 
-def _describe_elsewhere(other: Audit) -> Callable[[_Unmatched], Elsewhere]:
-    """Return a function that says what a suspect of one audit alone is in the other audit."""
+def _describe_elsewhere(
+    own: Audit, other: Audit, pairs: Mapping[int, int] | None, absent: Elsewhere
+) -> Callable[[_Unmatched], Elsewhere]:
+    """Return a function that says what a suspect of one audit alone is in the other audit.
+
+    Args:
+        own: The audit that it is a suspect of.
+        other: The other audit.
+        pairs: Row in the table of samples of `own` → row in that of `other`; None to go by the ids.
+        absent: What it is if `other` audited all of its samples, and has none of this input.
+    """
     suppressed = {(one.sample, one.label) for one in other.suppressed}
-    labels: Mapping[str, str] = dict(zip(other.samples["id"], other.samples["label"], strict=True))
-    same_input: defaultdict[str, set[str]] = defaultdict(set)
-    for content, label in zip(other.samples["content"], other.samples["label"], strict=True):
-        same_input[content].add(label)
+    labels = other.samples["label"].tolist()
+    places: Mapping[str, int] = {name: k for k, name in enumerate(other.samples["id"])}
+    if pairs is not None:
+        # an id can mean another sample: row numbers move when a row is inserted
+        places = {name: pairs[k] for k, name in enumerate(own.samples["id"]) if k in pairs}
+    if other.subject.samples < other.subject.samples_total:
+        absent = "not audited"
 
     def describe(one: _Unmatched) -> Elsewhere:
         if (one.content, one.label) in suppressed:
             return "suppressed"
-        # by the input first: an id can be a row number, which moves when a row is inserted
-        now = same_input.get(short_hash(one.content), set()) if one.content else set()
-        if not now and one.id in labels:
-            now = {labels[one.id]}
-        if not now:
-            return "not audited"
-        return "not a suspect" if one.label in now else "relabeled"
+        place = places.get(one.id)
+        if place is None:
+            return absent
+        return "not a suspect" if one.label == labels[place] else "relabeled"
 
     return describe

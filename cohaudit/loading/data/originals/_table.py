@@ -145,17 +145,32 @@ class JsonlOriginal(_Table):
         return {}
 
 
+def _compression(path: Path) -> dict[str, str]:
+    """Return column path → codec of a .parquet file, as it is written; empty for a file without rows."""
+    import pyarrow.parquet
+
+    about = pyarrow.parquet.read_metadata(path)
+    if not about.num_row_groups:
+        return {}
+    first = about.row_group(0)
+    columns = [first.column(k) for k in range(first.num_columns)]
+    # as pyarrow reads and takes it
+    codecs = {one.path_in_schema: one.compression for one in columns}
+    return {name: "NONE" if codec == "UNCOMPRESSED" else codec for name, codec in codecs.items()}
+
+
 class ParquetOriginal(_Table):
     """A .parquet file; see `_Table` for the arguments."""
 
     def write(self, target: Path, relabeled: Mapping[int, str], dropped: Collection[int]) -> dict[int, str]:
-        """Write a copy, see `Original`, with the same columns, types and metadata."""
+        """Write a copy, see `Original`, with the same columns, types, metadata and compression."""
         import pyarrow.parquet
 
         table = pyarrow.parquet.read_table(self._path)
         column = table.schema.get_field_index(self._label_column)
         labels = table.column(column).take(self._donors(relabeled))
         table = table.set_column(column, table.schema.field(column), labels)
-        pyarrow.parquet.write_table(table.take(self._remaining(dropped)), target)
+        kept = table.take(self._remaining(dropped))
+        pyarrow.parquet.write_table(kept, target, compression=_compression(self._path))
         self._check(target, relabeled, dropped)
         return {}
