@@ -6,6 +6,7 @@
   const { short, whole, make, name, file, digits, download, kept, command } = page;
   const data = JSON.parse(source.textContent);
   const { classes, kinds, totals, samples } = data;
+  const count = number => number.toLocaleString("en-US");
   const CARDS_PER_PAGE = 24, ROWS_PER_PAGE = 100;
 
   const get = id => document.getElementById(id);
@@ -32,7 +33,7 @@
   ].join("\n").toLowerCase()]));
   const counted = kinds.map((kind, i) => {
     const listed = samples.filter(sample => sample.kind === i).length;
-    return listed < totals[i] ? `${listed} of ${totals[i]} ${kind}` : `${listed} ${kind}`;
+    return listed < totals[i] ? `${count(listed)} of ${count(totals[i])} ${kind}` : `${count(listed)} ${kind}`;
   }).join(", ");
 
   const verdicts = makeVerdicts(data, () => showCounts());
@@ -77,9 +78,9 @@
     const first = state.page * size() + 1;
     const only = confusions.words() && `, ${confusions.words()}`;
     shown.textContent = now.length
-      ? `${first} to ${first + now.length - 1} of ${state.found.length} samples${only}` +
-        (state.found.length < samples.length ? ` (${samples.length} without a filter)` : `: ${counted}`)
-      : `None of the ${samples.length} samples matches${only}.`;
+      ? `${count(first)} to ${count(first + now.length - 1)} of ${count(state.found.length)} samples${only}` +
+        (state.found.length < samples.length ? ` (${count(samples.length)} without a filter)` : `: ${counted}`)
+      : `None of the ${count(samples.length)} samples matches${only}.`;
     paging.hidden = pages === 1;
     paging.querySelector("span").textContent = `page ${state.page + 1} of ${pages}`;
     paging.querySelector("[name=back]").disabled = state.page === 0;
@@ -99,9 +100,9 @@
     judging.elements.undo.disabled = !verdicts.steps;
     judging.elements.focus.disabled = !state.found.length;
     judging.querySelector("progress").value = verdicts.size;
-    judging.querySelector("output").textContent = `${verdicts.size} of ${samples.length} judged`;
+    judging.querySelector("output").textContent = `${count(verdicts.size)} of ${count(samples.length)} judged`;
     const accepted = acceptable();
-    judging.elements.accept.textContent = `Mark ${accepted.length} as wrong`;
+    judging.elements.accept.textContent = `Mark ${count(accepted.length)} as wrong`;
     judging.elements.accept.disabled = !accepted.length;
     const expected = accepted.reduce((sum, sample) => sum + sample.suspicion[0], 0) / accepted.length;
     get("expected").textContent = accepted.length

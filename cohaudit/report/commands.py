@@ -40,9 +40,19 @@ def correct_command(places: Places) -> str:
     """Return the command that corrects the suspects in a copy of the data, or lists them if code made it."""
     if not places.data:
         return shlex.join(["cohaudit", "export", places.saved, "--format", "csv"])
+    return shlex.join(["cohaudit", "correct", places.saved, *_data_and_copy(places)])
+
+
+def fixes_command(places: Places, fixes: str) -> str:
+    """Return the command that corrects the labels in a file of fixes; empty if code made the data."""
+    if not places.data:
+        return ""
+    return shlex.join(["cohaudit", "correct", places.saved, "--only", fixes, *_data_and_copy(places)])
+
+
+def _data_and_copy(places: Places) -> tuple[str, str, str, str]:
     data = Path(places.data)
-    copy = data.with_name(f"{data.stem}{CORRECTED}{data.suffix}")
-    return shlex.join(["cohaudit", "correct", places.saved, "--data", str(data), "--out", str(copy)])
+    return "--data", str(data), "--out", str(data.with_name(f"{data.stem}{CORRECTED}{data.suffix}"))
 
 
 def review_command(places: Places) -> str:

@@ -78,7 +78,7 @@ def test_a_class_worse_than_the_model_is_named_with_what_is_expected_of_it() -> 
     found = [one for one in find_drivers(inputs()) if one.kind == "class"]
     assert [one.name for one in found] == ["cat"]
     assert found[0].measured == 0.3
-    assert "100% training accuracy, about 70% expected on new data" in found[0].reason
+    assert "100% training accuracy, about 70.0% expected on new data" in found[0].reason
     for told in ("class cat", "50", "5 suspects"):
         assert told in found[0].remedy
     assert found[0].lowers == pytest.approx(0.3 / 2), "half of the samples are of it"

@@ -134,7 +134,7 @@ def test_every_part_is_reported_with_its_numbers() -> None:
     assert (second.measured, second.adds) == pytest.approx((0.835, -0.02))
     for number in ("96.0%", "81.5%", "the input of layer fc1"):
         assert number in first.reason
-    assert "2.0 points better" in second.reason
+    assert "did better on new data" in second.reason
     assert "83.5%" in second.reason
 
 

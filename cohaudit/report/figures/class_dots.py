@@ -97,7 +97,7 @@ def _draw_shares(axes: Axes, shares: Sequence[float]) -> None:
     axes.set_title("Suspects")
     rows = np.arange(len(shares))
     segments(axes, (np.zeros(len(shares)), rows), (np.array(shares), rows), color=ORANGE, lw=1.2)
-    axes.plot(shares, rows, color=ORANGE, marker="o", ms=_DOT, lw=0)
+    axes.plot(shares, rows, color=ORANGE, marker="o", ms=_DOT, lw=0, clip_on=False)
     axes.xaxis.set_major_formatter(PERCENT)
     # at least 1%: without any suspect, the axis would have no length
     axes.set_xlim(0, 1.08 * max(0.01, *shares))

@@ -87,10 +87,16 @@ def _add_m_coherence(axes: Axes, samples: int) -> None:
     axes.secondary_yaxis("right", functions=(m_coherence, pairwise)).set_ylabel("m-coherence")
 
 
-def suspicion_histogram(suspicion: pd.Series[float], threshold: float) -> Markup:
-    """Draw the number of samples by suspicion, the suspects in another color."""
-    below = suspicion[suspicion < threshold]
-    above = suspicion[suspicion >= threshold]
+def suspicion_histogram(suspicion: pd.Series[float], threshold: float, *, listed: bool) -> Markup:
+    """Draw the number of samples by suspicion, the suspects in another color.
+
+    Args:
+        suspicion: Suspicion of each sample.
+        threshold: Suspicion from which a sample is a suspect.
+        listed: Whether suspects are listed at all; if not, no sample counts as one.
+    """
+    below = suspicion[(suspicion < threshold) | (not listed)]
+    above = suspicion[(suspicion >= threshold) & listed]
 
     def draw(figure: Figure, names: NamePlaceholders) -> None:
         # a histogram has no names; the parameter is part of `Draw`
@@ -100,7 +106,8 @@ def suspicion_histogram(suspicion: pd.Series[float], threshold: float) -> Markup
         bins = np.linspace(0, 1, 41).tolist()
         axes.set_title("Samples by suspicion (logarithmic)")
         axes.hist([below, above], bins=bins, stacked=True, color=[BLUE, ORANGE], rwidth=0.85)
-        axes.axvline(threshold, color=INK, lw=1.2, ls=(0, (4, 3)))
+        if listed:
+            axes.axvline(threshold, color=INK, lw=1.2, ls=(0, (4, 3)))
         # Suspects are few: on a linear axis they would be invisible beside the typical samples.
         axes.set_yscale("log")
         # Just below 1, so that a bin with a single sample has a visible bar.
@@ -109,13 +116,18 @@ def suspicion_histogram(suspicion: pd.Series[float], threshold: float) -> Markup
         axes.minorticks_off()
         axes.grid(axis="y", color=LINE)
         axes.set_xlim(0, 1)
-        axes.set_xlabel("suspicion; suspects are right of the dashed line")
+        where = "right of the dashed line" if listed else "not listed"
+        axes.set_xlabel(f"suspicion; suspects are {where}")
 
     title = "Number of samples by suspicion"
     median = float(suspicion.median())
     most = float(suspicion.max())
-    description = (
+    suspects = (
         f"{count(len(above))} of {plural(len(suspicion), 'sample')} have at least the threshold of "
-        f"{compact(threshold)}; the highest suspicion is {number(most)}, the median {number(median)}."
+        f"{compact(threshold)}"
+    )
+    description = (
+        f"{suspects if listed else 'No suspects are listed'}; the highest suspicion is {number(most)}, the "
+        f"median {number(median)}."
     )
     return draw_svg("suspicion", _HISTOGRAM_SIZE, title, description, draw)

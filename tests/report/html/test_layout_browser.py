@@ -1,4 +1,4 @@
-"""Where things are on the page in a real browser: the samples within two screens, no row taller than a phone."""
+"""Where things are on the page in a real browser: samples within two screens, no row taller than a phone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from support.page import render_undrawn
 from support.real_audits import REAL, real_audit
 
 ORDER = ["verdict", "actions", "suspects", "classes", "depth", "theory", "method", "certificate", "skipped"]
-PHONE = {"width": 360, "height": 800}
+PHONE_HEIGHT = 800
 TOPS = """
 () => [...document.querySelectorAll("main > section")]
   .map(section => [section.id, section.getBoundingClientRect().top + scrollY])
@@ -19,7 +19,8 @@ TOPS = """
 TALL = """
 limit => {
   for (const fold of document.querySelectorAll(".fold, .actions ~ details")) fold.open = true;
-  const rows = document.querySelectorAll("tr, li, .card, .verdict-card, .tiles > div, .facts > div, .definitions > div");
+  const rows = document.querySelectorAll(
+    "tr, li, .card, .verdict-card, .tiles > div, .facts > div, .definitions > div");
   return [...rows].filter(row => row.getBoundingClientRect().height > limit)
     .map(row => `${row.className || row.tagName}: ${row.textContent.trim().slice(0, 60)}`);
 }
@@ -43,5 +44,5 @@ def test_the_order_is_that_of_use_and_samples_begin_within_two_screens(
         tops = dict(page.evaluate(TOPS))
         assert [*tops] == [section for section in ORDER if section in tops]
         assert tops["suspects"] < 2 * height
-    page.set_viewport_size(PHONE)
-    assert page.evaluate(TALL, PHONE["height"]) == []
+    page.set_viewport_size({"width": 360, "height": PHONE_HEIGHT})
+    assert page.evaluate(TALL, PHONE_HEIGHT) == []

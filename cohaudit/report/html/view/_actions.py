@@ -11,6 +11,7 @@ from cohaudit.report.commands import (
     Places,
     compare_command,
     correct_command,
+    fixes_command,
     holdout_command,
     review_command,
 )
@@ -62,6 +63,8 @@ class Actions:
     """The most important ones."""
     others: tuple[Action, ...]
     """The others, which are folded."""
+    fixes: str
+    """Command for the labels that the reader corrected on the page; empty where code made the data."""
     compare: str
     """Command that compares with a retrained model; empty where there is nothing to retrain."""
 
@@ -73,6 +76,7 @@ def build_actions(audit: Audit, places: Places) -> Actions:
     return Actions(
         found[:SHOWN_ACTIONS],
         found[SHOWN_ACTIONS:],
+        _copied(fixes_command(places, "fixes.csv")),
         _copied(compare_command(places)) if retrains else "",
     )
 
@@ -112,7 +116,8 @@ def _actions(audit: Audit, places: Places) -> Iterator[Action]:
 def _label_actions(audit: Audit, places: Places) -> Iterator[Action]:
     """Yield what to do about the labels, where the verdict on them asks for it."""
     verdict = label_verdict(audit)
-    why = text(verdict.sentence, 400)
+    # what is unclear stands in the verdict, right above
+    why = text("" if verdict.level == "unclear" else verdict.sentence, 400)
     drivers = () if isinstance(audit.risk, Skipped) else audit.risk.drivers
     if verdict.level == "unclear" or (verdict.level in BAD_LEVELS and audit.suspects.empty):
         effect = "Your answers tell how many labels are wrong, and which"
@@ -164,7 +169,8 @@ def _more_of(classes: Sequence[Driver], risk: Risk) -> Iterator[tuple[float, Act
     # shares are upper estimates and add up: no action may promise more than the whole gap
     lowers = min(total, risk.gap.value)
     listed = f"{', '.join(names[:-1])} and {names[-1]}"
-    words = f"Collect more samples of the classes {listed}. Look at their suspects first."
+    look = " Look at their suspects first." if any("suspect" in driver.remedy for driver in classes) else ""
+    words = f"Collect more samples of the classes {listed}.{look}"
     why = " ".join(driver.reason for driver in classes)
     effect = _on_new_data(risk, lowers)
     yield lowers, Action(text(words, 400), text(why, 400), "", effect, "#classes", "see the classes")

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from cohaudit.report.figures.class_dots import class_dots
 from cohaudit.report.figures.class_map import ClassMap, Cosines, cosine_map, extreme_pairs, group_classes
-from cohaudit.report.html.view._judged import judges_samples
+from cohaudit.report.html.view._judged import judges_samples, lists_suspects
 from cohaudit.report.html.view._tables import MAX_TABLE_ROWS
 from cohaudit.report.words import Text, count, interval, number, percent, plural, points, prose, signed, text
 from cohaudit.results import Audit, ClassCosines, ClassResult, Coherence, Estimate, Skipped, by_gap
@@ -54,7 +54,7 @@ class Classes:
     """The section on the classes."""
 
     judged: bool
-    """Whether there are suspects to count."""
+    """Whether suspects are counted: none are where it cannot be told which labels are wrong."""
     dots: Markup
     dots_note: str
     """Which classes the chart shows; empty when all."""
@@ -80,8 +80,9 @@ def build_classes(audit: Audit) -> Classes:
     drawn = rows[:_MAX_DOTS]
     beyond = len(rows) - MAX_TABLE_ROWS
     return Classes(
-        judged=judges_samples(audit),
-        dots=class_dots(drawn, suspects=judges_samples(audit)),
+        judged=judges_samples(audit) and lists_suspects(audit),
+        # without any, the panel would be empty
+        dots=class_dots(drawn, suspects=any(one.suspects for one in rows)),
         dots_note=f"The chart shows the first {_MAX_DOTS} of {count(len(names))} classes."
         if len(rows) > len(drawn)
         else "",

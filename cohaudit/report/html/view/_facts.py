@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from cohaudit.config.used import setting
+from cohaudit.report.html.view._judged import judges_samples, lists_suspects
 from cohaudit.report.words import (
     Text,
     compact,
@@ -62,11 +63,12 @@ def build_tiles(audit: Audit) -> Iterator[Tile]:
     """Yield the numbers beside the two verdicts."""
     yield from _worst_class(audit)
     samples = audit.subject.samples
-    if audit.lists_suspects or audit.samples["suspect"].any():
+    if lists_suspects(audit):
         suspects = int(audit.samples["suspect"].sum())
-        yield Tile(
-            "Suspects", "suspects", count(suspects), f"{percent(suspects / max(samples, 1))} of the samples"
-        )
+        share = percent(suspects / max(samples, 1))
+        yield Tile("Suspects", "suspects", count(suspects), f"{share} of the samples")
+    elif judges_samples(audit):
+        yield Tile("Suspects", "suspects", "–", "not listed: which labels are wrong cannot be told")
 
 
 def _m_coherence(coherence: Coherence, samples: int) -> str:

@@ -11,11 +11,11 @@ from markupsafe import Markup
 from cohaudit.config.used import setting
 from cohaudit.report.figures.distributions import suspicion_histogram
 from cohaudit.report.html.view._confusions import Confusions, build_confusions
-from cohaudit.report.html.view._judged import judges_samples
+from cohaudit.report.html.view._judged import judges_samples, lists_suspects
 from cohaudit.report.html.view._listing import Listing, build_listing
 from cohaudit.report.words import Text, count, percent, probability, prose, text
 from cohaudit.results import Audit, Skipped, format_wrong_labels
-from cohaudit.results.kinds import REVIEWED
+from cohaudit.results.kinds import DUPLICATE, MISLABELED, REVIEWED, SAMPLE_KINDS
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,6 @@ class Gallery:
 def build_gallery(audit: Audit) -> Gallery:
     """Return the section on the samples, the most suspicious first."""
     threshold = setting(audit.settings, "suspicion_threshold")
-    suspicion = audit.samples["suspicion"].dropna()
     total = int(audit.samples["suspect"].sum())
     listing = build_listing(audit)
     kinds = tuple(_kinds(audit)) if judges_samples(audit) else ()
@@ -75,14 +74,19 @@ def build_gallery(audit: Audit) -> Gallery:
         total=total,
         summary=_summary(audit, total, threshold),
         kinds=kinds,
-        kinds_line=", ".join(f"{kind.samples} {kind.name}" for kind in kinds),
+        kinds_line=", ".join(f"{kind.samples} {kind.name}" for kind in kinds if kind.share),
         twins=_twins(audit),
-        histogram=suspicion_histogram(suspicion, threshold) if judges_samples(audit) else None,
+        histogram=_histogram(audit, threshold) if judges_samples(audit) else None,
         confusions=build_confusions(audit, listing.suspects),
         listing=listing,
         more=_more(total, listing),
         suppressed=tuple(_suppressed(audit)),
     )
+
+
+def _histogram(audit: Audit, threshold: float) -> Markup:
+    suspicion = audit.samples["suspicion"].dropna()
+    return suspicion_histogram(suspicion, threshold, listed=lists_suspects(audit))
 
 
 def _summary(audit: Audit, total: int, threshold: float) -> str:
@@ -133,6 +137,9 @@ def _kinds(audit: Audit) -> Iterator[KindView]:
         # only suppressions make this kind: most audits have none
         if name == REVIEWED and own.empty:
             continue
+        if name == SAMPLE_KINDS[MISLABELED] and not lists_suspects(audit):
+            yield KindView(name, "–", "", "", "Which labels are wrong cannot be told here.")
+            continue
         yield KindView(
             name,
             count(len(own)),
@@ -152,7 +159,7 @@ def _twins(audit: Audit) -> str:
     apart = int((twin["label"].to_numpy() != label_of[twin["duplicate_of"]].to_numpy()).sum())
     are = "sample is a near-duplicate" if len(twin) == 1 else "samples are near-duplicates"
     but = f"; {count(apart)} of them carry another label than their twin" if apart else ""
-    other = int((twin["kind"] != "duplicate").sum())
+    other = int((twin["kind"] != SAMPLE_KINDS[DUPLICATE]).sum())
     kinds = f", {count(other)} of them of another kind" if other else ""
     return (
         f"{count(len(twin))} {are} of another sample{kinds}{but}. See the column duplicate_of in samples.csv."

@@ -56,7 +56,6 @@ class DriverView:
     share: str
     """How much of the gap it is at most, in points; a dash where unknown."""
     reason: Text
-    remedy: Text
 
 
 def build_steps(risk: Risk) -> Iterator[StepView]:
@@ -91,7 +90,6 @@ def build_drivers(risk: Risk) -> Iterator[DriverView]:
             measured=_measured(one),
             share="–" if isinstance(one.lowers, Skipped) else points(one.lowers),
             reason=text(one.reason, 400),
-            remedy=text(one.remedy, 400),
         )
 
 
@@ -141,6 +139,5 @@ def reading(risk: Risk | None) -> str:
         f"points, it was {points(abs(record.bias))} points too {'high' if record.bias > 0 else 'low'} on "
         f"average, and {record.covered:.0%} of its intervals held the true accuracy "
         f"({record.covered_fitted:.0%} for networks that fit their labels). It cannot see wrong labels that "
-        "follow a rule, and was not tested on large networks. Shares of the causes overlap: a mislabeled "
-        "sample counts for the samples and for its class."
+        "follow a rule, and was not tested on large networks."
     )

@@ -14,6 +14,8 @@ _STEP = 0.05
 """The scale begins and ends at a multiple of this: five points."""
 _LAST_BAND = 1.25
 """Where the scale ends at least, relative to the bound of its last level, so that its band stays visible."""
+_TICK_ROOM = 0.08
+"""Room that a number below the scale takes, as a share of the scale on a phone."""
 
 
 @dataclass(frozen=True)
@@ -65,16 +67,17 @@ def build_gauge(value: Estimate, bounds: Sequence[float], unit: str = "") -> Gau
     def place(at: float) -> float:
         return (at - first) / (last - first)
 
-    inner = (0.0, *bounds)
-    # an end that is close to a bound has no number of its own: the two would overlap
-    ends = [end for end in (first, last) if min(abs(end - bound) for bound in inner) > _STEP / 2]
-    ticks = sorted({*inner, *ends})
+    ticks: list[float] = []
+    # the bounds first: an end that is close to one has no number of its own, as the two would overlap
+    for tick in (0.0, bounds[-1], last, first, *bounds):
+        if all(abs(place(tick) - place(other)) >= _TICK_ROOM for other in ticks):
+            ticks.append(tick)
     return Gauge(
         bands=tuple(
             Band(level, f"{max(0.0, place(high) - place(low)):.1%}")
             for level, (low, high) in zip(LEVELS, pairwise(edges), strict=True)
         ),
-        ticks=tuple(Tick(f"{place(at):.1%}", f"{compact(100 * at)}{unit}") for at in ticks),
+        ticks=tuple(Tick(f"{place(at):.1%}", f"{compact(100 * at)}{unit}") for at in sorted(ticks)),
         position=f"{place(value.value):.1%}",
         start=f"{place(value.low):.1%}",
         width=f"{place(value.high) - place(value.low):.1%}",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
+
 from cohaudit.report.figures.audits.trajectory import trajectory_figure
 from cohaudit.report.html.view._tables import Table
 from cohaudit.report.html.view.audits._body import AuditBody
@@ -70,7 +72,8 @@ def _shares(one: Point) -> tuple[float, float, float, float]:
 
 def _coherence(found: Trajectory, kind: str) -> Table:
     series: tuple[Series, ...] = getattr(found, kind)
-    checkpoints = (text(one.checkpoint, 16).short for one in found.points)
+    # without the extension, which all have: cut to this length, names would differ in nothing
+    checkpoints = (text(PurePath(one.checkpoint).stem, 16).short for one in found.points)
     return Table(
         f"Coherence α\u1d64 of the {kind} by checkpoint",
         (kind.capitalize(), *checkpoints),
