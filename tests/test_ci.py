@@ -198,6 +198,8 @@ def test_after_a_failed_gate_all_is_written_and_then_the_job_fails(
     assert run.code == code
     assert run.outputs == {
         "exit-code": str(code),
+        "expected-score": "0.84375",
+        "wrong-labels": "0.0625",
         "risk": "high",
         "gap": "0.15625",
         "suspects": "12",
