@@ -9,12 +9,12 @@ is written by hand and holds no figure of them. A test compares the page with th
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
 import pandas as pd
 from scipy.stats import kendalltau
 
+from benchmarks.docs.blocks import Page
 from benchmarks.docs.verdict_tables import NOTHING, markdown
 from benchmarks.generalization.expected import CROSSFIT, METHODS, OURS, RESULTS, REVIEWED, ZOO
 from benchmarks.generalization.expected_tables import (
@@ -27,12 +27,9 @@ from benchmarks.generalization.expected_tables import (
     table_of_rows,
 )
 from benchmarks.shared import paths
-from benchmarks.shared.command_line import make_parser
 from benchmarks.shared.results import read_rows
 
 RISK = paths.RESULTS / "risk.json"
-PAGE = paths.ROOT / "docs/risk.md"
-BLOCK = re.compile(r"(<!-- expected: ([\w ]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 FITTED = "training accuracy ≥ 0.99"
 """Name of the stratum of networks that fit their labels."""
 REAL = "all on real data"
@@ -198,40 +195,25 @@ def former(_: pd.DataFrame) -> str:
     )
 
 
-BLOCKS: Mapping[str, Callable[[pd.DataFrame], str]] = {
-    "answer": answer,
-    "kinds": kinds,
-    "methods": methods,
-    "as given": as_given,
-    "families": families,
-    "zoo": zoo,
-    "former": former,
-}
-"""Blocks by name."""
-
-
-def rewrite(page: str, table: pd.DataFrame) -> str:
-    """Return a page whose blocks say what the rows say.
-
-    Args:
-        page: Markdown.
-        table: Rows, from `table_of_rows`.
-
-    Raises:
-        KeyError: If the page has a block of another name.
-    """
-    return BLOCK.sub(lambda found: f"{found[1]}{BLOCKS[found[2]](table)}\n{found[4]}", page)
+PAGE: Page[pd.DataFrame] = Page(
+    paths.ROOT / "docs/risk.md",
+    "expected",
+    {
+        "answer": answer,
+        "kinds": kinds,
+        "methods": methods,
+        "as given": as_given,
+        "families": families,
+        "zoo": zoo,
+        "former": former,
+    },
+)
+"""The page and its blocks."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run from the command line; return the exit code."""
-    args = make_parser(__doc__, show=True).parse_args(arguments)
-    table = table_of_rows(read_rows(RESULTS))
-    if args.show:
-        print("\n\n".join(block(table) for block in BLOCKS.values()))
-    else:
-        PAGE.write_text(rewrite(PAGE.read_text(encoding="utf-8"), table), encoding="utf-8")
-    return 0
+    return PAGE.main(__doc__, lambda: table_of_rows(read_rows(RESULTS)), arguments)
 
 
 if __name__ == "__main__":

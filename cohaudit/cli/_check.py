@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     "--fail-on",
     multiple=True,
     metavar="TEXT",
-    help="Gate: fail (exit code 1) if this holds, e.g. 'risk>=high' or 'suspects>2%'. May be repeated.",
+    help="Gate: fail (exit code 1) if this holds, e.g. 'wrong_labels>5%' or "
+    "'expected_score<0.8'. May be repeated.",
 )
 @click.option(
     "--warn-on",

@@ -323,7 +323,7 @@ class Config:
         path=True,
     )
     fail_on: tuple[str, ...] = _judge(
-        (), "Gate: fail (exit code 1) if this holds, e.g. 'risk>=high' or 'predicted_gap>0.1'."
+        (), "Gate: fail (exit code 1) if this holds, e.g. 'wrong_labels>5%' or 'expected_score<0.8'."
     )
     warn_on: tuple[str, ...] = _judge((), "Gate that only warns if this holds.")
     gate_on_value: bool = _judge(

@@ -52,9 +52,6 @@ class LabelChanges:
 def compare_labels(base: Audit, head: Audit) -> LabelChanges:
     """Compare the labels of the samples that both audits have.
 
-    By the sign test (Conover, Practical Nonparametric Statistics, 3.4), one-sided, on whether a changed label
-    is more suspicious than the label before.
-
     Args:
         base: The earlier audit; its labels were judged.
         head: The later audit; its labels were judged.
@@ -64,16 +61,28 @@ def compare_labels(base: Audit, head: Audit) -> LabelChanges:
     worse = int((changed["place_head"] < changed["place_base"]).sum())
     better = int((changed["place_head"] > changed["place_base"]).sum())
     comparable = 0 < len(changed) <= MAX_CHANGED * len(both)
-    clear = comparable and abs(worse - better) >= MIN_EFFECT * len(both)
     return LabelChanges(
         compared=len(both),
         changed=len(changed),
         worse=worse,
         better=better,
-        more_wrong=clear and sign_test(worse, better) <= SIGNIFICANCE,
-        fewer_wrong=clear and sign_test(better, worse) <= SIGNIFICANCE,
+        more_wrong=comparable and is_clear(worse, better, len(both)),
+        fewer_wrong=comparable and is_clear(better, worse, len(both)),
         judged=comparable and len(both) == len(base.samples) == len(head.samples),
     )
+
+
+def is_clear(most: int, others: int, compared: int) -> bool:
+    """Return whether most changed labels moved one way, by more than chance and by enough.
+
+    By the sign test (Conover, Practical Nonparametric Statistics, 3.4), one-sided, and `MIN_EFFECT`.
+
+    Args:
+        most: Number of changed labels that moved that way.
+        others: Number of those that moved the other way.
+        compared: Number of compared samples.
+    """
+    return most - others >= MIN_EFFECT * compared and sign_test(most, others) <= SIGNIFICANCE
 
 
 def _matched(base: Audit, head: Audit) -> pd.DataFrame:
