@@ -15,7 +15,7 @@ from cohaudit.pipeline.outside import OutsideResults
 from cohaudit.pipeline.sample import Sample
 from cohaudit.pipeline.scan_run import ScanRun
 from cohaudit.pipeline.subject import ScanSubject
-from cohaudit.results import Audit, AuditResults, Holdout, Skipped, Subject
+from cohaudit.results import Audit, AuditResults, Flatness, Holdout, Skipped, Subject
 from cohaudit.review.gates import gate_results
 
 
@@ -30,6 +30,7 @@ class StageResults:
         holdout: Measurement of the holdout, or why there is none.
         outside: Predictions of the labels from the raw data, or why there are none.
         out_of_fold: What copies of the network predict, which were not trained on the sample.
+        flatness: How many answers stay with noise in the weights.
         reviewed: The findings, without suspects that a person has cleared, and the evidence for them.
     """
 
@@ -39,6 +40,7 @@ class StageResults:
     holdout: Holdout | Skipped
     outside: OutsideResults
     out_of_fold: OutOfFold
+    flatness: Flatness | Skipped
     reviewed: Reviewed
 
 

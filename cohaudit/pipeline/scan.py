@@ -26,6 +26,7 @@ from cohaudit.pipeline.crossfit.stage import cross_fit
 from cohaudit.pipeline.crossfit.untrained import Factory
 from cohaudit.pipeline.evidence import gather_evidence
 from cohaudit.pipeline.findings import judge
+from cohaudit.pipeline.flatness import measure_flatness
 from cohaudit.pipeline.history import measure_history, pass_store
 from cohaudit.pipeline.holdout import measure_holdout
 from cohaudit.pipeline.observations import Observations, compare
@@ -150,6 +151,7 @@ def audit_subject(subject: ScanSubject, run: ScanRun) -> Audit:
         holdout = measure_holdout(subject, sample, measured, run)
         outside = predict_outside(subject, sample, run)
         out_of_fold = cross_fit(plan, subject, sample, measured, run)
+        flatness = measure_flatness(subject, sample, run)
         with run.stages(COMPARE_SAMPLES):
             compared = compare(measured, run.config, len(subject.dataset))
         with run.stages(JUDGE):
@@ -164,6 +166,7 @@ def audit_subject(subject: ScanSubject, run: ScanRun) -> Audit:
                 outside=outside.views,
                 crossfit=out_of_fold.probability,
                 review=review,
+                flatness=flatness,
             )
             judged = judge(seen, run.config)
         with run.stages(GATHER_EVIDENCE):
@@ -175,6 +178,7 @@ def audit_subject(subject: ScanSubject, run: ScanRun) -> Audit:
             holdout=holdout,
             outside=outside,
             out_of_fold=out_of_fold,
+            flatness=flatness,
             reviewed=reviewed,
         )
         audits = run_audits(_audit_context(subject, run, results), run.stages)
@@ -207,4 +211,5 @@ def _audit_context(subject: ScanSubject, run: ScanRun, results: StageResults) ->
         schedule=run.schedule,
         total=len(subject.dataset),
         columns=subject.dataset.column_names,
+        flatness=results.flatness,
     )
