@@ -20,6 +20,7 @@ import numpy as np
 from rich.console import Console
 from rich.markdown import Markdown
 
+from benchmarks.same_data.again import TRAINED_AGAIN, measures_again, rows_again
 from benchmarks.same_data.cells import Cell, cells
 from benchmarks.same_data.measures import Shared, measures
 from benchmarks.same_data.ranking import (
@@ -89,6 +90,7 @@ def networks(cell: Cell) -> Iterator[tuple[Row, Network]]:
             arrays = {name: file[name] for name in file.files}
         right = arrays["test predicted"] == given["test_labels"]
         found = measures(saved["figures"], arrays, shared) | read_json(flat)
+        found |= measures_again(cell.folder, place, arrays, shared)
         answered = len(given["labels"])
         found["flatness"] = _log_odds(found["flatness"], answered)
         found["flatness and noise in the inputs"] = found["flatness"] + _log_odds(
@@ -203,6 +205,8 @@ def results(rows: Sequence[tuple[Row, Network]]) -> dict[str, list[Row]]:
         "chosen before": pairs(later, FITTED),
     }
     names = list(dict.fromkeys(name for network in found for name in network.measures))
+    # those by networks trained again have a table of their own: not all were
+    names = [name for name in names if not name.startswith(TRAINED_AGAIN)]
     scored = []
     about = []
     for stratum, some in chosen.items():
@@ -230,6 +234,7 @@ def results(rows: Sequence[tuple[Row, Network]]) -> dict[str, list[Row]]:
             {"measures": list(names), "tau": tau(combined(_columns(names, fitted), fitted) - 0.5, fitted)}
             for names in COMBINED
         ],
+        "again": rows_again(fitted),
         "zoo": zoo_rows(read_json(paths.RESULTS / "risk.json")),
         "networks": [row for row, _ in rows],
     }

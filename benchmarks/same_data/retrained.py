@@ -7,12 +7,14 @@ What is saved beside them:
 
 - `n.halves.npz`: answers to each half of the samples by a network that was trained on the other half;
 - `n.second.npz`: answers by a network of the same recipe with another seed, trained on all samples;
-- `n.earlier.npz`: answers by earlier checkpoints of the network's own run, which is run again for them.
+- `n.earlier.npz`: answers by earlier checkpoints of the network's own run, which is run again for them;
+- `n.discrepancy.json`: how far another head can disagree on disturbed samples while it agrees on the others.
 """
 
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,10 +24,12 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from benchmarks.generalization.evidence import last_input, last_linear
 from benchmarks.same_data.cells import Cell, cells, samples
-from benchmarks.same_data.perturbed import disturbed_inputs
-from benchmarks.same_data.recipes import Recipe, key, recipes, start, train
+from benchmarks.same_data.perturbed import disturbed_inputs, natural
+from benchmarks.same_data.recipes import Recipe, build, key, recipes, start, train
 from benchmarks.shared.command_line import make_parser
 from benchmarks.shared.label_noise import NoisyData
 from benchmarks.shared.results import read_json
@@ -39,6 +43,8 @@ EARLIER = {"half": 0.5, "three quarters": 0.75}
 """Earlier checkpoint → share of its run's epochs."""
 FLIPPED = ("fashion", "cifar", "camvid patches")
 """Data sets whose images are as likely as their mirror images."""
+CRITIC_STEPS = 100
+"""Steps of the search for a head that disagrees."""
 CLOSE = 1e-4
 """Largest difference of a weight up to which a run repeats another: sums may be in another order."""
 
@@ -147,15 +153,65 @@ def earlier(task: Task) -> Arrays:
 
 KINDS: dict[str, Callable[[Task], Arrays]] = {"halves": halves, "second": second, "earlier": earlier}
 """What is trained again; the ending of its file → its function."""
+DISCREPANCY = "discrepancy"
+"""What is measured of the network as it is."""
 
 
-def _make(cell: Cell, folder: Path, kind: str, places: Sequence[int]) -> None:
-    """Train what is missing of a kind for some networks of a cell."""
-    todo = [
-        place
-        for place in places
-        if _is_fitted(cell, place) and not (cell.folder / f"{place}.{kind}.npz").exists()
-    ]
+def discrepancy(features: Tensor, moved: Tensor, answers: tuple[Tensor, Tensor], head: nn.Linear) -> float:
+    """Return the disagreement discrepancy (Rosenfeld & Garg, arXiv 2306.00312): larger is worse.
+
+    A head is sought that gives the network's answers on the training samples, and other ones on disturbed
+    samples. The share of the latter where it does, minus that of the former, bounds how much larger the error
+    can be there.
+
+    Args:
+        features: Inputs of the head on the training samples, [N, F].
+        moved: The same on disturbed samples, [N, F].
+        answers: The network's answers to both, [N] each.
+        head: Its own head, where the search begins; left as it is.
+    """
+    critic = copy.deepcopy(head)
+    optimizer = torch.optim.Adam(critic.parameters(), 0.01)
+    for _ in range(CRITIC_STEPS):
+        optimizer.zero_grad()
+        agree = F.cross_entropy(critic(features), answers[0])
+        z = critic(moved)
+        own = z.gather(1, answers[1][:, None])[:, 0]
+        others = (z.sum(1) - own) / (z.shape[1] - 1)
+        (agree + F.softplus(own - others).mean()).backward()
+        optimizer.step()
+    with torch.no_grad():
+        away, here = (
+            float((critic(rows).argmax(1) != given).double().mean())
+            for rows, given in ((moved, answers[1]), (features, answers[0]))
+        )
+    return away - here
+
+
+def discrepancies(task: Task, model: nn.Module) -> dict[str, float]:
+    """Return the disagreement discrepancy of a trained network on its samples as they could have been."""
+    x = task.data.train
+    logits, features = last_input(model, x)
+    moved_logits, moved = last_input(model, natural(x, torch.Generator().manual_seed(0)))
+    answers = logits.argmax(1), moved_logits.argmax(1)
+    return {"natural": discrepancy(features, moved, answers, last_linear(model))}
+
+
+def _measure_discrepancies(cell: Cell, folder: Path) -> None:
+    todo = [place for place in _fitted(cell) if not (cell.folder / f"{place}.discrepancy.json").exists()]
+    data = samples(cell, folder) if todo else None
+    for place in todo:
+        assert data is not None
+        task = Task(cell, place, recipes(cell)[place], data, folder)
+        model = build(task.recipe, data)
+        model.load_state_dict(load_file(cell.folder / f"{place}.safetensors"))
+        found = discrepancies(task, model.eval())
+        (cell.folder / f"{place}.discrepancy.json").write_text(json.dumps(found), encoding="utf-8")
+
+
+def _make(cell: Cell, folder: Path, kind: str) -> None:
+    """Train what is missing of a kind for the networks of a cell."""
+    todo = [place for place in _fitted(cell) if not (cell.folder / f"{place}.{kind}.npz").exists()]
     if not todo:
         return
     data = samples(cell, folder)
@@ -165,25 +221,37 @@ def _make(cell: Cell, folder: Path, kind: str, places: Sequence[int]) -> None:
         print(f"{cell.data}, {cell.noise}, {place}: {kind}", flush=True)
 
 
-def _is_fitted(cell: Cell, place: int) -> bool:
-    """Return whether a network was trained and gives nearly all of its labels, as those that are compared."""
-    path = cell.folder / f"{place}.json"
-    return path.exists() and read_json(path)["figures"]["train_accuracy"] >= FITTED
+def _fitted(cell: Cell) -> list[int]:
+    """Return the places of the networks that give nearly all of their labels, as those that are compared."""
+    found = []
+    for place in range(len(recipes(cell))):
+        path = cell.folder / f"{place}.json"
+        if path.exists() and read_json(path)["figures"]["train_accuracy"] >= FITTED:
+            found.append(place)
+    return found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train what is missing; return the exit code."""
     parser = make_parser(__doc__, data=True)
-    parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))
+    parser.add_argument("--kinds", nargs="+", choices=[DISCREPANCY, *KINDS], default=[DISCREPANCY, *KINDS])
+    parser.add_argument("--cells", type=int, default=len(cells()), help="the quickest cells (default: all)")
     args = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    count = len(recipes(cells()[0]))
-    # half of the networks of every cell first: what is there is balanced when the time is up
-    for places in (range(count // 2), range(count // 2, count)):
-        for kind in args.kinds:
-            for cell in cells():
-                _make(cell, args.data_dir, kind, places)
+    # the quickest cells first, whole: most pairs are there when the time is up
+    for kind in args.kinds:
+        for cell in sorted(cells(), key=_seconds)[: args.cells]:
+            if kind == DISCREPANCY:
+                _measure_discrepancies(cell, args.data_dir)
+            else:
+                _make(cell, args.data_dir, kind)
     return 0
+
+
+def _seconds(cell: Cell) -> float:
+    """Return how long the networks of a cell that are trained again took."""
+    paths = [cell.folder / f"{place}.json" for place in _fitted(cell)]
+    return sum(float(read_json(path)["recipe"]["seconds"]) for path in paths)
 
 
 if __name__ == "__main__":

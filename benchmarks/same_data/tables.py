@@ -36,7 +36,7 @@ STRATA = {"fitted": "fit 95%", "fitted more": "fit 99%", "chosen before": "later
 
 def report(saved: dict[str, list[Row]]) -> str:
     """Return all tables as Markdown."""
-    return "\n\n".join((_measures(saved), _calibration(saved), _zoo(saved["zoo"])))
+    return "\n\n".join((_measures(saved), _calibration(saved), _again(saved["again"]), _zoo(saved["zoo"])))
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -115,6 +115,23 @@ def _calibration(saved: dict[str, list[Row]]) -> str:
         "said → true",
     ]
     return _table(heads, rows)
+
+
+def _again(rows: Sequence[Row]) -> str:
+    """Return the measures by networks trained again, beside flatness on the same pairs."""
+    cells = [
+        [
+            row["measure"],
+            f"{row['pairs']} in {row['cells']}",
+            _number(row["tau"]),
+            f"{_number(row['low'])} to {_number(row['high'])}",
+            _number(row["flatness"]),
+            f"{_number(row['better_low'])} to {_number(row['better_high'])}",
+        ]
+        for row in rows
+    ]
+    heads = ["measure", "pairs in cells", "τ", "90%", "τ of flatness on these", "by how much better, 90%"]
+    return _table(heads, cells)
 
 
 def _zoo(zoo: Sequence[Row]) -> str:

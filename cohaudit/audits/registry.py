@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cohaudit.audits.depth import depth_trend
-from cohaudit.audits.flatness import flatness
 from cohaudit.audits.input_features import features_of
 from cohaudit.audits.robust_mean import SampleFlags, robust_step
 from cohaudit.audits.training.lr_schedule import Schedule
@@ -78,6 +77,7 @@ class AuditContext:
         schedule: Steps and learning rates of the training run, as given by the user.
         total: Size of the training set, of which the samples of `source` were measured.
         columns: Names of the input columns; empty if the data has none.
+        flatness: How many answers stay with noise in the weights: the expected score needs it before.
     """
 
     model: nn.Module
@@ -96,6 +96,7 @@ class AuditContext:
     schedule: Schedule
     total: int
     columns: Sequence[str]
+    flatness: Flatness | Skipped
     # a list, because the context is frozen: width and decay share one pass over the samples
     _sums: list[WeightSums] = field(default_factory=list, init=False, repr=False)
 
@@ -210,10 +211,8 @@ def _inputs(context: AuditContext, advance: Advance) -> Inputs | Skipped:
 
 
 def _flatness(context: AuditContext, advance: Advance) -> Flatness | Skipped:
-    """Run the flatness audit: forward passes over some of the samples, with noise in the weights."""
-    return flatness(
-        context.model, context.source, options=context.options, device=context.device, advance=advance
-    )
+    """Return the flatness, which was measured before the judgment."""
+    return context.flatness
 
 
 @dataclass(frozen=True)
@@ -240,7 +239,7 @@ AUDITS: Mapping[str, RegisteredAudit] = {
     "robust": RegisteredAudit(_robust, passes=1),
     "trajectory": RegisteredAudit(_trajectory),
     "stability": RegisteredAudit(_stability),
-    "flatness": RegisteredAudit(_flatness, passes=1),
+    "flatness": RegisteredAudit(_flatness),
 }
 """Audits by the name of their field in `AuditResults`, in the order of the report."""
 

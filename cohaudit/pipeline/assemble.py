@@ -17,7 +17,7 @@ from cohaudit.pipeline.outside import OutsideResults
 from cohaudit.pipeline.sample import Sample
 from cohaudit.pipeline.scan_run import ScanRun
 from cohaudit.pipeline.subject import ScanSubject
-from cohaudit.results import Audit, AuditResults, Holdout, Skipped, Subject
+from cohaudit.results import Audit, AuditResults, Flatness, Holdout, Skipped, Subject
 from cohaudit.review.gates import gate_results
 
 UNFROZEN = "All parameters were frozen (requires_grad=False): gradients of all of them were measured."
@@ -35,6 +35,7 @@ class StageResults:
         holdout: Measurement of the holdout, or why there is none.
         outside: Predictions of the labels from the raw data, or why there are none.
         out_of_fold: What copies of the network predict, which were not trained on the sample.
+        flatness: How many answers stay with noise in the weights.
         reviewed: The findings, without suspects that a person has cleared, and the evidence for them.
         unfrozen: Whether all parameters were frozen, and were measured all the same.
     """
@@ -45,6 +46,7 @@ class StageResults:
     holdout: Holdout | Skipped
     outside: OutsideResults
     out_of_fold: OutOfFold
+    flatness: Flatness | Skipped
     reviewed: Reviewed
     unfrozen: bool = False
 

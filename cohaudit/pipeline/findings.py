@@ -274,6 +274,7 @@ def _predict_gap(seen: Observations, verdict: _LabelVerdict) -> GapPrediction | 
             if is_calibrated(verdict.today.calibration)
             else None
         ),
+        flatness=None if isinstance(seen.flatness, Skipped) else seen.flatness,
     )
     if isinstance(score, Skipped):
         return Skipped("risk", score.reason)

@@ -16,8 +16,10 @@ from cohaudit.gradients import Measurement, Source
 from cohaudit.pipeline.corrected_labels import CorrectedLabels
 from cohaudit.pipeline.holdout_data import NO_HOLDOUT
 from cohaudit.pipeline.reviewed_labels import LabelReview
-from cohaudit.results import Holdout, Skipped
+from cohaudit.results import Flatness, Holdout, Skipped
 
+FLATNESS_NOT_SELECTED = Skipped("flatness", "not selected: add --audits flatness")
+"""Result where the flatness was not asked for."""
 NAMED_NEIGHBORS = 3
 """Supporters and opponents named for every sample: enough to look at, few enough for a table."""
 NeighborPairs = list[tuple[int, float, bool]]
@@ -62,6 +64,7 @@ class Observations:
             [N, C]; None if none were trained.
         review: What a person said about labels; None without a review.
         corrected: What is known of an earlier correction of the labels; None if nothing is.
+        flatness: How many answers stay with noise in the weights.
     """
 
     measured: Measurement
@@ -75,6 +78,7 @@ class Observations:
     crossfit: NDArray[np.float32] | None = None
     review: LabelReview | None = None
     corrected: CorrectedLabels | None = None
+    flatness: Flatness | Skipped = FLATNESS_NOT_SELECTED
 
 
 def compare(measured: Measurement, config: Config, total: int) -> Comparison:

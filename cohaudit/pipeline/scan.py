@@ -28,6 +28,7 @@ from cohaudit.pipeline.crossfit.stage import cross_fit
 from cohaudit.pipeline.crossfit.untrained import Factory
 from cohaudit.pipeline.evidence import gather_evidence
 from cohaudit.pipeline.findings import judge
+from cohaudit.pipeline.flatness import measure_flatness
 from cohaudit.pipeline.history import measure_history, pass_store
 from cohaudit.pipeline.holdout import measure_holdout
 from cohaudit.pipeline.observations import Observations, compare
@@ -170,6 +171,7 @@ def audit_subject(subject: ScanSubject, run: ScanRun) -> Audit:
         # labels that an audit concluded from others are no evidence: predicted are those given first
         outside = predict_outside(subject, corrected.as_given(sample) if corrected else sample, run)
         out_of_fold = cross_fit(plan, subject, sample, measured, run)
+        flatness = measure_flatness(subject, sample, run)
         with run.stages(COMPARE_SAMPLES):
             compared = compare(measured, run.config, len(subject.dataset))
         with run.stages(JUDGE):
@@ -185,6 +187,7 @@ def audit_subject(subject: ScanSubject, run: ScanRun) -> Audit:
                 crossfit=out_of_fold.probability,
                 review=review,
                 corrected=corrected,
+                flatness=flatness,
             )
             judged = judge(seen, run.config)
         with run.stages(GATHER_EVIDENCE):
@@ -196,6 +199,7 @@ def audit_subject(subject: ScanSubject, run: ScanRun) -> Audit:
             holdout=holdout,
             outside=outside,
             out_of_fold=out_of_fold,
+            flatness=flatness,
             reviewed=reviewed,
             unfrozen=unfrozen,
         )
@@ -229,4 +233,5 @@ def _audit_context(subject: ScanSubject, run: ScanRun, results: StageResults) ->
         schedule=run.schedule,
         total=len(subject.dataset),
         columns=subject.dataset.column_names,
+        flatness=results.flatness,
     )
