@@ -37,6 +37,15 @@ def run_scan(
     Raises:
         KeyboardInterrupt: If the user interrupts it; its text says where the unfinished pass is stored.
     """
+    from cohaudit.untrusted import limiting
+
+    with limiting(config.read_memory, config.read_seconds):
+        return _run_scan(checkpoint, earlier, config, quiet, fresh)
+
+
+def _run_scan(
+    checkpoint: Path, earlier: list[Path], config: Config, quiet: bool, fresh: bool
+) -> tuple[Audit, list[Path]]:
     from cohaudit.pipeline.preflight import out_folder, refusals, templates_folder
 
     for _, error in refusals(config):  # the doctor reports all of them, a scan stops at the first

@@ -9,9 +9,12 @@ from typing import Any
 
 from cohaudit.config import KEYS, Config
 from cohaudit.errors import ConfigError
+from cohaudit.untrusted import read_text
 
 FILE_NAME = "cohaudit.toml"
 """Name of the configuration file."""
+_MAX_TOML_BYTES = 1_000_000
+"""Most bytes of a TOML file: thousands of suppressions fit, and the parser takes a second."""
 PYPROJECT = "pyproject.toml"
 """File of a Python project, which can hold the settings in a table."""
 
@@ -100,7 +103,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     """
     try:
         # utf-8-sig: editors on Windows may begin a file with a byte order mark, which TOML does not know
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        return tomllib.loads(read_text(path, ConfigError, _MAX_TOML_BYTES))
     except OSError as error:
         raise ConfigError(
             str(path), f"cannot be read ({error.strerror})", "name a file that can be read"
