@@ -87,6 +87,25 @@ class UserTemplateError(CohauditError):
     """A template given with --templates cannot be used, or fails."""
 
 
+class UserCodeError(CohauditError):
+    """Code that the user named raises what nothing in cohaudit expects, or tries to end the program."""
+
+
+class MissingMemoryError(CohauditError):
+    """Memory ran out, or the address space that the system grants."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(
+            "memory",
+            f"there is not enough of it: {describe_error(error)}",
+            "use a smaller --batch-size or --limit, free memory, or raise the limit of the shell (ulimit -v)",
+        )
+
+
+class Interrupted(KeyboardInterrupt):
+    """A person, or the system, asked the program to stop: Ctrl-C or SIGTERM."""
+
+
 class MissingExtraError(CohauditError):
     """An optional package is not installed that this input needs.
 

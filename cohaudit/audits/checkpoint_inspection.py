@@ -208,7 +208,7 @@ def _spectral_norm(matrix: Tensor) -> float:
     """Return the largest singular value of a matrix; NaN if the algorithm does not converge."""
     try:
         return float(torch.linalg.matrix_norm(matrix, 2))
-    except torch.linalg.LinAlgError:
+    except RuntimeError:
         return math.nan
 
 

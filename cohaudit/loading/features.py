@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from cohaudit.errors import CheckpointError, DataError, printable
-from cohaudit.loading.checkpoint import load_content
+from cohaudit.loading.checkpoint import check_usable, load_content
 from cohaudit.loading.data import open_array_file
 from cohaudit.untrusted import check_regular
 

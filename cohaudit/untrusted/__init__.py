@@ -2,7 +2,6 @@
 
 from cohaudit.untrusted.files import (
     check_regular,
-    check_size,
     is_regular,
     open_regular,
     read_bytes,
@@ -15,7 +14,6 @@ __all__ = [
     "Limits",
     "Rehearsal",
     "check_regular",
-    "check_size",
     "current_limits",
     "is_regular",
     "limiting",

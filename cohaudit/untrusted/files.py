@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from cohaudit.errors import CohauditError
 from cohaudit.untrusted.limits import RAISE_MEMORY, current_limits
@@ -23,6 +23,8 @@ _KINDS = {
     stat.S_IFSOCK: "a socket",
 }
 """Kind of a path → its name in messages."""
+_NAME_IT = "name the file that you meant"
+"""Remedy for a file that is too large to be what its reader expects."""
 _LARGEST_HOLE = 1_000_000_000
 """Bytes that a file may lack on disk: file systems that compress leave out a part of an honest file."""
 _DISK_BLOCK = 512
@@ -57,7 +59,7 @@ def is_regular(path: Path) -> bool:
         return False
 
 
-def open_regular(path: Path, refuse: type[CohauditError]) -> BinaryIO:
+def open_regular(path: Path, refuse: type[CohauditError]) -> BufferedReader:
     """Open a regular file to read its bytes.
 
     Args:
@@ -74,7 +76,7 @@ def open_regular(path: Path, refuse: type[CohauditError]) -> BinaryIO:
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     try:
         _check(path, os.fstat(descriptor), refuse)
-        return os.fdopen(descriptor, "rb")
+        return open(descriptor, "rb")  # noqa: PTH123 (a descriptor, not a path)
     except BaseException:
         os.close(descriptor)
         raise

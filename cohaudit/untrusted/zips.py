@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import struct
 import zipfile
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from cohaudit.errors import CohauditError
 from cohaudit.untrusted.files import open_regular
@@ -66,7 +66,7 @@ def check_unpacked(path: Path, entries: list[zipfile.ZipInfo], refuse: type[Coha
         raise refuse(str(path), found, f"get the file again from its source; {RAISE_MEMORY}")
 
 
-def _size_of_list(file: BinaryIO) -> int:
+def _size_of_list(file: BufferedReader) -> int:
     """Return the bytes that an archive says its list of entries has; 0 if it has no end."""
     file.seek(0, 2)
     size = file.tell()

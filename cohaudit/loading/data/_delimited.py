@@ -135,12 +135,12 @@ def with_decimal_points(table: pd.DataFrame) -> pd.DataFrame:
     Args:
         table: Cells as text; the separator of their file is not a comma.
     """
-    changed = {}
+    changed: dict[str, pd.Series[str]] = {}
     for name, column in table.items():
         if column.str.contains(",", regex=False).any():
             cells = column.str.strip()
             if (cells.str.fullmatch(_DECIMAL_COMMA) | (cells == "")).all():
-                changed[name] = column.str.replace(",", ".", regex=False)
+                changed[str(name)] = column.str.replace(",", ".", regex=False)
     return table.assign(**changed) if changed else table
 
 
