@@ -24,6 +24,8 @@ from cohaudit.loading.data._transform import Transform, in_words, load_transform
 from cohaudit.loading.factories import call_factory, load_object
 from cohaudit.results import Preview
 
+_MAX_SAMPLES = 100_000_000
+"""Most samples that a dataset may say it has: the results of more do not fit into memory."""
 IN_MEMORY = "(in memory)"
 """Stands for the file of a dataset or a model that a Python caller passes."""
 
@@ -97,8 +99,8 @@ def _open_map_style(
     the dataset's `class_names` or, as in torchvision, `classes`.
     """
     _check_map_style(dataset, source)
-    count = len(dataset)
-    own_ids = getattr(dataset, "ids", None)
+    count = _length(dataset, source)
+    own_ids = _attribute(dataset, "ids", source)
     ids = row_numbers(count) if own_ids is None else as_ids(np.asarray(own_ids), count, source)
     digest = hashlib.sha256()
     labels = []
@@ -109,7 +111,7 @@ def _open_map_style(
         stack([inputs], [where])  # raises for NaN
         digest.update(content(inputs) + repr(label).encode())
         labels.append(label)
-    names = class_names or _class_names(dataset)
+    names = class_names or _class_names(dataset, source)
     samples = label_samples(ids, _as_array(labels, source), names, source)
     return TorchDataset(source, digest.hexdigest(), samples, dataset, transform)
 
@@ -200,10 +202,10 @@ def _from_object(
     return from_arrays(inputs, labels, class_names, source, transform)
 
 
-def _class_names(dataset: Any) -> list[str]:
+def _class_names(dataset: Any, source: str) -> list[str]:
     """Return the class names in an attribute of a dataset; empty if it has no such list."""
     for attribute in ("class_names", "classes"):
-        names = getattr(dataset, attribute, None)
+        names = _attribute(dataset, attribute, source)
         if isinstance(names, list | tuple | np.ndarray) and len(names):
             return [str(name) for name in names]
     return []
@@ -225,6 +227,37 @@ def _check_map_style(dataset: Any, source: str) -> None:
             f"is of type {type(dataset).__qualname__}, not a map-style dataset",
             "give an object with __len__ and a __getitem__ that returns (input, label)",
         )
+
+
+def _length(dataset: Any, source: str) -> int:
+    """Return how many samples a dataset says that it has.
+
+    Raises:
+        DataError: If it fails to say so, or says what no dataset has.
+    """
+    try:
+        count = len(dataset)
+    except Exception as error:  # any: the code of the dataset is the user's
+        raise DataError(
+            source, f"its length cannot be told: {describe_error(error)}", "correct its __len__"
+        ) from error
+    if count > _MAX_SAMPLES:
+        raise DataError(source, f"says that it has {count:,} samples", "correct its __len__")
+    return count
+
+
+def _attribute(dataset: Any, name: str, source: str) -> Any:
+    """Return an attribute of a dataset; None if it has none.
+
+    Raises:
+        DataError: If reading it fails.
+    """
+    try:
+        return getattr(dataset, name, None)
+    except Exception as error:  # a property is code of the user's
+        raise DataError(
+            source, f"its attribute {name} fails: {describe_error(error)}", "correct it, or remove it"
+        ) from error
 
 
 def _is_array_pair(value: Any) -> bool:
