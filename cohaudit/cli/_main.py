@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import traceback
 from typing import Any
 
@@ -78,6 +79,18 @@ class _Commands(click.Group):
                 raise
             _say_usage(error)
             raise click.exceptions.Exit(error.exit_code) from None
+        except Interrupted:  # click would end with 1, the code of a failed gate
+            say("interrupted")
+            raise click.exceptions.Exit(INTERRUPTED) from None
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Run the program; from here on, both signals that end one end this one with a line."""
+        try:
+            with interruptible():
+                return super().main(*args, **options)
+        except Interrupted:  # before or after the command itself
+            say("interrupted")
+            sys.exit(INTERRUPTED)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command.
@@ -89,8 +102,7 @@ class _Commands(click.Group):
         """
         accept_any_text()  # before anything is printed
         try:
-            with interruptible():
-                return super().invoke(ctx)
+            return super().invoke(ctx)
         except click.UsageError as error:
             _say_usage(error)
             ctx.exit(error.exit_code)

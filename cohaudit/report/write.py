@@ -52,11 +52,17 @@ def write_report(
     """
     contents: dict[str, str | bytes] = {
         "report.html": render_html(audit, Path(templates) if templates else None),
-        "audit.json": audit_to_json(audit),
         "samples.csv": table_to_csv(audit.samples),
         **render_formats(audit, formats),
+        # last: while the files are renamed, the one that all commands read is missing
+        "audit.json": audit_to_json(audit),
     }
-    return write_files(Path(out), contents)
+    written = write_files(Path(out), contents)
+    # for a reader, in the order above
+    return [
+        *(path for name in _FILES for path in written if path.name == name),
+        *(path for path in written if path.name not in _FILES),
+    ]
 
 
 def write_formats(audit: Audit, out: Path, formats: Sequence[str], source: Path) -> list[Path]:
