@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cohaudit.cli._output import annotate, write_out
+from cohaudit.cli._output import annotate, say, write_out
 from cohaudit.errors import GATE_FAILED, OK, printable, without_padding
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def _print_json(results: Sequence[GateResult]) -> None:
     for result in results:
         if result.failed or result.warned:
             line = printable(f"{result.expression}: {result.reason}")
-            click.echo(f"gate {result.outcome}: {line}", err=True)
+            say(f"gate {result.outcome}: {line}")
 
 
 def _print_table(results: Sequence[GateResult]) -> None:

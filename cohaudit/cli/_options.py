@@ -76,6 +76,13 @@ def config_options(command: Command) -> Command:
     return command
 
 
+def reading_options(command: Command) -> Command:
+    """Add the limits of reading a file to a command that takes no other key of the configuration."""
+    for key in (KEYS["read_seconds"], KEYS["read_memory"]):
+        command = click.option(_declaration(key), key.name, help=_help(key), **_kind(key))(command)
+    return command
+
+
 def checkpoint_options(command: Command) -> Command:
     """Add the checkpoints of one training run, at least one, --fresh and `scan_options` to a command."""
     fresh = "Measure from the start, even if an interrupted scan could be resumed."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -36,9 +37,15 @@ def write_out(content: str | bytes) -> None:
         raise ReportError("standard output", found, "send it elsewhere") from None
 
 
+def say(text: str) -> None:
+    """Print on standard error. If nothing can be written there, the exit code alone has to say it."""
+    with suppress(OSError):
+        click.echo(text, err=True)
+
+
 def print_note(text: str) -> None:
     """Print a note on standard error, on one line."""
-    click.echo(f"note: {printable(text)}", err=True)
+    say(f"note: {printable(text)}")
 
 
 def annotate(audit: Audit, formats: Sequence[str], as_json: bool = False) -> None:

@@ -168,6 +168,12 @@ class Config:
         "Megabytes of sketches held in memory; larger ones go to a temporary file, removed after the run.",
         Interval(0),
     )
+    read_memory: int = _run(
+        512, "Megabytes that reading a file may take beyond what its size explains.", Interval(1, 10**6)
+    )
+    read_seconds: float = _run(
+        5.0, "Seconds that reading a file may take beyond what its size explains.", Interval(0.1, 10**6)
+    )
     seed: int = _run(
         0,
         "Seed of the sketches, the subsample and the bootstrap.",

@@ -30,6 +30,8 @@ class Settings(TypedDict, total=False):
     bf16: bool
     limit: int
     sketch_memory: int
+    read_memory: int
+    read_seconds: float
     seed: int
 
     temperature: float

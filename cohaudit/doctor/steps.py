@@ -25,6 +25,7 @@ from cohaudit.loading.data import LabeledDataset
 from cohaudit.loading.factories import guarding
 from cohaudit.loading.model import resolve_device
 from cohaudit.pipeline.crossfit.plan import CrossfitPlan
+from cohaudit.untrusted import limiting
 
 NAMED_CHECKPOINT = Part[Path]("a CHECKPOINT, and none was named")
 """The checkpoint that the user named."""
@@ -69,7 +70,7 @@ def examine_parts(config: Config, checkpoints: Sequence[Path], start: float) -> 
         runner.opened.add(DATA_SETTING, config.data)
     files = [config.base / path for path in (config.data, config.holdout) if path]
     # user code runs here as in a scan: it must not change the files that are checked
-    with guarding(*checkpoints, *files):
+    with limiting(config.read_memory, config.read_seconds), guarding(*checkpoints, *files):
         yield from runner.run(_opening_steps(config, checkpoints))
         earlier = len(checkpoints) - 1 if checkpoints else None
         yield from runner.run(_running_steps(config, earlier, start, runner))

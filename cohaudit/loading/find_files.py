@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cohaudit.config import KEYS
+from cohaudit.errors import ConfigError
 from cohaudit.loading.data_structure import same_structure
+from cohaudit.untrusted import read_bytes
 
 CHECKPOINT_SUFFIXES = frozenset({".safetensors", ".pt", ".pth", ".bin", ".ckpt"})
 """Endings of checkpoint files."""
@@ -191,8 +193,8 @@ def _entries(folder: Path) -> list[Path]:
 def _source(path: Path) -> str:
     """Return the text of a file; empty for a folder, or for a file that cannot be read."""
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
+        return read_bytes(path, ConfigError).decode("utf-8", "replace")
+    except (OSError, ConfigError):
         return ""
 
 

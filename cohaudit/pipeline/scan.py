@@ -48,6 +48,7 @@ from cohaudit.pipeline.scan_run import ScanRun, options_of, prepare_run
 from cohaudit.pipeline.subject import ScanSubject, subject_from_files, subject_in_memory
 from cohaudit.results import Audit
 from cohaudit.review.gates import refuse_unknown_names
+from cohaudit.untrusted import limiting
 
 __all__ = ["audit_subject", "options_of", "scan", "scan_checkpoint"]
 
@@ -125,8 +126,9 @@ def scan(
     if class_names is not None:
         config = config.updated({"class_names": tuple(class_names)})
     run = prepare_run(config, chosen_progress(progress))
-    subject = subject_in_memory(run, model, dataset, holdout, earlier, factory=factory, fit=fit)
-    return audit_subject(subject, run)
+    with limiting(config.read_memory, config.read_seconds):
+        subject = subject_in_memory(run, model, dataset, holdout, earlier, factory=factory, fit=fit)
+        return audit_subject(subject, run)
 
 
 def _complete_signature() -> Signature:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from cohaudit.errors import ReportError
+from cohaudit.results.working_folders import make_working_folder, put_in_place
 
 OUT_OPTION = "--out"
 """Option that names the folder of the results."""
@@ -153,8 +153,7 @@ def _write_aside(folder: Path, contents: Mapping[str, str | bytes]) -> None:
             data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
             (aside / file).write_bytes(data)
         # only after all of them are written: a full disk leaves the folder as it was
-        for file in contents:
-            (aside / file).replace(folder / file)
+        put_in_place(aside, folder, list(contents))
 
 
 @contextlib.contextmanager
@@ -170,7 +169,7 @@ def working_folder(folder: Path) -> Iterator[Path]:
     missing = [path for path in (folder, *folder.absolute().parents) if not path_exists(path)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".cohaudit-") as name:
+        with make_working_folder(folder) as name:
             yield Path(name)
     # BaseException: Ctrl-C must not leave an empty folder either
     except BaseException:

@@ -14,6 +14,7 @@ from cohaudit.results.audit import IN_MEMORY, SCHEMA_VERSION, Audit
 from cohaudit.results.estimate import Skipped
 from cohaudit.results.evidence import IMAGE_PREFIXES, Evidence, Preview
 from cohaudit.results.json_decode import UnexpectedError, decode_as
+from cohaudit.untrusted import read_text
 
 AuditSource: TypeAlias = Audit | str | PathLike[str]
 """An audit, or the path of an audit.json."""
@@ -22,6 +23,8 @@ REPORT_PAGE = "report.html"
 """Name of the report's page, beside the audit.json."""
 NAME_AN_AUDIT = "name the audit.json that cohaudit scan wrote"
 """Remedy for a path that does not lead to an audit."""
+MAX_AUDIT_BYTES = 1_000_000_000
+"""Most bytes of an audit: a thousand for each of a million samples."""
 SCAN_AGAIN = "restore the file as cohaudit wrote it, or run cohaudit scan again"
 """Remedy for a damaged audit."""
 
@@ -81,7 +84,7 @@ def _read(path: Path) -> str:
     if path.is_dir():
         raise ReportError(str(path), "is a folder, not a file", f"name the file in it: {path / 'audit.json'}")
     try:
-        return path.read_text(encoding="utf-8")
+        return read_text(path, ReportError, MAX_AUDIT_BYTES)
     except FileNotFoundError:
         raise ReportError(str(path), "no such file", NAME_AN_AUDIT) from None
     except UnicodeDecodeError:

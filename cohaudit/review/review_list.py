@@ -12,6 +12,7 @@ from cohaudit.errors import ReportError, did_you_mean
 from cohaudit.results import Audit
 from cohaudit.review.labeling_answers import LabelingAnswer, read_labeling_json, read_labeling_rows
 from cohaudit.review.labeling_tasks import LABEL, SAMPLE_ID
+from cohaudit.untrusted import read_text
 
 ID_COLUMN = "id"
 """Column of the sample ids in a table of fixes, which the report's page writes."""
@@ -67,8 +68,7 @@ def read_confirmed(path: Path, audit: Audit) -> dict[str, ConfirmedSample]:
 
 def _read(path: Path) -> str:
     try:
-        # Excel and Notepad write a byte order mark, which would become part of the first id
-        return path.read_bytes().decode("utf-8-sig")
+        return read_text(path, ReportError)
     except OSError as error:
         found = f"cannot be read: {error.strerror}"
         remedy = "name a text file with one id per line, or a .csv file"

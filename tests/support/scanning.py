@@ -11,5 +11,10 @@ from cohaudit.cli import main
 
 
 def scan(checkpoint: Path, *options: Any) -> Result:
-    """Return the result of `cohaudit scan CHECKPOINT OPTIONS…`; output and stderr are kept apart."""
-    return CliRunner().invoke(main, ["scan", str(checkpoint), *map(str, options)])
+    """Return the result of `cohaudit scan CHECKPOINT OPTIONS…`; output and stderr are kept apart.
+
+    A configuration beside the checkpoint is named: one that is merely found may not run code.
+    """
+    beside = Path(checkpoint).parent / "cohaudit.toml"
+    named = ["--config", str(beside)] if beside.exists() and "--config" not in options else []
+    return CliRunner().invoke(main, ["scan", str(checkpoint), *map(str, options), *named])

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import assert_never
 
 from cohaudit.loading.checkpoint._checkpoint import Checkpoint
-from cohaudit.loading.checkpoint._checks import check_usable
+from cohaudit.loading.checkpoint._checks import check_optimizer, check_usable
 from cohaudit.loading.checkpoint._identify import Kind, identify
 from cohaudit.loading.checkpoint._safetensors import read_safetensors, read_sharded
 from cohaudit.loading.checkpoint._state_dicts import choose
@@ -33,6 +33,8 @@ def load_checkpoint(path: Path, *, weights: str = "", trust: bool = False) -> Ch
     checkpoint = _read(path, kind, weights, trust)
     # after reading: only then the layout of the tensors is known
     check_usable(checkpoint.tensors, str(path))
+    if checkpoint.optimizer:
+        check_optimizer(checkpoint.optimizer, str(path))
     return checkpoint
 
 

@@ -66,6 +66,13 @@ def _as_tensor(value: Any, where: str, remedy: str) -> torch.Tensor:
         name = ".".join(filter(None, [module, type(value).__qualname__]))
         kind = "None" if value is None else f"of type {name}"
         raise _not_a_tensor(kind, where, remedy)
+    if value.is_meta or value.is_quantized or value.layout != torch.strided:
+        kind = "on the meta device" if value.is_meta else "quantized" if value.is_quantized else "sparse"
+        raise DataError(
+            where,
+            f"the input is a tensor that is {kind}",
+            "give a dense tensor of numbers: tensor.to_dense()",
+        )
     # a dataset may keep its tensors on a GPU or with gradients; the audit moves each batch itself
     tensor: torch.Tensor = value.detach().cpu()
     return tensor.float() if tensor.is_floating_point() else tensor

@@ -96,7 +96,26 @@ def item_ids(names: Sequence[Any]) -> list[str]:
     return [text(name.item() if isinstance(name, torch.Tensor | np.generic) else name) for name in names]
 
 
-def class_names_of(dataset: Any, keys: ItemKeys | None) -> list[str]:
+def attribute_of(dataset: Any, name: str, source: str) -> Any:
+    """Return an attribute of a dataset; None if it has none.
+
+    Args:
+        dataset: The dataset.
+        name: Name of the attribute.
+        source: Name of the dataset, for messages.
+
+    Raises:
+        DataError: If reading it fails.
+    """
+    try:
+        return getattr(dataset, name, None)
+    except Exception as error:  # a property is code of the user's
+        raise DataError(
+            source, f"its attribute {name} fails: {describe_error(error)}", "correct it, or remove it"
+        ) from error
+
+
+def class_names_of(dataset: Any, keys: ItemKeys | None, source: str) -> list[str]:
     """Return the class names that a dataset brings; empty if it brings none.
 
     They are in its attribute `class_names` or, as in torchvision, `classes`; or, as in Hugging Face's
@@ -105,9 +124,13 @@ def class_names_of(dataset: Any, keys: ItemKeys | None) -> list[str]:
     Args:
         dataset: The dataset.
         keys: Where its items hold the label, if they are dictionaries.
+        source: Name of the dataset, for messages.
+
+    Raises:
+        DataError: If one of its attributes cannot be read.
     """
-    brought = [getattr(dataset, attribute, None) for attribute in ("class_names", "classes")]
-    features = getattr(dataset, "features", None)
+    brought = [attribute_of(dataset, name, source) for name in ("class_names", "classes")]
+    features = attribute_of(dataset, "features", source)
     if keys is not None and isinstance(features, Mapping):
         brought.append(getattr(features.get(keys.label), "names", None))
     for names in brought:

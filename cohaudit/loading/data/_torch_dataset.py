@@ -10,15 +10,25 @@ import numpy as np
 from torch.utils.data import DataLoader, IterableDataset
 
 from cohaudit.config import Config
-from cohaudit.errors import DataError
+from cohaudit.errors import DataError, describe_error
 from cohaudit.loading.data._dataset import LabeledDataset
 from cohaudit.loading.data._ids import as_ids, name_sample, row_numbers
 from cohaudit.loading.data._inputs import Inputs, as_inputs, content, stack
-from cohaudit.loading.data._items import ItemReader, class_names_of, item_ids, labels_as_array, reader_of
+from cohaudit.loading.data._items import (
+    ItemReader,
+    attribute_of,
+    class_names_of,
+    item_ids,
+    labels_as_array,
+    reader_of,
+)
 from cohaudit.loading.data._labels import SampleLabels, label_samples
 from cohaudit.loading.data._preview import object_preview
 from cohaudit.loading.data._transform import Transform, in_words
 from cohaudit.results import Preview
+
+_MAX_SAMPLES = 100_000_000
+"""Most samples that a dataset may say it has: the results of more do not fit into memory."""
 
 
 class TorchDataset(LabeledDataset):
@@ -88,9 +98,9 @@ def open_map_style(dataset: Any, config: Config, source: str, transform: Transfo
         DataError: If the object is no such dataset, or its samples cannot be audited.
     """
     _check_map_style(dataset, source)
-    count = len(dataset)
+    count = _length(dataset, source)
     items = reader_of(dataset, config, source)
-    own_ids = getattr(dataset, "ids", None)
+    own_ids = attribute_of(dataset, "ids", source)
     ids = row_numbers(count) if own_ids is None else as_ids(np.asarray(own_ids), count, source)
     digest = hashlib.sha256()
     labels, names = [], []
@@ -104,7 +114,7 @@ def open_map_style(dataset: Any, config: Config, source: str, transform: Transfo
         names.append(name)
     if items.keys is not None and items.keys.id:
         ids = item_ids(names)
-    class_names = config.class_names or class_names_of(dataset, items.keys)
+    class_names = config.class_names or class_names_of(dataset, items.keys, source)
     samples = label_samples(ids, labels_as_array(labels, source), class_names, source)
     return TorchDataset(source, digest.hexdigest(), samples, items, transform)
 
@@ -136,3 +146,20 @@ def _check_map_style(dataset: Any, source: str) -> None:
             f"is of type {type(dataset).__qualname__}, not a map-style dataset",
             "give an object with __len__ and a __getitem__ that returns (input, label)",
         )
+
+
+def _length(dataset: Any, source: str) -> int:
+    """Return how many samples a dataset says that it has.
+
+    Raises:
+        DataError: If it fails to say so, or says what no dataset has.
+    """
+    try:
+        count = len(dataset)
+    except Exception as error:  # any: the code of the dataset is the user's
+        raise DataError(
+            source, f"its length cannot be told: {describe_error(error)}", "correct its __len__"
+        ) from error
+    if count > _MAX_SAMPLES:
+        raise DataError(source, f"says that it has {count:,} samples", "correct its __len__")
+    return count
