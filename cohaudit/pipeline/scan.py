@@ -231,6 +231,7 @@ def _audit_context(subject: ScanSubject, run: ScanRun, results: StageResults) ->
         memory=subject.provenance.memory,
         trained_decay=subject.provenance.decay,
         snapshots=results.history.snapshots,
+        earlier=subject.earlier,
         outside=[view.probability for view in results.outside.views],
         schedule=run.schedule,
         total=len(subject.dataset),
