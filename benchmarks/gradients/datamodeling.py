@@ -1,0 +1,135 @@
+"""Do a sample's supporters support it? Scores of gradients beside networks retrained on half of the samples.
+
+    python -m benchmarks.gradients.datamodeling --data-dir DIR   train what is missing, and show
+    python -m benchmarks.gradients.datamodeling --show           show the saved results
+
+A scan names, beside a suspect, the samples whose gradients have the largest and the most negative cosines
+with its own. Whether these raise and lower the margin of its label is a question of what a network would do
+without them. The linear datamodeling score (Park et al., ICML 2023, "TRAK"; Ilyas et al., ICML 2022, "Datamodels")
+answers it: networks are retrained on random halves of the samples, and the margin of a target is compared, by
+Spearman's correlation over the halves, with the sum of the scores of the samples in the half. Targets are
+training samples with wrong and with right labels, each judged by the halves without it, and new samples. A
+fifth of the labels is wrong. What the networks answer is saved in benchmarks/.cache: another score is judged
+in seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.gradients.datamodeling_runs import (
+    AUDITED,
+    EXPERIMENTS,
+    SAMPLES,
+    Experiment,
+    audited_file,
+    halves,
+    outcomes,
+    run,
+)
+from benchmarks.gradients.datamodeling_scores import Array, datamodeling_scores, rank_correlations, scores_of
+from benchmarks.shared import paths
+from benchmarks.shared.command_line import make_parser
+from benchmarks.shared.results import Row, read_rows, write_rows
+
+RESULTS = paths.RESULTS / "datamodeling.json"
+RIDGES = (0.1, 0.3, 1.0, 3.0, 10.0)
+"""λ of the kernel methods, in units of a sample's mean squared length."""
+STAGES = ("best", "fitted")
+"""When networks are asked: early, and when nearly all labels are fitted."""
+CEILING = "a perfect method"
+"""Name of the row that says how far the truth is itself known."""
+REPEATS = 1000
+"""Bootstrap samples of the targets."""
+
+
+def judge(experiment: Experiment) -> list[Row]:
+    """Return a row per stage, kind of target and method."""
+    return [row for stage in range(len(STAGES)) for row in _judge_stage(experiment, stage)]
+
+
+def _judge_stage(experiment: Experiment, stage: int) -> list[Row]:
+    margins = outcomes(experiment, stage)
+    subsets = np.zeros((margins.shape[1], SAMPLES), dtype=bool)
+    np.put_along_axis(subsets, halves().numpy(), values=True, axis=1)
+    usable = np.ones(margins.shape[1:], dtype=bool)
+    usable[:, :SAMPLES] = ~subsets
+    by_method: dict[str, list[Array]] = {}
+    for number in range(AUDITED):
+        with np.load(audited_file(experiment, number, stage)) as measured:
+            wrong = measured["wrong"]
+            for name, scores in scores_of(measured, SAMPLES, RIDGES).items():
+                found = datamodeling_scores(scores, subsets, margins.mean(0), usable)
+                by_method.setdefault(name, []).append(found)
+    each = {name: np.mean(found, 0) for name, found in by_method.items()}
+    if len(margins) > 1:
+        each[CEILING] = ceiling(margins, usable)
+    indices = np.arange(margins.shape[2])
+    kinds = {
+        "wrong label": indices[:SAMPLES][wrong],
+        "right label": indices[:SAMPLES][~wrong],
+        "new sample": indices[SAMPLES:],
+    }
+    about: Row = {"data": experiment.data, "network": experiment.network, "stage": STAGES[stage]}
+    about |= {"networks": int(np.prod(margins.shape[:2]))}
+    return [
+        about | {"target": kind, "targets": len(some), "method": name} | mean_with_interval(found[some])
+        for kind, some in kinds.items()
+        for name, found in each.items()
+    ]
+
+
+def ceiling(margins: Array, usable: Array) -> Array:
+    """Return the largest rank correlation that any score can have with each target's mean margins, [T].
+
+    The networks of one half of the seeds are correlated with the other's: by r, the mean of all has the
+    reliability 2r / (1 + r) (Spearman and Brown, 1910), whose root is the largest correlation.
+
+    Args:
+        margins: [seeds, subsets, T].
+        usable: Which subsets count for a target, bool [subsets, T].
+    """
+    half = len(margins) // 2
+    first = margins[:half].mean(0)
+    second = margins[half : 2 * half].mean(0)
+    found = rank_correlations(np.where(usable, first, np.nan), np.where(usable, second, np.nan))
+    # one target's r has too few subsets to be divided by: the mean over all targets is known well
+    r = max(float(np.nanmean(found)), 0.0)
+    return np.full(usable.shape[1], np.sqrt(2 * r / (1 + r)))
+
+
+def mean_with_interval(scores: Array) -> Row:
+    """Return the mean of the targets' scores, with a 90% interval by resampled targets."""
+    known = scores[np.isfinite(scores)]
+    draws = np.random.default_rng(0).integers(0, len(known), (REPEATS, len(known)))
+    low, high = np.quantile(known[draws].mean(1), (0.05, 0.95))
+    return {"score": float(known.mean()), "low": float(low), "high": float(high)}
+
+
+def show(rows: Sequence[Row]) -> None:
+    """Print each method's score, by data set, for each kind of target and stage."""
+    table = pd.DataFrame(list(rows))
+    table["case"] = table["data"] + " " + table["network"]
+    for (stage, target), some in table.groupby(["stage", "target"], sort=False):
+        pivot = some.pivot_table("score", "method", "case", sort=False)
+        pivot["mean of the others"] = pivot[[c for c in pivot if not c.startswith("digits")]].mean(axis=1)
+        print(f"\n{stage}, {target}\n")
+        print(pivot.round(3).to_string())
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark from the command line; return the exit code."""
+    args = make_parser(__doc__, data=True, show=True).parse_args(arguments)
+    if not args.show:
+        for experiment in EXPERIMENTS:
+            run(experiment, args.data_dir)
+        write_rows(RESULTS, [row for experiment in EXPERIMENTS for row in judge(experiment)])
+    show(read_rows(RESULTS))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
