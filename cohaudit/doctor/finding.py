@@ -49,13 +49,14 @@ def attempt(check: str, run: Callable[[], tuple[Finding, Value]]) -> tuple[Findi
     try:
         return run()
     except CohauditError as error:
-        known: CohauditError | None = error
+        known = error
     except Interrupted:
         raise
     except BaseException as error:  # as the scan would report it: user code can raise anything
-        known = MissingMemoryError(error) if is_out_of_memory(error) else user_code_error(error)
-        if known is None:
+        of_user = MissingMemoryError(error) if is_out_of_memory(error) else user_code_error(error)
+        if of_user is None:
             raise
+        known = of_user
     return Finding(check, "failed", f"{known.where}: {known.found}", known.remedy), None
 
 

@@ -173,7 +173,7 @@ def open_array_file(path: Path) -> Iterator[ArrayFile]:
     with _reading(str(path)):
         check_header(path, DataError)
         file = safe_open(path, framework="pt")
-        check_count(path, len(file.keys()), DataError)
+        check_count(path, len(file.keys()), DataError)  # type: ignore[no-untyped-call]
     with file as entered:
         yield _Safetensors(path, entered)
 
