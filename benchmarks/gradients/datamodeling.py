@@ -5,7 +5,7 @@
 
 A scan names, beside a suspect, the samples whose gradients have the largest and the most negative cosines
 with its own. Whether these raise and lower the margin of its label is a question of what a network would do
-without them. The linear datamodeling score (Park et al., ICML 2023, "TRAK"; Ilyas et al., ICML 2022, "Datamodels")
+without them. The linear datamodeling score (Park et al., "TRAK", ICML 2023; Ilyas et al., ICML 2022)
 answers it: networks are retrained on random halves of the samples, and the margin of a target is compared, by
 Spearman's correlation over the halves, with the sum of the scores of the samples in the half. Targets are
 training samples with wrong and with right labels, each judged by the halves without it, and new samples. A

@@ -77,7 +77,9 @@ def test_labels_may_stand_beside_a_frame(labels: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "inputs", [NUMBERS.to_numpy(), NUMBERS.to_numpy().tolist(), torch.rand(4, 2)], ids=str
+    "inputs",
+    [NUMBERS.to_numpy(), NUMBERS.to_numpy().tolist(), torch.rand(4, 2)],
+    ids=["array", "list", "tensor"],
 )
 def test_arrays_take_the_index_of_their_labels(inputs: Any) -> None:
     dataset = opened((inputs, KINDS))
