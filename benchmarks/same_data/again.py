@@ -37,8 +37,8 @@ TRAINED_AGAIN = ("out of fold", "second seed", "earlier checkpoint", "refitted h
 COMBINED = (
     (OURS, OUT_OF_FOLD),
     (OURS, OUT_OF_FOLD, "leave-one-out, first hidden layer"),
-    (OURS, "second seed, noise 0.3"),
-    (OURS, "earlier checkpoint, natural"),
+    (OURS, "second seed, all disturbances"),
+    (OURS, "earlier checkpoint (three quarters), all disturbances"),
 )
 """Measures that are combined by logistic regression."""
 

@@ -48,12 +48,13 @@ HALF_WIDTH = 0.077
 """Half of the interval, in accuracy: from the errors on families of data sets, each left out of the fit."""
 
 FEW_SAMPLES = 500
-"""Samples up to which the interval is `HALF_WIDTH_FEW`: what is made of so few depends on the network, and
-support tells mostly what others make of them."""
+"""Samples up to which the interval is that of few: what is made of so few depends on the network, and support
+tells mostly what others make of them."""
 
 HALF_WIDTH_FEW = 0.142
-"""`HALF_WIDTH` for at most `FEW_SAMPLES`: with the errors on networks of other recipes among them
-(`benchmarks.generalization.expected_zoo`)."""
+"""`HALF_WIDTH` for `FEW_SAMPLES`: with the errors on networks of other recipes among them
+(`benchmarks.generalization.expected_zoo`). Fewer samples make it wider by the root of their number, which was
+tested down to 50 (`benchmarks.generalization.expected_few`)."""
 
 INTERCEPT_ALONE = 0.153
 """`INTERCEPT` where nothing but the network's own layers and answers predicts the labels."""
@@ -79,7 +80,7 @@ HALF_WIDTH_CROSSFIT = 0.075
 INTERCEPT_FLAT = -0.28
 """`INTERCEPT` where the flatness is known: `python -m benchmarks.generalization.expected_flatness`."""
 
-SLOPE_FLAT = 1.03
+SLOPE_FLAT = 1.029
 """`SLOPE` in that case."""
 
 FLATNESS = 0.147
@@ -220,10 +221,11 @@ def expect_score(
         half_given = math.hypot(HALF_WIDTH_GIVEN_CROSSFIT, noise_of_mean)
     else:
         right = expected_accuracy(support, outside=outside, flatness=flat)
+        few = half_width_of_few(count)
         width = HALF_WIDTH_ALONE if not outside else HALF_WIDTH if flat is None else HALF_WIDTH_FLAT
-        half = math.hypot(max(width, HALF_WIDTH_FEW) if count <= FEW_SAMPLES else width, noise_of_mean)
+        half = math.hypot(max(width, few), noise_of_mean)
         given = expected_accuracy(as_given, outside=outside)
-        half_given = math.hypot(HALF_WIDTH_GIVEN if outside else HALF_WIDTH_ALONE, noise_of_mean)
+        half_given = math.hypot(max(HALF_WIDTH_GIVEN if outside else HALF_WIDTH_ALONE, few), noise_of_mean)
     if reviewed is not None:
         right = float(probability_of(_odds(right) + reviewed))
         half = max(half, HALF_WIDTH_REVIEWED)
@@ -243,6 +245,11 @@ def expected_accuracy(support: float, *, outside: bool, flatness: Flatness | Non
         return float(probability_of(INTERCEPT_FLAT + SLOPE_FLAT * _odds(support) + FLATNESS * stay))
     intercept, slope = (INTERCEPT, SLOPE) if outside else (INTERCEPT_ALONE, SLOPE_ALONE)
     return float(probability_of(intercept + slope * _odds(support)))
+
+
+def half_width_of_few(samples: int) -> float:
+    """Return the least half of the interval for so many samples, 0 where they are not few."""
+    return HALF_WIDTH_FEW * math.sqrt(FEW_SAMPLES / samples) if samples <= FEW_SAMPLES else 0.0
 
 
 def stay_odds(unchanged: float, samples: int) -> float:

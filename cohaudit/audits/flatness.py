@@ -4,7 +4,7 @@ Noise is relative to each weight tensor, w + s · rms(w) · ε with ε ~ N(0, 1)
 the next one against it changes nothing. Flatness measured this way is the perturbation that PAC-Bayes bounds
 speak of (Neyshabur et al., arXiv 1706.08947); relative to the weights' size, it was among the best of forty
 measures in Jiang et al. (arXiv 1912.02178). Counted are answers, not the loss, which the size of the logits
-changes. It compares networks that fit the same data; a number alone says nothing (docs/same_data.md).
+changes. It compares networks that fit the same data (docs/same_data.md), and is part of the expected score.
 """
 
 from __future__ import annotations
@@ -129,8 +129,8 @@ def _result(stay: NDArray[np.float64], samples: int) -> Flatness:
         NoiseSize(size, float(share)) for size, share in zip(NOISE_SIZES, stay.mean(0), strict=True)
     )
     advice = (
-        f"With noise in the weights, {value:.1%} of the answers stay. The number alone says nothing: compare "
-        "it with that of another network that fits the same data, by cohaudit diff."
+        f"With noise in the weights, {value:.1%} of the answers stay. Compare it with that "
+        "of another network that fits the same data, by cohaudit diff."
     )
     return Flatness(
         samples, len(means), sizes, Estimate(value, max(0.0, value - half), min(1.0, value + half)), advice

@@ -22,7 +22,9 @@ class Point:
     """Mean probability that the model's predictions are the true labels, by models of the raw data and the
     labels as given, in [0, 1]."""
     expected: float
-    """Expected accuracy on new data, in [0, 1], by the same prediction as that of the risk."""
+    """Expected accuracy on new data, in [0, 1], by the network's layers and answers at this checkpoint alone.
+    It compares checkpoints; that of the risk also uses the raw data and the other checkpoints, and may
+    differ."""
     agreement: float
     """Mean probability that models of the raw data give to the model's predictions, in [0, 1]."""
     rating: float

@@ -30,7 +30,10 @@ def test_the_formulas_have_the_constants_of_the_code() -> None:
     (copies,) = re.findall(r"σ\(([\d.]+) \+ ([\d.]+) · logit x \+ ([\d.]+) · logit f\)", PAGE)
     constants = (score.INTERCEPT_CROSSFIT, score.SLOPE_CROSSFIT, score.OUT_OF_FOLD)
     assert tuple(map(float, copies)) == constants
-    widths = (score.HALF_WIDTH, score.HALF_WIDTH_ALONE, score.HALF_WIDTH_CROSSFIT)
+    flat = (score.INTERCEPT_FLAT, score.SLOPE_FLAT, score.FLATNESS)
+    first, *others = (f"{constant:.3f}".replace("-", "−") for constant in flat)
+    assert f"σ({first} + {others[0]} · logit x + {others[1]} · logit s)" in PAGE
+    widths = (score.HALF_WIDTH, score.HALF_WIDTH_ALONE, score.HALF_WIDTH_FLAT, score.HALF_WIDTH_CROSSFIT)
     assert [float(found) for found in re.findall(r"\| ± ([\d.]+) points \|", PAGE)] == [
         round(100 * width, 1) for width in widths
     ]

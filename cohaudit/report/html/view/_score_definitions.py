@@ -66,8 +66,9 @@ def _score_interval() -> Definition:
         f"expected accuracy ± {points(score.HALF_WIDTH)} points, cut off at 0 and 1",
         f"Without the raw data it is ±{points(score.HALF_WIDTH_ALONE)} points, with a cross-fit "
         f"±{points(score.HALF_WIDTH_CROSSFIT)}, with the flatness ±{points(score.HALF_WIDTH_FLAT)}, and at "
-        f"least ±{points(score.HALF_WIDTH_FEW)} for up to "
-        f"{score.FEW_SAMPLES} samples without one, or ±{points(score.HALF_WIDTH_REVIEWED)} with reviewed "
+        f"least ±{points(score.HALF_WIDTH_FEW)} · √({score.FEW_SAMPLES} / N) for N up to "
+        f"{score.FEW_SAMPLES} samples without a cross-fit, or ±{points(score.HALF_WIDTH_REVIEWED)} with "
+        "reviewed "
         "labels. The sampling error of the support widens it. It should contain the accuracy of "
         f"{score.COVERAGE:.0%} of networks on data that no constant was chosen on.",
         figures=("Risk.coverage",),
