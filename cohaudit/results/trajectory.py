@@ -28,8 +28,10 @@ class Point:
     agreement: float
     """Mean probability that models of the raw data give to the model's predictions, in [0, 1]."""
     rating: float
-    """What the advice is based on, in [0, 1]: `agreement` and `corrected`, the first with more weight the
-    more of the given labels the models of the raw data find."""
+    """What the advice is based on, in [0, 1]: the mean of two numbers. One combines `agreement` and
+    `corrected`, with more of the first the more of the given labels the models of the raw data find. The
+    other is the share of crossed samples that the checkpoint classifies as expected; without such samples,
+    the first number alone."""
     holdout: float | Skipped
     """Accuracy on the holdout, in [0, 1]."""
     loss: float
