@@ -15,6 +15,7 @@ from support.audits import make_audit
 
 from cohaudit.errors import ReportError
 from cohaudit.report import render_html, write_html, write_report
+from cohaudit.report.commands import Places, default_places
 from cohaudit.results import SAMPLE_COLUMNS
 from cohaudit.results.files import check_folder, check_target
 from cohaudit.results.json_encode import audit_to_json
@@ -36,7 +37,9 @@ def test_the_report_is_three_files(tmp_path: Path) -> None:
     written = write_report(audit, tmp_path / "new" / "report")
     assert [path.name for path in written] == ["report.html", "audit.json", "samples.csv"]
     assert sorted(path.name for path in written[0].parent.iterdir()) == sorted(path.name for path in written)
-    assert written[0].read_text(encoding="utf-8") == render_html(audit)
+    saved = str(tmp_path / "new" / "report" / "audit.json")
+    page = render_html(audit, None, Places(saved, default_places(audit).data))
+    assert written[0].read_text(encoding="utf-8") == page
     assert written[1].read_text(encoding="utf-8") == audit_to_json(audit)
 
 

@@ -61,7 +61,8 @@ DISORDERED = """
   let before = null;
   while (walker.nextNode()) {
     const node = walker.currentNode, parent = node.parentElement;
-    if (parent.closest("svg, blockquote") || !parent.checkVisibility()) continue;
+    // a command has a box of its own, in which it scrolls
+    if (parent.closest("svg, blockquote, .command") || !parent.checkVisibility()) continue;
     const range = document.createRange();
     const block = parent.closest("p, li, td, th, dd, dt, h1, h2, h3, h4, summary, caption");
     if (!before || before.block != block) before = null;

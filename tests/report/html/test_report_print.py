@@ -74,8 +74,8 @@ def test_paper_is_white(scheme: str, open_report: OpenPage) -> None:
 
 def test_what_is_folded_is_unfolded_on_paper(open_report: OpenPage) -> None:
     page = open_report(kind="row", suspects=3)
-    assert page.locator("details[open]").count() == 0
-    folded = "document.querySelector('details table').getBoundingClientRect().height"
-    assert page.evaluate("!document.querySelector('details table').checkVisibility()")
+    assert page.locator(".evidence[open]").count() == 0
+    folded = "document.querySelector('.evidence table').getBoundingClientRect().height"
+    assert page.evaluate("!document.querySelector('.evidence table').checkVisibility()")
     page.emulate_media(media="print")
     assert page.evaluate(folded) > 0
