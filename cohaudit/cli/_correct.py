@@ -44,6 +44,7 @@ def correct(
     The data itself is not changed, and everything else in the copy is as it was. Look at the suspects first,
     and name those that are wrong with --only.
     """
+    from cohaudit.report.terminal.next_step import after_correction
     from cohaudit.results.read import read_audit
     from cohaudit.review.correct import correct as write_copy
 
@@ -55,3 +56,6 @@ def correct(
     write_out(f"Changes: {printable(str(done.log))}\n")
     for notice in done.notices:
         write_out(f"Note: {printable(notice)}\n")
+    write_out("Next: train on the copy, then audit and compare the new checkpoint:\n")
+    for command in after_correction(audit, done.copy):
+        write_out(f"  {printable(command)}\n")
