@@ -47,6 +47,7 @@ def correct(
     everything else in the copy is as it was. Look at the suspects first, and name those that are wrong with
     --only: what a person said is evidence for later scans, what the audit concluded alone is not.
     """
+    from cohaudit.report.terminal.next_step import after_correction
     from cohaudit.results.corrections import describe_correction
     from cohaudit.results.read import read_audit
     from cohaudit.review.audited_data import find_data
@@ -65,3 +66,6 @@ def correct(
         write_out(f"{line}\n")
     for notice in done.notices:
         write_out(f"Note: {printable(notice)}\n")
+    write_out("Next: train on the copy, then audit and compare the new checkpoint:\n")
+    for command in after_correction(audit, done.copy):
+        write_out(f"  {printable(command)}\n")

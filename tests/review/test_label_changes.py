@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from support.audits import make_audit
 from support.differences import relabeled, with_order
 
-from cohaudit.results import Audit, Skipped
+from cohaudit.results import Audit, Estimate, Skipped
 from cohaudit.review.diff.compare import compare
 from cohaudit.review.diff.difference import Difference
 from cohaudit.review.diff.label_changes import MAX_CHANGED, compare_labels
@@ -103,7 +103,25 @@ def test_an_added_sample_is_said_to_be_one() -> None:
     base = replace(BASE, samples=BASE.samples.iloc[:-5])
     head = replace(BASE, subject=replace(BASE.subject, data_fingerprint="more"))
     found = compare_labels(base, head)
-    assert (found.compared, found.changed, found.judged) == (SAMPLES - 5, 0, False)
+    assert (found.compared, found.added, found.changed, found.judged) == (SAMPLES - 5, 5, 0, False)
+
+
+def with_share(audit: Audit, share: float) -> Audit:
+    """Return the audit of other data with this share of wrong labels."""
+    wrong = audit.labels.wrong
+    assert not isinstance(wrong, Skipped)
+    estimate = Estimate(share, share - 0.01, share + 0.01)
+    subject = replace(audit.subject, data_fingerprint=str(share))
+    return replace(audit, wrong_labels=replace(wrong, share=estimate, told=True), subject=subject)
+
+
+def test_wrong_labels_can_come_with_added_samples_but_not_with_removed_ones() -> None:
+    part = replace(BASE, samples=BASE.samples.iloc[:-5])
+    few, many = 0.05, 0.1
+    assert compare(with_share(part, few), with_share(BASE, many)).wrong_labels.outcome == "higher"
+    assert compare(with_share(BASE, few), with_share(part, many)).wrong_labels.outcome == "alike"
+    # the wrong ones were dropped
+    assert compare(with_share(BASE, many), with_share(part, few)).wrong_labels.outcome == "lower"
 
 
 def test_the_order_alone_is_no_difference() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from support.audits import make_audit
+from support.differences import relabeled, with_order
 
 from cohaudit.results import Audit, Estimate, Risk, WrongLabels
 from cohaudit.results.gap import risk_level
@@ -25,7 +26,6 @@ def audit_of(
     gap: tuple[float, float],
     share: tuple[float, float, float],
     told: bool = True,
-    data: str = "same",
 ) -> Audit:
     """Return an audit with a gap and half of its interval, and a share of wrong labels and its bounds."""
     value, half = gap
@@ -52,28 +52,32 @@ def audit_of(
         samples=samples,
         evidence=BASE.evidence if told else (),
         sanity=replace(BASE.sanity, accuracy=accuracy),
-        subject=replace(BASE.subject, data_fingerprint=data),
         settings={**BASE.settings, "risk_levels": RISK_LEVELS, "label_levels": LABEL_LEVELS},
     )
 
 
 CLEAN = audit_of(accuracy=0.97, gap=(0.01, 0.03), share=(0.001, 0.0, 0.004), told=False)
 OVERFIT = audit_of(accuracy=1.0, gap=(0.25, 0.05), share=(0.001, 0.0, 0.004), told=False)
-DIRTY = audit_of(accuracy=0.74, gap=(-0.09, 0.05), share=(0.26, 0.25, 0.31))
+DIRTY = with_order(audit_of(accuracy=0.74, gap=(-0.09, 0.05), share=(0.26, 0.25, 0.31)), range(15))
 DIRTY_AND_OVERFIT = audit_of(accuracy=1.0, gap=(0.3, 0.05), share=(0.26, 0.25, 0.31))
-CLEANED = audit_of(accuracy=0.86, gap=(0.013, 0.05), share=(0.18, 0.17, 0.22), data="cleaned")
+CLEANED = with_order(
+    relabeled(audit_of(accuracy=0.86, gap=(0.013, 0.05), share=(0.18, 0.17, 0.22)), range(5)), range(5, 15)
+)
 HARD = audit_of(accuracy=0.8, gap=(0.02, 0.02), share=(0.06, 0.0, 0.14), told=False)
 WIDE = audit_of(accuracy=0.9, gap=(0.03, 0.08), share=(0.01, 0.005, 0.03))
 RETRAINED = audit_of(accuracy=0.745, gap=(-0.088, 0.05), share=(0.262, 0.252, 0.31))
 WORSE = audit_of(accuracy=0.74, gap=(-0.04, 0.05), share=(0.26, 0.25, 0.31))
-NOISIER = audit_of(accuracy=0.74, gap=(-0.09, 0.05), share=(0.30, 0.29, 0.35), data="relabeled")
+NOISIER = with_order(
+    relabeled(audit_of(accuracy=0.74, gap=(-0.09, 0.05), share=(0.30, 0.29, 0.35)), range(20, 25)),
+    range(15, 25),
+)
 
 TEN = {
     "clean": CLEAN,
     "overfit": OVERFIT,
     "wrong labels": DIRTY,
     "wrong labels, and overfit": DIRTY_AND_OVERFIT,
-    "half of them corrected": CLEANED,
+    "some of them corrected": CLEANED,
     "hard samples": HARD,
     "wide interval": WIDE,
     "wrong labels, another seed": RETRAINED,
@@ -83,9 +87,9 @@ TEN = {
 """Name → audit."""
 BASES = {
     "overfit": "clean",
-    "wrong labels": "half of them corrected",
+    "wrong labels": "some of them corrected",
     "wrong labels, and overfit": "wrong labels",
-    "half of them corrected": "wrong labels",
+    "some of them corrected": "wrong labels",
     "wrong labels, another seed": "wrong labels",
     "wrong labels, worse on new data": "wrong labels",
     "more wrong labels": "wrong labels",

@@ -47,3 +47,17 @@ def next_step(audit: Audit, files: Sequence[Path], data: Path | None, subject: S
     return NextStep(
         "keep this audit as the baseline of later ones", shlex.join(["cp", saved, "baseline.json"])
     )
+
+
+def after_correction(audit: Path, copy: Path) -> tuple[str, str]:
+    """Return the commands for the network that was trained on a corrected copy: scan it, and compare.
+
+    Args:
+        audit: The audit whose suspects were corrected.
+        copy: The corrected copy of the data.
+    """
+    out = str(copy.with_name(f"{copy.stem}-report"))
+    return (
+        shlex.join(["cohaudit", "scan", "CHECKPOINT", "--data", str(copy), "--out", out]),
+        shlex.join(["cohaudit", "diff", str(audit), str(Path(out, AUDIT_FILE))]),
+    )

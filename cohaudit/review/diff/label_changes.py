@@ -34,8 +34,10 @@ class LabelChanges:
 
     compared: int
     """Number of samples in both audits, matched by the hash of their input."""
+    added: int
+    """Number of samples of the head that the base does not have."""
     changed: int
-    """Number of these with another label in the head."""
+    """Number of compared samples with another label in the head."""
     worse: int
     """Number of changed labels that are more suspicious, by rank, than the label before."""
     better: int
@@ -63,6 +65,7 @@ def compare_labels(base: Audit, head: Audit) -> LabelChanges:
     comparable = 0 < len(changed) <= MAX_CHANGED * len(both)
     return LabelChanges(
         compared=len(both),
+        added=len(head.samples) - len(both),
         changed=len(changed),
         worse=worse,
         better=better,

@@ -96,7 +96,9 @@ def compare_wrong_labels(base: Audit, head: Audit, labels: LabelChanges | None) 
         return EstimateChange(old, new, "alike")
     if old is None or new is None:
         return EstimateChange(old, new, "unknown")
-    return EstimateChange(old, new, _outcome(new.value - old.value, share_bound(old.value, new.value)))
+    outcome = _outcome(new.value - old.value, share_bound(old.value, new.value))
+    # the share can rise because others were removed, but no label became wrong
+    return EstimateChange(old, new, "alike" if outcome == "higher" and not labels.added else outcome)
 
 
 def share_bound(old: float, new: float) -> float:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support.audits import make_audit
 
-from cohaudit.report.terminal.next_step import next_step
+from cohaudit.report.terminal.next_step import after_correction, next_step
 from cohaudit.report.terminal.summary import render_summary
 from cohaudit.results import Audit, Skipped, WrongLabels
 
@@ -79,3 +79,10 @@ def test_the_command_is_the_last_line_whole_however_narrow_the_terminal(
     assert lines[-1] == f"  {then.command}"
     assert len(lines[-1]) > 40
     assert any(line.startswith("Next: ") for line in lines)
+
+
+def test_a_correction_ends_in_the_commands_for_what_is_trained_on_it() -> None:
+    scan, diff = after_correction(Path("my report/audit.json"), Path("my data/train-corrected.npz"))
+    copy, out = "my data/train-corrected.npz", "my data/train-corrected-report"
+    assert shlex.split(scan) == ["cohaudit", "scan", "CHECKPOINT", "--data", copy, "--out", out]
+    assert shlex.split(diff) == ["cohaudit", "diff", "my report/audit.json", f"{out}/audit.json"]
