@@ -96,7 +96,13 @@ class Chain:
 
 def chains() -> list[Chain]:
     """Return all chains, those with provenance first."""
-    kinds = [(WITH, reviewer) for reviewer in REVIEWERS] + [(BEFORE, "nobody"), (BEFORE, "perfect")]
+    kinds = [
+        (WITH, "perfect"),
+        (WITH, "nobody"),
+        (BEFORE, "nobody"),
+        (BEFORE, "perfect"),
+        (WITH, "90% right"),
+    ]
     return [Chain(data, noise, method, reviewer) for method, reviewer in kinds for data, noise in CELLS]
 
 
@@ -135,17 +141,22 @@ def scan(model: nn.Module, file: Path, answers: Path | None = None) -> Audit:
 
 
 def run(chain: Chain, folder: Path) -> Iterator[Row]:
-    """Yield a row for each round, the last one without a correction; finished rounds are read."""
+    """Yield a row for each round, the last one without a correction; finished rounds are read.
+
+    Where nobody answers and nothing is changed, the loop has ended.
+    """
     data: NoisyData | None = None
     for number in range(1, ROUNDS + 2):
         saved = chain.folder / f"round-{number}.json"
         if saved.exists():
-            yield read_json(saved)
-            continue
-        data = data or samples(chain, folder)
-        row = one_round(chain, data, number)
-        write_json(saved, row)
+            row = read_json(saved)
+        else:
+            data = data or samples(chain, folder)
+            row = one_round(chain, data, number)
+            write_json(saved, row)
         yield row
+        if chain.reviewer == "nobody" and row.get("changed") == 0:
+            break
 
 
 def one_round(chain: Chain, data: NoisyData, number: int) -> Row:
@@ -267,9 +278,8 @@ def page_lines(rows: Sequence[Row]) -> list[str]:
     ]
     for (data, noise, reviewer, method), chain in own.items():
         if method == WITH:
-            first, *later = chain
-            last = later[-1]
-            wrong = ", ".join(f"{row['wrong']:.1%}" for row in later)
+            first, last = chain[0], chain[-1]
+            wrong = ", ".join(f"{row['wrong']:.1%}" for row in chain[1:]) or "nothing changed"
             claim = f"{last['share']:.1%} ({last['low']:.1%} to {last['high']:.1%})"
             at_most = "" if last["told"] else "untold: "
             accuracy = f"{first['test']:.1%} → {last['test']:.1%}"
