@@ -32,6 +32,7 @@ from benchmarks.shared.training import accuracy, train_epoch
 from benchmarks.verdicts.networks import TextCNN
 from benchmarks.verdicts.planted_noise import plant
 from benchmarks.verdicts.samples import DATA_SETS
+from cohaudit.analysis.corrected_labels import likelier_to_help
 from cohaudit.results import Audit, Skipped
 from cohaudit.results.files import write_file
 from cohaudit.review.correct import correct
@@ -96,7 +97,13 @@ class Chain:
 
 def chains() -> list[Chain]:
     """Return all chains, those with provenance first."""
-    kinds = [(WITH, reviewer) for reviewer in REVIEWERS] + [(BEFORE, "nobody"), (BEFORE, "perfect")]
+    kinds = [
+        (WITH, "perfect"),
+        (WITH, "nobody"),
+        (BEFORE, "nobody"),
+        (BEFORE, "perfect"),
+        (WITH, "90% right"),
+    ]
     return [Chain(data, noise, method, reviewer) for method, reviewer in kinds for data, noise in CELLS]
 
 
@@ -135,17 +142,22 @@ def scan(model: nn.Module, file: Path, answers: Path | None = None) -> Audit:
 
 
 def run(chain: Chain, folder: Path) -> Iterator[Row]:
-    """Yield a row for each round, the last one without a correction; finished rounds are read."""
+    """Yield a row for each round, the last one without a correction; finished rounds are read.
+
+    Where nobody answers and nothing is changed, the loop has ended.
+    """
     data: NoisyData | None = None
     for number in range(1, ROUNDS + 2):
         saved = chain.folder / f"round-{number}.json"
         if saved.exists():
-            yield read_json(saved)
-            continue
-        data = data or samples(chain, folder)
-        row = one_round(chain, data, number)
-        write_json(saved, row)
+            row = read_json(saved)
+        else:
+            data = data or samples(chain, folder)
+            row = one_round(chain, data, number)
+            write_json(saved, row)
         yield row
+        if chain.reviewer == "nobody" and row.get("changed") == 0:
+            break
 
 
 def one_round(chain: Chain, data: NoisyData, number: int) -> Row:
@@ -167,7 +179,7 @@ def one_round(chain: Chain, data: NoisyData, number: int) -> Row:
         "broken": int((wrong & (data.labels == data.truth).numpy()).sum()),
         "test": accuracy(model, data.test, data.test_labels),
     }
-    row |= _claims(audit)
+    row |= _claims(audit) | _would_change(audit, data)
     if number <= ROUNDS:
         row |= _corrected(chain, data, model, audit, number)
     return row
@@ -184,6 +196,17 @@ def _claims(audit: Audit) -> Row:
         "suspicion": float(audit.samples["suspicion"].mean()),
         "suspects": int(audit.samples["suspect"].sum()),
     }
+
+
+def _would_change(audit: Audit, data: NoisyData) -> Row:
+    """Return what the audit alone would change, and how much of that would be wrong."""
+    rows = audit.suspects
+    rows = rows[likelier_to_help(rows["suspicion"].to_numpy(), rows["suggestion"].to_numpy())]
+    # what a person answered is settled
+    rows = rows[rows["suspicion"] < 1]
+    new = rows["suggested"].str.removeprefix("c").astype(int).to_numpy()
+    truth = data.truth.numpy()[rows["id"].astype(int).to_numpy()]
+    return {"would_change": len(rows), "would_be_wrong": int((new != truth).sum())}
 
 
 def _corrected(chain: Chain, data: NoisyData, model: nn.Module, audit: Audit, number: int) -> Row:
@@ -267,9 +290,8 @@ def page_lines(rows: Sequence[Row]) -> list[str]:
     ]
     for (data, noise, reviewer, method), chain in own.items():
         if method == WITH:
-            first, *later = chain
-            last = later[-1]
-            wrong = ", ".join(f"{row['wrong']:.1%}" for row in later)
+            first, last = chain[0], chain[-1]
+            wrong = ", ".join(f"{row['wrong']:.1%}" for row in chain[1:]) or "nothing changed"
             claim = f"{last['share']:.1%} ({last['low']:.1%} to {last['high']:.1%})"
             at_most = "" if last["told"] else "untold: "
             accuracy = f"{first['test']:.1%} → {last['test']:.1%}"
@@ -277,7 +299,15 @@ def page_lines(rows: Sequence[Row]) -> list[str]:
                 f"| {data}, {noise} | {reviewer} | {first['wrong']:.1%} | {wrong} | {at_most}{claim} | "
                 f"{last['broken']} | {accuracy} |"
             )
-    return [*lines, "", *(_sentence(rows, method) for method in (WITH, BEFORE))]
+    sentences = [_sentence(rows, method) for method in (WITH, BEFORE)]
+    again = [row for row in after_changes(rows) if row["method"] == WITH and "would_change" in row]
+    if would := sum(row["would_change"] for row in again):
+        wrong = sum(row["would_be_wrong"] for row in again)
+        sentences.append(
+            f"- After the first correction the audit alone would have changed {would:,} more labels, in all "
+            f"rounds; {wrong / would:.0%} of these changes would have been wrong."
+        )
+    return [*lines, "", *sentences]
 
 
 def _sentence(rows: Sequence[Row], method: str) -> str:

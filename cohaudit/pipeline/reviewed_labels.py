@@ -82,7 +82,8 @@ def find_answers(
         wrong_today = _wrong_today(matched, corrected)
         matched = _with_recorded(matched, file.answers, contents, corrected)
     # a file that lies beside other data now, or a part of the data, is told in a notice
-    if named and not matched.samples and len(sample.positions) == len(subject.dataset):
+    applies = len(matched.unmatched) < len(file.answers)
+    if named and not applies and len(sample.positions) == len(subject.dataset):
         told = f"none of its {len(file.answers):,} answers is about a sample of {subject.dataset.source}"
         raise ConfigError(
             f"reviewed {file.path}", told, "name the answers to this data, or scan without reviewed"

@@ -10,11 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
 from cohaudit.analysis.corrected_labels import likelier_to_help
 from cohaudit.config import KEYS
 from cohaudit.errors import DataError, ReportError
 from cohaudit.loading.data import Original, open_original
-from cohaudit.results import Audit
+from cohaudit.results import Audit, Skipped
 from cohaudit.results.corrections import ChangedBy, CorrectionRound
 from cohaudit.results.tables import table_to_records
 from cohaudit.review.audited_data import check_fingerprint
@@ -111,8 +115,8 @@ def correct(
         drop=drop,
     )
     changes, summary = write_correction(original, changes, record, out)
-    left = 0 if only is not None or drop else suspects - len(rows)
-    notices = tuple(_notices(original, changes, len(planned) - len(changes), left))
+    left = 0 if only is not None else suspects - len(rows)
+    notices = tuple(_notices(original, changes, len(planned) - len(changes), _left_notice(audit, left)))
     return Correction(
         copy=out,
         log=changes_file(out),
@@ -148,9 +152,7 @@ def _rows_to_change(audit: Audit, only: Path | None, drop: bool) -> list[dict[st
     """Return the rows of the samples to change, most suspicious first, each with its new label."""
     if only is None:
         suspects = audit.suspects
-        if not drop:
-            helps = likelier_to_help(suspects["suspicion"].to_numpy(), suspects["suggestion"].to_numpy())
-            suspects = suspects[helps]
+        suspects = suspects[_may_be_changed(audit, suspects, drop)]
         return [row | {"new_label": row["suggested"]} for row in table_to_records(suspects)]
     confirmed = read_confirmed(only, audit)
     rows = []
@@ -220,19 +222,52 @@ def _corrected(row: dict[str, Any], drop: bool, only: Path | None) -> CorrectedS
     )
 
 
+def _may_be_changed(audit: Audit, suspects: pd.DataFrame, drop: bool) -> NDArray[np.bool_]:
+    """Return which suspects are changed without a person's list, [suspects].
+
+    Once an audit alone has changed labels, only those that a person has judged: a network that was trained on
+    what an audit concluded is no new evidence about the rest. Of what it would still change, most is wrong
+    (`python -m benchmarks.commands.loop`).
+    """
+    suspicion = suspects["suspicion"].to_numpy()
+    suggestion = suspects["suggestion"].to_numpy()
+    if was_concluded(audit):
+        judged: NDArray[np.bool_] = (suspicion == 1) & (drop | (suggestion == 1))
+        return judged
+    return np.ones(len(suspects), dtype=bool) if drop else likelier_to_help(suspicion, suggestion)
+
+
+def was_concluded(audit: Audit) -> bool:
+    """Return whether an audit alone has changed labels of the data before, or left samples out."""
+    found = audit.corrections
+    return not isinstance(found, Skipped) and any(one.by_audit for one in found.rounds)
+
+
 def _confirmation(row: dict[str, Any], drop: bool) -> str:
     """Return whether a person confirmed the suggested label or gave another one, as the start of a phrase."""
     return "listed in" if drop or row["new_label"] == row["suggested"] else "another label in"
 
 
+def _left_notice(audit: Audit, left: int) -> str:
+    """Return a notice about suspects that are left to a person; empty without one."""
+    if not left:
+        return ""
+    if was_concluded(audit):
+        return (
+            f"Suspects left to a person: {left:,}. An audit has changed labels before, and a network trained "
+            "on those is no new evidence. Review labels (cohaudit review), or name what is wrong with --only."
+        )
+    return (
+        f"Suspects whose suggested label is not likelier right than their own: {left:,}. They stay: "
+        "look at them, and name what is wrong with --only."
+    )
+
+
 def _notices(
-    original: Original, changes: dict[int, CorrectedSample], unchanged: int, left: int
+    original: Original, changes: dict[int, CorrectedSample], unchanged: int, left: str
 ) -> Iterator[str]:
     if left:
-        yield (
-            f"Suspects whose suggested label is not likelier right than their own: {left:,}. They stay: "
-            "look at them, and name what is wrong with --only."
-        )
+        yield left
     if unchanged:
         yield f"Suspects without a more likely label: {unchanged:,}. They keep theirs; --drop removes them."
     after = {

@@ -15,7 +15,12 @@ from cohaudit.errors import ReportError
 from cohaudit.loading.data import Original, hash_original
 from cohaudit.results.corrections import CorrectionRound
 from cohaudit.results.files import check_folder, refuse_existing, working_folder
-from cohaudit.review.label_provenance import LabelProvenance, provenance_file, provenance_json
+from cohaudit.review.label_provenance import (
+    MAX_FILE_BYTES,
+    LabelProvenance,
+    provenance_file,
+    provenance_json,
+)
 from cohaudit.review.record_correction import (
     AuditedLabels,
     PlannedChange,
@@ -122,7 +127,7 @@ def write_correction(
             (aside / log.name).write_bytes(_changes_csv(changes.values()))
             provenance = _provenance(original, record, aside / out.name, moved)
             file = provenance_file(out)
-            (aside / file.name).write_text(provenance_json(provenance), encoding="utf-8")
+            (aside / file.name).write_bytes(_encoded(provenance))
             _publish(aside, out, (log, file))
     except OSError as error:
         about = f" ({error.filename})" if error.filename else ""
@@ -154,6 +159,15 @@ def _provenance(
     # of an empty folder there is no hash
     fingerprint = hash_original(copy) if added.samples else NO_DATA
     return LabelProvenance(fingerprint, (*rounds, added), with_ids(entries, moved))
+
+
+def _encoded(provenance: LabelProvenance) -> bytes:
+    """Return the content of the file of provenance, unless it would be too large to be read."""
+    content = provenance_json(provenance).encode("utf-8")
+    if len(content) > MAX_FILE_BYTES:
+        found = f"{len(provenance.changes):,} changed samples make a file of provenance that is too large"
+        raise ReportError("the correction", found, "name fewer samples with --only")
+    return content
 
 
 def _changes_csv(changes: Iterable[CorrectedSample]) -> bytes:
