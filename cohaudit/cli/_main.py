@@ -15,7 +15,7 @@ from cohaudit.cli._doctor import doctor
 from cohaudit.cli._export import export
 from cohaudit.cli._init import init
 from cohaudit.cli._inspect import inspect
-from cohaudit.cli._output import accept_any_text, drop_output
+from cohaudit.cli._output import accept_any_text, drop_output, print_plainly_in_a_cell
 from cohaudit.cli._report import report
 from cohaudit.cli._review import review
 from cohaudit.cli._scan import scan
@@ -80,6 +80,7 @@ class _Commands(click.Group):
             Abort: If the user ended a prompt.
         """
         accept_any_text()  # before anything is printed
+        print_plainly_in_a_cell()
         try:
             return super().invoke(ctx)
         except click.UsageError as error:
