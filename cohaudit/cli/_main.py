@@ -17,7 +17,7 @@ from cohaudit.cli._export import export
 from cohaudit.cli._init import init
 from cohaudit.cli._inspect import inspect
 from cohaudit.cli._interruption import interruptible
-from cohaudit.cli._output import accept_any_text, drop_output, say
+from cohaudit.cli._output import accept_any_text, drop_output, print_plainly_in_a_cell, say
 from cohaudit.cli._report import report
 from cohaudit.cli._review import review
 from cohaudit.cli._scan import scan
@@ -101,6 +101,7 @@ class _Commands(click.Group):
             Abort: If the user ended a prompt.
         """
         accept_any_text()  # before anything is printed
+        print_plainly_in_a_cell()
         try:
             return super().invoke(ctx)
         except click.UsageError as error:

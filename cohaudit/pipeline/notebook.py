@@ -1,11 +1,10 @@
-"""Progress inside a notebook, and the signs by which a process knows that a notebook shows its output."""
+"""Progress inside a notebook."""
 
 from __future__ import annotations
 
-import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +15,6 @@ if TYPE_CHECKING:
 
 UPDATE_SECONDS = 0.2
 """Seconds between two updates of the line: a notebook sends each of them through its server."""
-KERNEL_MARK = "JPY_PARENT_PID"
-"""Variable that Jupyter sets for a kernel; a command that a cell runs with ! inherits it."""
-KERNEL_PAGER = ("PAGER", "GIT_PAGER")
-"""Variables that a kernel sets to `cat` for such a command, beside a terminal of its own."""
 
 
 def in_notebook() -> bool:
@@ -29,18 +24,6 @@ def in_notebook() -> bool:
     shell = ipython.get_ipython() if ipython is not None and hasattr(ipython, "get_ipython") else None
     # IPython in a terminal has a shell too, but no kernel
     return getattr(shell, "kernel", None) is not None
-
-
-def under_notebook(environment: Mapping[str, str] = os.environ) -> bool:
-    """Tell whether a cell of a notebook runs this process as a command: its terminal only seems to be one.
-
-    Args:
-        environment: Variables of the process.
-    """
-    from_kernel = KERNEL_MARK in environment
-    return from_kernel or (
-        all(environment.get(name) == "cat" for name in KERNEL_PAGER) and environment.get("CLICOLOR") == "1"
-    )
 
 
 class NotebookProgress:

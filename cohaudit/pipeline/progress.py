@@ -18,7 +18,7 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bars
 
-from cohaudit.pipeline.notebook import NotebookProgress, in_notebook, under_notebook
+from cohaudit.pipeline.notebook import NotebookProgress, in_notebook
 from cohaudit.results.wording import duration
 
 if TYPE_CHECKING:
@@ -158,9 +158,9 @@ class BarProgress:
 
 
 def progress_on(console: Console) -> Progress:
-    """Return bars for a terminal, lines for anything else: a log, a pipe, the cell of a notebook."""
+    """Return bars for a terminal, lines for anything else, such as a log or a pipe."""
     # not console.is_terminal: with FORCE_COLOR set, rich calls a colored log a terminal
-    if console.file.isatty() and not console.is_dumb_terminal and not under_notebook():
+    if console.file.isatty() and not console.is_dumb_terminal:
         return BarProgress(console)
     return LineProgress(console.file)
 

@@ -143,7 +143,7 @@ def plot_audit(audit: Audit) -> AuditPlot:
         left.axvline(threshold, color="gray", linestyle="--")
         left.set_yscale("log")
     right.set_title("Accuracy")
-    right.set_xlim(0, 1)
+    right.set_xlim(0, 1.02)
     names, values = ["in training"], [audit.sanity.accuracy]
     errors = [[0.0], [0.0]]
     if not isinstance(audit.risk, Skipped):

@@ -19,6 +19,7 @@ from support.audits import make_audit
 
 import cohaudit
 from cohaudit.cli import main
+from cohaudit.cli._output import print_plainly_in_a_cell
 from cohaudit.config import KEYS, Config
 from cohaudit.config.file import option_name
 from cohaudit.config.keys import Function, Table, Texts, Thresholds
@@ -522,3 +523,18 @@ class TestPackage:
     def test_an_unknown_name_is_an_attribute_error(self) -> None:
         with pytest.raises(AttributeError, match="no attribute 'scna'"):
             _ = cohaudit.scna  # type: ignore[attr-defined]  # that is what is tested
+
+
+@pytest.mark.parametrize(
+    ("environment", "plain"),
+    [
+        ({"JPY_PARENT_PID": "7"}, True),
+        ({"CLICOLOR": "1", "PAGER": "cat", "GIT_PAGER": "cat"}, True),
+        ({"CLICOLOR": "1", "PAGER": "less"}, False),
+        ({}, False),
+    ],
+)
+def test_a_command_in_a_cell_prints_plain_lines(environment: dict[str, str], plain: bool) -> None:
+    given = {**environment, "TERM": "xterm-color", "FORCE_COLOR": "1"}
+    print_plainly_in_a_cell(given)
+    assert (given["TERM"], "FORCE_COLOR" in given) == (("dumb", False) if plain else ("xterm-color", True))

@@ -160,4 +160,4 @@ class Difference:
         return "fewer suspects" if self.suspects and self.suspects.fewer else "no clear change"
 
 
-use_short_reprs([Difference, ComparedAudit, EstimateChange, LayerChange, ClassChange])
+use_short_reprs([value for value in globals().values() if isinstance(value, type)])
