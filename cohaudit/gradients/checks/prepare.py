@@ -7,13 +7,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from cohaudit.errors import ModelError, describe_error
+from cohaudit.errors import CohauditError, EngineError, ModelError, describe_error, is_out_of_memory
 from cohaudit.gradients.checks.probe import Probe, load_probe
 from cohaudit.gradients.checks.trial import refuse_unstable, settle
 from cohaudit.gradients.pass_setup import Source
 from cohaudit.gradients.residuals import class_logits, logits_of
 from cohaudit.gradients.tracing.plan import Plan
-from cohaudit.gradients.tracing.planning import make_plan
+from cohaudit.gradients.tracing.planning import make_looped_plan, make_plan
 from cohaudit.gradients.tracing.trace import call
 
 PROBE_SAMPLES = 3
@@ -40,8 +40,33 @@ def prepare(model: nn.Module, source: Source, device: torch.device) -> Plan:
     sizes = len(probe.ids), len(probe.ids) - 1
     # cut rather than loaded again: a batch of other samples may be padded to another length
     smaller = pytree.tree_map(lambda t: t[: sizes[1]] if isinstance(t, Tensor) else t, probe.inputs)
-    plan = make_plan(model, (probe.inputs, smaller), sizes)
-    return settle(model, plan, probe.inputs, probe.labels)
+    try:
+        plan = make_plan(model, (probe.inputs, smaller), sizes)
+        return settle(model, plan, probe.inputs, probe.labels)
+    except CohauditError:
+        raise
+    except Exception as error:  # whatever watching the calls of a model can lead to
+        if is_out_of_memory(error):
+            raise
+        return _looped_plan(model, probe, error)
+
+
+def _looped_plan(model: nn.Module, probe: Probe, reason: Exception) -> Plan:
+    """Return a plan for a model whose calls cannot be watched: plain autograd, one sample at a time.
+
+    Raises:
+        EngineError: If that fails as well.
+    """
+    try:
+        return settle(model, make_looped_plan(model, probe.inputs), probe.inputs, probe.labels)
+    except CohauditError:
+        raise
+    except Exception as error:
+        raise EngineError(
+            "model",
+            f"its gradients cannot be measured: {describe_error(error)}",
+            "return the plain network from the factory, without its own gradients, scripting or autocast",
+        ) from reason
 
 
 def check_model(model: nn.Module, source: Source, device: torch.device) -> Probe:
