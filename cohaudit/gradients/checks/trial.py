@@ -117,6 +117,9 @@ def settle(model: nn.Module, plan: Plan, inputs: Any, labels: Tensor) -> Plan:
         plan: Plan from `make_plan`.
         inputs: A few samples on the model's device.
         labels: Their labels, int64, on the CPU.
+
+    Raises:
+        RuntimeError: If not even the loop can measure them.
     """
     fold_reversed = False
     while True:

@@ -162,8 +162,8 @@ def make_plan(model: nn.Module, probes: tuple[Any, Any], sizes: tuple[int, int])
 def make_looped_plan(model: nn.Module, inputs: Any) -> Plan:
     """Plan to measure a model sample by sample, without watching its calls.
 
-    That is the way for a model whose calls cannot be watched: one that takes gradients in its own forward pass,
-    for example. No layer's inputs are stored then.
+    That is the way for a model whose calls cannot be watched, such as one that takes gradients in its own
+    forward pass. No layer's inputs are stored then.
 
     Args:
         model: In eval mode.
