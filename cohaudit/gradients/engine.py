@@ -143,6 +143,8 @@ class Engine:
     def _forward(self, inputs: Any, watcher: BatchWatcher) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Return the logits, in float32 at least, and the weights in autograd's graph, by label."""
         parameters = self.plan.parameters
+        if not self.plan.uses:
+            return logits_of(call(self.model, inputs)), {}
         device = next(iter(parameters.values())).device
         with (
             autocast(device, self.bf16),

@@ -36,6 +36,7 @@ def single_gradients(
         output = along(logits_of(call(model, inputs)), direction)
         grads = torch.autograd.grad(output, list(parameters.values()), allow_unused=True)
     return {
-        name: torch.zeros_like(p) if g is None else g
+        # embeddings can be built to give sparse gradients
+        name: torch.zeros_like(p) if g is None else g.to_dense()
         for (name, p), g in zip(parameters.items(), grads, strict=True)
     }

@@ -18,6 +18,7 @@ from typing import Any
 from cohaudit.config.keys import TYPE_NAMES
 from cohaudit.errors import ConfigError, did_you_mean
 from cohaudit.results.reviewed import ANSWERS, SHORT_HASH_DIGITS, Answer
+from cohaudit.results.spreadsheets import original_row
 from cohaudit.untrusted import check_regular, read_text
 
 ANSWERS_KEY = "answers"
@@ -177,7 +178,7 @@ def _table_rows(path: Path, text: str) -> Iterator[tuple[str, Mapping[str, Any]]
                 found = f"does not have {len(columns)} cells, the number of columns"
                 raise ConfigError(where, found, "put a text with a comma into quotes")
             if row["answer"].strip():
-                yield where, row
+                yield where, original_row(row)
     except csv.Error as error:
         raise ConfigError(
             f"{path}, line {reader.line_num}", f"is not valid CSV: {error}", "save the table again"

@@ -12,6 +12,7 @@ from cohaudit.errors import ReportError, did_you_mean
 from cohaudit.results import Audit
 from cohaudit.review.labeling_answers import LabelingAnswer, read_labeling_json, read_labeling_rows
 from cohaudit.review.labeling_tasks import LABEL, SAMPLE_ID
+from cohaudit.results.spreadsheets import original_row
 from cohaudit.untrusted import read_text
 
 ID_COLUMN = "id"
@@ -115,6 +116,7 @@ def _read_table(path: Path, text: str, audit: Audit) -> dict[str, ConfirmedSampl
             if None in row or None in row.values():
                 found = f"does not have {len(columns)} cells, the number of columns"
                 raise ReportError(where, found, "put a text with a comma into quotes")
+            row = original_row(row)
             name = row[ID_COLUMN]
             if name in confirmed:
                 raise ReportError(where, f"{name!r:.80} is in the table twice", "remove one of the two lines")
