@@ -10,9 +10,9 @@ from pathlib import Path
 
 from cohaudit.errors import ReportError, did_you_mean
 from cohaudit.results import Audit
+from cohaudit.results.spreadsheets import original_row
 from cohaudit.review.labeling_answers import LabelingAnswer, read_labeling_json, read_labeling_rows
 from cohaudit.review.labeling_tasks import LABEL, SAMPLE_ID
-from cohaudit.results.spreadsheets import original_row
 from cohaudit.untrusted import read_text
 
 ID_COLUMN = "id"

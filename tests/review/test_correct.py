@@ -508,7 +508,7 @@ def test_a_table_of_fixes_says_what_is_right(tmp_path: Path) -> None:
     ("content", "told"),
     [
         ("id,label\ns 0,n\n", "has no column 'new_label'"),
-        ("id,label,suggested\ns 1,p,n\n", "line 2: 's 1' has no new label, and is not a suspect"),
+        ("id,label,suggested\ns 1,p,p\n", "line 2: 's 1' has no new label, and is not a suspect"),
         ("id,new_label\ns 9,p\n", "line 2: 's 9' is not a sample of the audit"),
         ("id,new_label\ns 0,r\n", "line 2: 'r' is not a class of the audit"),
         ("id,new_label\ns 0,p\ns 0,p\n", "line 3: 's 0' is in the table twice"),
@@ -604,7 +604,7 @@ def test_the_data_is_found_by_the_name_that_the_audit_has(
     (rows.base / "data.csv").rename(rows.base / "elsewhere.csv")
     result = command("audit.json", "--out", "another.csv")
     assert result.exit_code == 2
-    assert "--data: the audit names 'data.csv', which is no file or folder here" in result.output
+    assert "name the audited data with --data" in result.output
 
 
 def test_a_place_that_is_taken_is_refused(rows: Config) -> None:

@@ -39,6 +39,13 @@ def relabeled(audit: Audit, rows: Iterable[int]) -> Audit:
     return replace(audit, samples=audit.samples.assign(label=labels), subject=subject)
 
 
+def with_other_samples(audit: Audit) -> Audit:
+    """Return the audit as one of samples that no other audit has."""
+    contents = [f"another {one}" for one in audit.samples["content"]]
+    evidence = tuple(replace(one, content=f"another {one.content}") for one in audit.evidence)
+    return replace(audit, samples=audit.samples.assign(content=contents), evidence=evidence)
+
+
 def with_order(audit: Audit, order: Iterable[int]) -> Audit:
     """Return the audit with the samples in these rows as the most suspicious ones, the first one first."""
     first = list(order)

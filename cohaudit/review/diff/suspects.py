@@ -154,9 +154,8 @@ def sign_test(new: int, fixed: int) -> float:
 
 def _count_clear(suspects: tuple[ComparedSuspect, ...], clear_from: float) -> int:
     # with the same label in both audits, or confirmed by a person, it is another training run that found it
-    return sum(
-        one.suspicion >= clear_from for one in suspects if one.elsewhere in {"relabeled", "not audited"}
-    )
+    told = {"relabeled", "removed", "added", "not audited"}
+    return sum(one.suspicion >= clear_from for one in suspects if one.elsewhere in told)
 
 
 def _suspects(audit: Audit) -> list[_Unmatched]:
