@@ -1,6 +1,6 @@
 """Does the audit of the inputs find columns of pure noise, and does dropping them help?
 
-    python -m benchmarks.audits.input_features --data-dir DIR   train what is missing (five minutes of one core),
+    python -m benchmarks.audits.input_features --data-dir DIR   train what is missing (five minutes),
                                                                 and write results/input_features.json
     python -m benchmarks.audits.input_features --show           show the saved results
 
