@@ -12,9 +12,11 @@ from support.audits import HOSTILE, make_audit
 
 import cohaudit
 from cohaudit.cli import main
+from cohaudit.cli._run import data_path
 from cohaudit.config.file import load_config
 from cohaudit.errors import ConfigError, UserTemplateError
 from cohaudit.report import check_templates, render_difference, render_html
+from cohaudit.report.commands import Places
 from cohaudit.results.json_encode import audit_to_json
 from cohaudit.review.diff.compare import compare
 
@@ -60,8 +62,8 @@ def test_a_section_and_a_macro_are_replaced_by_their_names(tmp_path: Path) -> No
 
 BLOCKS = {
     "report.html.j2": (
-        *("title", "style", "head", "header", "nav", "before_verdict", "verdict", "depth", "classes"),
-        *("suspects", "audits", "method", "certificate", "skipped", "after_sections", "footer"),
+        *("title", "style", "head", "header", "nav", "before_verdict", "verdict", "actions", "suspects"),
+        *("classes", "depth", "audits", "method", "certificate", "skipped", "after_sections", "footer"),
     ),
     "diff.html.j2": (
         *("title", "style", "head", "header", "nav", "before_verdict", "verdict", "suspects", "layers"),
@@ -270,7 +272,9 @@ def test_a_scan_loses_nothing_when_a_template_fails_in_the_end(tmp_path: Path) -
     assert done.exit_code == 2
     assert f"cohaudit report {out / 'audit.json'} --templates {own}" in done.stderr
     assert {path.name for path in out.iterdir()} == {"report.html", "audit.json", "samples.csv"}
-    assert (out / "report.html").read_text("utf-8") == render_html(cohaudit.read_audit(out / "audit.json"))
+    places = Places(str(out / "audit.json"), str(data_path(load_config(checkpoint, {}))))
+    shipped = render_html(cohaudit.read_audit(out / "audit.json"), None, places)
+    assert (out / "report.html").read_text("utf-8") == shipped
 
 
 def test_a_model_in_memory_takes_them_where_the_report_is_written(tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ def _label_actions(audit: Audit, places: Places) -> Iterator[Action]:
         yield Action(text("Review a few dozen labels."), why, command, effect, "#suspects", "see the samples")
     # the remedy for memorized samples is about the same suspects
     elif verdict.level in BAD_LEVELS and not any(driver.kind == "samples" for driver in drivers):
-        words = "Check the suspects, and correct or drop those with a wrong label."
+        words = "Check the suspects, and correct or drop the wrong ones."
         command = _copied(correct_command(places))
         yield Action(text(words, 400), why, command, UNKNOWN, "#suspects", "see the suspects")
 
