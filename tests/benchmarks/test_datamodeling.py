@@ -63,7 +63,6 @@ def test_kernel_weights_of_features_are_those_of_trak(rng: np.random.Generator) 
     train = 25
     weights = kernel_weights(rows @ rows.T, train, 0.1)
     ridge = 0.1 * np.square(rows[:train]).sum() / train
-    gram = rows[:train].T @ rows[:train] + ridge * np.eye(5)
     expected = rows[train:] @ np.linalg.solve(
         rows[:train].T @ rows[:train] + ridge * np.eye(5), rows[:train].T
     )

@@ -20,7 +20,7 @@ CLEANED = (0.2, 0.55)
 networks were retrained without their suspects, or with suggested labels (benchmarks/detection/actions.py)."""
 _TITLES: Mapping[str, tuple[str, str]] = {
     "samples": ("Memorized labels", ""),
-    "layer": ("Layer", "fits memorized labels"),
+    "layer": ("Memorized labels become readable at layer", ""),
     "class": ("Class", "generalizes poorly"),
     "training": ("Nearly every training label is fitted", ""),
 }
