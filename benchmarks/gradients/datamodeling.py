@@ -4,13 +4,13 @@
     python -m benchmarks.gradients.datamodeling --show           show the saved results
 
 A scan names, beside a suspect, the samples whose gradients have the largest and the most negative cosines
-with its own. Whether these raise and lower the margin of its label is a question of what a network would do
-without them. The linear datamodeling score (Park et al., "TRAK", ICML 2023; Ilyas et al., ICML 2022)
-answers it: networks are retrained on random halves of the samples, and the margin of a target is compared, by
-Spearman's correlation over the halves, with the sum of the scores of the samples in the half. Targets are
-training samples with wrong and with right labels, each judged by the halves without it, and new samples. A
-fifth of the labels is wrong. What the networks answer is saved in benchmarks/.cache: another score is judged
-in seconds.
+with its own. Whether these raise and lower the margin of its label is a question of what a network would
+do without them. The linear datamodeling score (Ilyas et al., ICML 2022, "Datamodels"; Park et al., ICML
+2023, "TRAK") answers it: networks are retrained on random halves of the samples, and the margin of a
+target is compared, by Spearman's correlation over the halves, with the sum of the scores of the samples
+in the half. Targets are training samples with wrong and with right labels, each judged by the halves
+without it, and new samples. A fifth of the labels is wrong. What the networks answer is saved in
+benchmarks/.cache: another score is judged in seconds.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ import pandas as pd
 from benchmarks.gradients.datamodeling_runs import (
     AUDITED,
     EXPERIMENTS,
-    SAMPLES,
     Experiment,
     audited_file,
     halves,
@@ -36,7 +35,7 @@ from benchmarks.shared.command_line import make_parser
 from benchmarks.shared.results import Row, read_rows, write_rows
 
 RESULTS = paths.RESULTS / "datamodeling.json"
-RIDGES = (0.1, 0.3, 1.0, 3.0, 10.0)
+RIDGES = (1.0, 3.0, 10.0, 30.0)
 """λ of the kernel methods, in units of a sample's mean squared length."""
 STAGES = ("best", "fitted")
 """When networks are asked: early, and when nearly all labels are fitted."""
@@ -53,32 +52,34 @@ def judge(experiment: Experiment) -> list[Row]:
 
 def _judge_stage(experiment: Experiment, stage: int) -> list[Row]:
     margins = outcomes(experiment, stage)
-    subsets = np.zeros((margins.shape[1], SAMPLES), dtype=bool)
-    np.put_along_axis(subsets, halves().numpy(), values=True, axis=1)
+    subsets = np.zeros((margins.shape[1], experiment.samples), dtype=bool)
+    np.put_along_axis(subsets, halves(experiment.samples).numpy(), values=True, axis=1)
     usable = np.ones(margins.shape[1:], dtype=bool)
-    usable[:, :SAMPLES] = ~subsets
-    by_method: dict[str, list[Array]] = {}
+    usable[:, : experiment.samples] = ~subsets
+    by_method: dict[tuple[str, float | None], list[Array]] = {}
     for number in range(AUDITED):
         with np.load(audited_file(experiment, number, stage)) as measured:
             wrong = measured["wrong"]
-            for name, scores in scores_of(measured, SAMPLES, RIDGES).items():
+            for name, scores in scores_of(measured, experiment.samples, RIDGES).items():
                 found = datamodeling_scores(scores, subsets, margins.mean(0), usable)
                 by_method.setdefault(name, []).append(found)
     each = {name: np.mean(found, 0) for name, found in by_method.items()}
     if len(margins) > 1:
-        each[CEILING] = ceiling(margins, usable)
+        each[CEILING, None] = ceiling(margins, usable)
     indices = np.arange(margins.shape[2])
     kinds = {
-        "wrong label": indices[:SAMPLES][wrong],
-        "right label": indices[:SAMPLES][~wrong],
-        "new sample": indices[SAMPLES:],
+        "wrong label": indices[: experiment.samples][wrong],
+        "right label": indices[: experiment.samples][~wrong],
+        "new sample": indices[experiment.samples :],
     }
     about: Row = {"data": experiment.data, "network": experiment.network, "stage": STAGES[stage]}
-    about |= {"networks": int(np.prod(margins.shape[:2]))}
+    about |= {"samples": experiment.samples, "networks": int(np.prod(margins.shape[:2]))}
     return [
-        about | {"target": kind, "targets": len(some), "method": name} | mean_with_interval(found[some])
+        about
+        | {"target": kind, "targets": len(some), "method": name, "ridge": ridge}
+        | mean_with_interval(found[some])
         for kind, some in kinds.items()
-        for name, found in each.items()
+        for (name, ridge), found in each.items()
     ]
 
 
@@ -110,14 +111,34 @@ def mean_with_interval(scores: Array) -> Row:
 
 
 def show(rows: Sequence[Row]) -> None:
-    """Print each method's score, by data set, for each kind of target and stage."""
+    """Print each method's score: the mean over the kinds of targets, by stage, then each kind alone."""
     table = pd.DataFrame(list(rows))
     table["case"] = table["data"] + " " + table["network"]
-    for (stage, target), some in table.groupby(["stage", "target"], sort=False):
-        pivot = some.pivot_table("score", "method", "case", sort=False)
-        pivot["mean of the others"] = pivot[[c for c in pivot if not c.startswith("digits")]].mean(axis=1)
-        print(f"\n{stage}, {target}\n")
-        print(pivot.round(3).to_string())
+    chosen = chosen_ridges(table)
+    print("λ chosen on the first data set, by the mean of its stages and targets:")
+    print("  " + ", ".join(f"{name}: {ridge:g}" for name, ridge in chosen.items()))
+    kept = table["ridge"].isna() | (table["ridge"] == table["method"].map(chosen))
+    shown = table[kept].copy()
+    for target in ("all", *dict.fromkeys(table["target"])):
+        some = shown if target == "all" else shown[shown["target"] == target]
+        pivot = some.pivot_table("score", "method", ["stage", "case"], sort=False)
+        print(f"\ntarget: {target}\n")
+        print(pivot.round(2).to_string())
+    print("\nWhitened cosine minus cosine, mean over targets and data sets but the first; 90% by data sets:")
+    others = shown[shown["case"] != shown["case"].iloc[0]]
+    for stage, some in others.groupby("stage", sort=False):
+        pivot = some.pivot_table("score", "case", "method")
+        difference = (pivot["whitened cosine"] - pivot["cosine"]).to_numpy()
+        draws = np.random.default_rng(0).integers(0, len(difference), (REPEATS, len(difference)))
+        low, high = np.quantile(difference[draws].mean(1), (0.05, 0.95))
+        print(f"  {stage}: {difference.mean():+.2f} [{low:.2f}, {high:.2f}] on {len(difference)} networks")
+
+
+def chosen_ridges(table: pd.DataFrame) -> dict[str, float]:
+    """Return λ of each method with the best mean score on the first data set, method → λ."""
+    first = table[(table["case"] == table["case"].iloc[0]) & table["ridge"].notna()]
+    means = first.groupby(["method", "ridge"])["score"].mean()
+    return {str(name): float(own.idxmax()[1]) for name, own in means.groupby("method", sort=False)}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

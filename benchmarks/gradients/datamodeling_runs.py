@@ -25,8 +25,6 @@ from benchmarks.shared.training import logits_of, train_epoch
 
 CACHE = paths.CACHE / "datamodeling"
 """Folder of the margins and the measurements."""
-SAMPLES = 1000
-"""Training samples."""
 HELD_OUT = 200
 """Samples of new data that are asked for as well."""
 KEPT = 0.5
@@ -59,21 +57,23 @@ class Experiment:
         stages: Numbers of epochs after which networks are asked: at their best, and when nearly all labels
             are fitted.
         seeds: Networks retrained on each half, by different weights and orders.
+        samples: Number of training samples.
     """
 
     data: str
     network: str
     stages: tuple[int, int]
     seeds: int = 2
+    samples: int = 1000
 
     @property
     def folder(self) -> Path:
         """Folder in which its figures are saved."""
-        return CACHE / f"{self.data}-{self.network}-{'-'.join(map(str, self.stages))}"
+        return CACHE / f"{self.data}-{self.network}-{'-'.join(map(str, self.stages))}-{self.samples}"
 
     def load(self, folder: Path) -> NoisyData:
         """Return its samples, a fifth of whose labels are wrong, from the folder of the data."""
-        data = load_noisy(self.data, "20 %", 0, folder).first(SAMPLES)
+        data = load_noisy(self.data, "20 %", 0, folder).first(self.samples)
         if self.network != "CNN":
             return data
         # half the resolution: a quarter of the time
@@ -114,10 +114,10 @@ def log_odds(logits: Tensor, labels: Tensor) -> Tensor:
     return given - z.scatter(1, labels[:, None], -torch.inf).logsumexp(1)
 
 
-def halves() -> Tensor:
-    """Return the samples of each random half, int64 [SUBSETS, half]."""
+def halves(samples: int) -> Tensor:
+    """Return the samples of each random half, int64 [SUBSETS, samples / 2]."""
     generator = torch.Generator().manual_seed(0)
-    return torch.rand(SUBSETS, SAMPLES, generator=generator).argsort(1)[:, : round(KEPT * SAMPLES)]
+    return torch.rand(SUBSETS, samples, generator=generator).argsort(1)[:, : round(KEPT * samples)]
 
 
 def train_together(
@@ -191,7 +191,7 @@ def retrain(experiment: Experiment, data: NoisyData, part: int) -> None:
     if file.exists():
         return
     start = part * TOGETHER % SUBSETS
-    members = halves()[start : start + TOGETHER]
+    members = halves(experiment.samples)[start : start + TOGETHER]
     train = train_apart if experiment.network == "CNN" else train_together
     inputs, labels = asked(data)
     margins = [
@@ -223,7 +223,7 @@ def audit(experiment: Experiment, data: NoisyData, number: int) -> None:
         return
     torch.manual_seed(number)
     inputs, labels = asked(data)
-    everything = torch.arange(SAMPLES)
+    everything = torch.arange(experiment.samples)
     for stage, (model, optimizer) in enumerate(trained_alone(experiment, data, everything)):
         measured = measure_model(model, inputs, labels, data.classes)
         hot = measure_model(model, inputs, labels, data.classes, temperature=HOT)

@@ -94,8 +94,10 @@ def _inverse(products: Array, train: int, ridge: float) -> tuple[Array, float]:
     return np.linalg.inv(kernel + strength * np.eye(train)), strength
 
 
-def scores_of(measured: Mapping[str, Array], train: int, ridges: tuple[float, ...]) -> dict[str, Array]:
-    """Return every method's scores, [targets, train] each, all samples as targets.
+def scores_of(
+    measured: Mapping[str, Array], train: int, ridges: tuple[float, ...]
+) -> dict[tuple[str, float | None], Array]:
+    """Return every method's scores, [targets, train] each, all samples as targets; method and λ → scores.
 
     Signs are such that a positive score raises the target's margin. Factors that a target's scores share are
     left out: they change no rank.
@@ -133,10 +135,12 @@ def scores_of(measured: Mapping[str, Array], train: int, ridges: tuple[float, ..
         "same label or not": same,
         "random": np.random.default_rng(0).standard_normal(cosine.shape),
     }
-    found = {name: score[:, :train] for name, score in found.items()}
+    scores: dict[tuple[str, float | None], Array] = {
+        (name, None): score[:, :train] for name, score in found.items()
+    }
     for ridge in ridges:
-        found[f"TRAK, {ridge:g}"] = kernel_weights(margins, train, ridge) * residual[:train]
-        found[f"kernel of cosines, {ridge:g}"] = kernel_weights(cosine, train, ridge)
-        found[f"kernel of cosines, AdamW, {ridge:g}"] = kernel_weights(cosines(adapted), train, ridge)
-        found[f"whitened cosine, {ridge:g}"] = whitened_cosines(cosine, train, ridge)
-    return found
+        scores["TRAK", ridge] = kernel_weights(margins, train, ridge) * residual[:train]
+        scores["kernel of cosines", ridge] = kernel_weights(cosine, train, ridge)
+        scores["kernel of cosines, AdamW", ridge] = kernel_weights(cosines(adapted), train, ridge)
+        scores["whitened cosine", ridge] = whitened_cosines(cosine, train, ridge)
+    return scores
