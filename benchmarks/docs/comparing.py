@@ -91,8 +91,8 @@ def others(found: Measured) -> str:
     called = [row for row in found.pairs if row["kind"] == OTHER and row["regressions"]]
     lost = -100 * np.mean([row["head_test"] - row["base_test"] for row in called])
     return (
-        f"The {len(called)} pairs with as many other wrong labels that are called a regression lost {lost:.1f} "
-        "points of accuracy on new data on average: which labels are wrong matters there."
+        f"The {len(called)} pairs with as many other wrong labels that are called a regression lost "
+        f"{lost:.1f} points of accuracy on new data on average: which labels are wrong matters there."
     )
 
 
