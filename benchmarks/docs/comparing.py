@@ -86,6 +86,16 @@ def pairs(found: Measured) -> str:
     return markdown(header, lines)
 
 
+def others(found: Measured) -> str:
+    """Return whether networks on other wrong labels that are called worse are, in a sentence."""
+    called = [row for row in found.pairs if row["kind"] == OTHER and row["regressions"]]
+    lost = -100 * np.mean([row["head_test"] - row["base_test"] for row in called])
+    return (
+        f"The {len(called)} pairs with as many other wrong labels that are called a regression lost "
+        f"{lost:.1f} points of accuracy on new data on average: which labels are wrong matters there."
+    )
+
+
 def bounds(found: Measured) -> str:
     """Return how far the score moves by the seed alone, in sentences."""
     left_out = {}
@@ -176,6 +186,7 @@ PAGE: Page[Measured] = Page(
     "comparing",
     {
         "pairs": pairs,
+        "others": others,
         "bounds": bounds,
         "overtrained": overtrained,
         "corrected": corrected,
