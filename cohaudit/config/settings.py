@@ -107,7 +107,7 @@ class Config:
     )
     ignore_keys: tuple[str, ...] = subject_key(
         (),
-        "Names of weights in the checkpoint that are not the network's, such as aux.*; * stands for anything.",
+        "Names in the checkpoint that are no weights of the network, such as aux.*; * stands for anything.",
         affects=GRADIENTS,
     )
     trust_checkpoint: bool = subject_key(

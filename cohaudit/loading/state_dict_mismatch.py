@@ -114,8 +114,8 @@ def _remedy(mismatch: Mismatch) -> str:
     if mismatch.unexpected and not mismatch.missing and not mismatch.wrong:
         first = printable(mismatch.unexpected[0].partition(".")[0], _MAX_NAME_LENGTH)
         return (
-            f"if that is no part of the network, pass --ignore-keys '{first}*'; else check model_args, or save only"
-            " model.state_dict(): the checkpoint has more than the model"
+            f"if {first} is no part of the network, pass --ignore-keys '{first}*'; else check model_args, or"
+            " save only model.state_dict(): the checkpoint has more than the model"
         )
     if mismatch.missing or mismatch.unexpected:
         return "build the model as it was trained: check the factory and model_args"
