@@ -17,6 +17,8 @@ MEANINGLESS_IN_MEMORY: Mapping[str, str] = {
     "model": "give the model itself",
     "model_args": "give them to the code that builds the model",
     "weights": "load them into the model",
+    "prefix": "load the checkpoint into the model yourself",
+    "ignore_keys": "load the checkpoint into the model yourself",
     "trust_checkpoint": "load the checkpoint into the model yourself",
     "data": "give the dataset, or its path, as the second argument",
     "crossfit_recipe": "give the function itself: fit=…",

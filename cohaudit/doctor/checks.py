@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from cohaudit.doctor.finding import Figures, Finding
 from cohaudit.gradients import answers, check_model
 from cohaudit.loading.checkpoint import Checkpoint, check_finite, load_checkpoint
 from cohaudit.loading.data import LabeledDataset, describe_inputs, open_dataset
-from cohaudit.loading.model import build_model, eval_mode, load_weights
+from cohaudit.loading.model import build_model, eval_mode, left_out, load_weights
 from cohaudit.pipeline.holdout_data import check_fit, open_holdout, source_of
 from cohaudit.results.wording import number, percent
 
@@ -25,18 +26,22 @@ UNTRAINED = "untrained weights, as no CHECKPOINT was named: "
 """Put before what was measured without a checkpoint."""
 
 
-def opened_checkpoint(path: Path, weights: str, trust: bool) -> tuple[Finding, Checkpoint]:
+def opened_checkpoint(
+    path: Path, weights: str, trust: bool, *, prefix: str = "", ignored: Sequence[str] = ()
+) -> tuple[Finding, Checkpoint]:
     """Open a checkpoint, and look for weights that are NaN or infinite.
 
     Args:
         path: Checkpoint file.
         weights: Which state dict to use if there are several.
         trust: Whether to allow formats that can run code when opened.
+        prefix: Start of the names of the network's weights.
+        ignored: Patterns of names to leave out.
 
     Raises:
         CheckpointError: If it cannot be used.
     """
-    opened = load_checkpoint(path, weights=weights, trust=trust)
+    opened = load_checkpoint(path, weights=weights, prefix=prefix, ignored=ignored, trust=trust)
     check_finite(opened.tensors, opened.path)
     dtypes = Counter[str]()
     for tensor in opened.tensors.values():
@@ -86,7 +91,8 @@ def fitted_weights(model: nn.Module, checkpoint: Checkpoint) -> tuple[Finding, n
         CohauditError: If names or shapes do not fit; it names those that are missing and those left over.
     """
     prefix = load_weights(model, checkpoint)
-    words = f"{checkpoint.origin}: has every weight of the model, and none is left over"
+    left = left_out(model, checkpoint)
+    words = f"{checkpoint.origin}: has every weight of the model, and {left or 'none is left over'}"
     words += f"; prefix {prefix} removed" * bool(prefix)
     return Finding("weights", "ok", words, figures={"from": checkpoint.origin, "prefix": prefix}), model
 
@@ -103,7 +109,14 @@ def fitted_earlier(check: str, path: Path, model: nn.Module, config: Config) -> 
     Raises:
         CohauditError: If the checkpoint cannot be read, or does not fit.
     """
-    load_weights(model, load_checkpoint(path, weights=config.weights, trust=config.trust_checkpoint))
+    loaded = load_checkpoint(
+        path,
+        weights=config.weights,
+        prefix=config.prefix,
+        ignored=config.ignore_keys,
+        trust=config.trust_checkpoint,
+    )
+    load_weights(model, loaded)
     return Finding(check, "ok", f"{path} fits the model"), None
 
 

@@ -80,7 +80,13 @@ def _opening_steps(config: Config, checkpoints: Sequence[Path]) -> list[Step[Any
     """Return the steps that open what the settings name."""
 
     def read_checkpoint(opened: Opened) -> tuple[Finding, Checkpoint]:
-        return checks.opened_checkpoint(opened[NAMED_CHECKPOINT], config.weights, config.trust_checkpoint)
+        return checks.opened_checkpoint(
+            opened[NAMED_CHECKPOINT],
+            config.weights,
+            config.trust_checkpoint,
+            prefix=config.prefix,
+            ignored=config.ignore_keys,
+        )
 
     return [
         Step("device", (), lambda opened: (devices(config.device), resolve_device(config.device)), DEVICE),

@@ -299,16 +299,21 @@ def _classes(
     coherences = class_coherences(measured, seen.source, resampling)
     for c, (name, coherence) in enumerate(zip(seen.source.class_names, coherences, strict=True)):
         members = np.flatnonzero(seen.source.labels == c)
-        accuracy = float(np.mean(measured.predicted[members] == c))
+        # of a class without samples nothing is known; its row says so by their number
+        accuracy = float(np.mean(measured.predicted[members] == c)) if len(members) else 0.0
         yield ClassResult(
             name=name,
             samples=len(members),
             accuracy=accuracy,
-            mean_loss=float(measured.loss[members].mean()),
+            mean_loss=float(measured.loss[members].mean()) if len(members) else 0.0,
             suspects=int(suspect[members].sum()),
             predicted_gap=_class_gap(name, c, accuracy, gap, risk),
             coherence=coherence,
         )
+
+
+MAX_NAMES_IN_NOTICE = 5
+"""Names of classes that a notice lists."""
 
 
 def _class_gap(
@@ -359,6 +364,7 @@ def _notices(seen: Observations, config: Config, verdict: _LabelVerdict) -> Iter
             f"{neighbors} neighbors, the same share of the samples. The predicted gap is probably too large: "
             "fewer samples predict each other less well."
         )
+    yield _empty_classes_notice(seen)
     if suspicion := verdict.valid:
         yield preprocessing_warning(verdict.sanity.accuracy, suspicion.accuracy)
         calibrated = is_calibrated(verdict.today.calibration)
@@ -369,6 +375,20 @@ def _notices(seen: Observations, config: Config, verdict: _LabelVerdict) -> Iter
         yield corrections_notice(verdict.today.corrections)
     yield unmatched_answers_notice(seen.review)
     yield spelling_notice(seen.source.class_names)
+
+
+def _empty_classes_notice(seen: Observations) -> str:
+    """Name the classes of the model that have no sample; '' if each has one."""
+    sizes = np.bincount(seen.source.labels, minlength=len(seen.source.class_names))
+    empty = [name for name, size in zip(seen.source.class_names, sizes, strict=True) if not size]
+    if not empty:
+        return ""
+    shown = ", ".join(empty[:MAX_NAMES_IN_NOTICE])
+    more = len(empty) - MAX_NAMES_IN_NOTICE
+    return (
+        f"{len(empty):,} of {len(sizes):,} classes have no sample, and nothing is measured of them: "
+        f"{shown}{f' and {more:,} more' * (more > 0)}."
+    )
 
 
 def _no_suspicion(verdict: _LabelVerdict) -> tuple[Skipped, ...]:

@@ -2,8 +2,8 @@
 
 Ids and labels come from files. A spreadsheet that opens a .csv computes a cell that begins with `=`, `+`, `-`
 or `@`, and such a formula can read other files or send data away (CWE-1236). An apostrophe before it makes it
-a text: the spreadsheets' own mark. A cell that begins with apostrophes and then such a character gets one more,
-so that exactly one is taken away when the cell is read again.
+a text: the spreadsheets' own mark. A cell that begins with apostrophes and then such a character gets one
+more, so that exactly one is taken away when the cell is read again.
 """
 
 from __future__ import annotations

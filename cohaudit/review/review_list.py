@@ -110,13 +110,13 @@ def _read_table(path: Path, text: str, audit: Audit) -> dict[str, ConfirmedSampl
             return _wrong_only(path, read_labeling_rows(path, reader), audit)
         right = NEW_LABEL_COLUMN if NEW_LABEL_COLUMN in columns else SUGGESTED_COLUMN
         _check_columns(path, columns, right)
-        for row in reader:
+        for cells in reader:
             where = f"--only {path}, line {reader.line_num}"
             # DictReader marks a surplus cell with the key None, and a missing one with the value None
-            if None in row or None in row.values():
+            if None in cells or None in cells.values():
                 found = f"does not have {len(columns)} cells, the number of columns"
                 raise ReportError(where, found, "put a text with a comma into quotes")
-            row = original_row(row)
+            row = original_row(cells)
             name = row[ID_COLUMN]
             if name in confirmed:
                 raise ReportError(where, f"{name!r:.80} is in the table twice", "remove one of the two lines")
