@@ -30,6 +30,7 @@ from cohaudit.review.diff.difference import (
     compare_estimates,
 )
 from cohaudit.review.diff.ranking import rank
+from cohaudit.review.diff.samples import compare_samples
 from cohaudit.review.diff.suspects import SuspectChanges, compare_suspects
 from cohaudit.review.diff.verdict_changes import compare_scores, compare_wrong_labels
 from cohaudit.review.diff.width import compare_widths
@@ -84,6 +85,7 @@ def compare(base: AuditSource, head: AuditSource) -> Difference:
         unlike=tuple(_unlike(base, head)),
         score=score,
         wrong_labels=wrong_labels,
+        samples=compare_samples(base, head),
         gap=compare_estimates(_gap(base), _gap(head)),
         suspects=suspects,
         layers=tuple(_layers(base.layers, head.layers)),

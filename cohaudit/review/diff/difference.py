@@ -8,6 +8,7 @@ from typing import Literal
 from cohaudit.results import Estimate, Level
 from cohaudit.results.short_repr import use_short_reprs
 from cohaudit.review.diff.ranking import Ranking
+from cohaudit.review.diff.samples import SampleChanges
 from cohaudit.review.diff.suspects import SuspectChanges
 from cohaudit.review.diff.width import WidthChange
 
@@ -116,6 +117,8 @@ class Difference:
     """The audit that is compared."""
     unlike: tuple[str, ...]
     """What else differs besides the model, in sentences: it can explain a change."""
+    samples: SampleChanges
+    """Which samples are in both audits, and what became of the others."""
     score: EstimateChange
     """Accuracy to expect on new data, in [0, 1]."""
     wrong_labels: EstimateChange
