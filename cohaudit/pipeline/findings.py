@@ -27,6 +27,7 @@ from cohaudit.config import Config
 from cohaudit.gradients import Measurement
 from cohaudit.pipeline.coherences import class_coherences, cosines_of_classes, layer_coherences
 from cohaudit.pipeline.corrected_labels import concluded, corrections_notice
+from cohaudit.pipeline.judgment import Judgment
 from cohaudit.pipeline.observations import (
     NeighborPairs,
     Observations,
@@ -42,13 +43,8 @@ from cohaudit.pipeline.reviewed_labels import (
 from cohaudit.pipeline.sample_table import sample_table
 from cohaudit.pipeline.todays_labels import TodaysLabels, given_labels, todays_labels
 from cohaudit.results import (
-    ClassCosines,
     ClassResult,
-    Coherence,
-    Corrections,
     Estimate,
-    Layer,
-    ReviewCalibration,
     Risk,
     Sanity,
     Skipped,
@@ -62,49 +58,6 @@ NO_REPRESENTATION = "no layer gives a representation of the samples to predict l
 """Why labels cannot be judged for a model whose layers take no numbers, such as a bag of embeddings."""
 SMALLEST_SQUARE = 1e-290
 """Smallest squared norm that counts: below it, float64 numbers are subnormal and have lost digits."""
-
-
-@dataclass(frozen=True)
-class Judgment:
-    """The findings; most attributes are as in `results.Audit`.
-
-    Attributes:
-        sanity: Whether model and data belong together.
-        notices: What the reader must know, in sentences.
-        coherence: Coherence of the whole gradient.
-        layers: Coherence of each layer, input side first.
-        classes: Results of each class.
-        class_cosines: Cosines between the classes' gradient sums.
-        samples: The table of samples.
-        cosine_error: Standard error of a sketched cosine.
-        representation: What labels are predicted from, in words; empty if no layer gives a representation.
-        neighbors: Index of each suspect → its supporters and opponents, most suspicious first.
-        risk: The generalization gap and its level.
-        driver_inputs: What the drivers of the risk are computed from; None without a verdict.
-        wrong_labels: How many labels are wrong.
-        calibration: What a person's review says about the suspicions.
-        corrections: What an earlier correction of the labels says.
-        questions: Indices of the samples to review, in the order to ask.
-        skipped: What could not be computed, and why.
-    """
-
-    sanity: Sanity
-    notices: tuple[str, ...]
-    coherence: Coherence | Skipped
-    layers: tuple[Layer, ...]
-    classes: tuple[ClassResult, ...]
-    class_cosines: ClassCosines | Skipped
-    samples: pd.DataFrame
-    cosine_error: float
-    representation: str
-    neighbors: dict[int, tuple[NeighborPairs, NeighborPairs]]
-    risk: Risk | Skipped
-    driver_inputs: DriverInputs | None
-    wrong_labels: WrongLabels | Skipped
-    calibration: ReviewCalibration | Skipped
-    corrections: Corrections | Skipped
-    questions: tuple[int, ...]
-    skipped: tuple[Skipped, ...]
 
 
 @dataclass(frozen=True)

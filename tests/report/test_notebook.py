@@ -70,7 +70,7 @@ def test_no_verdict_is_no_risk_of_none() -> None:
 
 
 def test_a_card_says_where_the_report_lies(tmp_path: Path) -> None:
-    audit = make_audit(samples=30, suspects=2)
+    audit = make_audit(samples=12, suspects=1, classes=2, layers=1)
     assert "write_report" in audit._repr_html_()
     page = cohaudit.write_report(audit, tmp_path)[0]
     for one in (audit, cohaudit.read_audit(tmp_path / "audit.json")):
@@ -121,6 +121,7 @@ def test_every_result_has_a_short_line() -> None:
 
     visit(AUDIT)
     difference = cohaudit.diff(AUDIT, AUDIT)
-    assert max(len(repr(one)) for one in (difference, *vars(difference).values())) <= 2 * MAX_LINE
+    parts = [difference, *(one for one in vars(difference).values() if dataclasses.is_dataclass(one))]
+    assert max(len(repr(one)) for one in parts) <= 2 * MAX_LINE
     assert {results.Risk, results.WrongLabels, results.Layer, results.AuditResults} <= seen
     assert repr(results.Estimate(0.0625, 0.05, 0.1)) == "Estimate(0.0625, 0.0500 to 0.100)"

@@ -169,12 +169,11 @@ def test_relabeled_renamed_removed_and_added_samples_are_told_apart() -> None:
     rows = rows.iloc[10:].sample(frac=1, random_state=0)
     new = table.head(5).assign(id=list("abcde"), content=[f"{k:016x}" for k in range(5)])
     head = replace(base, samples=pd.concat([rows, new], ignore_index=True), evidence=())
-    found = compare(base, head).data
-    assert found is not None
+    found = compare(base, head).samples
     kept = range(10, len(table))
-    assert (found.same, found.removed, found.added) == (len(kept), 10, 5)
+    assert (found.both, found.dropped, found.added) == (len(kept), 10, 5)
     assert found.relabeled == sum(k % 4 == 1 for k in kept)
-    assert found.renamed == sum(k % 3 == 0 for k in kept)
+    assert found.renamed == sum(k % 3 == 0 and k % 4 != 1 for k in kept)
 
 
 def test_row_numbers_that_moved_name_no_other_sample() -> None:
@@ -190,7 +189,7 @@ def test_row_numbers_that_moved_name_no_other_sample() -> None:
     head = replace(head, subject=replace(head.subject, data_fingerprint="other"))
     found = compare(base, whole(head))
     assert {one.elsewhere for one in suspects(found).fixed} == {"removed"}
-    assert any(one.endswith("in the head: 2 removed.") for one in found.unlike)
+    assert any(one.endswith(", 2 dropped.") for one in found.unlike)
 
 
 def test_an_image_that_was_corrected_is_relabeled_though_its_id_has_changed() -> None:
@@ -252,7 +251,7 @@ def test_it_is_said_what_else_is_not_the_same() -> None:
         settings={**BASE.settings, "seed": 1, "batch_size": 7, "temperature": 2.0},
     )
     assert compare(BASE, other).unlike == (
-        "Data: 240 samples in the base, 7 in the head.",
+        "Data: 240 samples in the base, 7 in the head; of those audited, 120 in both.",
         "Settings: seed, temperature.",
         "Earlier checkpoints used: 1 in the base, 0 in the head.",
         "Version of cohaudit: 0.1.0 in the base, 9 in the head.",

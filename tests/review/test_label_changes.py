@@ -42,7 +42,9 @@ def test_changed_labels_that_became_more_suspicious_are_a_regression(base: Audit
     sentence = "More labels are wrong: of 10 changed labels, 10 are more suspicious than the label before."
     assert sentence in found.regressions
     assert found.headline == "worse"
-    assert found.unlike == (f"Data: {BASE.subject.samples_total} samples in both: 10 relabeled.",)
+    assert found.unlike == (
+        f"Data: {BASE.subject.samples_total} samples; of those audited, {SAMPLES} in both (10 relabeled).",
+    )
 
 
 @pytest.mark.parametrize("base", [BASE, untold(BASE)], ids=["told", "untold"])

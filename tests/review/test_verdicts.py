@@ -69,7 +69,7 @@ def test_the_worse_verdict_gives_color_and_headline(name: str) -> None:
 
 def test_many_wrong_labels_are_never_called_nothing_to_do() -> None:
     words = Page(render_html(DIRTY)).words
-    assert "Check the suspects, and correct or drop those with a wrong label." in words
+    assert "Check the suspects, and correct or drop the wrong ones." in words
     assert "It counts wrong labels as right: review these first." in trust_sentence(DIRTY)
 
 

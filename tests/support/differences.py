@@ -41,9 +41,11 @@ def relabeled(audit: Audit, rows: Iterable[int]) -> Audit:
 
 def with_other_samples(audit: Audit) -> Audit:
     """Return the audit as one of samples that no other audit has."""
-    contents = [f"another {one}" for one in audit.samples["content"]]
-    evidence = tuple(replace(one, content=f"another {one.content}") for one in audit.evidence)
-    return replace(audit, samples=audit.samples.assign(content=contents), evidence=evidence)
+    contents, ids = ([f"another {one}" for one in audit.samples[name]] for name in ("content", "id"))
+    evidence = tuple(
+        replace(one, id=f"another {one.id}", content=f"another {one.content}") for one in audit.evidence
+    )
+    return replace(audit, samples=audit.samples.assign(content=contents, id=ids), evidence=evidence)
 
 
 def with_order(audit: Audit, order: Iterable[int]) -> Audit:

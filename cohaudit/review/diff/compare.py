@@ -21,7 +21,6 @@ from cohaudit.results.corrections import describe_changes
 from cohaudit.results.gap import risk_level
 from cohaudit.results.read import AuditSource, as_audit
 from cohaudit.results.wording import number, percent, rounded
-from cohaudit.review.diff.data_changes import DataChanges, compare_data
 from cohaudit.review.diff.difference import (
     ClassChange,
     ComparedAudit,
@@ -33,6 +32,7 @@ from cohaudit.review.diff.difference import (
 )
 from cohaudit.review.diff.label_changes import LabelChanges, compare_labels
 from cohaudit.review.diff.ranking import rank
+from cohaudit.review.diff.samples import SampleChanges, compare_samples
 from cohaudit.review.diff.suspects import SuspectChanges, compare_suspects
 from cohaudit.review.diff.verdict_changes import compare_scores, compare_wrong_labels
 from cohaudit.review.diff.width import compare_widths
@@ -82,12 +82,12 @@ def compare(base: AuditSource, head: AuditSource) -> Difference:
     suspects = compare_suspects(base, head) if judged else None
     score = compare_scores(base, head, labels)
     wrong_labels = compare_wrong_labels(base, head, labels)
-    data = compare_data(base, head)
+    samples = compare_samples(base, head)
     return Difference(
         base=base_side,
         head=head_side,
-        unlike=tuple(_unlike(base, head, data)),
-        data=data,
+        unlike=tuple(_unlike(base, head, samples)),
+        samples=samples,
         score=score,
         wrong_labels=wrong_labels,
         labels=labels,
@@ -174,12 +174,12 @@ def _class_gap(one: ClassResult | None) -> Estimate | None:
     return one.predicted_gap if one is not None and isinstance(one.predicted_gap, Estimate) else None
 
 
-def _unlike(base: Audit, head: Audit, data: DataChanges | None) -> Iterable[str]:
+def _unlike(base: Audit, head: Audit, samples: SampleChanges) -> Iterable[str]:
     """Yield what else differs besides the model, in sentences."""
     old = base.subject
     new = head.subject
     if old.data_fingerprint != new.data_fingerprint:
-        yield from _unlike_data(base, head, data)
+        yield from _unlike_data(base, head, samples)
         # a correction: what it claims to have mended is no finding of the head's
         if not isinstance(head.corrections, Skipped) and head.corrections != base.corrections:
             yield f"Corrections: {describe_changes(head.corrections)}."
@@ -197,15 +197,13 @@ def _unlike(base: Audit, head: Audit, data: DataChanges | None) -> Iterable[str]
         yield f"Version of cohaudit: {base.version:.40} in the base, {head.version:.40} in the head."
 
 
-def _unlike_data(base: Audit, head: Audit, data: DataChanges | None) -> Iterable[str]:
+def _unlike_data(base: Audit, head: Audit, samples: SampleChanges) -> Iterable[str]:
     """Yield how the data differ; nothing if only their order does."""
     old = base.subject.samples_total
     new = head.subject.samples_total
-    counts = f"{old:,} samples in both" if old == new else f"{old:,} samples in the base, {new:,} in the head"
-    if data is None:
-        yield f"Data: {counts}, none of them alike."
-    elif data.sentence or old != new:
-        yield f"Data: {counts}{': ' * bool(data.sentence)}{data.sentence}."
+    if old != new or samples.changed:
+        counts = f"{old:,} samples" if old == new else f"{old:,} samples in the base, {new:,} in the head"
+        yield f"Data: {counts}; of those audited, {samples.words}."
 
 
 def _unlike_holdouts(base: str | None, head: str | None) -> Iterable[str]:

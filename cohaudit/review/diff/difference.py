@@ -7,9 +7,9 @@ from typing import Literal
 
 from cohaudit.results import Estimate, Level
 from cohaudit.results.short_repr import use_short_reprs
-from cohaudit.review.diff.data_changes import DataChanges
 from cohaudit.review.diff.label_changes import LabelChanges
 from cohaudit.review.diff.ranking import Ranking
+from cohaudit.review.diff.samples import SampleChanges
 from cohaudit.review.diff.suspects import SuspectChanges
 from cohaudit.review.diff.width import WidthChange
 
@@ -118,8 +118,8 @@ class Difference:
     """The audit that is compared."""
     unlike: tuple[str, ...]
     """What else differs besides the model, in sentences: it can explain a change."""
-    data: DataChanges | None
-    """What became of the samples; None if no input is in both audits."""
+    samples: SampleChanges
+    """Which samples are in both audits, and what became of the others."""
     score: EstimateChange
     """Accuracy to expect on new data, in [0, 1]."""
     wrong_labels: EstimateChange

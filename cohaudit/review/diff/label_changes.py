@@ -10,10 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import pandas as pd
-
 from cohaudit.results import Audit
-from cohaudit.review.diff.data_changes import match_samples
+from cohaudit.review.diff.samples import match_samples
 from cohaudit.review.diff.suspects import sign_test
 
 SIGNIFICANCE = 0.05
@@ -58,7 +56,9 @@ def compare_labels(base: Audit, head: Audit) -> LabelChanges:
         base: The earlier audit; its labels were judged.
         head: The later audit; its labels were judged.
     """
-    both = _matched(base, head)
+    both = match_samples(base, head)
+    # of an edited sample, the label may be another one because the input is
+    both = both[both["content_base"] == both["content_head"]]
     changed = both[both["label_base"] != both["label_head"]]
     worse = int((changed["place_head"] < changed["place_base"]).sum())
     better = int((changed["place_head"] > changed["place_base"]).sum())
@@ -86,14 +86,3 @@ def is_clear(most: int, others: int, compared: int) -> bool:
         compared: Number of compared samples.
     """
     return most - others >= MIN_EFFECT * compared and sign_test(most, others) <= SIGNIFICANCE
-
-
-def _matched(base: Audit, head: Audit) -> pd.DataFrame:
-    """Return label and place in the order of suspicion, 0 to 1, in both audits, of the samples of both."""
-    pairs = match_samples(base, head) or {}
-    sides = []
-    for audit, rows, suffix in ((base, list(pairs), "_base"), (head, list(pairs.values()), "_head")):
-        places = audit.samples["rank"] / max(len(audit.samples), 1)
-        side = pd.DataFrame({"label": audit.samples["label"], "place": places}).iloc[rows]
-        sides.append(side.reset_index(drop=True).add_suffix(suffix))
-    return pd.concat(sides, axis=1)

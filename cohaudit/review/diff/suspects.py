@@ -10,7 +10,7 @@ from typing import Literal
 
 from cohaudit.config.used import setting
 from cohaudit.results import Audit
-from cohaudit.review.diff.data_changes import match_samples
+from cohaudit.review.diff.samples import match_samples
 
 SUSPECTS_SIGNIFICANCE = 0.05
 """Probability below which the number of new suspects is not explained by chance. Only clear suspects count:
@@ -110,10 +110,10 @@ def compare_suspects(base: Audit, head: Audit) -> SuspectChanges:
     pairs = _match(before, after)
     base_of = {j: i for i, j in pairs}
     matched_in_base = {i for i, _ in pairs}
-    pairs_of_samples = match_samples(base, head)
-    in_head = _describe_elsewhere(base, head, pairs_of_samples, "removed")
-    reverse = pairs_of_samples and {j: i for i, j in pairs_of_samples.items()}
-    in_base = _describe_elsewhere(head, base, reverse, "added")
+    both = match_samples(base, head)
+    rows = list(zip(both["row_base"], both["row_head"], strict=True))
+    in_head = _describe_elsewhere(base, head, dict(rows), "removed")
+    in_base = _describe_elsewhere(head, base, {j: i for i, j in rows}, "added")
     new = tuple(one.matched(in_base(one)) for j, one in enumerate(after) if j not in base_of)
     fixed = tuple(one.matched(in_head(one)) for i, one in enumerate(before) if i not in matched_in_base)
     still = tuple(
@@ -204,22 +204,20 @@ def _pop_pairs(
 
 
 def _describe_elsewhere(
-    own: Audit, other: Audit, pairs: Mapping[int, int] | None, absent: Elsewhere
+    own: Audit, other: Audit, pairs: Mapping[int, int], absent: Elsewhere
 ) -> Callable[[_Unmatched], Elsewhere]:
     """Return a function that says what a suspect of one audit alone is in the other audit.
 
     Args:
         own: The audit that it is a suspect of.
         other: The other audit.
-        pairs: Row in the table of samples of `own` → row in that of `other`; None to go by the ids.
+        pairs: Row in the table of samples of `own` → row in that of `other`.
         absent: What it is if `other` audited all of its samples, and has none of this input.
     """
     suppressed = {(one.sample, one.label) for one in other.suppressed}
     labels = other.samples["label"].tolist()
-    places: Mapping[str, int] = {name: k for k, name in enumerate(other.samples["id"])}
-    if pairs is not None:
-        # an id can mean another sample: row numbers move when a row is inserted
-        places = {name: pairs[k] for k, name in enumerate(own.samples["id"]) if k in pairs}
+    # not by the id in `other`, which can mean another sample: row numbers move when a row is inserted
+    places = {name: pairs[row] for row, name in enumerate(own.samples["id"]) if row in pairs}
     if other.subject.samples < other.subject.samples_total:
         absent = "not audited"
 

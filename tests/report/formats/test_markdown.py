@@ -171,7 +171,7 @@ def test_a_difference_says_what_is_worse_and_which_suspects_are_new() -> None:
     page = rendered(render_difference_markdown(compare(base, head)))
     assert page.text.startswith("cohaudit: worse than the base")
     assert "What is worse" in page.text
-    new = [row[0] for row in page.rows if row[-1] == "added"]
+    new = [row[0] for row in page.rows if row[-1] == "not audited"]
     assert sorted(new) == sorted(one.id for one in head.evidence)
     assert ["Risk of overfitting", "high", "high", ""] in page.rows
 
