@@ -120,12 +120,15 @@ def show(rows: list[Row]) -> None:
         own = [row["regret"][OURS] for row in rows if row["family"] == family]
         print(f"{family}: {np.mean(own):.2f}, worst {max(own):.1f}, {len(own)} runs")
     kept = sum(row["picks"][OURS] == len(row["test"]) - 1 for row in rows)
+    clean = sum(row["wrong labels"] == 0 for row in rows)
+    augmented = sum(row["augmentation"] for row in rows)
     print(f"{OURS} keeps the last checkpoint in {kept} of {len(rows)} runs")
+    print(f"{clean} runs have no wrong label, {augmented} are augmented")
     for row in rows:
         place = row["picks"][OURS]
         print(
             f"{row['training']}: epoch {row['checkpoints'][place]} {row['test'][place]:.1%}, best "
-            f"{max(row['test']):.1%}, last {row['test'][-1]:.1%}"
+            f"{max(row['test']):.1%}, last {row['test'][-1]:.1%}, {row['regret'][OURS]:.1f} points below"
         )
 
 
