@@ -20,6 +20,7 @@ from cohaudit.loading.checkpoint import Checkpoint, check_finite, load_checkpoin
 from cohaudit.loading.data import LabeledDataset, describe_inputs, open_dataset
 from cohaudit.loading.model import build_model, eval_mode, left_out, load_weights
 from cohaudit.pipeline.holdout_data import check_fit, open_holdout, source_of
+from cohaudit.pipeline.unused_classes import name_unused_classes
 from cohaudit.results.wording import number, percent
 
 UNTRAINED = "untrained weights, as no CHECKPOINT was named: "
@@ -189,6 +190,8 @@ def first_batch(
     Raises:
         CohauditError: If model and data do not fit.
     """
+    with eval_mode(model):
+        name_unused_classes(model, dataset)
     # samples at even distances in the order of classes: each class has its share, without a random draw
     by_class = np.argsort(dataset.labels, kind="stable")
     places = np.linspace(0, len(dataset) - 1, min(config.batch_size, len(dataset))).astype(int)

@@ -49,15 +49,18 @@ def attempt(check: str, run: Callable[[], tuple[Finding, Value]]) -> tuple[Findi
     try:
         return run()
     except CohauditError as error:
-        known = error
+        return _failed(check, error)
     except Interrupted:
         raise
     except BaseException as error:  # as the scan would report it: user code can raise anything
-        of_user = MissingMemoryError(error) if is_out_of_memory(error) else user_code_error(error)
-        if of_user is None:
+        known = MissingMemoryError(error) if is_out_of_memory(error) else user_code_error(error)
+        if known is None:
             raise
-        known = of_user
-    return Finding(check, "failed", f"{known.where}: {known.found}", known.remedy), None
+        return _failed(check, known)
+
+
+def _failed(check: str, error: CohauditError) -> tuple[Finding, None]:
+    return Finding(check, "failed", f"{error.where}: {error.found}", error.remedy), None
 
 
 def not_run(check: str, missing: str) -> Finding:

@@ -260,7 +260,9 @@ def _classes(
             accuracy=accuracy,
             mean_loss=float(measured.loss[members].mean()) if len(members) else 0.0,
             suspects=int(suspect[members].sum()),
-            predicted_gap=_class_gap(name, c, accuracy, gap, risk),
+            predicted_gap=_class_gap(name, c, accuracy, gap, risk)
+            if len(members)
+            else Skipped(f"predicted gap of class {name}", "no sample has this class"),
             coherence=coherence,
         )
 

@@ -46,6 +46,7 @@ from cohaudit.pipeline.reviewed_labels import find_answers
 from cohaudit.pipeline.sample import Sample, content_hashes, draw_sample
 from cohaudit.pipeline.scan_run import ScanRun, options_of, prepare_run
 from cohaudit.pipeline.subject import ScanSubject, subject_from_files, subject_in_memory
+from cohaudit.pipeline.unused_classes import name_unused_classes
 from cohaudit.results import Audit
 from cohaudit.review.gates import refuse_unknown_names
 from cohaudit.untrusted import limiting
@@ -156,6 +157,8 @@ def audit_subject(subject: ScanSubject, run: ScanRun) -> Audit:
     Raises:
         CohauditError: If model and data do not fit, or the certificate fails.
     """
+    with eval_mode(subject.model):
+        name_unused_classes(subject.model, subject.dataset, subject.holdout)
     # a gate on a layer that does not exist would fail at the end of the scan, whatever was measured
     refuse_unknown_names(run.config, subject.layer_names, subject.dataset.class_names)
     with eval_mode(subject.model), gradients_on(subject.model) as unfrozen:

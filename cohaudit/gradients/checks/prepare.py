@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from cohaudit.errors import CohauditError, EngineError, ModelError, describe_error, is_out_of_memory
-from cohaudit.gradients.checks.probe import Probe, load_probe
+from cohaudit.gradients.checks.probe import Probe, load_probe, to_model
 from cohaudit.gradients.checks.trial import refuse_unstable, settle
 from cohaudit.gradients.pass_setup import Source
 from cohaudit.gradients.residuals import class_logits, logits_of
@@ -96,6 +98,18 @@ def check_model(model: nn.Module, source: Source, device: torch.device) -> Probe
     _check_outputs(model, probe, source)
     refuse_unstable(model, probe.inputs, len(probe.ids))
     return probe
+
+
+def output_count(model: nn.Module, inputs: Any) -> int:
+    """Return how many classes a model distinguishes.
+
+    Args:
+        model: In eval mode.
+        inputs: A batch, on the CPU.
+    """
+    device = next(model.parameters()).device
+    with torch.no_grad():
+        return class_logits(logits_of(call(model, to_model(inputs, model, device)))).shape[1]
 
 
 def _check_outputs(model: nn.Module, probe: Probe, source: Source) -> None:

@@ -172,8 +172,8 @@ def open_array_file(path: Path) -> Iterator[ArrayFile]:
         return
     with _reading(str(path)):
         check_header(path, DataError)
-        file = safe_open(path, framework="pt")
-        check_count(path, len(file.keys()), DataError)  # type: ignore[no-untyped-call]
+        file: Any = safe_open(path, framework="pt")
+        check_count(path, len(file.keys()), DataError)
     with file as entered:
         yield _Safetensors(path, entered)
 
