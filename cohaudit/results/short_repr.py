@@ -40,7 +40,7 @@ def use_short_reprs(kinds: Iterable[type]) -> None:
     for kind in kinds:
         # the one that the decorator makes is wrapped, to stop at a recursion
         if dataclasses.is_dataclass(kind) and hasattr(vars(kind).get("__repr__"), "__wrapped__"):
-            kind.__repr__ = short_repr  # type: ignore[assignment, method-assign]
+            kind.__repr__ = short_repr  # type: ignore[method-assign]
 
 
 def _short(value: Any) -> str:

@@ -133,3 +133,13 @@ def test_an_editor_completes_the_settings() -> None:
     assert set(parameters) >= {"model", "dataset", "progress", *Settings.__annotations__}
     assert parameters["neighbors"].default == cohaudit.Config().neighbors
     assert not [name for name, one in parameters.items() if one.kind is one.VAR_KEYWORD]
+
+
+def test_classes_that_differ_by_case_or_space_are_pointed_out() -> None:
+    model, frame, _ = flipped_frame()
+    spelled = frame["y"].where(frame["y"] != "cat", "Ant ")
+    names = ["ant", "bee", "Ant "]
+    audit = cohaudit.scan(model, frame.assign(y=spelled), labels="y", class_names=names, **QUICK)
+    assert "'ant' and 'Ant ' differ only by case or space" in audit.notices[0]
+    with pytest.raises(cohaudit.CohauditError, match=r"2 classes, the data has 3.*only by case or space"):
+        cohaudit.scan(nn.Linear(3, 2), frame.assign(y=spelled), labels="y", **QUICK)
