@@ -33,7 +33,7 @@ def test_only_public_names_are_listed() -> None:
 
 
 def test_diff_has_its_former_name_too() -> None:
-    assert cohaudit.diff is cohaudit.compare  # type: ignore[attr-defined]  # no longer told to anybody
+    assert cohaudit.diff is cohaudit.compare
 
 
 def test_what_is_not_public_is_an_attribute_error() -> None:

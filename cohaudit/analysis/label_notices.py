@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
-
 from cohaudit.analysis.leave_one_out import Suspicion
 from cohaudit.results.wording import compact, percent
 
@@ -14,8 +11,6 @@ MIN_REPORTED_SHARE = 0.02
 NEAR_THRESHOLD = 0.8
 """Suspicions from this fraction of the threshold on are nearly suspects."""
 
-MAX_SPELLINGS = 3
-"""Pairs of labels that are named, at most."""
 
 FEW_NEAR_THRESHOLD = 5
 """Up to this many near-suspects are not reported."""
@@ -31,18 +26,6 @@ def undetermined_notice(found: Suspicion) -> str:
         "look like correct labels of hard samples. No suspects are listed. Review some of the samples with "
         "the lowest rank: their labels show how many are wrong."
     )
-
-
-def spelling_notice(class_names: Sequence[str]) -> str:
-    """Return a notice if labels differ by case or spaces alone, which makes classes; empty otherwise."""
-    spelled = defaultdict[str, list[str]](list)
-    for name in class_names:
-        spelled[" ".join(name.split()).casefold()].append(name)
-    alike = [names for names in spelled.values() if len(names) > 1]
-    if not alike:
-        return ""
-    shown = "; ".join(" and ".join(f"{name!r:.40}" for name in names) for names in alike[:MAX_SPELLINGS])
-    return f"Labels that differ by case or spaces alone count as different classes: {shown}."
 
 
 def near_threshold_notice(found: Suspicion, threshold: float) -> str:

@@ -18,6 +18,7 @@ from cohaudit.pipeline.sample import Sample
 from cohaudit.pipeline.scan_run import ScanRun
 from cohaudit.pipeline.subject import ScanSubject
 from cohaudit.results import Audit, AuditResults, Flatness, Holdout, Skipped, Subject
+from cohaudit.results.wording import spelled_alike
 from cohaudit.review.gates import gate_results
 
 UNFROZEN = "All parameters were frozen (requires_grad=False): gradients of all of them were measured."
@@ -119,7 +120,9 @@ def _subject(subject: ScanSubject, results: StageResults) -> Subject:
 
 
 def _notices(subject: ScanSubject, results: StageResults) -> tuple[str, ...]:
+    alike = spelled_alike(subject.dataset.class_names)
     return (
+        *((alike,) if alike else ()),
         *results.reviewed.judged.notices,
         *unused_notice(results.holdout, subject.holdout),
         *results.out_of_fold.notices,

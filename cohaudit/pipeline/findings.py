@@ -19,7 +19,7 @@ from cohaudit.analysis.generalization_gap import (
     predict_gap,
     preprocessing_warning,
 )
-from cohaudit.analysis.label_notices import near_threshold_notice, spelling_notice, undetermined_notice
+from cohaudit.analysis.label_notices import near_threshold_notice, undetermined_notice
 from cohaudit.analysis.leave_one_out import Suspicion, suspect_labels
 from cohaudit.analysis.neighbor_support import expected_cosine_error, sketched_cosine_error
 from cohaudit.analysis.sanity import check_sanity
@@ -329,7 +329,6 @@ def _notices(seen: Observations, config: Config, verdict: _LabelVerdict) -> Iter
         yield calibration_notice(verdict.today.calibration)
         yield corrections_notice(verdict.today.corrections)
     yield unmatched_answers_notice(seen.review)
-    yield spelling_notice(seen.source.class_names)
 
 
 def _empty_classes_notice(seen: Observations) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cohaudit.analysis.class_conditional_noise import ClassNoise
-from cohaudit.analysis.label_notices import near_threshold_notice, spelling_notice, undetermined_notice
+from cohaudit.analysis.label_notices import near_threshold_notice, undetermined_notice
 from cohaudit.analysis.label_verdict import NoiseShare
 from cohaudit.analysis.leave_one_out import Suspicion
 
@@ -77,10 +77,3 @@ def test_samples_near_the_threshold_are_not_reported_where_nobody_is_a_suspect()
     assert near_threshold_notice(verdict(CLEAR, probability), 0.5)
     unknown = NoiseShare(0, 0.1, 0.2, determined=False)
     assert near_threshold_notice(verdict(unknown, probability), 0.5) == ""
-
-
-def test_labels_that_are_spelled_differently_are_pointed_out() -> None:
-    assert spelling_notice(["cat", "dog", "0", "1"]) == ""
-    assert spelling_notice(["cat", "Cat ", "dog", "hot dog", "hot  dog"]).endswith(
-        "classes: 'cat' and 'Cat '; 'hot dog' and 'hot  dog'."
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -13,7 +14,7 @@ from cohaudit.pipeline.progress import LineProgress, SilentProgress, chosen_prog
 
 def kernel(monkeypatch: pytest.MonkeyPatch, shell: object) -> None:
     """Let this process look like one that IPython runs in."""
-    monkeypatch.setitem(notebook.sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
 
 
 def test_a_kernel_is_told_from_a_shell(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,8 +48,8 @@ def test_a_stage_is_one_line_that_goes_away(monkeypatch: pytest.MonkeyPatch) -> 
         return Handle()
 
     module = SimpleNamespace(display=display)
-    monkeypatch.setitem(notebook.sys.modules, "IPython", SimpleNamespace(display=module))
-    monkeypatch.setitem(notebook.sys.modules, "IPython.display", module)
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(display=module))
+    monkeypatch.setitem(sys.modules, "IPython.display", module)
     monkeypatch.setattr(notebook, "UPDATE_SECONDS", 0.0)
     progress = NotebookProgress()
     with progress.stage("measure", 10) as advance:

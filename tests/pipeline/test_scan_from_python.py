@@ -16,7 +16,7 @@ from torch import nn
 import cohaudit
 from cohaudit.config.typed import Settings
 
-QUICK: Settings = {"outside": False, "bootstrap": 20, "audits": "none"}
+QUICK: dict[str, Any] = {"outside": False, "bootstrap": 20, "audits": "none"}
 CLASSES = ["ant", "bee", "cat"]
 
 
@@ -99,7 +99,7 @@ def test_a_holdout_may_be_a_frame_with_its_columns_in_another_order() -> None:
     train, test = frame.iloc[:80], frame.iloc[80:][["w", "y", "v", "u"]]
     audit = cohaudit.scan(model, train, holdout=test, labels="y", **QUICK)
     assert not isinstance(audit.risk, cohaudit.Skipped)
-    assert audit.risk.holdout is not None
+    assert not isinstance(audit.risk.holdout, cohaudit.Skipped)
     assert audit.risk.holdout.accuracy > 0.8
 
 
@@ -133,3 +133,13 @@ def test_an_editor_completes_the_settings() -> None:
     assert set(parameters) >= {"model", "dataset", "progress", *Settings.__annotations__}
     assert parameters["neighbors"].default == cohaudit.Config().neighbors
     assert not [name for name, one in parameters.items() if one.kind is one.VAR_KEYWORD]
+
+
+def test_classes_that_differ_by_case_or_space_are_pointed_out() -> None:
+    model, frame, _ = flipped_frame()
+    spelled = frame["y"].where(frame["y"] != "cat", "Ant ")
+    names = ["ant", "bee", "Ant "]
+    audit = cohaudit.scan(model, frame.assign(y=spelled), labels="y", class_names=names, **QUICK)
+    assert "'ant' and 'Ant ' differ only by case or space" in audit.notices[0]
+    with pytest.raises(cohaudit.CohauditError, match=r"2 classes, the data has 3.*only by case or space"):
+        cohaudit.scan(nn.Linear(3, 2), frame.assign(y=spelled), labels="y", **QUICK)

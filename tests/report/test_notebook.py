@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 from matplotlib.figure import Figure
@@ -52,7 +53,7 @@ def test_a_card_has_both_verdicts_the_notices_and_the_first_suspects() -> None:
     "audit", [make_audit(auditable=False), make_audit(hostile=True)], ids=["none", "hostile"]
 )
 def test_a_card_of_any_audit_is_inert(audit: cohaudit.Audit) -> None:
-    shown = [audit, *(audit.show(name) for name in audit.samples["id"][:5])]
+    shown: list[Any] = [audit, *(audit.show(name) for name in audit.samples["id"][:5])]
     for one in shown:
         page = Page(one._repr_html_())
         assert {tag for tag, _ in page.tags} <= {"div", "span", "b", "br", "img"}

@@ -17,6 +17,7 @@ from cohaudit.gradients.residuals import class_logits, logits_of
 from cohaudit.gradients.tracing.plan import Plan
 from cohaudit.gradients.tracing.planning import make_looped_plan, make_plan
 from cohaudit.gradients.tracing.trace import call
+from cohaudit.results.wording import spelled_alike
 
 PROBE_SAMPLES = 3
 """Samples that a plan is made with and tried on. Planning compares batches of 3 and of 2: both sizes are rare
@@ -173,6 +174,8 @@ def _check_classes(outputs: int, source: Source) -> None:
     if len(beyond):
         example = f"; sample {source.ids[beyond[0]]} has the label {names[source.labels[beyond[0]]]}"
     listed = ", ".join(names[:MAX_CLASSES_IN_MESSAGE])
+    alike = spelled_alike(names)
+    example += f". {alike.rstrip('.')}" if alike else ""
     raise ModelError(
         "model",
         f"it distinguishes {outputs} classes, the data has {len(names)}: {listed}{example}",

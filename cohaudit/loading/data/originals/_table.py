@@ -145,18 +145,19 @@ class JsonlOriginal(_Table):
         return {}
 
 
-def _compression(path: Path) -> dict[str, str]:
-    """Return column path → codec of a .parquet file, as it is written; empty for a file without rows."""
+def _parquet_form(path: Path) -> tuple[dict[str, str] | str, int | None]:
+    """Return how a .parquet file is stored: column → codec, and rows of a group; defaults if it is empty."""
     import pyarrow.parquet
 
-    about = pyarrow.parquet.read_metadata(path)
-    if not about.num_row_groups:
-        return {}
-    first = about.row_group(0)
-    columns = [first.column(k) for k in range(first.num_columns)]
-    # as pyarrow reads and takes it
-    codecs = {one.path_in_schema: one.compression for one in columns}
-    return {name: "NONE" if codec == "UNCOMPRESSED" else codec for name, codec in codecs.items()}
+    stored = pyarrow.parquet.ParquetFile(path).metadata
+    if not stored.num_row_groups:
+        return "snappy", None
+    group = stored.row_group(0)
+    columns = [group.column(i) for i in range(group.num_columns)]
+    # the writer takes `none`, and one name for the two forms of lz4
+    names = {"UNCOMPRESSED": "none", "LZ4_RAW": "lz4"}
+    codecs = {one.path_in_schema: names.get(one.compression, one.compression.lower()) for one in columns}
+    return codecs, max(1, group.num_rows)
 
 
 class ParquetOriginal(_Table):
@@ -170,7 +171,9 @@ class ParquetOriginal(_Table):
         column = table.schema.get_field_index(self._label_column)
         labels = table.column(column).take(self._donors(relabeled))
         table = table.set_column(column, table.schema.field(column), labels)
-        kept = table.take(self._remaining(dropped))
-        pyarrow.parquet.write_table(kept, target, compression=_compression(self._path))
+        codecs, rows = _parquet_form(self._path)
+        pyarrow.parquet.write_table(
+            table.take(self._remaining(dropped)), target, compression=codecs, row_group_size=rows
+        )
         self._check(target, relabeled, dropped)
         return {}
