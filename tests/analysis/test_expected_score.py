@@ -57,6 +57,19 @@ def test_the_formula_is_the_documented_one() -> None:
     assert expected_accuracy(0.8, outside=True) == pytest.approx(1 / (1 + math.exp(-odds)))
 
 
+@given(st.integers(10, 499))
+def test_few_samples_say_so_in_both_intervals(samples: int) -> None:
+    def halves(count: int) -> tuple[float, float]:
+        found = expect(np.zeros(count, dtype=np.int64), noise_of(np.full((count, 2), 0.5)))
+        return found.half_width, (found.given.high - found.given.low) / 2
+
+    for few, more in zip(halves(samples), halves(score.FEW_SAMPLES), strict=True):
+        assert few > more >= score.HALF_WIDTH_FEW - 1e-9
+    assert score.half_width_of_few(score.FEW_SAMPLES + 1) == 0
+    # of 50 samples the answer may as well be the opposite
+    assert halves(50)[0] > 0.4
+
+
 def flat(share: float) -> Flatness:
     return Flatness(600, 4, (), Estimate(share, share, share), "")
 
