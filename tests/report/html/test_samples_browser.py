@@ -278,6 +278,11 @@ def test_five_thousand_suspects_stay_in_pages(open_page: OpenPage, monkeypatch: 
     audit = make_audit(samples=1200, suspects=1000, evidence=1, others=3, kind="none")
     page = open_page(render_undrawn(audit))
     wait_for(page, "1 to 24 of 909 samples")
+    # what the page lists of a kind stands beside what the table of kinds counts
+    assert "900 of 1,000 mislabeled" in page.inner_text("#shown")
+    for kind in ("ambiguous", "rare", "duplicate"):
+        own = int((audit.samples["kind"] == kind).sum())
+        assert f"3 of {own} {kind}" in page.inner_text("#shown")
     assert "100 more suspects are in samples.csv" in page.inner_text("#suspects")
     page.check("#filters [value=table]")
     wait_for(page, "1 to 100 of 909 samples")
