@@ -132,6 +132,16 @@ def show(rows: Sequence[Row]) -> None:
             mean, low, high = interval(own["spearman"].to_numpy(), groups)
             hit = f"{own['hit'].mean():.0%}, {own['chance'].mean():.0%}"
             print(f"  {order:24} {mean:5.2f} [{low:.2f}, {high:.2f}]  {hit}  ({len(own)} networks)")
+    units = table[(table["about"] == "units flip") & (table["stage"] == "interpolated")]
+    first = units[units["segment"] == 0]
+    print(
+        "\nUnits that flip a prediction, fitted: "
+        + ", ".join(
+            f"{first[f'{kind}_units'].mean():.1f} of {kind} labels, {first[kind].mean():.0%} of them in the "
+            "first part"
+            for kind in ("wrong", "right")
+        )
+    )
     gained = gains(table)
     print(
         "\nChange against training without: wrong labels fitted, right labels fitted, test accuracy, points"
@@ -156,7 +166,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark from the command line; return the exit code."""
     args = make_parser(__doc__, data=True, show=True).parse_args(arguments)
     if not args.show:
-        write_rows(RESULTS, [row for case in cases() for row in rows_of(case, args.data_dir)])
+        rows: list[Row] = []
+        for case in cases():
+            rows += rows_of(case, args.data_dir)
+            # after each case: an interrupted run leaves what it has
+            write_rows(RESULTS, rows)
     show(read_rows(RESULTS))
     return 0
 
