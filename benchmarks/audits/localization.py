@@ -116,7 +116,7 @@ def gains(table: pd.DataFrame) -> pd.DataFrame:
         for choice, row in choices.items():
             change = row - by_choice.loc["none"]
             about = dict(zip(CASE, case, strict=True)) | {"way": way, "choice": choice}
-            found.append(about | {name: float(change[name]) for name in ("wrong", "right", "test")})
+            found.append(about | {name: change[name] for name in ("wrong", "right", "test")})
     return pd.DataFrame(found)
 
 
@@ -154,7 +154,7 @@ def show(rows: Sequence[Row]) -> None:
     named = gained.pivot_table("test", [*CASE, "way"], "choice").reset_index().dropna(subset=["named"])
     print("\nTest accuracy with the named part regularized, minus that with another choice, points")
     for choice in ("not named", "all", "any single part"):
-        for way, some in named.dropna(subset=[choice]).groupby("way", sort=False):
+        for (way,), some in named.dropna(subset=[choice]).groupby(["way"], sort=False):
             groups = (some["data"] + " " + some["network"]).to_numpy()
             mean, low, high = interval(100 * (some["named"] - some[choice]).to_numpy(), groups)
             print(
