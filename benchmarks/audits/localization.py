@@ -116,7 +116,7 @@ def gains(table: pd.DataFrame) -> pd.DataFrame:
         for choice, row in choices.items():
             change = row - by_choice.loc["none"]
             about = dict(zip(CASE, case, strict=True)) | {"way": way, "choice": choice}
-            found.append(about | {name: float(change[name]) for name in ("wrong", "right", "test")})
+            found.append(about | {name: change[name] for name in ("wrong", "right", "test")})
     return pd.DataFrame(found)
 
 
@@ -132,6 +132,16 @@ def show(rows: Sequence[Row]) -> None:
             mean, low, high = interval(own["spearman"].to_numpy(), groups)
             hit = f"{own['hit'].mean():.0%}, {own['chance'].mean():.0%}"
             print(f"  {order:24} {mean:5.2f} [{low:.2f}, {high:.2f}]  {hit}  ({len(own)} networks)")
+    units = table[(table["about"] == "units flip") & (table["stage"] == "interpolated")]
+    first = units[units["segment"] == 0]
+    print(
+        "\nUnits that flip a prediction, fitted: "
+        + ", ".join(
+            f"{first[f'{kind}_units'].mean():.1f} of {kind} labels, {first[kind].mean():.0%} of them in the "
+            "first part"
+            for kind in ("wrong", "right")
+        )
+    )
     gained = gains(table)
     print(
         "\nChange against training without: wrong labels fitted, right labels fitted, test accuracy, points"
@@ -144,7 +154,7 @@ def show(rows: Sequence[Row]) -> None:
     named = gained.pivot_table("test", [*CASE, "way"], "choice").reset_index().dropna(subset=["named"])
     print("\nTest accuracy with the named part regularized, minus that with another choice, points")
     for choice in ("not named", "all", "any single part"):
-        for way, some in named.dropna(subset=[choice]).groupby("way", sort=False):
+        for (way,), some in named.dropna(subset=[choice]).groupby(["way"], sort=False):
             groups = (some["data"] + " " + some["network"]).to_numpy()
             mean, low, high = interval(100 * (some["named"] - some[choice]).to_numpy(), groups)
             print(
@@ -156,7 +166,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark from the command line; return the exit code."""
     args = make_parser(__doc__, data=True, show=True).parse_args(arguments)
     if not args.show:
-        write_rows(RESULTS, [row for case in cases() for row in rows_of(case, args.data_dir)])
+        rows: list[Row] = []
+        for case in cases():
+            rows += rows_of(case, args.data_dir)
+            # after each case: an interrupted run leaves what it has
+            write_rows(RESULTS, rows)
     show(read_rows(RESULTS))
     return 0
 

@@ -113,7 +113,7 @@ def mean_with_interval(scores: Array) -> Row:
 def show(rows: Sequence[Row]) -> None:
     """Print each method's score: the mean over the kinds of targets, by stage, then each kind alone."""
     table = pd.DataFrame(list(rows))
-    table["case"] = table["data"] + " " + table["network"]
+    table["case"] = table["data"] + " " + table["network"] + " " + table["samples"].astype(str)
     chosen = chosen_ridges(table)
     print("λ chosen on the first data set, by the mean of its stages and targets:")
     print("  " + ", ".join(f"{name}: {ridge:g}" for name, ridge in chosen.items()))
@@ -124,14 +124,18 @@ def show(rows: Sequence[Row]) -> None:
         pivot = some.pivot_table("score", "method", ["stage", "case"], sort=False)
         print(f"\ntarget: {target}\n")
         print(pivot.round(2).to_string())
+    ridges = table[table["method"] == "whitened cosine"]
+    print("\nWhitened cosine by λ, mean over stages and targets")
+    print(ridges.pivot_table("score", "ridge", "case", sort=False).round(3).to_string())
     print("\nWhitened cosine minus cosine, mean over targets and data sets but the first; 90% by data sets:")
-    others = shown[shown["case"] != shown["case"].iloc[0]]
-    for stage, some in others.groupby("stage", sort=False):
+    others = shown[shown["data"] != shown["data"].iloc[0]]
+    for (samples, stage), some in others.groupby(["samples", "stage"], sort=False):
         pivot = some.pivot_table("score", "case", "method")
         difference = (pivot["whitened cosine"] - pivot["cosine"]).to_numpy()
         draws = np.random.default_rng(0).integers(0, len(difference), (REPEATS, len(difference)))
         low, high = np.quantile(difference[draws].mean(1), (0.05, 0.95))
-        print(f"  {stage}: {difference.mean():+.2f} [{low:.2f}, {high:.2f}] on {len(difference)} networks")
+        change = f"{difference.mean():+.2f} [{low:.2f}, {high:.2f}]"
+        print(f"  {samples} samples, {stage}: {change} on {len(difference)} networks")
 
 
 def chosen_ridges(table: pd.DataFrame) -> dict[str, float]:

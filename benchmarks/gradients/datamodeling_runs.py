@@ -97,8 +97,13 @@ EXPERIMENTS = (
     Experiment("trec", "word average", (4, 20)),
     Experiment("adult", "MLP", (3, 60)),
     Experiment("fashion", "CNN", (5, 25), seeds=1),
+    Experiment("digits", "MLP", (10, 200), samples=250),
+    Experiment("fashion", "MLP", (6, 60), samples=250),
+    Experiment("trec", "word average", (8, 40), samples=250),
+    Experiment("adult", "MLP", (6, 120), samples=250),
 )
-"""The scores' one constant is chosen on the first; the others show what it is worth."""
+"""The scores' one constant is chosen on the first; the others show what it is worth. Those with fewer samples
+show whether it depends on their number."""
 
 
 def asked(data: NoisyData) -> tuple[Tensor, Tensor]:

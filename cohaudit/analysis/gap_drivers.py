@@ -34,7 +34,7 @@ FITTED_LOSS = 0.05
 """Mean training loss, in nats, below which the model has fitted nearly every label."""
 
 READABLE_REMEDY = (
-    "Regularize the whole network (dropout, weight decay), or stop training earlier. Where labels become "
+    "Stop training earlier, or regularize the whole network (dropout, weight decay). Where labels become "
     "readable is not where to regularize alone."
 )
 """Advice where a layer shows memorized labels. Retrained networks with one part regularized say that the

@@ -12,7 +12,7 @@ group."""
 WHITENING_RIDGE = 3.0
 """λ of the whitened cosines by which supporters and opponents are chosen, in units of a gradient's squared
 length: the larger, the more they are plain cosines. Chosen from 1 to 30 on the digits (`python -m
-benchmarks.gradients.datamodeling`); with a quarter of the samples 1 to 10 are as good."""
+benchmarks.gradients.datamodeling`)."""
 
 DUPLICATE_COSINE = 0.995
 """Mean cosine over the views from which on two samples may be near-duplicates. Copies with noise of 2 % of
