@@ -57,8 +57,9 @@ def write(path: Path, text: str) -> Path:
 def assert_equal(one: Audit, other: Audit) -> None:
     for field in dataclasses.fields(Audit):
         if field.name == "samples":
-            # one of a part of the data is indexed by ids when it is read
-            pd.testing.assert_frame_equal(*(each.samples.reset_index(drop=True) for each in (one, other)))
+            # the index is the caller's own, and in no file
+            tables = (audit.samples.reset_index(drop=True) for audit in (one, other))
+            pd.testing.assert_frame_equal(*tables)
         else:
             assert getattr(one, field.name) == getattr(other, field.name), field.name
 

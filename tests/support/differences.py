@@ -39,15 +39,6 @@ def relabeled(audit: Audit, rows: Iterable[int]) -> Audit:
     return replace(audit, samples=audit.samples.assign(label=labels), subject=subject)
 
 
-def with_other_samples(audit: Audit) -> Audit:
-    """Return the audit as one of samples that no other audit has."""
-    contents, ids = ([f"another {one}" for one in audit.samples[name]] for name in ("content", "id"))
-    evidence = tuple(
-        replace(one, id=f"another {one.id}", content=f"another {one.content}") for one in audit.evidence
-    )
-    return replace(audit, samples=audit.samples.assign(content=contents, id=ids), evidence=evidence)
-
-
 def with_order(audit: Audit, order: Iterable[int]) -> Audit:
     """Return the audit with the samples in these rows as the most suspicious ones, the first one first."""
     first = list(order)

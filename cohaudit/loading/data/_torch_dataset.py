@@ -23,6 +23,7 @@ from cohaudit.loading.data._items import (
     reader_of,
 )
 from cohaudit.loading.data._labels import SampleLabels, label_samples
+from cohaudit.loading.data._names import setting
 from cohaudit.loading.data._preview import object_preview
 from cohaudit.loading.data._transform import Transform, in_words
 from cohaudit.results import Preview
@@ -120,7 +121,12 @@ def open_map_style(dataset: Any, config: Config, source: str, transform: Transfo
 
 
 def _as_inputs(raw: Any, transform: Transform | None, where: str) -> Inputs:
-    return as_inputs(raw, where) if transform is None else transform(raw, where)
+    if transform is not None:
+        return transform(raw, where)
+    keyed = isinstance(raw, Mapping)
+    return as_inputs(
+        raw, where, f"name the keys that the model takes with {setting('inputs')}" if keyed else ""
+    )
 
 
 def _check_map_style(dataset: Any, source: str) -> None:
