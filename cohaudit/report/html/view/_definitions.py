@@ -181,8 +181,12 @@ def _suspicion(audit: Audit) -> Definition:
         f"{compact(setting(audit.settings, 'suspicion_threshold'))}. No suspects are listed where less than "
         f"{thresholds.MIN_DETERMINED:.0%} of the disputed labels have to be wrong: the others may belong to "
         "hard samples. Once some labels are reviewed, suspicions, share and precision follow from the "
-        "answers too.",
+        "answers too. The suggestion is the probability that the suggested label is right. A label that an "
+        "audit changed is judged as it was given first, and is wrong now with the probability that it had "
+        "when it was changed.",
         figures=(
+            *("samples.suggestion", "Corrections.wrong_changes"),
+            *("CorrectionRound.wrong_changes", "CorrectionRound.remainder"),
             *("samples.suspicion", "WrongLabels.share", "WrongLabels.disputed", "WrongLabels.determined"),
             *("ReviewCalibration.wrong_share", "ReviewCalibration.precision"),
         ),
