@@ -93,14 +93,17 @@ class CopiedTable:
 
     Args:
         name: Name of the attribute.
+
+    Raises:
+        AttributeError: The attribute is asked of the class.
     """
 
     def __init__(self, name: str) -> None:
         self._name = name
 
     def __get__(self, owner: Any, kind: type | None = None) -> Any:
-        if owner is None:  # asked of the class, as documentation does
-            return self
+        if owner is None:  # the class itself has no table, as it has no other field without a default
+            raise AttributeError(self._name)
         return _copy(owner.__dict__[self._name])
 
     def __set__(self, owner: Any, table: pd.DataFrame) -> None:
