@@ -87,7 +87,8 @@ def find_config(checkpoint: Path) -> Path | None:
 def _is_own(path: Path) -> bool:
     """Tell whether a file lies in the working directory, or is named as trusted by one that does."""
     here = Path.cwd()
-    if path.resolve().parent == here.resolve():
+    # its folder, not what a link leads to: the link itself was put here by somebody
+    if path.parent.resolve() == here.resolve():
         return True
     trusted: list[Any] = []
     for own in (Path(FILE_NAME), Path(PYPROJECT)):

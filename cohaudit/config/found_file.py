@@ -17,7 +17,7 @@ from cohaudit.errors import ConfigError
 
 _CODE = {"model", "transform", "crossfit_recipe", "templates"}
 """Keys whose values are run as code."""
-_LIMITS = {"read_memory", "read_seconds", "trust_checkpoint"}
+_LIMITS = {"read_memory", "read_seconds"}
 """Keys that lift what protects against the checkpoint itself."""
 
 

@@ -19,7 +19,7 @@ from cohaudit.analysis.generalization_gap import (
     predict_gap,
     preprocessing_warning,
 )
-from cohaudit.analysis.label_notices import near_threshold_notice, undetermined_notice
+from cohaudit.analysis.label_notices import empty_classes_notice, near_threshold_notice, undetermined_notice
 from cohaudit.analysis.leave_one_out import Suspicion, suspect_labels
 from cohaudit.analysis.neighbor_support import expected_cosine_error, sketched_cosine_error
 from cohaudit.analysis.sanity import check_sanity
@@ -267,10 +267,6 @@ def _classes(
         )
 
 
-MAX_NAMES_IN_NOTICE = 5
-"""Names of classes that a notice lists."""
-
-
 def _class_gap(
     name: str, index: int, accuracy: float, gap: GapPrediction | Skipped, risk: Risk | Skipped
 ) -> Estimate | Skipped:
@@ -319,7 +315,7 @@ def _notices(seen: Observations, config: Config, verdict: _LabelVerdict) -> Iter
             f"{neighbors} neighbors, the same share of the samples. The predicted gap is probably too large: "
             "fewer samples predict each other less well."
         )
-    yield _empty_classes_notice(seen)
+    yield empty_classes_notice(seen.source.labels, seen.source.class_names)
     if suspicion := verdict.valid:
         yield preprocessing_warning(verdict.sanity.accuracy, suspicion.accuracy)
         calibrated = is_calibrated(verdict.today.calibration)
@@ -329,20 +325,6 @@ def _notices(seen: Observations, config: Config, verdict: _LabelVerdict) -> Iter
         yield calibration_notice(verdict.today.calibration)
         yield corrections_notice(verdict.today.corrections)
     yield unmatched_answers_notice(seen.review)
-
-
-def _empty_classes_notice(seen: Observations) -> str:
-    """Name the classes of the model that have no sample; '' if each has one."""
-    sizes = np.bincount(seen.source.labels, minlength=len(seen.source.class_names))
-    empty = [name for name, size in zip(seen.source.class_names, sizes, strict=True) if not size]
-    if not empty:
-        return ""
-    shown = ", ".join(empty[:MAX_NAMES_IN_NOTICE])
-    more = len(empty) - MAX_NAMES_IN_NOTICE
-    return (
-        f"{len(empty):,} of {len(sizes):,} classes have no sample, and nothing is measured of them: "
-        f"{shown}{f' and {more:,} more' * (more > 0)}."
-    )
 
 
 def _no_suspicion(verdict: _LabelVerdict) -> tuple[Skipped, ...]:
