@@ -113,12 +113,16 @@ def test_the_action_passes_with_the_workflow_of_the_page(project: Path, tmp_path
         "exit-code": "0",
         "risk": "moderate",
         "gap": run.outputs["gap"],
+        "expected-score": run.outputs["expected-score"],
+        "wrong-labels": run.outputs["wrong-labels"],
         "suspects": "128",
         "report": "cohaudit-report/report.html",
         "audit": "cohaudit-report/audit.json",
     }
     # with the holdout that init found
     assert 0.08 < float(run.outputs["gap"]) < 0.12
+    assert 0.85 < float(run.outputs["expected-score"]) < 0.95
+    assert 0.05 < float(run.outputs["wrong-labels"]) < 0.15
     assert "128" in run.summary
     assert (project / "cohaudit-report/difference.html").exists()
 
