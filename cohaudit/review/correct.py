@@ -63,7 +63,7 @@ class Correction:
 
 def correct(
     audit: Audit,
-    data: Path | None,
+    data: Path,
     out: Path,
     *,
     drop: bool = False,
@@ -78,7 +78,7 @@ def correct(
 
     Args:
         audit: The result of a scan.
-        data: The audited data, unchanged since the scan; None to take the path that the audit names.
+        data: The audited data, unchanged since the scan.
         out: File or folder to write; nothing of this name may exist.
         drop: Whether to remove the suspects rather than give them the suggested label.
         only: File of ids, one per line, or table of ids and new labels: only these samples are changed.
@@ -94,7 +94,6 @@ def correct(
         CohauditError: The ids or the options do not fit.
     """
     require_judged(audit)
-    data = data or _named_data(audit)
     rows = _rows_to_change(audit, only, drop)
     suspects = int(audit.samples["suspect"].sum())
     # before the data is read, which can take minutes
@@ -126,15 +125,6 @@ def correct(
         summary=summary,
         notices=notices,
     )
-
-
-def _named_data(audit: Audit) -> Path:
-    """Return the data that the audit names, if it is here: whether it is the same is checked by its hash."""
-    path = Path(audit.subject.data)
-    if not path.exists():
-        found = f"the audit names {audit.subject.data!r:.80}, which is no file or folder here"
-        raise ReportError("--data", found, "name the data that was audited with --data")
-    return path
 
 
 def _planned(change: CorrectedSample, known: AuditedLabels, listed: bool, drop: bool) -> PlannedChange:
