@@ -73,8 +73,9 @@ def torch_file(path: Path, content: bytes, storages: dict[str, bytes] | None = N
 def hash_bomb(rng: random.Random, folder: Path) -> list[str]:
     """Use a tuple of shared tuples as a key: its hash takes 2ⁿ steps."""
     depth = rng.randint(38, 60)
-    levels = b"".join(b"h" + bytes([k]) + b"h" + bytes([k]) + b"\x86q" + bytes([k + 1]) for k in range(depth))
-    return torch_file(folder / "x.pt", b"\x80\x02})q\x00" + b"0" + levels + b"K\x01s.")
+    # each level is a pair of the one before it, which the memo gives twice
+    levels = b"".join(b"h" + bytes([k]) + b"\x86q" + bytes([k + 1]) for k in range(depth))
+    return torch_file(folder / "x.pt", b"\x80\x02})q\x00" + levels + b"K\x01s.")
 
 
 def huge_buffer(rng: random.Random, folder: Path) -> list[str]:

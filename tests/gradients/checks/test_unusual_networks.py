@@ -65,13 +65,11 @@ class Complex(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("make", "inputs", "looped"),
-    [(Mixed, INPUTS, True), (TakesGradients, INPUTS, True), (Bag, TOKENS, False)],
+    ("model", "inputs", "looped"),
+    [(Mixed(), INPUTS, True), (TakesGradients(), INPUTS, True), (Bag(), TOKENS, False)],
 )
-def test_every_parameter_has_a_path(
-    make: Callable[[], nn.Module], inputs: torch.Tensor, looped: bool
-) -> None:
-    model = make().eval()
+def test_every_parameter_has_a_path(model: nn.Module, inputs: torch.Tensor, looped: bool) -> None:
+    model.eval()
     plan = prepare(model, source(inputs), torch.device("cpu"))
     assert plan.parameters.keys() == dict(model.named_parameters()).keys()
     assert plan.all_looped == looped
