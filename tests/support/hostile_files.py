@@ -73,8 +73,9 @@ def torch_file(path: Path, content: bytes, storages: dict[str, bytes] | None = N
 def hash_bomb(rng: random.Random, folder: Path) -> list[str]:
     """Use a tuple of shared tuples as a key: its hash takes 2ⁿ steps."""
     depth = rng.randint(38, 60)
-    levels = b"".join(b"h" + bytes([k]) + b"h" + bytes([k]) + b"\x86q" + bytes([k + 1]) for k in range(depth))
-    return torch_file(folder / "x.pt", b"\x80\x02})q\x00" + b"0" + levels + b"K\x01s.")
+    # each level is a pair of the one before it, which the memo gives twice
+    levels = b"".join(b"h" + bytes([k]) + b"\x86q" + bytes([k + 1]) for k in range(depth))
+    return torch_file(folder / "x.pt", b"\x80\x02})q\x00" + levels + b"K\x01s.")
 
 
 def huge_buffer(rng: random.Random, folder: Path) -> list[str]:
@@ -113,9 +114,10 @@ def repeated_view(rng: random.Random, folder: Path) -> list[str]:
 def odd_optimizer(rng: random.Random, folder: Path) -> list[str]:
     """Hold a number in the optimizer's state that no optimizer has."""
     odd = rng.choice([10**400, -(10**400), 10**5000, torch.zeros(1, device="meta"), float("inf"), [1], {}])
-    step, rate, betas, moment = (odd if k == 0 else None for k in rng.sample(range(4), 4))
-    state = {"step": step or 3, "exp_avg": moment or torch.ones(3, 4), "exp_avg_sq": torch.ones(3, 4)}
-    group = {"lr": rate or 0.1, "betas": betas or (0.9, 0.999), "params": [0], "weight_decay": 0.1}
+    state = {"step": 3, "exp_avg": torch.ones(3, 4), "exp_avg_sq": torch.ones(3, 4)}
+    group = {"lr": 0.1, "betas": (0.9, 0.999), "params": [0], "weight_decay": 0.1}
+    part = rng.choice([state, group])
+    part[rng.choice(sorted(part))] = odd
     content = {
         "model": torch.nn.Linear(4, 3).state_dict(),
         "optimizer": {"state": {0: state}, "param_groups": [group]},
@@ -206,7 +208,7 @@ def extreme_weights(rng: random.Random, folder: Path) -> list[str]:
     dtype = rng.choice([torch.float64, torch.float32, torch.float16, torch.bfloat16])
     weights = {"weight": torch.full((3, 4), value, dtype=torch.float64).to(dtype), "bias": torch.zeros(3)}
     (folder / "x.safetensors").write_bytes(save(weights))
-    if rng.random() < 0.5:
+    if rng.random() < 0.9:  # a scan takes seconds
         return ["inspect", "x.safetensors"]
     return ["scan", "x.safetensors", *scan("good.npz")[2:]]
 
