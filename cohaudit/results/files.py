@@ -46,6 +46,15 @@ def check_folder(out: Path, option: str = OUT_OPTION) -> None:
     Raises:
         ReportError: The folder, or one above it, is a file or has no write permission.
     """
+    try:
+        out.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass  # it will be made, or the next check says why it cannot
+    except (OSError, ValueError) as error:  # a name too long, or with a zero byte
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ReportError(
+            f"{option} {out}", f"no folder can have this name: {reason}", "name another folder"
+        ) from None
     nearest = nearest_existing(out)
     if not nearest.is_dir():
         raise ReportError(f"{option} {out}", f"{nearest} is a file, not a folder", "name another folder")
