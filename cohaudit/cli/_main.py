@@ -134,9 +134,8 @@ def _explained(error: BaseException) -> int:
     known = MissingMemoryError(error) if is_out_of_memory(error) else user_code_error(error)
     if isinstance(error, OSError) and error.errno in _FULL:
         drop_output()  # else the same error would end the program while Python flushes the stream
-        known = ReportError(
-            "output", f"cannot be written: {error.strerror}", "free space, or send it elsewhere"
-        )
+        found = f"cannot be written: {error.strerror}"
+        known = ReportError("output", found, "free space, or send it elsewhere")
     if known is not None:
         _say(known)
         if isinstance(error, ImportError):
