@@ -131,7 +131,9 @@ def _explained(error: BaseException) -> int:
     """Report an exception that no boundary turned into an error, and return the exit code."""
     from cohaudit.untrusted.code import user_code_error
 
-    known = MissingMemoryError(error) if is_out_of_memory(error) else user_code_error(error)
+    known: CohauditError | None = (
+        MissingMemoryError(error) if is_out_of_memory(error) else user_code_error(error)
+    )
     if isinstance(error, OSError) and error.errno in _FULL:
         drop_output()  # else the same error would end the program while Python flushes the stream
         found = f"cannot be written: {error.strerror}"
