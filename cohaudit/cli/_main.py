@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
 import sys
 import traceback
@@ -27,6 +29,7 @@ from cohaudit.errors import (
     CohauditError,
     Interrupted,
     MissingMemoryError,
+    ReportError,
     is_out_of_memory,
     printable,
 )
@@ -44,6 +47,8 @@ BUG_REPORT = (
 """Shown under the traceback of an error that no user can cause."""
 
 
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+"""What the system says if a disk, or a stream, takes no more."""
 GROUPS = {
     "Start": ("init", "doctor", "inspect"),
     "Audit": ("scan", "trajectory"),
@@ -127,9 +132,18 @@ def _explained(error: BaseException) -> int:
     """Report an exception that no boundary turned into an error, and return the exit code."""
     from cohaudit.untrusted.code import user_code_error
 
-    known = MissingMemoryError(error) if is_out_of_memory(error) else user_code_error(error)
+    known: CohauditError | None = (
+        MissingMemoryError(error) if is_out_of_memory(error) else user_code_error(error)
+    )
+    if isinstance(error, OSError) and error.errno in _FULL:
+        drop_output()  # else the same error would end the program while Python flushes the stream
+        found = f"cannot be written: {error.strerror}"
+        known = ReportError("output", found, "free space, or send it elsewhere")
     if known is not None:
         _say(known)
+        if isinstance(error, ImportError):
+            # libraries that were loaded by half would crash while Python ends
+            os._exit(known.exit_code)
         return known.exit_code
     # a code of its own: Python would end with 1, the code of a failed gate
     say(f"{''.join(traceback.format_exception(error))}\n{BUG_REPORT}")

@@ -46,6 +46,13 @@ def check_folder(out: Path, option: str = OUT_OPTION) -> None:
     Raises:
         ReportError: The folder, or one above it, is a file or has no write permission.
     """
+    try:
+        out.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass  # it will be made, or the next check says why it cannot
+    except (OSError, ValueError) as error:  # a name too long, or with a zero byte
+        found = f"no folder can have this name: {getattr(error, 'strerror', None) or error}"
+        raise ReportError(f"{option} {out}", found, "name another folder") from None
     nearest = nearest_existing(out)
     if not nearest.is_dir():
         raise ReportError(f"{option} {out}", f"{nearest} is a file, not a folder", "name another folder")

@@ -15,6 +15,7 @@ def scan(checkpoint: Path, *options: Any) -> Result:
 
     A configuration beside the checkpoint is named: one that is merely found may not run code.
     """
-    beside = Path(checkpoint).parent / "cohaudit.toml"
-    named = ["--config", str(beside)] if beside.exists() and "--config" not in options else []
+    paths = [checkpoint, *(option for option in options if isinstance(option, Path))]
+    found = [path.parent / "cohaudit.toml" for path in paths if (path.parent / "cohaudit.toml").exists()]
+    named = ["--config", str(found[-1])] if found and "--config" not in options else []
     return CliRunner().invoke(main, ["scan", str(checkpoint), *map(str, options), *named])

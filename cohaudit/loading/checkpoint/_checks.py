@@ -17,6 +17,8 @@ _SAVE_WEIGHTS_ONLY = "save only the weights: torch.save(model.state_dict(), 'wei
 """Remedy for an optimizer's state that cannot be used."""
 _LARGEST_FLOAT = int(sys.float_info.max)
 """Largest integer that is a float too."""
+_LARGEST_WEIGHT = 1e150
+"""Largest weight whose norm can be computed in float64."""
 _LONGEST_KEY = 30
 """Characters of a key to show."""
 _MAX_TENSORS_SHOWN = 3
@@ -126,6 +128,13 @@ def _not_plain(tensor: Tensor) -> str:
         return f"sparse ({tensor.layout})"
     if not can_compute(tensor.dtype):
         return f"of a type that torch stores but cannot compute with ({tensor.dtype})"
+    # NaN fails the comparison, and is counted where it matters
+    if tensor.dtype == torch.float64 and tensor.numel() and bool((tensor.abs() > _LARGEST_WEIGHT).any()):
+        finite = tensor[torch.isfinite(tensor)].abs()
+        if finite.numel() and float(finite.max()) > _LARGEST_WEIGHT:
+            return (
+                f"of numbers up to {float(finite.max()):.0e}, whose squares are beyond the range of a float"
+            )
     return ""
 
 
