@@ -35,7 +35,7 @@ DATA_WORDS = TRAINING_WORDS | EVALUATION_WORDS | {"data", "dataset"}
 NON_WEIGHT_WORDS = frozenset({"optimizer", "optim", "scheduler", "args"})
 """Words in the name of a file that looks like a checkpoint but holds no weights."""
 
-REPORT_TABLE_START = b"id,label,predicted,suggested,suspicion,"
+REPORT_TABLE_START = b"id,label,predicted,suggested,"
 """First bytes of the samples.csv of a report."""
 EXPORT_LINE_START = re.compile(rb'\{"id": "(?:[^"\\]|\\.)*", "label": "(?:[^"\\]|\\.)*", "predicted": ')
 """Start of the .jsonl file of an export."""
