@@ -194,8 +194,15 @@ def test_a_wrong_setting_hides_nothing_else(check: str, option: tuple[str, str],
     assert statuses(found) == {check: "failed"}
     scanned = CliRunner().invoke(
         main,
-        ["scan", str(path), "--config", str(path.with_name("cohaudit.toml")), *option]
-        + ["--out", str(tmp_path / "out")],
+        [
+            "scan",
+            str(path),
+            "--config",
+            str(tmp_path / "cohaudit.toml"),
+            *option,
+            "--out",
+            str(tmp_path / "o"),
+        ],
     )
     assert scanned.exit_code == 2
     assert found[check]["remedy"] in scanned.stderr

@@ -266,7 +266,7 @@ def test_required_arguments_are_pointed_out(tmp_path: Path) -> None:
     assert "  model: net.py:Net. It needs arguments: give width, depth in model_args." in lines
     target = tmp_path / "cohaudit.toml"
     assert "#model_args = { width = …, depth = … }" in target.read_text(encoding="utf-8").splitlines()
-    scan = f"cohaudit scan {tmp_path / 'model.pt'}"
+    scan = f"cohaudit scan {tmp_path / 'model.pt'} --config {target}"
     assert lines[-1] == f"Next: fill in model_args in {target}, then: {scan}"
     assert starter(tmp_path) == {"model": "net.py:Net", "data": "train.npz"}
 
@@ -276,7 +276,7 @@ def test_what_is_missing_comes_before_the_scan(tmp_path: Path) -> None:
     target = tmp_path / "cohaudit.toml"
     assert (
         write_starter(tmp_path, force=False)[-1]
-        == f"Next: fill in data in {target}, then: cohaudit scan CHECKPOINT"
+        == f"Next: fill in data in {target}, then: cohaudit scan CHECKPOINT --config {target}"
     )
     (tmp_path / "net.py").unlink()
     assert "fill in model and data in" in write_starter(tmp_path, force=True)[-1]
