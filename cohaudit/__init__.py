@@ -27,25 +27,32 @@ if TYPE_CHECKING:
     from cohaudit.results import Audit, Estimate, Skipped, Suppression
     from cohaudit.results.read import read_audit
     from cohaudit.review.check import CheckResult, check
-    from cohaudit.review.diff.compare import compare
+    from cohaudit.review.correct import Correction
+    from cohaudit.review.correct_audited import correct
+    from cohaudit.review.diff.compare import compare as diff
     from cohaudit.review.diff.difference import Difference
+    from cohaudit.review.export_files import ExportedFiles, export
 
 __all__ = [
     "Audit",
     "CheckResult",
     "CohauditError",
     "Config",
+    "Correction",
     "DatasetLike",
     "Difference",
     "Estimate",
+    "ExportedFiles",
     "Progress",
     "Settings",
     "Skipped",
     "Suppression",
     "__version__",
     "check",
-    "compare",
+    "correct",
+    "diff",
     "errors",
+    "export",
     "read_audit",
     "results",
     "robust",
@@ -65,16 +72,19 @@ _HOME = {
     "CheckResult": "cohaudit.review.check",
     "CohauditError": "cohaudit.errors",
     "Config": "cohaudit.config",
+    "Correction": "cohaudit.review.correct",
     "DatasetLike": "cohaudit.loading.data",
     "Difference": "cohaudit.review.diff.difference",
     "Estimate": "cohaudit.results",
+    "ExportedFiles": "cohaudit.review.export_files",
     "Progress": "cohaudit.pipeline.progress",
     "Settings": "cohaudit.config.typed",
     "Skipped": "cohaudit.results",
     "Suppression": "cohaudit.results",
     "__version__": "cohaudit._version",
     "check": "cohaudit.review.check",
-    "compare": "cohaudit.review.diff.compare",
+    "correct": "cohaudit.review.correct_audited",
+    "export": "cohaudit.review.export_files",
     "read_audit": "cohaudit.results.read",
     "scan": "cohaudit.pipeline.scan",
     "write_report": "cohaudit.report",
@@ -82,9 +92,16 @@ _HOME = {
 """Public name → the module that defines it."""
 
 
+_RENAMED = {"diff": "compare", "compare": "compare"}
+"""Public name → its name in `review.diff.compare`. `compare` is the former name of `diff`: scripts may still
+use it, and nothing lists it."""
+
+
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
         value: object = import_module(_MODULES[name])
+    elif name in _RENAMED:
+        value = getattr(import_module("cohaudit.review.diff.compare"), _RENAMED[name])
     elif name in _HOME:
         value = getattr(import_module(_HOME[name]), name)
     else:
@@ -95,4 +112,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    # the public names alone: what a notebook completes after `cohaudit.`
+    return sorted(__all__)

@@ -8,6 +8,7 @@ traceback.
 from __future__ import annotations
 
 import difflib
+import errno
 import os
 import re
 import textwrap
@@ -32,6 +33,10 @@ MIN_SIMILARITY = 0.5
 """Smallest similarity, by difflib, of a name that is suggested: batchsize finds batch_size, xyzzy nothing."""
 _ADDRESS = re.compile(r"(?:^|/)(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+):/+(?P<rest>.+)")
 """An address such as s3://bucket/file, also as pathlib writes it; one letter alone is a drive of Windows."""
+_NO_MEMORY = re.compile(
+    r"allocate memory|alloc_cpu|bad_alloc|[Oo]ut of memory|start new thread|failed to map segment"
+)
+"""What libraries say if memory ran out, or the address space that `ulimit -v` grants."""
 WORKFLOW_COMMANDS = {"::": ":\u200b:", "##[": "#\u200b#["}
 """Start of a workflow command in a log of GitHub Actions → the same with an invisible space in between."""
 
@@ -82,6 +87,25 @@ class UserTemplateError(CohauditError):
     """A template given with --templates cannot be used, or fails."""
 
 
+class UserCodeError(CohauditError):
+    """Code that the user named raises what nothing in cohaudit expects, or tries to end the program."""
+
+
+class MissingMemoryError(CohauditError):
+    """Memory ran out, or the address space that the system grants."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(
+            "memory",
+            f"there is not enough of it: {describe_error(error)}",
+            "use a smaller --batch-size or --limit, free memory, or raise the limit of the shell (ulimit -v)",
+        )
+
+
+class Interrupted(KeyboardInterrupt):
+    """A person, or the system, asked the program to stop: Ctrl-C or SIGTERM."""
+
+
 class MissingExtraError(CohauditError):
     """An optional package is not installed that this input needs.
 
@@ -93,6 +117,13 @@ class MissingExtraError(CohauditError):
 
     def __init__(self, where: str, package: str, extra: str) -> None:
         super().__init__(where, f"needs the package {package}", f"pip install 'cohaudit[{extra}]'")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an exception says that memory ran out; torch and others have no class for that."""
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+        return True
+    return isinstance(error, RuntimeError | OSError | ImportError) and bool(_NO_MEMORY.search(str(error)))
 
 
 def describe_error(error: BaseException) -> str:

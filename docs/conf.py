@@ -40,6 +40,7 @@ nitpick_ignore_regex = [
     (r"py:.*", r"Path|Tensor|Callable|Mapping|Sequence|optional|NDArray.*"),
     # what is public only as the type of something public
     (r"py:.*", r"(cohaudit\..*\.)?(Progress|Loss|Interval|Key|Texts|Thresholds|Table)"),
+    (r"py:.*", r"typing\.Annotated.*"),
     (r"py:.*", r"cohaudit\..*\.(Range|Pattern|TableOf|LabeledDataset|LabeledSamples|Settings)"),
 ]
 

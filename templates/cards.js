@@ -57,8 +57,8 @@ const makeCards = (data, verdicts, ranks) => {
       const own = rowTable(`Row of sample ${rank}`, sample.rows.slice(0, 1));
       evidence.before(make("div", { className: "own" }, own));
     }
-    sides.append(...side("Opponents", "gradients point against it", "against", sample.against));
-    sides.append(...side("Supporters", "gradients point the same way", "with", sample.with));
+    sides.append(...side("Opponents", "probably lower the margin of its label", "against", sample.against));
+    sides.append(...side("Supporters", "probably raise the margin of its label", "with", sample.with));
     if (sample.rows?.length > 1)
       evidence.append(rowTable(`Rows of sample ${rank} and its neighbors`, sample.rows));
     if (sample.note) evidence.append(make("p", { className: "soft" }, sample.note));

@@ -64,7 +64,9 @@ const makeVerdicts = ({ audit, classes, samples }, changed) => {
 
   // JSON's escapes are valid in TOML, except for DEL and for lone surrogates, which TOML does not allow.
   const quoted = text => JSON.stringify(text.toWellFormed()).replaceAll("\x7f", "\\u007f");
-  const csvCell = text => `"${text.replaceAll('"', '""')}"`;
+  // as cohaudit/results/spreadsheets.py: no cell is a formula of a spreadsheet
+  const isFormula = text => /^'*[=+\-@\t\r＝＋－＠]/.test(text) && !/^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$/.test(text);
+  const csvCell = text => `"${isFormula(text) ? "'" : ""}${text.replaceAll('"', '""')}"`;
 
   function suppressions(reviewer, reason) {
     const seen = new Set();

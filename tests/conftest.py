@@ -47,6 +47,12 @@ def _load_benchmarks() -> None:
 _load_benchmarks()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add how many hostile files are tried; see tests/untrusted/test_fuzzing.py."""
+    parser.addoption("--fuzz", type=int, default=0, help="Hostile files to try instead of the usual few.")
+    parser.addoption("--fuzz-seed", type=int, default=0, help="Seed of the first of these files.")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that have slow tests: one of them at the end leaves the other processes idle.
 

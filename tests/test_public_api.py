@@ -28,6 +28,14 @@ def test_a_public_name_is_there_and_described(name: str) -> None:
     assert isinstance(found, str) or getdoc(found) or get_args(found)
 
 
+def test_only_public_names_are_listed() -> None:
+    assert dir(cohaudit) == sorted(PUBLIC)
+
+
+def test_diff_has_its_former_name_too() -> None:
+    assert cohaudit.diff is cohaudit.compare
+
+
 def test_what_is_not_public_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'no_such_name'"):
         _ = cohaudit.no_such_name  # type: ignore[attr-defined]
@@ -43,7 +51,7 @@ def test_a_type_checker_knows_the_same_names() -> None:
     tree = ast.parse(Path(cohaudit.__file__).read_text(encoding="utf-8"))
     (typed,) = (node for node in tree.body if isinstance(node, ast.If))
     imports = [node for node in typed.body if isinstance(node, ast.ImportFrom)]
-    assert {alias.name for node in imports for alias in node.names} == PUBLIC
+    assert {alias.asname or alias.name for node in imports for alias in node.names} == PUBLIC
 
 
 def test_the_script_uses_every_public_name() -> None:

@@ -1,12 +1,14 @@
 """Which units hold what a network learned? Those with the most coherent gradients, against other choices.
 
-    python -m benchmarks.audits.coherent_units --data-dir DIR   measure, and write results/coherent_units.json
+    python -m benchmarks.audits.coherent_units --data-dir DIR   train what is missing (20 minutes), measure,
+                                                                and write results/coherent_units.json
     python -m benchmarks.audits.coherent_units --show           show the saved results
 
-Networks of `benchmarks.generalization.zoo`, trained before: four of each family that predict their training
-labels. The sizes of the sub-networks are those that hold 90 and 99 % of what samples of one class have in
-common. For each size, layer by layer, the units are chosen by that energy, by what all pairs of samples have
-in common, by the sum of squared gradients, by the norm of their weights, and at random (mean of three).
+Networks of `benchmarks.generalization.zoo`: four of each family that predict their training labels, by the
+training accuracies that are saved with the zoo's results. The sizes of the sub-networks are those that hold
+90 and 99 % of what samples of one class have in common. For each size, layer by layer, the units are chosen
+by that energy, by what all pairs of samples have in common, by the sum of squared gradients, by the norm of
+their weights, and at random (mean of three).
 Measured: training and test accuracy with all other hidden units silent, over those of the whole network.
 """
 
@@ -52,15 +54,16 @@ UnitChoice = Mapping[str, NDArray[np.int64]]
 
 
 def members_of(family: str) -> list[zoo.Member]:
-    """Return some trained members of a family, evenly spaced on its walk."""
+    """Return some members of a family that predict their training labels, evenly spaced on its walk."""
+    accuracy = {row["model"]: row["train_accuracy"] for row in read_json(paths.RESULTS / "risk.json")}
     own = [member for member in zoo.members() if member.family == family]
-    facts = [read_json(zoo.CACHE / f"{one.key}.json") for one in own]
-    fit = [one for one, its in zip(own, facts, strict=True) if its["train_accuracy"] >= MIN_ACCURACY]
+    fit = [one for one in own if accuracy.get(one.key, 0.0) >= MIN_ACCURACY]
     return [fit[i] for i in np.linspace(0, len(fit) - 1, MEMBERS_PER_FAMILY).astype(int)]
 
 
 def measure(member: zoo.Member, folder: Path) -> list[Row]:
     """Return a row for each share and choice."""
+    zoo.make(member, folder)
     data = zoo.given(member, folder)
     x = data.train[:SAMPLES]
     y = data.labels[:SAMPLES]
@@ -150,7 +153,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not args.show:
         torch.set_num_threads(1)
         chosen = [member for family in FAMILIES for member in members_of(family)]
-        write_rows(RESULTS, [row for member in chosen for row in measure(member, args.data_dir)])
+        rows: list[Row] = []
+        for member in chosen:
+            rows += measure(member, args.data_dir)
+            print(member.key, flush=True)
+        write_rows(RESULTS, rows)
     show(read_rows(RESULTS))
     return 0
 

@@ -1,6 +1,7 @@
 """Does the audit of the inputs find columns of pure noise, and does dropping them help?
 
-    python -m benchmarks.audits.input_features --data-dir DIR   train, and write results/input_features.json
+    python -m benchmarks.audits.input_features --data-dir DIR   train what is missing (five minutes),
+                                                                and write results/input_features.json
     python -m benchmarks.audits.input_features --show           show the saved results
 
 Adult and the digits get 10, 30 or 50 columns of noise (normal numbers, or columns of their own in shuffled
@@ -40,6 +41,8 @@ from cohaudit.gradients.passes.inputs import input_sums
 from cohaudit.results import Inputs
 
 RESULTS = paths.RESULTS / "input_features.json"
+CACHE = paths.CACHE / "input_features"
+"""Folder of the settings that are done; delete it to judge with a changed audit."""
 Array = NDArray[np.float64]
 
 DUPLICATES = 10
@@ -219,13 +222,17 @@ def accuracy_on(model: nn.Module, given: Table, part: str) -> float:
 
 def compare(folder: Path) -> Iterator[list[Row]]:
     """Train, judge, drop columns and train again; yield the rows of each setting, one per stage."""
+    CACHE.mkdir(parents=True, exist_ok=True)
     for seed, (noise, kind, optimizer), data in itertools.product(range(SEEDS), CASES, STAGES):
-        given = table(data, noise, kind, seed, folder)
-        rows, dropped = judged(given, optimizer, STAGES[data], seed)
-        retrain(given, optimizer, STAGES[data], seed, rows=rows, dropped=dropped)
         about = {"data": data, "seed": seed, "noise": noise, "kind": kind, "optimizer": optimizer}
-        yield [about | row for row in rows]
-        print(*about.values(), flush=True)
+        path = CACHE / f"{'-'.join(map(str, about.values()))}.json"
+        if not path.exists():
+            given = table(data, noise, kind, seed, folder)
+            rows, dropped = judged(given, optimizer, STAGES[data], seed)
+            retrain(given, optimizer, STAGES[data], seed, rows=rows, dropped=dropped)
+            write_rows(path, [about | row for row in rows])
+            print(*about.values(), flush=True)
+        yield read_rows(path)
 
 
 Dropped: TypeAlias = dict[tuple[str, int], list[int]]
@@ -305,10 +312,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = make_parser(__doc__, data=True, show=True)
     args = parser.parse_args(arguments)
     if not args.show:
-        rows: list[Row] = []
-        for new in compare(args.data_dir):
-            rows += new
-            write_rows(RESULTS, rows)
+        torch.set_num_threads(1)
+        # written once it is whole: a part of it would show means over fewer seeds as if they were all
+        write_rows(RESULTS, [row for rows in compare(args.data_dir) for row in rows])
     show(read_rows(RESULTS))
     return 0
 

@@ -67,7 +67,7 @@ NETWORKS: dict[str, Callable[[NoisyData], nn.Module]] = {
     "CNN, BatchNorm": lambda d: norm_cnn(d.train.shape[1], d.classes),
     "CNN, pretrained": lambda d: norm_cnn(3, d.classes),
     "ViT": lambda d: Transformer(tuple(d.train.shape[1:]), d.classes, 32, 2, 0.0),
-    "text CNN": lambda d: TextCNN(int(d.train.max()) + 1, d.classes, 32, 32),
+    "text CNN": lambda d: TextCNN(int(max(d.train.max(), d.test.max())) + 1, d.classes, 32, 32),
     "transformer": lambda d: TextTransformer(d.train.shape[1], d.classes, 32),
     "word window": lambda d: WordWindow(TOKENS, d.train.shape[1], d.classes, 12),
 }

@@ -14,6 +14,12 @@ CACHE = paths.CACHE / "stopping"
 SCHEDULES = ("cosine", "constant", "step", "warm-up")
 """Learning rates over time; see `stopping_networks.rate_factor`."""
 
+SEEDS = 2
+"""Seeds of every data set and schedule; the second one combines them with other noises and networks."""
+
+UNSEEN = "sentiment"
+"""Family that was added when the form of the rating was chosen."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -45,6 +51,11 @@ class Plan:
     def family(self) -> str:
         """Data sets of one family are left out together."""
         return DATA_SETS[self.data].family
+
+    @property
+    def seen(self) -> bool:
+        """Whether the form of the rating was chosen with this run in view."""
+        return self.seed == 0 and self.family != UNSEEN
 
     @property
     def name(self) -> str:
@@ -106,6 +117,7 @@ SUBJECTS = (
     Subject("english words", 1600, 16, WORDS, ("20 % uniform", "0 %", "20 % confused", "40 % uniform")),
     Subject("origin", 1000, 12, TEXT, ("20 % uniform", "30 % by class", "0 %", "40 % uniform")),
     Subject("hausa words", 1600, 16, WORDS, ("distant", "40 % uniform", "20 % confused", "0 %")),
+    Subject("sentiment", 1200, 12, TEXT, ("majority", "0 %", "one annotator", "30 % uniform")),
 )
 """The data sets; every one is trained on under every schedule."""
 
@@ -114,7 +126,7 @@ def plans() -> list[Plan]:
     """Return all training runs, seed by seed and schedule by schedule, so that any first part is balanced."""
     return [
         plan_of(subject, turn, place, seed)
-        for seed in range(1)
+        for seed in range(SEEDS)
         for turn in range(len(SCHEDULES))
         for place, subject in enumerate(SUBJECTS)
     ]

@@ -12,7 +12,7 @@ from benchmarks.audits.stopping_runs import Run
 from benchmarks.generalization import former
 from cohaudit.analysis.combined_prediction import combine_predictions
 from cohaudit.analysis.label_noise import as_probabilities
-from cohaudit.audits.training.rating import LabelBelief, believe, latest_as_good
+from cohaudit.audits.training.rating import CrossedAccuracy, believe, latest_as_good, rate
 from cohaudit.audits.training.snapshot import peer_prediction
 
 Array = NDArray[np.float64]
@@ -36,25 +36,29 @@ def answers_of(run: Run) -> NDArray[np.int64]:
     return answers
 
 
-def by_rating(power: float) -> Rule:
-    """Return the rule of `cohaudit trajectory` with this `TRUST_POWER`."""
+def by_rating(run: Run, crossed: CrossedAccuracy | None) -> int:
+    """Pick what `cohaudit trajectory` advises, with crossed samples or without."""
+    return latest_as_good(rate(believe([run.outside], run.labels), answers_of(run), crossed))
 
-    def rule(run: Run) -> int:
-        return latest_as_good(believe([run.outside], run.labels, power).ratings(answers_of(run)))
 
-    return rule
+def by_crossed(crossed: CrossedAccuracy) -> int:
+    """Pick the latest that cannot be told from the best one at crossed samples alone."""
+    return latest_as_good(crossed.share)
 
 
 def by_expected(run: Run) -> int:
     """Pick the checkpoint that the other samples' labels agree with most, by models of the raw data alone."""
-    belief = believe([run.outside], run.labels)
-    return int(LabelBelief(belief.expected, belief.true_label, 1.0).ratings(answers_of(run)).mean(1).argmax())
+    return _likeliest(run, believe([run.outside], run.labels).expected)
 
 
 def by_true_label(run: Run) -> int:
     """Pick the checkpoint whose answers are most probably the true labels."""
-    belief = believe([run.outside], run.labels)
-    return int(LabelBelief(belief.expected, belief.true_label, 0.0).ratings(answers_of(run)).mean(1).argmax())
+    return _likeliest(run, believe([run.outside], run.labels).true_label)
+
+
+def _likeliest(run: Run, probability: Array) -> int:
+    answers = answers_of(run)
+    return int(probability[np.arange(answers.shape[1]), answers].mean(1).argmax())
 
 
 def last(run: Run) -> int:
@@ -133,4 +137,4 @@ PEERS: dict[str, Rule] = {
     "gradient disparity": gradient_disparity,
     "coherence peak": coherence_peak,
 }
-"""Rules without a constant of ours to choose, by name."""
+"""Rules that need no crossed samples, by name."""

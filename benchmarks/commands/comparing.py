@@ -7,15 +7,13 @@ The networks of both fixtures, with 10 % wrong labels in their training data, ar
 (weights and order of the samples). Then, from other seeds: with 2 or 5 % more wrong labels, with half of the
 wrong labels corrected, and on half of the samples. Every audit of one kind is compared, as head, with every
 audit of the unchanged data as base, but never with itself. The digits' network is also trained at three
-widths, with the audit of its width. Finally, the rules for the gap are tried on all pairs, within families,
-of the 167 networks of `benchmarks.generalization` that no constant was fitted to: their true gaps are known.
-Audits are saved in benchmarks/.cache/comparing.
+widths, with the audit of its width. Audits are saved in benchmarks/.cache/comparing.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from typing import Any
 
@@ -28,16 +26,12 @@ from benchmarks.shared import paths
 from benchmarks.shared.command_line import make_parser
 from benchmarks.shared.files import module_at
 from benchmarks.shared.results import Row, read_json, write_json
-from cohaudit.results import LEVELS, Estimate
 from cohaudit.results.files import write_file
-from cohaudit.results.gap import risk_level
 from cohaudit.results.json_encode import audit_to_json
 from cohaudit.review.diff.compare import compare
-from cohaudit.review.diff.difference import Difference, compare_estimates
-from cohaudit.review.diff.suspects import SUSPECTS_SIGNIFICANCE, sign_test
+from cohaudit.review.diff.difference import Difference, EstimateChange
 
 RESULTS = paths.RESULTS / "comparing.json"
-RISK = paths.RESULTS / "risk.json"
 CACHE = paths.CACHE / "comparing"
 UNCHANGED = "unchanged"
 LATER = "unchanged, later seeds"
@@ -138,7 +132,6 @@ def pairs(name: str, kind: str) -> Iterator[Difference]:
 def measure(name: str, kind: str) -> Row:
     """Return how often each outcome occurs among the differences of a kind, and by how much."""
     found = list(pairs(name, kind))
-    gaps = [one.gap.head.value - one.gap.base.value for one in found if one.gap.base and one.gap.head]
     layers = [layer.coherence.outcome in {"higher", "lower"} for one in found for layer in one.layers]
     classes = [c.coherence.outcome in {"higher", "lower"} for one in found for c in one.classes]
     suspects = [one.suspects for one in found if one.suspects]
@@ -146,21 +139,21 @@ def measure(name: str, kind: str) -> Row:
         "data": name,
         "change": kind,
         "pairs": len(found),
-        "gap moved, points": [100 * float(np.mean(gaps)), 100 * min(gaps), 100 * max(gaps)],
-        "gap larger": sum(one.gap.outcome == "higher" for one in found),
-        "new": [len(one.new) for one in suspects],
-        "fixed": [len(one.fixed) for one in suspects],
-        "clear new": [one.clear_new for one in suspects],
-        "clear fixed": [one.clear_fixed for one in suspects],
-        "more suspects": sum(one.more for one in suspects),
-        "more, all counted": sum(
-            sign_test(len(s.new), len(s.fixed)) <= SUSPECTS_SIGNIFICANCE for s in suspects
-        ),
-        "fewer suspects": sum(one.fewer for one in suspects),
-        "regressions": sum(bool(one.regressions) for one in found),
+        "score moved": moved(one.score for one in found),
+        "gap moved": moved(one.gap for one in found),
+        "new": float(np.mean([len(one.new) for one in suspects])),
+        "fixed": float(np.mean([len(one.fixed) for one in suspects])),
+        "worse": sum(one.headline == "worse" for one in found),
+        "better": sum(one.headline == "better" for one in found),
         "layers changed": float(np.mean(layers)),
         "classes changed": float(np.mean(classes)),
     }
+
+
+def moved(changes: Iterable[EstimateChange]) -> list[float]:
+    """Return by how much estimates moved: the mean, the smallest and the largest, as shares."""
+    rises = [one.head.value - one.base.value for one in changes if one.base and one.head]
+    return [float(np.mean(rises)), min(rises), max(rises)]
 
 
 def widths() -> list[Row]:
@@ -176,61 +169,21 @@ def widths() -> list[Row]:
     for found, (width, hidden) in zip(audits, WIDTHS, strict=True):
         used = compare(audits[0], found).width
         assert used is not None
-        gap = found.risk.gap.value if isinstance(found.risk, cohaudit.results.Risk) else None
+        score = found.risk.expected.value if isinstance(found.risk, cohaudit.results.Risk) else None
         rows.append(
             {"width": width, "hidden": hidden, "units": used.head.units, "kept": used.head.kept}
             | {"participation": used.head.participation, "accuracy": used.head.accuracy}
-            | {"alone": used.head.alone, "random": used.head.random, "gap": gap}
+            | {"alone": used.head.alone, "random": used.head.random, "expected": score}
         )
-    return rows
-
-
-def rules() -> list[Row]:
-    """Return how reliable rules for 'the gap is larger' are where the true gaps are known."""
-    known = read_json(RISK)
-    networks = [one for one in known if one["half"] == "unseen" and one["auditable"]]
-    estimates = {one["model"]: Estimate(one["predicted gap"], one["low"], one["high"]) for one in networks}
-    levels = cohaudit.Config().risk_levels
-
-    def level(one: Estimate) -> int:
-        return LEVELS.index(risk_level(one.value, levels))
-
-    candidates: dict[str, Callable[[Estimate, Estimate], bool]] = {
-        "the intervals do not overlap": lambda a, b: compare_estimates(a, b).outcome == "higher",
-        "each value lies outside the other's interval": lambda a, b: b.value > a.high and a.value < b.low,
-        "the level has risen": lambda a, b: level(b) > level(a),
-        "the first or the third": lambda a, b: (
-            compare_estimates(a, b).outcome == "higher" or level(b) > level(a)
-        ),
-    }
-    both = [(a, b) for a, b in itertools.permutations(networks, 2) if a["family"] == b["family"]]
-    rises = np.array([b["gap"] - a["gap"] for a, b in both])
-    rows = []
-    for name, rule in candidates.items():
-        said = np.array([rule(estimates[a["model"]], estimates[b["model"]]) for a, b in both])
-        found = {f"found of rises by {n}": float(said[rises > n / 100].mean()) for n in (5, 10, 20)}
-        right = {"truly larger": float(np.mean(rises[said] > 0))}
-        rows.append({"rule": name, "pairs": len(both), "said": int(said.sum())} | right | found)
     return rows
 
 
 def show(results: dict[str, list[Row]]) -> None:
     """Print the tables."""
-    titles = ("larger", "risen", "new", "clear", "fixed", "clear", "more", "(all)", "fewer", "worse")
-    print(f"{'change':30}{'pairs':>6}{'gap moved':>22}" + "".join(f"{title:>7}" for title in titles), end="")
-    print(f"{'layers':>8}{'classes':>9}")
     for row in results["changes"]:
-        mean, low, high = row["gap moved, points"]
-        moved = f"{mean:+.1f} ({low:+.1f} to {high:+.1f})"
-        counts = [np.mean(row[name]) for name in ("new", "clear new", "fixed", "clear fixed")]
-        print(f"{row['data']} {row['change']:23}{row['pairs']:6}{moved:>22}", end="")
-        print(f"{row['gap larger']:7}{row['level risen']:7}", end="")
-        print("".join(f"{count:7.1f}" for count in counts), end="")
-        print(f"{row['more suspects']:7}{row['more, all counted']:7}{row['fewer suspects']:7}", end="")
-        print(f"{row['regressions']:7}{row['layers changed']:8.0%}{row['classes changed']:9.0%}")
-    for title in ("widths", "rules"):
-        print()
-        print(pd.DataFrame(results[title]).round(3).to_string(index=False))
+        figures = {name: [round(100 * one, 1) for one in row[name]] for name in ("score moved", "gap moved")}
+        print(row | figures)
+    print(pd.DataFrame(results["widths"]).round(3).to_string(index=False))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -239,7 +192,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not parser.parse_args(arguments).show:
         torch.set_num_threads(1)
         changes = [measure(name, kind) for name in EPOCHS for kind in SEEDS]
-        write_json(RESULTS, {"changes": changes, "widths": widths(), "rules": rules()})
+        write_json(RESULTS, {"changes": changes, "widths": widths()})
     show(read_json(RESULTS))
     return 0
 

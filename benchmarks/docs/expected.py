@@ -9,36 +9,38 @@ is written by hand and holds no figure of them. A test compares the page with th
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
 import pandas as pd
-from scipy.stats import kendalltau
 
+from benchmarks.docs.blocks import Page
+from benchmarks.docs.other_networks import (
+    FIGURES,
+    cells,
+    classes,
+    few,
+    flat,
+    former,
+    measures,
+    same_data,
+    zoo,
+)
 from benchmarks.docs.verdict_tables import NOTHING, markdown
-from benchmarks.generalization.expected import CROSSFIT, METHODS, OURS, RESULTS, REVIEWED, ZOO
+from benchmarks.generalization.expected import CROSSFIT, METHODS, OURS, RESULTS, REVIEWED
 from benchmarks.generalization.expected_tables import (
-    Quality,
     percent_in,
     points_in,
     quality,
-    resampled,
     strata,
     table_of_rows,
 )
 from benchmarks.shared import paths
-from benchmarks.shared.command_line import make_parser
 from benchmarks.shared.results import read_rows
 
-RISK = paths.RESULTS / "risk.json"
-PAGE = paths.ROOT / "docs/risk.md"
-BLOCK = re.compile(r"(<!-- expected: ([\w ]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 FITTED = "training accuracy ≥ 0.99"
 """Name of the stratum of networks that fit their labels."""
 REAL = "all on real data"
 """Name of the stratum of all checkpoints on real data."""
-FIGURES = ("mean error", "bias", "interval holds", "half width")
-"""Titles of the columns of figures."""
 
 
 def part(table: pd.DataFrame, method: str, labels: str = "right") -> pd.DataFrame:
@@ -50,16 +52,6 @@ def part(table: pd.DataFrame, method: str, labels: str = "right") -> pd.DataFram
         labels: "right" or "given".
     """
     return table[(table["method"] == method) & (table["labels"] == labels)]
-
-
-def cells(found: Quality) -> list[str]:
-    """Return the figures of an estimate as cells of a table."""
-    return [
-        points_in(found.error),
-        points_in(found.bias, sign=True),
-        percent_in(found.covered),
-        f"{100 * found.width:.1f}",
-    ]
 
 
 def answer(table: pd.DataFrame) -> str:
@@ -148,90 +140,30 @@ def families(table: pd.DataFrame) -> str:
     return markdown(titles, rows, texts=2)
 
 
-def zoo(_: pd.DataFrame) -> str:
-    """Return how the shipped constants do on networks of other recipes."""
-    table = pd.DataFrame(read_rows(ZOO))
-    off = 100 * (table["expected"] - table["true_accuracy"])
-    held = (table["low"] <= table["true"]) & (table["true"] <= table["high"])
-    small = table["samples"] <= 300
-    fitted = table["train_accuracy"] >= 0.99
-    rows = [
-        [
-            name,
-            f"{some.sum()}",
-            f"{off[some].abs().mean():.1f}",
-            f"{off[some].mean():+.1f}".replace("-", "−"),
-            f"{held[some].mean():.0%}",
-        ]
-        for name, some in {
-            "all": off.notna(),
-            "at most 300 samples": small,
-            "more samples": ~small,
-            FITTED: fitted,
-        }.items()
-    ]
-    return markdown(["networks", "number", "mean error", "bias", "interval holds"], rows)
-
-
-def former(_: pd.DataFrame) -> str:
-    """Return how the former formula did on the half of the zoo that it was not fitted to."""
-    rows = [row for row in read_rows(RISK) if row["auditable"] and row["half"] == "unseen"]
-    table = pd.DataFrame(rows)
-    off = table["predicted gap"] - table["gap"]
-    held = (table["low"] <= table["gap"]) & (table["gap"] <= table["high"])
-    fitted = table["train_accuracy"] >= 0.99
-    tau = kendalltau(table["predicted gap"], table["gap"]).statistic
-    error, bias, covered, of_fitted = (
-        resampled(table[some], values[some].astype(float))
-        for values, some in (
-            (off.abs(), off.notna()),
-            (off, off.notna()),
-            (held, off.notna()),
-            (held, fitted),
-        )
-    )
-    return (
-        f"On the {len(table)} networks never fitted, the former formula ranked the gaps with Kendall's τ "
-        f"{tau:.2f}. Its mean absolute error was {points_in(error)} points, its gaps were {points_in(bias)} "
-        f"points too large, and its interval held {percent_in(covered)} of them ({percent_in(of_fitted)} for "
-        f"the {int(fitted.sum())} networks that fit 99% of their labels). Brackets and means as above."
-    )
-
-
-BLOCKS: Mapping[str, Callable[[pd.DataFrame], str]] = {
-    "answer": answer,
-    "kinds": kinds,
-    "methods": methods,
-    "as given": as_given,
-    "families": families,
-    "zoo": zoo,
-    "former": former,
-}
-"""Blocks by name."""
-
-
-def rewrite(page: str, table: pd.DataFrame) -> str:
-    """Return a page whose blocks say what the rows say.
-
-    Args:
-        page: Markdown.
-        table: Rows, from `table_of_rows`.
-
-    Raises:
-        KeyError: If the page has a block of another name.
-    """
-    return BLOCK.sub(lambda found: f"{found[1]}{BLOCKS[found[2]](table)}\n{found[4]}", page)
+PAGE: Page[pd.DataFrame] = Page(
+    paths.ROOT / "docs/risk.md",
+    "expected",
+    {
+        "answer": answer,
+        "kinds": kinds,
+        "methods": methods,
+        "as given": as_given,
+        "families": families,
+        "zoo": zoo,
+        "flatness": flat,
+        "few": few,
+        "same data": same_data,
+        "measures": measures,
+        "classes": classes,
+        "former": former,
+    },
+)
+"""The page and its blocks."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run from the command line; return the exit code."""
-    args = make_parser(__doc__, show=True).parse_args(arguments)
-    table = table_of_rows(read_rows(RESULTS))
-    if args.show:
-        print("\n\n".join(block(table) for block in BLOCKS.values()))
-    else:
-        PAGE.write_text(rewrite(PAGE.read_text(encoding="utf-8"), table), encoding="utf-8")
-    return 0
+    return PAGE.main(__doc__, lambda: table_of_rows(read_rows(RESULTS)), arguments)
 
 
 if __name__ == "__main__":

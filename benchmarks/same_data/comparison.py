@@ -1,7 +1,9 @@
 """Which of two fitted networks of the same data is better: every measure against accuracies on test data.
 
-    python -m benchmarks.same_data          score what `benchmarks.same_data.evidence` measured (a minute)
+    python -m benchmarks.same_data          score what was measured (a minute), and write the page's tables
     python -m benchmarks.same_data --show   print the saved results
+
+What is scored comes from `benchmarks.same_data.evidence` and `benchmarks.same_data.retrained`.
 
 Every network is trained on the same 600 samples as the others of its cell, by another recipe. What is fitted
 is fitted on the other families of data sets.
@@ -10,7 +12,6 @@ is fitted on the other families of data sets.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,8 @@ import numpy as np
 from rich.console import Console
 from rich.markdown import Markdown
 
+from benchmarks.generalization.expected_flatness import FLAT
+from benchmarks.same_data.again import TRAINED_AGAIN, measures_again, rows_again
 from benchmarks.same_data.cells import Cell, cells
 from benchmarks.same_data.measures import Shared, measures
 from benchmarks.same_data.ranking import (
@@ -36,15 +39,18 @@ from benchmarks.same_data.ranking import (
     tau,
 )
 from benchmarks.same_data.recipes import recipes
-from benchmarks.same_data.tables import report
+from benchmarks.same_data.tables import report, rewrite
 from benchmarks.same_data.zoo_strata import zoo_rows
 from benchmarks.shared import paths
 from benchmarks.shared.command_line import make_parser
-from benchmarks.shared.results import Row, read_json, row_lines
+from benchmarks.shared.results import Row, read_json, read_rows, row_lines
+from cohaudit.analysis.expected_score import stay_odds
 from cohaudit.review.diff.ranking import FITTED, SLOPE, TOLD
 
 RESULT = paths.RESULTS / "same_data.json"
 """File of the results."""
+PAGE = paths.ROOT / "docs/same_data.md"
+"""Page whose tables are the results."""
 FITTED_MORE = 0.99
 """A second bound of the training accuracy."""
 CHOSEN = ("flatness", "flatness and noise in the inputs")
@@ -79,6 +85,7 @@ def networks(cell: Cell) -> Iterator[tuple[Row, Network]]:
     with np.load(common) as file:
         given = {name: file[name] for name in file.files}
     shared = Shared(given["labels"], given["outside"].astype(np.float64), given["stranger"])
+    expected = _expected(cell)
     for place, recipe in enumerate(recipes(cell)):
         path = cell.folder / f"{place}.json"
         flat = cell.folder / f"{place}.flatness.json"
@@ -89,9 +96,11 @@ def networks(cell: Cell) -> Iterator[tuple[Row, Network]]:
             arrays = {name: file[name] for name in file.files}
         right = arrays["test predicted"] == given["test_labels"]
         found = measures(saved["figures"], arrays, shared) | read_json(flat)
+        found |= expected.get(place, {})
+        found |= measures_again(cell.folder, place, arrays, shared)
         answered = len(given["labels"])
-        found["flatness"] = _log_odds(found["flatness"], answered)
-        found["flatness and noise in the inputs"] = found["flatness"] + _log_odds(
+        found["flatness"] = stay_odds(found["flatness"], answered)
+        found["flatness and noise in the inputs"] = found["flatness"] + stay_odds(
             found["noise 0.3, itself"], answered
         )
         accuracy = float(right.mean())
@@ -112,10 +121,15 @@ def networks(cell: Cell) -> Iterator[tuple[Row, Network]]:
         yield row, Network(str(cell), cell.family, noisy, seedless, right, row["train_accuracy"], found)
 
 
-def _log_odds(share: float, count: int) -> float:
-    """Return the log-odds of a share of `count` answers, as `cohaudit.review.diff.ranking` takes them."""
-    smooth = (share * count + 1) / (count + 2)
-    return math.log(smooth / (1 - smooth))
+def _expected(cell: Cell) -> dict[int, dict[str, float]]:
+    """Return the expected accuracies of a cell's networks, by constants that its family had no part in."""
+    names = {"support": "expected accuracy", "support and flatness": "expected accuracy with flatness"}
+    found: dict[int, dict[str, float]] = {}
+    for row in read_rows(FLAT):
+        if (row["networks"], row["dataset"], row["noise"]) == ("same data", cell.data, cell.noise):
+            place = int(row["model"].rsplit(" ", 1)[1])
+            found.setdefault(place, {})[names[row["method"]]] = row["expected"]
+    return found
 
 
 def score(measure: str, chosen: Sequence[Pair]) -> Row:
@@ -203,6 +217,8 @@ def results(rows: Sequence[tuple[Row, Network]]) -> dict[str, list[Row]]:
         "chosen before": pairs(later, FITTED),
     }
     names = list(dict.fromkeys(name for network in found for name in network.measures))
+    # those by networks trained again have a table of their own: not all were
+    names = [name for name in names if not name.startswith(TRAINED_AGAIN)]
     scored = []
     about = []
     for stratum, some in chosen.items():
@@ -230,6 +246,7 @@ def results(rows: Sequence[tuple[Row, Network]]) -> dict[str, list[Row]]:
             {"measures": list(names), "tau": tau(combined(_columns(names, fitted), fitted) - 0.5, fitted)}
             for names in COMBINED
         ],
+        "again": rows_again(fitted),
         "zoo": zoo_rows(read_json(paths.RESULTS / "risk.json")),
         "networks": [row for row, _ in rows],
     }
@@ -267,6 +284,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             console.print("no network was measured: run benchmarks.same_data.evidence")
             return 1
         _save(args.out, results(rows))
+        if args.out == RESULT:
+            PAGE.write_text(rewrite(PAGE.read_text("utf-8"), read_json(RESULT)), encoding="utf-8")
     saved = read_json(args.out)
     console.print(Markdown(report(saved)))
     for one in saved["calibration"]:

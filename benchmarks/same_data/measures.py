@@ -108,7 +108,7 @@ def _leave_one_out(arrays: dict[str, NDArray[Any]], own: Array, shared: Shared) 
     outside = shared.outside.argmax(1)
     found["layers like the raw data"] = float(np.mean([np.mean(v.argmax(1) == outside) for v in views[1:]]))
     agreed = agreement(views, own, labels)
-    found["expected accuracy"] = expected_accuracy(agreed, _loss(own, labels), *own.shape)
+    found["former expected accuracy"] = expected_accuracy(agreed, _loss(own, labels), *own.shape)
     found["agreement"] = agreed
     return found
 

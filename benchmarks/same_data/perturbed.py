@@ -162,6 +162,22 @@ def disturbed(model: nn.Module, x: Tensor, y: Tensor) -> Answers:
         y: Labels as given, [N].
     """
     generator = torch.Generator().manual_seed(0)
+    answers = disturbed_inputs(model, x, y, generator)
+    for size in (0.1, 0.3):
+        answers[f"weights {size}"] = moved_weights(model, x, size, generator)
+    answers["half 0"], answers["half 1"] = half_networks(model, x, generator)
+    return answers
+
+
+def disturbed_inputs(model: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Answers:
+    """Return a network's answers to its training samples, mixed with others or with noise.
+
+    Args:
+        model: In eval mode.
+        x: [N, ...].
+        y: Labels as given, [N].
+        generator: Draws; from the same state, all networks answer the same inputs.
+    """
     own = partners(y, generator)
     stranger = torch.randperm(len(y), generator=generator)
     near = neighbors(x, generator)
@@ -174,9 +190,6 @@ def disturbed(model: nn.Module, x: Tensor, y: Tensor) -> Answers:
     }
     for size in (0.1, 0.3):
         answers[f"noise {size}"] = noised(model, x, size, generator)
-    for size in (0.1, 0.3):
-        answers[f"weights {size}"] = moved_weights(model, x, size, generator)
-    answers["half 0"], answers["half 1"] = half_networks(model, x, generator)
     return answers
 
 

@@ -113,10 +113,17 @@ def tau(scores: Array, pairs: Sequence[Pair]) -> float:
     return float(np.mean(np.sign(scores[known] * true[known]))) if known.any() else float("nan")
 
 
-def interval(scores: Array, pairs: Sequence[Pair]) -> tuple[float, float]:
-    """Return the 90 % interval of τ when the families are drawn anew, with replacement."""
+def interval(scores: Array, pairs: Sequence[Pair], minus: Array | None = None) -> tuple[float, float]:
+    """Return the 90 % interval of τ when the families are drawn anew, with replacement.
+
+    Args:
+        scores: As for `tau`.
+        pairs: The pairs.
+        minus: Scores by another measure, whose τ is subtracted; None for τ itself.
+    """
     families = np.array([pair.first.family for pair in pairs])
-    signs = np.sign(scores * np.array([pair.difference for pair in pairs]))
+    true = np.array([pair.difference for pair in pairs])
+    signs = np.sign(scores * true) - (0.0 if minus is None else np.sign(minus * true))
     known = np.isfinite(signs)
     names = sorted(set(families[known]))
     sums = np.array([signs[known & (families == name)].sum() for name in names])

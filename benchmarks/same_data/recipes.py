@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -158,7 +159,14 @@ def augmented(x: Tensor, flips: bool, generator: torch.Generator) -> Tensor:
 
 
 def train(
-    model: nn.Module, recipe: Recipe, x: Tensor, y: Tensor, *, flips: bool, generator: torch.Generator
+    model: nn.Module,
+    recipe: Recipe,
+    x: Tensor,
+    y: Tensor,
+    *,
+    flips: bool,
+    generator: torch.Generator,
+    after_epoch: Callable[[int], None] = lambda epoch: None,
 ) -> int:
     """Train a network until it fits nearly all labels, or long enough; return the number of epochs.
 
@@ -169,6 +177,7 @@ def train(
         y: Labels as given.
         flips: Whether augmentation mirrors images.
         generator: Draws the order and the augmentation.
+        after_epoch: Called with the number of each epoch, from 1, when it is done.
     """
     per_epoch = -(-len(y) // recipe.batch)
     epochs = 0
@@ -187,6 +196,7 @@ def train(
                     optimizer.step()
                 schedule.step()
             epochs += 1
+            after_epoch(epochs)
         model.eval()
         if accuracy(model, x, y) >= FITTED:
             break

@@ -24,9 +24,10 @@ from numpy.typing import NDArray
 
 from cohaudit.analysis.class_conditional_noise import ClassNoise
 from cohaudit.analysis.label_noise import SMALLEST_PROBABILITY
+from cohaudit.analysis.log_odds import log_odds, probability_of
 from cohaudit.analysis.quantiles import Z_80
 from cohaudit.analysis.shares import wilson_interval
-from cohaudit.results import Estimate, Skipped
+from cohaudit.results import Estimate, Flatness, Skipped
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -47,12 +48,13 @@ HALF_WIDTH = 0.077
 """Half of the interval, in accuracy: from the errors on families of data sets, each left out of the fit."""
 
 FEW_SAMPLES = 500
-"""Samples up to which the interval is `HALF_WIDTH_FEW`: what is made of so few depends on the network, and
-support tells mostly what others make of them."""
+"""Samples up to which the interval is that of few: what is made of so few depends on the network, and support
+tells mostly what others make of them."""
 
 HALF_WIDTH_FEW = 0.142
-"""`HALF_WIDTH` for at most `FEW_SAMPLES`: with the errors on networks of other recipes among them
-(`benchmarks.generalization.expected_zoo`)."""
+"""`HALF_WIDTH` for `FEW_SAMPLES`: with the errors on networks of other recipes among them
+(`benchmarks.generalization.expected_zoo`). Fewer samples make it wider by the root of their number, which was
+tested down to 50 (`benchmarks.generalization.expected_few`)."""
 
 INTERCEPT_ALONE = 0.153
 """`INTERCEPT` where nothing but the network's own layers and answers predicts the labels."""
@@ -74,6 +76,19 @@ OUT_OF_FOLD = 0.443
 
 HALF_WIDTH_CROSSFIT = 0.075
 """`HALF_WIDTH` with a cross-fit."""
+
+INTERCEPT_FLAT = -0.28
+"""`INTERCEPT` where the flatness is known: `python -m benchmarks.generalization.expected_flatness`."""
+
+SLOPE_FLAT = 1.029
+"""`SLOPE` in that case."""
+
+FLATNESS = 0.147
+"""Change of the log-odds per unit of the log-odds that an answer stays when noise is added to the weights. A
+network that fits few samples without sharing much of them answers by chance then."""
+
+HALF_WIDTH_FLAT = 0.077
+"""`HALF_WIDTH` in that case."""
 
 HALF_WIDTH_REVIEWED = 0.079
 """Least half of the interval with reviewed labels: fifty of them leave the share of wrong ones uncertain."""
@@ -101,12 +116,14 @@ class ExpectedScore:
         right: Expected accuracy on new data with right labels.
         given: The same against labels as given in the training data, wrong ones among them.
         half_width: Half of the interval of `right`, before it is cut off at 0 and 1.
+        flatness: How many answers stay with noise in the weights, if `right` was estimated by it too.
     """
 
     support: float
     right: Estimate
     given: Estimate
     half_width: float
+    flatness: Flatness | None = None
 
 
 @dataclass(frozen=True)
@@ -141,7 +158,7 @@ def review_shift(noise: ClassNoise, labels: Integers, wrong: Array) -> float:
     # other one that is right instead
     instead = noise.expected[rows, best] / np.maximum(1 - noise.expected[rows, labels], SMALLEST_PROBABILITY)
     right = np.where(best == labels, 1 - wrong, wrong * instead)
-    return _log_odds(float(right.mean())) - _log_odds(float(noise.expected[rows, best].mean()))
+    return _odds(float(right.mean())) - _odds(float(noise.expected[rows, best].mean()))
 
 
 def crossfit_answers(
@@ -166,13 +183,15 @@ def expect_score(
     outside: bool,
     crossfit: CrossfitAnswers | None = None,
     reviewed: float | None = None,
+    flatness: Flatness | None = None,
 ) -> ExpectedScore | Skipped:
     """Return the expected score, or why there is none.
 
     σ(a + b logit x), or σ(a + b logit x + c logit f) with a cross-fit, with the constants above. x is the
-    support; f is the copies' accuracy on right labels. Against labels as given, x is the mean probability
-    that the answer is the label that would be given; with a cross-fit, the score is the copies' accuracy on
-    the given labels.
+    support; f is the copies' accuracy on right labels. Without a cross-fit, f is the flatness if it is known
+    and something outside the network is part of the pool: it was not tested otherwise. Against labels as
+    given, x is the mean probability that the answer is the label that would be given; with a cross-fit, the
+    score is the copies' accuracy on the given labels.
 
     Args:
         answers: The model's answers, [N].
@@ -181,6 +200,7 @@ def expect_score(
         crossfit: What the copies of a cross-fit answer; None without one.
         reviewed: What reviewed labels add, from `review_shift`; None without a review. It moves the score
             against right labels only.
+        flatness: How many answers stay with noise in the weights; None if that was not measured.
     """
     count, classes = noise.expected.shape
     if count < MIN_SAMPLES_PER_CLASS * classes:
@@ -192,34 +212,54 @@ def expect_score(
     as_given = float(noise.given[rows, answers].mean())
     # few samples say little of the mean; the benchmark's hundreds and thousands hardly add to the width
     noise_of_mean = Z_80 * float(each.std()) / math.sqrt(count)
+    flat = flatness if outside and crossfit is None else None
     if crossfit is not None:
-        right = _sigmoid(
-            INTERCEPT_CROSSFIT + SLOPE_CROSSFIT * _log_odds(support) + OUT_OF_FOLD * _log_odds(crossfit.right)
-        )
+        odds = INTERCEPT_CROSSFIT + SLOPE_CROSSFIT * _odds(support) + OUT_OF_FOLD * _odds(crossfit.right)
+        right = float(probability_of(odds))
         half = math.hypot(HALF_WIDTH_CROSSFIT, noise_of_mean)
         given = crossfit.given
         half_given = math.hypot(HALF_WIDTH_GIVEN_CROSSFIT, noise_of_mean)
     else:
-        right = expected_accuracy(support, outside=outside)
-        width = HALF_WIDTH if outside else HALF_WIDTH_ALONE
-        half = math.hypot(max(width, HALF_WIDTH_FEW) if count <= FEW_SAMPLES else width, noise_of_mean)
+        right = expected_accuracy(support, outside=outside, flatness=flat)
+        few = half_width_of_few(count)
+        width = HALF_WIDTH_ALONE if not outside else HALF_WIDTH if flat is None else HALF_WIDTH_FLAT
+        half = math.hypot(max(width, few), noise_of_mean)
         given = expected_accuracy(as_given, outside=outside)
-        half_given = math.hypot(HALF_WIDTH_GIVEN if outside else HALF_WIDTH_ALONE, noise_of_mean)
+        half_given = math.hypot(max(HALF_WIDTH_GIVEN if outside else HALF_WIDTH_ALONE, few), noise_of_mean)
     if reviewed is not None:
-        right = _sigmoid(_log_odds(right) + reviewed)
+        right = float(probability_of(_odds(right) + reviewed))
         half = max(half, HALF_WIDTH_REVIEWED)
-    return ExpectedScore(support, around(right, half), around(given, half_given), half)
+    return ExpectedScore(support, around(right, half), around(given, half_given), half, flat)
 
 
-def expected_accuracy(support: float, *, outside: bool) -> float:
-    """Return the expected accuracy on new data, σ(a + b logit x).
+def expected_accuracy(support: float, *, outside: bool, flatness: Flatness | None = None) -> float:
+    """Return the expected accuracy on new data, σ(a + b logit x) or σ(a + b logit x + c logit f).
 
     Args:
         support: x, the mean probability that the other samples give to the model's answers.
         outside: Whether predictions from outside the network are part of them.
+        flatness: f, how many answers stay with noise in the weights; None if that was not measured.
     """
+    if flatness is not None:
+        stay = stay_odds(flatness.unchanged.value, flatness.samples)
+        return float(probability_of(INTERCEPT_FLAT + SLOPE_FLAT * _odds(support) + FLATNESS * stay))
     intercept, slope = (INTERCEPT, SLOPE) if outside else (INTERCEPT_ALONE, SLOPE_ALONE)
-    return _sigmoid(intercept + slope * _log_odds(support))
+    return float(probability_of(intercept + slope * _odds(support)))
+
+
+def half_width_of_few(samples: int) -> float:
+    """Return the least half of the interval for so many samples, 0 where they are not few."""
+    return HALF_WIDTH_FEW * math.sqrt(FEW_SAMPLES / samples) if samples <= FEW_SAMPLES else 0.0
+
+
+def stay_odds(unchanged: float, samples: int) -> float:
+    """Return the log-odds that an answer stays, as if one more had stayed and one more had changed.
+
+    Args:
+        unchanged: Share of answers that stay.
+        samples: Number of samples answered.
+    """
+    return float(log_odds((unchanged * samples + 1) / (samples + 2)))
 
 
 def around(score: float, half_width: float) -> Estimate:
@@ -271,10 +311,5 @@ def measured_score(accuracy: float, samples: int) -> Estimate:
     return wilson_interval(accuracy, samples, Z_80)
 
 
-def _log_odds(share: float) -> float:
-    clipped = min(max(share, 1 - MAX_SUPPORT), MAX_SUPPORT)
-    return math.log(clipped / (1 - clipped))
-
-
-def _sigmoid(odds: float) -> float:
-    return 1 / (1 + math.exp(-odds))
+def _odds(share: float) -> float:
+    return float(log_odds(min(max(share, 1 - MAX_SUPPORT), MAX_SUPPORT)))

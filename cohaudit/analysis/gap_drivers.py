@@ -33,6 +33,13 @@ MIN_REPORTED = 0.02
 FITTED_LOSS = 0.05
 """Mean training loss, in nats, below which the model has fitted nearly every label."""
 
+READABLE_REMEDY = (
+    "Stop training earlier, or regularize the whole network (dropout, weight decay). Where labels become "
+    "readable is not where to regularize alone."
+)
+"""Advice where a layer shows memorized labels. Retrained networks with one part regularized say that the
+named part is no better a place than others (`python -m benchmarks.audits.localization`)."""
+
 UNKNOWN_EFFECT = Skipped("effect on the gap", "it depends on the training run: retrain to measure it")
 """Stands for the effect of a driver whose removal changes the training run itself."""
 
@@ -132,9 +139,9 @@ def _layers(inputs: DriverInputs) -> Iterator[Driver]:
             "layer",
             name,
             float(views[first]),
-            f"The input of layer {name} already fits {views[first]:.0%} {_unsupported(inputs, first)}.",
-            f"The layers before {name} memorized single samples: regularize them (weight decay, dropout), "
-            "make them narrower, or stop training earlier.",
+            f"Memorized labels become readable at the input of layer {name}: it fits {views[first]:.0%} "
+            f"{_unsupported(inputs, first)}.",
+            READABLE_REMEDY,
             UNKNOWN_EFFECT,
         )
     elif overfit[-1]:
@@ -144,7 +151,7 @@ def _layers(inputs: DriverInputs) -> Iterator[Driver]:
             float(inputs.overfit_share[-1]),
             f"The output fits {inputs.overfit_share[-1]:.0%} {_unsupported(inputs, -1)}. No layer's input "
             "fits most of them.",
-            "Regularize the last layers (weight decay, dropout, label smoothing), or stop training earlier.",
+            READABLE_REMEDY,
             UNKNOWN_EFFECT,
         )
 

@@ -197,6 +197,10 @@ def _terms(prediction: GapPrediction, representation: str) -> tuple[RiskTerm, ..
     unsupported = accuracy - score.support
     correction = score.support - score.right.value
     direction = "better" if correction <= 0 else "worse"
+    alike = "this support"
+    if score.flatness is not None:
+        stay = percent(score.flatness.unchanged.value)
+        alike = f"this support, of whose answers {stay} stay with noise in the weights,"
     return (
         RiskTerm(
             "predictions without support from other samples",
@@ -210,7 +214,7 @@ def _terms(prediction: GapPrediction, representation: str) -> tuple[RiskTerm, ..
             "correction from trained networks",
             score.right.value,
             correction,
-            f"Trained networks with this support did {direction} on new data: "
+            f"Trained networks with {alike} did {direction} on new data: "
             f"{percent(score.right.value)}, from the training data alone.",
         ),
     )

@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cohaudit.analysis.class_conditional_noise import ClassNoise, fit_class_noise
-from cohaudit.analysis.label_noise import fit_label_noise, is_informative
+from cohaudit.analysis.label_noise import SMALLEST_PROBABILITY, fit_label_noise, is_informative
+from cohaudit.analysis.log_odds import probability_of
 from cohaudit.results.thresholds import MIN_DETERMINED, MIN_DETERMINED_ALONE
 
 Array = NDArray[np.float64]
@@ -128,12 +129,12 @@ def judge_labels(scores: Array, labels: Integers, calibration: Calibration = CAL
     noise = fit_class_noise(scores, labels, symmetric)
     log_odds = noise.log_odds_wrong(labels)
     clipped = np.clip(log_odds, -MAX_LOG_ODDS, MAX_LOG_ODDS)
-    fitted = float(_sigmoid(clipped).mean())
+    fitted = float(probability_of(clipped).mean())
     disputed = float(np.mean(noise.expected.argmax(1) != labels))
     # a prediction no better than the class shares disputes labels, but has nothing to say of them
     informative = disputed > 0 and is_informative(scores, labels, symmetric)
     determined = min(1.0, fitted / disputed) if informative else 0.0
-    probability = np.minimum(_sigmoid(clipped + calibration.offset), MAX_SUSPICION)
+    probability = np.minimum(probability_of(clipped + calibration.offset), MAX_SUSPICION)
     is_determined = determined >= calibration.min_determined
     if is_determined:
         lower, upper = ((fitted + SHARE_SLACK) * f - SHARE_SLACK for f in calibration.share_factors)
@@ -152,9 +153,24 @@ def judge_labels(scores: Array, labels: Integers, calibration: Calibration = CAL
     )
 
 
-def _sigmoid(log_odds: Array) -> Array:
-    value: Array = 1 / (1 + np.exp(-log_odds))
-    return value
+def label_is_right(noise: ClassNoise, labels: Integers, wrong: Array, others: Integers) -> Array:
+    """Return the probability that a label of each sample is the true one, the given one considered, [N].
+
+    For the given label it is 1 − `wrong`. If the given label is wrong, each other one is right in proportion
+    to its probability by the fit of the noise rates.
+
+    Args:
+        noise: Noise rates, fitted to the given labels.
+        labels: Given labels, [N].
+        wrong: Probability that each of them is wrong, [N].
+        others: Label of each sample that the probability is of, given or not, [N].
+    """
+    rows = np.arange(len(labels))
+    rest = noise.true.copy()
+    rest[rows, labels] = 0
+    part = rest[rows, others] / np.maximum(rest.sum(1), SMALLEST_PROBABILITY)
+    right: Array = np.where(others == labels, 1 - wrong, wrong * part)
+    return right
 
 
 def _share(lower: float, estimate: float, upper: float, determined: bool) -> NoiseShare:

@@ -21,7 +21,13 @@ from torch import Tensor
 from cohaudit.analysis.class_conditional_noise import ClassNoise
 from cohaudit.analysis.combined_prediction import combine_predictions
 from cohaudit.analysis.label_noise import as_probabilities
-from cohaudit.analysis.label_verdict import CALIBRATION, CALIBRATION_ALONE, NoiseShare, judge_labels
+from cohaudit.analysis.label_verdict import (
+    CALIBRATION,
+    CALIBRATION_ALONE,
+    NoiseShare,
+    judge_labels,
+    label_is_right,
+)
 from cohaudit.analysis.memorization import memorization
 from cohaudit.analysis.pooled_prediction import calibrated, pool_predictions
 from cohaudit.results.thresholds import SUSPICION_POWER
@@ -112,6 +118,7 @@ class Suspicion:
         memorization: How far only a network that saw the sample would give its label, 0 to 1, [N].
         margin: Expected probability of the given label minus the largest other one, [N].
         suggested: Likeliest label by the other samples, whatever label is given, [N].
+        suggestion: Probability that the suggested label is right, the given one considered, [N].
         accuracy: Share of the given labels that leave-one-out prediction by the network's layers finds.
         share: Estimated share of wrong labels, and whether it can be told.
         determined: Part of the disputed labels that have to be wrong, 0 to 1; see `label_verdict`.
@@ -129,6 +136,7 @@ class Suspicion:
     memorization: Array
     margin: Array
     suggested: Integers
+    suggestion: Array
     accuracy: float
     share: NoiseShare
     determined: float
@@ -145,6 +153,7 @@ def suspect_labels(
     out_of_sample: Sequence[NDArray[np.floating]] = (),
     *,
     crossfit: NDArray[np.floating] | None = None,
+    trained: Integers | None = None,
 ) -> Suspicion:
     """Find the labels that the rest of the data does not support.
 
@@ -156,9 +165,11 @@ def suspect_labels(
         out_of_sample: Class probabilities by models that never saw the network, [N, C] each.
         crossfit: Class probabilities by copies of the network that never saw the sample, [N, C]; None
             without a cross-fit.
+        trained: Labels that the network was trained on, which its layers may have bent to, [N]; the given
+            ones if left out.
     """
     each = [leave_one_out(view, labels, own.shape[1]).scores for view in views]
-    return suspect_labels_by(each, labels, own, earlier, out_of_sample, crossfit=crossfit)
+    return suspect_labels_by(each, labels, own, earlier, out_of_sample, crossfit=crossfit, trained=trained)
 
 
 def suspect_labels_by(
@@ -169,6 +180,7 @@ def suspect_labels_by(
     out_of_sample: Sequence[NDArray[np.floating]] = (),
     *,
     crossfit: NDArray[np.floating] | None = None,
+    trained: Integers | None = None,
 ) -> Suspicion:
     """Do the same as `suspect_labels`, from the views' leave-one-out scores.
 
@@ -180,20 +192,23 @@ def suspect_labels_by(
         out_of_sample: Class probabilities by models that never saw the network, [N, C] each.
         crossfit: Class probabilities by copies of the network that never saw the sample, [N, C]; None
             without a cross-fit.
+        trained: Labels that the network was trained on, which its layers may have bent to, [N]; the given
+            ones if left out.
     """
+    trained = labels if trained is None else trained
     answers = [probability.astype(np.float64) for probability in (*earlier, own)]
     # the network comes last: what it fits beyond all others is memorized
     each = [*predictions, *answers]
     layers = [*(calibrated(scores, labels) for scores in predictions), *answers]
     raw = [part.astype(np.float64) for part in out_of_sample]
     outside = raw if crossfit is None else [*raw, crossfit.astype(np.float64)]
-    pooled = pool_predictions(outside, layers, labels)
+    pooled = pool_predictions(outside, layers, labels, trained=trained)
     calibration = CALIBRATION if outside else CALIBRATION_ALONE
     verdict = judge_labels(pooled.scores, labels, calibration)
     noise = verdict.noise
     if crossfit is not None:
         # the calibration does not matter: it is of the suspicions, not of the noise
-        noise = judge_labels(pool_predictions(raw, layers, labels).scores, labels).noise
+        noise = judge_labels(pool_predictions(raw, layers, labels, trained=trained).scores, labels).noise
     # the network's own layers tell how the gap divides among the classes, and which of them overfit
     by_layers = combine_predictions(each, labels, SUSPICION_POWER)
     return Suspicion(
@@ -204,9 +219,10 @@ def suspect_labels_by(
         overfit_share=by_layers.overfit_share,
         disagreements=by_layers.disagreements,
         # what never saw the network comes first: no label has bent it
-        memorization=memorization([*outside, *each], labels),
-        margin=_margins(verdict.expected, labels),
+        memorization=memorization([*outside, *each], trained),
+        margin=margins(verdict.expected, labels),
         suggested=verdict.suggested,
+        suggestion=label_is_right(verdict.noise, labels, verdict.probability, verdict.suggested),
         accuracy=float(np.mean(by_layers.scores.argmax(1) == labels)),
         share=verdict.share,
         determined=verdict.determined,
@@ -216,7 +232,7 @@ def suspect_labels_by(
     )
 
 
-def _margins(expected: Array, labels: Integers) -> Array:
+def margins(expected: Array, labels: Integers) -> Array:
     """Return the expected probability of each given label minus the largest other one, [N]."""
     rows = np.arange(len(labels))
     others = expected.copy()

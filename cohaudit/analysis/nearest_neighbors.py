@@ -42,7 +42,9 @@ class Strongest:
     close: Tensor
 
 
-def strongest_cosines(sketches: Sketches, count: int, bound: float, opponents: bool = True) -> Strongest:
+def strongest_cosines(
+    sketches: Sketches, count: int, bound: float, opponents: bool = True, metric: Tensor | None = None
+) -> Strongest:
     """Find each sample's strongest cosines.
 
     Args:
@@ -50,8 +52,10 @@ def strongest_cosines(sketches: Sketches, count: int, bound: float, opponents: b
         count: K.
         bound: Cosine from which `Strongest.close` counts a sample.
         opponents: Whether to look for negative cosines too; if not, they are all 0.
+        metric: M, if cosines are those of the inner product aMbᵀ, float32 [D, D], positive definite.
     """
     total = len(sketches)
+    lengths = None if metric is None else _lengths(sketches, metric)
     # zeros stand for missing neighbors: only cosines of the right sign replace them
     up = _Largest(total, count)
     down = _Largest(total, count)
@@ -59,9 +63,16 @@ def strongest_cosines(sketches: Sketches, count: int, bound: float, opponents: b
     starts = range(0, total, SAMPLES_PER_BLOCK)
     for first in starts:
         rows = unit_rows(sketches[first : first + SAMPLES_PER_BLOCK])
+        if metric is not None and lengths is not None:
+            # one side only is multiplied, once: the other is read as it is stored
+            rows = (rows @ metric) / lengths[first : first + SAMPLES_PER_BLOCK, None]
         for second in starts[first // SAMPLES_PER_BLOCK :]:
+            others = unit_rows(sketches[second : second + SAMPLES_PER_BLOCK])
+            cosines = rows @ others.mT
+            if lengths is not None:
+                cosines /= lengths[second : second + SAMPLES_PER_BLOCK]
             # rounding can put two equal rows at 1.0000001
-            cosines = (rows @ unit_rows(sketches[second : second + SAMPLES_PER_BLOCK]).mT).clamp_(-1, 1)
+            cosines.clamp_(-1, 1)
             sides = [(cosines, first, second)]
             if first == second:
                 cosines.fill_diagonal_(0)
@@ -75,6 +86,16 @@ def strongest_cosines(sketches: Sketches, count: int, bound: float, opponents: b
                     # negated in place: the block is not needed again
                     down.add(start, other, block.neg_())
     return Strongest(up.values, up.indices, -down.values, down.indices, close)
+
+
+def _lengths(sketches: Sketches, metric: Tensor) -> Tensor:
+    """Return √(uMuᵀ) of each sketch scaled to length 1, [N]; 1 for a row of zeros."""
+    found = torch.empty(len(sketches))
+    for start in range(0, len(sketches), SAMPLES_PER_BLOCK):
+        rows = unit_rows(sketches[start : start + SAMPLES_PER_BLOCK])
+        squares = ((rows @ metric) * rows).sum(1)
+        found[start : start + SAMPLES_PER_BLOCK] = torch.where(squares > 0, squares, 1).sqrt()
+    return found
 
 
 def unit_rows(sketches: Sketches) -> Tensor:

@@ -1,6 +1,7 @@
 """Neighborhood support: whether a sample's gradient neighbors pull the weights the same way, or against it.
 
-The strongest supporters and opponents are the evidence shown beside each suspect. What makes a sample a
+The strongest supporters and opponents are the evidence shown beside each suspect; they are found by whitened
+cosines (`whitening`), which agree better with retrained networks. What makes a sample a
 suspect is in `leave_one_out`.
 
 Arrays: N samples, D numbers per sketch. Nothing here knows a model.
@@ -16,7 +17,8 @@ from numpy.typing import NDArray
 
 from cohaudit.analysis.coherence import SKETCHES_PER_BLOCK
 from cohaudit.analysis.nearest_neighbors import strongest_cosines
-from cohaudit.results.thresholds import LEAF_COSINE
+from cohaudit.analysis.whitening import whitening_metric
+from cohaudit.results.thresholds import LEAF_COSINE, WHITENING_RIDGE
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -30,8 +32,8 @@ class Support:
     Attributes:
         support: Mean signed cosine over the k neighbors with the largest absolute cosine, in [−1, 1], [N].
         count: Number of other samples with a cosine of at least `LEAF_COSINE`, [N].
-        supporters: Neighbors with the largest positive cosines.
-        opponents: Neighbors with the most negative cosines.
+        supporters: Samples with the largest positive whitened cosines.
+        opponents: Samples with the most negative whitened cosines.
     """
 
     support: Array
@@ -46,7 +48,7 @@ class NeighborSide:
 
     Attributes:
         indices: Indices of the neighbors, −1 for missing ones, [N, n].
-        cosines: Cosines with them, [N, n].
+        cosines: Whitened cosines with them, [N, n].
     """
 
     indices: Integers
@@ -62,7 +64,7 @@ def neighborhood_support(sketches: Sketches, neighbors: int, strongest: int) -> 
     """Return how far each sample's gradient neighbors support it.
 
     s_i = mean of cos(g_i, g_j) over the k samples j ≠ i with the largest |cos(g_i, g_j)|, in [−1, 1].
-    Every pair is compared, once, in blocks.
+    Every pair is compared, once, in blocks; and once more for supporters and opponents.
 
     Args:
         sketches: Sketched loss gradients, at any scale per sample, [N, D]; N ≥ 2.
@@ -71,15 +73,20 @@ def neighborhood_support(sketches: Sketches, neighbors: int, strongest: int) -> 
     """
     k = min(neighbors, len(sketches) - 1)
     n = min(strongest, len(sketches) - 1)
-    strong = strongest_cosines(sketches, max(k, n), LEAF_COSINE)
+    strong = strongest_cosines(sketches, k, LEAF_COSINE)
+    named = strong
+    if n:
+        named = strongest_cosines(
+            sketches, n, LEAF_COSINE, metric=whitening_metric(sketches, WHITENING_RIDGE)
+        )
     # the k largest absolute cosines are among the k largest of either sign
     both = torch.cat([strong.positive, strong.negative], 1).double()
     support = both.gather(1, both.abs().topk(k, dim=1).indices).mean(1)
     return Support(
         support.numpy(),
         strong.close.numpy(),
-        _side(strong.supporters[:, :n], strong.positive[:, :n]),
-        _side(strong.opponents[:, :n], strong.negative[:, :n]),
+        _side(named.supporters[:, :n], named.positive[:, :n]),
+        _side(named.opponents[:, :n], named.negative[:, :n]),
     )
 
 

@@ -70,6 +70,7 @@ def pool_predictions(
     layers: Sequence[Array],
     labels: Integers,
     *,
+    trained: Integers | None = None,
     outside_weight: float = OUTSIDE_WEIGHT,
     power: float = SUSPICION_POWER,
 ) -> PooledPrediction:
@@ -87,9 +88,12 @@ def pool_predictions(
         layers: Class probabilities by the network's layers, input side first, then by earlier checkpoints and
             the network itself, [N, C] each; at least one.
         labels: Given labels, [N].
+        trained: Labels that the network was trained on, which its layers may have bent to, [N]; the given
+            ones if left out.
         outside_weight: k.
         power: p.
     """
+    trained = labels if trained is None else trained
     total = np.zeros((len(labels), layers[0].shape[1]))
     weights = [outside_weight * explained(own, labels) for own in outside]
     for weight, own in zip(weights, outside, strict=True):
@@ -100,8 +104,8 @@ def pool_predictions(
     counts: list[int] = []
     for own in layers:
         known = bool(outside) or bool(layer_weights)
-        unsupported = running.argmax(1) != labels if known else np.zeros(len(labels), dtype=bool)
-        gives = own.argmax(1)[unsupported] == labels[unsupported]
+        unsupported = running.argmax(1) != trained if known else np.zeros(len(labels), dtype=bool)
+        gives = own.argmax(1)[unsupported] == trained[unsupported]
         overfit.append(float(gives.mean()) if unsupported.any() else 0.0)
         counts.append(int(unsupported.sum()))
         layer_weights.append(explained(own, labels) * (1 - overfit[-1]) ** power)

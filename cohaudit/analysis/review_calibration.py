@@ -31,6 +31,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cohaudit.analysis.log_odds import log_odds, probability_of
 from cohaudit.results import Estimate
 from cohaudit.results.sample_table import order_by_suspicion
 
@@ -197,9 +198,9 @@ class _Curves:
     def __init__(self, probability: Array, knots: Integers) -> None:
         count = len(probability)
         within = np.clip(probability, SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
-        self._center = _logit(within.mean())
-        self._log_odds = _logit(within[knots]) - self._center
-        self._place = -_logit((knots + 0.5) / count)
+        self._center = log_odds(within.mean())
+        self._log_odds = log_odds(within[knots]) - self._center
+        self._place = -log_odds((knots + 0.5) / count)
         # from the first rank to the last, and one unit beyond the middle toward the tail
         self._ends = (-1.0, float(np.log(2 * count)))
 
@@ -211,7 +212,7 @@ class _Curves:
             used: Which of the knots; all if left out.
         """
         u = torch.special.ndtr(torch.from_numpy(numbers)).numpy().T
-        offset = np.where(u[1] < NO_OFFSET, 0.0, OFFSET_SCALE * _logit(np.clip(u[2], 1e-12, 1 - 1e-12)))
+        offset = np.where(u[1] < NO_OFFSET, 0.0, OFFSET_SCALE * log_odds(np.clip(u[2], 1e-12, 1 - 1e-12)))
         slope = np.exp(SLOPE_SD * numbers[:, 4])
         slope[u[3] < UNIT_SLOPE] = 1.0
         slope[u[3] > 1 - NO_SLOPE] = 0.0
@@ -225,7 +226,7 @@ class _Curves:
         )
         gap = np.where(from_scan, _spiked(u[6], NO_PLATEAU, *TOP_GAPS), _log_uniform(u[6], *TOP_GAPS))
         top = np.maximum(1 - gap, floor)
-        steps = _logistic(np.where(from_scan[:, None], by_scan, by_order))
+        steps = probability_of(np.where(from_scan[:, None], by_scan, by_order))
         curves: Array = floor[:, None] + (top - floor)[:, None] * steps
         return curves
 
@@ -315,13 +316,4 @@ def _spiked(u: Array, spike: float, low: float, high: float) -> Array:
 
 def _log_uniform(u: Array, low: float, high: float) -> Array:
     values: Array = low * (high / low) ** u
-    return values
-
-
-def _logit(p: Array) -> Array:
-    return np.log(p) - np.log1p(-p)
-
-
-def _logistic(z: Array) -> Array:
-    values: Array = 1 / (1 + np.exp(-np.clip(z, -40, 40)))
     return values

@@ -49,7 +49,7 @@ def check_sanity(
 
     Args:
         predicted: The model's predictions, [N].
-        labels: Given labels, [N]; every class has at least one sample.
+        labels: Given labels, [N]; a class may have no sample.
         names: Class names, [C].
         mean_loss: Mean training loss in nats, passed on to the result.
         by_neighbors: Share of the labels that similar samples predict, compared by the model's layers; None
@@ -86,7 +86,7 @@ def is_skilled(predicted: Integers, labels: Integers, classes: int) -> bool:
 
     Args:
         predicted: The model's predictions, [N].
-        labels: Given labels, [N]; every class has at least one sample.
+        labels: Given labels, [N]; a class may have no sample.
         classes: C.
     """
     chance = 1 / classes
@@ -100,9 +100,10 @@ def _is_misfed(accuracy: float, by_neighbors: float) -> bool:
 
 def _balanced_accuracy(predicted: Integers, labels: Integers, classes: int) -> float:
     """Return the mean over the classes of the share of their samples predicted as labeled."""
-    # every class counts the same, however many samples it has
+    # every class counts the same, however many samples it has; one without samples does not count
     sizes = np.bincount(labels, minlength=classes)
-    return float((np.bincount(labels, weights=predicted == labels, minlength=classes) / sizes).mean())
+    right = np.bincount(labels, weights=predicted == labels, minlength=classes)
+    return float((right[sizes > 0] / sizes[sizes > 0]).mean())
 
 
 def _swapped_classes(predicted: Integers, labels: Integers, classes: int) -> dict[int, int]:
@@ -113,9 +114,10 @@ def _swapped_classes(predicted: Integers, labels: Integers, classes: int) -> dic
     """
     counts = np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
     to = counts.argmax(1)
-    moved = np.flatnonzero(to != np.arange(classes))
+    present = np.flatnonzero(counts.sum(1))
+    moved = present[to[present] != present]
     # a model that knows nothing maps several classes to one; a mere swap is a permutation
-    one_to_one = len(np.unique(to)) == classes
+    one_to_one = len(np.unique(to[present])) == len(present)
     sizes = counts[moved].sum(1)
     surely = ((sizes >= MIN_SAMPLES_TO_JUDGE_ORDER) & (2 * counts[moved, to[moved]] > sizes)).all()
     return {int(c): int(to[c]) for c in moved} if one_to_one and surely else {}

@@ -39,7 +39,7 @@ class TensorSummary:
     shape: tuple[int, ...]
     dtype: str
     norm: float | None
-    """Euclidean norm; None if an entry is not finite."""
+    """Euclidean norm; None if an entry is not finite, or the norm is beyond the range of a float."""
     not_finite: int
     """Number of entries that are NaN or infinite."""
     spectral_norm: float | None
@@ -176,10 +176,15 @@ def _summary(
     norm = spectral = rank = None
     dead = 0
     if values is not None and not bad:
-        norm = float(values.norm())
+        # scaled: the squares of numbers near the end of the range are beyond it
+        scale = float(values.abs().max()) if values.numel() else 0.0
+        scaled = values / (scale or 1.0)
+        length = float(scaled.norm())
+        norm = _finite(scale * length)
         if values.ndim > 1 and values.numel() and min(values.flatten(1).shape) <= MAX_SVD_SIDE:
-            spectral = float(torch.linalg.matrix_norm(values.flatten(1), 2))
-            rank = norm**2 / spectral**2 if spectral else 0.0
+            widest = _spectral_norm(scaled.flatten(1))
+            spectral = _finite(scale * widest)
+            rank = _finite(length**2 / widest**2) if widest else 0.0
         if values.ndim > 1:
             dead = int((values.flatten(1) == 0).all(1).sum())
     last = name.rpartition(".")[2]
@@ -197,6 +202,14 @@ def _summary(
         coherence=_finite(temporal_coherence([moments])) if moments else None,
         never_stepped=knows_others and trained and moments is None and first_name == name,
     )
+
+
+def _spectral_norm(matrix: Tensor) -> float:
+    """Return the largest singular value of a matrix; NaN if the algorithm does not converge."""
+    try:
+        return float(torch.linalg.matrix_norm(matrix, 2))
+    except RuntimeError:
+        return math.nan
 
 
 def _layers(moments: Mapping[str, Moments]) -> Iterator[LayerSteadiness]:

@@ -4,7 +4,7 @@ Noise is relative to each weight tensor, w + s · rms(w) · ε with ε ~ N(0, 1)
 the next one against it changes nothing. Flatness measured this way is the perturbation that PAC-Bayes bounds
 speak of (Neyshabur et al., arXiv 1706.08947); relative to the weights' size, it was among the best of forty
 measures in Jiang et al. (arXiv 1912.02178). Counted are answers, not the loss, which the size of the logits
-changes. It compares networks that fit the same data; a number alone says nothing (docs/same_data.md).
+changes. It compares networks that fit the same data (docs/same_data.md), and is part of the expected score.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import t as student_t
+from scipy.special import stdtrit
 from torch import Tensor, nn
 
 from cohaudit.audits.training.earlier_predictions import restore_weights
@@ -124,13 +124,13 @@ def _result(stay: NDArray[np.float64], samples: int) -> Flatness:
     """
     means = stay.mean(1)
     value = float(means.mean())
-    half = float(student_t.ppf((1 + CONFIDENCE) / 2, len(means) - 1) * means.std(ddof=1) / len(means) ** 0.5)
+    half = float(stdtrit(len(means) - 1, (1 + CONFIDENCE) / 2) * means.std(ddof=1) / len(means) ** 0.5)
     sizes = tuple(
         NoiseSize(size, float(share)) for size, share in zip(NOISE_SIZES, stay.mean(0), strict=True)
     )
     advice = (
-        f"With noise in the weights, {value:.1%} of the answers stay. The number alone says nothing: compare "
-        "it with that of another network that fits the same data, by cohaudit diff."
+        f"With noise in the weights, {value:.1%} of the answers stay. Compare it with that "
+        "of another network that fits the same data, by cohaudit diff."
     )
     return Flatness(
         samples, len(means), sizes, Estimate(value, max(0.0, value - half), min(1.0, value + half)), advice

@@ -28,11 +28,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cohaudit.loading.checkpoint import can_compute
+
 MAX_LEARNING_RATE = 1e6
 """Largest learning rate that is believed; anything above is not one."""
 
 STEP_KEYS = ("step", "global_step", "steps")
 """Keys of a safetensors header that may hold the step."""
+
+_LARGEST_NUMBER = 1e15
+"""Largest number of an optimizer's state that is believed."""
 
 MAX_STEP_DIGITS = 15
 """Most digits of a step; a longer number is not one."""
@@ -211,7 +216,10 @@ def _moments(entry: Mapping[str, Any], group: Mapping[str, Any]) -> Moments:
 
 def _is_dense(value: Any) -> bool:
     """Return whether a value is a plain tensor of floating point numbers."""
-    return isinstance(value, Tensor) and value.layout == torch.strided and value.is_floating_point()
+    if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_meta:
+        return False
+    # four bits a number: torch stores them, and cannot compute with them
+    return value.is_floating_point() and can_compute(value.dtype)
 
 
 @dataclass(frozen=True)
@@ -257,6 +265,13 @@ def _step_in(metadata: Mapping[str, str]) -> int:
 
 def number_of(value: Any) -> float:
     """Return a number or a tensor of one as a float; NaN for anything else."""
-    if isinstance(value, Tensor) and value.numel() == 1:
-        value = value.item()
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else math.nan
+    if isinstance(value, Tensor):
+        value = _only_number(value)
+    # a file can hold an integer of any length, beyond the range of a float
+    return float(value) if isinstance(value, int | float) and abs(value) <= _LARGEST_NUMBER else math.nan
+
+
+def _only_number(tensor: Tensor) -> Any:
+    """Return the number in a tensor of one; None if it has more, or none that torch can read."""
+    is_one = tensor.numel() == 1 and tensor.layout == torch.strided and not tensor.is_meta
+    return tensor.item() if is_one and can_compute(tensor.dtype) else None

@@ -18,11 +18,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cohaudit.audits.depth import depth_trend
-from cohaudit.audits.flatness import flatness
 from cohaudit.audits.input_features import features_of
 from cohaudit.audits.robust_mean import SampleFlags, robust_step
+from cohaudit.audits.training.classify_crossed import classify_crossed
+from cohaudit.audits.training.crossing import CROSSED_SAMPLES
+from cohaudit.audits.training.earlier_predictions import CheckpointOpener
 from cohaudit.audits.training.lr_schedule import Schedule
 from cohaudit.audits.training.measure_checkpoints import LabeledSnapshot, stability_of, trajectory_of
+from cohaudit.audits.training.rating import CrossedAccuracy, LabelBelief, believe
 from cohaudit.audits.unit_ablation import FORWARD_PASSES, hidden_units, measured_units, sub_networks
 from cohaudit.audits.weight_decay import LayerForces, background_force
 from cohaudit.audits.width import coherent_width
@@ -74,10 +77,12 @@ class AuditContext:
         memory: Coherence over time from the checkpoint's optimizer state.
         trained_decay: Weight decay of the training run.
         snapshots: Snapshots of the run's checkpoints, oldest first, the audited one last; empty without any.
+        earlier: What opens the earlier checkpoints, oldest first.
         outside: Class probabilities of the samples by models of the raw data, [N, C] each; possibly none.
         schedule: Steps and learning rates of the training run, as given by the user.
         total: Size of the training set, of which the samples of `source` were measured.
         columns: Names of the input columns; empty if the data has none.
+        flatness: How many answers stay with noise in the weights: the expected score needs it before.
     """
 
     model: nn.Module
@@ -92,10 +97,12 @@ class AuditContext:
     memory: Memory | Skipped
     trained_decay: TrainedDecay | Skipped
     snapshots: Sequence[LabeledSnapshot]
+    earlier: Sequence[CheckpointOpener]
     outside: Sequence[NDArray[np.float64]]
     schedule: Schedule
     total: int
     columns: Sequence[str]
+    flatness: Flatness | Skipped
     # a list, because the context is frozen: width and decay share one pass over the samples
     _sums: list[WeightSums] = field(default_factory=list, init=False, repr=False)
 
@@ -125,7 +132,25 @@ def _trajectory(context: AuditContext, advance: Advance) -> Trajectory | Skipped
     """Run the trajectory audit on the snapshots."""
     layers = [layer.name for layer in context.measured.layers]
     labels, classes = context.source.labels, context.source.class_names
-    return trajectory_of(context.snapshots, labels, layers, classes, context.outside)
+    belief = believe(context.outside, labels) if context.outside else None
+    return trajectory_of(
+        context.snapshots, labels, layers, classes, belief=belief, crossed=_crossed(context, belief)
+    )
+
+
+def _crossed(context: AuditContext, belief: LabelBelief | None) -> CrossedAccuracy | Skipped:
+    """Return how the checkpoints classify crossed samples, if there is a belief of the labels."""
+    if belief is None or len(context.snapshots) < 2:
+        return Skipped(CROSSED_SAMPLES, "nothing compares the checkpoints")
+    return classify_crossed(
+        context.model,
+        context.source,
+        belief,
+        earlier=context.earlier,
+        paths=[one.path for one in context.snapshots[:-1]],
+        options=context.options,
+        device=context.device,
+    )
 
 
 def _stability(context: AuditContext, advance: Advance) -> Stability | Skipped:
@@ -210,10 +235,8 @@ def _inputs(context: AuditContext, advance: Advance) -> Inputs | Skipped:
 
 
 def _flatness(context: AuditContext, advance: Advance) -> Flatness | Skipped:
-    """Run the flatness audit: forward passes over some of the samples, with noise in the weights."""
-    return flatness(
-        context.model, context.source, options=context.options, device=context.device, advance=advance
-    )
+    """Return the flatness, which was measured before the judgment."""
+    return context.flatness
 
 
 @dataclass(frozen=True)
@@ -240,7 +263,7 @@ AUDITS: Mapping[str, RegisteredAudit] = {
     "robust": RegisteredAudit(_robust, passes=1),
     "trajectory": RegisteredAudit(_trajectory),
     "stability": RegisteredAudit(_stability),
-    "flatness": RegisteredAudit(_flatness, passes=1),
+    "flatness": RegisteredAudit(_flatness),
 }
 """Audits by the name of their field in `AuditResults`, in the order of the report."""
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cohaudit.cli._output import annotate, write_out
+from cohaudit.cli._output import annotate, say, write_out
 from cohaudit.errors import GATE_FAILED, OK, printable, without_padding
 
 if TYPE_CHECKING:
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     "--fail-on",
     multiple=True,
     metavar="TEXT",
-    help="Gate: fail (exit code 1) if this holds, e.g. 'risk>=high' or 'suspects>2%'. May be repeated.",
+    help="Gate: fail (exit code 1) if this holds, e.g. 'wrong_labels>5%' or "
+    "'expected_score<0.8'. May be repeated.",
 )
 @click.option(
     "--warn-on",
@@ -41,8 +42,8 @@ if TYPE_CHECKING:
     "--formats",
     multiple=True,
     metavar="TEXT",
-    help="Formats to write, separated by commas: markdown, junit, sarif, parquet; github prints annotations. "
-    "May be repeated.",
+    help="Formats to write, separated by commas: markdown, junit, sarif, parquet, badge; github prints "
+    "annotations. May be repeated.",
 )
 @click.option(
     "--out",
@@ -107,7 +108,7 @@ def _print_json(results: Sequence[GateResult]) -> None:
     for result in results:
         if result.failed or result.warned:
             line = printable(f"{result.expression}: {result.reason}")
-            click.echo(f"gate {result.outcome}: {line}", err=True)
+            say(f"gate {result.outcome}: {line}")
 
 
 def _print_table(results: Sequence[GateResult]) -> None:

@@ -16,42 +16,56 @@ from cohaudit.errors import printable
     "--data",
     type=click.Path(path_type=Path),
     metavar="PATH",
-    required=True,
-    help="The data that was audited: .npz, .safetensors, .csv, .jsonl, .parquet or an image folder.",
+    help="The data that was audited: .npz, .safetensors, .csv, .jsonl, .parquet or an image folder [default: "
+    "where AUDIT.JSON says it is].",
 )
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
     metavar="NEW",
     required=True,
-    help="File or folder to write; all changes are listed in NEW.changes.csv. Neither may exist.",
+    help="File or folder to write, with the list of all changes (NEW.changes.csv) and what later scans must "
+    "know of them (NEW.provenance.json). None may exist.",
 )
 @click.option("--drop", is_flag=True, help="Leave the suspects out instead of correcting their labels.")
 @click.option(
     "--only",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Change only some suspects: a text file with one id per line, or a .csv file with the columns id "
-    "and new_label, as saved from the report's page.",
+    help="Change only some samples: a text file with one id per line; a .csv file with the columns id and "
+    "new_label, as saved from the report's page; suspects.csv; or what Label Studio, Argilla or doccano "
+    "exports.",
 )
 @click.option("--labels", default="", help="Key or column that holds the labels [default: as in the scan].")
 @click.option("--ids", default="", help="Key or column that holds the ids [default: as in the scan].")
 def correct(
-    *, audit: Path, data: Path, out: Path, drop: bool, only: Path | None, labels: str, ids: str
+    *, audit: Path, data: Path | None, out: Path, drop: bool, only: Path | None, labels: str, ids: str
 ) -> None:
-    """Write a copy of the audited data in which each suspect has the suggested label.
+    """Write a copy of the audited data in which suspects have the suggested label.
 
-    The data itself is not changed, and everything else in the copy is as it was. Look at the suspects first,
-    and name those that are wrong with --only.
+    A label is changed where that is likelier to help than to harm. The data itself is not changed, and
+    everything else in the copy is as it was. Look at the suspects first, and name those that are wrong with
+    --only: what a person said is evidence for later scans, what the audit concluded alone is not.
     """
+    from cohaudit.report.terminal.next_step import after_correction
+    from cohaudit.results.corrections import describe_correction
     from cohaudit.results.read import read_audit
+    from cohaudit.review.audited_data import find_data
     from cohaudit.review.correct import correct as write_copy
 
-    done = write_copy(read_audit(audit), data, out, drop=drop, only=only, labels=labels, ids=ids)
+    saved = read_audit(audit)
+    data = data or find_data(saved, audit.parent)
+    done = write_copy(saved, data, out, drop=drop, only=only, labels=labels, ids=ids)
     many = len(done.changes)
     rest = done.samples - len(done.changes)
     what = f"{many:,} sample{'s' * (many != 1)} {'left out' if drop else 'relabeled'}, {rest:,} as before"
     write_out(f"Written: {printable(str(done.copy))} ({what})\n")
     write_out(f"Changes: {printable(str(done.log))}\n")
+    write_out(f"Provenance: {printable(str(done.provenance))} (keep it beside the copy, for later scans)\n")
+    for line in describe_correction(done.summary):
+        write_out(f"{line}\n")
     for notice in done.notices:
         write_out(f"Note: {printable(notice)}\n")
+    write_out("Next: train on the copy, then audit and compare the new checkpoint:\n")
+    for command in after_correction(audit, done.copy):
+        write_out(f"  {printable(command)}\n")

@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 @click.option(
     "--fail-on-regression",
     is_flag=True,
-    help="Exit with code 1 if the head is worse: its gap is clearly larger, its risk level is higher, it has "
-    "more new suspects than fixed ones beyond chance, or it has no verdict.",
+    help="Exit with code 1 if the head is worse: its score on new data is clearly lower, clearly more of its "
+    "labels are wrong, or it has no verdict.",
 )
 @click.pass_context
 def diff(

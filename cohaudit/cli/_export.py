@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from cohaudit.cli._output import write_out
+from cohaudit.cli._output import print_note, write_out
 from cohaudit.errors import printable
 
 
@@ -16,35 +16,50 @@ from cohaudit.errors import printable
     "--format",
     "kind",
     type=click.Choice(
-        ["csv", "jsonl", "parquet", "keep", "label-studio", "cleanlab", "suppressions", "mask"]
+        (
+            *("csv", "jsonl", "parquet", "look", "keep", "cleanlab", "suppressions", "mask"),
+            *("label-studio", "argilla", "doccano"),
+        )
     ),
     default="csv",
     show_default=True,
-    help="csv, jsonl, parquet: the suspects as a table. label-studio: as tasks, with the suggested labels. "
-    "keep: the ids of all other samples. cleanlab: its columns, for every sample. suppressions: a file in "
-    "which to note suspects that are right after all. mask: the hidden units that hold most of the coherent "
-    "gradient; needs --audits width.",
+    help="csv, jsonl, parquet: the suspects as a table. label-studio, argilla, doccano: as tasks for that "
+    "tool. look: the samples most worth a look, also where there is no suspect. keep: the ids of all samples "
+    "but the suspects. cleanlab: its columns, for every sample. suppressions: a file in which to note "
+    "suspects that are right after all. mask: the hidden units that hold most of the coherent gradient; "
+    "needs --audits width.",
 )
 @click.option("--all", "every", is_flag=True, help="List every sample, most suspicious first.")
+@click.option(
+    "--data",
+    metavar="PATH",
+    help="For tasks, the data that was audited, from which whole texts and pictures are read [default: where "
+    "AUDIT.JSON says it is].",
+)
+@click.option(
+    "--image-root",
+    metavar="URL",
+    default="",
+    help="For tasks, the address of the image folder in the tool [default: pictures are put into the file].",
+)
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
     metavar="FILE",
     help="File to write [default: beside AUDIT.JSON, named after the format].",
 )
-def export(audit: Path, kind: str, every: bool, out: Path | None) -> None:
-    """Write the suspects of a saved audit as a list for cleaning, from AUDIT.JSON alone.
+def export(
+    *, audit: Path, kind: str, every: bool, data: str | None, image_root: str, out: Path | None
+) -> None:
+    """Write the suspects of a saved audit as a list for cleaning.
 
-    The dataset itself is neither read nor changed.
+    Lists come from AUDIT.JSON alone. Tasks for a labeling tool show the samples whole, so that the data is
+    read for them; nothing changes it.
     """
-    from cohaudit.results.files import refuse_existing, refuse_source, write_file
-    from cohaudit.results.read import read_audit
-    from cohaudit.review import export as exporting
+    from cohaudit.review.export_files import export as write_files
 
-    target = out or audit.parent / exporting.EXPORT_FILE_NAMES[kind]
-    refuse_source(target, audit)
-    content = exporting.export(read_audit(audit), kind, every)
-    if kind == "suppressions":  # an existing file may hold a person's notes
-        refuse_existing(target)
-    written = write_file(target, content)
-    write_out(f"Written: {printable(str(written))}\n")
+    done = write_files(audit, kind, out, every=every, data=data, image_root=image_root)
+    for file in done.files:
+        write_out(f"Written: {printable(str(file))}\n")
+    for notice in done.notices:
+        print_note(notice)

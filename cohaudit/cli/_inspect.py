@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cohaudit.cli._options import given_options, reading_options
 from cohaudit.cli._output import write_out
 from cohaudit.errors import printable, without_padding
 
@@ -26,17 +27,32 @@ MAX_TENSOR_ROWS = 40
     "--weights", default="", help="Which state dict to use if the checkpoint holds several, e.g. ema."
 )
 @click.option("--trust-checkpoint", is_flag=True, help="Allow formats that can run code when opened.")
+@reading_options
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
-def inspect(checkpoint: Path, weights: str, trust_checkpoint: bool, as_json: bool) -> None:
+def inspect(
+    *,
+    checkpoint: Path,
+    weights: str,
+    trust_checkpoint: bool,
+    read_memory: int | None,
+    read_seconds: float | None,
+    as_json: bool,
+) -> None:
     """Show the tensors of CHECKPOINT, and what its optimizer remembers of the gradients.
 
     Needs neither data nor the model's code. A training checkpoint of Adam or AdamW also shows, per layer, how
     much of the gradients over the last steps was one steady direction, and how much was noise.
     """
     from cohaudit.audits.checkpoint_inspection import inspect as inspect_checkpoint
+    from cohaudit.config import Config
+    from cohaudit.config.file import option_name
     from cohaudit.loading.checkpoint import load_checkpoint
+    from cohaudit.untrusted import limiting
 
-    loaded = load_checkpoint(checkpoint, weights=weights, trust=trust_checkpoint)
+    given = given_options({"read_memory": read_memory, "read_seconds": read_seconds})
+    config = Config().updated(given, option_name)
+    with limiting(config.read_memory, config.read_seconds):
+        loaded = load_checkpoint(checkpoint, weights=weights, trust=trust_checkpoint)
     inspection = inspect_checkpoint(loaded)
     if as_json:
         write_out((json.dumps(asdict(inspection), indent=1, allow_nan=False) + "\n").encode())

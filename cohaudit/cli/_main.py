@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
+import sys
 import traceback
 from typing import Any
 
@@ -15,12 +18,21 @@ from cohaudit.cli._doctor import doctor
 from cohaudit.cli._export import export
 from cohaudit.cli._init import init
 from cohaudit.cli._inspect import inspect
-from cohaudit.cli._output import accept_any_text, drop_output
+from cohaudit.cli._interruption import interruptible
+from cohaudit.cli._output import accept_any_text, drop_output, print_plainly_in_a_cell, say
 from cohaudit.cli._report import report
 from cohaudit.cli._review import review
 from cohaudit.cli._scan import scan
 from cohaudit.cli._trajectory import trajectory
-from cohaudit.errors import BUG, CohauditError, printable
+from cohaudit.errors import (
+    BUG,
+    CohauditError,
+    Interrupted,
+    MissingMemoryError,
+    ReportError,
+    is_out_of_memory,
+    printable,
+)
 
 INTERRUPTED = 128 + signal.SIGINT
 """Exit code of a program ended by SIGINT, as shells count it."""
@@ -35,6 +47,8 @@ BUG_REPORT = (
 """Shown under the traceback of an error that no user can cause."""
 
 
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+"""What the system says if a disk, or a stream, takes no more."""
 GROUPS = {
     "Start": ("init", "doctor", "inspect"),
     "Audit": ("scan", "trajectory"),
@@ -70,6 +84,18 @@ class _Commands(click.Group):
                 raise
             _say_usage(error)
             raise click.exceptions.Exit(error.exit_code) from None
+        except Interrupted:  # click would end with 1, the code of a failed gate
+            say("interrupted")
+            raise click.exceptions.Exit(INTERRUPTED) from None
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Run the program; from here on, both signals that end one end this one with a line."""
+        try:
+            with interruptible():
+                return super().main(*args, **options)
+        except Interrupted:  # before or after the command itself
+            say("interrupted")
+            sys.exit(INTERRUPTED)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command.
@@ -80,6 +106,7 @@ class _Commands(click.Group):
             Abort: If the user ended a prompt.
         """
         accept_any_text()  # before anything is printed
+        print_plainly_in_a_cell()
         try:
             return super().invoke(ctx)
         except click.UsageError as error:
@@ -88,26 +115,51 @@ class _Commands(click.Group):
         except (click.ClickException, click.exceptions.Exit, click.Abort):  # click ends the program itself
             raise
         except CohauditError as error:
-            # line by line: `printable` would turn the line breaks of the message into escapes
-            message = "\n".join(printable(line, LONGEST_LINE) for line in str(error).split("\n"))
-            click.echo(f"error: {message}", err=True)
+            _say(error)
             ctx.exit(error.exit_code)
-        except KeyboardInterrupt as error:
-            click.echo("; ".join(["interrupted", *map(printable, map(str, error.args))]), err=True)
+        except Interrupted as error:
+            say("; ".join(["interrupted", *map(printable, map(str, error.args))]))
             ctx.exit(INTERRUPTED)
         except BrokenPipeError:
             drop_output()
             ctx.exit(PIPE_CLOSED)
-        except Exception:  # a code of its own: Python would end with 1, the code of a failed gate
-            click.echo(f"{traceback.format_exc()}\n{BUG_REPORT}", err=True)
-            ctx.exit(BUG)
+        # all others too: SystemExit of the user's code would end a scan as if it had passed its gates
+        except BaseException as error:
+            ctx.exit(_explained(error))
+
+
+def _explained(error: BaseException) -> int:
+    """Report an exception that no boundary turned into an error, and return the exit code."""
+    from cohaudit.untrusted.code import user_code_error
+
+    known: CohauditError | None = (
+        MissingMemoryError(error) if is_out_of_memory(error) else user_code_error(error)
+    )
+    if isinstance(error, OSError) and error.errno in _FULL:
+        drop_output()  # else the same error would end the program while Python flushes the stream
+        found = f"cannot be written: {error.strerror}"
+        known = ReportError("output", found, "free space, or send it elsewhere")
+    if known is not None:
+        _say(known)
+        if isinstance(error, ImportError):
+            # libraries that were loaded by half would crash while Python ends
+            os._exit(known.exit_code)
+        return known.exit_code
+    # a code of its own: Python would end with 1, the code of a failed gate
+    say(f"{''.join(traceback.format_exception(error))}\n{BUG_REPORT}")
+    return BUG
+
+
+def _say(error: CohauditError) -> None:
+    # line by line: `printable` would turn the line breaks of the message into escapes
+    say("error: " + "\n".join(printable(line, LONGEST_LINE) for line in str(error).split("\n")))
 
 
 def _say_usage(error: click.UsageError) -> None:
     """Report what is wrong with a command as it was typed, and where its usage is explained."""
     message = printable(error.format_message().replace("\n", " "), LONGEST_LINE)
     command = error.ctx.command_path if error.ctx else "cohaudit"
-    click.echo(f"error: {message}\n  → see {command} --help", err=True)
+    say(f"error: {message}\n  → see {command} --help")
 
 
 def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:

@@ -11,7 +11,7 @@ import click
 
 from cohaudit.config import KEYS, Config
 from cohaudit.config.file import option_name
-from cohaudit.config.keys import Key, Table, Texts, Thresholds, toml_value
+from cohaudit.config.keys import Function, Key, Table, Texts, Thresholds, toml_value
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -72,6 +72,13 @@ def config_options(command: Command) -> Command:
     """Add every key of the configuration to a command, as an option that is None if not given."""
     # the last decorator applied comes first in the help
     for key in reversed(list(KEYS.values())):
+        command = click.option(_declaration(key), key.name, help=_help(key), **_kind(key))(command)
+    return command
+
+
+def reading_options(command: Command) -> Command:
+    """Add the limits of reading a file to a command that takes no other key of the configuration."""
+    for key in (KEYS["read_seconds"], KEYS["read_memory"]):
         command = click.option(_declaration(key), key.name, help=_help(key), **_kind(key))(command)
     return command
 
@@ -156,6 +163,7 @@ def _declaration(key: Key) -> str:
 def _kind(key: Key) -> dict[str, Any]:
     """Return the arguments of `click.option` for the type of a key."""
     kinds: dict[Any, dict[str, Any]] = {
+        Function: {"type": str},
         Texts: {"multiple": True, "metavar": "TEXT"},
         Thresholds: {"nargs": 3, "type": float, "metavar": "LOW MIDDLE HIGH"},
         Table: {"multiple": True, "metavar": "NAME=VALUE", "callback": _named_values},

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -36,9 +37,15 @@ def write_out(content: str | bytes) -> None:
         raise ReportError("standard output", found, "send it elsewhere") from None
 
 
+def say(text: str) -> None:
+    """Print on standard error. If nothing can be written there, the exit code alone has to say it."""
+    with suppress(OSError):
+        click.echo(text, err=True)
+
+
 def print_note(text: str) -> None:
     """Print a note on standard error, on one line."""
-    click.echo(f"note: {printable(text)}", err=True)
+    say(f"note: {printable(text)}")
 
 
 def annotate(audit: Audit, formats: Sequence[str], as_json: bool = False) -> None:
@@ -64,6 +71,28 @@ def drop_output() -> None:
     """Discard output that is still buffered, so that closing the stream raises no second error."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
+
+
+KERNEL_MARK = "JPY_PARENT_PID"
+"""Variable that Jupyter sets for a kernel; a command that a cell runs with ! inherits it."""
+KERNEL_SETTINGS = {"CLICOLOR": "1", "PAGER": "cat", "GIT_PAGER": "cat"}
+"""Variables that a kernel sets for such a command, whoever started the kernel."""
+
+
+def print_plainly_in_a_cell(environment: MutableMapping[str, str] = os.environ) -> None:
+    """Print plain lines if the cell of a notebook runs this command.
+
+    A kernel gives its commands a terminal and asks them for colors, but a cell shows what a terminal would
+    draw over as line after line.
+
+    Args:
+        environment: Variables of the process.
+    """
+    asked = all(environment.get(name) == value for name, value in KERNEL_SETTINGS.items())
+    if KERNEL_MARK in environment or asked:
+        # what every library of this process asks before it draws
+        environment["TERM"] = "dumb"
+        environment.pop("FORCE_COLOR", None)
 
 
 def accept_any_text() -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from cohaudit.cli._output import print_note
 from cohaudit.config.file import is_file, require_subject
+from cohaudit.errors import Interrupted
 
 if TYPE_CHECKING:
     from cohaudit.config import Config
@@ -35,8 +36,17 @@ def run_scan(
         The audit with its gates, and the files written.
 
     Raises:
-        KeyboardInterrupt: If the user interrupts it; its text says where the unfinished pass is stored.
+        Interrupted: If the user interrupts it; its text says where the unfinished pass is stored.
     """
+    from cohaudit.untrusted import limiting
+
+    with limiting(config.read_memory, config.read_seconds):
+        return _run_scan(checkpoint, earlier, config, quiet, fresh)
+
+
+def _run_scan(
+    checkpoint: Path, earlier: list[Path], config: Config, quiet: bool, fresh: bool
+) -> tuple[Audit, list[Path]]:
     from cohaudit.pipeline.preflight import out_folder, refusals
 
     for _, error in refusals(config):  # the doctor reports all of them, a scan stops at the first
@@ -56,9 +66,9 @@ def run_scan(
         with guarding(checkpoint, *earlier, *sources):
             audit = scan_checkpoint(config, checkpoint, _progress(quiet), earlier, resumable)
         files = _write(audit, out, config)
-    except KeyboardInterrupt:
+    except Interrupted:
         # the group of commands prints the text behind "interrupted"
-        raise KeyboardInterrupt(*filter(None, [resumable.describe()])) from None
+        raise Interrupted(*filter(None, [resumable.describe()])) from None
     # only now: until the report is written, an interruption must not cost the measuring
     resumable.remove()
     return audit, files

@@ -16,7 +16,7 @@ from cohaudit.cli._options import (
     subject_arguments,
 )
 from cohaudit.cli._order import in_training_order
-from cohaudit.cli._output import annotate, print_note, write_out
+from cohaudit.cli._output import annotate, print_note, say, write_out
 from cohaudit.cli._run import collected_notes, data_path, run_scan
 from cohaudit.config.file import load_config
 from cohaudit.errors import GATE_FAILED, OK, printable
@@ -58,10 +58,10 @@ def scan(
     if earlier and not quiet:
         # on standard error, because standard output may hold JSON
         names = ", ".join(printable(str(path)) for path in earlier)
-        click.echo(f"auditing {printable(str(checkpoint))}; earlier ones, in this order: {names}", err=True)
+        say(f"auditing {printable(str(checkpoint))}; earlier ones, in this order: {names}")
     # with --quiet too: a log must tell which file gave the model, the data and the gates
     if origin := describe_origin(config, given):
-        click.echo(printable(origin), err=True)
+        say(printable(origin))
     with collected_notes() as notes:
         audit, files = run_scan(checkpoint, earlier, config, quiet, fresh)
     if as_json:
@@ -88,4 +88,4 @@ def _print_warnings(audit: Audit) -> None:
         print_note(notice)
     for gate in audit.gates:
         if gate.failed or gate.warned:
-            click.echo(f"gate {gate.outcome}: {printable(f'{gate.expression}: {gate.reason}')}", err=True)
+            say(f"gate {gate.outcome}: {printable(f'{gate.expression}: {gate.reason}')}")

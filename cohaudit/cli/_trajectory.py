@@ -9,7 +9,7 @@ import click
 
 from cohaudit.cli._options import SectionedCommand, checkpoint_options, describe_origin, given_options
 from cohaudit.cli._order import by_first_rising_number, in_training_order, words_of
-from cohaudit.cli._output import annotate, write_out
+from cohaudit.cli._output import annotate, say, write_out
 from cohaudit.cli._run import collected_notes, run_scan
 from cohaudit.config.file import load_config
 from cohaudit.errors import GATE_FAILED, OK, CheckpointError, printable, without_padding
@@ -53,14 +53,14 @@ def trajectory(
     (*earlier, last), left_out = _ordered(checkpoints)
     if not quiet:
         order = ", ".join(map(printable, short_names([str(path) for path in (*earlier, last)])))
-        click.echo(f"in this order: {order}", err=True)
+        say(f"in this order: {order}")
         if left_out:
             names = ", ".join(printable(path.name) for path in left_out)
-            click.echo(f"left out, for their names: {names}", err=True)
+            say(f"left out, for their names: {names}")
     given = given_options(options)
     config = load_config(last, given, config_file)
     if origin := describe_origin(config, given):
-        click.echo(printable(origin), err=True)
+        say(printable(origin))
     wanted = sorted(selected_audits(config.audits) | MULTI_CHECKPOINT_AUDITS)
     with collected_notes():
         audit, files = run_scan(last, earlier, config.updated({"audits": tuple(wanted)}), quiet, fresh)

@@ -8,10 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from cohaudit.config import KEYS, Config
+from cohaudit.config.found_file import refuse_foreign
 from cohaudit.errors import ConfigError
+from cohaudit.untrusted import read_text
 
 FILE_NAME = "cohaudit.toml"
 """Name of the configuration file."""
+_MAX_TOML_BYTES = 1_000_000
+"""Most bytes of a TOML file: thousands of suppressions fit, and the parser takes a second."""
+TRUSTED = "trusted"
+"""Key of a configuration in the working directory: other configurations, whose code may run when found."""
 PYPROJECT = "pyproject.toml"
 """File of a Python project, which can hold the settings in a table."""
 
@@ -32,7 +38,7 @@ def load_config(checkpoint: Path, options: Mapping[str, Any], file: Path | None 
 
     Raises:
         ConfigError: If the file cannot be read, a key is unknown, a value is wrong, or a file that was found
-            and not named asks to trust the checkpoint.
+            and not named asks to trust the checkpoint, or lies elsewhere and names code or files elsewhere.
     """
     path = file or find_config(checkpoint)
     settings = _read_settings(path) if path else {}
@@ -40,6 +46,8 @@ def load_config(checkpoint: Path, options: Mapping[str, Any], file: Path | None 
     base = path.absolute().parent if path else Path.cwd()
     # file and options in two steps: a wrong value is reported where it was written
     config = Config(base=base, source=str(path or "")).updated(settings, lambda key: f"{path}: {key}")
+    if path and file is None and not _is_own(path):
+        refuse_foreign(path, settings, options)
     if config.trust_checkpoint and file is None and "trust_checkpoint" not in options:
         # such a file can come with the checkpoint: its author would be trusting their own checkpoint
         raise ConfigError(
@@ -70,9 +78,26 @@ def find_config(checkpoint: Path) -> Path | None:
         if is_file(candidate):
             return candidate
     pyproject = Path(PYPROJECT)
-    if is_file(pyproject) and _pyproject_table(read_toml(pyproject)) is not None:
+    # a table that only names other files as trusted holds no settings
+    if is_file(pyproject) and (_pyproject_table(read_toml(pyproject)) or {TRUSTED: ()}).keys() != {TRUSTED}:
         return pyproject
     return None
+
+
+def _is_own(path: Path) -> bool:
+    """Tell whether a file lies in the working directory, or is named as trusted by one that does."""
+    here = Path.cwd()
+    # its folder, not what a link leads to: the link itself was put here by somebody
+    if path.parent.resolve() == here.resolve():
+        return True
+    trusted: list[Any] = []
+    for own in (Path(FILE_NAME), Path(PYPROJECT)):
+        if is_file(own):
+            content = read_toml(own)
+            table = content if own.name == FILE_NAME else _pyproject_table(content)
+            listed = (table or {}).get(TRUSTED, [])
+            trusted += listed if isinstance(listed, list) else [listed]
+    return any(isinstance(one, str) and (here / one).resolve() == path.resolve() for one in trusted)
 
 
 def require_subject(config: Config) -> None:
@@ -100,7 +125,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     """
     try:
         # utf-8-sig: editors on Windows may begin a file with a byte order mark, which TOML does not know
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        return tomllib.loads(read_text(path, ConfigError, _MAX_TOML_BYTES))
     except OSError as error:
         raise ConfigError(
             str(path), f"cannot be read ({error.strerror})", "name a file that can be read"
@@ -130,12 +155,11 @@ def is_file(path: Path) -> bool:
 
 def _read_settings(path: Path) -> dict[str, Any]:
     content = read_toml(path)
-    if path.name != PYPROJECT:
-        return content
-    table = _pyproject_table(content)
+    table = content if path.name != PYPROJECT else _pyproject_table(content)
     if table is None:
         raise ConfigError(str(path), "has no table [tool.cohaudit]", "add one, or name another file")
-    return table
+    # about other files, and read where these are found
+    return {key: value for key, value in table.items() if key != TRUSTED}
 
 
 def _pyproject_table(content: dict[str, Any]) -> dict[str, Any] | None:

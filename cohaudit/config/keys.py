@@ -20,6 +20,8 @@ Texts = tuple[str, ...]
 """Type of a key that takes a list of texts."""
 Thresholds = tuple[float, float, float]
 """Type of a key that takes three rising numbers."""
+Function = str | Callable[[Any], Any]
+"""Type of a key that names a function; from Python, the function itself can be given."""
 Table = Mapping[str, Any]
 """Type of a key that takes a table of values by name."""
 
@@ -132,6 +134,10 @@ def _text(value: Any) -> str:
     raise TypeError
 
 
+def _function(value: Any) -> Function:
+    return value if callable(value) else _text(value)
+
+
 def _flag(value: Any) -> bool:
     if isinstance(value, bool):
         return value
@@ -156,6 +162,9 @@ def _number(value: Any) -> float:
 
 
 def _texts(value: Any) -> Texts:
+    # one text is a list of one: audits="all"
+    if isinstance(value, str):
+        return (value,) if value else ()
     if isinstance(value, list | tuple):
         return tuple(_text(item) for item in value)
     raise TypeError
@@ -179,6 +188,7 @@ def _table(value: Any) -> Table:
 
 TYPES: Mapping[Any, tuple[str, Callable[[Any], Any]]] = {
     str: ("a text in quotes", _text),
+    Function: ("a text in quotes", _function),
     bool: ("true or false", _flag),
     int: ("a whole number", _whole),
     float: ("a number", _number),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from os import PathLike
 from typing import Any, TypeAlias, TypedDict
 
-Texts: TypeAlias = tuple[str, ...] | list[str]
+Texts: TypeAlias = str | tuple[str, ...] | list[str]
 PathText: TypeAlias = str | PathLike[str]
 
 
@@ -24,12 +24,14 @@ class Settings(TypedDict, total=False):
     inputs: Texts
     labels: str
     ids: str
-    transform: PathText
+    transform: PathText | Callable[[Any], Any]
 
     batch_size: int
     bf16: bool
     limit: int
     sketch_memory: int
+    read_memory: int
+    read_seconds: float
     seed: int
 
     temperature: float
@@ -57,6 +59,7 @@ class Settings(TypedDict, total=False):
     label_levels: tuple[float, float, float]
     suppressions: PathText
     reviewed: PathText
+    provenance: PathText
     fail_on: Texts
     warn_on: Texts
     gate_on_value: bool

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from cohaudit.config import KEYS, Config, Effect
@@ -17,6 +17,8 @@ MEANINGLESS_IN_MEMORY: Mapping[str, str] = {
     "model": "give the model itself",
     "model_args": "give them to the code that builds the model",
     "weights": "load them into the model",
+    "prefix": "load the checkpoint into the model yourself",
+    "ignore_keys": "load the checkpoint into the model yourself",
     "trust_checkpoint": "load the checkpoint into the model yourself",
     "data": "give the dataset, or its path, as the second argument",
     "crossfit_recipe": "give the function itself: fit=…",
@@ -68,8 +70,18 @@ def refuse_meaningless(config: Config, given: Iterable[str]) -> None:
             raise ConfigError(key, "has no effect for a model in memory", remedy)
 
 
+def name_of(function: str | Callable[..., Any]) -> str:
+    """Return a function's name as a reader knows it, or the text that names it."""
+    if isinstance(function, str):
+        return function
+    # an object that can be called, such as torchvision's Compose, has no name of its own
+    return str(getattr(function, "__name__", type(function).__name__))
+
+
 def _plain(value: Any) -> Any:
     """Return a setting in JSON's types; a value that JSON cannot hold, such as a date or NaN, as text."""
+    if callable(value):
+        return name_of(value)
     if isinstance(value, Mapping):
         return {name: _plain(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,26 +18,31 @@ from cohaudit.doctor.finding import Figures, Finding
 from cohaudit.gradients import answers, check_model
 from cohaudit.loading.checkpoint import Checkpoint, check_finite, load_checkpoint
 from cohaudit.loading.data import LabeledDataset, describe_inputs, open_dataset
-from cohaudit.loading.model import build_model, eval_mode, load_weights
+from cohaudit.loading.model import build_model, eval_mode, left_out, load_weights
 from cohaudit.pipeline.holdout_data import check_fit, open_holdout, source_of
+from cohaudit.pipeline.unused_classes import name_unused_classes
 from cohaudit.results.wording import number, percent
 
 UNTRAINED = "untrained weights, as no CHECKPOINT was named: "
 """Put before what was measured without a checkpoint."""
 
 
-def opened_checkpoint(path: Path, weights: str, trust: bool) -> tuple[Finding, Checkpoint]:
+def opened_checkpoint(
+    path: Path, weights: str, trust: bool, *, prefix: str = "", ignored: Sequence[str] = ()
+) -> tuple[Finding, Checkpoint]:
     """Open a checkpoint, and look for weights that are NaN or infinite.
 
     Args:
         path: Checkpoint file.
         weights: Which state dict to use if there are several.
         trust: Whether to allow formats that can run code when opened.
+        prefix: Start of the names of the network's weights.
+        ignored: Patterns of names to leave out.
 
     Raises:
         CheckpointError: If it cannot be used.
     """
-    opened = load_checkpoint(path, weights=weights, trust=trust)
+    opened = load_checkpoint(path, weights=weights, prefix=prefix, ignored=ignored, trust=trust)
     check_finite(opened.tensors, opened.path)
     dtypes = Counter[str]()
     for tensor in opened.tensors.values():
@@ -69,7 +75,8 @@ def built_model(config: Config) -> tuple[Finding, nn.Module]:
     count = sum(p.numel() for p in model.parameters())
     frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
     words = f"{config.model}: {type(model).__name__}, {count:,} parameters"
-    words += f", {frozen:,} of them frozen and not measured" * bool(frozen)
+    # a model of which everything is frozen is measured whole
+    words += f", {frozen:,} of them frozen and not measured" * (0 < frozen < count)
     figures: Figures = {"class": type(model).__name__, "parameters": count, "frozen": frozen}
     return Finding("model", "ok", words, figures=figures), model
 
@@ -85,7 +92,8 @@ def fitted_weights(model: nn.Module, checkpoint: Checkpoint) -> tuple[Finding, n
         CohauditError: If names or shapes do not fit; it names those that are missing and those left over.
     """
     prefix = load_weights(model, checkpoint)
-    words = f"{checkpoint.origin}: has every weight of the model, and none is left over"
+    left = left_out(model, checkpoint)
+    words = f"{checkpoint.origin}: has every weight of the model, and {left or 'none is left over'}"
     words += f"; prefix {prefix} removed" * bool(prefix)
     return Finding("weights", "ok", words, figures={"from": checkpoint.origin, "prefix": prefix}), model
 
@@ -102,7 +110,14 @@ def fitted_earlier(check: str, path: Path, model: nn.Module, config: Config) -> 
     Raises:
         CohauditError: If the checkpoint cannot be read, or does not fit.
     """
-    load_weights(model, load_checkpoint(path, weights=config.weights, trust=config.trust_checkpoint))
+    loaded = load_checkpoint(
+        path,
+        weights=config.weights,
+        prefix=config.prefix,
+        ignored=config.ignore_keys,
+        trust=config.trust_checkpoint,
+    )
+    load_weights(model, loaded)
     return Finding(check, "ok", f"{path} fits the model"), None
 
 
@@ -175,6 +190,8 @@ def first_batch(
     Raises:
         CohauditError: If model and data do not fit.
     """
+    with eval_mode(model):
+        name_unused_classes(model, dataset)
     # samples at even distances in the order of classes: each class has its share, without a random draw
     by_class = np.argsort(dataset.labels, kind="stable")
     places = np.linspace(0, len(dataset) - 1, min(config.batch_size, len(dataset))).astype(int)

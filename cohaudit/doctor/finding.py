@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
-from cohaudit.errors import CohauditError
+from cohaudit.errors import CohauditError, Interrupted, MissingMemoryError, is_out_of_memory
+from cohaudit.untrusted.code import user_code_error
 
 Status = Literal["ok", "warning", "failed", "not run"]
 """Outcome of a check; only "failed" means that a scan would stop."""
@@ -40,11 +41,26 @@ def attempt(check: str, run: Callable[[], tuple[Finding, Value]]) -> tuple[Findi
     Args:
         check: Name of the check.
         run: Returns the finding, and the value that other checks need.
+
+    Raises:
+        Interrupted: If the user has asked to stop.
+        BaseException: A bug.
     """
     try:
         return run()
     except CohauditError as error:
-        return Finding(check, "failed", f"{error.where}: {error.found}", error.remedy), None
+        return _failed(check, error)
+    except Interrupted:
+        raise
+    except BaseException as error:  # as the scan would report it: user code can raise anything
+        known = MissingMemoryError(error) if is_out_of_memory(error) else user_code_error(error)
+        if known is None:
+            raise
+        return _failed(check, known)
+
+
+def _failed(check: str, error: CohauditError) -> tuple[Finding, None]:
+    return Finding(check, "failed", f"{error.where}: {error.found}", error.remedy), None
 
 
 def not_run(check: str, missing: str) -> Finding:

@@ -25,6 +25,7 @@ from cohaudit.loading.data import LabeledDataset
 from cohaudit.loading.factories import guarding
 from cohaudit.loading.model import resolve_device
 from cohaudit.pipeline.crossfit.plan import CrossfitPlan
+from cohaudit.untrusted import limiting
 
 NAMED_CHECKPOINT = Part[Path]("a CHECKPOINT, and none was named")
 """The checkpoint that the user named."""
@@ -69,7 +70,7 @@ def examine_parts(config: Config, checkpoints: Sequence[Path], start: float) -> 
         runner.opened.add(DATA_SETTING, config.data)
     files = [config.base / path for path in (config.data, config.holdout) if path]
     # user code runs here as in a scan: it must not change the files that are checked
-    with guarding(*checkpoints, *files):
+    with limiting(config.read_memory, config.read_seconds), guarding(*checkpoints, *files):
         yield from runner.run(_opening_steps(config, checkpoints))
         earlier = len(checkpoints) - 1 if checkpoints else None
         yield from runner.run(_running_steps(config, earlier, start, runner))
@@ -79,7 +80,13 @@ def _opening_steps(config: Config, checkpoints: Sequence[Path]) -> list[Step[Any
     """Return the steps that open what the settings name."""
 
     def read_checkpoint(opened: Opened) -> tuple[Finding, Checkpoint]:
-        return checks.opened_checkpoint(opened[NAMED_CHECKPOINT], config.weights, config.trust_checkpoint)
+        return checks.opened_checkpoint(
+            opened[NAMED_CHECKPOINT],
+            config.weights,
+            config.trust_checkpoint,
+            prefix=config.prefix,
+            ignored=config.ignore_keys,
+        )
 
     return [
         Step("device", (), lambda opened: (devices(config.device), resolve_device(config.device)), DEVICE),

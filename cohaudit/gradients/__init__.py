@@ -1,6 +1,6 @@
 """Per-sample gradients of a model over a data set: exact norms and sums, and sketches for cosines."""
 
-from cohaudit.gradients.checks.prepare import check_model
+from cohaudit.gradients.checks.prepare import check_model, output_count
 from cohaudit.gradients.features import FeatureHasher
 from cohaudit.gradients.pass_setup import Options, Source
 from cohaudit.gradients.passes.forward import answers
@@ -30,5 +30,6 @@ __all__ = [
     "answers",
     "check_model",
     "measure",
+    "output_count",
     "weight_sums",
 ]

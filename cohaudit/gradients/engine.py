@@ -21,7 +21,7 @@ from cohaudit.gradients.forms.dense import Dense
 from cohaudit.gradients.forms.per_sample import PerSample
 from cohaudit.gradients.gradient_collector import GradientCollector
 from cohaudit.gradients.precision import autocast
-from cohaudit.gradients.residuals import Residuals, logits_of, random_combination, residuals
+from cohaudit.gradients.residuals import Residuals, along, logits_of, random_combination, residuals
 from cohaudit.gradients.single_sample import sample, single_gradients
 from cohaudit.gradients.tracing.intercept import Interceptor
 from cohaudit.gradients.tracing.plan import Plan
@@ -80,6 +80,9 @@ class Engine:
         self.plan = plan
         self.bf16 = bf16
         self._hasher = hasher
+        # those that no sample of the plan reaches: where a later one does, the graph hangs from them too
+        planned = {id(p) for p in plan.parameters.values()}
+        self._unplanned = [p for p in model.parameters() if p.requires_grad and id(p) not in planned]
 
     def run(
         self,
@@ -140,6 +143,8 @@ class Engine:
     def _forward(self, inputs: Any, watcher: BatchWatcher) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Return the logits, in float32 at least, and the weights in autograd's graph, by label."""
         parameters = self.plan.parameters
+        if not self.plan.uses:
+            return logits_of(call(self.model, inputs)), {}
         device = next(iter(parameters.values())).device
         with (
             autocast(device, self.bf16),
@@ -151,7 +156,8 @@ class Engine:
         """Send a direction at the logits back through the graph, to the hooks of the watcher."""
         # where the loop measures everything, nothing is in the graph to receive gradients
         if logits.requires_grad and not self.plan.all_looped:
-            torch.autograd.grad(logits, watcher.anchor, direction, allow_unused=True, retain_graph=retain)
+            ends = [watcher.anchor, *self._unplanned]
+            torch.autograd.grad(along(logits, direction), ends, allow_unused=True, retain_graph=retain)
         watcher.finish_backward()
 
     def _loop(self, inputs: Any, direction: Tensor, loss: Residuals, consume: Consumer) -> None:

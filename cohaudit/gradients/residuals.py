@@ -64,6 +64,20 @@ def logits_of(output: Any) -> Tensor:
     return logits
 
 
+def along(logits: Tensor, direction: Tensor) -> Tensor:
+    """Return ⟨direction, logits⟩, whose gradients are those of the logits in that direction.
+
+    The same as `torch.autograd.grad(logits, …, direction)`, bit for bit. But given a direction, torch imports
+    its symbolic shapes and sympy, which takes as long as scanning a small network.
+
+    Args:
+        logits: In autograd's graph.
+        direction: Shaped like the logits.
+    """
+    with torch.enable_grad():
+        return (logits * direction).sum()
+
+
 def class_logits(logits: Tensor) -> Tensor:
     """Return float64 logits [batch, classes] on the CPU; see `one_per_class` for a single output."""
     return one_per_class(logits.detach().cpu().double())

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from cohaudit.gradients.residuals import logits_of
+from cohaudit.gradients.residuals import along, logits_of
 from cohaudit.gradients.tracing.trace import call
 
 
@@ -33,9 +33,10 @@ def single_gradients(
         Name → gradient; zero where the sample does not reach the parameter.
     """
     with torch.enable_grad():
-        output = logits_of(call(model, inputs))
-        grads = torch.autograd.grad(output, list(parameters.values()), direction, allow_unused=True)
+        output = along(logits_of(call(model, inputs)), direction)
+        grads = torch.autograd.grad(output, list(parameters.values()), allow_unused=True)
     return {
-        name: torch.zeros_like(p) if g is None else g
+        # embeddings can be built to give sparse gradients
+        name: torch.zeros_like(p) if g is None else g.to_dense()
         for (name, p), g in zip(parameters.items(), grads, strict=True)
     }

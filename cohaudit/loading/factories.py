@@ -96,6 +96,7 @@ def call_factory(
     Raises:
         ConfigError: If the arguments do not fit the factory's signature, or the call changes a guarded file.
         CohauditError: An error of class `failure`, if the factory raises or exits.
+        KeyboardInterrupt: If it is interrupted.
     """
     _check_arguments(factory, args, where, given)
     file = _file_of(factory)
@@ -103,8 +104,10 @@ def call_factory(
     with _unchanged(where, "calling"), importable(*([file.parent] if file else []), base, Path.cwd()):
         try:
             return factory(*given, **args)
-        # SystemExit too: a script may call sys.exit, and its code must not become the exit code of the scan
-        except (Exception, SystemExit) as error:
+        # anything: a script may call sys.exit, and its code must not become the exit code of the scan
+        except KeyboardInterrupt:  # a person may have pressed Ctrl-C
+            raise
+        except BaseException as error:
             raise failure(
                 where, f"calling it raised {_describe(error, file)}", "correct the factory, or its arguments"
             ) from error
@@ -205,7 +208,9 @@ def _import_file(path: Path, base: Path, where: str) -> ModuleType:
     with importable(path.parent, base, Path.cwd()):
         try:
             spec.loader.exec_module(module)
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:  # a person may have pressed Ctrl-C
+            raise
+        except BaseException as error:
             del sys.modules[name]  # else the next call would return a half-made module
             raise _import_failed(where, error, path) from error
     return module
@@ -225,7 +230,9 @@ def _import_module(name: str, base: Path, where: str) -> ModuleType:
                 f"no module {error.name!r} in {base.absolute()}, in the working directory or installed",
                 f"install it, or name its file: {name.replace('.', '/')}.py:NAME",
             ) from error
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:  # a person may have pressed Ctrl-C
+            raise
+        except BaseException as error:
             raise _import_failed(where, error, None) from error
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cohaudit.errors import DataError
+from cohaudit.errors import CheckpointError, DataError, printable
+from cohaudit.loading.checkpoint import check_usable, load_content
 from cohaudit.loading.data import open_array_file
+from cohaudit.untrusted import check_regular
 
 KEYS = ("features", "embeddings", "x")
 """Usual names of the array of features among several, in lower case."""
@@ -64,8 +64,12 @@ def _read(path: Path) -> NDArray[Any]:
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise DataError(str(path), f"is not one of {', '.join(SUFFIXES)}", _SAVE)
-    if not path.is_file():
-        raise DataError(str(path), "there is no such file", "check the path given with --features")
+    try:
+        check_regular(path, DataError)
+    except OSError as error:
+        raise DataError(
+            str(path), f"there is no such file ({error.strerror})", "check the path given with --features"
+        ) from error
     if suffix == ".npy":
         return _read_npy(path)
     return _read_torch(path) if suffix in TORCH_SUFFIXES else _read_archive(path)
@@ -75,8 +79,9 @@ def _read_npy(path: Path) -> NDArray[Any]:
     try:
         # mapped: a header that promises more than the file holds is refused before memory is taken
         array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise DataError(str(path), f"cannot be read as an array of numbers: {error}", _SAVE) from error
+    except (ValueError, OSError, EOFError, SyntaxError, TypeError, OverflowError) as error:
+        found = f"cannot be read as an array of numbers: {printable(str(error), 200)}"
+        raise DataError(str(path), found, _SAVE) from error
     return array
 
 
@@ -96,15 +101,10 @@ def _read_archive(path: Path) -> NDArray[Any]:
 
 def _read_torch(path: Path) -> NDArray[Any]:
     try:
-        # weights_only: torch's restricted unpickler builds tensors and plain containers, and runs no code
-        with warnings.catch_warnings():
-            # about unusual pickles, which are refused in the next line
-            warnings.simplefilter("ignore")
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, ValueError, OSError, EOFError, KeyError) as error:
-        first = str(error).partition("\n")[0][:200]
-        raise DataError(str(path), f"cannot be read without running code: {first}", _SAVE) from error
+        content = load_content(path)
+    except CheckpointError as error:
+        raise DataError(str(path), f"cannot be read without running code: {error.found}", _SAVE) from error
     if not isinstance(content, torch.Tensor):
         raise DataError(str(path), f"holds a {type(content).__name__}, not a tensor", _SAVE)
-    tensor = content.detach()
-    return np.asarray((tensor.float() if tensor.is_floating_point() else tensor).numpy())
+    check_usable({"features": content}, str(path), DataError)
+    return np.asarray((content.float() if content.is_floating_point() else content).numpy())

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cohaudit.config import KEYS
+from cohaudit.errors import ConfigError
 from cohaudit.loading.data_structure import same_structure
+from cohaudit.untrusted import read_bytes
 
 CHECKPOINT_SUFFIXES = frozenset({".safetensors", ".pt", ".pth", ".bin", ".ckpt"})
 """Endings of checkpoint files."""
@@ -33,7 +35,7 @@ DATA_WORDS = TRAINING_WORDS | EVALUATION_WORDS | {"data", "dataset"}
 NON_WEIGHT_WORDS = frozenset({"optimizer", "optim", "scheduler", "args"})
 """Words in the name of a file that looks like a checkpoint but holds no weights."""
 
-REPORT_TABLE_START = b"id,label,predicted,suggested,suspicion,"
+REPORT_TABLE_START = b"id,label,predicted,suggested,"
 """First bytes of the samples.csv of a report."""
 EXPORT_LINE_START = re.compile(rb'\{"id": "(?:[^"\\]|\\.)*", "label": "(?:[^"\\]|\\.)*", "predicted": ')
 """Start of the .jsonl file of an export."""
@@ -191,8 +193,8 @@ def _entries(folder: Path) -> list[Path]:
 def _source(path: Path) -> str:
     """Return the text of a file; empty for a folder, or for a file that cannot be read."""
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
+        return read_bytes(path, ConfigError).decode("utf-8", "replace")
+    except (OSError, ConfigError):
         return ""
 
 

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from cohaudit.errors import DataError
+from cohaudit.untrusted import open_regular
+
 FOUND = "is a git-lfs pointer, not the file itself"
 """What is found instead of a file."""
 REMEDY = "run `git lfs pull` to download it"
@@ -23,7 +26,7 @@ def is_pointer(head: bytes) -> bool:
 def is_pointer_file(path: Path) -> bool:
     """Tell whether a file is a pointer; a file that cannot be read is none."""
     try:
-        with path.open("rb") as stream:
+        with open_regular(path, DataError) as stream:
             return is_pointer(stream.read(len(_BEGINS)))
-    except OSError:  # whoever reads it next says why
+    except (OSError, DataError):  # whoever reads it next says why
         return False

@@ -138,6 +138,9 @@ def _summary(target: Path, candidates: dict[str, Candidates], checkpoints: list[
     named = [*checkpoints[:MAX_SHOWN_CHECKPOINTS], *_and_more(len(checkpoints) - MAX_SHOWN_CHECKPOINTS)]
     lines.append(f"  checkpoint: {', '.join(named) or 'not found: name yours when you scan'}")
     scan = f"cohaudit scan {_arguments(target.parent, checkpoints)}"
+    # one that is found in another folder may name no code
+    if target.parent.resolve() != Path.cwd().resolve():
+        scan += f" --config {shlex.quote(str(target))}"
     todo = _todo(target, candidates)
     return [*lines, f"Next: {todo}, then: {scan}" if todo else f"Next: {scan}"]
 

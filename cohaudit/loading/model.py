@@ -13,11 +13,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from cohaudit.errors import ConfigError, ModelError, describe_error
+from cohaudit.errors import ConfigError, ModelError, describe_error, printable
 from cohaudit.loading.checkpoint import Checkpoint, check_finite
+from cohaudit.loading.extra_tensors import belongs_to_training, choose_prefix_advice, whole_prefixes
 from cohaudit.loading.factories import call_factory, load_object
 from cohaudit.loading.state_dict_mismatch import Mismatch, describe
 from cohaudit.loading.wrapper_prefixes import strip_prefixes
+
+_MAX_LEFT_OUT_SHOWN = 5
+"""Names of left out tensors to list."""
 
 _log = logging.getLogger(__name__)
 
@@ -98,8 +102,10 @@ def load_weights(model: nn.Module, checkpoint: Checkpoint) -> str:
     with _restored_on_error(_tensors_of(model)):
         prefix = fill_weights(model, checkpoint)
     model.eval()
-    if checkpoint.name or prefix:
-        _log.info("Weights: %s%s", checkpoint.origin, f"; prefix {prefix} removed" if prefix else "")
+    left = left_out(model, checkpoint)
+    if checkpoint.name or prefix or left:
+        about = f"; prefix {prefix} removed" if prefix else ""
+        _log.info("Weights: %s%s%s", checkpoint.origin, about, f"; {left}" if left else "")
     return prefix
 
 
@@ -120,14 +126,17 @@ def fill_weights(model: nn.Module, checkpoint: Checkpoint) -> str:
         CheckpointError: If weights are NaN or infinite.
     """
     own = _tensors_of(model)
-    prefix, tensors = strip_prefixes(checkpoint.tensors, own)
+    prefix, tensors = _network_of(checkpoint, own)
     # in this order: a tensor stored under its own name wins over one stored under a tied name
     tensors = _tied_in_file(checkpoint, own) | tensors
     wrong = {n: (tensors[n], own[n]) for n in own if n in tensors and not _fits(tensors[n], own[n])}
     fitting = {name: value for name, value in tensors.items() if name not in wrong}
     if not wrong:  # else the mismatch is the better message: these may be the weights of another model
         # only what the model uses: an unused tensor may hold anything
-        check_finite({name: value for name, value in fitting.items() if name in own}, checkpoint.path)
+        used = {name: value for name, value in fitting.items() if name in own}
+        check_finite(used, checkpoint.path)
+        # a weight beyond the range of the model's type becomes infinite in it
+        check_finite({n: t.to(own[n].dtype) for n, t in used.items() if _narrows(t, own[n])}, checkpoint.path)
         _check_ties(own, fitting, checkpoint.path)
     # strict=False, and judged here: torch reports a shape by raising, and does not know of ties
     missing, unexpected = _copy(model, fitting, checkpoint.path)
@@ -140,6 +149,42 @@ def fill_weights(model: nn.Module, checkpoint: Checkpoint) -> str:
     return prefix
 
 
+def left_out(model: nn.Module, checkpoint: Checkpoint) -> str:
+    """Say which tensors of a checkpoint `load_weights` leaves out; '' if it leaves out none.
+
+    Args:
+        model: The model.
+        checkpoint: A checkpoint that fits it.
+    """
+    own = _tensors_of(model)
+    names = strip_prefixes(checkpoint.tensors, own)[1]
+    extra = [name for name in names if belongs_to_training(name, own)]
+    shown = ", ".join(printable(name, 60) for name in extra[:_MAX_LEFT_OUT_SHOWN])
+    more = len(extra) - _MAX_LEFT_OUT_SHOWN
+    return f"left out, as no part of the network: {shown}{f' and {more} more' * (more > 0)}" if extra else ""
+
+
+def _network_of(checkpoint: Checkpoint, own: Mapping[str, Tensor]) -> tuple[str, dict[str, Tensor]]:
+    """Return the prefix of the network's names, and its tensors without what belongs to the training run.
+
+    Raises:
+        ModelError: If the checkpoint has the model's names under several prefixes.
+    """
+    prefix, tensors = strip_prefixes(checkpoint.tensors, own)
+    if not own.keys() <= tensors.keys():
+        prefixes = whole_prefixes(list(checkpoint.tensors), list(own))
+        if len(prefixes) > 1:
+            raise ModelError(
+                checkpoint.path,
+                f"holds the model's weights {len(prefixes)} times: under {', '.join(prefixes)}",
+                choose_prefix_advice(prefixes),
+            )
+        if prefixes:
+            prefix = prefixes[0]
+            tensors = {name.removeprefix(prefix): value for name, value in checkpoint.tensors.items()}
+    return prefix, {name: t for name, t in tensors.items() if not belongs_to_training(name, own)}
+
+
 def check_ready(model: nn.Module, where: str) -> None:
     """Raise an error if a model has no parameters, or has tensors without values.
 
@@ -148,8 +193,15 @@ def check_ready(model: nn.Module, where: str) -> None:
         where: Its factory or class, for messages.
 
     Raises:
-        ModelError: If it has no parameters, or a parameter or buffer is lazy or on the meta device.
+        ModelError: If it has no parameters, a parameter or buffer is lazy, on the meta device or an inference
+            tensor, or torch.inference_mode is on.
     """
+    if torch.is_inference_mode_enabled():
+        raise ModelError(
+            where,
+            "torch.inference_mode is on, in which torch records no gradients",
+            "leave the block `with torch.inference_mode():`, or the function that is decorated with it",
+        )
     named = [*model.named_parameters(), *model.named_buffers()]
     if not any(True for _ in model.parameters()):
         raise ModelError(where, "the model has no parameters", "return the model that was trained")
@@ -166,6 +218,12 @@ def check_ready(model: nn.Module, where: str) -> None:
                 where,
                 f"{name} is on the meta device, which holds no values",
                 "build the model on the CPU, without torch.device('meta')",
+            )
+        if value.is_inference():
+            raise ModelError(
+                where,
+                f"{name} was made under torch.inference_mode, so that it can have no gradient",
+                "build the model outside of it, or scan a copy that was made outside: copy.deepcopy(model)",
             )
 
 
@@ -224,6 +282,13 @@ def _fits(value: Tensor, target: Tensor) -> bool:
     return kinds[0] == kinds[1] and (value.shape == target.shape or is_old_scalar)
 
 
+def _narrows(value: Tensor, target: Tensor) -> bool:
+    """Tell whether the model's type has a smaller range than the checkpoint's."""
+    if not (value.is_floating_point() and target.is_floating_point()):
+        return False
+    return torch.finfo(value.dtype).max > torch.finfo(target.dtype).max
+
+
 def _copy(model: nn.Module, tensors: dict[str, Tensor], where: str) -> tuple[list[str], list[str]]:
     """Load the tensors that fit; return the missing and the unexpected names."""
     try:
@@ -269,6 +334,27 @@ def _restored_on_error(own: dict[str, Tensor]) -> Iterator[None]:
         for name, value in own.items():
             value.copy_(backup[name])
         raise
+
+
+@contextmanager
+def gradients_on(model: nn.Module) -> Iterator[bool]:
+    """Switch a wholly frozen model's gradients on while the block runs; a partly frozen one stays as it is.
+
+    What is frozen beside trained layers was not trained, and has no gradient to audit. A model of which
+    everything is frozen was trained, and then prepared for use.
+
+    Yields:
+        Whether they were switched on.
+    """
+    frozen = [p for p in model.parameters() if not p.requires_grad and p.is_floating_point()]
+    switched = bool(frozen) and not any(p.requires_grad for p in model.parameters())
+    try:
+        for parameter in frozen if switched else ():
+            parameter.requires_grad_(True)
+        yield switched
+    finally:
+        for parameter in frozen if switched else ():
+            parameter.requires_grad_(False)
 
 
 @contextmanager

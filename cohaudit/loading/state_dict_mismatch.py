@@ -108,11 +108,15 @@ def _remedy(mismatch: Mismatch) -> str:
     if wrapper := _prefix(mismatch.given, mismatch.own):
         return f"return the inner model from the factory: only the model's names begin with {wrapper!r}"
     if wrapper := _prefix(mismatch.own, mismatch.given):
-        return f"save the inner model's state_dict(): only the checkpoint's names begin with {wrapper!r}"
+        return f"pass --prefix {wrapper}: only the checkpoint's names begin with it"
     if not set(mismatch.own) & set(mismatch.given):
         return "check that --model is the trained model: the two have no name in common"
     if mismatch.unexpected and not mismatch.missing and not mismatch.wrong:
-        return "check model_args, or save only model.state_dict(): the checkpoint has more than the model"
+        first = printable(mismatch.unexpected[0].partition(".")[0], _MAX_NAME_LENGTH)
+        return (
+            f"if {first} is no part of the network, pass --ignore-keys '{first}*'; else check model_args, or"
+            " save only model.state_dict(): the checkpoint has more than the model"
+        )
     if mismatch.missing or mismatch.unexpected:
         return "build the model as it was trained: check the factory and model_args"
     if not any(_differ_in_shape(*pair) for pair in mismatch.wrong.values()):

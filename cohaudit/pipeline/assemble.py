@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import pandas as pd
+
 from cohaudit._version import __version__
 from cohaudit.config.used import used_settings
 from cohaudit.gradients import Measurement
@@ -15,8 +17,12 @@ from cohaudit.pipeline.outside import OutsideResults
 from cohaudit.pipeline.sample import Sample
 from cohaudit.pipeline.scan_run import ScanRun
 from cohaudit.pipeline.subject import ScanSubject
-from cohaudit.results import Audit, AuditResults, Holdout, Skipped, Subject
+from cohaudit.results import Audit, AuditResults, Flatness, Holdout, Skipped, Subject
+from cohaudit.results.wording import spelled_alike
 from cohaudit.review.gates import gate_results
+
+UNFROZEN = "All parameters were frozen (requires_grad=False): gradients of all of them were measured."
+"""Notice about a model without a trainable parameter."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +36,9 @@ class StageResults:
         holdout: Measurement of the holdout, or why there is none.
         outside: Predictions of the labels from the raw data, or why there are none.
         out_of_fold: What copies of the network predict, which were not trained on the sample.
+        flatness: How many answers stay with noise in the weights.
         reviewed: The findings, without suspects that a person has cleared, and the evidence for them.
+        unfrozen: Whether all parameters were frozen, and were measured all the same.
     """
 
     sample: Sample
@@ -39,7 +47,9 @@ class StageResults:
     holdout: Holdout | Skipped
     outside: OutsideResults
     out_of_fold: OutOfFold
+    flatness: Flatness | Skipped
     reviewed: Reviewed
+    unfrozen: bool = False
 
 
 def assemble(subject: ScanSubject, run: ScanRun, results: StageResults, audits: AuditResults) -> Audit:
@@ -62,7 +72,7 @@ def assemble(subject: ScanSubject, run: ScanRun, results: StageResults, audits: 
         layers=judged.layers,
         classes=judged.classes,
         class_cosines=judged.class_cosines,
-        samples=judged.samples,
+        samples=_own_index(judged.samples, subject, results),
         cosine_error=judged.cosine_error,
         representation=judged.representation,
         outside=results.outside.predictions,
@@ -70,6 +80,7 @@ def assemble(subject: ScanSubject, run: ScanRun, results: StageResults, audits: 
         suppressed=results.reviewed.suppressed,
         previews=results.reviewed.previews,
         calibration=judged.calibration,
+        corrections=judged.corrections,
         questions=tuple(results.sample.source.ids[i] for i in judged.questions),
         risk=judged.risk,
         crossfit=results.out_of_fold.result,
@@ -82,6 +93,13 @@ def assemble(subject: ScanSubject, run: ScanRun, results: StageResults, audits: 
     )
     # gates are evaluated on the whole audit, the same way as `cohaudit check` does it from audit.json
     return replace(audit, gates=tuple(gate_results(run.config, audit)))
+
+
+def _own_index(samples: pd.DataFrame, subject: ScanSubject, results: StageResults) -> pd.DataFrame:
+    """Return the table of samples with the index of the caller's data: that of a frame, else positions."""
+    own = subject.dataset.index
+    positions = results.sample.positions
+    return samples.set_axis(pd.Index(positions) if own is None else own[positions], axis="index")
 
 
 def _subject(subject: ScanSubject, results: StageResults) -> Subject:
@@ -102,12 +120,15 @@ def _subject(subject: ScanSubject, results: StageResults) -> Subject:
 
 
 def _notices(subject: ScanSubject, results: StageResults) -> tuple[str, ...]:
+    alike = spelled_alike(subject.dataset.class_names)
     return (
+        *((alike,) if alike else ()),
         *results.reviewed.judged.notices,
         *unused_notice(results.holdout, subject.holdout),
         *results.out_of_fold.notices,
         *results.measured.notices,
         *results.reviewed.notices,
+        *((UNFROZEN,) if results.unfrozen else ()),
     )
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from cohaudit.analysis.gap_drivers import find_drivers
 from cohaudit.loading.data import LabeledDataset
-from cohaudit.pipeline.findings import Judgment
+from cohaudit.pipeline.judgment import Judgment
 from cohaudit.pipeline.observations import Comparison, NeighborPairs, neighbors_of
 from cohaudit.pipeline.sample import Sample
 from cohaudit.pipeline.scan_run import ScanRun

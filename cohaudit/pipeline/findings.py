@@ -19,13 +19,15 @@ from cohaudit.analysis.generalization_gap import (
     predict_gap,
     preprocessing_warning,
 )
-from cohaudit.analysis.label_notices import near_threshold_notice, undetermined_notice
+from cohaudit.analysis.label_notices import empty_classes_notice, near_threshold_notice, undetermined_notice
 from cohaudit.analysis.leave_one_out import Suspicion, suspect_labels
 from cohaudit.analysis.neighbor_support import expected_cosine_error, sketched_cosine_error
 from cohaudit.analysis.sanity import check_sanity
 from cohaudit.config import Config
 from cohaudit.gradients import Measurement
 from cohaudit.pipeline.coherences import class_coherences, cosines_of_classes, layer_coherences
+from cohaudit.pipeline.corrected_labels import concluded, corrections_notice
+from cohaudit.pipeline.judgment import Judgment
 from cohaudit.pipeline.observations import (
     NeighborPairs,
     Observations,
@@ -33,21 +35,16 @@ from cohaudit.pipeline.observations import (
     neighbors_of,
 )
 from cohaudit.pipeline.reviewed_labels import (
-    NOT_REVIEWED,
-    apply_answers,
     calibration_notice,
     choose_questions,
     is_calibrated,
     unmatched_answers_notice,
 )
 from cohaudit.pipeline.sample_table import sample_table
+from cohaudit.pipeline.todays_labels import TodaysLabels, given_labels, todays_labels
 from cohaudit.results import (
-    ClassCosines,
     ClassResult,
-    Coherence,
     Estimate,
-    Layer,
-    ReviewCalibration,
     Risk,
     Sanity,
     Skipped,
@@ -64,59 +61,21 @@ SMALLEST_SQUARE = 1e-290
 
 
 @dataclass(frozen=True)
-class Judgment:
-    """The findings; most attributes are as in `results.Audit`.
-
-    Attributes:
-        sanity: Whether model and data belong together.
-        notices: What the reader must know, in sentences.
-        coherence: Coherence of the whole gradient.
-        layers: Coherence of each layer, input side first.
-        classes: Results of each class.
-        class_cosines: Cosines between the classes' gradient sums.
-        samples: The table of samples.
-        cosine_error: Standard error of a sketched cosine.
-        representation: What labels are predicted from, in words; empty if no layer gives a representation.
-        neighbors: Index of each suspect → its supporters and opponents, most suspicious first.
-        risk: The generalization gap and its level.
-        driver_inputs: What the drivers of the risk are computed from; None without a verdict.
-        wrong_labels: How many labels are wrong.
-        calibration: What a person's review says about the suspicions.
-        questions: Indices of the samples to review, in the order to ask.
-        skipped: What could not be computed, and why.
-    """
-
-    sanity: Sanity
-    notices: tuple[str, ...]
-    coherence: Coherence | Skipped
-    layers: tuple[Layer, ...]
-    classes: tuple[ClassResult, ...]
-    class_cosines: ClassCosines | Skipped
-    samples: pd.DataFrame
-    cosine_error: float
-    representation: str
-    neighbors: dict[int, tuple[NeighborPairs, NeighborPairs]]
-    risk: Risk | Skipped
-    driver_inputs: DriverInputs | None
-    wrong_labels: WrongLabels | Skipped
-    calibration: ReviewCalibration | Skipped
-    questions: tuple[int, ...]
-    skipped: tuple[Skipped, ...]
-
-
-@dataclass(frozen=True)
 class _LabelVerdict:
     """The verdict on the labels, and whether it may be given.
 
     Attributes:
-        suspicion: How suspect each label is; None if no layer gives a representation.
+        today: The verdict on the labels of today.
         sanity: Whether model and data belong together.
-        calibration: What a person's review says about it.
     """
 
-    suspicion: Suspicion | None
+    today: TodaysLabels
     sanity: Sanity
-    calibration: ReviewCalibration | Skipped
+
+    @property
+    def suspicion(self) -> Suspicion | None:
+        """How suspect each label is; None if no layer gives a representation."""
+        return self.today.suspicion
 
     @property
     def valid(self) -> Suspicion | None:
@@ -159,7 +118,8 @@ def judge(seen: Observations, config: Config) -> Judgment:
         risk=risk,
         driver_inputs=inputs,
         wrong_labels=_wrong_labels(verdict.suspicion, config),
-        calibration=verdict.calibration,
+        calibration=verdict.today.calibration,
+        corrections=verdict.today.corrections,
         questions=_questions(seen, config, verdict),
         skipped=(*(part for part in parts if isinstance(part, Skipped)), *_no_suspicion(verdict)),
     )
@@ -176,27 +136,27 @@ def representation_of(measured: Measurement) -> str:
 
 def _judge_labels(seen: Observations, config: Config) -> _LabelVerdict:
     measured = seen.measured
-    suspicion = None
-    calibration: ReviewCalibration | Skipped = NOT_REVIEWED
+    today = TodaysLabels()
     if measured.views:
-        views = [view.rows for view in measured.views]
-        suspicion = suspect_labels(
-            views,
-            seen.source.labels,
+        found = suspect_labels(
+            [view.rows for view in measured.views],
+            given_labels(seen),
             measured.probability,
             seen.earlier,
             [view.probability for view in seen.outside],
-            crossfit=seen.crossfit,
+            # copies that were trained on what an audit concluded repeat it
+            crossfit=None if concluded(seen.corrected) else seen.crossfit,
+            trained=seen.source.labels,
         )
-        suspicion, calibration = apply_answers(suspicion, seen.review, seen.source.class_names, config)
+        today = todays_labels(found, seen, config)
     sanity = check_sanity(
         measured.predicted,
         seen.source.labels,
         seen.source.class_names,
         float(measured.loss.mean()),
-        suspicion.accuracy if suspicion else None,
+        today.suspicion.accuracy if today.suspicion else None,
     )
-    return _LabelVerdict(suspicion, sanity, calibration)
+    return _LabelVerdict(today, sanity)
 
 
 def _questions(seen: Observations, config: Config, verdict: _LabelVerdict) -> tuple[int, ...]:
@@ -252,7 +212,8 @@ def _most_suspicious(suspicion: Suspicion) -> NDArray[np.int64]:
 
 def _predict_gap(seen: Observations, verdict: _LabelVerdict) -> GapPrediction | Skipped:
     suspicion = verdict.valid
-    if suspicion is None:
+    given = verdict.today.given
+    if suspicion is None or given is None:
         return Skipped("risk", NO_REPRESENTATION if verdict.sanity.auditable else NO_VERDICT)
     labels = seen.source.labels
     copies = seen.crossfit
@@ -262,10 +223,11 @@ def _predict_gap(seen: Observations, verdict: _LabelVerdict) -> GapPrediction | 
         outside=bool(seen.outside),
         crossfit=None if copies is None else crossfit_answers(copies, suspicion.noise, labels),
         reviewed=(
-            review_shift(suspicion.noise, labels, suspicion.probability)
-            if is_calibrated(verdict.calibration)
+            review_shift(given.noise, given_labels(seen), given.probability)
+            if is_calibrated(verdict.today.calibration)
             else None
         ),
+        flatness=None if isinstance(seen.flatness, Skipped) else seen.flatness,
     )
     if isinstance(score, Skipped):
         return Skipped("risk", score.reason)
@@ -290,14 +252,17 @@ def _classes(
     coherences = class_coherences(measured, seen.source, resampling)
     for c, (name, coherence) in enumerate(zip(seen.source.class_names, coherences, strict=True)):
         members = np.flatnonzero(seen.source.labels == c)
-        accuracy = float(np.mean(measured.predicted[members] == c))
+        # of a class without samples nothing is known; its row says so by their number
+        accuracy = float(np.mean(measured.predicted[members] == c)) if len(members) else 0.0
         yield ClassResult(
             name=name,
             samples=len(members),
             accuracy=accuracy,
-            mean_loss=float(measured.loss[members].mean()),
+            mean_loss=float(measured.loss[members].mean()) if len(members) else 0.0,
             suspects=int(suspect[members].sum()),
-            predicted_gap=_class_gap(name, c, accuracy, gap, risk),
+            predicted_gap=_class_gap(name, c, accuracy, gap, risk)
+            if len(members)
+            else Skipped(f"predicted gap of class {name}", "no sample has this class"),
             coherence=coherence,
         )
 
@@ -350,13 +315,15 @@ def _notices(seen: Observations, config: Config, verdict: _LabelVerdict) -> Iter
             f"{neighbors} neighbors, the same share of the samples. The predicted gap is probably too large: "
             "fewer samples predict each other less well."
         )
+    yield empty_classes_notice(seen.source.labels, seen.source.class_names)
     if suspicion := verdict.valid:
         yield preprocessing_warning(verdict.sanity.accuracy, suspicion.accuracy)
-        calibrated = is_calibrated(verdict.calibration)
+        calibrated = is_calibrated(verdict.today.calibration)
         # a person's answers settle what these two are unsure of
         yield "" if calibrated else undetermined_notice(suspicion)
         yield "" if calibrated else near_threshold_notice(suspicion, config.suspicion_threshold)
-        yield calibration_notice(verdict.calibration)
+        yield calibration_notice(verdict.today.calibration)
+        yield corrections_notice(verdict.today.corrections)
     yield unmatched_answers_notice(seen.review)
 
 

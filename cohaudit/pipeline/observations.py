@@ -13,10 +13,13 @@ from cohaudit.analysis.neighbor_support import NeighborSide, Support, neighborho
 from cohaudit.analysis.outside_views import OutsideView
 from cohaudit.config import Config
 from cohaudit.gradients import Measurement, Source
+from cohaudit.pipeline.corrected_labels import CorrectedLabels
 from cohaudit.pipeline.holdout_data import NO_HOLDOUT
 from cohaudit.pipeline.reviewed_labels import LabelReview
-from cohaudit.results import Holdout, Skipped
+from cohaudit.results import Flatness, Holdout, Skipped
 
+FLATNESS_NOT_SELECTED = Skipped("flatness", "not selected: add --audits flatness")
+"""Result where the flatness was not asked for."""
 NAMED_NEIGHBORS = 3
 """Supporters and opponents named for every sample: enough to look at, few enough for a table."""
 NeighborPairs = list[tuple[int, float, bool]]
@@ -60,6 +63,8 @@ class Observations:
         crossfit: Class probabilities by copies of the network that were not trained on the sample, float32
             [N, C]; None if none were trained.
         review: What a person said about labels; None without a review.
+        corrected: What is known of an earlier correction of the labels; None if nothing is.
+        flatness: How many answers stay with noise in the weights.
     """
 
     measured: Measurement
@@ -72,6 +77,8 @@ class Observations:
     outside: Sequence[OutsideView] = ()
     crossfit: NDArray[np.float32] | None = None
     review: LabelReview | None = None
+    corrected: CorrectedLabels | None = None
+    flatness: Flatness | Skipped = FLATNESS_NOT_SELECTED
 
 
 def compare(measured: Measurement, config: Config, total: int) -> Comparison:

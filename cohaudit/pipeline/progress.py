@@ -18,6 +18,7 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bars
 
+from cohaudit.pipeline.notebook import NotebookProgress, in_notebook
 from cohaudit.results.wording import duration
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ EMBED_SAMPLES = "embed the samples"
 """Stage in which a pretrained encoder runs on all samples."""
 CROSSFIT = "cross-fit"
 """Stage that trains copies of the network, each on the other folds; its samples are those of all epochs."""
+MEASURE_FLATNESS = "measure the flatness"
+"""Stage that runs the network with noise in its weights, on some of the samples."""
 COMPARE_SAMPLES = "compare the samples"
 """Stage that looks at every pair of samples; its time grows with the square of their number."""
 JUDGE = "judge"
@@ -160,6 +163,19 @@ def progress_on(console: Console) -> Progress:
     if console.file.isatty() and not console.is_dumb_terminal:
         return BarProgress(console)
     return LineProgress(console.file)
+
+
+def chosen_progress(wanted: Progress | bool | None) -> Progress:
+    """Return what a Python caller wants to be told by.
+
+    Args:
+        wanted: An object to tell; True for one that shows it, False for none, None to show it in a notebook.
+    """
+    if isinstance(wanted, bool) or wanted is None:
+        if in_notebook() and wanted is not False:
+            return NotebookProgress()
+        return progress_on(Console(stderr=True)) if wanted else SilentProgress()
+    return wanted
 
 
 class Stages:

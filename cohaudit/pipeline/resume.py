@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cohaudit.errors import ReportError
+from cohaudit.errors import Interrupted, ReportError
 from cohaudit.gradients import CheckpointStore, DamagedError, NullStore, PassState, ResumeState
 from cohaudit.pipeline.resume_files import (
     ABOUT,
@@ -246,7 +246,7 @@ class PassStore:
 
         def handle(number: int, frame: Any) -> None:
             if self._stop_requested:  # the second one
-                raise KeyboardInterrupt
+                raise Interrupted
             self._stop_requested = True
 
         self._stop_requested = False
@@ -269,11 +269,11 @@ class PassStore:
             state: Returns it; called between two batches only.
 
         Raises:
-            KeyboardInterrupt: If the user has asked to stop.
+            Interrupted: If the user has asked to stop.
         """
         # before the budget is asked: the pass saves itself when this reaches it, due or not
         if self._stop_requested:
-            raise KeyboardInterrupt
+            raise Interrupted
         if self._disabled or not self._budget.is_time():
             return
         found = state()

@@ -9,17 +9,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cohaudit.analysis.label_verdict import NoiseShare
+from cohaudit.analysis.label_verdict import NoiseShare, label_is_right
 from cohaudit.analysis.leave_one_out import Suspicion
 from cohaudit.analysis.review_calibration import MIN_REVIEWS, Reviews, calibrate_by_reviews
 from cohaudit.analysis.review_design import design_review
 from cohaudit.config import Config
 from cohaudit.errors import ConfigError, did_you_mean
-from cohaudit.pipeline.sample import Sample
+from cohaudit.pipeline.corrected_labels import CorrectedLabels, answer_about
+from cohaudit.pipeline.sample import Sample, content_hashes
 from cohaudit.pipeline.scan_run import ScanRun
 from cohaudit.pipeline.subject import ScanSubject
-from cohaudit.results import Estimate, ReviewCalibration, Skipped
-from cohaudit.results.reviewed import short_hash
+from cohaudit.results import Answer, Estimate, ReviewCalibration, Skipped
 from cohaudit.results.wording import percent
 from cohaudit.review.answers import AnswerFile, MatchedAnswers, match_answers, read_answers, unmatched_notice
 
@@ -42,19 +42,26 @@ class LabelReview:
     Attributes:
         file: The file, as the user named it.
         matched: The samples.
+        wrong_today: Samples whose label was changed since it was given, and is wrong now by an answer that
+            does not name the right one.
     """
 
     file: str
     matched: MatchedAnswers
+    wrong_today: tuple[int, ...] = ()
 
 
-def find_answers(subject: ScanSubject, sample: Sample, run: ScanRun) -> LabelReview | None:
+def find_answers(
+    subject: ScanSubject, sample: Sample, run: ScanRun, corrected: CorrectedLabels | None = None
+) -> LabelReview | None:
     """Read the answers that the settings name, or that lie beside the data, and find their samples.
 
     Args:
         subject: Model and data.
         sample: The samples measured.
         run: The scan's instructions.
+        corrected: An earlier correction of the labels: answers that it holds count too, and all are about the
+            labels that were given first.
 
     Raises:
         ConfigError: If the file is wrong, none of the answers in a file that was named is about the data, or
@@ -66,31 +73,66 @@ def find_answers(subject: ScanSubject, sample: Sample, run: ScanRun) -> LabelRev
     if file is None and (found := _beside(subject.dataset.file)):
         file = read_answers(found)
     if file is None:
-        return None
+        return None if corrected is None else _recorded(corrected)
     contents = content_hashes(subject, sample)
     names = np.array(subject.dataset.class_names, dtype=object)
     matched = match_answers(file.answers, contents, names[sample.source.labels].tolist())
+    wrong_today: tuple[int, ...] = ()
+    if corrected is not None:
+        wrong_today = _wrong_today(matched, corrected)
+        matched = _with_recorded(matched, file.answers, contents, corrected)
     # a file that lies beside other data now, or a part of the data, is told in a notice
-    if named and not matched.samples and len(sample.positions) == len(subject.dataset):
+    applies = len(matched.unmatched) < len(file.answers)
+    if named and not applies and len(sample.positions) == len(subject.dataset):
         told = f"none of its {len(file.answers):,} answers is about a sample of {subject.dataset.source}"
         raise ConfigError(
             f"reviewed {file.path}", told, "name the answers to this data, or scan without reviewed"
         )
     _refuse_unknown_classes(file, matched, subject.dataset.class_names)
-    return LabelReview(file.path, matched)
+    return LabelReview(file.path, matched, wrong_today)
 
 
-def content_hashes(subject: ScanSubject, sample: Sample) -> list[str]:
-    """Return the short hash of each measured sample's input, [N]; only inputs not read yet are read.
+def _recorded(corrected: CorrectedLabels) -> LabelReview | None:
+    """Return the answers that an earlier correction holds; None without one."""
+    answers = corrected.answers()
+    return LabelReview(corrected.file, MatchedAnswers(answers, ())) if answers else None
+
+
+def _with_recorded(
+    today: MatchedAnswers, answers: Sequence[Answer], contents: Sequence[str], corrected: CorrectedLabels
+) -> MatchedAnswers:
+    """Return all answers as answers about the labels that were given first; later ones replace earlier ones.
 
     Args:
-        subject: Model and data.
-        sample: The samples measured.
-
-    Raises:
-        DataError: If a sample cannot be read.
+        today: Answers of the file about labels as they are.
+        answers: All answers of the file.
+        contents: Short hash of each sample's input, [N].
+        corrected: The correction; it holds earlier answers.
     """
-    return [short_hash(subject.dataset.content_hash(i)) for i in sample.positions.tolist()]
+    names = np.array(corrected.class_names, dtype=object)
+    first = match_answers(answers, contents, names[corrected.given].tolist())
+    found = corrected.answers() | dict(first.samples)
+    for i, answer in today.samples.items():
+        change = corrected.changes.get(i)
+        if change is None:
+            found[i] = answer
+        elif answer.answer != "unsure" and (true := _true_label(answer)):
+            found[i] = answer_about(change, names[corrected.given[i]], true)
+    unmatched = set(first.unmatched)
+    return MatchedAnswers(dict(sorted(found.items())), tuple(a for a in today.unmatched if a in unmatched))
+
+
+def _wrong_today(today: MatchedAnswers, corrected: CorrectedLabels) -> tuple[int, ...]:
+    return tuple(
+        i
+        for i, answer in today.samples.items()
+        if i in corrected.changes and answer.answer == "wrong" and not answer.true_label
+    )
+
+
+def _true_label(answer: Answer) -> str:
+    """Return the true label by an answer; empty if it does not say."""
+    return answer.label if answer.answer == "right" else answer.true_label
 
 
 def is_calibrated(found: ReviewCalibration | Skipped) -> bool:
@@ -115,7 +157,11 @@ def _refuse_unknown_classes(file: AnswerFile, matched: MatchedAnswers, names: Se
 
 
 def apply_answers(
-    suspicion: Suspicion, review: LabelReview | None, class_names: Sequence[str], config: Config
+    suspicion: Suspicion,
+    review: LabelReview | None,
+    labels: NDArray[np.int64],
+    class_names: Sequence[str],
+    config: Config,
 ) -> tuple[Suspicion, ReviewCalibration | Skipped]:
     """Return the verdict on every label once the answers are known, and what they say in sum.
 
@@ -125,13 +171,15 @@ def apply_answers(
     Args:
         suspicion: The verdict of the scan.
         review: The answers; None without a review.
+        labels: Given labels, [N].
         class_names: Class names, [C].
         config: Settings; they give threshold and seed.
     """
     if review is None:
         return suspicion, NOT_REVIEWED
     reviews = _reviews(review.matched)
-    calibrated = replace(suspicion, suggested=_suggested(suspicion, review.matched, class_names))
+    suggested = _suggested(suspicion, review.matched, class_names)
+    calibrated = replace(suspicion, suggested=suggested)
     share: Estimate | Skipped
     precision: Estimate | Skipped
     if len(reviews.samples) < MIN_REVIEWS:
@@ -159,7 +207,10 @@ def apply_answers(
         wrong_share=share,
         precision=precision,
     )
-    return replace(calibrated, probability=probability), summary
+    suggestion = label_is_right(suspicion.noise, labels, probability, suggested)
+    # a person named the right label
+    suggestion[[i for i, one in review.matched.samples.items() if one.true_label]] = 1.0
+    return replace(calibrated, probability=probability, suggestion=suggestion), summary
 
 
 def _reviews(matched: MatchedAnswers) -> Reviews:
@@ -245,7 +296,7 @@ def choose_questions(
     """
     skip = np.zeros(len(labels), dtype=bool)
     if review is not None:
-        skip[list(review.matched.samples)] = True
+        skip[[*review.matched.samples, *review.wrong_today]] = True
     seen = set[tuple[str, int]]()
     for i, key in enumerate(zip(contents, labels.tolist(), strict=True)):
         skip[i] |= key in seen

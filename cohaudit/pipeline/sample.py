@@ -13,6 +13,7 @@ from cohaudit.pipeline.holdout_data import NO_HOLDOUT, NewSamples, check_fit, ne
 from cohaudit.pipeline.scan_run import ScanRun
 from cohaudit.pipeline.subject import ScanSubject
 from cohaudit.results import Skipped
+from cohaudit.results.reviewed import short_hash
 
 
 @dataclass(frozen=True)
@@ -51,3 +52,16 @@ def draw_sample(subject: ScanSubject, run: ScanRun) -> Sample:
         check_fit(subject.model, subject.holdout, config, subject.device)
         holdout = new_samples(subject.holdout, subject.dataset, config)
     return Sample(positions, source_of(subject.dataset, positions), holdout)
+
+
+def content_hashes(subject: ScanSubject, sample: Sample) -> list[str]:
+    """Return the short hash of each measured sample's input, [N]; only inputs not read yet are read.
+
+    Args:
+        subject: Model and data.
+        sample: The samples measured.
+
+    Raises:
+        DataError: If a sample cannot be read.
+    """
+    return [short_hash(subject.dataset.content_hash(i)) for i in sample.positions.tolist()]

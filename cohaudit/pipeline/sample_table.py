@@ -43,6 +43,7 @@ def sample_table(
         "label": names[source.labels],
         "predicted": names[measured.predicted],
         "suggested": [""] * len(source.ids) if suspicion is None else names[suspicion.suggested],
+        "suggestion": missing if suspicion is None else suspicion.suggestion,
         "suspicion": missing if suspicion is None else suspicion.probability,
         "rank": np.zeros(count, dtype=np.int64) if suspicion is None else ranks(suspicion),
         "suspect": np.zeros(count, dtype=bool) if suspect is None else suspect,

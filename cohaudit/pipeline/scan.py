@@ -7,25 +7,28 @@ by way of `pipeline.findings`) sees arrays and no model.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import Unpack
 
 from torch import Tensor, nn
 
 from cohaudit.audits.registry import AuditContext, run_audits
-from cohaudit.config import Config
+from cohaudit.config import KEYS, Config
 from cohaudit.config.typed import Settings
 from cohaudit.config.used import refuse_meaningless
 from cohaudit.gradients import Measurement, measure
 from cohaudit.loading.data import DatasetLike
-from cohaudit.loading.model import eval_mode
+from cohaudit.loading.model import eval_mode, gradients_on
 from cohaudit.pipeline.assemble import StageResults, assemble
+from cohaudit.pipeline.corrected_labels import find_corrections
 from cohaudit.pipeline.crossfit.fit_function import Fit
 from cohaudit.pipeline.crossfit.plan import plan_crossfit
 from cohaudit.pipeline.crossfit.stage import cross_fit
 from cohaudit.pipeline.crossfit.untrained import Factory
 from cohaudit.pipeline.evidence import gather_evidence
 from cohaudit.pipeline.findings import judge
+from cohaudit.pipeline.flatness import measure_flatness
 from cohaudit.pipeline.history import measure_history, pass_store
 from cohaudit.pipeline.holdout import measure_holdout
 from cohaudit.pipeline.observations import Observations, compare
@@ -36,15 +39,17 @@ from cohaudit.pipeline.progress import (
     JUDGE,
     MEASURE_GRADIENTS,
     Progress,
-    SilentProgress,
+    chosen_progress,
 )
 from cohaudit.pipeline.resume import ResumableRun
-from cohaudit.pipeline.reviewed_labels import content_hashes, find_answers
-from cohaudit.pipeline.sample import Sample, draw_sample
+from cohaudit.pipeline.reviewed_labels import find_answers
+from cohaudit.pipeline.sample import Sample, content_hashes, draw_sample
 from cohaudit.pipeline.scan_run import ScanRun, options_of, prepare_run
 from cohaudit.pipeline.subject import ScanSubject, subject_from_files, subject_in_memory
+from cohaudit.pipeline.unused_classes import name_unused_classes
 from cohaudit.results import Audit
 from cohaudit.review.gates import refuse_unknown_names
+from cohaudit.untrusted import limiting
 
 __all__ = ["audit_subject", "options_of", "scan", "scan_checkpoint"]
 
@@ -85,15 +90,16 @@ def scan(
     factory: Factory | None = None,
     fit: Fit | None = None,
     config: Config | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     **settings: Unpack[Settings],
 ) -> Audit:
     """Audit a model in memory: the same as `cohaudit scan`, from Python.
 
     Args:
         model: The trained network, on any device; left as it was found.
-        dataset: Its training data: a map-style torch Dataset of (input, label) pairs, a pair of arrays
-            (inputs, labels), or anything that the configuration key `data` takes.
+        dataset: Its training data: a DataFrame; a map-style Dataset, of torch or Hugging Face, of
+            (input, label) or of dictionaries that hold both; a tuple (inputs, labels) of arrays, tensors,
+            DataFrame and Series; or anything that the configuration key `data` takes.
         holdout: Samples that it was not trained on, given in the same way.
         earlier: Earlier checkpoints of the same training run, oldest first, as state dicts or paths; only
             their predictions are used.
@@ -103,7 +109,7 @@ def scan(
         fit: For the setting `crossfit`: function that trains a network, called with it and a map-style torch
             Dataset of (input, label). It trains the network in place, or returns the trained one.
         config: Settings; the defaults if left out.
-        progress: Told about each stage; silent if left out.
+        progress: Told about each stage. True shows it, False does not; if left out, a notebook shows it.
         **settings: Single settings by name, which override those of `config`. `fail_on` and `warn_on` fill
             the audit's `gates`.
 
@@ -120,9 +126,25 @@ def scan(
     refuse_meaningless(config, settings)
     if class_names is not None:
         config = config.updated({"class_names": tuple(class_names)})
-    run = prepare_run(config, progress or SilentProgress())
-    subject = subject_in_memory(run, model, dataset, holdout, earlier, factory=factory, fit=fit)
-    return audit_subject(subject, run)
+    run = prepare_run(config, chosen_progress(progress))
+    with limiting(config.read_memory, config.read_seconds):
+        subject = subject_in_memory(run, model, dataset, holdout, earlier, factory=factory, fit=fit)
+        return audit_subject(subject, run)
+
+
+def _complete_signature() -> Signature:
+    """Return the signature of `scan` with every setting by name: what a notebook completes."""
+    known = signature(scan)
+    own = [one for one in known.parameters.values() if one.kind is not Parameter.VAR_KEYWORD]
+    settings = [
+        Parameter(name, Parameter.KEYWORD_ONLY, default=KEYS[name].default)
+        for name in Settings.__annotations__
+    ]
+    return known.replace(parameters=[*own, *settings])
+
+
+# type checkers read the annotation instead; a notebook asks the function itself
+scan.__signature__ = _complete_signature()  # type: ignore[attr-defined]
 
 
 def audit_subject(subject: ScanSubject, run: ScanRun) -> Audit:
@@ -135,21 +157,26 @@ def audit_subject(subject: ScanSubject, run: ScanRun) -> Audit:
     Raises:
         CohauditError: If model and data do not fit, or the certificate fails.
     """
+    with eval_mode(subject.model):
+        name_unused_classes(subject.model, subject.dataset, subject.holdout)
     # a gate on a layer that does not exist would fail at the end of the scan, whatever was measured
     refuse_unknown_names(run.config, subject.layer_names, subject.dataset.class_names)
-    with eval_mode(subject.model):
+    with eval_mode(subject.model), gradients_on(subject.model) as unfrozen:
         sample = draw_sample(subject, run)
         # tried now, trained later: what would fail, and what it will cost, should not be known only then
         plan = plan_crossfit(subject, sample, run)
-        # before the measuring: a file of answers to other data is refused at once
-        review = find_answers(subject, sample, run)
+        # before the measuring: a damaged file, or answers to other data, are refused at once
+        corrected = find_corrections(subject, sample, run)
+        review = find_answers(subject, sample, run, corrected)
         history = measure_history(subject, sample, run)
         measured = _measure(subject, sample, run)
         history = history.with_audited(subject, measured)
         # measured after the training data, which shows whether the model gets a verdict at all
         holdout = measure_holdout(subject, sample, measured, run)
-        outside = predict_outside(subject, sample, run)
+        # labels that an audit concluded from others are no evidence: predicted are those given first
+        outside = predict_outside(subject, corrected.as_given(sample) if corrected else sample, run)
         out_of_fold = cross_fit(plan, subject, sample, measured, run)
+        flatness = measure_flatness(subject, sample, run)
         with run.stages(COMPARE_SAMPLES):
             compared = compare(measured, run.config, len(subject.dataset))
         with run.stages(JUDGE):
@@ -164,6 +191,8 @@ def audit_subject(subject: ScanSubject, run: ScanRun) -> Audit:
                 outside=outside.views,
                 crossfit=out_of_fold.probability,
                 review=review,
+                corrected=corrected,
+                flatness=flatness,
             )
             judged = judge(seen, run.config)
         with run.stages(GATHER_EVIDENCE):
@@ -175,7 +204,9 @@ def audit_subject(subject: ScanSubject, run: ScanRun) -> Audit:
             holdout=holdout,
             outside=outside,
             out_of_fold=out_of_fold,
+            flatness=flatness,
             reviewed=reviewed,
+            unfrozen=unfrozen,
         )
         audits = run_audits(_audit_context(subject, run, results), run.stages)
     return assemble(subject, run, results, audits)
@@ -203,8 +234,10 @@ def _audit_context(subject: ScanSubject, run: ScanRun, results: StageResults) ->
         memory=subject.provenance.memory,
         trained_decay=subject.provenance.decay,
         snapshots=results.history.snapshots,
+        earlier=subject.earlier,
         outside=[view.probability for view in results.outside.views],
         schedule=run.schedule,
         total=len(subject.dataset),
         columns=subject.dataset.column_names,
+        flatness=results.flatness,
     )

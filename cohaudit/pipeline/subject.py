@@ -118,7 +118,13 @@ def subject_from_files(run: ScanRun, checkpoint: Path, earlier: Sequence[Path]) 
     device = resolve_device(config.device)
     retraining = retraining_from_files(config, device)
     # an earlier checkpoint is opened under the same terms: no more trust, the same state dict
-    open_one = partial(load_checkpoint, weights=config.weights, trust=config.trust_checkpoint)
+    open_one = partial(
+        load_checkpoint,
+        weights=config.weights,
+        prefix=config.prefix,
+        ignored=config.ignore_keys,
+        trust=config.trust_checkpoint,
+    )
     with run.stages("open the checkpoint"):
         loaded = open_one(checkpoint)
         model = build_model(config.model, config.model_args, config.base)

@@ -59,11 +59,19 @@ def write_report(
     places = Places(str(Path(out) / AUDIT_FILE), str(data) if data else default_places(audit).data)
     contents: dict[str, str | bytes] = {
         "report.html": render_html(audit, Path(templates) if templates else None, places),
-        AUDIT_FILE: audit_to_json(audit),
         "samples.csv": table_to_csv(audit.samples),
         **render_formats(audit, formats),
+        # last: while the files are renamed, the one that all commands read is missing
+        AUDIT_FILE: audit_to_json(audit),
     }
-    return write_files(Path(out), contents)
+    written = write_files(Path(out), contents)
+    # for a reader, in the order above
+    files = [
+        *(path for name in _FILES for path in written if path.name == name),
+        *(path for path in written if path.name not in _FILES),
+    ]
+    audit.lies_at(files[0])
+    return files
 
 
 def write_formats(audit: Audit, out: Path, formats: Sequence[str], source: Path) -> list[Path]:

@@ -26,6 +26,7 @@ from cohaudit.results.audits import (
 )
 from cohaudit.results.checks import Certificate, Check, GateResult, Sanity
 from cohaudit.results.coherence import ClassCosines, ClassResult, Coherence, Layer, by_gap
+from cohaudit.results.corrections import CorrectionRound, Corrections, LabelChange
 from cohaudit.results.estimate import Estimate, Skipped
 from cohaudit.results.evidence import Evidence, Neighbor, Preview
 from cohaudit.results.gap import LEVELS, Crossfit, Driver, Holdout, Level, Risk, RiskTerm, format_points
@@ -33,6 +34,7 @@ from cohaudit.results.labels import LabelSummary, WrongLabels, format_wrong_labe
 from cohaudit.results.outside import OutsidePrediction
 from cohaudit.results.reviewed import Answer, ReviewCalibration
 from cohaudit.results.sample_table import SAMPLE_COLUMNS, SampleRow
+from cohaudit.results.short_repr import use_short_reprs
 from cohaudit.results.suppression import Suppression
 from cohaudit.results.trajectory import Point, Series, Stability, StabilityTerm, Trajectory
 
@@ -51,6 +53,8 @@ __all__ = [
     "ClippedSample",
     "Coherence",
     "CoherentWidth",
+    "CorrectionRound",
+    "Corrections",
     "Crossfit",
     "DecayRange",
     "DepthTrend",
@@ -62,6 +66,7 @@ __all__ = [
     "Holdout",
     "InputColumn",
     "Inputs",
+    "LabelChange",
     "LabelSummary",
     "Layer",
     "LayerDecay",
@@ -98,3 +103,5 @@ __all__ = [
     "format_points",
     "format_wrong_labels",
 ]
+
+use_short_reprs([value for value in globals().values() if isinstance(value, type)])

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Final, Literal
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Final, Literal
 
 import pandas as pd
 
 from cohaudit.results.audits import AuditResults
 from cohaudit.results.checks import Certificate, GateResult, Sanity
 from cohaudit.results.coherence import ClassCosines, ClassResult, Coherence, Layer
+from cohaudit.results.corrections import Corrections
 from cohaudit.results.estimate import Skipped
 from cohaudit.results.evidence import Evidence, Preview
 from cohaudit.results.gap import Crossfit, Risk, format_accuracy, format_points
@@ -22,12 +25,15 @@ from cohaudit.results.labels import LabelSummary, WrongLabels, format_wrong_labe
 from cohaudit.results.outside import OutsidePrediction
 from cohaudit.results.ranges import Count, NonNegative
 from cohaudit.results.reviewed import ReviewCalibration
-from cohaudit.results.sample_table import SampleTable
+from cohaudit.results.sample_table import CopiedTable, SampleTable
 from cohaudit.results.suppression import Suppression
 from cohaudit.results.wording import number, percent
 
 SCHEMA_VERSION: Final = "5.0"
 """Version of the form of audit.json; an audit of another version is not read."""
+
+IN_MEMORY: Final = "(in memory)"
+"""Stands for the file of a dataset or a model that a Python caller passes."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +91,9 @@ class Audit:
     class_cosines: ClassCosines | Skipped
     """Cosines between the mean gradients of the classes."""
     samples: SampleTable
-    """The table of samples: one row per sample, in dataset order, with the columns SAMPLE_COLUMNS."""
+    """The table of samples: one row per sample, in dataset order, with the columns SAMPLE_COLUMNS. Its index
+    is that of the audited DataFrame, else each sample's position in the data; in an audit that was read back,
+    the ids, unless each row is also the position. Each access gives a copy: changing it changes no report."""
     cosine_error: NonNegative
     """Upper estimate of the standard error of a cosine between two gradients that is estimated from sketches,
     for a cosine near 0; it is smaller toward ±1."""
@@ -104,6 +112,8 @@ class Audit:
     and for the samples to review."""
     calibration: ReviewCalibration | Skipped
     """What reviewed labels say about the suspicions, which they have changed; skipped without a review."""
+    corrections: Corrections | Skipped
+    """What an earlier correction of the data says about its labels; skipped where none is known."""
     questions: tuple[str, ...]
     """Ids of the samples whose labels a person should review, in the order to ask; no answered ones."""
     risk: Risk | Skipped
@@ -175,6 +185,27 @@ class Audit:
         wrong = self.labels.wrong
         return not isinstance(wrong, Skipped) and wrong.told
 
+    def corrected_labels(self, *, numbers: bool = False) -> pd.Series[Any]:
+        """Return every sample's label, that of a suspect replaced by the suggested one where that helps.
+
+        A suspect keeps its label where the suggested one is no likelier right, as in `cohaudit.correct`. No
+        data is changed: `frame["label"] = audit.corrected_labels()` writes the labels into a copy of yours.
+
+        Args:
+            numbers: Whether to return class numbers, from 0 in the order of the model's outputs, not names.
+
+        Returns:
+            The labels, with the index of `samples`.
+        """
+        table = self.samples
+        # without a probability of its own, the suggested label is the likelier one of every suspect
+        suggestion = table.get("suggestion", pd.Series(1.0, table.index))
+        changed = table["suspect"] & (suggestion > 1 - table["suspicion"])
+        labels = table["label"].where(~changed, table["suggested"])
+        if numbers:
+            labels = labels.map({one.name: number for number, one in enumerate(self.classes)})
+        return labels.rename("label")
+
     def ranked_samples(self) -> pd.DataFrame:
         """Return all rows of `samples`, most suspicious first.
 
@@ -185,8 +216,8 @@ class Audit:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Audit):
             return NotImplemented
-        # `==` on a DataFrame gives a table, and NaN is unequal to itself there
-        if not self.samples.equals(other.samples):
+        # `==` on a DataFrame gives a table, and NaN is unequal to itself there; an index is not in audit.json
+        if not self.samples.reset_index(drop=True).equals(other.samples.reset_index(drop=True)):
             return False
         names = [field.name for field in fields(self) if field.name != "samples"]
         return all(getattr(self, name) == getattr(other, name) for name in names)
@@ -220,8 +251,76 @@ class Audit:
     def __repr__(self) -> str:
         """Return one line; the fields are too many to print."""
         risk = (
-            "none"
+            "no verdict"
             if isinstance(self.risk, Skipped)
-            else f"{self.risk.level}, gap {format_points(self.risk.gap)}"
+            else f"risk {self.risk.level}, gap {format_points(self.risk.gap)}"
         )
-        return f"<Audit of {self.subject.checkpoint}: risk {risk}, {self.subject.samples:,} samples>"
+        found = self.labels.suspects
+        listed = "" if isinstance(found, Skipped) or not self.lists_suspects else f", {found:,} suspects"
+        return f"<Audit of {self.subject.checkpoint}: {risk}{listed}, {self.subject.samples:,} samples>"
+
+    def _repr_html_(self) -> str:
+        """Return a card, as a notebook shows it."""
+        return str(_rendering().audit_card(self))
+
+    def show(self, sample_id: str | int) -> ShownSample:
+        """Show one sample: how it looks, its labels, and the samples that support and oppose them.
+
+        Args:
+            sample_id: The sample's id, as in the column `id`.
+
+        Raises:
+            ReportError: The audit has no such sample.
+        """
+        name = str(sample_id)
+        rendering = _rendering()
+        lines = rendering.sample_lines(rendering.find_sample(self, name))
+        return ShownSample("\n".join(lines), rendering.sample_card(self, name))
+
+    def plot(self) -> Any:
+        """Draw the samples by suspicion, and the accuracy in training and expected on new data.
+
+        Returns:
+            A matplotlib Figure, which a notebook shows by itself; `savefig` writes it to a file.
+        """
+        return _rendering().plot_audit(self)
+
+    @property
+    def report_page(self) -> Path | None:
+        """The report's page, if `write_report` wrote it, or if it lies beside the file that was read."""
+        page: Path | None = self.__dict__.get("_report_page")
+        return page
+
+    def lies_at(self, page: Path) -> None:
+        """Remember where the report's page of this audit lies."""
+        # beside the fields: it says nothing about the network, and is not in audit.json
+        self.__dict__["_report_page"] = page
+
+
+@dataclass(frozen=True)
+class ShownSample:
+    """One sample of an audit, for a notebook or a terminal."""
+
+    words: str
+    """What is known of it, in lines."""
+    html: str = field(repr=False)
+    """The same with pictures and evidence."""
+
+    def __repr__(self) -> str:
+        """Return the words."""
+        return self.words
+
+    def _repr_html_(self) -> str:
+        return self.html
+
+
+def _rendering() -> Any:
+    """Return the module that draws an audit.
+
+    By its name: results know nothing of reports, but a notebook asks the object itself how it looks.
+    """
+    return import_module("cohaudit.report.notebook")
+
+
+# after the class is made: a default in its body would make the field optional
+Audit.samples = CopiedTable("samples")  # type: ignore[assignment]

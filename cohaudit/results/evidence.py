@@ -23,7 +23,8 @@ class Neighbor:
     label: str
     """Its label as given."""
     cosine: float
-    """Cosine between the loss gradients of the two samples, in [-1, 1], estimated from sketches."""
+    """Whitened cosine of the loss gradients of the two samples, in [-1, 1], from sketches: what many samples
+    share counts less. Above 0, training on the other sample probably raised the margin of this label."""
     duplicate: bool
     """Whether the two samples are nearly the same in every layer."""
 
@@ -35,9 +36,9 @@ class Evidence:
     id: str
     """Id of the sample."""
     supporters: tuple[Neighbor, ...]
-    """Samples with the largest positive cosine, strongest first."""
+    """Samples with the largest positive whitened cosine, strongest first."""
     opponents: tuple[Neighbor, ...]
-    """Samples with the most negative cosine, strongest first."""
+    """Samples with the most negative whitened cosine, strongest first."""
     content: str
     """Hash of the sample's input, 'sha256:…': identifies the sample in a file of suppressions."""
     place: str

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from cohaudit.errors import ReportError
+from cohaudit.results.working_folders import make_working_folder, put_in_place
 
 OUT_OPTION = "--out"
 """Option that names the folder of the results."""
@@ -46,6 +46,13 @@ def check_folder(out: Path, option: str = OUT_OPTION) -> None:
     Raises:
         ReportError: The folder, or one above it, is a file or has no write permission.
     """
+    try:
+        out.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass  # it will be made, or the next check says why it cannot
+    except (OSError, ValueError) as error:  # a name too long, or with a zero byte
+        found = f"no folder can have this name: {getattr(error, 'strerror', None) or error}"
+        raise ReportError(f"{option} {out}", found, "name another folder") from None
     nearest = nearest_existing(out)
     if not nearest.is_dir():
         raise ReportError(f"{option} {out}", f"{nearest} is a file, not a folder", "name another folder")
@@ -153,8 +160,7 @@ def _write_aside(folder: Path, contents: Mapping[str, str | bytes]) -> None:
             data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
             (aside / file).write_bytes(data)
         # only after all of them are written: a full disk leaves the folder as it was
-        for file in contents:
-            (aside / file).replace(folder / file)
+        put_in_place(aside, folder, list(contents))
 
 
 @contextlib.contextmanager
@@ -170,7 +176,7 @@ def working_folder(folder: Path) -> Iterator[Path]:
     missing = [path for path in (folder, *folder.absolute().parents) if not path_exists(path)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".cohaudit-") as name:
+        with make_working_folder(folder) as name:
             yield Path(name)
     # BaseException: Ctrl-C must not leave an empty folder either
     except BaseException:

@@ -39,7 +39,8 @@ class Driver:
     """A cause of the gap, and what would lower it."""
 
     kind: Literal["samples", "layer", "class", "training"]
-    """Where the cause lies."""
+    """Where the cause lies; of a layer, where memorized labels become readable, which need not be where they
+    are stored."""
     name: str
     """Name of the layer or class; for another kind, the kind."""
     measured: float

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
 
 from cohaudit._version import __version__
 from cohaudit.errors import ReportError
-from cohaudit.results.audit import SCHEMA_VERSION, Audit
+from cohaudit.results.audit import IN_MEMORY, SCHEMA_VERSION, Audit
 from cohaudit.results.estimate import Skipped
 from cohaudit.results.evidence import IMAGE_PREFIXES, Evidence, Preview
 from cohaudit.results.json_decode import UnexpectedError, decode_as
+from cohaudit.untrusted import read_text
 
 AuditSource: TypeAlias = Audit | str | PathLike[str]
 """An audit, or the path of an audit.json."""
 
+REPORT_PAGE = "report.html"
+"""Name of the report's page, beside the audit.json."""
 NAME_AN_AUDIT = "name the audit.json that cohaudit scan wrote"
 """Remedy for a path that does not lead to an audit."""
+MAX_AUDIT_BYTES = 1_000_000_000
+"""Most bytes of an audit: a thousand for each of a million samples."""
 SCAN_AGAIN = "restore the file as cohaudit wrote it, or run cohaudit scan again"
 """Remedy for a damaged audit."""
 
@@ -43,11 +49,15 @@ def read_audit(path: str | PathLike[str]) -> Audit:
     try:
         audit = decode_as(Audit, content)
         _check_references(audit)
+        audit = _with_safe_index(audit)
     except UnexpectedError as error:
         raise ReportError(f"{path}, at {error.place}", error.found, SCAN_AGAIN) from None
     except RecursionError:
         # the parser of JSON goes deeper than the decoder can
         raise ReportError(str(path), "has objects nested too deeply for an audit", SCAN_AGAIN) from None
+    page = path.with_name(REPORT_PAGE)
+    if page.is_file():
+        audit.lies_at(page)
     return audit
 
 
@@ -74,7 +84,7 @@ def _read(path: Path) -> str:
     if path.is_dir():
         raise ReportError(str(path), "is a folder, not a file", f"name the file in it: {path / 'audit.json'}")
     try:
-        return path.read_text(encoding="utf-8")
+        return read_text(path, ReportError, MAX_AUDIT_BYTES)
     except FileNotFoundError:
         raise ReportError(str(path), "no such file", NAME_AN_AUDIT) from None
     except UnicodeDecodeError:
@@ -117,6 +127,18 @@ def _check_version(path: Path, content: Any) -> None:
         if writer != __version__:
             remedy += f", or use the version of cohaudit that wrote the file{named}"
         raise ReportError(str(path), found, remedy)
+
+
+def _with_safe_index(audit: Audit) -> Audit:
+    """Index the table of samples by ids, unless its rows are those of a data file.
+
+    The index of a DataFrame in memory is not in the file, nor are the positions of a part of the data: with
+    row numbers as the index, `frame.loc` would find other samples without a word.
+    """
+    subject = audit.subject
+    if subject.samples == subject.samples_total and subject.data != IN_MEMORY:
+        return audit
+    return replace(audit, samples=audit.samples.set_axis(audit.samples["id"].rename(None), axis="index"))
 
 
 def _check_references(audit: Audit) -> None:

@@ -30,6 +30,9 @@ class SampleRow:
     """Label that the model predicts."""
     suggested: str
     """Likeliest true label: the given label where no other one is likelier; empty when not measured."""
+    suggestion: Proportion | None
+    """Probability that the suggested label is right, in [0, 1]; missing when not measured. A suspect is worth
+    changing without a look if it is above 1 - `suspicion`."""
     suspicion: Proportion | None
     """Probability that the label is wrong, in [0, 1]; a guess where wrong labels cannot be told; missing when
     not measured."""
@@ -79,6 +82,36 @@ SAMPLE_COLUMNS: tuple[str, ...] = tuple(field.name for field in fields(SampleRow
 
 SampleTable = Annotated[pd.DataFrame, TableOf(SampleRow)]
 """A DataFrame with the columns of `SampleRow`, one row per sample."""
+
+COPY_ON_WRITE = int(pd.__version__.partition(".")[0]) >= 3
+"""Whether pandas copies a shared column before it is changed, so that a copy of a table costs nothing until
+then."""
+
+
+class CopiedTable:
+    """Keeps a table of an object and gives out copies: whoever changes one changes no other reader's.
+
+    Args:
+        name: Name of the attribute.
+
+    Raises:
+        AttributeError: The attribute is asked of the class.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, owner: Any, kind: type | None = None) -> Any:
+        if owner is None:  # the class itself has no table, as it has no other field without a default
+            raise AttributeError(self._name)
+        return _copy(owner.__dict__[self._name])
+
+    def __set__(self, owner: Any, table: pd.DataFrame) -> None:
+        owner.__dict__[self._name] = _copy(table)
+
+
+def _copy(table: pd.DataFrame) -> pd.DataFrame:
+    return table.copy(deep=not COPY_ON_WRITE)
 
 
 def as_sample_table(columns: Mapping[str, Sequence[Any] | NDArray[Any]]) -> pd.DataFrame:

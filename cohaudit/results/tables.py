@@ -10,10 +10,12 @@ from typing import Any
 import pandas as pd
 
 from cohaudit.errors import MissingExtraError
+from cohaudit.results.spreadsheets import harmless_table
 
 
 def table_to_csv(table: pd.DataFrame) -> str:
-    """Return a table as the text of a .csv file, without its index."""
+    """Return a table as the text of a .csv file, without its index; no cell is a formula of a spreadsheet."""
+    table = harmless_table(table)
     # the same line ends on every system: equal audits give equal files
     text = table.to_csv(index=False, lineterminator="\n")
     if "\r" in text:  # pandas does not quote a carriage return in an id, and readers begin a new row there

@@ -9,6 +9,11 @@ LEAF_COSINE = 0.5
 """Cosine (60 degrees) from which on two gradients want mostly the same change; such samples count as one
 group."""
 
+WHITENING_RIDGE = 3.0
+"""λ of the whitened cosines by which supporters and opponents are chosen, in units of a gradient's squared
+length: the larger, the more they are plain cosines. Chosen from 1 to 30 on the digits (`python -m
+benchmarks.gradients.datamodeling`)."""
+
 DUPLICATE_COSINE = 0.995
 """Mean cosine over the views from which on two samples may be near-duplicates. Copies with noise of 2 % of
 the pixels' standard deviation, or 5 % brighter, reach it; no other pair in Fashion-MNIST, CIFAR-10 and the

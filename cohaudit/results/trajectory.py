@@ -22,12 +22,16 @@ class Point:
     """Mean probability that the model's predictions are the true labels, by models of the raw data and the
     labels as given, in [0, 1]."""
     expected: float
-    """Expected accuracy on new data, in [0, 1], by the same prediction as that of the risk."""
+    """Expected accuracy on new data, in [0, 1], by the network's layers and answers at this checkpoint alone.
+    It compares checkpoints; that of the risk also uses the raw data and the other checkpoints, and may
+    differ."""
     agreement: float
     """Mean probability that models of the raw data give to the model's predictions, in [0, 1]."""
     rating: float
-    """What the advice is based on, in [0, 1]: `agreement` and `corrected`, the first with more weight the
-    more of the given labels the models of the raw data find."""
+    """What the advice is based on, in [0, 1]: the mean of two numbers. One combines `agreement` and
+    `corrected`, with more of the first the more of the given labels the models of the raw data find. The
+    other is the share of crossed samples that the checkpoint classifies as expected; without such samples,
+    the first number alone."""
     holdout: float | Skipped
     """Accuracy on the holdout, in [0, 1]."""
     loss: float

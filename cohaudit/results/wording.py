@@ -7,6 +7,7 @@ values are only shown; nothing is decided by them.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from decimal import Decimal
 
 _MIN_DECIMAL = 1e-5
@@ -55,6 +56,22 @@ def compact(value: float) -> str:
     if value == 0 or _MIN_DECIMAL <= abs(value) < _MAX_DECIMAL:
         return true_minus(f"{value:,.8f}".rstrip("0").rstrip("."))
     return number(value)
+
+
+def spelled_alike(names: Sequence[str]) -> str:
+    """Return a sentence about class names that differ only by case or by space; empty if none do.
+
+    Args:
+        names: Class names.
+    """
+    spellings: dict[str, list[str]] = {}
+    for name in names:
+        spellings.setdefault("".join(name.split()).casefold(), []).append(name)
+    alike = [" and ".join(f"{name!r:.60}" for name in group) for group in spellings.values() if group[1:]]
+    if not alike:
+        return ""
+    more = f" (and {len(alike) - 1} more)" if alike[1:] else ""
+    return f"The classes {alike[0]}{more} differ only by case or space: one class may be spelled in two ways."
 
 
 def percent(share: float) -> str:

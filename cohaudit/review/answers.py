@@ -18,6 +18,8 @@ from typing import Any
 from cohaudit.config.keys import TYPE_NAMES
 from cohaudit.errors import ConfigError, did_you_mean
 from cohaudit.results.reviewed import ANSWERS, SHORT_HASH_DIGITS, Answer
+from cohaudit.results.spreadsheets import original_row
+from cohaudit.untrusted import check_regular, read_text
 
 ANSWERS_KEY = "answers"
 """Key of the list of answers in a JSON file."""
@@ -129,12 +131,11 @@ def unmatched_notice(unmatched: Sequence[Answer], path: str) -> str:
 
 def _read(path: Path) -> str:
     try:
-        size = path.stat().st_size
+        size = check_regular(path, ConfigError).st_size
         if size > MAX_FILE_BYTES:
             found = f"is {size / 1e6:,.0f} MB large, more than a person can have answered"
             raise ConfigError(str(path), found, "name the file that the review page saved")
-        # utf-8-sig: Excel and Notepad write a byte order mark
-        return path.read_bytes().decode("utf-8-sig")
+        return read_text(path, ConfigError, MAX_FILE_BYTES)
     except OSError as error:
         remedy = "name the file that the review page saved"
         raise ConfigError(str(path), f"cannot be read: {error.strerror}", remedy) from None
@@ -177,7 +178,7 @@ def _table_rows(path: Path, text: str) -> Iterator[tuple[str, Mapping[str, Any]]
                 found = f"does not have {len(columns)} cells, the number of columns"
                 raise ConfigError(where, found, "put a text with a comma into quotes")
             if row["answer"].strip():
-                yield where, row
+                yield where, original_row(row)
     except csv.Error as error:
         raise ConfigError(
             f"{path}, line {reader.line_num}", f"is not valid CSV: {error}", "save the table again"

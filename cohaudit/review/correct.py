@@ -1,50 +1,44 @@
 """A corrected copy of the audited data: suspects get the suggested label, or are removed.
 
-The data is only read. The copy is written under a temporary name in the target folder and renamed when it is
-complete, with a list of every change beside it.
+The data is only read. What is written, and how, is in `write_correction`.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Iterator
-from dataclasses import astuple, dataclass, fields, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cohaudit.analysis.corrected_labels import likelier_to_help
 from cohaudit.config import KEYS
 from cohaudit.errors import DataError, ReportError
-from cohaudit.loading.data import Original, hash_original, open_original
-from cohaudit.results import Audit
-from cohaudit.results.files import check_folder, refuse_existing, working_folder
+from cohaudit.loading.data import Original, open_original
+from cohaudit.results import Audit, Skipped
+from cohaudit.results.corrections import ChangedBy, CorrectionRound
 from cohaudit.results.tables import table_to_records
+from cohaudit.review.audited_data import check_fingerprint
 from cohaudit.review.export import require_judged
+from cohaudit.review.label_provenance import provenance_file
+from cohaudit.review.record_correction import (
+    AuditedLabels,
+    PlannedChange,
+    audited_labels,
+    describe_audit,
+    earlier_provenance,
+)
 from cohaudit.review.review_list import read_confirmed
-
-CHANGES_SUFFIX = ".changes.csv"
-"""Appended to the copy's name, the name of the list of changes."""
-
-FINGERPRINT_DIGITS = 12
-"""Digits of a fingerprint in a message: enough to tell two datasets apart."""
-
-
-@dataclass(frozen=True)
-class CorrectedSample:
-    """One sample that differs between the data and the copy: a line of the list of changes."""
-
-    id: str
-    """Sample id in the data."""
-    label: str
-    """Label in the data."""
-    new_label: str
-    """Label in the copy; empty for a removed sample."""
-    new_id: str
-    """Sample id in the copy, where an image is in the folder of its new class; empty for a removed sample."""
-    suspicion: float
-    """Probability that the label in the data is wrong, in [0, 1]."""
-    reason: str
-    """Why the sample was changed, in words."""
+from cohaudit.review.write_correction import (
+    CorrectedSample,
+    CorrectionRecord,
+    changes_file,
+    check_place,
+    write_correction,
+)
 
 
 @dataclass(frozen=True)
@@ -55,10 +49,14 @@ class Correction:
     """The corrected copy: a file or folder."""
     log: Path
     """The list of changes, a .csv file with the fields of `CorrectedSample`."""
+    provenance: Path
+    """The provenance of the copy's labels, which later scans read."""
     changes: tuple[CorrectedSample, ...]
     """The changed samples, most suspicious first."""
     samples: int
     """Number of samples in the data."""
+    summary: CorrectionRound
+    """What was changed in sum, and how many wrong labels should be left."""
     notices: tuple[str, ...]
     """What to know before training on the copy, in sentences."""
 
@@ -74,6 +72,9 @@ def correct(
     ids: str = "",
 ) -> Correction:
     """Write a corrected copy of the data that was audited.
+
+    Unless a person listed the samples, labels are changed only where that is likelier to help than to harm:
+    where the suggested label is likelier right than the given one.
 
     Args:
         audit: The result of a scan.
@@ -94,60 +95,55 @@ def correct(
     """
     require_judged(audit)
     rows = _rows_to_change(audit, only, drop)
-    log = out.parent / (out.name + CHANGES_SUFFIX)
+    suspects = int(audit.samples["suspect"].sum())
     # before the data is read, which can take minutes
-    _check_place(data, out, log)
+    check_place(data, out)
+    earlier = earlier_provenance(data)
     original = _open(audit, data, labels, ids)
     _check_labels(rows, original, data)
     positions = {name: position for position, name in enumerate(original.ids)}
     planned = {positions[row["id"]]: _corrected(row, drop, only) for row in rows}
     # a suspect can have no better label than its own; such a sample stays as it is
     changes = {place: change for place, change in planned.items() if change.label != change.new_label}
-    changes = _write(original, changes, out, log, drop)
-    notices = tuple(_notices(original, changes, len(planned) - len(changes)))
-    return Correction(out, log, tuple(changes.values()), len(original.ids), notices)
+    known = audited_labels(audit, original)
+    record = CorrectionRecord(
+        known=known,
+        audit=describe_audit(audit),
+        earlier=earlier,
+        planned={place: _planned(change, known, only is not None, drop) for place, change in changes.items()},
+        drop=drop,
+    )
+    changes, summary = write_correction(original, changes, record, out)
+    left = 0 if only is not None else suspects - len(rows)
+    notices = tuple(_notices(original, changes, len(planned) - len(changes), _left_notice(audit, left)))
+    return Correction(
+        copy=out,
+        log=changes_file(out),
+        provenance=provenance_file(out),
+        changes=tuple(changes.values()),
+        samples=len(original.ids),
+        summary=summary,
+        notices=notices,
+    )
 
 
-def _write(
-    original: Original, changes: dict[int, CorrectedSample], out: Path, log: Path, drop: bool
-) -> dict[int, CorrectedSample]:
-    """Write the copy and the list of changes, both or neither.
-
-    Args:
-        original: The audited data.
-        changes: Position in the data → its change.
-        out: File or folder of the copy.
-        log: File of the list of changes.
-        drop: Whether the changed samples are removed.
-
-    Returns:
-        The changes, with the new id of each sample that got one.
-
-    Raises:
-        ReportError: The files cannot be written.
-    """
-    relabeled = {} if drop else {place: change.new_label for place, change in changes.items()}
-    try:
-        with working_folder(out.parent) as aside:
-            moved = original.write(aside / out.name, relabeled, changes if drop else ())
-            renamed = {place: replace(changes[place], new_id=name) for place, name in moved.items()}
-            changes = changes | renamed
-            (aside / log.name).write_bytes(_changes_csv(changes.values()))
-            _publish(aside, out, log)
-    except OSError as error:
-        about = f" ({error.filename})" if error.filename else ""
-        raise ReportError(
-            f"--out {out}",
-            f"cannot be written: {error.strerror or error}{about}",
-            "name a folder with write permission, on a disk with free space",
-        ) from None
-    return changes
+def _planned(change: CorrectedSample, known: AuditedLabels, listed: bool, drop: bool) -> PlannedChange:
+    """Return a change with what is known of it; `listed` says whether a person listed the samples."""
+    by: ChangedBy = "list" if listed else "audit"
+    # only an answer makes a label wrong, and another one right, with probability 1
+    if not listed and known.reviewed and change.suspicion == 1 and (drop or change.suggestion == 1):
+        by = "review"
+    if drop:
+        return PlannedChange("", 1 - change.suspicion if by == "audit" else 0.0, by)
+    return PlannedChange(change.new_label, change.suggestion if by == "audit" else 1.0, by)
 
 
 def _rows_to_change(audit: Audit, only: Path | None, drop: bool) -> list[dict[str, Any]]:
     """Return the rows of the samples to change, most suspicious first, each with its new label."""
     if only is None:
-        return [row | {"new_label": row["suggested"]} for row in table_to_records(audit.suspects)]
+        suspects = audit.suspects
+        suspects = suspects[_may_be_changed(audit, suspects, drop)]
+        return [row | {"new_label": row["suggested"]} for row in table_to_records(suspects)]
     confirmed = read_confirmed(only, audit)
     rows = []
     for row in table_to_records(audit.ranked_samples()):
@@ -161,36 +157,9 @@ def _rows_to_change(audit: Audit, only: Path | None, drop: bool) -> list[dict[st
     return rows
 
 
-def _check_place(data: Path, out: Path, log: Path) -> None:
-    """Raise an error unless the copy can be written without replacing anything."""
-    # the path "." has an empty name
-    if out.name in {"", ".."}:
-        raise ReportError(
-            f"--out {out}", "is a folder, not a name for the copy", "add a new name in this folder"
-        )
-    for path in (out, log):
-        refuse_existing(path)
-    # the copy would become part of the data, and of its fingerprint
-    if data.is_dir() and out.resolve().is_relative_to(data.resolve()):
-        raise ReportError(f"--out {out}", f"is inside the data, {data}", "name a folder beside it")
-    if data.is_file() and out.suffix.lower() != data.suffix.lower():
-        remedy = f"name it {out.stem or 'corrected'}{data.suffix}"
-        raise ReportError(f"--out {out}", f"the copy is a {data.suffix} file, like the data", remedy)
-    check_folder(out.parent)
-
-
 def _open(audit: Audit, data: Path, labels: str, ids: str) -> Original:
     """Check that the data is what was audited, and open it."""
-    fingerprint = hash_original(data)
-    audited = audit.subject.data_fingerprint
-    # the suggested labels are for these bytes: another version can have other samples under the same ids
-    if fingerprint != audited:
-        raise DataError(
-            str(data),
-            f"is not the data that was audited ({audit.subject.data:.80}): its SHA-256 begins with "
-            f"{fingerprint[:FINGERPRINT_DIGITS]}, not with {audited[:FINGERPRINT_DIGITS]}",
-            "name the audited data, unchanged, or scan again; for data made by code, use cohaudit export",
-        )
+    check_fingerprint(audit, data)
     original = open_original(
         data,
         labels or _recorded(audit, "labels"),
@@ -238,8 +207,30 @@ def _corrected(row: dict[str, Any], drop: bool, only: Path | None) -> CorrectedS
         new_label="" if drop else row["new_label"],
         new_id="" if drop else row["id"],
         suspicion=row["suspicion"],
+        suggestion=row["suggestion"],
         reason=reason if only is None else f"{reason}; {_confirmation(row, drop)} {only.name}",
     )
+
+
+def _may_be_changed(audit: Audit, suspects: pd.DataFrame, drop: bool) -> NDArray[np.bool_]:
+    """Return which suspects are changed without a person's list, [suspects].
+
+    Once an audit alone has changed labels, only those that a person has judged: a network that was trained on
+    what an audit concluded is no new evidence about the rest. Of what it would still change, most is wrong
+    (`python -m benchmarks.commands.loop`).
+    """
+    suspicion = suspects["suspicion"].to_numpy()
+    suggestion = suspects["suggestion"].to_numpy()
+    if was_concluded(audit):
+        judged: NDArray[np.bool_] = (suspicion == 1) & (drop | (suggestion == 1))
+        return judged
+    return np.ones(len(suspects), dtype=bool) if drop else likelier_to_help(suspicion, suggestion)
+
+
+def was_concluded(audit: Audit) -> bool:
+    """Return whether an audit alone has changed labels of the data before, or left samples out."""
+    found = audit.corrections
+    return not isinstance(found, Skipped) and any(one.by_audit for one in found.rounds)
 
 
 def _confirmation(row: dict[str, Any], drop: bool) -> str:
@@ -247,32 +238,26 @@ def _confirmation(row: dict[str, Any], drop: bool) -> str:
     return "listed in" if drop or row["new_label"] == row["suggested"] else "another label in"
 
 
-def _changes_csv(changes: Iterable[CorrectedSample]) -> bytes:
-    """Return the list of changes as the content of a .csv file."""
-    text = io.StringIO()
-    # without quotes, a carriage return in an id would begin a new row for readers
-    writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-    writer.writerow([field.name for field in fields(CorrectedSample)])
-    writer.writerows(astuple(change) for change in changes)
-    # ids and labels can hold characters that UTF-8 cannot encode
-    return text.getvalue().encode("utf-8", "backslashreplace")
+def _left_notice(audit: Audit, left: int) -> str:
+    """Return a notice about suspects that are left to a person; empty without one."""
+    if not left:
+        return ""
+    if was_concluded(audit):
+        return (
+            f"Suspects left to a person: {left:,}. An audit has changed labels before, and a network trained "
+            "on those is no new evidence. Review labels (cohaudit review), or name what is wrong with --only."
+        )
+    return (
+        f"Suspects whose suggested label is not likelier right than their own: {left:,}. They stay: "
+        "look at them, and name what is wrong with --only."
+    )
 
 
-def _publish(aside: Path, out: Path, log: Path) -> None:
-    """Rename the copy and its list into place: both, or neither."""
-    # something of the name can have appeared while the copy was written
-    for path in (out, log):
-        refuse_existing(path)
-    # the list first: a list without its copy is harmless, a copy without its list cannot be checked
-    (aside / log.name).rename(log)
-    try:
-        (aside / out.name).rename(out)
-    except BaseException:  # also an interruption between the two renames
-        log.unlink()
-        raise
-
-
-def _notices(original: Original, changes: dict[int, CorrectedSample], unchanged: int) -> Iterator[str]:
+def _notices(
+    original: Original, changes: dict[int, CorrectedSample], unchanged: int, left: str
+) -> Iterator[str]:
+    if left:
+        yield left
     if unchanged:
         yield f"Suspects without a more likely label: {unchanged:,}. They keep theirs; --drop removes them."
     after = {

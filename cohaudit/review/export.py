@@ -1,4 +1,4 @@
-"""Lists of samples for cleaning the data, for people, scripts, and labeling tools.
+"""Lists of samples for cleaning the data, for people and scripts.
 
 Only the audit is read: nothing here reads or changes a dataset.
 """
@@ -13,7 +13,7 @@ import pandas as pd
 
 from cohaudit.config.keys import toml_value
 from cohaudit.errors import ReportError
-from cohaudit.results import Audit, Preview, Skipped
+from cohaudit.results import Audit, Skipped
 from cohaudit.results.sub_network import SUB_NETWORK_SHARES, smallest_set
 from cohaudit.results.tables import table_to_csv, table_to_parquet, table_to_records
 from cohaudit.review.suppressions import SUPPRESSIONS_TABLE
@@ -24,7 +24,7 @@ def export(audit: Audit, kind: str, every: bool = False) -> bytes:
 
     Args:
         audit: The result of a scan.
-        kind: One of `EXPORT_FORMATS`.
+        kind: One of `LIST_FORMATS`.
         every: Whether to list every sample, not only the suspects; the list of samples to keep and cleanlab's
             table always cover every sample.
 
@@ -65,6 +65,13 @@ def _csv(audit: Audit, every: bool) -> bytes:
     return _text(table_to_csv(_rows(audit, every)))
 
 
+def _look(audit: Audit, every: bool) -> bytes:
+    """Return the samples most worth a look: the suspects, then those whose answers tell most."""
+    rows = _rows(audit, every)
+    asked = audit.samples.set_index("id", drop=False).loc[list(audit.questions)]
+    return _text(table_to_csv(pd.concat([rows, asked[~asked["id"].isin(rows["id"])]])))
+
+
 def _jsonl(audit: Audit, every: bool) -> bytes:
     # as objects, because a column of floats cannot hold None, and JSON has no NaN
     rows = _rows(audit, every).astype(object)
@@ -96,29 +103,20 @@ def _keep(audit: Audit, every: bool) -> bytes:
 
 
 def _cleanlab(audit: Audit, every: bool) -> bytes:
-    """Return the columns of cleanlab's CleanLearning, for every sample in dataset order."""
+    """Return the columns of cleanlab's CleanLearning, for every sample in dataset order.
+
+    Labels are class numbers, from 0 in the order of the model's outputs, as cleanlab takes them.
+    """
     table = audit.samples
+    number = {one.name: place for place, one in enumerate(audit.classes)}
     columns = {
         "id": table["id"],
         "is_label_issue": table["suspect"],
         "label_quality": 1 - table["suspicion"],
-        "given_label": table["label"],
-        "predicted_label": table["suggested"],
+        "given_label": table["label"].map(number),
+        "predicted_label": table["predicted"].map(number),
     }
     return _text(table_to_csv(pd.DataFrame(columns)))
-
-
-def _label_studio(audit: Audit, every: bool) -> bytes:
-    """Return tasks for Label Studio, each with the suggested label as a prediction.
-
-    They need a labeling configuration with <Choices name="label" toName="sample">, and an <Image>, <Text> or
-    <HyperText> named "sample" with value="$sample".
-    """
-    return _text(
-        json.dumps(
-            [_task(audit, row) for row in table_to_records(_rows(audit, every))], ensure_ascii=False, indent=1
-        )
-    )
 
 
 def _suppressions(audit: Audit, every: bool) -> bytes:
@@ -172,35 +170,6 @@ _SUPPRESSIONS_HEADER = """\
 """First lines of a list of suspects to review, which tell the reviewer how to use it."""
 
 
-def _task(audit: Audit, row: dict[str, Any]) -> dict[str, Any]:
-    choice = {
-        "from_name": "label",
-        "to_name": "sample",
-        "type": "choices",
-        "value": {"choices": [row["suggested"]]},
-    }
-    return {
-        "data": {
-            "sample": _preview_text(audit.previews.get(row["id"])) or row["id"],
-            "id": row["id"],
-            "given_label": row["label"],
-            "suspicion": row["suspicion"],
-        },
-        "predictions": [
-            {"model_version": f"cohaudit {audit.version}", "score": row["suspicion"], "result": [choice]}
-        ],
-    }
-
-
-def _preview_text(preview: Preview | None) -> str:
-    """Return a preview as one text: an image as a data URI, a row as lines; empty without a preview."""
-    if preview is None:
-        return ""
-    return (
-        preview.image or preview.text or "\n".join(f"{name}: {value}" for name, value in preview.row.items())
-    )
-
-
 def _text(content: str) -> bytes:
     # ids and labels come from files, and can hold characters that UTF-8 cannot encode
     return content.encode("utf-8", "backslashreplace")
@@ -213,27 +182,15 @@ _WRITERS: dict[str, Callable[[Audit, bool], bytes]] = {
     "csv": _csv,
     "jsonl": _jsonl,
     "parquet": _parquet,
+    "look": _look,
     "keep": _keep,
-    "label-studio": _label_studio,
     "cleanlab": _cleanlab,
     "suppressions": _suppressions,
     MASK_FORMAT: _mask,
 }
 """Format → function that writes an audit in it; the flag says whether every sample is listed."""
 
-EXPORT_FORMATS = tuple(_WRITERS)
-"""Formats: the suspects as a table (csv, jsonl, parquet) or as tasks (label-studio), the ids of the other
-samples (keep), cleanlab's columns (cleanlab), suspects to review (suppressions), and the units of the network
-that hold most of the coherent gradient (mask)."""
-
-EXPORT_FILE_NAMES = {
-    "csv": "suspects.csv",
-    "jsonl": "suspects.jsonl",
-    "parquet": "suspects.parquet",
-    "keep": "keep.txt",
-    "label-studio": "tasks.json",
-    "cleanlab": "cleanlab.csv",
-    "suppressions": "suppressions.toml",
-    MASK_FORMAT: "mask.json",
-}
-"""Format → name of the file, unless the user names it."""
+LIST_FORMATS = tuple(_WRITERS)
+"""Formats: the suspects as a table (csv, jsonl, parquet), the samples most worth a look, suspects or not
+(look), the ids of all samples but the suspects (keep), cleanlab's columns (cleanlab), suspects to review
+(suppressions), and the units of the network that hold most of the coherent gradient (mask)."""

@@ -27,7 +27,7 @@ from cohaudit.analysis.expected_score import (
 from cohaudit.analysis.holdout_labels import MIN_JUDGED, accuracy_on_right_labels
 from cohaudit.analysis.label_noise import fit_label_noise
 from cohaudit.analysis.quantiles import Z_80
-from cohaudit.results import Estimate, Skipped
+from cohaudit.results import Estimate, Flatness, Skipped
 
 Array = NDArray[np.float64]
 shares = st.floats(0, 1)
@@ -55,6 +55,49 @@ def test_more_support_means_more_accuracy(ends: tuple[float, float], outside: bo
 def test_the_formula_is_the_documented_one() -> None:
     odds = score.INTERCEPT + score.SLOPE * math.log(0.8 / 0.2)
     assert expected_accuracy(0.8, outside=True) == pytest.approx(1 / (1 + math.exp(-odds)))
+
+
+@given(st.integers(10, 499))
+def test_few_samples_say_so_in_both_intervals(samples: int) -> None:
+    def halves(count: int) -> tuple[float, float]:
+        found = expect(np.zeros(count, dtype=np.int64), noise_of(np.full((count, 2), 0.5)))
+        return found.half_width, (found.given.high - found.given.low) / 2
+
+    for few, more in zip(halves(samples), halves(score.FEW_SAMPLES), strict=True):
+        assert few > more >= score.HALF_WIDTH_FEW - 1e-9
+    assert score.half_width_of_few(score.FEW_SAMPLES + 1) == 0
+    # of 50 samples the answer may as well be the opposite
+    assert halves(50)[0] > 0.4
+
+
+def flat(share: float) -> Flatness:
+    return Flatness(600, 4, (), Estimate(share, share, share), "")
+
+
+@given(st.tuples(shares, shares), shares)
+def test_a_network_whose_answers_stay_with_noise_is_expected_to_be_better(
+    ends: tuple[float, float], support: float
+) -> None:
+    low, high = (expected_accuracy(support, outside=True, flatness=flat(x)) for x in sorted(ends))
+    assert 0 < low <= high < 1
+
+
+def test_the_flatness_counts_only_where_it_was_tested() -> None:
+    noise = noise_of(np.full((600, 2), 0.5))
+    answers = np.zeros(600, dtype=np.int64)
+
+    def expected(outside: bool, copies: CrossfitAnswers | None, known: Flatness | None) -> float:
+        found = expect_score(answers, noise, outside=outside, crossfit=copies, flatness=known)
+        assert isinstance(found, ExpectedScore)
+        assert found.flatness is (known if outside and copies is None else None)
+        return found.right.value
+
+    copies = CrossfitAnswers(0.5, 0.5)
+    assert expected(True, None, flat(0.9)) > expected(True, None, flat(0.2)) + 0.05
+    assert expected(True, copies, flat(0.9)) == expected(True, copies, None)
+    assert expected(False, None, flat(0.9)) == expected(False, None, None)
+    odds = score.INTERCEPT_FLAT + score.FLATNESS * score.stay_odds(0.9, 600)
+    assert expected(True, None, flat(0.9)) == pytest.approx(1 / (1 + math.exp(-odds)))
 
 
 @given(st.integers(0, 100), st.integers(20, 80), st.integers(2, 5), st.floats(0, 0.4))

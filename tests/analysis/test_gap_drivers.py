@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cohaudit.analysis.gap_drivers import DriverInputs, find_drivers
+from cohaudit.analysis.gap_drivers import READABLE_REMEDY, DriverInputs, find_drivers
 from cohaudit.results import Driver, Estimate, Skipped
 
 
@@ -63,7 +63,7 @@ def test_the_first_layer_that_overfit_is_named() -> None:
     assert (found.name, found.measured) == ("fc2", 0.75)
     for told in ("layer fc2", "75%", "40 labels"):
         assert told in found.reason
-    assert "before fc2" in found.remedy
+    assert found.remedy == READABLE_REMEDY
     last = driver("layer", overfit_share=np.array([0.0, 0.1, 1.0]))
     assert last is not None
     assert (last.name, last.measured) == ("output", 1.0)

@@ -31,6 +31,7 @@ def verdict(
         memorization=nothing,
         margin=nothing,
         suggested=labels,
+        suggestion=nothing,
         accuracy=1.0,
         share=share,
         determined=float(share.determined),

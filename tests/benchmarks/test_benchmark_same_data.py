@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from benchmarks.same_data import perturbed
+from benchmarks.same_data import again, perturbed, retrained
 from benchmarks.same_data.cells import cells
 from benchmarks.same_data.ranking import (
     Network,
@@ -20,6 +20,7 @@ from benchmarks.same_data.ranking import (
     combined,
     differences,
     fit_slope,
+    interval,
     left_out,
     pairs,
     standard_error,
@@ -150,6 +151,36 @@ def test_disturbed_samples_are_like_samples() -> None:
     other = perturbed.natural(table, generator)
     assert (other % 4 == table % 4).all()
     assert 0 < (other != table).float().mean() < 0.2
+
+
+def test_a_head_refitted_in_folds_finds_what_the_features_tell_and_no_more() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.arange(200) % 2
+    noise = rng.normal(size=(200, 5))
+    assert again.folds_of_head(noise + 5 * np.eye(5)[labels], labels) > 0.99
+    assert again.folds_of_head(noise, labels) == pytest.approx(0.5, abs=0.15)
+
+
+def test_a_head_can_disagree_only_where_samples_were_moved() -> None:
+    torch.manual_seed(0)
+    head = nn.Linear(3, 2)
+    features = torch.randn(40, 3)
+    far = features + torch.tensor([0.0, 0.0, 50.0])
+    with torch.no_grad():
+        here, there = (head(rows).argmax(1) for rows in (features, far))
+    before = head.weight.clone()
+    assert retrained.discrepancy(features, features, (here, here), head) <= 0.1
+    assert retrained.discrepancy(features, far, (here, there), head) > 0.5
+    assert torch.equal(head.weight, before)
+
+
+def test_the_interval_of_a_difference_from_itself_is_nothing() -> None:
+    some = drawn_pairs(4, 1.0, 0)
+    rises = differences(some, "x")
+    assert interval(rises, some, minus=rises) == (0, 0)
+    low, high = interval(rises, some, minus=-rises)
+    assert low > 0
+    assert high == pytest.approx(2 * interval(rises, some)[1])
 
 
 def test_the_first_two_recipes_of_a_cell_differ_in_their_seed_alone() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from benchmarks.audits.stopping import with_left_out
+from benchmarks.audits.stopping import interval
 from benchmarks.audits.stopping_networks import augment, rate_factor
 from benchmarks.audits.stopping_plan import SCHEDULES, plans
 
@@ -41,11 +41,12 @@ def test_augmentation_keeps_shapes_and_words() -> None:
     assert (kept == 0).any()
 
 
-def test_the_constant_of_a_family_is_chosen_on_the_others() -> None:
-    def row(family: str, good: float) -> dict[str, object]:
-        picks = {f"trajectory, {p}": int(p == good) for p in (0.25, 0.35, 0.5, 0.6, 0.75, 1.0)}
-        return {"family": family, "test": [0.5, 0.8], "picks": picks, "patience": 0.7}
+def test_the_interval_of_a_rule_holds_its_mean_and_tells_how_families_differ() -> None:
+    def rows(*regrets: float) -> list[dict[str, object]]:
+        return [
+            {"family": str(k), "regret": {"rule": value}} for k, value in enumerate(regrets) for _ in "ab"
+        ]
 
-    first, second = with_left_out([row("a", 0.25), row("b", 0.75)])
-    assert (first["left_out"]["power"], second["left_out"]["power"]) == (0.75, 0.25)
-    assert first["regret"]["trajectory"] == pytest.approx(30)
+    low, high = interval(rows(*[0.5] * 6, *[1.5] * 6), "rule")
+    assert 0.5 < low < 1 < high < 1.5
+    assert interval(rows(*[2.0] * 5), "rule") == (2, 2)

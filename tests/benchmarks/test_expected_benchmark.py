@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from support.pages import ROOT
 
-from benchmarks.generalization import expected, fit
+from benchmarks.generalization import expected, expected_few, expected_flatness, fit
 from benchmarks.generalization.expected_tables import quality, resampled, strata, table_of_rows
 from benchmarks.generalization.left_out import Known, half_width, log_odds, predict
 from benchmarks.shared.results import read_json, read_rows
@@ -85,6 +85,18 @@ def test_the_constants_that_ship_are_those_that_all_families_choose() -> None:
     table = expected.table_of(read_rows(expected.CHECKPOINTS))
     for name, value in expected.shipped(table).items():
         assert getattr(expected_score, name) == pytest.approx(value, abs=5.1e-4), name
+
+
+def test_the_constants_with_flatness_are_those_that_all_families_choose_and_few_samples_are_covered() -> None:
+    saved = read_rows(expected_flatness.FLAT)
+    own = [row for row in saved if row["method"] == "support and flatness"]
+    chosen = expected_flatness.known_of(own, expected_flatness.FORMULAS["support and flatness"]).choose()
+    names = ("INTERCEPT_FLAT", "SLOPE_FLAT", "FLATNESS", "HALF_WIDTH_FLAT")
+    for name, value in zip(names, (*chosen.constants, chosen.half_width), strict=True):
+        assert getattr(expected_score, name) == pytest.approx(value, abs=5.1e-4), name
+    few = pd.DataFrame(read_rows(expected_few.FEW))
+    held = (few["low"] <= few["true"]) & (few["true"] <= few["high"])
+    assert (held.groupby(few["samples"]).mean() >= expected_score.COVERAGE).all()
 
 
 def test_the_constants_of_the_classes_are_those_that_were_fitted() -> None:

@@ -57,7 +57,7 @@ CASES: dict[str, tuple[Make, list[str]]] = {
         ["model.pt", "neither a safetensors nor a torch file", "torch.save"],
     ),
     "truncated .pt": (truncated_torch_file, ["model.pt", "truncated or damaged", "again"]),
-    "a pipe as checkpoint": (pipe, ["pipe.pt", "not a regular file", "copy the checkpoint"]),
+    "a pipe as checkpoint": (pipe, ["pipe.pt", "not a regular file", "copy it to a file on disk"]),
     "checkpoint with a long name": (
         lambda folder: [folder / ("x" * 300 + ".pt")],
         ["x.pt", "File name too long", "check the path"],

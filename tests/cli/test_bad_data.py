@@ -54,7 +54,7 @@ CASES: dict[str, tuple[Make, list[str]]] = {
     ),
     "label that leaves a gap": (
         label(12),
-        ["train.npz", "no sample has the label 10", "up to 12", "without gaps"],
+        ["distinguishes 10 classes, the data has 13", "digit-041 has the label 12", "correct the labels"],
     ),
     "label that is no whole number": (
         label(2.5),
@@ -71,7 +71,7 @@ CASES: dict[str, tuple[Make, list[str]]] = {
     ),
     "empty class": (
         options(*(part for name in "0123456789X" for part in ("--class-names", name))),
-        ["train.npz", "class 'X'", "no sample has this class", "class_names"],
+        ["distinguishes 10 classes, the data has 11", "9, X", "in order, as class_names"],
     ),
     "images of another shape": (
         arrays(lambda data: data.update(images=np.zeros((100, 3, 32, 32), np.float32))),

@@ -19,10 +19,11 @@ from support.audits import make_audit
 
 import cohaudit
 from cohaudit.cli import main
+from cohaudit.cli._output import print_plainly_in_a_cell
 from cohaudit.config import KEYS, Config
 from cohaudit.config.file import option_name
-from cohaudit.config.keys import Table, Texts, Thresholds
-from cohaudit.errors import CheckpointError
+from cohaudit.config.keys import Function, Table, Texts, Thresholds
+from cohaudit.errors import CheckpointError, Interrupted
 from cohaudit.pipeline.progress import Progress, SilentProgress
 from cohaudit.pipeline.resume import ResumableRun
 from cohaudit.results import Audit
@@ -37,6 +38,8 @@ NOTICE = "note: Measured on 240 of 480 samples.\n"
 """What must be known of the audit that `make_audit` gives, said where there is no summary."""
 
 PATHS = {"PYTHONPATH": os.pathsep.join(sys.path)}
+
+PACKAGE = Path(cohaudit.__file__).parent
 
 
 @dataclass
@@ -63,7 +66,11 @@ class FakeScan:
         with progress.stage("measure the gradients", 240) as advance:
             advance(240)
         if isinstance(self.result, BaseException):
-            raise self.result
+            # as if cohaudit's own code had raised it: what a test raises counts as the user's code
+            exec(
+                compile("raise result", str(PACKAGE / "pipeline" / "scan.py"), "exec"),
+                {"result": self.result},
+            )
         return replace(self.result, gates=tuple(gate_results(config, self.result)))
 
 
@@ -101,6 +108,7 @@ def command(
 
 OPTIONS: dict[Any, tuple[list[str], Any]] = {
     str: (["text"], "text"),
+    Function: (["text"], "text"),
     bool: ([], True),
     int: (["64"], 64),
     float: (["0.625"], 0.625),
@@ -377,7 +385,7 @@ def test_a_bug_keeps_its_traceback(fake: FakeScan) -> None:
 
 
 def test_an_interrupt_is_one_line(fake: FakeScan) -> None:
-    fake.result = KeyboardInterrupt()
+    fake.result = Interrupted()
     result = scan("--quiet")
     assert (result.exit_code, result.stderr) == (130, "settings from cohaudit.toml\ninterrupted\n")
     assert not Path("cohaudit-report").exists()
@@ -508,7 +516,7 @@ class TestPackage:
     """The public face of the package."""
 
     def test_every_public_name_is_there(self) -> None:
-        assert len(cohaudit.__all__) <= 20
+        assert len(cohaudit.__all__) <= 24
         for name in cohaudit.__all__:
             assert getattr(cohaudit, name) is not None
             assert name in dir(cohaudit)
@@ -521,3 +529,18 @@ class TestPackage:
     def test_an_unknown_name_is_an_attribute_error(self) -> None:
         with pytest.raises(AttributeError, match="no attribute 'scna'"):
             _ = cohaudit.scna  # type: ignore[attr-defined]  # that is what is tested
+
+
+@pytest.mark.parametrize(
+    ("environment", "plain"),
+    [
+        ({"JPY_PARENT_PID": "7"}, True),
+        ({"CLICOLOR": "1", "PAGER": "cat", "GIT_PAGER": "cat"}, True),
+        ({"CLICOLOR": "1", "PAGER": "less"}, False),
+        ({}, False),
+    ],
+)
+def test_a_command_in_a_cell_prints_plain_lines(environment: dict[str, str], plain: bool) -> None:
+    given = {**environment, "TERM": "xterm-color", "FORCE_COLOR": "1"}
+    print_plainly_in_a_cell(given)
+    assert (given["TERM"], "FORCE_COLOR" in given) == (("dumb", False) if plain else ("xterm-color", True))

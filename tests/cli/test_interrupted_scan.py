@@ -27,19 +27,19 @@ def waits_in_forward(folder: Path) -> list[Any]:
     return forward("wait()", "return logits")(folder)
 
 
-INTERRUPTED_IN = {"settings from ": net(WAIT + "wait()\n"), "measure the gradients": waits_in_forward}
-"""Last line before the interruption → what makes a scan interrupt itself there.
+INTERRUPTED_IN = {"import": net(WAIT + "wait()\n"), "forward pass": waits_in_forward}
+"""Where a scan is interrupted → what makes it interrupt itself there.
 
 tests/pipeline/test_resume.py interrupts a process from outside."""
 
 
-@pytest.mark.parametrize("last_stage", INTERRUPTED_IN)
-def test_an_interrupt_is_one_line_and_nothing_written(last_stage: str, tmp_path: Path) -> None:
-    checkpoint, *_ = INTERRUPTED_IN[last_stage](copy_of_digits(tmp_path))
+@pytest.mark.parametrize("where", INTERRUPTED_IN)
+def test_an_interrupt_is_one_line_and_nothing_written(where: str, tmp_path: Path) -> None:
+    checkpoint, *_ = INTERRUPTED_IN[where](copy_of_digits(tmp_path))
     before = left_behind(tmp_path)
     result = scan(checkpoint, "--out", tmp_path / "report")
     *progress, waiting, message = result.stderr.splitlines()
-    assert progress[-1].startswith(last_stage)
+    assert progress[-1].startswith("settings from ")
     assert (waiting, message) == ("waiting", "interrupted")
     assert result.stdout == ""
     assert result.exit_code == 130

@@ -8,7 +8,7 @@ from statistics import NormalDist
 import pytest
 from support.pages import ROOT
 
-from benchmarks.docs.expected import BLOCK, BLOCKS, rewrite
+from benchmarks.docs.expected import PAGE as PAGE_OF_RISK
 from benchmarks.generalization.expected import RESULTS
 from benchmarks.generalization.expected_tables import table_of_rows
 from benchmarks.shared.results import read_rows
@@ -20,8 +20,8 @@ PAGE = " ".join(TEXT.split())
 
 
 def test_the_tables_are_those_of_the_results() -> None:
-    assert {found[2] for found in BLOCK.finditer(TEXT)} == set(BLOCKS)
-    assert rewrite(TEXT, table_of_rows(read_rows(RESULTS))) == TEXT
+    assert {found[2] for found in PAGE_OF_RISK.pattern.finditer(TEXT)} == set(PAGE_OF_RISK.blocks)
+    assert PAGE_OF_RISK.rewrite(TEXT, table_of_rows(read_rows(RESULTS))) == TEXT
 
 
 def test_the_formulas_have_the_constants_of_the_code() -> None:
@@ -30,7 +30,10 @@ def test_the_formulas_have_the_constants_of_the_code() -> None:
     (copies,) = re.findall(r"σ\(([\d.]+) \+ ([\d.]+) · logit x \+ ([\d.]+) · logit f\)", PAGE)
     constants = (score.INTERCEPT_CROSSFIT, score.SLOPE_CROSSFIT, score.OUT_OF_FOLD)
     assert tuple(map(float, copies)) == constants
-    widths = (score.HALF_WIDTH, score.HALF_WIDTH_ALONE, score.HALF_WIDTH_CROSSFIT)
+    flat = (score.INTERCEPT_FLAT, score.SLOPE_FLAT, score.FLATNESS)
+    first, *others = (f"{constant:.3f}".replace("-", "−") for constant in flat)
+    assert f"σ({first} + {others[0]} · logit x + {others[1]} · logit s)" in PAGE
+    widths = (score.HALF_WIDTH, score.HALF_WIDTH_ALONE, score.HALF_WIDTH_FLAT, score.HALF_WIDTH_CROSSFIT)
     assert [float(found) for found in re.findall(r"\| ± ([\d.]+) points \|", PAGE)] == [
         round(100 * width, 1) for width in widths
     ]

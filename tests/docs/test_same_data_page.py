@@ -49,6 +49,14 @@ def test_the_summary_says_what_was_measured() -> None:
     assert told["seed_pairs_told"] == 0
 
 
+def test_training_again_is_no_better() -> None:
+    again = saved()["again"]
+    assert {"refitted head, five folds", "out of fold, label", "second seed, all disturbances"} <= {
+        one["measure"] for one in again
+    }
+    assert all(one["better_low"] < 0 for one in again)
+
+
 def test_combinations_are_no_better() -> None:
     alone, *several = (one["tau"] for one in saved()["combined"])
     assert f"reach τ {min(several):.2f} to {max(several):.2f}: no more" in PAGE

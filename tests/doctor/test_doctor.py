@@ -58,7 +58,10 @@ def project(folder: Path, classes: int = 3, samples: int = 60) -> Path:
 
 
 def doctor(*arguments: Any) -> Result:
-    return CliRunner().invoke(main, ["doctor", *map(str, arguments)])
+    # named, because one that is found beside a checkpoint in another folder may name no code
+    beside = [one.with_name("cohaudit.toml") for one in arguments[:1] if isinstance(one, Path)]
+    config = [part for one in beside if one.exists() for part in ("--config", str(one))]
+    return CliRunner().invoke(main, ["doctor", *map(str, arguments), *config])
 
 
 def findings(*arguments: Any, code: int = 0) -> dict[str, dict[str, Any]]:
@@ -189,7 +192,18 @@ def test_a_wrong_setting_hides_nothing_else(check: str, option: tuple[str, str],
     path = project(tmp_path)
     found = findings(path, *option, code=2)
     assert statuses(found) == {check: "failed"}
-    scanned = CliRunner().invoke(main, ["scan", str(path), *option, "--out", str(tmp_path / "out")])
+    scanned = CliRunner().invoke(
+        main,
+        [
+            "scan",
+            str(path),
+            "--config",
+            str(tmp_path / "cohaudit.toml"),
+            *option,
+            "--out",
+            str(tmp_path / "o"),
+        ],
+    )
     assert scanned.exit_code == 2
     assert found[check]["remedy"] in scanned.stderr
 
@@ -282,9 +296,12 @@ def test_data_of_one_class_is_refused(tmp_path: Path) -> None:
 def test_data_with_more_classes_than_the_model_fails_at_the_first_batch(tmp_path: Path) -> None:
     found = findings(project(tmp_path, classes=3), "--class-names", "a", "--class-names", "b", code=2)
     assert found["data"]["status"] == "failed"
-    found = findings(project(tmp_path, classes=2), code=2)
+    arrays = dict(np.load(tmp_path / "train.npz"))
+    arrays["labels"][0] = 3
+    np.savez(tmp_path / "train.npz", **arrays)
+    found = findings(tmp_path / "model.pt", code=2)
     assert found["first batch"]["status"] == "failed"
-    assert "distinguishes 3 classes, the data has 2" in found["first batch"]["found"]
+    assert "distinguishes 3 classes, the data has 4" in found["first batch"]["found"]
     assert found["gradients"]["found"] == "needs a first batch that runs"
 
 

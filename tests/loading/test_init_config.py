@@ -46,18 +46,20 @@ def test_a_real_folder_gives_a_configuration_that_loads(
         ignore=shutil.ignore_patterns("*.toml", "__pycache__"),
     )
     lines = write_starter(tmp_path / "copy", force=False)
-    config = load_config(tmp_path / "copy" / "model.safetensors", {})
+    config = load_config(tmp_path / "copy" / "model.safetensors", {}, tmp_path / "copy" / "cohaudit.toml")
     require_subject(config)
     assert (config.model, config.data) == (model, data)
     assert (config.base / data).is_file()
-    assert lines[-1] == f"Next: cohaudit scan {tmp_path / 'copy' / 'model.safetensors'}"
+    assert lines[-1] == (
+        f"Next: cohaudit scan {tmp_path}/copy/model.safetensors --config {tmp_path}/copy/cohaudit.toml"
+    )
 
 
 def test_uncommenting_every_line_changes_nothing(tmp_path: Path) -> None:
     write_starter(tmp_path, force=False)
     text = (tmp_path / "cohaudit.toml").read_text()
     (tmp_path / "cohaudit.toml").write_text(re.sub(r"^#(?=\w)", "", text, flags=re.MULTILINE))
-    config = load_config(tmp_path / "model.pt", {"out": Config().out})
+    config = load_config(tmp_path / "model.pt", {"out": Config().out}, tmp_path / "cohaudit.toml")
     assert all(getattr(config, key) == getattr(Config(), key) for key in KEYS if key != "out")
     assert tomllib.loads(re.sub(r"^#(?=\w)", "", text, flags=re.MULTILINE)).keys() == KEYS.keys()
 
@@ -136,7 +138,9 @@ def next_command(folder: Path) -> list[str]:
     """Return the words of the next command as a shell reads them."""
     line = write_starter(folder, force=True)[-1].partition("cohaudit scan ")[2]
     command = f"for word in {line}; do printf '%s\\n' \"$word\"; done"
-    return subprocess.run(["sh", "-c", command], capture_output=True, text=True).stdout.splitlines()
+    words = subprocess.run(["sh", "-c", command], capture_output=True, text=True).stdout.splitlines()
+    assert words[-2:] == ["--config", str(folder / "cohaudit.toml")]
+    return words[:-2]
 
 
 @pytest.mark.parametrize(
@@ -166,7 +170,7 @@ def test_many_checkpoints_are_not_all_listed(tmp_path: Path) -> None:
     make(tmp_path, *(f"epoch{k:03}.pt" for k in range(100)))
     lines = write_starter(tmp_path, force=False)
     assert lines[-2].endswith("epoch007.pt, and 92 more")
-    assert lines[-1] == f"Next: cohaudit scan {tmp_path}/epoch*.pt".replace(
+    assert lines[-1] == f"Next: cohaudit scan {tmp_path}/epoch*.pt --config {tmp_path}/cohaudit.toml".replace(
         "Next:", f"Next: fill in model and data in {tmp_path / 'cohaudit.toml'}, then:"
     )
 
@@ -262,7 +266,7 @@ def test_required_arguments_are_pointed_out(tmp_path: Path) -> None:
     assert "  model: net.py:Net. It needs arguments: give width, depth in model_args." in lines
     target = tmp_path / "cohaudit.toml"
     assert "#model_args = { width = …, depth = … }" in target.read_text(encoding="utf-8").splitlines()
-    scan = f"cohaudit scan {tmp_path / 'model.pt'}"
+    scan = f"cohaudit scan {tmp_path / 'model.pt'} --config {target}"
     assert lines[-1] == f"Next: fill in model_args in {target}, then: {scan}"
     assert starter(tmp_path) == {"model": "net.py:Net", "data": "train.npz"}
 
@@ -272,7 +276,7 @@ def test_what_is_missing_comes_before_the_scan(tmp_path: Path) -> None:
     target = tmp_path / "cohaudit.toml"
     assert (
         write_starter(tmp_path, force=False)[-1]
-        == f"Next: fill in data in {target}, then: cohaudit scan CHECKPOINT"
+        == f"Next: fill in data in {target}, then: cohaudit scan CHECKPOINT --config {target}"
     )
     (tmp_path / "net.py").unlink()
     assert "fill in model and data in" in write_starter(tmp_path, force=True)[-1]

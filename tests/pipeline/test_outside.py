@@ -12,9 +12,10 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 import cohaudit
+from cohaudit.analysis.expected_score import expected_accuracy
 from cohaudit.errors import DataError
 from cohaudit.pipeline import outside
-from cohaudit.results import Audit, Skipped
+from cohaudit.results import Audit, Risk, Skipped
 
 LABELS = torch.arange(60) % 3
 ROWS = torch.eye(3)[LABELS] + 0.1 * torch.randn(60, 3, generator=torch.Generator().manual_seed(0))
@@ -107,3 +108,22 @@ def test_data_too_large_for_memory_is_skipped(monkeypatch: pytest.MonkeyPatch) -
     assert found.outside == ()
     assert any("--limit" in reason for reason in reasons(found))
     assert all(isinstance(part, Skipped) for part in found.skipped)
+
+
+def test_the_flatness_is_measured_before_the_verdict_and_counts_in_it() -> None:
+    model = network()
+    optimizer = torch.optim.Adam(model.parameters(), 0.05)
+    for _ in range(30):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(ROWS), LABELS).backward()
+        optimizer.step()
+    plain, flat = (audit(model.eval(), ROWS, audits=(name,)) for name in ("none", "flatness"))
+    measured = flat.audits.flatness
+    assert isinstance(plain.risk, Risk)
+    assert isinstance(flat.risk, Risk)
+    assert not isinstance(measured, Skipped)
+    support, correction = flat.risk.terms
+    assert flat.risk.expected.value == expected_accuracy(support.measured, outside=True, flatness=measured)
+    assert "stay with noise in the weights" in correction.reason
+    assert plain.risk.terms[0] == support
+    assert plain.risk.expected != flat.risk.expected

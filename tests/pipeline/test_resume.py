@@ -21,6 +21,7 @@ from conftest import FIXTURES
 from support.folders import names_in
 
 from cohaudit.cli import main
+from cohaudit.errors import Interrupted
 from cohaudit.gradients import PassState
 from cohaudit.pipeline.resume import HOW_TO_RESUME, RESUME_FOLDER, PassStore
 
@@ -268,7 +269,7 @@ def test_a_folder_that_cannot_be_written_costs_only_the_resuming(
 
 
 def raise_interrupt(*_: Any) -> None:
-    raise KeyboardInterrupt
+    raise Interrupted
 
 
 def test_an_interruption_after_a_short_pass_keeps_nothing(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:

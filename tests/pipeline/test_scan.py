@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -188,12 +189,18 @@ def test_two_scans_are_equal_byte_for_byte(digits_audit: tuple[Audit, Path], tmp
     assert (digits_audit[1] / "samples.csv").read_bytes() == (tmp_path / "samples.csv").read_bytes()
 
 
+def without_commands(page: str) -> str:
+    return re.sub(r'<div class="command">.*?</div>', "", page, flags=re.DOTALL)
+
+
 def test_report_is_rendered_again_without_model_or_data(
     digits_audit: tuple[Audit, Path], tmp_path: Path
 ) -> None:
     shutil.copy(digits_audit[1] / "audit.json", tmp_path)
     cohaudit.write_report(cohaudit.read_audit(str(tmp_path / "audit.json")), str(tmp_path / "again"))
-    assert (tmp_path / "again/report.html").read_bytes() == (digits_audit[1] / "report.html").read_bytes()
+    again, first = ((folder / "report.html").read_text() for folder in (tmp_path / "again", digits_audit[1]))
+    # but for the places in the commands that the page gives
+    assert without_commands(again) == without_commands(first)
 
 
 def digits_in_memory() -> tuple[nn.Module, torch.Tensor, np.ndarray]:

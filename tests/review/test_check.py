@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from support.audits import make_audit
+from support.differences import with_gap
 
 import cohaudit
 from cohaudit.errors import ConfigError, ReportError
@@ -85,7 +86,7 @@ def test_what_is_neither_an_audit_nor_a_path_is_refused(source: Any) -> None:
 
 def test_a_difference_of_files_is_that_of_their_audits(tmp_path: Path) -> None:
     cohaudit.write_report(AUDIT, tmp_path / "base")
-    other = make_audit(samples=200, suspects=40)
+    other = with_gap(0.5, audit=make_audit(samples=200, suspects=40))
     found = cohaudit.compare(tmp_path / "base" / "audit.json", other)
     assert found == cohaudit.compare(AUDIT, other)
     assert found.suspects is not None

@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from click.testing import CliRunner, Result
@@ -35,6 +37,7 @@ from cohaudit.loading.data.originals import CsvOriginal
 from cohaudit.results import Audit
 from cohaudit.results.json_encode import audit_to_json
 from cohaudit.results.read import read_audit
+from cohaudit.review.export import export
 
 
 def audit_of(config: Config, suggested: Mapping[str, str], known: slice = slice(None)) -> Audit:
@@ -50,6 +53,7 @@ def audit_of(config: Config, suggested: Mapping[str, str], known: slice = slice(
         suggested=[suggested.get(i, label) for i, label in zip(dataset.ids, given_labels, strict=True)],
         suspect=[i in suggested for i in dataset.ids],
         suspicion=[0.9 if i in suggested else 0.1 for i in dataset.ids],
+        suggestion=0.9,
         duplicate_of="",
     )
     return replace(
@@ -80,7 +84,7 @@ def corrected(config: Config, suggested: Mapping[str, str], *options: object, **
     after = left_behind(config.base)
     assert {name: after[name] for name in before} == before
     made = {Path(name).parts[0] for name in after.keys() - before.keys()}
-    assert made == {out.name, f"{out.name}.changes.csv"}
+    assert made == {out.name, f"{out.name}.changes.csv", f"{out.name}.provenance.json"}
     return out
 
 
@@ -109,7 +113,7 @@ def test_of_a_csv_only_the_cell_changes(content: bytes, tmp_path: Path) -> None:
     config = Config(data="data.csv", base=tmp_path)
     assert corrected(config, {"r": "dog"}).read_bytes() == b"dog".join(content.rsplit(b"cat", 1))
     dropped = shutil.copytree(tmp_path, tmp_path.with_name(tmp_path.name + "-2")) / "data.csv"
-    for name in ("new.csv", "new.csv.changes.csv"):
+    for name in ("new.csv", "new.csv.changes.csv", "new.csv.provenance.json"):
         (dropped.parent / name).unlink()
     out = corrected(Config(data="data.csv", base=dropped.parent), {"q": "cat"}, "--drop", "--ids", "id")
     lines = content.splitlines(keepends=True)
@@ -211,7 +215,7 @@ def test_of_a_jsonl_only_the_value_changes(content: bytes, tmp_path: Path) -> No
     (tmp_path / "data.jsonl").write_bytes(content)
     config = Config(data="data.jsonl", base=tmp_path, inputs=("a",))
     assert corrected(config, {"r": "dog"}).read_bytes() == b"dog".join(content.rsplit(b"cat", 1))
-    for name in ("new.jsonl", "new.jsonl.changes.csv"):
+    for name in ("new.jsonl", "new.jsonl.changes.csv", "new.jsonl.provenance.json"):
         (tmp_path / name).unlink()
     out = corrected(config, {"q": "cat"}, "--drop", "--ids", "id")
     lines = content.splitlines(keepends=True)
@@ -267,14 +271,20 @@ def test_a_parquet_keeps_types_and_metadata(tmp_path: Path) -> None:
             "y": pd.Categorical(["cat", "dog", "cat", "dog"], categories=["dog", "cat", "ant"]),
         }
     ).set_index("name")
-    frame.to_parquet(tmp_path / "data.parquet")
+    codecs = {"name": "zstd", "a": "gzip", "when": "none", "more.list.element": "snappy", "y": "brotli"}
+    pq.write_table(pa.Table.from_pandas(frame), tmp_path / "data.parquet", compression=codecs)
     config = Config(data="data.parquet", base=tmp_path, ids="name", inputs=("a",))
     found = pd.read_parquet(corrected(config, {"s": "cat"}))
     expected = frame.copy()
     expected.loc["s", "y"] = "cat"
     pd.testing.assert_frame_equal(found, expected)
+    about = pq.read_metadata(tmp_path / "new.parquet").row_group(0)
+    columns = [about.column(k) for k in range(about.num_columns)]
+    kept = {one.path_in_schema: one.compression.lower() for one in columns}
+    assert kept == codecs | {"when": "uncompressed"}
     (tmp_path / "new.parquet").unlink()
     (tmp_path / "new.parquet.changes.csv").unlink()
+    (tmp_path / "new.parquet.provenance.json").unlink()
     found = pd.read_parquet(corrected(config, {"p": "dog"}, "--drop"))
     pd.testing.assert_frame_equal(found, frame.iloc[1:])
 
@@ -333,6 +343,7 @@ def test_an_npz_keeps_its_compression_and_is_written_the_same_each_time(tmp_path
     assert len(first) < 4000
     (tmp_path / "new.npz").unlink()
     (tmp_path / "new.npz.changes.csv").unlink()
+    (tmp_path / "new.npz.provenance.json").unlink()
     assert corrected(config, {"0": "1"}).read_bytes() == first
 
 
@@ -349,6 +360,7 @@ def test_a_safetensors_keeps_types_and_metadata(tmp_path: Path) -> None:
         assert file.metadata() == {"made": "here"}
     out.unlink()
     out.with_name("new.safetensors.changes.csv").unlink()
+    out.with_name("new.safetensors.provenance.json").unlink()
     found = load_file(corrected(config, {"2": "1"}, "--drop"))
     assert (found["y"].tolist(), found["x"].shape, found["s"].shape) == ([0, 1, 1], (3, 3), (2,))
 
@@ -451,6 +463,33 @@ def test_an_id_that_is_no_suspect_is_refused(line: str, told: str, tmp_path: Pat
     assert "--only none.txt: cannot be read" in refused(config, {"s 0": "p"}, "--only", "none.txt")
 
 
+def test_an_exported_list_of_suspects_says_which_are_wrong(tmp_path: Path) -> None:
+    rows = "".join(f"s{k},{k},{'np'[k % 2]}\n" for k in range(6))
+    config = write_csv(tmp_path, "id,a,y\n" + rows)
+    audit = audit_of(config, {"s0": "p", "s2": "p"})
+    lines = export(audit, "csv").decode().splitlines()
+    (tmp_path / "suspects.csv").write_text("\n".join([lines[0], lines[2]]) + "\n")
+    out = corrected(config, {"s0": "p", "s2": "p"}, "--only", tmp_path / "suspects.csv")
+    assert [line["new_label"] for line in changes(out)] == ["p"]
+
+
+def test_a_change_that_would_rather_harm_is_left_to_a_person(tmp_path: Path) -> None:
+    """Of many classes, the likeliest other label can be likelier wrong than the given one is."""
+    config = write_csv(tmp_path, "id,a,y\n" + "".join(f"s{k},{k},{'npq'[k % 3]}\n" for k in range(6)))
+    audit = audit_of(config, {"s0": "p", "s1": "q"})
+    unsure = audit.samples["id"] == "s0"
+    samples = audit.samples.assign(
+        suspicion=audit.samples["suspicion"].mask(unsure, 0.6),
+        suggestion=audit.samples["suggestion"].mask(unsure, 0.35),
+    )
+    path = tmp_path / "audit.json"
+    path.write_text(audit_to_json(replace(audit, samples=samples)), encoding="utf-8")
+    result = command(path, "--data", tmp_path / "data.csv", "--out", tmp_path / "new.csv")
+    assert result.exit_code == 0, result.output
+    assert [line["id"] for line in changes(tmp_path / "new.csv")] == ["s1"]
+    assert "not likelier right than their own: 1." in result.output
+
+
 def test_a_table_of_fixes_says_what_is_right(tmp_path: Path) -> None:
     """Also of samples that are no suspects: whoever looked at them knows better."""
     rows = "".join(f'"s, {k}",{k},{"npq"[k % 3]}\n' for k in range(6))
@@ -469,6 +508,7 @@ def test_a_table_of_fixes_says_what_is_right(tmp_path: Path) -> None:
     ("content", "told"),
     [
         ("id,label\ns 0,n\n", "has no column 'new_label'"),
+        ("id,label,suggested\ns 1,p,p\n", "line 2: 's 1' has no new label, and is not a suspect"),
         ("id,new_label\ns 9,p\n", "line 2: 's 9' is not a sample of the audit"),
         ("id,new_label\ns 0,r\n", "line 2: 'r' is not a class of the audit"),
         ("id,new_label\ns 0,p\ns 0,p\n", "line 3: 's 0' is in the table twice"),
@@ -552,6 +592,19 @@ def test_other_data_is_refused(rows: Config) -> None:
     assert "sample 's0': is 'n' in the audit, but missing here" in refused(rows, suggested, "--ids", "a")
     assert "label 2 is out of range" in refused(rows, suggested, "--labels", "b")
     assert "did you mean y?" in refused(rows, suggested, "--labels", "yy")
+
+
+def test_the_data_is_found_by_the_name_that_the_audit_has(
+    rows: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (rows.base / "audit.json").write_text(audit_to_json(audit_of(rows, {"s0": "p"})), encoding="utf-8")
+    monkeypatch.chdir(rows.base)
+    result = command("audit.json", "--out", "new.csv")
+    assert result.exit_code == 0, result.output
+    (rows.base / "data.csv").rename(rows.base / "elsewhere.csv")
+    result = command("audit.json", "--out", "another.csv")
+    assert result.exit_code == 2
+    assert "name the audited data with --data" in result.output
 
 
 def test_a_place_that_is_taken_is_refused(rows: Config) -> None:

@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 from typing import Any
 
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -35,6 +36,11 @@ def renamed(audit: Audit) -> Audit:
     """Return the audit of the same samples under other ids."""
     table = audit.samples.assign(id="new/" + audit.samples["id"])
     return replace(audit, samples=table, evidence=tuple(replace(e, id=f"new/{e.id}") for e in audit.evidence))
+
+
+def whole(audit: Audit) -> Audit:
+    """Return the audit as one of all samples of its data."""
+    return replace(audit, subject=replace(audit.subject, samples_total=audit.subject.samples))
 
 
 def suspects(difference: Difference) -> Any:
@@ -136,13 +142,54 @@ def test_it_is_said_what_a_suspect_of_one_audit_is_in_the_other() -> None:
     table = base.samples.assign(label=labels.where(ids != ids[2], "another"))
     reviewed = Suppression(content(ids[3]), labels[3], "Ada", "it is right", ids[3])
     base = replace(base, samples=table[ids != ids[4]], suppressed=(reviewed,))
-    found = {one.id: one.elsewhere for one in suspects(compare(base, head)).new}
+    found = {one.id: one.elsewhere for one in suspects(compare(whole(base), head)).new}
     assert found == {
         ids[1]: "not a suspect",
         ids[2]: "relabeled",
         ids[3]: "suppressed",
+        ids[4]: "added",
+    }
+    # of a part of the data
+    assert {one.id: one.elsewhere for one in suspects(compare(base, head)).new} == {
+        **found,
         ids[4]: "not audited",
     }
+    assert {one.id: one.elsewhere for one in suspects(compare(head, whole(base))).fixed} == {
+        **found,
+        ids[4]: "removed",
+    }
+
+
+def test_relabeled_renamed_removed_and_added_samples_are_told_apart() -> None:
+    base = with_suspicions({5: 0.9})
+    table = base.samples
+    rows = table.assign(label=table["label"].where(table.index % 4 != 1, "another"))
+    rows = rows.assign(id=[f"moved/{one}" if k % 3 == 0 else one for k, one in enumerate(rows["id"])])
+    # without the first ten, in another order, and five that are new
+    rows = rows.iloc[10:].sample(frac=1, random_state=0)
+    new = table.head(5).assign(id=list("abcde"), content=[f"{k:016x}" for k in range(5)])
+    head = replace(base, samples=pd.concat([rows, new], ignore_index=True), evidence=())
+    found = compare(base, head).samples
+    kept = range(10, len(table))
+    assert (found.both, found.dropped, found.added) == (len(kept), 10, 5)
+    assert found.relabeled == sum(k % 4 == 1 for k in kept)
+    assert found.renamed == sum(k % 3 == 0 and k % 4 != 1 for k in kept)
+
+
+def test_row_numbers_that_moved_name_no_other_sample() -> None:
+    """Whoever drops the suspects has the next rows under their ids."""
+    base = with_suspicions({3: 0.9, 7: 0.8})
+    base = replace(base, samples=base.samples.assign(id=[str(k) for k in range(len(base.samples))]))
+    base = replace(
+        base, evidence=tuple(replace(one, id=str(k)) for one, k in zip(base.evidence, (3, 7), strict=True))
+    )
+    rows = base.samples[~base.samples["suspect"]]
+    rows = rows.assign(id=[str(k) for k in range(len(rows))])
+    head = replace(base, samples=rows.reset_index(drop=True), evidence=())
+    head = replace(head, subject=replace(head.subject, data_fingerprint="other"))
+    found = compare(base, whole(head))
+    assert {one.elsewhere for one in suspects(found).fixed} == {"removed"}
+    assert any(one.endswith(", 2 dropped.") for one in found.unlike)
 
 
 def test_an_image_that_was_corrected_is_relabeled_though_its_id_has_changed() -> None:
@@ -165,6 +212,8 @@ def test_levels_are_those_of_the_heads_thresholds() -> None:
 
 def test_more_clear_suspects_are_a_regression() -> None:
     few, many = with_suspicions({0: 0.9}), with_suspicions(dict.fromkeys(range(6), 0.75))
+    # the others were added
+    few = replace(few, samples=few.samples.drop(index=range(1, 50)))
     found = compare(few, many)
     assert found.regressions == (
         "5 new and 0 fixed suspects with a suspicion of at least 0.75: "
@@ -174,6 +223,8 @@ def test_more_clear_suspects_are_a_regression() -> None:
     assert "Fewer suspects" in Page(render_difference(compare(many, few))).words
     assert not compare(few, with_suspicions(dict.fromkeys(range(50), 0.74))).regressions
     assert not compare(few, with_suspicions(dict.fromkeys(range(5), 0.9))).regressions
+    # the same labels: another training run finds more of the wrong ones
+    assert not compare(with_suspicions({0: 0.9}), many).regressions
 
 
 def test_more_fixed_than_new_is_no_regression() -> None:
@@ -200,7 +251,7 @@ def test_it_is_said_what_else_is_not_the_same() -> None:
         settings={**BASE.settings, "seed": 1, "batch_size": 7, "temperature": 2.0},
     )
     assert compare(BASE, other).unlike == (
-        "Data: 240 samples in the base, 7 in the head.",
+        "Data: 240 samples in the base, 7 in the head; of those audited, 120 in both.",
         "Settings: seed, temperature.",
         "Earlier checkpoints used: 1 in the base, 0 in the head.",
         "Version of cohaudit: 0.1.0 in the base, 9 in the head.",

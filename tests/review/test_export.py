@@ -8,13 +8,12 @@ import io
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
+from sklearn.linear_model import LogisticRegression
 from support.audits import make_audit
 
 from cohaudit.cli import main
@@ -22,6 +21,7 @@ from cohaudit.errors import MissingExtraError, ReportError
 from cohaudit.report import write_report
 from cohaudit.results import SAMPLE_COLUMNS, Audit, Skipped
 from cohaudit.review import export as exporting
+from cohaudit.review.export_files import EXPORT_FILE_NAMES
 
 
 @pytest.fixture
@@ -52,6 +52,16 @@ def test_equally_suspicious_samples_keep_the_order_of_the_evidence(audit: Audit)
     assert list(found["id"]) == [evidence.id for evidence in audit.evidence]
 
 
+def test_without_a_suspect_there_are_samples_to_look_at() -> None:
+    found = make_audit(suspects=0, samples=60, questions=7)
+    assert tuple(table(found, "look")["id"]) == found.questions
+    some = make_audit(suspects=5, samples=60, questions=7)
+    listed = list(table(some, "look")["id"])
+    assert listed[:5] == list(some.suspects["id"])
+    assert set(listed) == {*some.suspects["id"], *some.questions}
+    assert len(listed) == len(set(listed))
+
+
 def test_all_tables_hold_the_same(audit: Audit) -> None:
     expected = audit.suspects.reset_index(drop=True)
     lines = exporting.export(audit, "jsonl").decode().splitlines()
@@ -78,38 +88,21 @@ def test_cleanlabs_columns_are_of_every_sample_in_order(audit: Audit) -> None:
     assert list(found.columns) == ["id", "is_label_issue", "label_quality", "given_label", "predicted_label"]
     assert list(found["id"]) == list(audit.samples["id"])
     np.testing.assert_allclose(found["label_quality"], 1 - audit.samples["suspicion"])
+    names = [one.name for one in audit.classes]
+    assert [names[number] for number in found["given_label"]] == list(audit.samples["label"])
+    assert [names[number] for number in found["predicted_label"]] == list(audit.samples["predicted"])
 
 
-@pytest.mark.parametrize(
-    ("kind", "start"), [("image", "data:image/png;base64,"), ("row", ""), ("none", "train/")]
-)
-def test_label_studio_gets_tasks_with_the_suggested_label(kind: Any, start: str) -> None:
-    audit = make_audit(suspects=3, samples=30, kind=kind)
-    tasks = json.loads(exporting.export(audit, "label-studio"))
-    rows = audit.suspects.to_dict("records")
-    assert [task["data"]["id"] for task in tasks] == [row["id"] for row in rows]
-    for task, row in zip(tasks, rows, strict=True):
-        assert task["data"]["sample"].startswith(start)
-        assert task["data"]["sample"]
-        assert task["data"]["given_label"] == row["label"]
-        (prediction,) = task["predictions"]
-        assert prediction["score"] == row["suspicion"]
-        (choice,) = prediction["result"]
-        assert choice["value"]["choices"] == [row["suggested"]]
-        assert choice.keys() == {"from_name", "to_name", "type", "value"}
-
-
-def test_tasks_fit_the_labeling_interface_in_the_docs(audit: Audit) -> None:
-    text = (Path(__file__).parents[2] / "docs" / "cleaning.md").read_text(encoding="utf-8")
-    view = ElementTree.fromstring(text.split("```xml\n")[1].split("```")[0])
-    image, choices = view.find("Image"), view.find("Choices")
-    assert image is not None
-    assert choices is not None
-    for task in json.loads(exporting.export(audit, "label-studio")):
-        assert image.get("value", "").removeprefix("$") in task["data"]
-        (choice,) = task["predictions"][0]["result"]
-        assert (choice["from_name"], choice["to_name"]) == (choices.get("name"), image.get("name"))
-        assert choice["to_name"] == choices.get("toName")
+def test_cleanlab_takes_its_columns(audit: Audit) -> None:
+    classification = pytest.importorskip("cleanlab.classification")
+    found = table(audit, "cleanlab")
+    labels = found["given_label"].to_numpy()
+    inputs = np.eye(10)[labels]
+    learner = classification.CleanLearning(LogisticRegression())
+    learner.fit(inputs, labels, label_issues=found)
+    kept = learner.get_label_issues()
+    assert kept["is_label_issue"].tolist() == audit.samples["suspect"].tolist()
+    assert (learner.predict(inputs) == labels).all()
 
 
 def test_an_audit_that_judged_nobody_is_refused(audit: Audit) -> None:
@@ -137,19 +130,19 @@ def command(*arguments: object) -> Result:
     return CliRunner().invoke(main, ["export", *map(str, arguments)])
 
 
-@pytest.mark.parametrize("kind", exporting.EXPORT_FORMATS)
+@pytest.mark.parametrize("kind", exporting.LIST_FORMATS)
 def test_the_command_writes_beside_the_audit(audit: Audit, tmp_path: Path, kind: str) -> None:
     write_report(audit, tmp_path)
     result = command(tmp_path / "audit.json", "--format", kind)
     assert result.exit_code == 0, result.output
-    written = tmp_path / exporting.EXPORT_FILE_NAMES[kind]
+    written = tmp_path / EXPORT_FILE_NAMES[kind]
     assert str(written) in result.output.replace("\n", "")
     assert written.read_bytes() == exporting.export(audit, kind)
 
 
 def test_hostile_names_are_written_as_they_are(tmp_path: Path) -> None:
     audit = make_audit(hostile=True, suspects=6, samples=40)
-    for kind in ("csv", "jsonl", "label-studio", "cleanlab"):
+    for kind in ("csv", "jsonl", "cleanlab"):
         assert exporting.export(audit, kind, True)
     listed = [json.loads(line)["id"] for line in exporting.export(audit, "jsonl", True).splitlines()]
     assert sorted(listed) == sorted(audit.samples["id"])

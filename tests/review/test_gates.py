@@ -116,7 +116,7 @@ def test_where_no_list_can_be_given_a_gate_may_still_only_warn() -> None:
 @given(st.integers(1, 300), st.data())
 def test_a_share_equal_to_the_bound_is_not_above_it(suspects: int, data: st.DataObject) -> None:
     audit = make_audit(samples=300, suspects=0)
-    audit.samples.loc[: suspects - 1, "suspect"] = True
+    audit = replace(audit, samples=audit.samples.assign(suspect=audit.samples.index < suspects))
     tenths = data.draw(st.integers(0, 1000))
     assert fails(f"suspects>{tenths / 10}%", audit) == (suspects * 1000 > tenths * 300)
 

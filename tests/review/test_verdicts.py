@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.audits import make_audit
 from support.page import Page
+from support.ten_audits import (
+    CLEAN,
+    CLEANED,
+    DIRTY,
+    DIRTY_AND_OVERFIT,
+    HARD,
+    LABEL_LEVELS,
+    NOISIER,
+    OVERFIT,
+    RETRAINED,
+    WIDE,
+    WORSE,
+    audit_of,
+)
 
 from cohaudit.report import render_html
-from cohaudit.results import LEVELS, Audit, Estimate, Risk, Skipped, WrongLabels
-from cohaudit.results.gap import risk_level
+from cohaudit.results import LEVELS, Audit, Estimate, Risk, Skipped
 from cohaudit.results.labels import label_level
 from cohaudit.review.check import check
 from cohaudit.review.diff.compare import compare
@@ -27,60 +38,6 @@ from cohaudit.review.verdicts import (
     trust_sentence,
     worse_verdict,
 )
-
-BASE = make_audit(samples=60, layers=2, classes=4)
-RISK_LEVELS = (0.05, 0.1, 0.2)
-LABEL_LEVELS = (0.02, 0.05, 0.15)
-
-
-def audit_of(
-    *,
-    accuracy: float,
-    gap: tuple[float, float],
-    share: tuple[float, float, float],
-    told: bool = True,
-    data: str = "same",
-) -> Audit:
-    """Return an audit with a gap and half of its interval, and a share of wrong labels and its bounds."""
-    value, half = gap
-    assert isinstance(BASE.risk, Risk)
-    estimate = Estimate(value, value - half, value + half)
-    low, middle, high = (min(max(accuracy - one, 0.0), 1.0) for one in (value + half, value, value - half))
-    expected = Estimate(middle, low, high)
-    risk = replace(
-        BASE.risk,
-        expected=expected,
-        expected_given=expected,
-        gap=estimate,
-        predicted=estimate,
-        level=risk_level(value, RISK_LEVELS),
-        drivers=(),
-    )
-    bounds = Estimate(*share)
-    wrong = WrongLabels(bounds, share[0], 0.9 if told else 0.1, told, label_level(bounds, told, LABEL_LEVELS))
-    samples = BASE.samples if told else BASE.samples.assign(suspect=False)
-    return replace(
-        BASE,
-        risk=risk,
-        wrong_labels=wrong,
-        samples=samples,
-        evidence=BASE.evidence if told else (),
-        sanity=replace(BASE.sanity, accuracy=accuracy),
-        subject=replace(BASE.subject, data_fingerprint=data),
-        settings={**BASE.settings, "risk_levels": RISK_LEVELS, "label_levels": LABEL_LEVELS},
-    )
-
-
-CLEAN = audit_of(accuracy=0.97, gap=(0.01, 0.03), share=(0.001, 0.0, 0.004), told=False)
-OVERFIT = audit_of(accuracy=1.0, gap=(0.25, 0.05), share=(0.001, 0.0, 0.004), told=False)
-DIRTY = audit_of(accuracy=0.74, gap=(-0.09, 0.05), share=(0.26, 0.25, 0.31))
-DIRTY_AND_OVERFIT = audit_of(accuracy=1.0, gap=(0.3, 0.05), share=(0.26, 0.25, 0.31))
-CLEANED = audit_of(accuracy=0.86, gap=(0.013, 0.05), share=(0.18, 0.17, 0.22), data="cleaned")
-HARD = audit_of(accuracy=0.8, gap=(0.02, 0.02), share=(0.06, 0.0, 0.14), told=False)
-WIDE = audit_of(accuracy=0.9, gap=(0.03, 0.08), share=(0.01, 0.005, 0.03))
-RETRAINED = audit_of(accuracy=0.745, gap=(-0.088, 0.05), share=(0.262, 0.252, 0.31))
-WORSE = audit_of(accuracy=0.74, gap=(-0.04, 0.05), share=(0.26, 0.25, 0.31))
-NOISIER = audit_of(accuracy=0.74, gap=(-0.09, 0.05), share=(0.30, 0.29, 0.35), data="relabeled")
 
 PAGES = {
     "clean": (CLEAN, "low", "Low risk: 96.0% accuracy expected on new data", True),
@@ -112,7 +69,7 @@ def test_the_worse_verdict_gives_color_and_headline(name: str) -> None:
 
 def test_many_wrong_labels_are_never_called_nothing_to_do() -> None:
     words = Page(render_html(DIRTY)).words
-    assert "Check the suspects, and correct or drop the wrong ones" in words
+    assert "Check the suspects, and correct or drop the wrong ones." in words
     assert "It counts wrong labels as right: review these first." in trust_sentence(DIRTY)
 
 
@@ -168,7 +125,7 @@ def test_a_larger_gap_alone_is_no_regression() -> None:
     assert isinstance(DIRTY.risk, Risk)
     assert CLEANED.risk.gap.value > DIRTY.risk.gap.value
     assert compare(DIRTY, CLEANED).improvements == (
-        "Fewer labels are wrong: 18.0% of the labels are wrong, from 26.0%.",
+        "Fewer labels are wrong: of 5 changed labels, 5 are less suspicious than the label before.",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -28,3 +29,20 @@ def with_suspicions(suspicions: dict[int, float], audit: Audit = BASE) -> Audit:
     any_evidence = audit.evidence[0]
     evidence = tuple(replace(any_evidence, id=i, content=content(i)) for i in ids)
     return replace(audit, samples=table, evidence=evidence)
+
+
+def relabeled(audit: Audit, rows: Iterable[int]) -> Audit:
+    """Return the audit of other data: the samples in these rows have another label."""
+    labels = audit.samples["label"].to_numpy(copy=True)
+    labels[list(rows)] = "another"
+    subject = replace(audit.subject, data_fingerprint="relabeled")
+    return replace(audit, samples=audit.samples.assign(label=labels), subject=subject)
+
+
+def with_order(audit: Audit, order: Iterable[int]) -> Audit:
+    """Return the audit with the samples in these rows as the most suspicious ones, the first one first."""
+    first = list(order)
+    rest = [row for row in range(len(audit.samples)) if row not in set(first)]
+    rank = np.empty(len(audit.samples), dtype=np.int64)
+    rank[[*first, *rest]] = np.arange(1, len(rank) + 1)
+    return replace(audit, samples=audit.samples.assign(rank=rank))

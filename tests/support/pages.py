@@ -55,6 +55,8 @@ class Reader:
         self.root = self.here = root
         self.page = page
         shutil.copytree(ROOT / "fixtures", root / "fixtures", ignore=shutil.ignore_patterns("__pycache__"))
+        # which names the configurations of the fixtures as trusted, as in a checkout
+        shutil.copy(ROOT / "pyproject.toml", root)
         self._at = root.parent / "working-directory"
         self._environment = os.environ | {
             "PATH": f"{_command(root.parent / 'bin')}{os.pathsep}{os.environ['PATH']}",

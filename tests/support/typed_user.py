@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import assert_type
+from typing import Any, assert_type  # noqa: F401 - Any stands in a text below
 
 import numpy as np
 import pandas as pd
@@ -18,9 +18,11 @@ from cohaudit import (
     CheckResult,
     CohauditError,
     Config,
+    Correction,
     DatasetLike,
     Difference,
     Estimate,
+    ExportedFiles,
     Progress,
     Settings,
     Skipped,
@@ -56,6 +58,9 @@ def scan_all() -> list[Audit]:
         cohaudit.scan(MODEL, (inputs, labels), fail_on=("risk>=high",), class_names=["a", "b"]),
         cohaudit.scan(MODEL, (np.zeros((100, 784)), np.zeros(100, int)), config=Config(neighbors=10)),
         cohaudit.scan(MODEL, [(torch.zeros(784), 0), (torch.ones(784), 1)]),
+        cohaudit.scan(MODEL, pd.DataFrame(), labels="y", ids="id", transform=lambda row: row["x"]),
+        cohaudit.scan(MODEL, (pd.DataFrame(), pd.Series([0, 1])), audits="all", progress=True),
+        cohaudit.scan(MODEL, [{"pixel_values": torch.zeros(784), "labels": 0}], inputs="pixel_values"),
         cohaudit.scan(MODEL, Path("train.npz"), risk_levels=(0.1, 0.2, 0.3), suppressions=Path("seen.toml")),
         cohaudit.scan(MODEL, "train.npz", earlier=[MODEL.state_dict(), "epoch-1.pt", Path("epoch-2.pt")]),
     ]
@@ -89,13 +94,16 @@ def judge(audit: Audit) -> bool:
     assert_type(cohaudit.write_report(audit, "out", formats=["junit"]), list[Path])
     earlier = cohaudit.read_audit("out/audit.json")
     assert_type(earlier, Audit)
-    difference = cohaudit.compare("out/audit.json", audit)
+    difference = cohaudit.diff("out/audit.json", audit)
     assert_type(difference, Difference)
     assert_type(difference.regressions, tuple[str, ...])
     checked = cohaudit.check(Path("out/audit.json"), fail_on="suspects>2%", warn_on=["accuracy<0.9"])
     assert_type(checked, CheckResult)
     assert_type(checked.gates, tuple[results.GateResult, ...])
     assert_type(cohaudit.__version__, str)
+    assert_type(cohaudit.correct(audit, "corrected.npz", only=Path("wrong.csv")), Correction)
+    assert_type(cohaudit.export("out/audit.json", "label-studio", image_root="https://a.b"), ExportedFiles)
+    assert_type(audit.corrected_labels(numbers=True), "pd.Series[Any]")
     return checked.passed and not difference.regressions
 
 

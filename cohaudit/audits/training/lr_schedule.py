@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from pathlib import Path
 from cohaudit.audits.optimizer_state import MAX_LEARNING_RATE
 from cohaudit.errors import ConfigError
 from cohaudit.results import Skipped
+from cohaudit.untrusted import read_text
 
 # names of checkpoints: "epoch=3-step=1200.ckpt", "checkpoint-500", "model_12.pt"
 _NUMBER = re.compile(r"[0-9]+")
@@ -95,8 +97,7 @@ def _from_file(path: Path) -> tuple[tuple[int, float], ...]:
     remedy = "give a number, or a CSV file with the columns step and lr"
     try:
         # utf-8-sig: the byte order mark that Excel writes would become part of the first column's name
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
+        rows = list(csv.DictReader(io.StringIO(read_text(path, ConfigError), newline="")))
         rates = [(int(row["step"]), _rate(row["lr"], f"--lr {path}")) for row in rows]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not CSV text"

@@ -23,7 +23,7 @@ from cohaudit.audits.training.earlier_predictions import (
     restore_weights,
 )
 from cohaudit.audits.training.lr_schedule import Schedule, steps_at
-from cohaudit.audits.training.rating import believe
+from cohaudit.audits.training.rating import CrossedAccuracy, LabelBelief
 from cohaudit.audits.training.snapshot import Snapshot, snapshot_of
 from cohaudit.audits.training.snapshot_cache import SnapshotCache
 from cohaudit.audits.training.stability_bound import Segment, stability
@@ -177,7 +177,9 @@ def trajectory_of(
     labels: NDArray[np.int64],
     layers: Sequence[str],
     classes: Sequence[str],
-    outside: Sequence[Array],
+    *,
+    belief: LabelBelief | None,
+    crossed: CrossedAccuracy | Skipped,
 ) -> Trajectory | Skipped:
     """Return the trajectory audit of a training run.
 
@@ -186,7 +188,8 @@ def trajectory_of(
         labels: Given labels, [N].
         layers: Layer names.
         classes: Class names.
-        outside: Class probabilities by models of the raw data, [N, C] each; possibly none.
+        belief: What models of the raw data believe of the labels; None if there are none.
+        crossed: How the checkpoints classify crossed samples; skipped if samples cannot be crossed.
     """
     if len(snapshots) < 2:
         return Skipped("trajectory", NEEDS_SEVERAL)
@@ -201,7 +204,8 @@ def trajectory_of(
         memorization=np.stack([shot.memorization for shot in shots]),
         share=np.stack([shot.share for shot in shots]),
         expected=[shot.expected for shot in shots],
-        belief=believe(outside, labels) if outside else None,
+        belief=belief,
+        crossed=crossed,
         loss=[shot.loss for shot in shots],
         m_coherence=[shot.coherence * len(labels) for shot in shots],
     )

@@ -123,7 +123,8 @@ def code_of(config: Config, model: nn.Module) -> str:
     """
     digest = hashlib.sha256()
     for named in (config.model, config.transform, config.data, config.crossfit_recipe):
-        file = config.base / named.rpartition(":")[0]
+        # a function that a Python caller gave is in no file that is named
+        file = config.base / (named.rpartition(":")[0] if isinstance(named, str) else "")
         if file.suffix == ".py" and file.is_file():
             # the file may import its neighbors; sorted, because a folder lists files in any order
             for beside in sorted(file.parent.glob("*.py")):

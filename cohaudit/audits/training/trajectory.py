@@ -3,8 +3,8 @@
 What many samples share is learned first, what a single sample owns last (Chatterjee, ICLR 2020). Early
 stopping takes the checkpoint before memorized samples take over. Training accuracy cannot show it, since
 memorizing raises it too. So a checkpoint's answers are rated by models of the raw data, which were never
-trained with the network (`rating`). The advised checkpoint is the latest one that cannot be told from the
-best.
+trained with the network (`rating`), on its training samples and on crossings of two (`crossing`). The advised
+checkpoint is the latest one that cannot be told from the best.
 
 Arrays: K checkpoints, N samples. Nothing here knows a model.
 """
@@ -18,7 +18,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from cohaudit.audits.training.rating import LabelBelief, latest_as_good
+from cohaudit.audits.training.rating import CrossedAccuracy, LabelBelief, latest_as_good, rate
 from cohaudit.results import Point, Series, Skipped, Trajectory
 from cohaudit.results.kinds import is_memorized
 from cohaudit.results.trajectory import STRATA
@@ -41,6 +41,7 @@ class TrainingHistory:
         share: Share of the mean gradient that each sample owns, [K, N]; each row sums to 1.
         expected: Expected accuracy on new data, [K].
         belief: What models of the raw data believe of the labels; None if there are none.
+        crossed: How the checkpoints classify crossed samples; skipped if samples cannot be crossed.
         loss: Mean training loss in nats, [K].
         m_coherence: m-coherence of the whole gradient, [K].
     """
@@ -52,6 +53,7 @@ class TrainingHistory:
     share: Array
     expected: Sequence[float]
     belief: LabelBelief | None
+    crossed: CrossedAccuracy | Skipped
     loss: Sequence[float]
     m_coherence: Sequence[float]
 
@@ -86,16 +88,21 @@ class TrainingHistory:
         return self.corrected if self.belief is None else self._mean(self.belief.expected)
 
     @cached_property
+    def ratings(self) -> Array | None:
+        """Rating of each checkpoint at each sample, [K, any]; None without models of the raw data."""
+        if self.belief is None:
+            return None
+        return rate(self.belief, self.predicted, None if isinstance(self.crossed, Skipped) else self.crossed)
+
+    @cached_property
     def rating(self) -> Array:
-        """Rating of each checkpoint, [K]."""
-        return self.corrected if self.belief is None else self.belief.ratings(self.predicted).mean(1)
+        """Rating of each checkpoint, [K]; without models of the raw data, the same as `corrected`."""
+        return self.corrected if self.ratings is None else self.ratings.mean(1)
 
     @cached_property
     def advised(self) -> int:
         """The checkpoint to keep: the last one, unless an earlier one is clearly better."""
-        if self.belief is None:
-            return len(self.names) - 1
-        return latest_as_good(self.belief.ratings(self.predicted))
+        return len(self.names) - 1 if self.ratings is None else latest_as_good(self.ratings)
 
     @cached_property
     def strata(self) -> Integers:
@@ -233,8 +240,14 @@ def _choice(history: TrainingHistory, points: Sequence[Point], labels: Integers)
     best = points[int(np.argmax(history.rating))]
     wrong = int((history.judged_labels != labels).sum())
     disputed = "1 label is" if wrong == 1 else f"{wrong:,} labels are"
+    crossed = history.crossed
+    asked = (
+        f" ({crossed.name}: {crossed.reason})"
+        if isinstance(crossed, Skipped)
+        else ", also to crossed samples"
+    )
     how = (
-        "The rating is how probable models of the raw data find the checkpoint's answers; "
+        f"The rating is how probable models of the raw data find the checkpoint's answers{asked}; "
         f"{disputed} likely wrong, as judged at {history.names[history.judge]}."
     )
     ratings = f"rating {percent(taken.rating)}, the best one {percent(best.rating)} at {best.checkpoint}"

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from cohaudit.errors import ModelError, describe_error
-from cohaudit.gradients.checks.probe import Probe, load_probe
+from cohaudit.errors import CohauditError, EngineError, ModelError, describe_error, is_out_of_memory
+from cohaudit.gradients.checks.probe import Probe, load_probe, to_model
 from cohaudit.gradients.checks.trial import refuse_unstable, settle
 from cohaudit.gradients.pass_setup import Source
 from cohaudit.gradients.residuals import class_logits, logits_of
 from cohaudit.gradients.tracing.plan import Plan
-from cohaudit.gradients.tracing.planning import make_plan
+from cohaudit.gradients.tracing.planning import make_looped_plan, make_plan
 from cohaudit.gradients.tracing.trace import call
+from cohaudit.results.wording import spelled_alike
 
 PROBE_SAMPLES = 3
 """Samples that a plan is made with and tried on. Planning compares batches of 3 and of 2: both sizes are rare
 as layer widths, so that a dimension that changes with them is the batch."""
+
+SUM_TOLERANCE = 1e-4
+"""Rounding of the sum of a row of probabilities in float32."""
 
 MAX_CLASSES_IN_MESSAGE = 12
 """Class names that an error message lists."""
@@ -35,13 +41,40 @@ def prepare(model: nn.Module, source: Source, device: torch.device) -> Plan:
     Raises:
         ModelError: If the model cannot be called on the data, or its outputs do not match the classes.
         EngineError: If its samples mix, its output is random, or nothing can be measured.
+        CohauditError: Any of these.
     """
     probe = check_model(model, source, device)
     sizes = len(probe.ids), len(probe.ids) - 1
     # cut rather than loaded again: a batch of other samples may be padded to another length
     smaller = pytree.tree_map(lambda t: t[: sizes[1]] if isinstance(t, Tensor) else t, probe.inputs)
-    plan = make_plan(model, (probe.inputs, smaller), sizes)
-    return settle(model, plan, probe.inputs, probe.labels)
+    try:
+        plan = make_plan(model, (probe.inputs, smaller), sizes)
+        return settle(model, plan, probe.inputs, probe.labels)
+    except CohauditError:
+        raise
+    except Exception as error:  # whatever watching the calls of a model can lead to
+        if is_out_of_memory(error):
+            raise
+        return _looped_plan(model, probe, error)
+
+
+def _looped_plan(model: nn.Module, probe: Probe, reason: Exception) -> Plan:
+    """Return a plan for a model whose calls cannot be watched: plain autograd, one sample at a time.
+
+    Raises:
+        EngineError: If that fails as well.
+        CohauditError: If nothing is trainable, or nothing trainable reaches the output.
+    """
+    try:
+        return settle(model, make_looped_plan(model, probe.inputs), probe.inputs, probe.labels)
+    except CohauditError:
+        raise
+    except Exception as error:
+        raise EngineError(
+            "model",
+            f"its gradients cannot be measured: {describe_error(error)}",
+            "return the plain network from the factory, without its own gradients, scripting or autocast",
+        ) from reason
 
 
 def check_model(model: nn.Module, source: Source, device: torch.device) -> Probe:
@@ -68,6 +101,18 @@ def check_model(model: nn.Module, source: Source, device: torch.device) -> Probe
     return probe
 
 
+def output_count(model: nn.Module, inputs: Any) -> int:
+    """Return how many classes a model distinguishes.
+
+    Args:
+        model: In eval mode.
+        inputs: A batch, on the CPU.
+    """
+    device = next(model.parameters()).device
+    with torch.no_grad():
+        return class_logits(logits_of(call(model, to_model(inputs, model, device)))).shape[1]
+
+
 def _check_outputs(model: nn.Module, probe: Probe, source: Source) -> None:
     leaves = pytree.tree_leaves(probe.inputs)
     shapes = ", ".join(str(list(leaf.shape)) for leaf in leaves if isinstance(leaf, Tensor))
@@ -80,7 +125,9 @@ def _check_outputs(model: nn.Module, probe: Probe, source: Source) -> None:
             f"it fails on a batch of inputs of shape {shapes}: {describe_error(error)}",
             "check that the data, or its transform, gives what the model's forward takes",
         ) from error
-    logits = class_logits(logits_of(output))
+    raw = logits_of(output)
+    _refuse_probabilities(raw)
+    logits = class_logits(raw)
     if len(logits) != len(probe.labels):
         raise ModelError(
             "model",
@@ -88,6 +135,34 @@ def _check_outputs(model: nn.Module, probe: Probe, source: Source) -> None:
             "return one row of logits per sample",
         )
     _check_classes(logits.shape[1], source)
+
+
+def _refuse_probabilities(outputs: Tensor) -> None:
+    """Raise an error if a model's outputs are probabilities: the loss of logits would be taken of them.
+
+    Log-probabilities pass: they are logits too.
+
+    Raises:
+        ModelError: If the rows sum to 1, or single outputs all lie between 0 and 1.
+    """
+    values = outputs.detach().cpu().double()
+    if values.ndim == 1:
+        values = values[:, None]
+    # a type of 8 bits rounds each of the numbers that are added
+    tolerance = max(SUM_TOLERANCE, values.shape[1] * torch.finfo(outputs.dtype).eps)
+    if not bool(((values >= 0) & (values <= 1 + tolerance)).all()):
+        return
+    # zeros: a network that was not trained can answer with them
+    single = values.shape[1] == 1 and bool((values > 0).any()) and bool((values < 1).all())
+    if single or (values.shape[1] > 1 and bool(((values.sum(1) - 1).abs() <= tolerance).all())):
+        found = "single outputs all lie between 0 and 1" if single else "rows of its outputs sum to 1"
+        last = "sigmoid" if single else "softmax"
+        raise ModelError(
+            "model",
+            f"{found}: they are probabilities, not logits",
+            f"return what goes into the last {last}, without a {last}; a factory can return model[:-1] of a"
+            " Sequential, and names and weights stay as they are",
+        )
 
 
 def _check_classes(outputs: int, source: Source) -> None:
@@ -99,6 +174,8 @@ def _check_classes(outputs: int, source: Source) -> None:
     if len(beyond):
         example = f"; sample {source.ids[beyond[0]]} has the label {names[source.labels[beyond[0]]]}"
     listed = ", ".join(names[:MAX_CLASSES_IN_MESSAGE])
+    alike = spelled_alike(names)
+    example += f". {alike.rstrip('.')}" if alike else ""
     raise ModelError(
         "model",
         f"it distinguishes {outputs} classes, the data has {len(names)}: {listed}{example}",

@@ -151,7 +151,7 @@ def rerun_autograd(
                 loss / engine.scale[i], list(plan.parameters.values()), allow_unused=True
             )
         gradient = {
-            name: torch.zeros_like(p) if g is None else g
+            name: torch.zeros_like(p) if g is None else g.to_dense()  # an embedding's can be sparse
             for (name, p), g in zip(plan.parameters.items(), grads, strict=True)
         }
         unit_squares.append(layers.squares(gradient))

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import CheckpointError
 
-from cohaudit.errors import EngineError, ModelError, describe_error
+from cohaudit.errors import EngineError, ModelError, describe_error, is_out_of_memory
 from cohaudit.gradients.engine import Engine
 from cohaudit.gradients.forms.per_sample import PerSample
 from cohaudit.gradients.residuals import Residuals, class_logits, logits_of
 from cohaudit.gradients.single_sample import sample, single_gradients
 from cohaudit.gradients.tracing.batch_dependence import mixing_module, random_module
-from cohaudit.gradients.tracing.plan import Plan
+from cohaudit.gradients.tracing.plan import Plan, owner_name
 from cohaudit.gradients.tracing.trace import call
 from cohaudit.gradients.vmap import UnsupportedCallError
 
@@ -42,6 +42,13 @@ def refuse_unstable(model: nn.Module, inputs: Any, samples: int) -> None:
         EngineError: If a second forward pass differs, or a sample's logits depend on its batch; names the
             module in which that begins.
     """
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and parameter.is_complex():
+            raise EngineError(
+                f"layer {owner_name(name)}",
+                f"its parameter {name} is complex, and only gradients of real numbers are measured",
+                "keep real and imaginary part as one real parameter: torch.view_as_complex(parameter)",
+            )
     # named before the comparison below, which would find the mixing, but not its remedy
     for name, module in model.named_modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None:
@@ -110,6 +117,9 @@ def settle(model: nn.Module, plan: Plan, inputs: Any, labels: Tensor) -> Plan:
         plan: Plan from `make_plan`.
         inputs: A few samples on the model's device.
         labels: Their labels, int64, on the CPU.
+
+    Raises:
+        RuntimeError: If not even the loop can measure them.
     """
     fold_reversed = False
     while True:
@@ -119,6 +129,12 @@ def settle(model: nn.Module, plan: Plan, inputs: Any, labels: Tensor) -> Plan:
             plan = plan.with_loop(unsupported.parameters)
             continue
         except CheckpointError:  # what is computed again in the backward pass is not intercepted there
+            plan = plan.with_loop(plan.parameters)
+            continue
+        except RuntimeError as error:
+            # a model that opens autocast itself, for example, mixes types that the formulas do not expect
+            if plan.all_looped or is_out_of_memory(error):
+                raise
             plan = plan.with_loop(plan.parameters)
             continue
         if not wrong or fold_reversed:

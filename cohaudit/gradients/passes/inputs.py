@@ -32,7 +32,7 @@ from cohaudit.gradients.passes.column_sums import ColumnSums, make_column_sums
 from cohaudit.gradients.passes.input_sums import InputSums, rows_of
 from cohaudit.gradients.passes.token_sums import TokenSums, make_token_sums
 from cohaudit.gradients.precision import backward_in_eval_mode, full_precision
-from cohaudit.gradients.residuals import logits_of
+from cohaudit.gradients.residuals import along, logits_of
 from cohaudit.gradients.tracing.trace import call, every_module_called
 from cohaudit.results import Skipped
 
@@ -218,7 +218,7 @@ def _deltas(model: nn.Module, layer: nn.Module, inputs: Any, residuals: Tensor) 
         direction = residual.reshape(logits.shape).to(logits)
         # the last backward pass frees the graph
         retain = k + 1 < len(residuals)
-        yield torch.autograd.grad(logits, outputs[0], direction, retain_graph=retain)[0]
+        yield torch.autograd.grad(along(logits, direction), outputs[0], retain_graph=retain)[0]
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cohaudit.errors import EngineError
-from cohaudit.gradients.checks.certificate import Recorded, certify, rounding_notice
+from cohaudit.gradients.checks.certificate import Recorded, certify, rounding_notice, samples_again
 from cohaudit.gradients.checks.class_sums import SketchedSamples, class_sum_errors
 from cohaudit.gradients.checks.prepare import prepare
 from cohaudit.gradients.checks.probe import load_probe
@@ -264,7 +264,7 @@ class _Pass:
         options = self.setup.options
         order = np.random.default_rng(options.seed).permutation(len(self.rows.scale))
         # sorted for data sets that are read faster in order
-        chosen = np.sort(order[: options.certificate_samples])
+        chosen = np.sort(order[: samples_again(self.setup)])
         samples = SketchedSamples(
             labels=source.labels,
             scale=self.rows.scale,

@@ -159,6 +159,34 @@ def make_plan(model: nn.Module, probes: tuple[Any, Any], sizes: tuple[int, int])
     )
 
 
+def make_looped_plan(model: nn.Module, inputs: Any) -> Plan:
+    """Plan to measure a model sample by sample, without watching its calls.
+
+    That is the way for a model whose calls cannot be watched, such as one that takes gradients in its own
+    forward pass. No layer's inputs are stored then.
+
+    Args:
+        model: In eval mode.
+        inputs: A batch on the model's device.
+
+    Raises:
+        EngineError: If nothing is trainable, or nothing trainable reaches the output.
+    """
+    trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    used = _reaching(model, trainable, inputs)
+    return Plan(
+        parameters=used,
+        layer_of={name: owner_name(name) for name in used},
+        uses={},
+        derived=frozenset(),
+        behind={},
+        looped=frozenset(used),
+        features=(),
+        skipped=_skipped(model, used),
+        coverage=sum(p.numel() for p in used.values()) / sum(p.numel() for p in trainable.values()),
+    )
+
+
 def _reaching(
     model: nn.Module, trainable: Mapping[str, nn.Parameter], inputs: Any
 ) -> dict[str, nn.Parameter]:

@@ -5,7 +5,8 @@ torch.load(weights_only=True). Formats that can run code are refused unless the 
 """
 
 from cohaudit.loading.checkpoint._checkpoint import Checkpoint
-from cohaudit.loading.checkpoint._checks import check_finite
+from cohaudit.loading.checkpoint._checks import can_compute, check_finite, check_usable
 from cohaudit.loading.checkpoint._load import load_checkpoint
+from cohaudit.loading.checkpoint._torch_file import load_content
 
-__all__ = ["Checkpoint", "check_finite", "load_checkpoint"]
+__all__ = ["Checkpoint", "can_compute", "check_finite", "check_usable", "load_checkpoint", "load_content"]

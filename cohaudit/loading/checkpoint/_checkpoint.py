@@ -10,6 +10,9 @@ from typing import Any
 
 from torch import Tensor
 
+from cohaudit.errors import CheckpointError
+from cohaudit.untrusted import open_regular
+
 _HASH_BLOCK_SIZE = 1 << 20
 """Bytes to read at a time for the hash."""
 
@@ -63,7 +66,7 @@ def sha256_of(files: Iterable[Path]) -> str:
     """Return the SHA-256 of several files joined, in hex."""
     digest = hashlib.sha256()
     for file in files:
-        with file.open("rb") as stream:
+        with open_regular(file, CheckpointError) as stream:
             # in blocks: a checkpoint can be larger than the memory
             while block := stream.read(_HASH_BLOCK_SIZE):
                 digest.update(block)

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from cohaudit.errors import CheckpointError
+from cohaudit.errors import CheckpointError, CohauditError, printable
 
+_SAVE_WEIGHTS_ONLY = "save only the weights: torch.save(model.state_dict(), 'weights.pt')"
+"""Remedy for an optimizer's state that cannot be used."""
+_LARGEST_FLOAT = int(sys.float_info.max)
+"""Largest integer that is a float too."""
+_LARGEST_WEIGHT = 1e150
+"""Largest weight whose norm can be computed in float64."""
+_LONGEST_KEY = 30
+"""Characters of a key to show."""
 _MAX_TENSORS_SHOWN = 3
 """Tensors to list in a message."""
 
@@ -35,30 +47,75 @@ def check_finite(tensors: Mapping[str, Tensor], where: str) -> None:
         )
 
 
-def check_usable(tensors: Mapping[str, Tensor], where: str) -> None:
+def check_usable(
+    tensors: Mapping[str, Tensor], where: str, refuse: type[CohauditError] = CheckpointError
+) -> None:
     """Raise an error if a checkpoint has no tensors, or tensors that are not plain arrays of numbers.
 
     Args:
         tensors: Name → weights, of any shape.
-        where: The checkpoint, for messages.
+        where: The file, for messages.
+        refuse: Class of the error.
 
     Raises:
-        CheckpointError: If there is no tensor, or one has an unprintable name, no data, or a packed layout.
+        CohauditError: An error of class `refuse`, if there is no tensor, or one has an unprintable name, no
+            data, or a packed layout.
     """
     if not tensors:
-        raise CheckpointError(where, "holds no tensors", "name the file that holds the model's weights")
+        raise refuse(where, "holds no tensors", "name the file that holds the model's weights")
     for name, tensor in tensors.items():
         # an escape sequence in a name would otherwise reach the terminal with the first message
         if not name.isprintable():
-            raise CheckpointError(
+            raise refuse(
                 where,
                 f"the name of a tensor cannot be printed: {name!a}",
                 "get the file again from its source: training code does not write such names",
             )
         if reason := _not_plain(tensor):
-            raise CheckpointError(
-                where, f"{name} is {reason}", "save the weights as ordinary dense float tensors"
-            )
+            raise refuse(where, f"{name} is {reason}", "save ordinary dense tensors of floats")
+
+
+def check_optimizer(optimizer: Mapping[str, Any], where: str) -> None:
+    """Raise an error if an optimizer's state holds numbers that no optimizer has.
+
+    Args:
+        optimizer: State dict of the optimizer.
+        where: The checkpoint, for messages.
+
+    Raises:
+        CheckpointError: If a number is beyond the range of a float, or a tensor has no values.
+    """
+    for name, value in _leaves(optimizer, "optimizer"):
+        reason = ""
+        if isinstance(value, Tensor) and value.is_meta:
+            reason = "on the meta device, which holds no values"
+        elif type(value) is int and abs(value) > _LARGEST_FLOAT:
+            reason = f"an integer of {value.bit_length():,} bits, beyond the range of a number"
+        if reason:
+            raise CheckpointError(where, f"{name} is {reason}", _SAVE_WEIGHTS_ONLY)
+
+
+def _leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:
+    """Yield what is in nested containers, each with the names of the keys that lead to it."""
+    waiting = [(name, value)]
+    # what is shared is looked at once: a file can share containers so that the paths to them have no end
+    seen = set()
+    while waiting:
+        name, value = waiting.pop()
+        if isinstance(value, Mapping | list | tuple):
+            if id(value) in seen:
+                continue
+            seen.add(id(value))
+            entries = value.items() if isinstance(value, Mapping) else enumerate(value)
+            waiting.extend((f"{name}.{_key(key)}", entry) for key, entry in entries)
+        else:
+            yield name, value
+
+
+def _key(key: Any) -> str:
+    # the text of an integer of any length, or of nested tuples, can take for ever
+    is_short = isinstance(key, str) or (type(key) is int and abs(key) <= _LARGEST_FLOAT)
+    return printable(str(key), _LONGEST_KEY) if is_short else type(key).__name__
 
 
 def _not_plain(tensor: Tensor) -> str:
@@ -67,7 +124,34 @@ def _not_plain(tensor: Tensor) -> str:
         return "on the meta device, which holds no values"
     if tensor.is_quantized:
         return "quantized"
-    return "" if tensor.layout == torch.strided else f"sparse ({tensor.layout})"
+    if tensor.layout != torch.strided:
+        return f"sparse ({tensor.layout})"
+    if not can_compute(tensor.dtype):
+        return f"of a type that torch stores but cannot compute with ({tensor.dtype})"
+    # NaN fails the comparison, and is counted where it matters
+    if tensor.dtype == torch.float64 and tensor.numel() and bool((tensor.abs() > _LARGEST_WEIGHT).any()):
+        finite = tensor[torch.isfinite(tensor)].abs()
+        if finite.numel() and float(finite.max()) > _LARGEST_WEIGHT:
+            return (
+                f"of numbers up to {float(finite.max()):.0e}, whose squares are beyond the range of a float"
+            )
+    return ""
+
+
+@cache
+def can_compute(dtype: torch.dtype) -> bool:
+    """Tell whether torch can compute with numbers of a type; some it only stores.
+
+    Args:
+        dtype: The type.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # half-precision complex numbers are called experimental
+        try:
+            torch.empty(1, dtype=dtype).to(torch.complex128)
+        except (RuntimeError, TypeError):  # four bits a number, for example
+            return False
+    return True
 
 
 def _count_not_finite(tensor: Tensor) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import stat
+import os
+import struct
 import zipfile
 from pathlib import Path
 from typing import Literal
 
-from cohaudit.errors import CheckpointError, as_named, missing
+from cohaudit.errors import CheckpointError, as_named, missing, printable
 from cohaudit.loading import git_lfs
+from cohaudit.untrusted import open_regular
+from cohaudit.untrusted.zips import check_unpacked, listed
 
 Kind = Literal["safetensors", "index", "torch", "torch legacy", "torchscript", "export"]
 
@@ -66,13 +69,10 @@ def identify(path: Path) -> Kind:
 def _first_bytes(path: Path) -> tuple[bytes, int]:
     """Return the first bytes of a regular file, and its size in bytes."""
     try:
-        status = path.stat()
-        if stat.S_ISDIR(status.st_mode):
+        if path.is_dir():
             raise _directory(path)
-        if not stat.S_ISREG(status.st_mode):
-            # opening a named pipe would wait for a writer, perhaps forever
-            raise CheckpointError(str(path), "is not a regular file", "copy the checkpoint to a file on disk")
-        with path.open("rb") as stream:
+        with open_regular(path, CheckpointError) as stream:
+            size = os.fstat(stream.fileno()).st_size
             head = stream.read(_HEAD_SIZE)
     except FileNotFoundError as error:
         raise CheckpointError(as_named(path), *missing(path, _may_be_checkpoint, "checkpoint")) from error
@@ -83,7 +83,7 @@ def _first_bytes(path: Path) -> tuple[bytes, int]:
         ) from error
     if not head:
         raise CheckpointError(str(path), "the file is empty", READ_AGAIN)
-    return head, status.st_size
+    return head, size
 
 
 def _kind(path: Path, head: bytes, size: int) -> Kind:
@@ -103,13 +103,14 @@ def _kind(path: Path, head: bytes, size: int) -> Kind:
 def _kind_of_archive(path: Path) -> Kind:
     """Return which of torch's zip formats an archive is."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            # torch puts all entries into one folder, with any name
-            names = {name.partition("/")[2] or name for name in archive.namelist()}
-    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        entries = listed(path, CheckpointError)
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError, struct.error) as error:
         raise CheckpointError(
             str(path), "the zip archive has no valid end: the file is truncated or damaged", READ_AGAIN
         ) from error
+    check_unpacked(path, entries, CheckpointError)
+    # torch puts all entries into one folder, with any name
+    names = {entry.filename.partition("/")[2] or entry.filename for entry in entries}
     # in this order: a TorchScript archive has a data.pkl too
     if names & {"archive_format", "serialized_exported_program.json"}:
         return "export"
@@ -117,9 +118,10 @@ def _kind_of_archive(path: Path) -> Kind:
         return "torchscript"
     if "data.pkl" in names:
         return "torch"
+    some = ", ".join(printable(name, 60) for name in sorted(names)[:3])
     raise CheckpointError(
         str(path),
-        f"is a zip archive, but not one of torch.save (it holds {', '.join(sorted(names)[:3])})",
+        f"is a zip archive, but not one of torch.save (it holds {some})",
         "name the file that holds the weights",
     )
 

@@ -13,9 +13,13 @@ from torch import Tensor
 from cohaudit.errors import CheckpointError, printable
 from cohaudit.loading.checkpoint._checkpoint import Checkpoint, sha256_of
 from cohaudit.loading.checkpoint._identify import READ_AGAIN, identify
+from cohaudit.loading.safetensors_header import check_count, check_header
+from cohaudit.untrusted import is_regular, open_regular, read_bytes
 
 _SHARD_NAME = re.compile(r"(.+)-\d{5}-of-(\d{5})\.safetensors")
 """Name of a shard: the checkpoint's name, and the number of shards."""
+_LONGEST_NAME = 100
+"""Characters of a shard's name to show."""
 
 
 def read_safetensors(path: Path) -> Checkpoint:
@@ -60,10 +64,10 @@ def read_sharded(index: Path) -> Checkpoint:
     # sorted: the hash must not depend on the order in the index
     shards = [index.parent / name for name in sorted(set(weight_map.values()))]
     for shard in shards:
-        if not shard.is_file():
+        if not is_regular(shard):
             raise CheckpointError(
                 str(index),
-                f"the shard {shard.name} is missing",
+                f"the shard {printable(shard.name, _LONGEST_NAME)} is missing",
                 f"download or copy it to the folder of the index: {index.parent}",
             )
         identify(shard)  # for a clear message if git-lfs left a pointer in its place
@@ -74,8 +78,8 @@ def read_sharded(index: Path) -> Checkpoint:
     if lost := [name for name in weight_map if name not in tensors]:
         raise CheckpointError(
             str(index),
-            f"{len(lost)} tensors are not in the shards that the index names; the first is {lost[0]},"
-            f" missing in {weight_map[lost[0]]}",
+            f"{len(lost)} tensors are not in the shards that the index names; the first is"
+            f" {printable(lost[0], _LONGEST_NAME)}, missing in {weight_map[lost[0]]}",
             "download or save the index and its shards again: these belong to different checkpoints",
         )
     words = f"safetensors, {len(shards)} shard{'s' if len(shards) > 1 else ''}"
@@ -85,10 +89,10 @@ def read_sharded(index: Path) -> Checkpoint:
 def _weight_map(index: Path) -> dict[str, str]:
     """Return tensor name → shard's file name."""
     try:
-        content: Any = json.loads(index.read_bytes())
+        content: Any = json.loads(read_bytes(index, CheckpointError))
     except (ValueError, RecursionError) as error:
         raise CheckpointError(
-            str(index), f"is not valid JSON: {printable(str(error))}", READ_AGAIN
+            str(index), f"is not valid JSON: {printable(str(error), 200)}", READ_AGAIN
         ) from error
     weight_map = content.get("weight_map") if isinstance(content, dict) else None
     if not isinstance(weight_map, dict) or not weight_map:
@@ -120,9 +124,13 @@ def _check_shard_name(name: object, index: Path) -> None:
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
+        check_header(path, CheckpointError)
         with safe_open(path, framework="pt", device="cpu") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118 (no mapping)
-    except (SafetensorError, OSError) as error:
+            names = file.keys()
+            check_count(path, len(names), CheckpointError)
+            return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
+    # the library hands shapes and types that torch does not have to torch, which can raise anything
+    except (SafetensorError, OSError, RuntimeError, ValueError, TypeError, ArithmeticError) as error:
         raise CheckpointError(str(path), _describe_damage(path, error), READ_AGAIN) from error
 
 
@@ -130,7 +138,7 @@ def _describe_damage(path: Path, error: Exception) -> str:
     """Say how a file is damaged, by its three parts: length of the header, header, tensors."""
     # the library only says that the header is wrong; a user wants to know whether the download is complete
     size = path.stat().st_size
-    with path.open("rb") as stream:
+    with open_regular(path, CheckpointError) as stream:
         length = int.from_bytes(stream.read(8), "little")
         if length > size - 8:
             return f"the header should have {length:,} bytes, but the file has {size:,}: truncated or damaged"
@@ -139,7 +147,7 @@ def _describe_damage(path: Path, error: Exception) -> str:
         entries = json.loads(header)
         end = max(int(entry["data_offsets"][1]) for name, entry in entries.items() if name != "__metadata__")
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError, RecursionError):
-        return f"the header is not valid: {printable(str(error))}"
+        return f"the header is not valid: {printable(str(error), 200)}"
     if end > size - 8 - length:
         return f"truncated: {size - 8 - length:,} of {end:,} bytes of tensors are there"
-    return f"damaged: {printable(str(error))}"
+    return f"damaged: {printable(str(error), 200)}"

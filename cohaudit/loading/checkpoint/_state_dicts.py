@@ -16,6 +16,8 @@ TRAINED_NAMES = ("state_dict", "model_state_dict", "model", "module", "net", "ne
 
 _AVERAGED_NAME = re.compile(r"(^|[._])(ema|swa|averaged|shadow)", re.IGNORECASE)
 """Name of an averaged copy of the weights."""
+_MAX_EPOCH = 10**9
+"""Largest number that is believed to be an epoch; a file can hold one of any length."""
 _MAX_DEPTH = 4
 """Dictionaries inside dictionaries to search; real checkpoints nest two or three."""
 
@@ -84,7 +86,8 @@ def find_epoch(content: Any) -> int | None:
         content: Return value of torch.load.
     """
     epoch = dict.get(content, "epoch") if isinstance(content, dict) else None
-    return epoch if type(epoch) is int else None  # exactly int: True is an int as well
+    # exactly int: True is an int as well; and a number that can be printed
+    return epoch if type(epoch) is int and 0 <= epoch <= _MAX_EPOCH else None
 
 
 def _is_optimizer(content: Any) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
+import pandas as pd
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -19,15 +21,24 @@ class LabeledSamples(Protocol):
         """Return the number of samples."""
         ...
 
-    def __getitem__(self, index: int, /) -> tuple[Any, ...]:
+    def __getitem__(self, index: int, /) -> tuple[Any, ...] | Mapping[str, Any]:
         """Return the input and the label of one sample."""
         ...
 
 
-ArrayPair: TypeAlias = tuple[Tensor | NDArray[Any], Tensor | NDArray[Any]]
+if TYPE_CHECKING:
+    Series: TypeAlias = pd.Series[Any]
+else:  # pandas has no generic Series outside of its stubs
+    Series = pd.Series
+
+Column: TypeAlias = Tensor | NDArray[Any] | Series | list[Any]
+"""One value for each sample."""
+ArrayPair: TypeAlias = tuple[Column | pd.DataFrame, Column]
 """Inputs [samples, …] and labels [samples]."""
 
 # Dataset stands beside the protocol because torch declares no length for it; _torch_dataset asks for one
-DatasetLike: TypeAlias = Dataset[Any] | LabeledSamples | ArrayPair | LabeledDataset | str | Path
-"""A map-style torch Dataset of (input, label) pairs, a sequence of such pairs, a pair of arrays, or a path or
-factory as in the configuration key `data`."""
+DatasetLike: TypeAlias = (
+    pd.DataFrame | Dataset[Any] | LabeledSamples | ArrayPair | LabeledDataset | str | Path
+)
+"""A DataFrame; a map-style Dataset of (input, label) pairs or of dictionaries, or a sequence of these; a pair
+of arrays; or a path or factory as in the configuration key `data`."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Collection, Iterator
@@ -15,13 +17,18 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from cohaudit.errors import DataError
+from cohaudit.errors import DataError, printable
+from cohaudit.loading.safetensors_header import check_count, check_header
+from cohaudit.untrusted import open_regular
+from cohaudit.untrusted.zips import check_unpacked, listed
 
 Array = npt.NDArray[Any]
 
 ArrayEdit = Callable[[str, Any], Any]
 """(name of an array, the array) → the array to store instead."""
 
+_LONGEST_REASON = 300
+"""Characters of a library's own explanation to show."""
 _WRITE_AGAIN = "check that the file is complete, or write it again with the program that made it"
 """Remedy for a damaged file."""
 
@@ -75,10 +82,30 @@ class _Npz:
     def read(self, name: str) -> Array:
         where = f"{self._path}, array {name!r}"
         with _reading(where):
+            self._check_size(name, where)
             array = self._archive[name]
         if not isinstance(array, np.ndarray):  # numpy hands out other files in the archive as bytes
             raise DataError(where, "is not an array", _WRITE_AGAIN)
         return array
+
+    def _check_size(self, name: str, where: str) -> None:
+        """Raise an error if an array is larger than its entry: numpy takes the memory before it reads."""
+        zip_file = self._archive.zip
+        assert zip_file is not None
+        stored = name if name in zip_file.namelist() else f"{name}.npy"
+        if not stored.endswith(".npy"):
+            return
+        with zip_file.open(stored) as entry:
+            version = np.lib.format.read_magic(entry)
+            read_header = np.lib.format.read_array_header_1_0
+            if version != (1, 0):
+                read_header = np.lib.format.read_array_header_2_0
+            shape, _, dtype = read_header(entry)
+        # Python's integers: the product of a hostile shape is beyond 64 bits
+        size = math.prod(map(int, shape)) * dtype.itemsize
+        if not dtype.hasobject and size > zip_file.getinfo(stored).file_size:
+            found = f"cannot be read: its header promises {size / 1e6:,.0f} MB, which are not there"
+            raise DataError(where, found, _WRITE_AGAIN)
 
     def copy(self, target: Path, edit: ArrayEdit, edited: Collection[str]) -> None:
         names = self.names()
@@ -119,8 +146,8 @@ class _Safetensors:
     def read(self, name: str) -> Array:
         with _reading(f"{self._path}, array {name!r}"):
             tensor: torch.Tensor = self._file.get_tensor(name)
-        # float(), because numpy has no bfloat16 and no float8
-        return (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+            # float(), because numpy has no bfloat16 and no float8
+            return (tensor.float() if tensor.is_floating_point() else tensor).numpy()
 
     def copy(self, target: Path, edit: ArrayEdit, edited: Collection[str]) -> None:
         tensors = {}
@@ -144,7 +171,9 @@ def open_array_file(path: Path) -> Iterator[ArrayFile]:
             yield _Npz(path, archive)
         return
     with _reading(str(path)):
-        file = safe_open(path, framework="pt")
+        check_header(path, DataError)
+        file: Any = safe_open(path, framework="pt")
+        check_count(path, len(file.keys()), DataError)
     with file as entered:
         yield _Safetensors(path, entered)
 
@@ -153,10 +182,11 @@ def _open_npz(path: Path) -> np.lib.npyio.NpzFile:
     """Open a .npz archive with pickles disabled."""
     with _reading(str(path)):
         # is_zipfile with a path would say 'not an archive' of a file that may not be read
-        with path.open("rb") as file:
+        with open_regular(path, DataError) as file:
             is_archive = zipfile.is_zipfile(file)
         if not is_archive:
             raise DataError(str(path), "is not a .npz archive, or is truncated", _WRITE_AGAIN)
+        check_unpacked(path, listed(path, DataError), DataError)
         archive = np.load(path, allow_pickle=False)
     assert isinstance(archive, np.lib.npyio.NpzFile)  # numpy returns this for every zip file
     return archive
@@ -169,7 +199,7 @@ def _reading(where: str) -> Iterator[None]:
         yield
     except ValueError as error:
         if "allow_pickle" not in str(error):
-            raise DataError(where, f"cannot be read: {error}", _WRITE_AGAIN) from error
+            raise DataError(where, f"cannot be read: {_reason(error)}", _WRITE_AGAIN) from error
         raise DataError(
             where,
             "holds pickled Python objects, and opening them could run code",
@@ -185,5 +215,15 @@ def _reading(where: str) -> Iterator[None]:
         SafetensorError,
         zipfile.BadZipFile,
         zlib.error,
+        # of a hostile header: types and shapes that numpy and torch do not have
+        struct.error,
+        RuntimeError,
+        TypeError,
+        ArithmeticError,
+        SyntaxError,
     ) as error:
-        raise DataError(where, f"cannot be read: {error or type(error).__name__}", _WRITE_AGAIN) from error
+        raise DataError(where, f"cannot be read: {_reason(error)}", _WRITE_AGAIN) from error
+
+
+def _reason(error: Exception) -> str:
+    return printable(str(error).partition("\n")[0] or type(error).__name__, _LONGEST_REASON)

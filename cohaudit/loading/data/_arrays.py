@@ -134,7 +134,12 @@ def _class_names(file: ArrayFile, labels: str) -> list[str]:
 
 
 def from_arrays(
-    inputs: Array, labels: Array, class_names: Sequence[str], source: str, transform: Transform | None = None
+    inputs: Array,
+    labels: Array,
+    class_names: Sequence[str],
+    source: str,
+    transform: Transform | None = None,
+    ids: Sequence[str] | None = None,
 ) -> ArrayDataset:
     """Return a dataset of two arrays in memory.
 
@@ -144,6 +149,7 @@ def from_arrays(
         class_names: Class names in the order of the model's outputs; may be empty.
         source: Name of the dataset in messages and in the report.
         transform: Function to apply to one sample's array.
+        ids: Ids of the samples; row numbers if left out.
 
     Raises:
         DataError: If the arrays cannot be audited.
@@ -155,7 +161,7 @@ def from_arrays(
     for array in (inputs, labels):
         digest.update(f"{array.dtype} {array.shape}".encode() + np.ascontiguousarray(array).tobytes())
     _check_inputs(inputs, transform is not None, source)
-    samples = label_samples(row_numbers(len(inputs)), labels, class_names, source)
+    samples = label_samples(ids or row_numbers(len(inputs)), labels, class_names, source)
     return ArrayDataset(source, digest.hexdigest(), samples, inputs, transform)
 
 

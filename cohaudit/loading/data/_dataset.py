@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from cohaudit.errors import DataError
 from cohaudit.loading.data._ids import name_sample
@@ -42,6 +43,8 @@ class LabeledDataset(ABC):
     """Class number of each sample, 0..C-1, [N]. Every class has a sample, except in a holdout."""
     class_names: list[str]
     """Class names in the order of the model's outputs, [C]."""
+    index: pd.Index[Any] | None = None
+    """Index of the DataFrame or Series that a Python caller gave, [N]; None: the samples count from 0."""
     file: Path | None = None
     """File or folder that holds the samples, or the code that makes them; None if there is none."""
 

@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 
 from cohaudit.errors import DataError
+from cohaudit.untrusted import open_regular
 
 
 def hash_file(path: Path) -> str:
@@ -15,7 +16,7 @@ def hash_file(path: Path) -> str:
         DataError: If the file cannot be read.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path, DataError) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise DataError(

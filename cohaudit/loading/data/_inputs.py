@@ -26,7 +26,8 @@ def as_inputs(value: Any, where: str, remedy: str = "") -> Inputs:
     """Convert one sample's value from a dataset or a transform to tensors on the CPU.
 
     Args:
-        value: A tensor, array or number; or a tuple, list or mapping of these.
+        value: A tensor, array or number; or a tuple, list or mapping of these. In a mapping, a list of
+            numbers is an array, as a tokenizer returns it.
         where: The sample, for messages.
         remedy: What to do about any other value; by default, to name a transform.
 
@@ -35,10 +36,21 @@ def as_inputs(value: Any, where: str, remedy: str = "") -> Inputs:
     """
     remedy = remedy or f"name a function with {setting('transform')} that turns one raw input into a tensor"
     if isinstance(value, Mapping):
-        return {str(key): _as_tensor(part, where, remedy) for key, part in value.items()}
+        return {str(key): _as_tensor(_numbers(part), where, remedy) for key, part in value.items()}
     if isinstance(value, tuple | list):
         return tuple(_as_tensor(part, where, remedy) for part in value)
     return _as_tensor(value, where, remedy)
+
+
+def _numbers(part: Any) -> Any:
+    """Return a list of numbers as an array, and anything else as it is."""
+    if not isinstance(part, list):
+        return part
+    try:
+        numbers = np.array(part)
+    except ValueError:  # lists of several lengths
+        return part
+    return numbers if numbers.dtype.kind in "biuf" else part
 
 
 def _as_tensor(value: Any, where: str, remedy: str) -> torch.Tensor:
@@ -54,6 +66,13 @@ def _as_tensor(value: Any, where: str, remedy: str) -> torch.Tensor:
         name = ".".join(filter(None, [module, type(value).__qualname__]))
         kind = "None" if value is None else f"of type {name}"
         raise _not_a_tensor(kind, where, remedy)
+    if value.is_meta or value.is_quantized or value.layout != torch.strided:
+        kind = "on the meta device" if value.is_meta else "quantized" if value.is_quantized else "sparse"
+        raise DataError(
+            where,
+            f"the input is a tensor that is {kind}",
+            "give a dense tensor of numbers: tensor.to_dense()",
+        )
     # a dataset may keep its tensors on a GPU or with gradients; the audit moves each batch itself
     tensor: torch.Tensor = value.detach().cpu()
     return tensor.float() if tensor.is_floating_point() else tensor

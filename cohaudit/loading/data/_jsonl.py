@@ -12,12 +12,16 @@ import numpy as np
 import pandas as pd
 
 from cohaudit.errors import DataError
+from cohaudit.loading.data._delimited import BOM
 from cohaudit.loading.data._ids import is_unicode
+from cohaudit.untrusted import current_limits
+from cohaudit.untrusted.limits import RAISE_MEMORY
+from cohaudit.untrusted.lines import measured_lines
 
-BOM = "\ufeff"
-"""Byte order mark, which some programs write at the start of a UTF-8 file."""
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|[\r\n])|[^\r\n]+\Z")
 """A line with its end. Not str.splitlines, which also splits at characters that JSON allows in a text."""
+_BYTES_PER_VALUE = 8
+"""Bytes of a value in a column."""
 _SPACE = re.compile(r"[ \t\r\n]*")
 """White space as JSON defines it."""
 _WRITE_LINES = "write one object on each line, like pandas' frame.to_json(path, orient='records', lines=True)"
@@ -47,6 +51,7 @@ def read_text(path: Path) -> str:
         DataError: If the file cannot be read, or is not UTF-8 text.
     """
     try:
+        measured_lines(path, DataError)
         return path.read_bytes().decode("utf-8")
     except UnicodeDecodeError as error:
         raise DataError(str(path), f"is not UTF-8 text: {error.reason}", "save the file as UTF-8") from error
@@ -81,6 +86,10 @@ def read_jsonl(path: Path) -> pd.DataFrame:
             str(path), "the file is empty", "write one JSON object on each line, one line for each sample"
         )
     names = dict.fromkeys(name for row in rows for name in row)
+    # a value that is missing takes as much memory as one that is there
+    if len(names) * len(rows) * _BYTES_PER_VALUE > current_limits().unpacked(path.stat().st_size):
+        found = f"has {len(rows):,} lines with {len(names):,} keys, most of which are in few lines"
+        raise DataError(str(path), found, f"give every line the same keys; {RAISE_MEMORY}")
     return pd.DataFrame({name: _column([row.get(name) for row in rows]) for name in names})
 
 

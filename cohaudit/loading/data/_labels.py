@@ -184,25 +184,23 @@ def _by_number(
 
 
 def _numbered(labels: npt.NDArray[np.int64], source: str) -> list[str]:
-    """Return the names '0'..'C-1', or raise an error if a number below the largest label has no sample."""
+    """Return the names '0'..'C-1' for labels up to C − 1, or raise an error if they are counted from 1."""
     present = np.unique(labels)
-    if len(present) <= present[-1]:
-        first = int(np.flatnonzero(present != np.arange(len(present)))[0])
-        hint = (
-            "subtract 1 from the labels"
-            if first == 0 and present[0] == 1
-            else "number the classes without gaps"
-        )
+    # numbers from 1 without a gap are most likely numbers of C classes, not of C + 1 with an empty one
+    if present[0] == 1 and len(present) == present[-1]:
         raise DataError(
             f"{source}, labels",
-            f"no sample has the label {first}, but labels go up to {present[-1]}",
-            f"{hint}, or set class_names and add samples of the empty class",
+            f"no sample has the label 0, but labels go up to {present[-1]}",
+            "subtract 1 from the labels, or set class_names if the model has a class 0",
         )
-    return [str(number) for number in range(len(present))]
+    return [str(number) for number in range(int(present[-1]) + 1)]
 
 
 def check_classes(labels: npt.NDArray[np.int64], names: list[str], source: str) -> None:
-    """Check that training data has at least two classes, each with a sample.
+    """Check that training data has samples of at least two classes.
+
+    A class without samples is allowed: a network can have more classes than its training data. Nothing is
+    measured of it.
 
     Args:
         labels: Class numbers, [N].
@@ -210,22 +208,14 @@ def check_classes(labels: npt.NDArray[np.int64], names: list[str], source: str) 
         source: The dataset, for messages.
 
     Raises:
-        DataError: If there is only one class, or a class has no sample.
+        DataError: If there is only one.
     """
-    if len(names) < 2:
+    present = np.unique(labels)
+    if len(present) < 2:
         raise DataError(
-            source, f"has only one class: {names[0]!r}", "give data with samples of at least two classes"
-        )
-    empty = [
-        name
-        for name, count in zip(names, np.bincount(labels, minlength=len(names)), strict=True)
-        if not count
-    ]
-    if empty:
-        raise DataError(
-            f"{source}, class {empty[0]!r}",
-            "no sample has this class" + (f", nor {_some(empty[1:])}" if empty[1:] else ""),
-            "add samples of the class, or correct class_names: names must be spelled like the labels",
+            source,
+            f"has only one class: {names[int(present[0])]!r}",
+            "give data with samples of at least two classes",
         )
 
 

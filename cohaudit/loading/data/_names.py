@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from cohaudit.config import Config
 from cohaudit.config.file import option_name
-from cohaudit.errors import DataError, did_you_mean
+from cohaudit.errors import ConfigError, DataError, did_you_mean
 
 _MAX_NAMES_LISTED = 16
 """Names to list in a message."""
@@ -16,19 +17,47 @@ def setting(key: str) -> str:
     return f"{key} ({option_name(key)})"
 
 
+def refuse_keys(config: Config, kind: str, *keys: str) -> None:
+    """Raise an error if one of these keys is set, because none applies to this kind of data.
+
+    Args:
+        config: Settings.
+        kind: The kind of data, in words.
+        *keys: The keys.
+
+    Raises:
+        ConfigError: If one of them is set.
+    """
+    for key in keys:
+        if getattr(config, key):
+            raise ConfigError(
+                setting(key) if config.data else key,
+                f"is set, but does not apply to {kind} ({config.data or 'passed as an object'})",
+                f"leave out {key}",
+            )
+
+
 class ColumnNames:
-    """The names of the columns or arrays in a file.
+    """The names of the columns or arrays in a file, or in what a Python caller gives.
 
     Args:
         source: The file, for messages.
         available: Names in the file, in order.
         describe: Returns a name with a description of its content, for messages.
+        container: What has the names, for messages.
     """
 
-    def __init__(self, source: str, available: Sequence[str], describe: Callable[[str], str] = repr) -> None:
+    def __init__(
+        self,
+        source: str,
+        available: Sequence[str],
+        describe: Callable[[str], str] = repr,
+        container: str = "the file",
+    ) -> None:
         self._source = source
         self._available = available
         self._describe = describe
+        self._container = container
 
     def find(self, option: str, wanted: str, known: Sequence[str] = ()) -> str | None:
         """Return the configured name, else the only usual name that the file has, else None.
@@ -44,7 +73,7 @@ class ColumnNames:
         if wanted and wanted not in self._available:
             raise DataError(
                 f"{self._source}, {setting(option)} = {wanted!r}",
-                f"not found; the file has {self._listing()}",
+                f"not found; {self._container} has {self._listing()}",
                 did_you_mean(wanted, self._available),
             )
         if wanted:

@@ -18,9 +18,9 @@ from cohaudit.loading.data._describe import describe_inputs
 from cohaudit.loading.data._fingerprint import hash_file
 from cohaudit.loading.data._images import hash_images, list_images, open_images
 from cohaudit.loading.data._labels import check_classes
-from cohaudit.loading.data._names import setting
+from cohaudit.loading.data._names import refuse_keys, setting
+from cohaudit.loading.data._objects import is_frame, open_factory, open_object
 from cohaudit.loading.data._table import TableDataset, open_table
-from cohaudit.loading.data._torch_dataset import from_torch, open_factory
 from cohaudit.loading.data.originals import (
     ArrayOriginal,
     CsvOriginal,
@@ -70,16 +70,16 @@ def open_dataset(config: Config, title: str = "Inputs", complete: bool = True) -
     path = config.base / config.data
     # a path comes first: the name of a file may contain a colon
     if not _exists(path) and _is_factory(config.data):
-        _refuse_keys(config, "a dataset factory", "inputs", "labels", "ids")
+        refuse_keys(config, "a dataset factory", "inputs", "labels", "ids")
         dataset = open_factory(config)
         code = config.base / config.data.rpartition(":")[0]
         dataset.file = code if code.suffix == ".py" else None
     elif path.is_dir():
-        _refuse_keys(config, "an image folder", "inputs", "labels", "ids", "data_args")
+        refuse_keys(config, "an image folder", "inputs", "labels", "ids", "data_args")
         dataset = open_images(path, config)
         dataset.file = path
     else:
-        _refuse_keys(config, "a data file", "data_args")
+        refuse_keys(config, "a data file", "data_args")
         dataset = _opener(path)(path, config)
         dataset.file = path
     check_repeatable(dataset)
@@ -90,8 +90,8 @@ def as_dataset(data: Any, config: Config, title: str = "Inputs", complete: bool 
     """Open training data that a Python caller passes.
 
     Args:
-        data: A `LabeledDataset`; a path or factory as in the configuration; or an object for `from_torch`.
-        config: Settings. For an object in memory only `class_names` applies.
+        data: A `LabeledDataset`; a path or factory as in the configuration; or an object for `open_object`.
+        config: Settings.
         title: Title of the log line that describes the inputs.
         complete: Whether every class must have a sample.
 
@@ -104,8 +104,10 @@ def as_dataset(data: Any, config: Config, title: str = "Inputs", complete: bool 
         return _checked(data, title, complete)
     if isinstance(data, str | Path):
         return open_dataset(replace(config, data=str(data)), title, complete)
-    _refuse_keys(config, "data in memory", "inputs", "labels", "ids", "data_args", "transform")
-    return _checked(from_torch(data, config.class_names, complete=complete), title, complete)
+    refuse_keys(config, "data in memory", "data_args")
+    opened = open_object(data, config)
+    check_repeatable(opened)
+    return _checked(opened, title, complete)
 
 
 def with_columns(config: Config, data: Any, like: LabeledDataset) -> Config:
@@ -118,7 +120,10 @@ def with_columns(config: Config, data: Any, like: LabeledDataset) -> Config:
         data: The second dataset, as `as_dataset` takes it.
         like: The first dataset.
     """
-    is_table = isinstance(data, str | Path) and _BY_SUFFIX.get(Path(data).suffix.lower()) is open_table
+    if isinstance(data, str | Path):
+        is_table = _BY_SUFFIX.get(Path(data).suffix.lower()) is open_table
+    else:
+        is_table = is_frame(data)
     # columns that the user names apply to both tables
     if config.inputs or not is_table or not isinstance(like, TableDataset):
         return config
@@ -223,14 +228,3 @@ def _opener(path: Path) -> Callable[[Path, Config], LabeledDataset]:
             f"has the unknown extension {path.suffix!r}" if path.suffix else "has no extension",
             f"name a {', '.join(_BY_SUFFIX)} file, a folder of class folders, or a factory: file.py:function",
         ) from None
-
-
-def _refuse_keys(config: Config, kind: str, *keys: str) -> None:
-    """Raise an error if one of these keys is set, because none applies to this kind of data."""
-    for key in keys:
-        if getattr(config, key):
-            raise ConfigError(
-                setting(key) if config.data else key,
-                f"is set, but does not apply to {kind} ({config.data or 'passed as an object'})",
-                f"leave out {key}",
-            )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from PIL import Image
 
 from cohaudit.loading.data._inputs import CHANNEL_COUNTS
@@ -60,6 +62,45 @@ def _encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
     return buffer.getvalue()
 
 
+def object_preview(raw: Any) -> Preview:
+    """Show whatever a dataset gives as an input: a picture, a text, numbers, a row, or nothing."""
+    match raw:
+        case str():
+            return text_preview(raw)
+        case Image.Image():
+            return image_preview(raw)
+        case torch.Tensor() | np.ndarray() | np.generic():
+            return array_preview(as_numpy(raw))
+        case Mapping():
+            return _mapping_preview(raw)
+        case _:
+            return Preview("none")
+
+
+def _mapping_preview(raw: Mapping[Any, Any]) -> Preview:
+    """Show the texts and numbers of a dictionary as a row; its first picture, if it has one."""
+    for value in raw.values():
+        if isinstance(value, Image.Image):
+            return image_preview(value)
+    cells = {str(name): value for name, value in raw.items() if isinstance(value, str | int | float)}
+    # tensors are what a tokenizer makes of the text beside them
+    texts = [value for value in cells.values() if isinstance(value, str)]
+    if len(cells) == len(texts) == 1:
+        return text_preview(texts[0])
+    return (
+        Preview("row", row={name: str(value) for name, value in cells.items()}) if cells else Preview("none")
+    )
+
+
+def as_numpy(part: Any) -> npt.NDArray[Any]:
+    """Return a tensor, an array or a number as an array."""
+    if not isinstance(part, torch.Tensor):
+        return np.asarray(part)
+    tensor = part.detach().cpu()
+    # float(), because numpy has no bfloat16
+    return (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+
+
 def array_preview(sample: npt.NDArray[Any]) -> Preview:
     """Show an array as its shape suggests: an image, a signal, a list of numbers, a text, or nothing.
 
@@ -75,9 +116,9 @@ def array_preview(sample: npt.NDArray[Any]) -> Preview:
         return Preview("none")
     if _is_signal(sample):
         return _signal_preview(sample)
-    pixels = _pixels(sample)
-    if pixels is not None:
-        return image_preview(Image.fromarray(_grey_levels(pixels)))
+    picture = pixels(sample)
+    if picture is not None:
+        return image_preview(Image.fromarray(grey_levels(picture)))
     if sample.ndim <= 1:
         return text_preview(
             " ".join(f"{value:g}" for value in sample.reshape(-1)[:_MAX_TEXT_LENGTH].tolist())
@@ -114,7 +155,7 @@ def _signal_preview(sample: npt.NDArray[Any]) -> Preview:
     return Preview("wave", image="data:image/png;base64," + base64.b64encode(content).decode())
 
 
-def _pixels(sample: npt.NDArray[Any]) -> npt.NDArray[Any] | None:
+def pixels(sample: npt.NDArray[Any]) -> npt.NDArray[Any] | None:
     """Return an array of an image's shape as [H, W] or [H, W, 3]; None for any other shape."""
     if sample.size == 0 or sample.ndim not in {2, 3}:
         return None
@@ -127,7 +168,7 @@ def _pixels(sample: npt.NDArray[Any]) -> npt.NDArray[Any] | None:
     return sample[..., 0] if sample.shape[-1] == 1 else sample[..., :3]
 
 
-def _grey_levels(pixels: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+def grey_levels(pixels: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     """Map pixel values to 0..255."""
     if pixels.dtype == np.uint8:
         return pixels.astype(np.uint8)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +23,7 @@ from cohaudit.loading.data._ids import as_ids, name_sample, row_numbers
 from cohaudit.loading.data._inputs import Inputs
 from cohaudit.loading.data._labels import SampleLabels, label_samples
 from cohaudit.loading.data._names import ColumnNames, setting
-from cohaudit.loading.data._preview import text_preview
+from cohaudit.loading.data._preview import object_preview, text_preview
 from cohaudit.loading.data._table_files import first_lines, read_table
 from cohaudit.loading.data._transform import Transform, in_words, load_transform
 from cohaudit.results import Preview
@@ -142,7 +142,10 @@ class TableDataset(LabeledDataset):
         cells = self._inputs.iloc[[index]].astype(object).iloc[0]
         row = {str(name): str(value) for name, value in cells.items()}
         if len(row) == 1 and self._rows.transform is not None:
-            return text_preview(next(iter(row.values())))
+            cell = cells.iloc[0]
+            # a table in memory can hold pictures and arrays
+            drawn = object_preview(cell) if not is_scalar(cell) else Preview("none")
+            return drawn if drawn.kind != "none" else text_preview(next(iter(row.values())))
         return Preview("row", row=row)
 
 
@@ -155,9 +158,40 @@ def open_table(path: Path, config: Config) -> TableDataset:
     """
     # the table is read once, with all columns: the names decide which are used
     table = read_table(path)
-    source = str(path)
-    columns = [str(name) for name in table.columns]
-    names = ColumnNames(source, columns)
+    # the texts of a .jsonl are texts even if they read like numbers: JSON has a type for numbers
+    has_types = path.suffix.lower() == ".jsonl"
+    dataset = make_table_dataset(table, config, config.data, file=str(path), has_types=has_types)
+    dataset.fingerprint = hash_file(path)
+    return dataset
+
+
+def make_table_dataset(
+    table: pd.DataFrame,
+    config: Config,
+    name: str,
+    *,
+    file: str = "",
+    has_types: bool = True,
+    ids: Callable[[], list[str]] | None = None,
+    container: str = "the file",
+) -> TableDataset:
+    """Return a dataset of a table's rows, without a fingerprint.
+
+    Args:
+        table: One row for each sample, with all columns; its index counts from 0.
+        config: Settings: `inputs`, `labels`, `ids`, `class_names` and `transform`.
+        name: The dataset, in messages and in the report.
+        file: Its file, for messages about columns; the same as `name` if left out.
+        has_types: Whether a text is a text even if it reads like a number.
+        ids: Returns the ids of a table without a column of ids; row numbers if left out.
+        container: What has the columns, for messages.
+
+    Raises:
+        DataError: If a column is not found, or the content cannot be audited.
+    """
+    source = file or name
+    columns = [str(column) for column in table.columns]
+    names = ColumnNames(source, columns, container=container)
     label = names.require("labels", config.labels, LABEL_COLUMNS)
     id_column = names.find("ids", config.ids, ID_COLUMNS)
     inputs = [names.require("inputs", name) for name in config.inputs]
@@ -167,13 +201,25 @@ def open_table(path: Path, config: Config) -> TableDataset:
             f"the label column {label!r} is among them" if inputs else f"no column is left besides {label!r}"
         )
         raise DataError(f"{source}, inputs", found, f"name the feature columns with {setting('inputs')}")
-    ids = row_numbers(len(table)) if id_column is None else table_ids(table, id_column, source)
-    labels = table_labels(table[label], config.class_names, config.data, ids)
+    if id_column is not None:
+        sample_ids = table_ids(table, id_column, source)
+    else:
+        sample_ids = ids() if ids else row_numbers(len(table))
+    class_names = config.class_names or _categories(table[label])
+    labels = table_labels(table[label], class_names, name, sample_ids)
     transform = load_transform(config)
-    samples = label_samples(ids, labels, config.class_names, config.data)
-    # the texts of a .jsonl are texts even if they read like numbers: JSON has a type for numbers
-    rows = _rows(table[inputs], transform, config.data, ids, has_types=path.suffix.lower() == ".jsonl")
-    return TableDataset(config.data, hash_file(path), samples, table[inputs], rows)
+    samples = label_samples(sample_ids, labels, class_names, name)
+    rows = _rows(table[inputs], transform, name, sample_ids, has_types=has_types)
+    return TableDataset(name, "", samples, table[inputs], rows)
+
+
+def _categories(column: pd.Series[Any]) -> tuple[str, ...]:
+    """Return the categories of a categorical column of texts that occur in it, in their order; else none."""
+    if not isinstance(column.dtype, pd.CategoricalDtype):
+        return ()
+    used = column.cat.remove_unused_categories().cat.categories
+    # numbers are class numbers, in whatever order they are listed
+    return tuple(used) if all(isinstance(one, str) for one in used) else ()
 
 
 def _rows(

@@ -2,40 +2,24 @@
 
 from __future__ import annotations
 
-import re
-from itertools import accumulate
 from pathlib import Path
 
 import pandas as pd
 
-from cohaudit.errors import DataError, MissingExtraError
-from cohaudit.loading.data._jsonl import BOM, is_empty, read_jsonl, split_lines
+from cohaudit.errors import DataError, MissingExtraError, printable
+from cohaudit.loading.data._delimited import (
+    BOM,
+    check_bounds,
+    dialect_of,
+    row_lines,
+    with_decimal_points,
+)
+from cohaudit.loading.data._jsonl import is_empty, read_jsonl, split_lines
+from cohaudit.untrusted import Rehearsal, check_regular, current_limits, rehearse
+from cohaudit.untrusted.limits import RAISE_MEMORY, RAISE_SECONDS
 
-CELL = r'(?:"(?:[^"]++|"")*+"?)?+[^,\r\n]*+'
-"""A cell of a .csv as pandas reads it: quoted text if it begins with a quote, then anything up to a comma.
-
-The possessive quantifiers (`*+`) keep the time linear in the length of a hostile file.
-"""
-_ROW = re.compile(rf"(?:{CELL},)*+{CELL}(?:\r\n|[\r\n]|\Z)")
-"""A row of a .csv with its line end."""
-_LINE_END = re.compile(r"\r\n|[\r\n]")
-"""Line end of any system."""
-_BINARY_CHECK_SIZE = 1 << 16
-"""Bytes at the start of a .csv to search for a zero byte, which no text holds."""
-
-
-def split_rows(text: str) -> list[str]:
-    """Return the rows of a .csv with their line ends, including blank lines; a row can span several lines.
-
-    Args:
-        text: Content of the file, without a byte order mark.
-    """
-    return [row for row in _ROW.findall(text) if row]
-
-
-def is_blank(row: str) -> bool:
-    """Tell whether pandas skips a row of a .csv as blank."""
-    return not row.strip(" \t\r\n")
+_SEPARATOR_NAMES = {",": "commas", ";": "semicolons", "\t": "tabs"}
+"""Separator → its name in messages."""
 
 
 def first_lines(path: Path) -> list[int]:
@@ -46,13 +30,11 @@ def first_lines(path: Path) -> list[int]:
     kind = path.suffix.lower()
     if kind not in {".csv", ".jsonl"}:
         return []
-    text = path.read_bytes().decode("utf-8").removeprefix(BOM)
-    if kind == ".jsonl":
-        return [number for number, line in enumerate(split_lines(text), 1) if not is_empty(line)]
-    rows = split_rows(text)
-    # a row begins in the line where the row before it ends
-    ends = accumulate((len(_LINE_END.findall(row)) for row in rows), initial=1)
-    return [line for line, row in zip(ends, rows, strict=False) if not is_blank(row)][1:]
+    content = path.read_bytes()
+    if kind == ".csv":
+        return row_lines(content, dialect_of(path))
+    text = content.decode("utf-8").removeprefix(BOM)
+    return [number for number, line in enumerate(split_lines(text), 1) if not is_empty(line)]
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -64,6 +46,7 @@ def read_table(path: Path) -> pd.DataFrame:
     """
     table = _READERS[path.suffix.lower()](path)
     names = [str(name) for name in table.columns]
+    seen = set()
     for position, name in enumerate(names):
         if not name.strip():
             raise DataError(
@@ -71,64 +54,104 @@ def read_table(path: Path) -> pd.DataFrame:
                 "has no name; it may be an index that was written with the table",
                 "name the column in the header, such as id",
             )
-        if names.index(name) < position:
-            raise DataError(f"{path}, column {name!r}", "occurs twice", "give every column its own name")
+        if name in seen:
+            raise DataError(f"{path}, column {name!r:.80}", "occurs twice", "give every column its own name")
+        seen.add(name)
     return table.set_axis(names, axis="columns").reset_index(drop=True)
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
-    """Read comma-separated values; every cell keeps its text.
+    """Read separated values; every cell keeps its text, but for decimal commas beside other separators.
 
     Raises:
-        DataError: If the file is not UTF-8 text, or its rows differ in length.
+        DataError: If the file is not text, or its rows differ in length.
     """
     try:
-        with path.open("rb") as file:
-            if b"\0" in file.read(_BINARY_CHECK_SIZE):
-                raise DataError(
-                    str(path), "is a binary file, not text", "give comma-separated values in UTF-8"
-                )
+        dialect = dialect_of(path)
+        check_bounds(path, dialect)
         # the header is read as a row: else pandas renames repeated columns and reads long rows as indexed
         # dtype=str and no NaN: ids such as 007 and class names such as NA must keep their spelling
-        table = pd.read_csv(path, header=None, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        table = pd.read_csv(
+            path,
+            header=None,
+            dtype=str,
+            keep_default_na=False,
+            sep=dialect.separator,
+            skiprows=dialect.skipped,
+            encoding="utf-8-sig" if dialect.encoding == "utf-8" else "utf-16",
+        )
     except pd.errors.EmptyDataError as error:
         raise DataError(
             str(path), "the file is empty", "give a header and one row for each sample"
         ) from error
-    except UnicodeDecodeError as error:
-        raise DataError(str(path), f"is not UTF-8 text: {error.reason}", "save the table as UTF-8") from error
+    except UnicodeError as error:
+        reason = getattr(error, "reason", str(error))
+        raise DataError(str(path), f"is not UTF-8 text: {reason}", "save the table as UTF-8") from error
     except pd.errors.ParserError as error:
         reason = str(error).strip().removeprefix("Error tokenizing data. C error: ")
+        between = _SEPARATOR_NAMES.get(dialect.separator, repr(dialect.separator))
         raise DataError(
             str(path),
-            f"is not a table: {reason}",
+            f"is not a table of cells between {between}: {reason}",
             "give every row as many cells as the header, and close every quote",
         ) from error
     except OSError as error:
         raise DataError(
             str(path), f"cannot be read: {error.strerror}", "check the file's permissions"
         ) from error
-    return table.iloc[1:].set_axis(table.iloc[0].tolist(), axis="columns")
+    cells = table.iloc[1:].set_axis(table.iloc[0].tolist(), axis="columns")
+    return cells if dialect.separator == "," or not cells.columns.is_unique else with_decimal_points(cells)
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
     """Read a Parquet file; a named index becomes a column.
 
     Raises:
-        DataError: If the file is damaged.
+        DataError: If the file is damaged, or takes too much time or memory.
         MissingExtraError: If pyarrow is not installed.
     """
     try:
-        import pyarrow
-
+        import pyarrow.parquet
+    except ImportError as error:
+        raise MissingExtraError(str(path), "pyarrow", "parquet") from error
+    try:
+        size = check_regular(path, DataError).st_size
+        limits = current_limits()
+        # without threads: those of this process are not in its copy
+        rehearsal = rehearse(
+            lambda: pyarrow.parquet.read_table(path, use_threads=False, pre_buffer=False).to_pandas(
+                use_threads=False
+            ),
+            limits.unpacked(size),
+            limits.time(size),
+        )
+        if not rehearsal.went_well:
+            refused = _refused_parquet(path, rehearsal)
+            raise refused
         table = pd.read_parquet(path, engine="pyarrow")
+    except DataError:
+        raise
     except ImportError as error:  # pandas itself raises it if pyarrow is too old
         raise MissingExtraError(str(path), "pyarrow", "parquet") from error
-    except (OSError, ValueError, pyarrow.ArrowException) as error:
+    except Exception as error:  # damaged metadata reach pandas and JSON, which can raise anything
         raise DataError(
-            str(path), f"is not a readable Parquet file: {error}", "write the file again"
+            str(path), f"is not a readable Parquet file: {printable(str(error), 300)}", "write the file again"
         ) from error
     return table.reset_index() if any(name is not None for name in table.index.names) else table
+
+
+def _refused_parquet(path: Path, rehearsal: Rehearsal) -> DataError:
+    match rehearsal.outcome:
+        case "time":
+            return DataError(str(path), "takes too long to read", f"write the file again; {RAISE_SECONDS}")
+        case "memory":
+            found = "takes far more memory than its size on disk"
+            return DataError(str(path), found, f"write the file again; {RAISE_MEMORY}")
+        case "crashed":
+            return DataError(str(path), "is damaged: it ends whoever reads it", "write the file again")
+        case _:
+            reason = printable(rehearsal.text or rehearsal.error, 300)
+            return DataError(str(path), f"is not a readable Parquet file: {reason}", "write the file again")
 
 
 _READERS = {".csv": _read_csv, ".jsonl": read_jsonl, ".parquet": _read_parquet}

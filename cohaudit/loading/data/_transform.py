@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cohaudit.config import Config
+from cohaudit.config.used import name_of
 from cohaudit.errors import DataError, describe_error
 from cohaudit.loading.data._inputs import Inputs, as_inputs
 from cohaudit.loading.factories import load_object
@@ -15,7 +16,7 @@ class Transform:
     """A function of one raw input; its errors name the sample.
 
     Args:
-        spec: Name of the function as the user gave it.
+        spec: Name of the function, as the user gave it.
         function: Function of one raw input: an array, a row as a dict, a PIL image, or the input of a torch
             dataset.
     """
@@ -58,11 +59,13 @@ def in_words(transform: Transform | None, otherwise: str = "") -> str:
 
 
 def load_transform(config: Config) -> Transform | None:
-    """Import the function that the key `transform` names; None if the key is not set.
+    """Return the function that the key `transform` names, or that a Python caller gave; None without one.
 
     Raises:
         ConfigError: If the function cannot be imported.
     """
     if not config.transform:
         return None
+    if not isinstance(config.transform, str):
+        return Transform(name_of(config.transform), config.transform)
     return Transform(config.transform, load_object(config.transform, config.base, "transform"))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cohaudit.errors import ModelError
+from cohaudit.untrusted import read_bytes
 
 MODULES_FILE = "modules.json"
 """File of sentence-transformers that lists the parts of an encoder."""
@@ -84,7 +85,7 @@ def _parts(folder: Path, where: str) -> list[Path]:
 
 def _read(path: Path, where: str) -> Any:
     try:
-        return json.loads(path.read_bytes())
+        return json.loads(read_bytes(path, ModelError))
     except (OSError, ValueError, RecursionError) as error:
         raise ModelError(
             where, f"{path.name} cannot be read as JSON: {error}", "download or save the encoder again"

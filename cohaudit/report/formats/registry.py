@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from cohaudit.errors import ConfigError, did_you_mean
+from cohaudit.report.formats.badge import render_badge
 from cohaudit.report.formats.junit import render_junit
 from cohaudit.report.formats.markdown import render_markdown
 from cohaudit.report.formats.sarif import render_sarif
@@ -16,6 +17,7 @@ FILES: Mapping[str, str] = {
     "junit": "junit.xml",
     "sarif": "suspects.sarif",
     "parquet": "samples.parquet",
+    "badge": "badge.json",
 }
 """Format → name of its file."""
 GITHUB = "github"
@@ -57,5 +59,6 @@ def render_formats(audit: Audit, formats: Sequence[str]) -> dict[str, str | byte
         "junit": render_junit,
         "sarif": render_sarif,
         "parquet": lambda audit: table_to_parquet(audit.samples, f"{_OPTION} parquet"),
+        "badge": render_badge,
     }
     return {FILES[name]: forms[name](audit) for name in parsed_formats(formats) if name in FILES}

@@ -32,6 +32,7 @@ from jinja2.utils import missing
 from markupsafe import Markup
 
 from cohaudit.errors import UserTemplateError, describe_error, did_you_mean
+from cohaudit.untrusted import read_text
 
 _PACKAGE = Path(__file__).parents[2]
 """Folder of the package."""
@@ -136,7 +137,7 @@ def _loads(environment: Environment, folder: Path, name: str) -> Iterator[tuple[
     """Yield line, name (None if computed) and whether it must exist, for each template that a file loads."""
     path = folder / name
     try:
-        source = path.read_text(encoding="utf-8")
+        source = read_text(path, UserTemplateError)
         tree = environment.parse(source, name, str(path))
         environment.compile(tree, name, str(path))  # fails on filters and tests that do not exist
     except (OSError, UnicodeDecodeError) as error:

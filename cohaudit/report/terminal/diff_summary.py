@@ -58,6 +58,7 @@ def difference_summary(difference: Difference) -> Group:
         *([Text(difference.ranking.reason)] if difference.ranking else []),
         "",
         _whole(difference),
+        *_samples(difference),
         *_suspects(difference),
         *_layers(difference),
         *_classes(difference),
@@ -86,6 +87,15 @@ def _whole(difference: Difference) -> Table:
     table.add_row("Samples", f"{base.samples:,}", f"{head.samples:,}", "")
     table.add_row("Parameters", f"{base.parameters:,}", f"{head.parameters:,}", "")
     return table
+
+
+def _samples(difference: Difference) -> list[RenderableType]:
+    found = difference.samples
+    unchanged = found.both == difference.head.samples == difference.base.samples
+    # the table above has said that there are as many, and none of them changed
+    if unchanged and not (found.relabeled or found.renamed or found.moved or found.edited):
+        return []
+    return ["", _line("Samples", found.words)]
 
 
 def _suspects(difference: Difference) -> list[RenderableType]:

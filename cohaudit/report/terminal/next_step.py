@@ -38,10 +38,26 @@ def next_step(audit: Audit, files: Sequence[Path], data: Path | None, subject: S
         then = "list them for cleaning" if data is None else "correct them in a copy of the data"
         return NextStep(f"look at the suspects in the report, and {then}", correct_command(places))
     wrong = audit.labels.wrong
-    if not isinstance(wrong, Skipped) and not wrong.told and audit.questions:
+    # without a suspect labels can be wrong all the same, such as the rest of those that were corrected
+    unsure = not isinstance(wrong, Skipped) and not (wrong.told and wrong.level == "low")
+    if unsure and audit.questions:
         return NextStep(
             "review some labels, which tells how many are wrong, and which", review_command(places)
         )
     return NextStep(
         "keep this audit as the baseline of later ones", shlex.join(["cp", saved, "baseline.json"])
+    )
+
+
+def after_correction(audit: Path, copy: Path) -> tuple[str, str]:
+    """Return the commands for the network that was trained on a corrected copy: scan it, and compare.
+
+    Args:
+        audit: The audit whose suspects were corrected.
+        copy: The corrected copy of the data.
+    """
+    out = str(copy.with_name(f"{copy.stem}-report"))
+    return (
+        shlex.join(["cohaudit", "scan", "CHECKPOINT", "--data", str(copy), "--out", out]),
+        shlex.join(["cohaudit", "diff", str(audit), str(Path(out, AUDIT_FILE))]),
     )

@@ -253,16 +253,22 @@ def _classes(audit: Audit) -> list[Table]:
 
 
 def _suspects(audit: Audit) -> list[RenderableType]:
-    """Return the table of the first suspects; how many there are, the verdict says."""
-    suspects = audit.suspects
-    if suspects.empty or audit.labels_not_judged:
+    """Return the table of the first suspects, or of what to look at first without one."""
+    if audit.labels_not_judged:
         return []
-    top = suspects.head(MAX_SUSPECT_ROWS)
-    table = _table("Sample", "given", "suggested", "suspicion")
+    suspects = audit.suspects
+    listed = suspects
+    if suspects.empty:
+        # labels can be wrong all the same, such as the rest of those that were corrected
+        if label_verdict(audit).level == "low":
+            return []
+        listed = audit.ranked_samples().head(MAX_SUSPECT_ROWS)
+    top = listed.head(MAX_SUSPECT_ROWS)
+    table = _table("Look at first" if suspects.empty else "Sample", "given", "suggested", "suspicion")
     for row in top.to_dict("records"):
         names = (cell(str(row[column])) for column in ("id", "label", "suggested"))
         table.add_row(*names, f"{row['suspicion']:.2f}")
-    return [with_rest(table, len(suspects) - len(top))]
+    return [with_rest(table, len(listed) - len(top))]
 
 
 def _suppressed(audit: Audit) -> list[RenderableType]:

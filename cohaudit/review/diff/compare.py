@@ -17,6 +17,7 @@ from cohaudit.results import (
     Layer,
     Skipped,
 )
+from cohaudit.results.corrections import describe_changes
 from cohaudit.results.gap import risk_level
 from cohaudit.results.read import AuditSource, as_audit
 from cohaudit.results.wording import number, percent, rounded
@@ -29,7 +30,9 @@ from cohaudit.review.diff.difference import (
     OnlyIn,
     compare_estimates,
 )
+from cohaudit.review.diff.label_changes import LabelChanges, compare_labels
 from cohaudit.review.diff.ranking import rank
+from cohaudit.review.diff.samples import SampleChanges, compare_samples
 from cohaudit.review.diff.suspects import SuspectChanges, compare_suspects
 from cohaudit.review.diff.verdict_changes import compare_scores, compare_wrong_labels
 from cohaudit.review.diff.width import compare_widths
@@ -74,24 +77,28 @@ def compare(base: AuditSource, head: AuditSource) -> Difference:
     levels = setting(head.settings, "risk_levels")
     base_side = _compared_audit(base, levels)
     head_side = _compared_audit(head, levels)
-    score = compare_scores(base, head)
-    wrong_labels = compare_wrong_labels(base, head)
     judged = base_side.suspects is not None and head_side.suspects is not None
+    labels = compare_labels(base, head) if judged else None
     suspects = compare_suspects(base, head) if judged else None
+    score = compare_scores(base, head, labels)
+    wrong_labels = compare_wrong_labels(base, head, labels)
+    samples = compare_samples(base, head)
     return Difference(
         base=base_side,
         head=head_side,
-        unlike=tuple(_unlike(base, head)),
+        unlike=tuple(_unlike(base, head, samples)),
+        samples=samples,
         score=score,
         wrong_labels=wrong_labels,
+        labels=labels,
         gap=compare_estimates(_gap(base), _gap(head)),
         suspects=suspects,
         layers=tuple(_layers(base.layers, head.layers)),
         classes=tuple(_classes(base, head)),
         width=compare_widths(base.audits.width, head.audits.width),
         ranking=rank(base, head),
-        regressions=tuple(_regressions(base_side, head_side, score, wrong_labels, suspects)),
-        improvements=tuple(_improvements(score, wrong_labels, suspects)),
+        regressions=(*_absent(base_side, head_side), *_worse(score, wrong_labels, labels, suspects)),
+        improvements=tuple(_better(score, wrong_labels, labels, None if _concluded(head) else suspects)),
     )
 
 
@@ -167,12 +174,15 @@ def _class_gap(one: ClassResult | None) -> Estimate | None:
     return one.predicted_gap if one is not None and isinstance(one.predicted_gap, Estimate) else None
 
 
-def _unlike(base: Audit, head: Audit) -> Iterable[str]:
+def _unlike(base: Audit, head: Audit, samples: SampleChanges) -> Iterable[str]:
     """Yield what else differs besides the model, in sentences."""
     old = base.subject
     new = head.subject
     if old.data_fingerprint != new.data_fingerprint:
-        yield f"Data: {old.samples_total:,} samples in the base, {new.samples_total:,} in the head."
+        yield from _unlike_data(base, head, samples)
+        # a correction: what it claims to have mended is no finding of the head's
+        if not isinstance(head.corrections, Skipped) and head.corrections != base.corrections:
+            yield f"Corrections: {describe_changes(head.corrections)}."
     elif old.samples != new.samples:
         yield f"Number of samples audited: {old.samples:,} in the base, {new.samples:,} in the head."
     keys = [key for key in MEASUREMENT_KEYS if key not in SETTINGS_THAT_MAY_DIFFER]
@@ -185,6 +195,15 @@ def _unlike(base: Audit, head: Audit) -> Iterable[str]:
         yield f"Earlier checkpoints used: {len(old.earlier)} in the base, {len(new.earlier)} in the head."
     if base.version != head.version:
         yield f"Version of cohaudit: {base.version:.40} in the base, {head.version:.40} in the head."
+
+
+def _unlike_data(base: Audit, head: Audit, samples: SampleChanges) -> Iterable[str]:
+    """Yield how the data differ; nothing if only their order does."""
+    old = base.subject.samples_total
+    new = head.subject.samples_total
+    if old != new or samples.changed:
+        counts = f"{old:,} samples" if old == new else f"{old:,} samples in the base, {new:,} in the head"
+        yield f"Data: {counts}; of those audited, {samples.words}."
 
 
 def _unlike_holdouts(base: str | None, head: str | None) -> Iterable[str]:
@@ -204,25 +223,25 @@ def _holdout(audit: Audit) -> str | None:
     return "" if isinstance(audit.risk.holdout, Skipped) else audit.risk.holdout.data_fingerprint
 
 
-def _regressions(
-    base: ComparedAudit,
-    head: ComparedAudit,
-    score: EstimateChange,
-    wrong_labels: EstimateChange,
-    suspects: SuspectChanges | None,
-) -> Iterable[str]:
-    """Yield what became worse. What the head no longer measures counts: nothing passes by absence."""
+def _absent(base: ComparedAudit, head: ComparedAudit) -> Iterable[str]:
+    """Yield what the head no longer measures: nothing passes by absence."""
     if base.level and not head.level:
         yield f"The head has no verdict: {head.no_verdict}"
     if base.suspects is not None and head.suspects is None:
         yield "The head judged no labels."
+
+
+def _worse(
+    score: EstimateChange,
+    wrong_labels: EstimateChange,
+    labels: LabelChanges | None,
+    suspects: SuspectChanges | None,
+) -> Iterable[str]:
+    """Yield what became worse."""
     if score.outcome == "lower":
         yield f"The score on new data fell to {_in_percent(score.head)}, from {_in_percent(score.base)}."
     if wrong_labels.outcome == "higher":
-        rise = (
-            f"{_in_percent(wrong_labels.head)} of the labels are wrong, from {_in_percent(wrong_labels.base)}"
-        )
-        yield f"More labels are wrong: {rise}."
+        yield f"More labels are wrong: {_wrong_labels(wrong_labels, labels)}."
     if suspects is not None and suspects.more:
         yield (
             f"{suspects.clear_new:,} new and {suspects.clear_fixed:,} fixed suspects with a suspicion of at "
@@ -231,19 +250,35 @@ def _regressions(
         )
 
 
-def _improvements(
-    score: EstimateChange, wrong_labels: EstimateChange, suspects: SuspectChanges | None
+def _concluded(audit: Audit) -> bool:
+    """Return whether an audit alone changed labels: that these are no suspects now is no finding."""
+    return not isinstance(audit.corrections, Skipped) and audit.corrections.by_audit > 0
+
+
+def _better(
+    score: EstimateChange,
+    wrong_labels: EstimateChange,
+    labels: LabelChanges | None,
+    suspects: SuspectChanges | None,
 ) -> Iterable[str]:
-    """Yield what became better."""
+    """Yield what became better; `suspects` is None where it tells nothing."""
     if score.outcome == "higher":
         yield f"The score on new data rose to {_in_percent(score.head)}, from {_in_percent(score.base)}."
     if wrong_labels.outcome == "lower":
-        fall = (
-            f"{_in_percent(wrong_labels.head)} of the labels are wrong, from {_in_percent(wrong_labels.base)}"
-        )
-        yield f"Fewer labels are wrong: {fall}."
-    if suspects is not None and (relabeled := sum(one.elsewhere == "relabeled" for one in suspects.fixed)):
-        yield f"{relabeled:,} suspects have another label now, and are none any more."
+        yield f"Fewer labels are wrong: {_wrong_labels(wrong_labels, labels)}."
+    # with labels that became worse among them, the balance decides, above
+    if suspects is not None and labels is not None and (labels.worse == 0 or labels.fewer_wrong):
+        relabeled = sum(one.elsewhere == "relabeled" for one in suspects.fixed)
+        if relabeled:
+            yield f"{relabeled:,} suspects have another label now, and are none any more."
+
+
+def _wrong_labels(change: EstimateChange, labels: LabelChanges | None) -> str:
+    """Return what tells that the number of wrong labels changed, in words."""
+    if labels is not None and (labels.more_wrong or labels.fewer_wrong):
+        count, than = (labels.worse, "more") if labels.more_wrong else (labels.better, "less")
+        return f"of {labels.changed:,} changed labels, {count:,} are {than} suspicious than the label before"
+    return f"{_in_percent(change.head)} of the labels are wrong, from {_in_percent(change.base)}"
 
 
 def _in_percent(estimate: Estimate | None) -> str:

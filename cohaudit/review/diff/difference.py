@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from cohaudit.results import Estimate, Level
+from cohaudit.results.short_repr import use_short_reprs
+from cohaudit.review.diff.label_changes import LabelChanges
 from cohaudit.review.diff.ranking import Ranking
+from cohaudit.review.diff.samples import SampleChanges
 from cohaudit.review.diff.suspects import SuspectChanges
 from cohaudit.review.diff.width import WidthChange
 
@@ -115,10 +118,15 @@ class Difference:
     """The audit that is compared."""
     unlike: tuple[str, ...]
     """What else differs besides the model, in sentences: it can explain a change."""
+    samples: SampleChanges
+    """Which samples are in both audits, and what became of the others."""
     score: EstimateChange
     """Accuracy to expect on new data, in [0, 1]."""
     wrong_labels: EstimateChange
-    """Share of wrong labels, in [0, 1]; not measured where it cannot be told which labels are wrong."""
+    """Share of wrong labels, in [0, 1]; not measured where it cannot be told which labels are wrong. The
+    outcome comes from the labels that changed, where there are any: see `labels`."""
+    labels: LabelChanges | None
+    """Labels that changed; None when one of the audits judged no labels."""
     gap: EstimateChange
     """Training accuracy minus expected accuracy on new data, in [-1, 1]: shown, but not judged, because
     better labels raise the training accuracy too."""
@@ -150,3 +158,6 @@ class Difference:
         if self.improvements:
             return "better"
         return "fewer suspects" if self.suspects and self.suspects.fewer else "no clear change"
+
+
+use_short_reprs([value for value in globals().values() if isinstance(value, type)])

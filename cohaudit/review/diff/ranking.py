@@ -6,10 +6,11 @@ does, a little, is how many answers stay when noise is added to the weights; doc
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
+from cohaudit.analysis.expected_score import stay_odds
+from cohaudit.analysis.log_odds import probability_of as sigmoid
 from cohaudit.results import Audit, Flatness, Skipped
 
 FITTED = 0.95
@@ -84,8 +85,7 @@ def rank(base: Audit, head: Audit) -> Ranking | None:
 
 def log_odds(flatness: Flatness) -> float:
     """Return the log-odds that an answer stays, as if one more had stayed and one more had changed."""
-    share = (flatness.unchanged.value * flatness.samples + 1) / (flatness.samples + 2)
-    return math.log(share / (1 - share))
+    return stay_odds(flatness.unchanged.value, flatness.samples)
 
 
 def probability_of(rise: float) -> float:
@@ -94,4 +94,4 @@ def probability_of(rise: float) -> float:
     Args:
         rise: Log-odds that an answer of the head stays minus those of the base.
     """
-    return 1 / (1 + math.exp(-SLOPE * rise))
+    return float(sigmoid(SLOPE * rise))

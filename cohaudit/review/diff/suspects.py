@@ -10,17 +10,17 @@ from typing import Literal
 
 from cohaudit.config.used import setting
 from cohaudit.results import Audit
-from cohaudit.results.reviewed import short_hash
+from cohaudit.review.diff.samples import match_samples
 
 SUSPECTS_SIGNIFICANCE = 0.05
 """Probability below which the number of new suspects is not explained by chance. Only clear suspects count:
 many samples share one suspicion near the threshold, and the next training run moves all of them across it."""
 
-Elsewhere = Literal["not a suspect", "relabeled", "suppressed", "not audited", "suspect"]
+Elsewhere = Literal["not a suspect", "relabeled", "suppressed", "removed", "added", "not audited", "suspect"]
 """What a suspect of one audit is in the other: a sample with the same label that is not a suspect; a sample
-with another label; confirmed by a person; not among the samples; or a suspect too. Samples that are not
-suspects are found by their id, or else by the hash of their input: a corrected image lies in the folder of
-another class, so that its id is another one."""
+with another label; confirmed by a person; not among the samples of the head, or of the base; perhaps among
+them, but --limit left it out; or a suspect too. Samples are found by the hash of their input, and by their id
+only where no input is in both audits."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,10 @@ class SuspectChanges:
     """Smallest suspicion of a clear suspect, in [0, 1]: halfway from the higher of the two thresholds to
     1."""
     clear_new: int
-    """Number of clear suspects among the new ones, without those that are suppressed in the base."""
+    """Number of clear suspects among the new ones that have another label in the base, or are not in it."""
     clear_fixed: int
-    """Number of clear suspects among the fixed ones, without those that are suppressed in the head."""
+    """Number of clear suspects among the fixed ones that have another label in the head, or are not in
+    it."""
     chance: float
     """Probability of at least so many new ones among the clear suspects of one audit alone, in [0, 1], if
     each of them is as likely new as fixed."""
@@ -109,8 +110,10 @@ def compare_suspects(base: Audit, head: Audit) -> SuspectChanges:
     pairs = _match(before, after)
     base_of = {j: i for i, j in pairs}
     matched_in_base = {i for i, _ in pairs}
-    in_base = _describe_elsewhere(base)
-    in_head = _describe_elsewhere(head)
+    both = match_samples(base, head)
+    rows = list(zip(both["row_base"], both["row_head"], strict=True))
+    in_head = _describe_elsewhere(base, head, dict(rows), "removed")
+    in_base = _describe_elsewhere(head, base, {j: i for i, j in rows}, "added")
     new = tuple(one.matched(in_base(one)) for j, one in enumerate(after) if j not in base_of)
     fixed = tuple(one.matched(in_head(one)) for i, one in enumerate(before) if i not in matched_in_base)
     still = tuple(
@@ -150,8 +153,9 @@ def sign_test(new: int, fixed: int) -> float:
 
 
 def _count_clear(suspects: tuple[ComparedSuspect, ...], clear_from: float) -> int:
-    # a person who confirmed a label in one of the audits did not change the network
-    return sum(one.suspicion >= clear_from for one in suspects if one.elsewhere != "suppressed")
+    # with the same label in both audits, or confirmed by a person, it is another training run that found it
+    told = {"relabeled", "removed", "added", "not audited"}
+    return sum(one.suspicion >= clear_from for one in suspects if one.elsewhere in told)
 
 
 def _suspects(audit: Audit) -> list[_Unmatched]:
@@ -199,20 +203,30 @@ def _pop_pairs(
     return pairs
 
 
-def _describe_elsewhere(other: Audit) -> Callable[[_Unmatched], Elsewhere]:
-    """Return a function that says what a suspect of one audit alone is in the other audit."""
+def _describe_elsewhere(
+    own: Audit, other: Audit, pairs: Mapping[int, int], absent: Elsewhere
+) -> Callable[[_Unmatched], Elsewhere]:
+    """Return a function that says what a suspect of one audit alone is in the other audit.
+
+    Args:
+        own: The audit that it is a suspect of.
+        other: The other audit.
+        pairs: Row in the table of samples of `own` → row in that of `other`.
+        absent: What it is if `other` audited all of its samples, and has none of this input.
+    """
     suppressed = {(one.sample, one.label) for one in other.suppressed}
-    labels: Mapping[str, str] = dict(zip(other.samples["id"], other.samples["label"], strict=True))
-    same_input: defaultdict[str, set[str]] = defaultdict(set)
-    for content, label in zip(other.samples["content"], other.samples["label"], strict=True):
-        same_input[content].add(label)
+    labels = other.samples["label"].tolist()
+    # not by the id in `other`, which can mean another sample: row numbers move when a row is inserted
+    places = {name: pairs[row] for row, name in enumerate(own.samples["id"]) if row in pairs}
+    if other.subject.samples < other.subject.samples_total:
+        absent = "not audited"
 
     def describe(one: _Unmatched) -> Elsewhere:
         if (one.content, one.label) in suppressed:
             return "suppressed"
-        now = {labels[one.id]} if one.id in labels else same_input.get(short_hash(one.content), set())
-        if not now:
-            return "not audited"
-        return "not a suspect" if one.label in now else "relabeled"
+        place = places.get(one.id)
+        if place is None:
+            return absent
+        return "not a suspect" if one.label == labels[place] else "relabeled"
 
     return describe

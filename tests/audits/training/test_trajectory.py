@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from cohaudit.audits.training.rating import LabelBelief
+from cohaudit.audits.training.rating import CrossedAccuracy, LabelBelief
 from cohaudit.audits.training.trajectory import TrainingHistory, learned_at, strata, trajectory
+from cohaudit.results import Skipped
 from cohaudit.results.kinds import MEMORIZED
 
 
@@ -35,7 +36,14 @@ def test_strata_follow_the_memorization(memorization: list[float]) -> None:
     assert (np.diff(found[order]) >= 0).all()
 
 
-def history(predicted: list[list[int]], belief: LabelBelief | None) -> TrainingHistory:
+NOT_CROSSED = Skipped("crossed samples", "none in this test")
+
+
+def history(
+    predicted: list[list[int]],
+    belief: LabelBelief | None,
+    crossed: CrossedAccuracy | Skipped = NOT_CROSSED,
+) -> TrainingHistory:
     k, n = np.shape(predicted)
     return TrainingHistory(
         names=[f"epoch-{i}" for i in range(k)],
@@ -45,6 +53,7 @@ def history(predicted: list[list[int]], belief: LabelBelief | None) -> TrainingH
         share=np.full((k, n), 1 / n),
         expected=[0.5 + 0.1 * i for i in range(k)],
         belief=belief,
+        crossed=crossed,
         loss=[1.0] * k,
         m_coherence=[2.0] * k,
     )
@@ -66,6 +75,18 @@ def test_a_checkpoint_is_advised_that_is_clearly_better_than_the_last() -> None:
     assert [point.rating for point in told.points] == pytest.approx([0.7, 0.9, 0.66])
     assert told.advice.startswith("Take epoch-1: its rating is 90.0%, that of the last one 66.0%")
     assert "60 labels are likely wrong, as judged at epoch-2" in told.advice
+    assert "(crossed samples: none in this test)" in told.advice
+
+
+def test_what_crossed_samples_show_counts_as_much_as_the_answers_to_the_samples() -> None:
+    labels = np.arange(200) % 2
+    samples = np.arange(0, 200, 2)
+    # the last checkpoint fits the same labels, but no longer classifies new samples
+    crossed = CrossedAccuracy(samples, np.repeat([[0.8], [0.4]], len(samples), axis=1))
+    found = history([labels.tolist()] * 2, belief_in(labels), crossed)
+    assert found.rating == pytest.approx([0.85, 0.65])
+    assert found.advised == 0
+    assert "also to crossed samples" in trajectory(found, labels, [], [], [0.5] * 2).advice
 
 
 def test_equal_checkpoints_keep_the_last() -> None:

@@ -82,11 +82,11 @@ def test_a_missing_file_suggests_checkpoints_alone(tmp_path: Path) -> None:
 
 
 def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch) -> None:
-    def refuse(self: Path, *args: object, **options: object) -> None:
-        raise PermissionError(13, "Permission denied", str(self))
+    def refuse(path: Path, *args: object, **options: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
 
     (tmp_path / "good.safetensors").write_bytes(GOOD)
-    monkeypatch.setattr(Path, "open", refuse)  # the superuser may read everything
+    monkeypatch.setattr(os, "open", refuse)  # the superuser may read everything
     assert refusal(tmp_path / "good.safetensors").found == "cannot be opened: Permission denied"
 
 

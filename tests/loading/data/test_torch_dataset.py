@@ -119,7 +119,7 @@ OBJECTS: dict[str, tuple[Any, list[str]]] = {
     "random inputs": (Noisy(), ["sample '0'", "differs each time", "augmentation"]),
     "failing": (Failing(), ["sample '1'", "IndexError"]),
     "three values": ([(torch.zeros(1), 0, 0)], ["sample '0'", "3 values", "(input, label)"]),
-    "a dict": ([{"x": 0, "y": 1}], ["sample '0'", "type dict", "(input, label)"]),
+    "a set": ([{0, 1}], ["sample '0'", "type set", "(input, label)"]),
     "one-hot": (pairs(torch.tensor([0, 1])), ["sample '0'", "shape [2]", "argmax"]),
     "labels of detection": (pairs({"boxes": []}), ["sample '0'", "dict", "class number"]),
     "text and numbers": (pairs("a", 1), ["text and numbers"]),
@@ -149,8 +149,8 @@ def test_inputs_of_two_shapes_are_refused_in_a_batch() -> None:
 
 
 def test_keys_for_files_are_refused_beside_an_object() -> None:
-    with pytest.raises(ConfigError, match=r"transform: is set, but does not apply to data in memory"):
-        as_dataset(pairs(0, 1), Config(transform="t.py:f"))
+    with pytest.raises(ConfigError, match=r"data_args: is set, but does not apply to data in memory"):
+        as_dataset(pairs(0, 1), Config(data_args={"root": "/data"}))
 
 
 @given(st.lists(st.integers(-3, 6), min_size=2, max_size=12))

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.audits import HOSTILE, gate, make_audit
+from support.differences import with_gap
 from support.rendering import rendered
 
 from cohaudit.report import render_difference_markdown
@@ -164,13 +165,14 @@ def test_it_always_fits_into_a_comment(name: str) -> None:
 
 
 def test_a_difference_says_what_is_worse_and_which_suspects_are_new() -> None:
-    base, head = make_audit(suspects=0), make_audit(suspects=30)
+    base = with_gap(0.1, audit=make_audit(suspects=0))
+    head = with_gap(0.3, audit=make_audit(suspects=30))
     page = rendered(render_difference_markdown(compare(base, head)))
     assert page.text.startswith("cohaudit: worse than the base")
     assert "What is worse" in page.text
     new = [row[0] for row in page.rows if row[-1] == "not a suspect"]
     assert sorted(new) == sorted(one.id for one in head.evidence)
-    assert ["Risk of overfitting", "high", "high", ""] in page.rows
+    assert ["Risk of overfitting", "high", "severe", ""] in page.rows
 
 
 def test_hostile_names_in_a_difference_stay_text() -> None:

@@ -36,6 +36,9 @@ SPEAK_FOR_THEMSELVES = {
     *("Holdout.samples", "Holdout.repeated", "Certificate.samples", "Evidence.line"),
     *("ReviewCalibration.right", "ReviewCalibration.wrong", "ReviewCalibration.unsure"),
     *("ReviewCalibration.unmatched", "samples.rank"),
+    *("Corrections.by_audit", "Corrections.by_person", "Corrections.unmatched"),
+    *("CorrectionRound.samples", "CorrectionRound.relabeled", "CorrectionRound.removed"),
+    "CorrectionRound.by_audit",
     *("Subject.parameters", "Subject.samples", "Subject.samples_total", "Audit.timings"),
 }
 """Counts and times."""

@@ -328,7 +328,7 @@ def test_a_level_is_said_with_its_own_bounds() -> None:
     audit = make_audit()
     settings = {**audit.settings, "risk_levels": (0.005, 0.125, 0.3)}
     words = words_of(replace(audit, settings=settings))
-    assert "low moderate high severe 0 12.5 30 40 Scale: gap" in words
+    assert "low moderate high severe 0 12.5 30 40 Scale: gap" in words, "0.5 lies too near to 0"
 
 
 def test_what_was_measured_on_a_holdout_stands_beside_the_prediction() -> None:

@@ -249,9 +249,10 @@ def test_the_key_is_relative_to_the_file_and_the_option_to_the_folder_one_is_in(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "cohaudit.toml").write_text('templates = "brand"')
-    config = load_config(Path("run/model.pt"), {})
+    named = Path("run/cohaudit.toml")
+    config = load_config(Path("run/model.pt"), {}, named)
     assert config.base / config.templates == tmp_path / "run" / "brand"
-    given = load_config(Path("run/model.pt"), {"templates": "mine"})
+    given = load_config(Path("run/model.pt"), {"templates": "mine"}, named)
     assert given.base / given.templates == tmp_path / "mine"
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support.audits import make_audit
 
-from cohaudit.report.terminal.next_step import next_step
+from cohaudit.report.terminal.next_step import after_correction, next_step
 from cohaudit.report.terminal.summary import render_summary
 from cohaudit.results import Audit, Skipped, WrongLabels
 
@@ -25,6 +25,11 @@ def without_suspects(told: bool, questions: tuple[str, ...] = ("7",)) -> Audit:
     assert isinstance(wrong, WrongLabels)
     samples = audit.samples.assign(suspect=False)
     return replace(audit, samples=samples, wrong_labels=replace(wrong, told=told), questions=questions)
+
+
+def few_wrong(audit: Audit) -> Audit:
+    assert not isinstance(audit.wrong_labels, Skipped)
+    return replace(audit, wrong_labels=replace(audit.wrong_labels, level="low"))
 
 
 @pytest.mark.parametrize(
@@ -43,6 +48,8 @@ def without_suspects(told: bool, questions: tuple[str, ...] = ("7",)) -> Audit:
         ),
         (make_audit(), None, ["export", "my report/audit.json", "--format", "csv"]),
         (without_suspects(told=False), DATA, ["review", "my report/audit.json"]),
+        # no suspect, but many wrong labels: what a correction leaves
+        (without_suspects(told=True), DATA, ["review", "my report/audit.json"]),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
@@ -53,7 +60,7 @@ def test_what_an_audit_calls_for(audit: Audit, data: Path | None, command: list[
 @pytest.mark.parametrize(
     "audit",
     [
-        without_suspects(told=True),
+        few_wrong(without_suspects(told=True)),
         without_suspects(told=False, questions=()),
         replace(without_suspects(told=True), wrong_labels=Skipped("wrong labels", "not judged")),
     ],
@@ -72,3 +79,10 @@ def test_the_command_is_the_last_line_whole_however_narrow_the_terminal(
     assert lines[-1] == f"  {then.command}"
     assert len(lines[-1]) > 40
     assert any(line.startswith("Next: ") for line in lines)
+
+
+def test_a_correction_ends_in_the_commands_for_what_is_trained_on_it() -> None:
+    scan, diff = after_correction(Path("my report/audit.json"), Path("my data/train-corrected.npz"))
+    copy, out = "my data/train-corrected.npz", "my data/train-corrected-report"
+    assert shlex.split(scan) == ["cohaudit", "scan", "CHECKPOINT", "--data", copy, "--out", out]
+    assert shlex.split(diff) == ["cohaudit", "diff", "my report/audit.json", f"{out}/audit.json"]

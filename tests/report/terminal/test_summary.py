@@ -110,8 +110,22 @@ def test_of_many_layers_shows_those_with_the_largest_gradients() -> None:
     assert "and 25 more" in text
 
 
+def few_wrong(audit: Audit) -> Audit:
+    assert not isinstance(audit.wrong_labels, Skipped)
+    return replace(audit, wrong_labels=replace(audit.wrong_labels, level="low"))
+
+
+def test_without_a_suspect_it_says_what_to_look_at_first() -> None:
+    audit = make_audit(suspects=0)
+    text = rendered(audit)
+    assert "Look at first" in text
+    assert all(name in text for name in audit.ranked_samples()["id"][:4])
+    assert "Look at first" not in rendered(few_wrong(audit))
+    assert "Look at first" not in rendered(make_audit())
+
+
 def test_of_many_classes_shows_those_with_the_largest_gaps() -> None:
-    audit = make_audit(classes=30, suspects=0)
+    audit = few_wrong(make_audit(classes=30, suspects=0))
     largest = {one.name for one in by_gap(audit.classes)[:5]}
     text = rendered(audit)
     assert {one.name for one in audit.classes if re.search(rf"{one.name}\b", text)} >= largest

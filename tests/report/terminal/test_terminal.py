@@ -106,12 +106,17 @@ def audit(audit_json: str, tmp_path: Path) -> Path:
     return path
 
 
+def scan_of(digits: Path) -> tuple[str, ...]:
+    """Return a command from another folder: with the settings named, because they name code."""
+    return ("scan", str(digits / "model.safetensors"), "--config", str(digits / "cohaudit.toml"))
+
+
 @pytest.mark.parametrize("width", [40, 80])
 def test_a_scan_leaves_the_summary_alone(
     width: int, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    said, code = in_terminal("scan", str(digits / "model.safetensors"), *COUNT, "--out", "r", width=width)
+    said, code = in_terminal(*scan_of(digits), *COUNT, "--out", "r", width=width)
     assert code == 0, said
     assert re.search(r"\d+/60", said), "a bar was shown"
     assert said.count(HIDDEN) == said.count(SHOWN)
@@ -127,9 +132,7 @@ def test_ctrl_c_takes_the_bar_away_and_says_what_is_kept(
     digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    said, code = in_terminal(
-        "scan", str(digits / "model.safetensors"), "--batch-size", "1", "--out", "r", until=r"[1-9]\d*/1300"
-    )
+    said, code = in_terminal(*scan_of(digits), "--batch-size", "1", "--out", "r", until=r"[1-9]\d*/1300")
     assert code == 130
     assert said.rfind(SHOWN) > said.rfind(HIDDEN)
     assert "\rinterrupted; what was measured is saved in r/.unfinished (" in said

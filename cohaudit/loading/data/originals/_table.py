@@ -10,15 +10,13 @@ from typing import Self
 import pandas as pd
 
 from cohaudit.errors import DataError
+from cohaudit.loading.data._delimited import BOM, cell_pattern, dialect_of, is_blank, split_rows
 from cohaudit.loading.data._ids import row_numbers
-from cohaudit.loading.data._jsonl import BOM, is_empty, read_objects, read_text, split_lines, value_span
+from cohaudit.loading.data._jsonl import is_empty, read_objects, read_text, split_lines, value_span
 from cohaudit.loading.data._names import ColumnNames
 from cohaudit.loading.data._table import ID_COLUMNS, LABEL_COLUMNS, table_ids, table_labels
-from cohaudit.loading.data._table_files import CELL, is_blank, read_table, split_rows
+from cohaudit.loading.data._table_files import read_table
 from cohaudit.loading.data.originals._original import Original, StoredLabels, read_labels
-
-_CELLS = re.compile(rf"({CELL})(,|\r\n|[\r\n]|\Z)")
-"""A cell of a .csv and the comma or line end after it."""
 
 
 class _Table(Original):
@@ -85,11 +83,12 @@ class CsvOriginal(_Table):
 
     def write(self, target: Path, relabeled: Mapping[int, str], dropped: Collection[int]) -> dict[int, str]:
         """Write a copy, see `Original`. All bytes stay, except changed cells and dropped rows."""
+        dialect = dialect_of(self._path)
+        separator = dialect.separator
         # bytes, not read_text: that would change the line ends
-        text = self._path.read_bytes().decode("utf-8")
-        bom = BOM if text.startswith(BOM) else ""
-        rows = split_rows(text.removeprefix(BOM))
-        row_of = [k for k, row in enumerate(rows) if not is_blank(row)][1:]  # without the header
+        before, text = dialect.decoded(self._path.read_bytes())
+        rows = split_rows(text, separator)
+        row_of = [k for k, row in enumerate(rows) if not is_blank(row, separator)][1:]  # without the header
         if len(row_of) != len(self._table):
             raise self._refusal()
         column = self._table.columns.tolist().index(self._label_column)
@@ -97,19 +96,20 @@ class CsvOriginal(_Table):
         donors = self._donors(relabeled)
         for position in relabeled:
             row = row_of[position]
-            rows[row] = _with_cell(rows[row], column, str(cells[donors[position]]))
+            rows[row] = _with_cell(rows[row], column, str(cells[donors[position]]), separator)
         for position in dropped:
             rows[row_of[position]] = ""
-        target.write_bytes((bom + "".join(rows)).encode("utf-8"))
+        target.write_bytes((before + "".join(rows)).encode(dialect.encoding))
         self._check(target, relabeled, dropped)
         return {}
 
 
-def _with_cell(row: str, column: int, value: str) -> str:
+def _with_cell(row: str, column: int, value: str, separator: str) -> str:
     """Return a row of a .csv with a new value in a column, in quotes if the old one was or if needed."""
-    # a plain split at commas would break quoted cells
-    cell = list(_CELLS.finditer(row))[column]
-    if cell[1].startswith('"') or re.search(r'^"|[,\r\n]', value):
+    # a plain split at separators would break quoted cells
+    end = re.escape(separator)
+    cell = list(re.finditer(rf"({cell_pattern(separator)})({end}|\r\n|[\r\n]|\Z)", row))[column]
+    if cell[1].startswith('"') or re.search(rf'^"|[{end}\r\n]', value):
         value = '"' + value.replace('"', '""') + '"'
     return row[: cell.start(1)] + value + row[cell.end(1) :]
 
@@ -145,17 +145,35 @@ class JsonlOriginal(_Table):
         return {}
 
 
+def _parquet_form(path: Path) -> tuple[dict[str, str] | str, int | None]:
+    """Return how a .parquet file is stored: column → codec, and rows of a group; defaults if it is empty."""
+    import pyarrow.parquet
+
+    stored = pyarrow.parquet.ParquetFile(path).metadata
+    if not stored.num_row_groups:
+        return "snappy", None
+    group = stored.row_group(0)
+    columns = [group.column(i) for i in range(group.num_columns)]
+    # the writer takes `none`, and one name for the two forms of lz4
+    names = {"UNCOMPRESSED": "none", "LZ4_RAW": "lz4"}
+    codecs = {one.path_in_schema: names.get(one.compression, one.compression.lower()) for one in columns}
+    return codecs, max(1, group.num_rows)
+
+
 class ParquetOriginal(_Table):
     """A .parquet file; see `_Table` for the arguments."""
 
     def write(self, target: Path, relabeled: Mapping[int, str], dropped: Collection[int]) -> dict[int, str]:
-        """Write a copy, see `Original`, with the same columns, types and metadata."""
+        """Write a copy, see `Original`, with the same columns, types, metadata and compression."""
         import pyarrow.parquet
 
         table = pyarrow.parquet.read_table(self._path)
         column = table.schema.get_field_index(self._label_column)
         labels = table.column(column).take(self._donors(relabeled))
         table = table.set_column(column, table.schema.field(column), labels)
-        pyarrow.parquet.write_table(table.take(self._remaining(dropped)), target)
+        codecs, rows = _parquet_form(self._path)
+        pyarrow.parquet.write_table(
+            table.take(self._remaining(dropped)), target, compression=codecs, row_group_size=rows
+        )
         self._check(target, relabeled, dropped)
         return {}

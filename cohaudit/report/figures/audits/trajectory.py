@@ -34,7 +34,9 @@ def trajectory_figure(found: Trajectory) -> Markup:
         top.plot(
             at, [p.corrected for p in points], color=BLUE, lw=2, marker="o" if mark else "", label="corrected"
         )
-        top.plot(at, [p.expected for p in points], color=BLUE, lw=1.2, ls="--", label="expected")
+        top.plot(
+            at, [p.expected for p in points], color=BLUE, lw=1.2, ls="--", label="expected by layers alone"
+        )
         held = [(x, p.holdout) for x, p in zip(at, points, strict=True)]
         measured = [(x, value) for x, value in held if not isinstance(value, Skipped)]
         if measured:

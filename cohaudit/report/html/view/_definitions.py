@@ -20,6 +20,7 @@ def definitions(audit: Audit) -> tuple[Definition, ...]:
         _accuracy(),
         *_coherence(audit),
         _support(audit),
+        _supporters(),
         _cosine_error(audit),
         _outside(audit),
         _margin(audit),
@@ -100,14 +101,26 @@ def _support(audit: Audit) -> Definition:
     return Definition(
         "Neighborhood support",
         "sᵢ = mean of cos(gᵢ, gⱼ) over the neighbors j",
-        f"The neighbors are the {neighbors}: those that act on the same weights. Supporters have a "
-        "positive cosine, opponents a negative one. The support count is the number of samples with a "
-        f"cosine of at least {thresholds.LEAF_COSINE:g}, whose steps would change mostly the same "
-        "weights in the same direction. A sample "
-        "with few of them is learned on its own.",
-        figures=("samples.support", "samples.support_count", "Neighbor.cosine"),
+        f"The neighbors are the {neighbors}: those that act on the same weights. The support "
+        f"count is the number of samples with a cosine of at least {thresholds.LEAF_COSINE:g}, whose steps "
+        "would change mostly the same weights in the same direction. A sample with few of them is learned "
+        "on its own.",
+        figures=("samples.support", "samples.support_count"),
         settings=("neighbors",),
         constants=("thresholds.LEAF_COSINE",),
+    )
+
+
+def _supporters() -> Definition:
+    return Definition(
+        "Supporters and opponents",
+        "whitened cosine = uᵢ M uⱼ / √(uᵢ M uᵢ · uⱼ M uⱼ),  M = (Σ u uᵀ + λI)⁻¹,  u = g / ‖g‖",
+        f"With λ = {thresholds.WHITENING_RIDGE:g}. What many samples' gradients share counts less than in a "
+        "plain cosine. Supporters have a positive whitened cosine, opponents a negative one: training on "
+        "them probably raises, or lowers, the margin of the label. It is an estimate; retrained networks "
+        "agree with it in part.",
+        figures=("Neighbor.cosine",),
+        constants=("thresholds.WHITENING_RIDGE",),
     )
 
 
@@ -168,8 +181,12 @@ def _suspicion(audit: Audit) -> Definition:
         f"{compact(setting(audit.settings, 'suspicion_threshold'))}. No suspects are listed where less than "
         f"{thresholds.MIN_DETERMINED:.0%} of the disputed labels have to be wrong: the others may belong to "
         "hard samples. Once some labels are reviewed, suspicions, share and precision follow from the "
-        "answers too.",
+        "answers too. The suggestion is the probability that the suggested label is right. A label that an "
+        "audit changed is judged as it was given first, and is wrong now with the probability that it had "
+        "when it was changed.",
         figures=(
+            *("samples.suggestion", "Corrections.wrong_changes"),
+            *("CorrectionRound.wrong_changes", "CorrectionRound.remainder"),
             *("samples.suspicion", "WrongLabels.share", "WrongLabels.disputed", "WrongLabels.determined"),
             *("ReviewCalibration.wrong_share", "ReviewCalibration.precision"),
         ),

@@ -12,6 +12,7 @@ from cohaudit.results import LEVELS, Audit, kinds, thresholds
 SCORE_CONSTANTS = (
     *("INTERCEPT", "SLOPE", "INTERCEPT_ALONE", "SLOPE_ALONE", "MAX_SUPPORT"),
     *("INTERCEPT_CROSSFIT", "SLOPE_CROSSFIT", "OUT_OF_FOLD", "MIN_SAMPLES_PER_CLASS"),
+    *("INTERCEPT_FLAT", "SLOPE_FLAT", "FLATNESS"),
 )
 """Constants of `analysis.expected_score` that its definition quotes."""
 
@@ -37,6 +38,10 @@ def _expected_score() -> Definition:
         f"σ({number(score.INTERCEPT_CROSSFIT)} + {number(score.SLOPE_CROSSFIT)} · logit x + "
         f"{number(score.OUT_OF_FOLD)} · logit f)"
     )
+    flat = (
+        f"σ({number(score.INTERCEPT_FLAT)} + {number(score.SLOPE_FLAT)} · logit x + "
+        f"{number(score.FLATNESS)} · logit f)"
+    )
     return Definition(
         "Expected accuracy",
         f"σ({intercept} + {slope} · logit x)",
@@ -44,8 +49,10 @@ def _expected_score() -> Definition:
         "the pool of predictions that labels are judged by. Support outside "
         f"{compact(1 - score.MAX_SUPPORT)} to {compact(score.MAX_SUPPORT)} counts as the nearer of these "
         f"two. Where nothing is predicted from the raw data, the formula is {alone}; with a cross-fit it is "
-        f"{copies}, where f is the mean probability that the copies' answers are the true labels. Reviewed "
-        "labels add to the log-odds: those of the share of the pool's likeliest labels that are right by the "
+        f"{copies}, where f is the mean probability that the copies' answers are the true labels; with the "
+        f"audit of the flatness and no cross-fit it is {flat}, where f is the share of the answers that stay "
+        "with noise in the weights. Reviewed labels add to the log-odds: those of the share of the pool's "
+        "likeliest labels that are right by the "
         "review, minus those of the share that are right by the pool. With fewer than "
         f"{score.MIN_SAMPLES_PER_CLASS} samples a class on average there is no estimate.",
         figures=("Risk.expected", "RiskTerm.measured", "RiskTerm.adds"),
@@ -58,8 +65,10 @@ def _score_interval() -> Definition:
         "Interval of the expected accuracy",
         f"expected accuracy ± {points(score.HALF_WIDTH)} points, cut off at 0 and 1",
         f"Without the raw data it is ±{points(score.HALF_WIDTH_ALONE)} points, with a cross-fit "
-        f"±{points(score.HALF_WIDTH_CROSSFIT)}, and at least ±{points(score.HALF_WIDTH_FEW)} for up to "
-        f"{score.FEW_SAMPLES} samples without one, or ±{points(score.HALF_WIDTH_REVIEWED)} with reviewed "
+        f"±{points(score.HALF_WIDTH_CROSSFIT)}, with the flatness ±{points(score.HALF_WIDTH_FLAT)}, and at "
+        f"least ±{points(score.HALF_WIDTH_FEW)} · √({score.FEW_SAMPLES} / N) for N up to "
+        f"{score.FEW_SAMPLES} samples without a cross-fit, or ±{points(score.HALF_WIDTH_REVIEWED)} with "
+        "reviewed "
         "labels. The sampling error of the support widens it. It should contain the accuracy of "
         f"{score.COVERAGE:.0%} of networks on data that no constant was chosen on.",
         figures=("Risk.coverage",),
@@ -67,6 +76,7 @@ def _score_interval() -> Definition:
             f"expected_score.{name}"
             for name in (
                 *("HALF_WIDTH", "HALF_WIDTH_ALONE", "HALF_WIDTH_CROSSFIT", "HALF_WIDTH_FEW", "FEW_SAMPLES"),
+                "HALF_WIDTH_FLAT",
                 *("HALF_WIDTH_REVIEWED", "COVERAGE"),
             )
         ),

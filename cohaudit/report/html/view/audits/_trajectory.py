@@ -31,7 +31,9 @@ def build_trajectory(found: Trajectory) -> AuditBody:
         "raw data, which never saw the network, give to its answers: memorizing any label lowers it. "
         "Corrected is the mean probability that the answers are the true labels, the given labels "
         "considered: memorizing wrong labels that can be told lowers it. The rating combines them, with "
-        "more of the agreement the better these models predict the labels. Where no earlier checkpoint is "
+        "more of the agreement the better these models predict the labels, and what the checkpoint makes of "
+        "new samples, each crossed from two of one expected class. What the layers alone expect on "
+        "new data compares checkpoints; the verdict also uses the raw data. Where no earlier checkpoint is "
         f"clearly better than the last one, keep the last one. At {judge}, where the labels are judged, "
         f"the samples are {sizes} there: the last have labels that it probably gives only because it saw "
         "them, the others are cut into thirds. A share below 0 means that these samples pull against the "
@@ -44,7 +46,7 @@ def build_trajectory(found: Trajectory) -> AuditBody:
 
 def _accuracies(found: Trajectory) -> Table:
     with_holdout = any(not isinstance(one.holdout, Skipped) for one in found.points)
-    accuracies = ("Rating", "Training", "Corrected", "Agreement", "Expected")
+    accuracies = ("Rating", "Training", "Corrected", "Agreement", "Expected by layers alone")
     holdout = ("Holdout",) if with_holdout else ()
     return Table(
         "Accuracy by checkpoint",
