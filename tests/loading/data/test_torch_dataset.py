@@ -158,7 +158,7 @@ def test_numeric_labels_are_taken_as_they_are_or_refused(labels: list[int]) -> N
     present = set(labels)
     # classes without samples are allowed; labels counted from 1 are told from them
     from_one = present == set(range(1, max(labels) + 1))
-    usable = len(present) >= 2 and 0 <= min(labels) and max(labels) < len(labels) and not from_one
+    usable = len(present) >= 2 and min(labels) >= 0 and max(labels) < len(labels) and not from_one
     data = (np.zeros((len(labels), 1)), np.array(labels))
     if usable:
         assert from_torch(data).labels.tolist() == labels
