@@ -29,7 +29,7 @@ from benchmarks.audits.stopping_plan import SCHEDULES, plans
 from benchmarks.audits.stopping_rules import PEERS, by_crossed, by_rating, former_rules
 from benchmarks.audits.stopping_runs import Run, carry_out, load_run
 from benchmarks.shared import paths
-from benchmarks.shared.command_line import make_parser
+from benchmarks.shared.command_line import check_data_dir, make_parser
 from benchmarks.shared.results import Row, read_rows, write_rows
 from cohaudit.audits.training.rating import CrossedAccuracy
 
@@ -142,8 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--judge", action="store_true", help="judge the finished runs; train nothing")
     args = parser.parse_args(arguments)
     if not args.show:
-        if not args.data_dir.is_dir():
-            parser.error(f"{args.data_dir} does not exist: name the folder of the data with --data-dir")
+        check_data_dir(parser, args.data_dir)
         if not args.judge:
             for plan in plans():
                 carry_out(plan, args.data_dir)

@@ -24,7 +24,7 @@ from torch import nn
 
 import cohaudit
 from benchmarks.shared import paths
-from benchmarks.shared.command_line import make_parser
+from benchmarks.shared.command_line import check_data_dir, make_parser
 from benchmarks.shared.label_noise import NoisyData
 from benchmarks.shared.recipes import perceptron
 from benchmarks.shared.results import Row, read_json, read_rows, write_json, write_rows
@@ -347,8 +347,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = make_parser(__doc__, data=True, show=True)
     args = parser.parse_args(arguments)
     if not args.show:
-        if not args.data_dir.is_dir():
-            parser.error(f"{args.data_dir} does not exist: name the folder of the data with --data-dir")
+        check_data_dir(parser, args.data_dir)
         write_rows(RESULTS, (row for chain in chains() for row in run(chain, args.data_dir)))
     show(read_rows(RESULTS))
     return 0

@@ -28,7 +28,7 @@ from torch.utils.data import TensorDataset
 
 import cohaudit
 from benchmarks.shared import paths
-from benchmarks.shared.command_line import make_parser
+from benchmarks.shared.command_line import check_data_dir, make_parser
 from benchmarks.shared.label_noise import NoisyData, flip_labels
 from benchmarks.shared.recipes import perceptron
 from benchmarks.shared.results import Row, read_rows, write_rows
@@ -325,8 +325,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = make_parser(__doc__, data=True, show=True)
     args = parser.parse_args(arguments)
     if not args.show:
-        if not args.data_dir.is_dir():
-            parser.error(f"{args.data_dir} does not exist: name the folder of the data with --data-dir")
+        check_data_dir(parser, args.data_dir)
         write_rows(RESULTS, compared(args.data_dir))
     show(read_rows(RESULTS), read_rows(GAP))
     return 0

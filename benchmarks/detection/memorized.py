@@ -31,7 +31,6 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import pearsonr, spearmanr
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn import functional as F
 
 from benchmarks.detection.detectors import checkpoint_scores
@@ -41,6 +40,7 @@ from benchmarks.shared.command_line import make_parser
 from benchmarks.shared.label_noise import NoisyData, load_noisy
 from benchmarks.shared.recipes import RECIPES
 from benchmarks.shared.results import Row, read_rows, replace_rows, write_rows
+from benchmarks.shared.stacked_training import train_stacked
 from benchmarks.shared.training import logits_of
 from cohaudit.analysis.leave_one_out import leave_one_out
 from cohaudit.analysis.memorization import memorization
@@ -118,28 +118,9 @@ def trained(experiment: Experiment, data: NoisyData, members: Tensor, seed: int)
     torch.manual_seed(seed)
     recipe = RECIPES[experiment.case.model]
     models = [recipe.build(data).eval() for _ in members]
-    # hundreds of small networks cost the overhead of one, if their weights are stacked
-    each = [dict(model.named_parameters()) for model in models]
-    stacked = {name: nn.Parameter(torch.stack([one[name].detach() for one in each])) for name in each[0]}
-    optimizer = recipe.optimizer(nn.ParameterList(stacked.values()))
-
-    def loss(weights: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
-        return F.cross_entropy(functional_call(models[0], weights, (x,)), y)
-
-    for epoch in range(1, experiment.stages[-1] + 1):
-        order = members.gather(1, torch.rand(members.shape).argsort(1))
-        for batch in order.split(recipe.batch, 1):
-            optimizer.zero_grad()
-            torch.vmap(loss)(
-                dict[str, Tensor](stacked), data.train[batch], data.labels[batch]
-            ).sum().backward()
-            optimizer.step()
-        if epoch in experiment.stages:
-            with torch.no_grad():
-                for k, one in enumerate(each):
-                    for name, value in one.items():
-                        value.copy_(stacked[name][k])
-            yield models
+    yield from train_stacked(
+        models, recipe.optimizer, data, members, batch_size=recipe.batch, stages=experiment.stages
+    )
 
 
 def answers(experiment: Experiment, part: int, folder: Path) -> None:

@@ -26,6 +26,7 @@ from benchmarks.shared import paths
 from benchmarks.shared.command_line import make_parser
 from benchmarks.shared.results import Row, read_rows, write_rows
 from cohaudit.analysis.expected_score import FEW_SAMPLES
+from cohaudit.results import Estimate
 
 RESULTS = paths.RESULTS / "gap.json"
 ZOO = paths.RESULTS / "gap_zoo.json"
@@ -149,13 +150,26 @@ def rows_of(table: pd.DataFrame) -> Iterator[Row]:
                 "method": method.name,
                 "left_out": about["family"],
                 "train_accuracy": trained,
-                "predicted": trained - score,
-                "low": trained - high,
-                "high": trained - low,
-                "true": trained - float(known.accuracy[k]),
-                "expected": score,
+                **gap_figures(trained, Estimate(score, low, high), float(known.accuracy[k])),
                 "told": bool(about["told"]),
             }
+
+
+def gap_figures(trained: float, score: Estimate, accuracy: float) -> Row:
+    """Return what a row says of the gap: training accuracy minus expected and true accuracy.
+
+    Args:
+        trained: Training accuracy.
+        score: Accuracy expected on new data.
+        accuracy: True accuracy on new data.
+    """
+    return {
+        "predicted": trained - score.value,
+        "low": trained - score.high,
+        "high": trained - score.low,
+        "true": trained - accuracy,
+        "expected": score.value,
+    }
 
 
 def shipped(table: pd.DataFrame) -> dict[str, float]:

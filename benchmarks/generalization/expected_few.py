@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
+from benchmarks.generalization.expected import gap_figures
 from benchmarks.same_data.cells import Cell, cells, samples
 from benchmarks.same_data.recipes import build, recipes
 from benchmarks.shared import paths
@@ -82,11 +83,7 @@ def _row(
         "limited": limit < len(data.labels),
         "train_accuracy": trained,
         "support": score.support,
-        "predicted": trained - score.right.value,
-        "low": trained - score.right.high,
-        "high": trained - score.right.low,
-        "true": trained - facts["test_accuracy"],
-        "expected": score.right.value,
+        **gap_figures(trained, score.right, facts["test_accuracy"]),
         "true_accuracy": facts["test_accuracy"],
     }
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from benchmarks.generalization import zoo
-from benchmarks.generalization.expected import ZOO
+from benchmarks.generalization.expected import ZOO, gap_figures
 from benchmarks.generalization.zoo import Member
 from benchmarks.shared.command_line import make_parser
 from benchmarks.shared.measuring import measure_model, source_of
@@ -77,11 +77,7 @@ def row_of(member: Member, folder: Path) -> Row | None:
         "noise": member.noise,
         "augment": member.augment,
         "train_accuracy": trained,
-        "predicted": trained - score.right.value,
-        "low": trained - score.right.high,
-        "high": trained - score.right.low,
-        "true": trained - facts["test_accuracy"],
-        "expected": score.right.value,
+        **gap_figures(trained, score.right, facts["test_accuracy"]),
         "true_accuracy": facts["test_accuracy"],
     }
 

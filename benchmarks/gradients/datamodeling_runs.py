@@ -21,6 +21,7 @@ from benchmarks.shared import paths
 from benchmarks.shared.label_noise import NoisyData, load_noisy
 from benchmarks.shared.measuring import measure_model
 from benchmarks.shared.recipes import WordAverage, cnn, perceptron
+from benchmarks.shared.stacked_training import train_stacked
 from benchmarks.shared.training import logits_of, train_epoch
 
 CACHE = paths.CACHE / "datamodeling"
@@ -138,26 +139,8 @@ def train_together(
     """
     torch.manual_seed(seed)
     models = [experiment.build(data).eval() for _ in members]
-    # many small networks cost the overhead of one, if their weights are stacked
-    each = [dict(model.named_parameters()) for model in models]
-    stacked = {name: nn.Parameter(torch.stack([one[name].detach() for one in each])) for name in each[0]}
-    optimizer = torch.optim.AdamW(stacked.values(), RATE)
-
-    def loss(weights: Weights, x: Tensor, y: Tensor) -> Tensor:
-        return F.cross_entropy(functional_call(models[0], weights, (x,)), y)
-
-    for epoch in range(1, experiment.stages[-1] + 1):
-        order = members.gather(1, torch.rand(members.shape).argsort(1))
-        for batch in order.split(BATCH, 1):
-            optimizer.zero_grad()
-            vmap(loss)(dict[str, Tensor](stacked), data.train[batch], data.labels[batch]).sum().backward()
-            optimizer.step()
-        if epoch in experiment.stages:
-            with torch.no_grad():
-                for k, one in enumerate(each):
-                    for name, value in one.items():
-                        value.copy_(stacked[name][k])
-            yield models
+    optimizer = partial(torch.optim.AdamW, lr=RATE)
+    yield from train_stacked(models, optimizer, data, members, batch_size=BATCH, stages=experiment.stages)
 
 
 def train_apart(

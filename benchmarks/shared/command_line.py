@@ -31,6 +31,12 @@ def make_parser(text: str | None, *, data: bool = False, show: bool = False) -> 
     return parser
 
 
+def check_data_dir(parser: argparse.ArgumentParser, folder: Path) -> None:
+    """End the process with a message of the parser if the folder of the data does not exist."""
+    if not folder.is_dir():
+        parser.error(f"{folder} does not exist: name the folder of the data with --data-dir")
+
+
 def _program() -> str:
     """Return the command that runs this process; argparse before Python 3.14 would name the file alone."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)

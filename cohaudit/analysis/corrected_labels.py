@@ -12,12 +12,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from cohaudit.analysis.log_odds import log_odds, probability_of
+from cohaudit.analysis.quantiles import Z_90
 from cohaudit.results import Estimate
 
 Array = NDArray[np.float64]
-
-Z_90 = 1.645
-"""Quantile of the normal distribution that 5 % lie beyond, on either side."""
 
 LARGEST_SHIFT = 30.0
 """Largest shift of log-odds tried: it moves every probability of a float64 scan to 0 or 1."""
@@ -105,16 +104,11 @@ def shifted(probability: Array, mean: float) -> Array:
     open_to_doubt = (probability > 0) & (probability < 1)
     # what a person settled stays as it is
     total = mean * len(probability) - float((probability == 1).sum())
-    odds = np.log(probability[open_to_doubt]) - np.log1p(-probability[open_to_doubt])
+    odds = log_odds(probability[open_to_doubt])
     low, high = -LARGEST_SHIFT, LARGEST_SHIFT
     for _ in range(HALVINGS):
         middle = (low + high) / 2
-        low, high = (middle, high) if float(_sigmoid(odds + middle).sum()) < total else (low, middle)
+        low, high = (middle, high) if float(probability_of(odds + middle).sum()) < total else (low, middle)
     shifted = probability.copy()
-    shifted[open_to_doubt] = _sigmoid(odds + (low + high) / 2)
+    shifted[open_to_doubt] = probability_of(odds + (low + high) / 2)
     return shifted
-
-
-def _sigmoid(odds: Array) -> Array:
-    values: Array = 1 / (1 + np.exp(-np.clip(odds, -700, 700)))
-    return values

@@ -49,7 +49,7 @@ def _foreign(key: str, value: Any, folder: Path) -> str:
         return f"{str(value).lower()} lifts a protection against the checkpoint"
     if not value:
         return ""
-    if key in _CODE or (KEYS[key].path and _names_code(value)):
+    if key in _CODE or (KEYS[key].path and names_code(str(value))):
         return f"{value!r:.80} names code to run"
     if KEYS[key].type == Table and not all(isinstance(one, bool | int | float) for one in _values(value)):
         return f"{value!r:.80} passes more than numbers to code"
@@ -59,9 +59,9 @@ def _foreign(key: str, value: Any, folder: Path) -> str:
     return ""
 
 
-def _names_code(value: Any) -> bool:
-    """Tell whether a path is `file.py:function` or `package.module:function` by its form."""
-    _, colon, name = str(value).rpartition(":")
+def names_code(value: str) -> bool:
+    """Tell whether a text is `file.py:function` or `package.module:function` by its form."""
+    _, colon, name = value.rpartition(":")
     return bool(colon) and name.isidentifier()
 
 

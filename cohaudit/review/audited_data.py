@@ -14,7 +14,7 @@ GIVE_DATA = "name the audited data with --data (from Python: data=…)"
 """Remedy where the data cannot be found."""
 
 FINGERPRINT_DIGITS = 12
-"""Digits of a fingerprint in a message: enough to tell two datasets apart."""
+"""Digits of a fingerprint in words: enough to tell two datasets, or two checkpoints, apart."""
 
 
 def find_data(audit: Audit, beside: Path | None = None) -> Path:

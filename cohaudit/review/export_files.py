@@ -99,7 +99,9 @@ def export(
     target = Path(out) if out is not None else (source.parent if source else Path()) / EXPORT_FILE_NAMES[kind]
     if source:
         refuse_source(target, source)
-    contents, notices = _contents(as_audit(audit), kind, every, data, image_root, source)
+    contents, notices = _contents(
+        as_audit(audit), kind, every=every, data=data, image_root=image_root, source=source
+    )
     if kind == "suppressions":  # an existing file may hold a person's notes
         refuse_existing(target)
     paths = {suffix: target if not suffix else target.with_suffix(suffix) for suffix in contents}
@@ -108,7 +110,7 @@ def export(
 
 
 def _contents(
-    audit: Audit, kind: str, every: bool, data: Any, image_root: str, source: Path | None
+    audit: Audit, kind: str, *, every: bool, data: Any, image_root: str, source: Path | None
 ) -> tuple[dict[str, bytes], tuple[str, ...]]:
     """Return ending → content of each file, and the notices."""
     if kind not in TASK_FORMATS:

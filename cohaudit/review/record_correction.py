@@ -16,15 +16,13 @@ from cohaudit.analysis.corrected_labels import expected_remainder
 from cohaudit.loading.data import Original
 from cohaudit.results import Audit, Estimate, Skipped
 from cohaudit.results.corrections import ChangedBy, CorrectionRound, LabelChange
+from cohaudit.review.audited_data import FINGERPRINT_DIGITS
 from cohaudit.review.label_provenance import (
     LabelProvenance,
     match_changes,
     provenance_file,
     read_provenance,
 )
-
-HASH_DIGITS = 12
-"""Digits of the hashes in the description of an audit: enough to find it again."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +85,8 @@ def earlier_provenance(data: Path) -> LabelProvenance | None:
 def describe_audit(audit: Audit) -> str:
     """Return which audit a correction was made by."""
     subject = audit.subject
-    checkpoint = f"{Path(subject.checkpoint).name} {subject.checkpoint_sha256[:HASH_DIGITS]}".strip()
-    return f"cohaudit {audit.version}, {checkpoint}, data {subject.data_fingerprint[:HASH_DIGITS]}"
+    checkpoint = f"{Path(subject.checkpoint).name} {subject.checkpoint_sha256[:FINGERPRINT_DIGITS]}".strip()
+    return f"cohaudit {audit.version}, {checkpoint}, data {subject.data_fingerprint[:FINGERPRINT_DIGITS]}"
 
 
 def correction_round(

@@ -138,6 +138,7 @@ def from_arrays(
     labels: Array,
     class_names: Sequence[str],
     source: str,
+    *,
     transform: Transform | None = None,
     ids: Sequence[str] | None = None,
 ) -> ArrayDataset:

@@ -57,8 +57,8 @@ def open_object(data: Any, config: Config, source: str = IN_MEMORY) -> LabeledDa
         _as_array(labels, source),
         config.class_names,
         source,
-        load_transform(config),
-        None if index is None else index_ids(index, source),
+        transform=load_transform(config),
+        ids=None if index is None else index_ids(index, source),
     )
     dataset.index = index
     return dataset

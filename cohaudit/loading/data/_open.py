@@ -10,6 +10,7 @@ from typing import Any
 
 from cohaudit.config import Config
 from cohaudit.config.file import option_name
+from cohaudit.config.found_file import names_code
 from cohaudit.errors import ConfigError, DataError, as_named, missing
 from cohaudit.loading import git_lfs
 from cohaudit.loading.data._arrays import open_arrays
@@ -69,7 +70,7 @@ def open_dataset(config: Config, title: str = "Inputs", complete: bool = True) -
     # an absolute path stays as it is
     path = config.base / config.data
     # a path comes first: the name of a file may contain a colon
-    if not _exists(path) and _is_factory(config.data):
+    if not _exists(path) and names_code(config.data):
         refuse_keys(config, "a dataset factory", "inputs", "labels", "ids")
         dataset = open_factory(config)
         code = config.base / config.data.rpartition(":")[0]
@@ -167,7 +168,7 @@ def open_original(path: Path, labels: str, ids: str, class_names: Sequence[str])
 
 def _refuse_unstored(path: Path) -> None:
     """Raise an error unless the path is a file or folder of data."""
-    if not _exists(path) and _is_factory(str(path)):
+    if not _exists(path) and names_code(str(path)):
         raise DataError(
             str(path),
             "is a dataset made by code, so no corrected copy can be written",
@@ -194,12 +195,6 @@ def _exists(path: Path) -> bool:
         raise DataError(
             str(path), f"cannot be opened: {error.strerror}", "check the path and the permissions"
         ) from error
-
-
-def _is_factory(spec: str) -> bool:
-    """Tell whether a text is 'file.py:function' or 'package.module:function' by its form."""
-    _, colon, name = spec.rpartition(":")
-    return bool(colon) and name.isidentifier()
 
 
 def _may_be_data_file(path: Path) -> bool:
