@@ -102,6 +102,7 @@ def _jackknife(own: Gradients, directions: Array) -> Array:
     known = own.total is not None
     taken = np.ones(len(own)) if known else own.weights
     counts = own.weights if known else np.ones(len(own))
+    center = inner / (float(np.sqrt(square)) or 1.0)
     first: Array = np.zeros(len(directions))
     second: Array = np.zeros(len(directions))
     for rows, block in own.blocks():
@@ -109,10 +110,10 @@ def _jackknife(own: Gradients, directions: Array) -> Array:
         out = block * taken[rows, None]
         rest = np.maximum(square - 2 * out @ total + np.square(out).sum(1), 0)
         left = (inner - out @ directions.T) / np.sqrt(np.where(rest > 0, rest, np.inf))[:, None]
-        first += counts[rows] @ left
-        second += counts[rows] @ np.square(left)
-    number = float(counts.sum())
+        # from the cosine itself: a sample that hardly counts adds nothing, however many it stands for
+        first += counts[rows] @ (left - center)
+        second += counts[rows] @ np.square(left - center)
+    number = m if known else len(own)
     spread = np.maximum(second / number - np.square(first / number), 0)
-    # of a class of which a few are known, each leaves out as much as it stands for
-    variance: Array = ((m if known else number) - 1) * spread
+    variance: Array = (number - 1) * spread
     return variance

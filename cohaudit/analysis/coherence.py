@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -258,9 +259,8 @@ def _resampled(
     drawn: _Resample, gradients: Gradients, squares: Array, columns: Sequence[slice], rest: Array | None
 ) -> Array:
     """Return α_u* of each part and of the whole, [resamples, parts + 1]."""
-    together: NDArray[np.floating] = np.asarray(
-        sum(drawn.times[:, rows] @ block for rows, block in gradients.blocks())
-    )
+    products = [drawn.times[:, rows] @ block for rows, block in gradients.blocks()]
+    together: NDArray[Any] = np.sum(products, axis=0)
     if rest is not None:
         together = together + rest
     m = drawn.samples
@@ -283,7 +283,7 @@ def _deviations(values: Array, confidence: float, unknown: Array) -> Array:
     return np.where(known[:, None], ends.T, unknown)
 
 
-def _part_squares(rows: NDArray[np.floating], columns: Sequence[slice]) -> Array:
+def _part_squares(rows: NDArray[Any], columns: Sequence[slice]) -> Array:
     """Return the squared norm of each row's parts, then of the whole row, [rows, parts + 1]."""
     # accumulated in float64: the pairs are a small difference of two large sums
     parts = [np.einsum("ij,ij->i", rows[:, part], rows[:, part], dtype=np.float64) for part in columns]

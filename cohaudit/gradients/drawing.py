@@ -1,9 +1,9 @@
 """Which samples' gradients are measured one by one, and what a sum over them says of all.
 
 The norm of a sample's gradient is nearly proportional to the norm of its residual, its *scale*, which a
-forward pass tells. Drawn with a probability in proportion to the scale's square, a few samples give the sum of
-all squared norms (`python -m benchmarks.gradients.energy`); drawn evenly, they miss the few samples that have
-most of it.
+forward pass tells. Drawn with a probability in proportion to the scale's square, a few samples give the sum
+of all squared norms (`python -m benchmarks.gradients.energy`); drawn evenly, they miss the few samples that
+have most of it.
 
 Arrays: N samples, n of them drawn.
 """

@@ -90,6 +90,9 @@ class DataPass(ABC):
         Args:
             store: Saves the unfinished pass.
             advance: Called with the number of samples done.
+
+        Raises:
+            KeyboardInterrupt: If it is interrupted.
         """
         try:
             while self.done < len(self.order):
