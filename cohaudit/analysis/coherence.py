@@ -259,7 +259,7 @@ def _resampled(
     drawn: _Resample, gradients: Gradients, squares: Array, columns: Sequence[slice], rest: Array | None
 ) -> Array:
     """Return α_u* of each part and of the whole, [resamples, parts + 1]."""
-    products = [drawn.times[:, rows] @ block for rows, block in gradients.blocks()]
+    products: list[NDArray[Any]] = [drawn.times[:, rows] @ block for rows, block in gradients.blocks()]
     together: NDArray[Any] = np.sum(products, axis=0)
     if rest is not None:
         together = together + rest
