@@ -92,7 +92,9 @@ def judge(
         samples=samples,
         cosine_error=_cosine_error(measured),
         representation=representation_of(measured),
-        neighbors={i: neighbors_of(seen, found.support, i, config.evidence) for i in verdict.shown.tolist()},
+        neighbors={
+            i: neighbors_of(found.support, seen.likeness, i, config.evidence) for i in verdict.shown.tolist()
+        },
         risk=risk,
         driver_inputs=inputs,
         wrong_labels=_wrong_labels(verdict.suspicion, config),

@@ -125,13 +125,13 @@ def neighbors_counted(config: Config, samples: int, total: int) -> int:
 
 
 def neighbors_of(
-    seen: Observations, support: Support, sample: int, count: int
+    support: Support, likeness: SimilarityIndex | None, sample: int, count: int
 ) -> tuple[NeighborPairs, NeighborPairs]:
     """Return at most `count` supporters and at most `count` opponents of a sample, strongest first.
 
     Args:
-        seen: Measurement of the samples.
         support: The samples' neighbors.
+        likeness: Similarity of the samples as the layers see them; None if no layer gives a representation.
         sample: Index of the sample.
         count: Most supporters, and most opponents, to return.
     """
@@ -139,8 +139,7 @@ def neighbors_of(
     def pairs(side: NeighborSide) -> NeighborPairs:
         strongest = side.of(sample, count)
         others = [j for j, _ in strongest]
-        index = seen.likeness
-        duplicates = index.nearly_same(sample, others) if index else [False] * len(others)
+        duplicates = likeness.nearly_same(sample, others) if likeness else [False] * len(others)
         return [(j, cosine, same) for (j, cosine), same in zip(strongest, duplicates, strict=True)]
 
     return pairs(support.supporters), pairs(support.opponents)
