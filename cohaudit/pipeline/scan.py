@@ -28,6 +28,7 @@ from cohaudit.pipeline.crossfit.stage import cross_fit
 from cohaudit.pipeline.crossfit.untrained import Factory
 from cohaudit.pipeline.evidence import gather_evidence
 from cohaudit.pipeline.findings import judge
+from cohaudit.pipeline.first_look import first_look
 from cohaudit.pipeline.flatness import measure_flatness
 from cohaudit.pipeline.history import measure_history, pass_store
 from cohaudit.pipeline.holdout import measure_holdout
@@ -172,8 +173,9 @@ def audit_subject(subject: ScanSubject, run: ScanRun) -> Audit:
         # before the measuring: a damaged file, or answers to other data, are refused at once
         corrected = find_corrections(subject, sample, run)
         review = find_answers(subject, sample, run, corrected)
+        look = first_look(subject, sample, run)
         history = measure_history(subject, sample, run)
-        first = _first_pass(subject, sample, run)
+        first = _first_pass(subject, sample, run, look)
         if first.measured is not None:
             history = history.with_audited(subject, first.measured)
         # labels that an audit concluded from others are no evidence: predicted are those given first
@@ -222,10 +224,17 @@ def audit_subject(subject: ScanSubject, run: ScanRun) -> Audit:
     return assemble(subject, run, results, audits)
 
 
-def _first_pass(subject: ScanSubject, sample: Sample, run: ScanRun) -> FirstPass:
-    """Run every sample once; the pass is stored on the way, so that it can be resumed."""
+def _first_pass(subject: ScanSubject, sample: Sample, run: ScanRun, look: str) -> FirstPass:
+    """Run every sample once; the pass is stored on the way, so that it can be resumed.
+
+    Args:
+        subject: Model and data.
+        sample: The samples.
+        run: The scan's instructions.
+        look: What a look at a few samples said.
+    """
     store = pass_store(subject, sample, run, subject.provenance.sha256)
-    with run.stages(MEASURE_GRADIENTS, len(sample.positions)) as advance:
+    with run.stages(MEASURE_GRADIENTS, len(sample.positions), look) as advance:
         return first_pass(subject, sample.source, run, advance, store)
 
 
