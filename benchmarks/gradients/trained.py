@@ -165,6 +165,7 @@ LARGE: dict[str, Network] = {
     "CNN, 25 epochs": Network(fashion, lambda: cnn(28, 1, 10), 20_000, 25, 0.05),
     "perceptron": Network(fashion, lambda: perceptron(784, 10, 512), 20_000, 25, 0.05),
     "TREC transformer": Network(trec, lambda: TextTransformer(TREC_LENGTH, 6), 5452, 20, 0.05),
+    "character LSTM": Network(characters, lambda: TextLSTM(64, 128, 128, 64), 20_000, 5, 0.0),
     "character GPT": Network(characters, lambda: GPT(64, CONTEXT, 64, 2, 4), 20_000, 8, 0.0),
 }
 """Networks on as many samples as the data has, or 20,000: what is estimated from few samples is not exact
