@@ -20,12 +20,13 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from benchmarks.gradients.methods import Found, Pass, Sums
 from benchmarks.shared.workloads import Workload
+from cohaudit.config import Config
 from cohaudit.gradients.precision import backward_in_eval_mode
 
 INSTALL = "pip install --no-deps opacus opt-einsum scipy backpack-for-pytorch einops unfoldNd traker"
 """Without their dependencies proper, so that pip leaves torch as it is."""
-TRAK_NUMBERS = 512
-"""Numbers per projected gradient of TRAK: as many as a scan's sketch has by default."""
+TRAK_NUMBERS = Config().sketch_size
+"""Numbers per projected gradient of TRAK: as many as a scan's sketch has by default, and TRAK's own default."""
 
 
 class PeerNotInstalledError(Exception):
