@@ -26,7 +26,7 @@ from cohaudit.gradients.precision import backward_in_eval_mode
 INSTALL = "pip install --no-deps opacus opt-einsum scipy backpack-for-pytorch einops unfoldNd traker"
 """Without their dependencies proper, so that pip leaves torch as it is."""
 TRAK_NUMBERS = Config().sketch_size
-"""Numbers per projected gradient of TRAK: as many as a scan's sketch has by default, and TRAK's own default."""
+"""Numbers per projected gradient of TRAK: as many as a scan's sketch has, and TRAK's default."""
 
 
 class PeerNotInstalledError(Exception):
