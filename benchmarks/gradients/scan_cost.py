@@ -11,9 +11,9 @@ is saved already is not run again; `--again` does. Every stage is in the results
 four parts: the passes over the network, the judgment of labels from arrays, what the report shows, and the
 rest.
 
-Where an epoch over 20,000 samples takes minutes, two small scans are run instead. The row `at 20,000` then is
-computed, not measured: seconds of the larger scan, plus for each further sample the difference of the two
-over the samples between. That holds for what is linear in the samples.
+Where an epoch over 20,000 samples takes minutes, two small scans are run instead, and draw the same share of
+the samples for single gradients. The line `at 20,000` then is computed, not measured: each stage on the line
+through the two scans, in the samples that it goes through. That holds for what is linear in the samples.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.gradients.scan_process import MODES, PEERS
+from benchmarks.gradients.scan_process import MODES, PEERS, TARGET_SAMPLES
 from benchmarks.gradients.scan_subjects import SUBJECTS
 from benchmarks.shared import paths
 from benchmarks.shared.command_line import check_data_dir, make_parser
@@ -38,8 +38,10 @@ from benchmarks.shared.results import Row, read_rows, replace_rows, write_rows
 from cohaudit.config import KEYS
 
 RESULTS = paths.RESULTS / "scan.json"
-TARGET_SAMPLES = 20_000
-"""Number of samples that small scans are carried on to."""
+SINGLE_GRADIENTS = "measure single gradients"
+"""Stage that goes through some of the samples only."""
+TARGET_SINGLE = 2500
+"""Samples it goes through at most when there are TARGET_SAMPLES: 2,000 are drawn, and 500 are for show."""
 SUBJECT_KEYS = ("model", "samples", "mode")
 """What tells one scan from another."""
 ASKED: Mapping[str, float] = {
@@ -58,9 +60,9 @@ ASKED_SECONDS = {"perceptron": 10.0}
 ASKED_FORWARD = 0.7
 """Epochs that a scan without a backward pass over all samples may take."""
 PARTS = {
-    "gradients": ("measure", "sums", "look", "run", "forward", "sample"),
-    "verdict": ("predict labels", "compare", "judge"),
-    "report": ("gather", "write", "audit"),
+    "passes": ("measure", "run the earlier"),
+    "verdict": ("predict labels", "compare the samples", "judge"),
+    "report": ("compare the gradients", "gather", "write", "audit"),
 }
 """Part of the table → how the names of its stages begin; the rest is `other`."""
 
@@ -95,25 +97,46 @@ def rows_of(turns: Sequence[Mapping[str, Any]], about: Row) -> list[Row]:
     return [
         about
         | first
-        | {"stage": stage, "cpu_seconds": cpu, "epochs": None if cpu is None else cpu / epoch}
+        | {
+            "stage": stage,
+            "count": turns[0].get("counts", {}).get(stage),
+            "cpu_seconds": cpu,
+            "epochs": None if cpu is None else cpu / epoch,
+        }
         | memory
         | {"epoch_seconds": epoch, "turns": len(turns)}
         for stage, cpu in seconds.items()
     ]
 
 
-def _part(stage: str) -> str:
-    names = (part for part, starts in PARTS.items() if stage.startswith(starts))
-    return "total" if stage == "total" else next(names, "other")
-
-
 def _parts(rows: Sequence[Row]) -> dict[str, float]:
     """Return part → CPU seconds, of one scan's rows."""
-    found: dict[str, float] = {}
+    found = dict.fromkeys((*PARTS, "other", "total"), 0.0)
     for row in rows:
-        part = _part(row["stage"])
-        found[part] = found.get(part, 0.0) + (row["cpu_seconds"] or 0.0)
+        stage = row["stage"]
+        names = (part for part, starts in PARTS.items() if stage.startswith(starts))
+        found["total" if stage == "total" else next(names, "other")] += row["cpu_seconds"] or 0.0
     return found
+
+
+def _carried_on(small: Sequence[Row], large: Sequence[Row]) -> list[Row]:
+    """Return the rows of a scan of TARGET_SAMPLES, each stage on the line through two smaller ones."""
+
+    def on_the_line(stage: str, seconds: float, more: float, counts: tuple[int, int]) -> float:
+        target = TARGET_SINGLE if stage == SINGLE_GRADIENTS else TARGET_SAMPLES
+        return more + max(0.0, more - seconds) * (target - counts[1]) / max(1, counts[1] - counts[0])
+
+    before = {row["stage"]: row for row in small}
+    rows = []
+    for row in large:
+        first = before.get(row["stage"], row)
+        counts = first.get("count") or first["samples"], row.get("count") or row["samples"]
+        cpu = on_the_line(row["stage"], first["cpu_seconds"], row["cpu_seconds"], counts)
+        samples = first["samples"], row["samples"]
+        epoch = on_the_line("", first["epoch_seconds"], row["epoch_seconds"], samples)
+        rows.append(row | {"cpu_seconds": cpu, "epoch_seconds": epoch, "peak_mb": None, "step_mb": None})
+    total = sum(row["cpu_seconds"] for row in rows if row["stage"] != "total")
+    return [row | {"cpu_seconds": total} if row["stage"] == "total" else row for row in rows]
 
 
 def _asked(model: str, mode: str, samples: int, epoch: float) -> str:
@@ -134,34 +157,19 @@ def table(rows: Sequence[Row]) -> Table:
     for row in rows:
         scans.setdefault((row["model"], row["mode"]), {}).setdefault(row["samples"], []).append(row)
     for (model, mode), sizes in scans.items():
-        found = {samples: _parts(own) for samples, own in sizes.items()}
-        epochs = {samples: own[0]["epoch_seconds"] for samples, own in sizes.items()}
-        memory = {
-            s: tuple(f"{own[0][k] or 0:,.0f}" for k in ("peak_mb", "step_mb")) for s, own in sizes.items()
-        }
-        lines = [(s, f"{s:,}", found[s], epochs[s], memory[s]) for s in sorted(sizes)]
-        if len(sizes) > 1 and max(sizes) < TARGET_SAMPLES:
-            parts, epoch = _carried_on(found, epochs)
-            lines.append((TARGET_SAMPLES, f"at {TARGET_SAMPLES:,}", parts, epoch, ("", "")))
-        for samples, shown, parts, epoch, megabytes in lines:
-            cells = [f"{parts.get(name, 0.0) / epoch:.2f}" for name in (*PARTS, "other", "total")]
+        lines = [(samples, f"{samples:,}", own) for samples, own in sorted(sizes.items())]
+        if len(sizes) > 1 and max(sizes) < TARGET_SAMPLES and mode not in PEERS:
+            small, large = (own for _, _, own in lines[-2:])
+            lines.append((TARGET_SAMPLES, f"at {TARGET_SAMPLES:,}", _carried_on(small, large)))
+        for samples, shown, own in lines:
+            epoch = own[0]["epoch_seconds"]
+            parts = _parts(own)
+            cells = [f"{seconds / epoch:.2f}" if parts["total"] else "–" for seconds in parts.values()]
+            memory = ["" if own[0][k] is None else f"{own[0][k]:,.0f}" for k in ("peak_mb", "step_mb")]
             asked = _asked(model, mode, samples, epoch)
-            result.add_row(model, shown, mode, f"{epoch:.2f}", *cells, asked, *megabytes)
+            result.add_row(model, shown, mode, f"{epoch:.2f}", *cells, asked, *memory)
         result.add_section()
     return result
-
-
-def _carried_on(
-    found: Mapping[int, Mapping[str, float]], epochs: Mapping[int, float]
-) -> tuple[dict[str, float], float]:
-    """Return the parts' seconds and an epoch's at the target, on the line through the two largest scans."""
-    small, large = sorted(found)[-2:]
-    steps = (TARGET_SAMPLES - large) / (large - small)
-    parts = {
-        part: seconds + max(0.0, seconds - found[small].get(part, 0.0)) * steps
-        for part, seconds in found[large].items()
-    }
-    return parts, epochs[large] + (epochs[large] - epochs[small]) * steps
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

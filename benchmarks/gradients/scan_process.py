@@ -37,6 +37,10 @@ MODES = ("fast", "sums", "exact")
 """How gradients are measured: values of the setting `coherence`. Without that setting all scans are exact."""
 PEERS = tuple(name for name in METHODS if name not in WHOLE and name != "loop")
 """Other software, on a share of the samples; `benchmarks.gradients` says how to install it."""
+TARGET_SAMPLES = 20_000
+"""Number of samples that smaller scans stand for: they draw the same share for single gradients."""
+FEWEST_DRAWN = 20
+"""Fewest samples that can be drawn."""
 WRITE_REPORT = "write the report"
 """Name of the stage that follows the audit."""
 
@@ -46,10 +50,12 @@ class CpuProgress:
 
     Attributes:
         seconds: Stage → CPU seconds.
+        counts: Stage → samples it went through, for those that say it.
     """
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self.counts: dict[str, int] = {}
         self._running: list[str] = []
         self._last = time.process_time()
 
@@ -64,7 +70,10 @@ class CpuProgress:
     def stage(self, name: str, total: int | None = None) -> Iterator[Any]:
         """See `cohaudit.pipeline.progress.Progress`."""
         self._charge()
-        self._running.append(name.partition(" (")[0])  # behind it stands what it may take
+        name = name.partition(" (")[0]  # behind it stands what it may take
+        if total is not None:
+            self.counts[name] = total
+        self._running.append(name)
         try:
             yield lambda samples: None
         finally:
@@ -107,6 +116,9 @@ def _scan(workload: Workload, mode: str) -> dict[str, Any]:
     names = [str(c) for c in range(workload.classes)]
     data = (workload.inputs, workload.labels)
     settings: dict[str, Any] = {"coherence": mode} if "coherence" in KEYS else {}
+    if len(workload.labels) < TARGET_SAMPLES and "coherence_samples" in KEYS:
+        share = len(workload.labels) / TARGET_SAMPLES
+        settings["coherence_samples"] = max(FEWEST_DRAWN, round(share * KEYS["coherence_samples"].default))
     start = time.process_time()
     audit = cohaudit.scan(workload.model, data, class_names=names, progress=progress, **settings)
     scanned = time.process_time() - start
@@ -116,6 +128,7 @@ def _scan(workload: Workload, mode: str) -> dict[str, Any]:
     named = sum(seconds for name, seconds in progress.seconds.items() if name != WRITE_REPORT)
     return {
         "stages": progress.seconds | {"other": scanned - named, "total": total},
+        "counts": progress.counts,
         "run_on": len(workload.labels),
         "peak_mb": peak.growth() if peak else None,
     }

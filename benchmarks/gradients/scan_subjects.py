@@ -69,6 +69,6 @@ SUBJECTS: dict[str, Subject] = {
     "ViT": Subject(partial(_random, SPECS["vit"]), (256, 1024), False),
     "GPT": Subject(partial(_random, SPECS["gpt"]), (512, 2048), False),
     "MiniLM": Subject(partial(_random, MINI_LM), (64, 256), False),
-    "BERT": Subject(partial(_random, BERT), (16, 64), False),
+    "BERT": Subject(partial(_random, BERT), (48, 96), False),
 }
 """Subjects by name."""

@@ -11,7 +11,7 @@ from rich.console import Console
 from torch import Tensor
 
 from benchmarks.gradients.dispatched import counted
-from benchmarks.gradients.scan_cost import rows_of, table
+from benchmarks.gradients.scan_cost import SINGLE_GRADIENTS, rows_of, table
 from benchmarks.gradients.scan_process import CpuProgress
 
 
@@ -45,21 +45,20 @@ def test_figures_are_medians_in_epochs() -> None:
 
 
 def test_small_scans_are_carried_on_along_a_line() -> None:
-    # 3 seconds in any case and 2 epochs; an epoch is a hundredth of a second a sample
-    rows = [
-        row
-        for samples in (128, 512)
-        for row in rows_of(
-            [turn(samples / 100, 3 + samples / 50)], {"model": "GPT", "mode": "sums", "samples": samples}
-        )
-    ]
+    # an epoch is a hundredth of a second a sample; a scan takes 3 s and an epoch, and .1 s a single gradient
+    rows = []
+    for samples, single in ((128, 40), (512, 100)):
+        stages = {"measure the gradients": 3 + samples / 100, SINGLE_GRADIENTS: single / 10}
+        scan = turn(samples / 100, None) | {"counts": {SINGLE_GRADIENTS: single}}
+        scan["stages"] = stages | {"total": sum(stages.values())}
+        rows += rows_of([scan], {"model": "GPT", "mode": "sums", "samples": samples})
     console = Console(width=150)
     with console.capture() as capture:
         console.print(table(rows))
     line = next(line for line in capture.get().splitlines() if "at 20,000" in line)
     cells = [cell.strip() for cell in line.split("│")]
-    assert cells[4:6] == ["200.00", f"{2 + 3 / 200:.2f}"]
-    assert "1.25" in cells  # asked
+    assert cells[4:6] == ["200.00", f"{(3 + 200 + 250) / 200:.2f}"]
+    assert cells[9:11] == [cells[5], "1.25"]  # total, asked
 
 
 def test_a_method_that_failed_has_no_figure() -> None:
