@@ -88,8 +88,21 @@ def score_blocks(scores: ScoreRows) -> Iterator[tuple[slice, NDArray[Any]]]:
         release(scores)
 
 
+def blank(shape: tuple[int, int], what: str) -> NDArray[Any]:
+    """Return zeros to be filled with scores: float64 in memory if few, else float32, in a file if many.
+
+    Args:
+        shape: N and C.
+        what: What they will be, for a person.
+
+    Raises:
+        EngineError: If the disk has no room for them.
+    """
+    return np.zeros(shape) if is_whole(shape) else allocate(*shape, what)
+
+
 def stored(scores: ScoreRows, what: str) -> NDArray[Any]:
-    """Return scores as an array: float64 in memory if small, else float32, in a file if large.
+    """Return scores as an array, see `blank`.
 
     Args:
         scores: [N, C].
@@ -98,10 +111,8 @@ def stored(scores: ScoreRows, what: str) -> NDArray[Any]:
     Raises:
         EngineError: If the disk has no room for them.
     """
-    shape = scores.shape
-    whole = is_whole(shape)
-    kept: NDArray[Any] = np.empty(shape) if whole else allocate(shape[0], shape[1], what)
-    for rows in blocks_of(*shape):
+    kept = blank((scores.shape[0], scores.shape[1]), what)
+    for rows in blocks_of(*kept.shape):
         kept[rows] = scores[rows]
         release(kept)
     return kept

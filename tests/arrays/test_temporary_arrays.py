@@ -36,6 +36,6 @@ def test_a_large_array_lies_in_a_file_and_keeps_what_it_holds_when_released() ->
 
 @pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="other systems fill a file as it is written")
 def test_a_disk_without_room_is_an_error_that_names_the_folder_and_what_to_do() -> None:
-    with pytest.raises(EngineError, match="no room for the answers, .* MB") as found:
+    with pytest.raises(EngineError, match="no room for the answers") as found:
         allocate(2**40, 2**18, "the answers", ", or fewer samples", memory=0)
     assert found.value.remedy == "set TMPDIR to a folder with more room, or fewer samples"
