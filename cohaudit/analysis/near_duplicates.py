@@ -163,8 +163,8 @@ def search_notice(index: SimilarityIndex) -> str:
         return ""
     recall = index.recall
     return (
-        f"Near-duplicates were searched by an index, which misses a few: of {recall.duplicates:,} samples with one "
-        f"among {recall.samples:,} compared with all others, it found {recall.found:,}."
+        f"Near-duplicates were searched by an index, which misses a few: of {recall.duplicates:,} samples "
+        f"with one among {recall.samples:,} compared with all others, it found {recall.found:,}."
     )
 
 

@@ -156,7 +156,7 @@ def test_among_many_samples_a_forest_finds_the_duplicates_of_all_pairs(
     assert (found.duplicate_of[~twins] >= 0).sum() <= 5
     known = found.recall
     assert search_notice(found) == (
-        f"Near-duplicates were searched by an index, which misses a few: of {known.duplicates:,} samples with one "
-        f"among 2,048 compared with all others, it found {known.found:,}."
+        f"Near-duplicates were searched by an index, which misses a few: of {known.duplicates:,} samples "
+        f"with one among 2,048 compared with all others, it found {known.found:,}."
     )
     assert search_notice(exact) == ""
