@@ -19,6 +19,7 @@ from cohaudit.analysis.generalization_gap import (
 )
 from cohaudit.analysis.label_notices import empty_classes_notice, near_threshold_notice, undetermined_notice
 from cohaudit.analysis.leave_one_out import Suspicion
+from cohaudit.analysis.near_duplicates import search_notice
 from cohaudit.analysis.neighbor_support import expected_cosine_error, sketched_cosine_error
 from cohaudit.config import Config
 from cohaudit.gradients import ForwardResult, Measurement
@@ -240,6 +241,7 @@ def _notices(seen: Observations, config: Config, verdict: LabelFindings) -> Iter
             "fewer samples predict each other less well."
         )
     yield empty_classes_notice(seen.source.labels, seen.source.class_names)
+    yield search_notice(seen.likeness) if seen.likeness else ""
     if suspicion := verdict.valid:
         yield preprocessing_warning(verdict.sanity.accuracy, suspicion.accuracy)
         calibrated = is_calibrated(verdict.today.calibration)
