@@ -73,7 +73,7 @@ class Ended:
     """Largest memory that it took beside what its process had before, children included."""
     output: str
     """What it printed on standard output and standard error."""
-    new: tuple[str, ...] = ()
+    new: Sequence[str] = ()
     """Names of the files that it left, in its folder and beside it."""
     canary: bool = False
     """Whether code of the input ran."""
@@ -173,7 +173,7 @@ def _run(case: Case, folder: Path, honest: Path) -> Ended:
             seconds,
             max(_peak() - own, _children() - own if _children() > children else 0.0, 0.0),
             written.getvalue().decode("utf-8", "replace")[-LONGEST_OUTPUT:],
-            tuple(sorted(name for name in new if not OWN & set(Path(name).parts))),
+            sorted(name for name in new if not OWN & set(Path(name).parts)),
             any(Path(name).name == CANARY for name in new),
         )
     finally:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import random
 import re
 import sys
 from pathlib import Path
 
 import pytest
-from support.bounded_runs import Case, Ended, run_bounded
-from support.hostile_files import MAKERS, SLOW_MAKERS, support
+from support.bounded_runs import CANARY, Case, Ended, run_bounded
+from support.hostile_files import MAKERS, SLOW_MAKERS, scan, support
 from support.mutations import CORPUS, WRITERS, mutated, mutation, seeds, unchanged
 
 from cohaudit.errors import BAD_INPUT, GATE_FAILED, OK
@@ -29,10 +30,10 @@ MOST_MEGABYTES = 600
 """A process that has imported everything takes 400 MB: together, a gigabyte."""
 LARGEST_CORPUS = 50_000
 """Bytes of the whole corpus."""
+ROOM = 8_000
+"""Bytes of it that only files which fail may take, not those with a new message."""
 LARGEST_SEED = 2_000
 """Bytes of a file that the corpus takes."""
-LARGEST_NEW = 600
-"""Bytes of a file that is kept because its message is new: those that fail need the room."""
 STOP = """
 from torch import nn
 
@@ -97,14 +98,14 @@ def signature(ended: Ended) -> str:
 
 def keep(failing: list[Case], news: list[Case]) -> list[str]:
     """Put changed files into the corpus, while it is small, in this order; return their names."""
-    finds = [(case, LARGEST_SEED) for case in failing] + [(case, LARGEST_NEW) for case in news]
+    finds = [(case, LARGEST_CORPUS) for case in failing] + [(case, LARGEST_CORPUS - ROOM) for case in news]
     kinds = [case.name.removeprefix("changed ") for case, _ in finds]
     # all before the first is written: a larger corpus makes other files of the same seeds
     contents = [mutation(kind, case.seed) for kind, (case, _) in zip(kinds, finds, strict=True)]
     size = sum(path.stat().st_size for path in CORPUS.rglob("*") if path.is_file())
     kept = []
-    for kind, content, (_, largest) in zip(kinds, contents, finds, strict=True):
-        if len(content) <= largest and size + len(content) <= LARGEST_CORPUS:
+    for kind, content, (_, most) in zip(kinds, contents, finds, strict=True):
+        if len(content) <= LARGEST_SEED and size + len(content) <= most:
             path = CORPUS / kind / hashlib.sha256(content).hexdigest()[:12]
             path.write_bytes(content)
             size += len(content)
@@ -149,3 +150,17 @@ def test_the_corpus_is_small_and_a_seed_makes_the_same_file() -> None:
     assert sum(path.stat().st_size for path in files) <= LARGEST_CORPUS
     assert {path.parent.name for path in files} == set(WRITERS)
     assert all(mutation(kind, 7) == mutation(kind, 7) for kind in WRITERS)
+
+
+def test_the_oracle_sees_code_that_runs_and_files_that_stay(tmp_path: Path) -> None:
+    def make(rng: random.Random, folder: Path) -> list[str]:
+        (folder / "net.py").write_text(f"open({CANARY!r}, 'w')\nraise ValueError\n")
+        return scan("good.npz")
+
+    def ends(rng: random.Random, folder: Path) -> list[str]:
+        os._exit(3)
+
+    tried = [Case("runs code", 0, make), Case("ends its process", 0, ends), Case("runs code", 0, make)]
+    found = [wrong(ended) for ended in run_bounded(tried, tmp_path, support)]
+    assert found[0] == found[2] == "ran its code, left ['f0/canary']"
+    assert found[1] == "exit code 3"
