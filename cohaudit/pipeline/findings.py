@@ -178,17 +178,17 @@ def _classes(
     measured = seen.forward
     for c, (name, coherence) in enumerate(coherences):
         members = np.flatnonzero(seen.source.labels == c)
-        # of a class without samples nothing is known; its row says so by their number
-        accuracy = float(np.mean(measured.predicted[members] == c)) if len(members) else 0.0
+        # of a class without samples nothing is known
+        accuracy = float(np.mean(measured.predicted[members] == c)) if len(members) else None
         yield ClassResult(
             name=name,
             samples=len(members),
             accuracy=accuracy,
-            mean_loss=float(measured.loss[members].mean()) if len(members) else 0.0,
+            mean_loss=float(measured.loss[members].mean()) if len(members) else None,
             suspects=int(verdict.suspect[members].sum()),
-            predicted_gap=_class_gap(name, c, accuracy, gap, risk)
-            if len(members)
-            else Skipped(f"predicted gap of class {name}", "no sample has this class"),
+            predicted_gap=Skipped(f"predicted gap of class {name}", "no sample has this class")
+            if accuracy is None
+            else _class_gap(name, c, accuracy, gap, risk),
             coherence=coherence,
         )
 

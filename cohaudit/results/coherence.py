@@ -79,10 +79,10 @@ class ClassResult:
     """Class name."""
     samples: Count
     """Number of samples with this label."""
-    accuracy: Proportion
-    """Share of these samples that the model predicts as labeled, in [0, 1]."""
-    mean_loss: NonNegative
-    """Mean loss over these samples, in nats."""
+    accuracy: Proportion | None
+    """Share of these samples that the model predicts as labeled, in [0, 1]; null if there are none."""
+    mean_loss: NonNegative | None
+    """Mean loss over these samples, in nats; null if there are none."""
     suspects: Count
     """Number of these samples that are suspects: probably mislabeled."""
     predicted_gap: Estimate | Skipped
