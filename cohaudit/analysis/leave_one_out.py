@@ -134,27 +134,53 @@ def leave_one_out(
     values, vectors = torch.linalg.eigh(gram)
     turned_target = vectors.T @ target
 
-    def fitted(ridge: float, places: Integers) -> LeaveOneOutPrediction:
-        # rounding can make the smallest eigenvalues of a positive semidefinite matrix negative
-        shrink = 1 / (values.clamp_min(0) + ridge)
-        weights = vectors @ (shrink[:, None] * turned_target)
-        blank = torch.zeros(len(view), dtype=torch.float64)
-        found = LeaveOneOutPrediction(view, labels, center, scale, weights, blank, share, ridge)
-        return replace(found, leverage=_leverage(found, vectors * shrink.sqrt(), places))
-
-    everything = np.arange(len(view))
-    some = everything[fitted_sample((len(view), classes))]
+    # rounding can make the smallest eigenvalues of a positive semidefinite matrix negative
+    shrinks = torch.stack([1 / (values.clamp_min(0) + ridge) for ridge in ridges], 1)
+    blank = torch.zeros(len(view), dtype=torch.float64)
+    rows = LeaveOneOutPrediction(view, labels, center, scale, turned_target, blank, share, ridges[0])
+    some = np.arange(len(view))[fitted_sample((len(view), classes))]
     if not is_whole(view.shape, WHOLE_VIEW):
         some = some[fitted_sample((len(some), view.shape[1]), WHOLE_VIEW)]
-    best: tuple[float, LeaveOneOutPrediction] | None = None
-    for ridge in ridges:
-        found = fitted(ridge, some)
-        error = _squared_error(found, some)
-        # strictly smaller: on ties the weaker regularization, which comes first
-        if best is None or error < best[0]:
-            best = error, found
-    assert best is not None
-    return best[1] if len(some) == len(view) else fitted(best[1].ridge, everything)
+    errors, leverages = _errors(rows, vectors, shrinks, some)
+    # the first of the smallest: on ties the weaker regularization
+    best = int(np.argmin(errors))
+    leverage = torch.zeros(len(view), dtype=torch.float64)
+    leverage[some] = leverages[:, best]
+    if len(some) < len(view):
+        leverage = _leverage(rows, vectors * shrinks[:, best].sqrt())
+    weights = vectors @ (shrinks[:, best, None] * turned_target)
+    return replace(rows, weights=weights, leverage=leverage, ridge=ridges[best])
+
+
+def _errors(
+    rows: LeaveOneOutPrediction, vectors: Tensor, shrinks: Tensor, places: Integers
+) -> tuple[Array, Tensor]:
+    """Return the squared error of each ridge's scores, [ridges], and the leverages, float64 [n, ridges].
+
+    Args:
+        rows: The view and the labels; its weights are Xᵀ times the centered labels, turned, [F, C].
+        vectors: Eigenvectors of XᵀX, [F, F].
+        shrinks: 1 / (eigenvalue + ridge), [F, ridges].
+        places: Indices of the samples, [n].
+    """
+    dtype = _product_type(rows.view)
+    own_vectors = vectors.to(dtype)
+    errors = np.zeros(shrinks.shape[1])
+    leverages = torch.zeros(len(places), shrinks.shape[1], dtype=torch.float64)
+    for part in blocks_of(len(places), max(rows.view.shape[1], rows.shape[1])):
+        # turned once for all ridges: the product with the eigenvectors is what takes the time
+        turned = rows.unit_rows(places[part], dtype) @ own_vectors
+        leverages[part] = turned.square().double() @ shrinks
+        given = torch.from_numpy(rows.labels[places[part]])[:, None]
+        for k in range(len(errors)):
+            leverage = leverages[part, k, None].to(dtype)
+            scores = turned @ (shrinks[:, k, None] * rows.weights).to(dtype) + leverage * rows.share.to(dtype)
+            scores.scatter_add_(1, given, -leverage)
+            scores = (scores / (1 - leverage)).add_(rows.share.to(dtype))
+            scores.scatter_add_(1, given, -torch.ones_like(leverage))
+            errors[k] += float(scores.square().sum(dtype=torch.float64))
+    release(rows.view)
+    return errors, leverages
 
 
 def _center_and_scale(view: NDArray[np.float32]) -> tuple[Tensor, float]:
@@ -200,26 +226,15 @@ def _sums(
     return gram, sums.T - sums.sum(0)[:, None] * share, share
 
 
-def _leverage(found: LeaveOneOutPrediction, root: Tensor, places: Integers) -> Tensor:
-    """Return h_i = ‖x_i R‖² with RRᵀ = K⁻¹ of some samples, and 0 for the others, float64 [N]."""
+def _leverage(found: LeaveOneOutPrediction, root: Tensor) -> Tensor:
+    """Return h_i = ‖x_i R‖² with RRᵀ = K⁻¹, float64 [N]."""
     view = found.view
     leverage = torch.zeros(len(view), dtype=torch.float64)
     root = root.to(_product_type(view))
-    for rows in blocks_of(len(places), view.shape[1]):
-        x = found.unit_rows(places[rows], root.dtype)
-        leverage[places[rows]] = (x @ root).square().sum(1, dtype=torch.float64)
+    for rows in blocks_of(*view.shape):
+        leverage[rows] = (found.unit_rows(rows, root.dtype) @ root).square().sum(1, dtype=torch.float64)
     release(view)
     return leverage
-
-
-def _squared_error(found: LeaveOneOutPrediction, places: Integers) -> float:
-    """Return the squared error of the scores of some samples."""
-    total = 0.0
-    for rows in blocks_of(len(places), found.shape[1]):
-        residual = found[places[rows]]
-        residual[np.arange(len(residual)), found.labels[places[rows]]] -= 1
-        total += float(np.square(residual).sum(dtype=np.float64))
-    return total
 
 
 @dataclass(frozen=True)
