@@ -70,7 +70,7 @@ class Predictions:
     @property
     def shape(self) -> tuple[int, ...]:
         """N and C."""
-        return self.each[-1].shape
+        return self.layers[0].shape
 
 
 def gather_predictions(

@@ -17,7 +17,7 @@ MEMORY = 512 * 2**20
 
 
 def allocate(
-    rows: int, columns: int, what: str, remedy: str = "", memory: int = MEMORY
+    rows: int, columns: int, what: str, remedy: str = "", memory: int | None = None
 ) -> NDArray[np.float32]:
     """Return an array of zeros, [rows, columns], in a file if it takes more than `memory` bytes.
 
@@ -28,13 +28,13 @@ def allocate(
         columns: Numbers in a row.
         what: What the array holds, for a person.
         remedy: What else makes room on the disk, for a person.
-        memory: Bytes that stay in memory.
+        memory: Bytes that stay in memory; `MEMORY` if left out.
 
     Raises:
         EngineError: If the disk has no room for it.
     """
     size = rows * columns * np.dtype(np.float32).itemsize
-    if size <= memory:
+    if size <= (MEMORY if memory is None else memory):
         return np.zeros((rows, columns), dtype=np.float32)
     # the mapping keeps the file alive after it is closed
     with tempfile.TemporaryFile(prefix="cohaudit-") as file:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cohaudit.arrays import allocate
+from cohaudit.arrays import allocate, release
 from cohaudit.gradients.residuals import Residuals
 
 Array = NDArray[np.float64]
@@ -48,6 +48,7 @@ class ScoreRows:
         self.margin[indices] = residuals.margin.numpy()
         self.predicted[indices] = residuals.predicted.numpy()
         self.probability[indices] = residuals.probability.float().numpy()
+        release(self.probability)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return name → array, under the names that they are saved by."""
@@ -107,7 +108,7 @@ def allocate_scores(samples: int, classes: int) -> ScoreRows:
         loss=np.zeros(samples),
         margin=np.zeros(samples),
         predicted=np.zeros(samples, dtype=np.int64),
-        probability=np.zeros((samples, classes), dtype=np.float32),
+        probability=allocate(samples, classes, f"the model's answers to {samples:,} samples"),
     )
 
 
