@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cohaudit.analysis.likely_neighbors import LastLayer, chosen_neighbors
+from cohaudit.config import Config
 from cohaudit.gradients import (
     CheckpointStore,
     ForwardResult,
@@ -84,12 +85,28 @@ def first_pass(
         EngineError: If something is not finite, memory does not suffice, or the certificate fails.
     """
     model, options, device = subject.model, run.options, subject.device
-    # what follows a training run compares every sample's gradient between its checkpoints
-    all_wanted = run.config.coherence == EXACT or run.follows_training
-    if all_wanted or len(source.labels) <= 2 * run.config.coherence_samples:
+    follows = run.follows_training and bool(subject.earlier)
+    if measures_all(run.config, len(source.labels), follows_training=follows):
         return FirstPass(measure(model, source, options, device, advance, store=store), None)
     sums = run.config.coherence == SUMS
     return FirstPass(None, observe(model, source, options, device, advance, sums=sums, store=store))
+
+
+def measures_all(config: Config, samples: int, *, follows_training: bool = False) -> bool:
+    """Return whether a scan measures the gradient of every sample.
+
+    Args:
+        config: Settings.
+        samples: Number of samples.
+        follows_training: Whether an audit compares gradients between checkpoints.
+    """
+    # what follows a training run compares every sample's gradient between its checkpoints
+    return config.coherence == EXACT or follows_training or samples <= 2 * config.coherence_samples
+
+
+def most_shown(samples: int) -> int:
+    """Return how many samples are measured for what is shown, at most."""
+    return min(samples, int(np.clip(samples // SHOWN_SHARE, MIN_SHOWN, MAX_SHOWN)))
 
 
 def measure_shown(
@@ -162,7 +179,7 @@ def complete(
 
 def _wanted(forward: ForwardResult, labels: NDArray[np.int64], shown: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the samples that are shown, and their likely neighbors, as many as are worth measuring."""
-    most = int(np.clip(len(labels) // SHOWN_SHARE, MIN_SHOWN, MAX_SHOWN))
+    most = most_shown(len(labels))
     # the input of the last layer, whole; nothing is shown if no layer gives a representation
     views = [view for view in forward.views if not view.averaged]
     if not views or not len(shown):
