@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import os
 import signal
 import sys
 import traceback
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -33,6 +35,7 @@ from cohaudit.errors import (
     is_out_of_memory,
     printable,
 )
+from cohaudit.untrusted.code import user_code_error
 from cohaudit.untrusted.exits import end_process, holding_exits, settle
 
 INTERRUPTED = 128 + signal.SIGINT
@@ -46,8 +49,8 @@ BUG_REPORT = (
     "with the same arguments"
 )
 """Shown under the traceback of an error that no user can cause."""
-
-
+NO_MEMORY_LEFT = b"error: memory: there is none left\n  -> raise the limit of the shell (ulimit -v)\n"
+"""Written without taking any."""
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 """What the system says if a disk, or a stream, takes no more."""
 GROUPS = {
@@ -97,6 +100,8 @@ class _Commands(click.Group):
         except Interrupted:  # before or after the command itself
             say("interrupted")
             sys.exit(INTERRUPTED)
+        except Exception as error:  # such as a full disk, where the help is printed to
+            sys.exit(_explained(error))
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command.
@@ -131,8 +136,15 @@ class _Commands(click.Group):
 
 def _explained(error: BaseException) -> int:
     """Report an exception that no boundary turned into an error, and return the exit code."""
-    from cohaudit.untrusted.code import user_code_error
+    try:
+        return _explain(error)
+    except (MemoryError, SystemError):  # there is not even enough for the message
+        with suppress(OSError):
+            os.write(2, NO_MEMORY_LEFT)
+        end_process(MissingMemoryError.exit_code)
 
+
+def _explain(error: BaseException) -> int:
     known: CohauditError | None = (
         MissingMemoryError(error) if is_out_of_memory(error) else user_code_error(error)
     )
@@ -140,6 +152,11 @@ def _explained(error: BaseException) -> int:
         drop_output()  # else the same error would end the program while Python flushes the stream
         found = f"cannot be written: {error.strerror}"
         known = ReportError("output", found, "free space, or send it elsewhere")
+    elif known is None and isinstance(error, OSError) and error.filename is not None:
+        # what the system says of a path is never a bug, wherever it says it
+        known = ReportError(str(error.filename), f"{error.strerror}", "check the path and its permissions")
+    elif known is None and isinstance(error, UnicodeEncodeError) and "surrogates" in error.reason:
+        known = ReportError(printable(error.object[:200]), "is not UTF-8", "rename what has this name")
     if known is not None:
         _say(known)
         if isinstance(error, ImportError):
