@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -63,7 +62,8 @@ def _encode_field(value: Any) -> Any:
 
 def _encode_column(column: pd.Series[Any]) -> list[Any]:
     # tolist turns the numbers of numpy, which json refuses, into those of Python
-    return [None if isinstance(v, float) and math.isnan(v) else _encode(v) for v in column.tolist()]
+    missing = column.isna().tolist()
+    return [None if gone else _encode(v) for v, gone in zip(column.tolist(), missing, strict=True)]
 
 
 def escape_stray_bytes(text: str) -> str:
