@@ -15,7 +15,7 @@ from cohaudit.doctor.environment import forget_peak, peak_memory
 from cohaudit.doctor.extrapolation import Forecast, Trial, extrapolate
 from cohaudit.loading.data import LabeledDataset
 from cohaudit.loading.stratified_sample import min_samples
-from cohaudit.pipeline.measuring import measures_all, most_shown
+from cohaudit.pipeline.measuring import measures_all
 from cohaudit.pipeline.progress import MEASURE_GRADIENTS
 from cohaudit.pipeline.scan import scan
 from cohaudit.report import render_html
@@ -91,7 +91,7 @@ def rehearse(model: nn.Module, dataset: LabeledDataset, config: Config) -> Rehea
     first, last = (replace(trial, seconds={**trial.seconds, **once}) for trial in (first, last))
     gradients = None
     if not measures_all(config, total):
-        gradients = config.coherence_samples + most_shown(total)
+        gradients = config.coherence_samples
     forecast = extrapolate(first, last, total, gradients)
     # the whole scan needs at least what the warm-up, with its imports, has needed
     if forecast.peak is not None and before is not None:

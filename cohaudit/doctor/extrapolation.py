@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from cohaudit.analysis.near_duplicates import EXACT_SAMPLES
 from cohaudit.pipeline.progress import COMPARE_GRADIENTS, COMPARE_SAMPLES, MEASURE_DRAWN
 
-PER_GRADIENT = frozenset({MEASURE_DRAWN, COMPARE_GRADIENTS})
-"""Stages that go through the gradients that were measured one by one, or those that all were compared of."""
 
 
 @dataclass(frozen=True)
@@ -83,10 +81,11 @@ def extrapolate(small: Trial, large: Trial, samples: int, gradients: int | None 
 
 def _size(stage: str, samples: int, gradients: int | None) -> int:
     """Return what a stage's time is in proportion to, beyond what it takes in any case."""
-    if stage in PER_GRADIENT and gradients is not None:
+    if stage == MEASURE_DRAWN and gradients is not None:
         return gradients
-    pairs = samples * min(samples, EXACT_SAMPLES)
-    return pairs if stage in {COMPARE_SAMPLES, COMPARE_GRADIENTS} else samples
+    # all pairs of gradients are compared where all are measured, and there are few
+    all_pairs = stage == COMPARE_SAMPLES or (stage == COMPARE_GRADIENTS and gradients is None)
+    return samples * min(samples, EXACT_SAMPLES) if all_pairs else samples
 
 
 def extrapolate_value(before: float, after: float, sizes: tuple[float, float, float]) -> float:

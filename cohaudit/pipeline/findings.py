@@ -94,7 +94,8 @@ def judge(
         cosine_error=_cosine_error(measured),
         representation=representation_of(measured),
         neighbors={
-            i: neighbors_of(found.support, seen.likeness, i, config.evidence) for i in verdict.shown.tolist()
+            i: neighbors_of(found.neighbors, seen.likeness, i, config.evidence)
+            for i in verdict.shown.tolist()
         },
         risk=risk,
         driver_inputs=inputs,

@@ -58,9 +58,7 @@ def measure_holdout(
         errors_named_after(holdout.source),
     ):
         first = first_pass(subject, new.source, run, advance)
-        measured_new = complete(
-            subject, new.source, first, run, wanted=np.zeros(0, dtype=np.int64), advance=lambda count: None
-        )
+        measured_new = complete(subject, new.source, first, run, advance=lambda count: None)
     return _compared(holdout, new, measured_new, measured, labels)
 
 

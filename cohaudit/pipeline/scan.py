@@ -33,8 +33,13 @@ from cohaudit.pipeline.flatness import measure_flatness
 from cohaudit.pipeline.history import measure_history, pass_store
 from cohaudit.pipeline.holdout import measure_holdout
 from cohaudit.pipeline.label_findings import judge_labels
-from cohaudit.pipeline.measuring import FirstPass, first_pass, measure_shown
-from cohaudit.pipeline.observations import GradientObservations, Observations, compare_gradients
+from cohaudit.pipeline.measuring import FirstPass, first_pass, measure_single
+from cohaudit.pipeline.observations import (
+    GradientObservations,
+    Observations,
+    compare_gradients,
+    name_neighbors,
+)
 from cohaudit.pipeline.outside import predict_outside
 from cohaudit.pipeline.progress import (
     COMPARE_GRADIENTS,
@@ -200,11 +205,14 @@ def audit_subject(subject: ScanSubject, run: ScanRun) -> Audit:
         )
         with run.stages(JUDGE_LABELS):
             labels = judge_labels(seen, run.config)
-        measured = measure_shown(subject, sample, first, labels, run)
+        measured = measure_single(subject, sample.source, first, run)
         with run.stages(COMPARE_GRADIENTS):
-            support = compare_gradients(measured, labels.shown, run.config, len(subject.dataset))
+            support = compare_gradients(measured, run.config, len(subject.dataset))
+            neighbors = name_neighbors(seen, labels.shown, run.config)
         # measured after the training data, which shows whether the model gets a verdict at all
-        found = GradientObservations(measured, support, measure_holdout(subject, sample, measured, run))
+        found = GradientObservations(
+            measured, support, neighbors, measure_holdout(subject, sample, measured, run)
+        )
         with run.stages(JUDGE):
             judged = judge(seen, found, labels, run.config)
         with run.stages(GATHER_EVIDENCE):

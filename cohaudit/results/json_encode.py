@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -65,9 +64,12 @@ def _encode_field(value: Any) -> Any:
 def _encode_column(column: pd.Series[Any]) -> list[Any]:
     # tolist turns the numbers of numpy, which json refuses, into those of Python
     values: list[Any] = column.tolist()
-    if pd.api.types.is_float_dtype(column):
-        return [None if math.isnan(v) else v for v in values] if column.hasnans else values
-    return values if pd.api.types.is_numeric_dtype(column) else _escaped(values)
+    if not pd.api.types.is_numeric_dtype(column):
+        return _escaped(values)
+    missing = column.isna()
+    if not missing.any():
+        return values
+    return [None if gone else value for value, gone in zip(values, missing.tolist(), strict=True)]
 
 
 def _escaped(texts: list[str]) -> list[str]:
