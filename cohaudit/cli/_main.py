@@ -19,6 +19,7 @@ from cohaudit.cli._export import export
 from cohaudit.cli._init import init
 from cohaudit.cli._inspect import inspect
 from cohaudit.cli._interruption import interruptible
+from cohaudit.cli._merge import merge
 from cohaudit.cli._output import accept_any_text, drop_output, print_plainly_in_a_cell, say
 from cohaudit.cli._report import report
 from cohaudit.cli._review import review
@@ -51,7 +52,7 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 """What the system says if a disk, or a stream, takes no more."""
 GROUPS = {
     "Start": ("init", "doctor", "inspect"),
-    "Audit": ("scan", "trajectory"),
+    "Audit": ("scan", "merge", "trajectory"),
     "Act": ("review", "correct", "export", "report"),
     "Compare": ("check", "diff"),
 }
@@ -191,5 +192,5 @@ def main() -> None:
     """
 
 
-for command in (scan, trajectory, doctor, inspect, check, diff, report, review, export, correct, init):
+for command in (scan, merge, trajectory, doctor, inspect, check, diff, report, review, export, correct, init):
     main.add_command(command)

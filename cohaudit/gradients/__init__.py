@@ -4,6 +4,8 @@ from cohaudit.gradients.checks.prepare import check_model, output_count
 from cohaudit.gradients.drawing import Draw, draw_by_scale
 from cohaudit.gradients.features import FeatureHasher
 from cohaudit.gradients.pass_setup import Options, Source
+from cohaudit.gradients.passes.alone import measure_blocks
+from cohaudit.gradients.passes.blocks import BlockReader, BlockState, PassKind, PassOrder, pass_order
 from cohaudit.gradients.passes.drawn import measure_drawn
 from cohaudit.gradients.passes.forward import answers
 from cohaudit.gradients.passes.measure import measure
@@ -19,6 +21,8 @@ from cohaudit.gradients.passes.resume_protocol import (
 from cohaudit.gradients.passes.weight_sums import WeightSums, weight_sums
 
 __all__ = [
+    "BlockReader",
+    "BlockState",
     "CheckpointStore",
     "DamagedError",
     "Draw",
@@ -30,6 +34,8 @@ __all__ = [
     "NullStore",
     "Observation",
     "Options",
+    "PassKind",
+    "PassOrder",
     "PassState",
     "ResumeState",
     "Source",
@@ -38,8 +44,10 @@ __all__ = [
     "check_model",
     "draw_by_scale",
     "measure",
+    "measure_blocks",
     "measure_drawn",
     "observe",
     "output_count",
+    "pass_order",
     "weight_sums",
 ]

@@ -20,12 +20,14 @@ from cohaudit.gradients import (
     ForwardResult,
     Measurement,
     Observation,
+    PassKind,
     Source,
     draw_by_scale,
     measure,
     measure_drawn,
     observe,
 )
+from cohaudit.pipeline.distributed.pass_blocks import PassBlocks
 from cohaudit.pipeline.label_findings import LabelFindings
 from cohaudit.pipeline.progress import MEASURE_DRAWN
 from cohaudit.pipeline.sample import Sample
@@ -49,10 +51,12 @@ class FirstPass:
     Attributes:
         measured: The gradients of all samples; None if only some are to be measured.
         seen: What the pass gave instead; None if all were measured.
+        blocks: Other processes that measure a part of the passes over these samples; None if there are none.
     """
 
     measured: Measurement | None
     seen: Observation | None
+    blocks: PassBlocks | None = None
 
     @property
     def forward(self) -> ForwardResult:
@@ -69,6 +73,7 @@ def first_pass(
     run: ScanRun,
     advance: Callable[[int], None],
     store: CheckpointStore | None = None,
+    blocks: PassBlocks | None = None,
 ) -> FirstPass:
     """Run every sample once.
 
@@ -78,18 +83,29 @@ def first_pass(
         run: The scan's instructions.
         advance: Called with the number of samples done.
         store: Saves the unfinished pass, and loads an earlier one; None for neither.
+        blocks: Other processes that measure, or have measured, parts of the passes; None if there are none.
 
     Raises:
         ModelError: If model and data do not fit.
         EngineError: If something is not finite, memory does not suffice, or the certificate fails.
     """
     model, options, device = subject.model, run.options, subject.device
+    kind = pass_kind(run, len(source.labels))
+    reader = None if blocks is None else blocks.first
+    if kind == "gradients":
+        return FirstPass(measure(model, source, options, device, advance, store=store, blocks=reader), None)
+    sums = kind == "sums"
+    seen = observe(model, source, options, device, advance, sums=sums, store=store, blocks=reader)
+    return FirstPass(None, seen, blocks)
+
+
+def pass_kind(run: ScanRun, samples: int) -> PassKind:
+    """Return what the first pass over so many samples measures."""
     # what follows a training run compares every sample's gradient between its checkpoints
     all_wanted = run.config.coherence == EXACT or run.follows_training
-    if all_wanted or len(source.labels) <= 2 * run.config.coherence_samples:
-        return FirstPass(measure(model, source, options, device, advance, store=store), None)
-    sums = run.config.coherence == SUMS
-    return FirstPass(None, observe(model, source, options, device, advance, sums=sums, store=store))
+    if all_wanted or samples <= 2 * run.config.coherence_samples:
+        return "gradients"
+    return "sums" if run.config.coherence == SUMS else "forward"
 
 
 def measure_shown(
@@ -149,6 +165,7 @@ def complete(
         certain=wanted,
         seed=run.config.seed,
     )
+    divided = None if first.blocks is None else first.blocks.drawn
     return measure_drawn(
         subject.model,
         source,
@@ -157,6 +174,7 @@ def complete(
         options=run.options,
         device=subject.device,
         advance=advance,
+        blocks=None if divided is None else divided(draw.indices),
     )
 
 

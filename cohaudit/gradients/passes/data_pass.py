@@ -285,6 +285,7 @@ def measured(
     if blocks is not None:
         for block, state in enumerate(blocks(kind, run.steps, run.plan)):
             run.fold(block, state)
+            advance(int(run.steps.blocks[block + 1] - run.steps.blocks[block]))
         return run
     store = store or NullStore()
     try:
