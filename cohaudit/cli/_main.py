@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import sys
 import traceback
 from typing import Any
@@ -21,6 +20,7 @@ from cohaudit.cli._inspect import inspect
 from cohaudit.cli._interruption import interruptible
 from cohaudit.cli._merge import merge
 from cohaudit.cli._output import accept_any_text, drop_output, print_plainly_in_a_cell, say
+from cohaudit.cli._ranks import INTERRUPTED, silence_other_ranks
 from cohaudit.cli._report import report
 from cohaudit.cli._review import review
 from cohaudit.cli._scan import scan
@@ -35,8 +35,6 @@ from cohaudit.errors import (
     printable,
 )
 
-INTERRUPTED = 128 + signal.SIGINT
-"""Exit code of a program ended by SIGINT, as shells count it."""
 PIPE_CLOSED = 128 + 13
 """Exit code of a program ended by SIGPIPE, which Python does not name on Windows."""
 LONGEST_LINE = 500
@@ -88,6 +86,14 @@ class _Commands(click.Group):
         except Interrupted:  # click would end with 1, the code of a failed gate
             say("interrupted")
             raise click.exceptions.Exit(INTERRUPTED) from None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; a scan by several processes speaks with one voice from here on."""
+        if args[:1] == [scan.name]:
+            silence_other_ranks()
+        return super().resolve_command(ctx, args)
 
     def main(self, *args: Any, **options: Any) -> Any:
         """Run the program; from here on, both signals that end one end this one with a line."""

@@ -14,6 +14,7 @@ from cohaudit.errors import ConfigError, Interrupted
 
 if TYPE_CHECKING:
     from cohaudit.config import Config
+    from cohaudit.pipeline.distributed.link import Link
     from cohaudit.pipeline.distributed.pass_blocks import Divided
     from cohaudit.pipeline.distributed.shard import Shard
     from cohaudit.pipeline.progress import Progress
@@ -28,6 +29,7 @@ def run_scan(
     fresh: bool,
     *,
     divided: Divided | None = None,
+    link: Link | None = None,
 ) -> tuple[Audit, list[Path]]:
     """Scan, and write the report.
 
@@ -40,6 +42,7 @@ def run_scan(
         quiet: Whether to show no progress.
         fresh: Whether to start over even if an interrupted scan could be resumed.
         divided: Other processes that measure, or have measured, a part of the passes; None if there are none.
+        link: Connection to the other ranks of this scan; None if it runs in one process.
 
     Returns:
         The audit with its gates, and the files written.
@@ -50,7 +53,7 @@ def run_scan(
     from cohaudit.untrusted import limiting
 
     with limiting(config.read_memory, config.read_seconds):
-        return _run_scan(checkpoint, earlier, config, quiet, fresh, divided=divided)
+        return _run_scan(checkpoint, earlier, config, quiet, fresh, divided=divided, link=link)
 
 
 def run_shard(checkpoint: Path, config: Config, shard: Shard, quiet: bool, fresh: bool) -> str:
@@ -123,6 +126,7 @@ def _run_scan(
     fresh: bool,
     *,
     divided: Divided | None,
+    link: Link | None,
 ) -> tuple[Audit, list[Path]]:
     out = _refuse_early(checkpoint, config)
 
@@ -133,15 +137,24 @@ def _run_scan(
 
     sources = [config.base / path for path in (config.data, config.holdout) if path]
     resumable = ResumableRun(out / RESUME_FOLDER, fresh)
+    leader = None
+    if link is not None:
+        from cohaudit.pipeline.distributed.leader import BLOCKS_FOLDER, Leader
+
+        divided = leader = Leader(link, out / BLOCKS_FOLDER, fresh)
+        config = link.placed(config)
     try:
         with guarding(checkpoint, *earlier, *sources):
             audit = scan_checkpoint(config, checkpoint, _progress(quiet), earlier, resumable, divided)
         files = _write(audit, out, config)
     except Interrupted:
         # the group of commands prints the text behind "interrupted"
-        raise Interrupted(*filter(None, [resumable.describe()])) from None
+        saved = [resumable.describe(), leader.describe() if leader else ""]
+        raise Interrupted(*filter(None, saved)) from None
     # only now: until the report is written, an interruption must not cost the measuring
     resumable.remove()
+    if leader:
+        leader.remove()
     return audit, files
 
 

@@ -19,6 +19,7 @@ from cohaudit.cli._options import (
 )
 from cohaudit.cli._order import in_training_order
 from cohaudit.cli._output import annotate, print_note, say, write_out
+from cohaudit.cli._ranks import follow_scan, joined_ranks
 from cohaudit.cli._run import collected_notes, data_path, parsed_shard, run_scan, run_shard
 from cohaudit.config.file import load_config
 from cohaudit.errors import GATE_FAILED, OK, printable
@@ -61,16 +62,19 @@ def scan(
 
     Exit code: 0 passed, 1 a gate failed, 2 bad usage or input, 70 a bug in cohaudit.
     """
-    ordered = in_training_order(checkpoints)
-    given, config = settings_of(ordered, options, config_file, quiet or shard is not None)
-    if shard is not None:
-        with collected_notes():
-            say(run_shard(ordered[-1], config, parsed_shard(shard), quiet, fresh))
-        ctx.exit(OK)
-    with collected_notes() as notes:
-        audit, files = run_scan(ordered[-1], ordered[:-1], config, quiet, fresh)
-    subject = [str(ordered[-1]), *subject_arguments(given)]
-    show_audit(ctx, audit, config, Shown(files, notes, subject, quiet, as_json))
+    with joined_ranks(shard) as link:
+        ordered = in_training_order(checkpoints)
+        given, config = settings_of(ordered, options, config_file, quiet or shard is not None)
+        if shard is not None:
+            with collected_notes():
+                say(run_shard(ordered[-1], config, parsed_shard(shard), quiet, fresh))
+            ctx.exit(OK)
+        if link is not None and link.launch.rank:
+            follow_scan(ordered[-1], config, link)
+        with collected_notes() as notes:
+            audit, files = run_scan(ordered[-1], ordered[:-1], config, quiet, fresh, link=link)
+        subject = [str(ordered[-1]), *subject_arguments(given)]
+        show_audit(ctx, audit, config, Shown(files, notes, subject, quiet, as_json))
 
 
 def settings_of(

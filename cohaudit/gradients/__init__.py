@@ -3,9 +3,16 @@
 from cohaudit.gradients.checks.prepare import check_model, output_count
 from cohaudit.gradients.drawing import Draw, draw_by_scale
 from cohaudit.gradients.features import FeatureHasher
-from cohaudit.gradients.pass_setup import Options, Source
-from cohaudit.gradients.passes.alone import measure_blocks
-from cohaudit.gradients.passes.blocks import BlockReader, BlockState, PassKind, PassOrder, pass_order
+from cohaudit.gradients.pass_setup import Options, PassSetup, Source
+from cohaudit.gradients.passes.alone import measure_blocks, planned
+from cohaudit.gradients.passes.blocks import (
+    BlockReader,
+    BlockRequest,
+    BlockState,
+    PassKind,
+    PassOrder,
+    pass_order,
+)
 from cohaudit.gradients.passes.drawn import measure_drawn
 from cohaudit.gradients.passes.forward import answers
 from cohaudit.gradients.passes.measure import measure
@@ -22,6 +29,7 @@ from cohaudit.gradients.passes.weight_sums import WeightSums, weight_sums
 
 __all__ = [
     "BlockReader",
+    "BlockRequest",
     "BlockState",
     "CheckpointStore",
     "DamagedError",
@@ -36,6 +44,7 @@ __all__ = [
     "Options",
     "PassKind",
     "PassOrder",
+    "PassSetup",
     "PassState",
     "ResumeState",
     "Source",
@@ -49,5 +58,6 @@ __all__ = [
     "observe",
     "output_count",
     "pass_order",
+    "planned",
     "weight_sums",
 ]

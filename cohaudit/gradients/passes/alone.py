@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 
 import torch
 from torch import nn
 
 from cohaudit.gradients.checks.prepare import prepare
-from cohaudit.gradients.pass_setup import Options, PassSetup, Source
-from cohaudit.gradients.passes.blocks import BlockState, PassKind, PassOrder
+from cohaudit.gradients.pass_setup import Source
+from cohaudit.gradients.passes.blocks import BlockRequest, BlockState, PassKind
 from cohaudit.gradients.passes.data_pass import DataPass
 from cohaudit.gradients.passes.measure import begin_gradients
 from cohaudit.gradients.passes.observe import begin_observing
@@ -28,42 +29,41 @@ BEGIN: Mapping[PassKind, Callable[..., DataPass]] = {
 
 @full_precision()
 def measure_blocks(
-    model: nn.Module,
-    source: Source,
-    options: Options,
-    device: torch.device,
-    advance: Callable[[int], None],
-    *,
-    kind: PassKind,
-    steps: PassOrder,
-    chosen: Iterable[int],
-    keep: Callable[[int, BlockState], None],
-    plan: Plan | None = None,
+    request: BlockRequest, chosen: Iterable[int], keep: Callable[[int, BlockState], None]
 ) -> None:
     """Measure some blocks of a pass; they are the same as if one process measured all.
 
     Args:
-        model: On `device`, in eval mode; left as it was.
-        source: All samples of the pass.
-        options: How to measure.
-        device: Device to run on.
-        advance: Called with the number of samples done.
-        kind: What the pass measures.
-        steps: The order of the whole pass.
+        request: The pass; its model is in eval mode, and left as it was.
         chosen: Numbers of the blocks to measure.
         keep: Called with each block that is done; its arrays are used again afterwards.
-        plan: How to measure the model; made if left out.
+
+    Raises:
+        ModelError: If the model itself fails on one of the samples.
+        EngineError: If gradients cannot be measured, or a loss is not finite.
+    """
+    setup, steps = request.setup, request.steps
+    with backward_in_eval_mode(setup.model, setup.device):
+        for block in chosen:
+            start, stop = steps.span(block)
+            own = replace(setup, source=setup.source.subset(steps.order[start:stop]))
+            run = BEGIN[request.kind](own, request.plan, steps.alone(block), steps.classes(block))
+            run.run(NullStore(), request.advance)
+            keep(block, run.block_state())
+
+
+@full_precision()
+def planned(model: nn.Module, source: Source, device: torch.device) -> Plan:
+    """Return how a model is measured, as the passes over all of these samples find it.
+
+    Args:
+        model: On `device`, in eval mode; left as it was.
+        source: The samples.
+        device: Device to run on.
 
     Raises:
         ModelError: If model and data do not fit.
-        EngineError: If gradients cannot be measured, or a loss is not finite.
+        EngineError: If gradients cannot be measured.
     """
     with backward_in_eval_mode(model, device):
-        plan = plan or prepare(model, source, device)
-        for block in chosen:
-            start, stop = steps.span(block)
-            own = source.subset(steps.order[start:stop])
-            setup = PassSetup(model, own, options, device)
-            run = BEGIN[kind](setup, plan, steps.alone(block), steps.classes(block))
-            run.run(NullStore(), advance)
-            keep(block, run.block_state())
+        return prepare(model, source, device)

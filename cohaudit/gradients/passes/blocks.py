@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from cohaudit.gradients.pass_setup import PassSetup
 from cohaudit.gradients.tracing.plan import Plan
 
 Integers = NDArray[np.int64]
@@ -71,6 +72,11 @@ class PassOrder:
         """Return the first position of a block, and the one after its last."""
         return int(self.blocks[block]), int(self.blocks[block + 1])
 
+    def samples(self, block: int) -> int:
+        """Return the number of samples of a block."""
+        start, stop = self.span(block)
+        return stop - start
+
     def classes(self, block: int) -> BlockClasses:
         """Return the classes of a block; the pass goes class by class."""
         start, stop = self.span(block)
@@ -108,7 +114,26 @@ class BlockState:
     metadata: Mapping[str, Any]
 
 
-BlockReader = Callable[[PassKind, PassOrder, Plan], Iterable[BlockState]]
+@dataclass(frozen=True)
+class BlockRequest:
+    """A pass whose blocks are wanted.
+
+    Attributes:
+        kind: What it measures.
+        setup: Model, samples, options and device.
+        plan: How the model is measured.
+        steps: The order of the samples.
+        advance: To be called with the number of samples done.
+    """
+
+    kind: PassKind
+    setup: PassSetup
+    plan: Plan
+    steps: PassOrder
+    advance: Callable[[int], None]
+
+
+BlockReader = Callable[[BlockRequest], Iterable[BlockState]]
 """Returns the blocks of a pass in their order, measured alone: by other processes, or before."""
 
 

@@ -16,7 +16,14 @@ from cohaudit.errors import EngineError
 from cohaudit.gradients.features import Views
 from cohaudit.gradients.pass_setup import PassSetup
 from cohaudit.gradients.passes.batches import Batches
-from cohaudit.gradients.passes.blocks import BlockClasses, BlockReader, BlockState, PassKind, PassOrder
+from cohaudit.gradients.passes.blocks import (
+    BlockClasses,
+    BlockReader,
+    BlockRequest,
+    BlockState,
+    PassKind,
+    PassOrder,
+)
 from cohaudit.gradients.passes.resume_protocol import (
     Arrays,
     CheckpointStore,
@@ -283,9 +290,9 @@ def measured(
     """
     run = begin()
     if blocks is not None:
-        for block, state in enumerate(blocks(kind, run.steps, run.plan)):
+        request = BlockRequest(kind, run.setup, run.plan, run.steps, advance)
+        for block, state in enumerate(blocks(request)):
             run.fold(block, state)
-            advance(int(run.steps.blocks[block + 1] - run.steps.blocks[block]))
         return run
     store = store or NullStore()
     try:

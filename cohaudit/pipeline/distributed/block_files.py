@@ -26,6 +26,11 @@ ROW, SUM = "row-", "sum-"
 """What the names of arrays in a file begin with: those with a row per sample, and parts of sums."""
 MACHINE_PARTS = frozenset({"device", "threads"})
 """Parts of a key that change the order of additions within a batch, and with it the last digits."""
+ROUNDED_DIFFERENTLY = (
+    "the parts of the scan were measured on machines, or with numbers of threads, that round differently: "
+    "the last digits can differ from those of one process"
+)
+"""Said where blocks come from machines whose `MACHINE_PARTS` differ."""
 SUFFIX = ".npz"
 """Suffix of a block's file."""
 
@@ -70,11 +75,18 @@ class BlockFolder:
         names = [n for n in {*self.key, *found} - MACHINE_PARTS if found.get(n) != self.key.get(n)]
         return ", ".join(describe_difference(name, found.get(name)) for name in sorted(names))
 
+    def fits(self, block: int) -> bool:
+        """Return whether there is a whole file of this pass, whoever measured it."""
+        try:
+            return self.difference(block) == ""
+        except Exception:  # a damaged file can fail in any way
+            return False
+
     def has(self, block: int) -> bool:
         """Return whether a block was measured, on a machine like this one."""
         try:
             own = tuple(self.key[name] for name in sorted(MACHINE_PARTS))
-            return self.difference(block) == "" and self.machine(block) == own
+            return self.fits(block) and self.machine(block) == own
         except Exception:  # a damaged file can fail in any way; it is written again
             return False
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cohaudit.config import Config
 from cohaudit.errors import ConfigError
-from cohaudit.gradients import measure_blocks, pass_order
+from cohaudit.gradients import BlockRequest, PassSetup, measure_blocks, pass_order, planned
 from cohaudit.loading.model import eval_mode, gradients_on
 from cohaudit.loading.stratified_sample import choose_samples
 from cohaudit.pipeline.cache_key import cache_key
@@ -69,20 +69,13 @@ def measure_shard(
         kept = BlockFolder(folder, key_of(key, kind), len(steps))
         blocks = shard.blocks(len(steps))
         left = [block for block in blocks if fresh or not kept.has(block)]
-        sizes = {block: steps.span(block)[1] - steps.span(block)[0] for block in blocks}
+        sizes = {block: steps.samples(block) for block in blocks}
         with run.stages(MEASURE_GRADIENTS, sum(sizes.values())) as advance:
             advance(sum(sizes[block] for block in blocks if block not in left))
-            measure_blocks(
-                subject.model,
-                source,
-                run.options,
-                subject.device,
-                advance,
-                kind=kind,
-                steps=steps,
-                chosen=left,
-                keep=lambda block, state: kept.write(block, state, shard.of),
-            )
+            setup = PassSetup(subject.model, source, run.options, subject.device)
+            plan = planned(subject.model, source, subject.device)
+            request = BlockRequest(kind, setup, plan, steps, advance)
+            measure_blocks(request, left, lambda block, state: kept.write(block, state, shard.of))
     return WrittenShard(len(blocks), len(blocks) - len(left), len(steps), sum(sizes.values()))
 
 

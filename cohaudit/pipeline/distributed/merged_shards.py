@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cohaudit.errors import ReportError
-from cohaudit.gradients import BlockReader, BlockState, PassKind, PassOrder, Source
-from cohaudit.pipeline.distributed.block_files import SUFFIX, BlockFolder, key_of
+from cohaudit.gradients import BlockReader, BlockRequest, BlockState, Source
+from cohaudit.pipeline.distributed.block_files import ROUNDED_DIFFERENTLY, SUFFIX, BlockFolder, key_of
 from cohaudit.pipeline.distributed.pass_blocks import Part, PassBlocks
 from cohaudit.pipeline.distributed.shard import Shard
 
@@ -47,8 +46,8 @@ class MergedShards:
             key: Everything that the numbers of the pass depend on.
         """
 
-        def read(kind: PassKind, steps: PassOrder, _: Any) -> Iterator[BlockState]:
-            folder = BlockFolder(self.path, key_of(key, kind), len(steps))
+        def read(request: BlockRequest) -> Iterator[BlockState]:
+            folder = BlockFolder(self.path, key_of(key, request.kind), len(request.steps))
             self._refuse_incomplete(folder)
             for block in range(folder.count):
                 try:
@@ -56,6 +55,7 @@ class MergedShards:
                 except Exception as error:  # a damaged file can fail in any way
                     raise self._damaged(folder, block, error) from error
                 yield state
+                request.advance(request.steps.samples(block))
 
         return read
 
@@ -87,10 +87,7 @@ class MergedShards:
                 str(folder.path), self._found(folder, missing), f"run: {self._remake(folder, missing)}"
             )
         if len(machines) > 1:
-            self.note(
-                "the shards were measured on machines, or with numbers of threads, that round differently: "
-                "the last digits can differ from those of one process"
-            )
+            self.note(ROUNDED_DIFFERENTLY)
 
     def _found(self, folder: BlockFolder, missing: Sequence[int]) -> str:
         """Return in words which blocks are missing."""

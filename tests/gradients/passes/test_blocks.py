@@ -18,12 +18,11 @@ from cohaudit.gradients.passes.alone import measure_blocks
 from cohaudit.gradients.passes.blocks import (
     MAX_BLOCKS,
     NO_CLASS,
+    BlockRequest,
     BlockState,
     PassKind,
-    PassOrder,
     pass_order,
 )
-from cohaudit.gradients.tracing.plan import Plan
 
 CPU = torch.device("cpu")
 OPTIONS = Options(
@@ -77,15 +76,13 @@ def test_blocks_measured_apart_give_the_bits_of_one_process(kind: PassKind, shar
     source, model = source_with(labels), Branching().eval()
     kept: dict[int, BlockState] = {}
 
-    def apart(kind: PassKind, steps: PassOrder, plan: Plan) -> list[BlockState]:
-        assert len(steps) > 8
+    def apart(request: BlockRequest) -> list[BlockState]:
+        blocks = range(len(request.steps))
+        assert len(blocks) > 8
         # in any order, and each by a process that knows nothing of the others
-        for block in reversed(range(len(steps))):
-            measure_blocks(
-                model, source, OPTIONS, CPU, lambda _: None, kind=kind, steps=steps, chosen=[block],
-                keep=lambda block, state: kept.update({block: copied(state)}),
-            )  # fmt: skip
-        return [kept[block] for block in range(len(steps))]
+        for block in reversed(blocks):
+            measure_blocks(request, [block], lambda block, state: kept.update({block: copied(state)}))
+        return [kept[block] for block in blocks]
 
     expected, found = whole(kind, model, source), whole(kind, model, source, apart)
     values = expected if isinstance(expected, dict) else vars(expected)

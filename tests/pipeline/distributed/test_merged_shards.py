@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from cohaudit.errors import ReportError
-from cohaudit.gradients import BlockState, Source, pass_order
+from cohaudit.gradients import BlockRequest, BlockState, Source, pass_order
 from cohaudit.pipeline.distributed.block_files import BlockFolder, key_of
 from cohaudit.pipeline.distributed.merged_shards import MergedShards
 from cohaudit.pipeline.distributed.shard import Shard
@@ -36,8 +36,8 @@ def read(path: Path, key: dict[str, str] = KEY, note: Callable[[str], None] = pr
     merged = MergedShards(path, "cohaudit scan c.pt --out shards", note)
     blocks = merged.blocks_of("training", SOURCE, np.arange(len(LABELS)), key)
     assert blocks is not None
-    plan: Any = None
-    return list(blocks.first("sums", STEPS, plan))
+    nothing: Any = None
+    return list(blocks.first(BlockRequest("sums", nothing, nothing, STEPS, lambda _: None)))
 
 
 def test_what_was_written_is_read_in_order(tmp_path: Path) -> None:
