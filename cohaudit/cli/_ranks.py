@@ -36,7 +36,11 @@ INTERRUPTED = 128 + signal.SIGINT
 def silence_other_ranks() -> None:
     """Print nothing in a rank that is not the first: all would say the same."""
     launch = launched()
-    if launch is not None and launch.rank:
+    if launch is None:
+        return
+    # a store that is gone with its rank is reported by us, not by every connection to it
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    if launch.rank:
         nowhere = Path(os.devnull).open("w")  # noqa: SIM115 - until the process ends
         sys.stdout = sys.stderr = nowhere
 
