@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import sys
 import traceback
 from contextlib import suppress
@@ -20,7 +19,9 @@ from cohaudit.cli._export import export
 from cohaudit.cli._init import init
 from cohaudit.cli._inspect import inspect
 from cohaudit.cli._interruption import interruptible
+from cohaudit.cli._merge import merge
 from cohaudit.cli._output import accept_any_text, drop_output, print_plainly_in_a_cell, say
+from cohaudit.cli._ranks import INTERRUPTED, silence_other_ranks
 from cohaudit.cli._report import report
 from cohaudit.cli._review import review
 from cohaudit.cli._scan import scan
@@ -38,8 +39,6 @@ from cohaudit.errors import (
 from cohaudit.untrusted.code import user_code_error
 from cohaudit.untrusted.exits import end_process, holding_exits, settle
 
-INTERRUPTED = 128 + signal.SIGINT
-"""Exit code of a program ended by SIGINT, as shells count it."""
 PIPE_CLOSED = 128 + 13
 """Exit code of a program ended by SIGPIPE, which Python does not name on Windows."""
 LONGEST_LINE = 500
@@ -55,7 +54,7 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 """What the system says if a disk, or a stream, takes no more."""
 GROUPS = {
     "Start": ("init", "doctor", "inspect"),
-    "Audit": ("scan", "trajectory"),
+    "Audit": ("scan", "merge", "trajectory"),
     "Act": ("review", "correct", "export", "report"),
     "Compare": ("check", "diff"),
 }
@@ -91,6 +90,14 @@ class _Commands(click.Group):
         except Interrupted:  # click would end with 1, the code of a failed gate
             say("interrupted")
             raise click.exceptions.Exit(INTERRUPTED) from None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; a scan by several processes speaks with one voice from here on."""
+        if args[:1] == [scan.name]:
+            silence_other_ranks()
+        return super().resolve_command(ctx, args)
 
     def main(self, *args: Any, **options: Any) -> Any:
         """Run the program; from here on, both signals that end one end this one with a line."""
@@ -219,5 +226,5 @@ def program() -> None:
         raise
 
 
-for command in (scan, trajectory, doctor, inspect, check, diff, report, review, export, correct, init):
+for command in (scan, merge, trajectory, doctor, inspect, check, diff, report, review, export, correct, init):
     main.add_command(command)

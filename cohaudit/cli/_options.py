@@ -134,8 +134,14 @@ def describe_origin(config: Config, given: Mapping[str, Any]) -> str:
 
 def subject_arguments(given: Mapping[str, Any]) -> list[str]:
     """Return the given options that say what is audited, as arguments of another command."""
+    own = KEYS["model"].section
+    return as_arguments({name: value for name, value in given.items() if KEYS[name].section == own})
+
+
+def as_arguments(given: Mapping[str, Any]) -> list[str]:
+    """Return options that were given as arguments of another command."""
     arguments: list[str] = []
-    for name in (name for name in given if KEYS[name].section == KEYS["model"].section):
+    for name in given:
         value = given[name]
         option = option_name(name)
         match value:

@@ -15,7 +15,6 @@ from cohaudit.analysis.near_duplicates import EXACT_SAMPLES
 from cohaudit.pipeline.progress import COMPARE_GRADIENTS, COMPARE_SAMPLES, MEASURE_DRAWN
 
 
-
 @dataclass(frozen=True)
 class Trial:
     """A scan of some samples.

@@ -3,7 +3,16 @@
 from cohaudit.gradients.checks.prepare import check_model, output_count
 from cohaudit.gradients.drawing import Draw, draw_by_scale
 from cohaudit.gradients.features import FeatureHasher
-from cohaudit.gradients.pass_setup import Options, Source
+from cohaudit.gradients.pass_setup import Options, PassSetup, Source
+from cohaudit.gradients.passes.alone import measure_blocks, planned
+from cohaudit.gradients.passes.blocks import (
+    BlockReader,
+    BlockRequest,
+    BlockState,
+    PassKind,
+    PassOrder,
+    pass_order,
+)
 from cohaudit.gradients.passes.drawn import measure_drawn
 from cohaudit.gradients.passes.forward import answers
 from cohaudit.gradients.passes.measure import measure
@@ -19,6 +28,9 @@ from cohaudit.gradients.passes.resume_protocol import (
 from cohaudit.gradients.passes.weight_sums import WeightSums, weight_sums
 
 __all__ = [
+    "BlockReader",
+    "BlockRequest",
+    "BlockState",
     "CheckpointStore",
     "DamagedError",
     "Draw",
@@ -30,6 +42,9 @@ __all__ = [
     "NullStore",
     "Observation",
     "Options",
+    "PassKind",
+    "PassOrder",
+    "PassSetup",
     "PassState",
     "ResumeState",
     "Source",
@@ -38,8 +53,11 @@ __all__ = [
     "check_model",
     "draw_by_scale",
     "measure",
+    "measure_blocks",
     "measure_drawn",
     "observe",
     "output_count",
+    "pass_order",
+    "planned",
     "weight_sums",
 ]

@@ -141,6 +141,35 @@ class Views:
         for layer, averaged, width in shapes:
             self._rows[layer, averaged] = None if width is None else self._blank(width)
 
+    def fold(
+        self,
+        indices: NDArray[np.int64],
+        shapes: Iterable[ViewShape],
+        views: Iterable[NDArray[np.float32] | None],
+    ) -> None:
+        """Store the views of some samples that were collected alone.
+
+        Args:
+            indices: Indices of the samples.
+            shapes: `shapes` of what was collected.
+            views: Rows of each view, [samples, width]; None if nothing is stored of it.
+
+        Raises:
+            ValueError: If rows are missing, or more or fewer than the samples.
+        """
+        for (layer, averaged, width), rows in zip(shapes, views, strict=True):
+            key = layer, averaged
+            if width is None:
+                self._rows[key] = None
+                continue
+            if rows is None or rows.shape != (len(indices), width):
+                raise ValueError(f"the view of {layer} has other rows")
+            stored = self._rows.setdefault(key, np.zeros((self._samples, width), dtype=np.float32))
+            if stored is None or stored.shape[1] != width:
+                self._rows[key] = None
+            else:
+                stored[indices] = rows
+
     def arrays(self, prefix: str) -> dict[str, NDArray[Any]]:
         """Return name → rows of every sample; the names are the prefix and a number."""
         return {f"{prefix}-{k}": rows for k, rows in enumerate(self._rows.values()) if rows is not None}

@@ -28,6 +28,18 @@ class Source:
     ids: Sequence[str]
     class_names: Sequence[str]
 
+    def subset(self, indices: NDArray[np.int64]) -> Source:
+        """Return some of the samples as a source.
+
+        Args:
+            indices: Indices of those wanted.
+        """
+
+        def load(wanted: Sequence[int]) -> Any:
+            return self.load(indices[list(wanted)].tolist())
+
+        return Source(load, self.labels[indices], [self.ids[i] for i in indices], self.class_names)
+
 
 @dataclass(frozen=True)
 class Options:

@@ -29,19 +29,29 @@ def cache_key(
         labels: Labels of the samples that are measured, int64 [N].
         checkpoint: SHA-256 of the checkpoint whose weights the model has.
     """
-    device = subject.device
-    # kernels, and so the order of additions, differ between GPUs and between instruction sets of CPUs
-    machine = torch.cuda.get_device_name(device) if device.type == "cuda" else sys.platform
     settings = config.values_affecting(Effect.GRADIENTS, Effect.SUMS)
     return {
         "cohaudit": __version__,
         "torch": torch.__version__,
-        "device": f"{device.type} ({machine}, {torch.backends.cpu.get_cpu_capability()})",
-        "threads": str(torch.get_num_threads()),
+        **machine_parts(subject.device),
         "checkpoint": checkpoint,
         "data": subject.dataset.fingerprint,
         "samples": hashlib.sha256(labels.tobytes()).hexdigest(),
         "code": code_of(config, subject.model),
         "model": config.model,
         **{name: str(value) for name, value in settings.items()},
+    }
+
+
+def machine_parts(device: torch.device) -> dict[str, str]:
+    """Return the parts of the key that are of this machine, by name.
+
+    Args:
+        device: Device to run on.
+    """
+    # kernels, and so the order of additions, differ between GPUs and between instruction sets of CPUs
+    machine = torch.cuda.get_device_name(device) if device.type == "cuda" else sys.platform
+    return {
+        "device": f"{device.type} ({machine}, {torch.backends.cpu.get_cpu_capability()})",
+        "threads": str(torch.get_num_threads()),
     }

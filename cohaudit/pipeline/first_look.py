@@ -6,7 +6,6 @@ import numpy as np
 
 from cohaudit.analysis.sanity import is_skilled
 from cohaudit.gradients import answers
-from cohaudit.gradients.passes.drawn import subset
 from cohaudit.pipeline.progress import LOOK_AT_SAMPLES
 from cohaudit.pipeline.sample import Sample
 from cohaudit.pipeline.scan_run import ScanRun
@@ -39,7 +38,7 @@ def first_look(subject: ScanSubject, sample: Sample, run: ScanRun) -> str:
         return ""
     generator = np.random.default_rng(run.config.seed)
     chosen = np.sort(generator.choice(len(source.labels), LOOKED_AT, replace=False))
-    some = subset(source, chosen)
+    some = source.subset(chosen)
     with run.stages(LOOK_AT_SAMPLES, LOOKED_AT) as advance:
         probability = answers(subject.model, some, run.config.batch_size, subject.device, advance)
     predicted = probability.argmax(1)

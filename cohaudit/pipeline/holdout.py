@@ -18,6 +18,7 @@ from cohaudit.analysis.holdout_labels import accuracy_on_right_labels
 from cohaudit.analysis.sanity import is_skilled
 from cohaudit.gradients import Measurement
 from cohaudit.loading.data import LabeledDataset
+from cohaudit.pipeline.cache_key import cache_key
 from cohaudit.pipeline.holdout_data import NO_HOLDOUT, NewSamples, errors_named_after
 from cohaudit.pipeline.measuring import complete, first_pass
 from cohaudit.pipeline.progress import MEASURE_HOLDOUT
@@ -57,7 +58,9 @@ def measure_holdout(
         run.stages(MEASURE_HOLDOUT, len(new.source.labels)) as advance,
         errors_named_after(holdout.source),
     ):
-        first = first_pass(subject, new.source, run, advance)
+        key = cache_key(run.config, subject, new.source.labels, subject.provenance.sha256)
+        blocks = run.blocks_of("holdout", new.source, new.positions, key)
+        first = first_pass(subject, new.source, run, advance, blocks=blocks)
         measured_new = complete(subject, new.source, first, run, advance=lambda count: None)
     return _compared(holdout, new, measured_new, measured, labels)
 

@@ -34,10 +34,12 @@ class NewSamples:
 
     Attributes:
         source: The samples.
+        positions: Position of each in the holdout, rising, int64 [samples].
         repeated: Number of others, which are in the training data too or occur twice.
     """
 
     source: Source
+    positions: Integers
     repeated: int
 
 
@@ -131,7 +133,7 @@ def new_samples(holdout: LabeledDataset, training: LabeledDataset, config: Confi
             f"and fewer than {MIN_HOLDOUT_SAMPLES} are left"
         )
         return Skipped(f"holdout {holdout.source}", reason)
-    return NewSamples(source_of(holdout, new), repeated)
+    return NewSamples(source_of(holdout, new), new, repeated)
 
 
 def _new_positions(holdout: LabeledDataset, training: LabeledDataset, config: Config) -> tuple[Integers, int]:

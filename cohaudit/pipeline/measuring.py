@@ -17,12 +17,14 @@ from cohaudit.gradients import (
     ForwardResult,
     Measurement,
     Observation,
+    PassKind,
     Source,
     draw_by_scale,
     measure,
     measure_drawn,
     observe,
 )
+from cohaudit.pipeline.distributed.pass_blocks import PassBlocks
 from cohaudit.pipeline.progress import MEASURE_DRAWN
 from cohaudit.pipeline.scan_run import EXACT, SUMS, ScanRun
 from cohaudit.pipeline.subject import ScanSubject
@@ -35,10 +37,12 @@ class FirstPass:
     Attributes:
         measured: The gradients of all samples; None if only some are to be measured.
         seen: What the pass gave instead; None if all were measured.
+        blocks: Other processes that measure a part of the passes over these samples; None if there are none.
     """
 
     measured: Measurement | None
     seen: Observation | None
+    blocks: PassBlocks | None = None
 
     @property
     def forward(self) -> ForwardResult:
@@ -55,6 +59,7 @@ def first_pass(
     run: ScanRun,
     advance: Callable[[int], None],
     store: CheckpointStore | None = None,
+    blocks: PassBlocks | None = None,
 ) -> FirstPass:
     """Run every sample once.
 
@@ -64,17 +69,33 @@ def first_pass(
         run: The scan's instructions.
         advance: Called with the number of samples done.
         store: Saves the unfinished pass, and loads an earlier one; None for neither.
+        blocks: Other processes that measure, or have measured, parts of the passes; None if there are none.
 
     Raises:
         ModelError: If model and data do not fit.
         EngineError: If something is not finite, memory does not suffice, or the certificate fails.
     """
     model, options, device = subject.model, run.options, subject.device
-    follows = run.follows_training and bool(subject.earlier)
-    if measures_all(run.config, len(source.labels), follows_training=follows):
-        return FirstPass(measure(model, source, options, device, advance, store=store), None)
-    sums = run.config.coherence == SUMS
-    return FirstPass(None, observe(model, source, options, device, advance, sums=sums, store=store))
+    kind = pass_kind(run, len(source.labels), earlier=bool(subject.earlier))
+    reader = None if blocks is None else blocks.first
+    if kind == "gradients":
+        return FirstPass(measure(model, source, options, device, advance, store=store, blocks=reader), None)
+    sums = kind == "sums"
+    seen = observe(model, source, options, device, advance, sums=sums, store=store, blocks=reader)
+    return FirstPass(None, seen, blocks)
+
+
+def pass_kind(run: ScanRun, samples: int, *, earlier: bool) -> PassKind:
+    """Return what the first pass over samples measures.
+
+    Args:
+        run: The scan's instructions.
+        samples: Number of samples.
+        earlier: Whether there are earlier checkpoints of the training run.
+    """
+    if measures_all(run.config, samples, follows_training=earlier and run.follows_training):
+        return "gradients"
+    return "sums" if run.config.coherence == SUMS else "forward"
 
 
 def measures_all(config: Config, samples: int, *, follows_training: bool = False) -> bool:
@@ -137,6 +158,7 @@ def complete(
         run.config.coherence_samples,
         run.config.seed,
     )
+    divided = None if first.blocks is None else first.blocks.drawn
     return measure_drawn(
         subject.model,
         source,
@@ -145,4 +167,5 @@ def complete(
         options=run.options,
         device=subject.device,
         advance=advance,
+        blocks=None if divided is None else divided(draw.indices),
     )

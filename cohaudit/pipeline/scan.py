@@ -21,11 +21,13 @@ from cohaudit.config.used import refuse_meaningless
 from cohaudit.loading.data import DatasetLike
 from cohaudit.loading.model import eval_mode, gradients_on
 from cohaudit.pipeline.assemble import StageResults, assemble
+from cohaudit.pipeline.cache_key import cache_key
 from cohaudit.pipeline.corrected_labels import find_corrections
 from cohaudit.pipeline.crossfit.fit_function import Fit
 from cohaudit.pipeline.crossfit.plan import plan_crossfit
 from cohaudit.pipeline.crossfit.stage import cross_fit
 from cohaudit.pipeline.crossfit.untrained import Factory
+from cohaudit.pipeline.distributed.pass_blocks import Divided
 from cohaudit.pipeline.evidence import gather_evidence
 from cohaudit.pipeline.findings import judge
 from cohaudit.pipeline.first_look import first_look
@@ -70,6 +72,7 @@ def scan_checkpoint(
     progress: Progress,
     earlier: Sequence[Path] = (),
     resumable: ResumableRun | None = None,
+    divided: Divided | None = None,
 ) -> Audit:
     """Audit a checkpoint file with the model and data that the configuration names.
 
@@ -79,6 +82,7 @@ def scan_checkpoint(
         progress: Told about each stage.
         earlier: Earlier checkpoints of the same training run, oldest first; only their predictions are used.
         resumable: Stores what is measured, so that an interrupted scan can be resumed; None stores nothing.
+        divided: Other processes that measure, or have measured, a part of the passes; None if there are none.
 
     Returns:
         The audit; nothing is printed.
@@ -86,7 +90,7 @@ def scan_checkpoint(
     Raises:
         CohauditError: If checkpoint, model or data cannot be used, or the certificate fails.
     """
-    run = prepare_run(config, progress, resumable)
+    run = prepare_run(config, progress, resumable, divided)
     return audit_subject(subject_from_files(run, checkpoint, earlier), run)
 
 
@@ -241,9 +245,12 @@ def _first_pass(subject: ScanSubject, sample: Sample, run: ScanRun, look: str) -
         run: The scan's instructions.
         look: What a look at a few samples said.
     """
-    store = pass_store(subject, sample, run, subject.provenance.sha256)
+    sha256 = subject.provenance.sha256
+    store = pass_store(subject, sample, run, sha256)
+    key = cache_key(run.config, subject, sample.source.labels, sha256)
+    blocks = run.blocks_of("training", sample.source, sample.positions, key)
     with run.stages(MEASURE_GRADIENTS, len(sample.positions), look) as advance:
-        return first_pass(subject, sample.source, run, advance, store)
+        return first_pass(subject, sample.source, run, advance, store, blocks)
 
 
 def _audit_context(subject: ScanSubject, run: ScanRun, results: StageResults) -> AuditContext:

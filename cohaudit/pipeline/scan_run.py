@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from cohaudit.audits.registry import MULTI_CHECKPOINT_AUDITS, selected_audits
 from cohaudit.audits.training.lr_schedule import Schedule, read_schedule
 from cohaudit.config import Config
 from cohaudit.errors import ConfigError, did_you_mean
-from cohaudit.gradients import Options
+from cohaudit.gradients import Options, Source
+from cohaudit.pipeline.distributed.pass_blocks import Divided, Part, PassBlocks
 from cohaudit.pipeline.progress import Progress, Stages
 from cohaudit.pipeline.resume import ResumableRun
 from cohaudit.results.suppression import Suppression
@@ -38,6 +42,7 @@ class ScanRun:
         reviewed: Labels that a person reviewed, in a file that the settings name; None if they name none.
         stages: Announces and times each stage.
         resumable: Stores the pass over the data, so that an interrupted scan can be resumed.
+        divided: Other processes that measure, or have measured, a part of the passes; None if there are none.
     """
 
     config: Config
@@ -48,6 +53,13 @@ class ScanRun:
     reviewed: AnswerFile | None
     stages: Stages
     resumable: ResumableRun
+    divided: Divided | None = None
+
+    def blocks_of(
+        self, part: Part, source: Source, positions: NDArray[np.int64], key: Mapping[str, str]
+    ) -> PassBlocks | None:
+        """Return the blocks of the passes over some samples; see `Divided.blocks_of`."""
+        return None if self.divided is None else self.divided.blocks_of(part, source, positions, key)
 
     @property
     def follows_training(self) -> bool:
@@ -55,7 +67,12 @@ class ScanRun:
         return bool(self.audits & MULTI_CHECKPOINT_AUDITS)
 
 
-def prepare_run(config: Config, progress: Progress, resumable: ResumableRun | None = None) -> ScanRun:
+def prepare_run(
+    config: Config,
+    progress: Progress,
+    resumable: ResumableRun | None = None,
+    divided: Divided | None = None,
+) -> ScanRun:
     """Read what the settings name apart from the model and the data.
 
     These files are short and written by hand: a mistake in them is reported in the first second, and not
@@ -65,6 +82,7 @@ def prepare_run(config: Config, progress: Progress, resumable: ResumableRun | No
         config: Settings.
         progress: Told about each stage.
         resumable: Stores the pass over the data; None stores nothing.
+        divided: Other processes that measure, or have measured, a part of the passes; None if there are none.
 
     Raises:
         ConfigError: If an audit or a kind of coherence is unknown, or the learning rates, suppressions or
@@ -81,6 +99,7 @@ def prepare_run(config: Config, progress: Progress, resumable: ResumableRun | No
         reviewed=_reviewed(config),
         stages=Stages(progress),
         resumable=resumable or ResumableRun(None),
+        divided=divided,
     )
 
 

@@ -114,7 +114,7 @@ def pickle(path: Path) -> None:
 def other_shape(path: Path) -> None:
     with np.load(path) as arrays:
         content = dict(arrays)
-    name = "loss" if "loss" in content else "class_squares"
+    name = "loss" if "loss" in content else "class_sketches"
     np.savez(path, **(content | {name: content[name][:-1]}))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -16,9 +16,19 @@ from cohaudit.errors import EngineError
 from cohaudit.gradients.features import Views
 from cohaudit.gradients.pass_setup import PassSetup
 from cohaudit.gradients.passes.batches import Batches
+from cohaudit.gradients.passes.blocks import (
+    BlockClasses,
+    BlockReader,
+    BlockRequest,
+    BlockState,
+    PassKind,
+    PassOrder,
+)
 from cohaudit.gradients.passes.resume_protocol import (
     Arrays,
     CheckpointStore,
+    DamagedError,
+    NullStore,
     PassMetadata,
     PassState,
     ResumeState,
@@ -43,26 +53,38 @@ class DataPass(ABC):
     Attributes:
         setup: Model, samples, options and device.
         batches: Measures a batch; its plan may change on the way.
-        order: Indices of all samples, in the order of the pass.
-        bounds: Positions in `order` between which the batches lie, from 0 to the number of samples.
+        steps: The order of the samples, and the batches and blocks that it is cut into.
         scores: What the forward pass tells of each sample.
         features: Inputs of the plan's feature layers.
         activations: Inputs of all layers; empty unless label-free.
         sums: Sums per class; None if gradients are not summed.
         done: Samples measured, the first ones in `order`.
         in_batch: Whether a batch has been begun and not finished.
+        looped: Parameters that had to be measured by the loop in the blocks before.
+        alone: The classes of the block, if the samples are one block of a larger pass; else None.
     """
 
     setup: PassSetup
     batches: Batches
-    order: NDArray[np.int64]
-    bounds: NDArray[np.int64]
+    steps: PassOrder
     scores: ScoreRows
     features: Views
     activations: Views
     sums: ClassSums | None
     done: int = 0
     in_batch: bool = False
+    looped: frozenset[str] = frozenset()
+    alone: BlockClasses | None = None
+
+    def __post_init__(self) -> None:
+        self._planned = self.batches.plan
+        if self.alone is not None and self.sums is not None:
+            self.sums.begin_alone(self.alone.continued)
+
+    @property
+    def order(self) -> NDArray[np.int64]:
+        """Indices of all samples, in the order of the pass."""
+        return self.steps.order
 
     @property
     def plan(self) -> Plan:
@@ -95,11 +117,15 @@ class DataPass(ABC):
             KeyboardInterrupt: If it is interrupted.
         """
         try:
+            bounds, blocks = self.steps.bounds, self.steps.blocks
             while self.done < len(self.order):
-                stop = int(self.bounds[np.searchsorted(self.bounds, self.done, side="right")])
+                stop = int(bounds[np.searchsorted(bounds, self.done, side="right")])
                 indices = self.order[self.done : stop]
                 self.in_batch = True
                 self.measure_batch(indices)
+                block = int(np.searchsorted(blocks, stop)) - 1
+                if stop == blocks[block + 1]:
+                    self._end_block(block)
                 # last, so that an interrupted batch does not count
                 self.done = stop
                 self.in_batch = False
@@ -110,8 +136,48 @@ class DataPass(ABC):
             if not self.in_batch:
                 store.keep(self.state())
             raise
+        self.batches.loop(self.looped)
+
+    def _end_block(self, block: int) -> None:
+        """End a block: the next one begins as it would if it were measured alone."""
+        self.looped |= self.plan.looped - self._planned.looped
+        self.batches.plan = self._planned
         if self.sums is not None:
-            self.sums.finish()
+            classes = self.alone or self.steps.classes(block)
+            self.sums.end_block(classes.unfinished)
+
+    def block_state(self) -> BlockState:
+        """Return what was measured of the block, for `fold` of the whole pass."""
+        assert self.alone is not None
+        sums = {} if self.sums is None else self.sums.part(self.alone.finished)
+        return BlockState(self.saved_rows(), sums, self._metadata().to_json())
+
+    def fold(self, block: int, state: BlockState) -> None:
+        """Take the next block, which was measured alone.
+
+        Args:
+            block: Its number.
+            state: What was measured.
+
+        Raises:
+            KeyError: If something is missing.
+            ValueError: If it belongs to another pass.
+        """
+        start, stop = self.steps.span(block)
+        metadata = PassMetadata.from_json(state.metadata)
+        indices = self.order[start:stop]
+        self.looped |= frozenset(metadata.looped)
+        self.batches.loop(self.looped)
+        for name, array in self.saved_rows_without_views().items():
+            overwrite_rows(array, indices, state.rows[name])
+        for views, shapes, prefix in (
+            (self.features, metadata.features, FEATURES),
+            (self.activations, metadata.activations, ACTIVATIONS),
+        ):
+            views.fold(indices, shapes, [state.rows.get(f"{prefix}-{k}") for k in range(len(shapes))])
+        if self.sums is not None:
+            self.sums.fold(state.sums, self.steps.classes(block))
+        self.done = stop
 
     def refuse_overflow(
         self, indices: NDArray[np.int64], residuals: Residuals, norms: Tensor | None = None
@@ -138,18 +204,27 @@ class DataPass(ABC):
                 "check the weights and this sample's input for overflow, or build the model in float32",
             )
 
+    def saved_rows_without_views(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays with a row per sample that every pass of this kind has, by name."""
+        return self.scores.arrays()
+
     def saved_rows(self) -> dict[str, NDArray[Any]]:
         """Return every array with a row per sample, by the names that they are saved under."""
-        return self.scores.arrays() | self.features.arrays(FEATURES) | self.activations.arrays(ACTIVATIONS)
+        views = self.features.arrays(FEATURES) | self.activations.arrays(ACTIVATIONS)
+        return self.saved_rows_without_views() | views
 
-    def state(self) -> PassState:
-        """Return all that is needed to resume from here, between two batches."""
+    def _metadata(self) -> PassMetadata:
         # sorted, so that the file does not depend on the order of a set
-        metadata = PassMetadata(
-            looped=tuple(sorted(self.plan.looped)),
+        return PassMetadata(
+            looped=tuple(sorted(self.looped)),
+            looped_in_block=tuple(sorted(self.plan.looped)),
             features=self.features.shapes(),
             activations=self.activations.shapes(),
         )
+
+    def state(self) -> PassState:
+        """Return all that is needed to resume from here, between two batches."""
+        metadata = self._metadata()
         arrays = self.saved_rows()
 
         def rows(start: int, stop: int) -> Arrays:
@@ -172,12 +247,13 @@ class DataPass(ABC):
             ValueError: If it belongs to another pass.
         """
         metadata = PassMetadata.from_json(saved.metadata)
-        self.batches.loop(metadata.looped)
+        self.looped = frozenset(metadata.looped)
+        self.batches.loop(metadata.looped_in_block)
         self.features.allocate(metadata.features)
         self.activations.allocate(metadata.activations)
         if self.sums is not None:
             self.sums.restore(saved.sums)
-        if saved.done not in self.bounds:
+        if saved.done not in self.steps.bounds:
             raise ValueError(f"no batch ends after {saved.done} samples")
         views = {*self.features.arrays(FEATURES), *self.activations.arrays(ACTIVATIONS)}
         # shard by shard: together they may be larger than memory
@@ -190,21 +266,41 @@ class DataPass(ABC):
         self.done = saved.done
 
 
-def batch_bounds(labels: NDArray[np.int64], size: int, *, by_class: bool) -> NDArray[np.int64]:
-    """Return the positions between which batches lie, rising from 0 to the number of samples.
+Pass = TypeVar("Pass", bound=DataPass)
+
+
+def measured(
+    begin: Callable[[], Pass],
+    kind: PassKind,
+    store: CheckpointStore | None,
+    advance: Callable[[int], None],
+    blocks: BlockReader | None,
+) -> Pass:
+    """Return a finished pass over the data.
 
     Args:
-        labels: Labels in the order of the pass, [N]; sorted, if batches are to be of one class.
-        size: Largest number of samples in a batch.
-        by_class: Whether a batch may hold one class only. Then batches of a class are of even size: the last
-            one of a few samples would take as long as the others.
+        begin: Returns a pass that has measured nothing yet.
+        kind: What it measures.
+        store: Saves the unfinished pass, and loads an earlier one; None for neither.
+        advance: Called with the number of samples done.
+        blocks: Returns what other processes measured, which takes the place of measuring.
+
+    Raises:
+        CohauditError: If a sample cannot be measured, or a block cannot be used.
     """
-    total = len(labels)
-    if not by_class:
-        return np.append(np.arange(0, total, size), total)
-    counts = np.bincount(labels)
-    bounds = [0]
-    for count in counts[counts > 0].tolist():
-        parts = -(-count // size)
-        bounds.extend(bounds[-1] + np.arange(1, parts + 1) * count // parts)
-    return np.asarray(bounds, dtype=np.int64)
+    run = begin()
+    if blocks is not None:
+        request = BlockRequest(kind, run.setup, run.plan, run.steps, advance)
+        for block, state in enumerate(blocks(request)):
+            run.fold(block, state)
+        return run
+    store = store or NullStore()
+    try:
+        store.load(run.restore)
+    except DamagedError:
+        run = begin()  # some of the damaged state may have been restored
+    if run.done:
+        advance(run.done)
+    with store.watching():
+        run.run(store, advance)
+    return run

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from cohaudit.errors import EngineError
 from cohaudit.gradients.checks.class_sums import DrawnSamples, drawn_sum_errors
 from cohaudit.gradients.drawing import Draw
 from cohaudit.gradients.pass_setup import Options, Source
+from cohaudit.gradients.passes.blocks import BlockReader
 from cohaudit.gradients.passes.measure import measure
 from cohaudit.gradients.passes.measurement import ForwardResult, GradientSums, Measurement
 from cohaudit.gradients.passes.observe import Observation
@@ -27,20 +27,6 @@ DRAWN_SUMS_CHECK = "class sums, by the drawn samples"
 """Name of the check of the sums against the samples that were measured one by one."""
 
 
-def subset(source: Source, indices: NDArray[np.int64]) -> Source:
-    """Return some of the samples as a source.
-
-    Args:
-        source: All samples.
-        indices: Indices of those wanted.
-    """
-
-    def load(wanted: Sequence[int]) -> Any:
-        return source.load(indices[list(wanted)].tolist())
-
-    return Source(load, source.labels[indices], [source.ids[i] for i in indices], source.class_names)
-
-
 def measure_drawn(
     model: nn.Module,
     source: Source,
@@ -50,6 +36,7 @@ def measure_drawn(
     options: Options,
     device: torch.device,
     advance: Callable[[int], None],
+    blocks: BlockReader | None = None,
 ) -> Measurement:
     """Measure the gradients of the drawn samples one by one, and put them together with what a pass gave.
 
@@ -61,12 +48,13 @@ def measure_drawn(
         options: How to measure.
         device: Device to run on.
         advance: Called with the number of samples done.
+        blocks: Returns what other processes measured of the drawn samples, instead of measuring them.
 
     Raises:
         ModelError: If the model itself fails on one of the samples.
         EngineError: If gradients cannot be measured, or the certificate fails.
     """
-    own = measure(model, subset(source, draw.indices), options, device, advance, plan=seen.plan)
+    own = measure(model, source.subset(draw.indices), options, device, advance, plan=seen.plan, blocks=blocks)
     sums = seen.sums or estimated_sums(own, source.labels[draw.indices], draw.weight)
     certificate = own.certificate
     if seen.sums is not None:

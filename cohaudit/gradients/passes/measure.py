@@ -26,11 +26,12 @@ from cohaudit.gradients.features import FeatureHasher, Views
 from cohaudit.gradients.forms.per_sample import PerSample
 from cohaudit.gradients.pass_setup import Options, PassSetup, Source
 from cohaudit.gradients.passes.batches import Batches
-from cohaudit.gradients.passes.data_pass import DataPass, batch_bounds
+from cohaudit.gradients.passes.blocks import BlockClasses, BlockReader, PassOrder, pass_order
+from cohaudit.gradients.passes.data_pass import DataPass, measured
 from cohaudit.gradients.passes.layout import Layout, make_layout
 from cohaudit.gradients.passes.measurement import Measurement
 from cohaudit.gradients.passes.reading import ClassSlice, Reader, split_by_class
-from cohaudit.gradients.passes.resume_protocol import CheckpointStore, DamagedError, NullStore
+from cohaudit.gradients.passes.resume_protocol import CheckpointStore
 from cohaudit.gradients.passes.sample_rows import (
     BYTES_PER_MIB,
     GradientRows,
@@ -54,6 +55,7 @@ def measure(
     *,
     store: CheckpointStore | None = None,
     plan: Plan | None = None,
+    blocks: BlockReader | None = None,
 ) -> Measurement:
     """Measure every sample's gradient.
 
@@ -65,24 +67,17 @@ def measure(
         advance: Called with the number of samples done.
         store: Saves the unfinished pass, and loads an earlier one; None for neither.
         plan: How to measure the model; made if left out.
+        blocks: Returns what other processes measured, which takes the place of measuring.
 
     Raises:
         ModelError: If model and data do not fit.
         EngineError: If gradients cannot be measured, a loss is not finite, or the certificate fails.
     """
     setup = PassSetup(model, source, options, device)
-    store = store or NullStore()
     with backward_in_eval_mode(model, device):
         plan = plan or prepare(model, source, device)
-        run = _begin(setup, plan)
-        try:
-            store.load(run.restore)
-        except DamagedError:
-            run = _begin(setup, plan)  # some of the damaged state may have been restored
-        if run.done:
-            advance(run.done)
-        with store.watching():
-            run.run(store, advance)
+        steps = pass_order(source.labels, options.batch_size, "gradients")
+        run = measured(partial(begin_gradients, setup, plan, steps), "gradients", store, advance, blocks)
         return run.result(run.certificate())
 
 
@@ -144,9 +139,9 @@ class _GradientPass(DataPass):
 
         return LabelFree(self.setup.options.seed, consume)
 
-    def saved_rows(self) -> dict[str, NDArray[Any]]:
-        """See `DataPass.saved_rows`."""
-        return self.rows.arrays() | super().saved_rows()
+    def saved_rows_without_views(self) -> dict[str, NDArray[Any]]:
+        """See `DataPass.saved_rows_without_views`."""
+        return self.rows.arrays() | super().saved_rows_without_views()
 
     def certificate(self) -> Certificate:
         """Return the certificate of the pass, once its sums are finished.
@@ -203,21 +198,31 @@ class _GradientPass(DataPass):
         )
 
 
-def _begin(setup: PassSetup, plan: Plan) -> _GradientPass:
-    """Return a pass that has measured nothing yet."""
+def begin_gradients(
+    setup: PassSetup, plan: Plan, steps: PassOrder, alone: BlockClasses | None = None
+) -> _GradientPass:
+    """Return a pass that has measured nothing yet.
+
+    Args:
+        setup: Model, samples, options and device.
+        plan: How to measure the model.
+        steps: The order of the samples, class by class.
+        alone: The classes of the samples, if they are one block of a larger pass.
+
+    Raises:
+        EngineError: If the disk has no room for the sketches.
+    """
     options = setup.options
     source = setup.source
     samples = len(source.labels)
     classes = len(source.class_names)
     layout = make_layout(plan, options.sketch_size, options.seed)
     hasher = FeatureHasher(options.feature_size, options.seed)
-    # class by class, so that one class's sum is in memory; stable, so that the order is always the same
-    order = np.argsort(source.labels, kind="stable")
     return _GradientPass(
         setup=setup,
         batches=Batches(setup, plan, hasher),
-        order=order,
-        bounds=batch_bounds(source.labels[order], options.batch_size, by_class=False),
+        steps=steps,
+        alone=alone,
         scores=allocate_scores(samples, classes),
         features=Views(samples),
         activations=Views(samples),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -19,11 +20,12 @@ from cohaudit.gradients.checks.prepare import prepare
 from cohaudit.gradients.features import FeatureHasher, Views
 from cohaudit.gradients.pass_setup import Options, PassSetup, Source
 from cohaudit.gradients.passes.batches import Batches
-from cohaudit.gradients.passes.data_pass import DataPass, batch_bounds
+from cohaudit.gradients.passes.blocks import BlockClasses, BlockReader, PassKind, PassOrder, pass_order
+from cohaudit.gradients.passes.data_pass import DataPass, measured
 from cohaudit.gradients.passes.layout import Layout, make_layout
 from cohaudit.gradients.passes.measurement import ForwardResult, GradientSums
 from cohaudit.gradients.passes.reading import ClassSlice
-from cohaudit.gradients.passes.resume_protocol import CheckpointStore, DamagedError, NullStore
+from cohaudit.gradients.passes.resume_protocol import CheckpointStore
 from cohaudit.gradients.passes.sample_rows import BYTES_PER_MIB, allocate_scores
 from cohaudit.gradients.passes.sums import make_class_sums
 from cohaudit.gradients.precision import backward_in_eval_mode, full_precision
@@ -55,6 +57,7 @@ def observe(
     *,
     sums: bool,
     store: CheckpointStore | None = None,
+    blocks: BlockReader | None = None,
 ) -> Observation:
     """Run every sample once.
 
@@ -66,24 +69,18 @@ def observe(
         advance: Called with the number of samples done.
         sums: Whether to sum the gradients of each class too.
         store: Saves the unfinished pass, and loads an earlier one; None for neither.
+        blocks: Returns what other processes measured, which takes the place of measuring.
 
     Raises:
         ModelError: If model and data do not fit.
         EngineError: If a loss or a gradient is not finite, or memory does not suffice.
     """
     setup = PassSetup(model, source, options, device)
-    store = store or NullStore()
+    kind: PassKind = "sums" if sums else "forward"
     with backward_in_eval_mode(model, device):
         plan = prepare(model, source, device)
-        run = _begin(setup, plan, sums)
-        try:
-            store.load(run.restore)
-        except DamagedError:
-            run = _begin(setup, plan, sums)  # some of the damaged state may have been restored
-        if run.done:
-            advance(run.done)
-        with store.watching():
-            run.run(store, advance)
+        steps = pass_order(source.labels, options.batch_size, kind)
+        run = measured(partial(begin_observing, setup, plan, steps, sums=sums), kind, store, advance, blocks)
     return run.result()
 
 
@@ -153,21 +150,28 @@ class _ObservingPass(DataPass):
         )
 
 
-def _begin(setup: PassSetup, plan: Plan, sums: bool) -> _ObservingPass:
-    """Return a pass that has run nothing yet."""
+def begin_observing(
+    setup: PassSetup, plan: Plan, steps: PassOrder, alone: BlockClasses | None = None, *, sums: bool
+) -> _ObservingPass:
+    """Return a pass that has run nothing yet.
+
+    Args:
+        setup: Model, samples, options and device.
+        plan: How the model is measured.
+        steps: The order of the samples.
+        alone: The classes of the samples, if they are one block of a larger pass.
+        sums: Whether to sum the gradients of each class too.
+    """
     options = setup.options
-    labels = setup.source.labels
-    samples = len(labels)
+    samples = len(setup.source.labels)
     classes = len(setup.source.class_names)
     layout = make_layout(plan, options.sketch_size, options.seed)
-    # forward passes alone go through the data in its own order, in which it is read fastest
-    order = np.argsort(labels, kind="stable") if sums else np.arange(samples)
     memory = options.class_memory * BYTES_PER_MIB
     return _ObservingPass(
         setup=setup,
         batches=Batches(setup, plan, FeatureHasher(options.feature_size, options.seed)),
-        order=order,
-        bounds=batch_bounds(labels[order], options.batch_size, by_class=sums),
+        steps=steps,
+        alone=alone,
         scores=allocate_scores(samples, classes),
         features=Views(samples),
         activations=Views(samples),

@@ -23,12 +23,14 @@ class PassMetadata:
     """What must be known, beside arrays, to resume a pass.
 
     Attributes:
-        looped: Names of the parameters measured by the loop by now.
+        looped: Names of the parameters that had to be measured by the loop in a finished block.
+        looped_in_block: Names of those measured by the loop now.
         features: Shapes of the stored layer inputs.
         activations: Shapes of the stored activations.
     """
 
     looped: tuple[str, ...]
+    looped_in_block: tuple[str, ...]
     features: tuple[ViewShape, ...]
     activations: tuple[ViewShape, ...]
 
@@ -36,6 +38,7 @@ class PassMetadata:
         """Return the metadata in JSON's types."""
         return {
             "looped": list(self.looped),
+            "looped_in_block": list(self.looped_in_block),
             "features": [list(shape) for shape in self.features],
             "activations": [list(shape) for shape in self.activations],
         }
@@ -50,6 +53,7 @@ class PassMetadata:
         """
         return cls(
             looped=tuple(metadata["looped"]),
+            looped_in_block=tuple(metadata["looped_in_block"]),
             features=_view_shapes(metadata["features"]),
             activations=_view_shapes(metadata["activations"]),
         )

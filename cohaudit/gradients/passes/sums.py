@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cohaudit.gradients.passes.blocks import BlockClasses
 from cohaudit.gradients.passes.layout import Layout
 from cohaudit.gradients.passes.parameter_sums import (
     ParameterSums,
@@ -31,21 +32,16 @@ class ClassSumsState:
     """All that has been added up, between two batches.
 
     Attributes:
-        class_squares: See `ClassSums`.
         sketches: See `ClassSums`.
         parameters: State of each parameter's sums, in their order.
     """
 
-    class_squares: Array
     sketches: Array
     parameters: tuple[ParameterSumsState, ...]
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return name → array, to be saved."""
-        arrays: dict[str, NDArray[Any]] = {
-            "class_squares": self.class_squares,
-            "class_sketches": self.sketches,
-        }
+        arrays: dict[str, NDArray[Any]] = {"class_sketches": self.sketches}
         for number, parameter in enumerate(self.parameters):
             arrays |= {f"{name}-{number}": array for name, array in parameter.arrays().items()}
         return arrays
@@ -58,7 +54,6 @@ class ClassSumsState:
             KeyError: If an array is missing.
         """
         return cls(
-            class_squares=arrays["class_squares"],
             sketches=arrays["class_sketches"],
             parameters=tuple(
                 ParameterSumsState.from_arrays(arrays, f"-{number}") for number in range(parameters)
@@ -71,25 +66,21 @@ class ClassSums:
 
     Args:
         layer_index: Parameter → position of its layer.
-        class_squares: Zeros, [classes, layers].
         sketches: Zeros, [classes, columns].
-        parameters: Parameter → its sums, which write to the two arrays.
+        parameters: Parameter → its sums, which write to that array.
         exact: Whether the whole directions of the classes' sums are stored.
 
     Attributes:
-        class_squares: ‖Σ_{i in c} g_i^l‖², [classes, layers]; complete after `finish`.
-        sketches: Sketch of each class's sum, [classes, columns]; likewise.
+        sketches: Sketch of each class's sum, [classes, columns]; complete after the last block.
     """
 
     def __init__(
         self,
         layer_index: Mapping[str, int],
-        class_squares: Array,
         sketches: Array,
         parameters: Mapping[str, ParameterSums],
         exact: bool,
     ) -> None:
-        self.class_squares = class_squares
         self.sketches = sketches
         self._layer_index = layer_index
         self._parameters = parameters
@@ -107,9 +98,7 @@ class ClassSums:
 
     def state(self) -> ClassSumsState:
         """Return all that has been added up, between two batches; on a CPU it shares the sums' memory."""
-        return ClassSumsState(
-            self.class_squares, self.sketches, tuple(sums.state() for sums in self._parameters.values())
-        )
+        return ClassSumsState(self.sketches, tuple(sums.state() for sums in self._parameters.values()))
 
     def restore(self, arrays: Arrays) -> None:
         """Continue from a saved state.
@@ -122,20 +111,64 @@ class ClassSums:
             ValueError: If one belongs to other parameters.
         """
         state = ClassSumsState.from_arrays(arrays, len(self._parameters))
-        # in place: the parameters' sums write to columns of these arrays
-        overwrite(self.class_squares, state.class_squares)
+        # in place: the parameters' sums write to columns of this array
         overwrite(self.sketches, state.sketches)
         for sums, saved in zip(self._parameters.values(), state.parameters, strict=True):
             sums.restore(saved)
 
-    def finish(self) -> None:
-        """Close the last class of each parameter."""
+    def end_block(self, unfinished: int) -> None:
+        """End a block; see `ParameterSums.end_block`."""
         for sums in self._parameters.values():
-            sums.close()
+            sums.end_block(unfinished)
+
+    def begin_alone(self, continued: int) -> None:
+        """Measure one block alone; see `ParameterSums.begin_alone`."""
+        for sums in self._parameters.values():
+            sums.begin_alone(continued)
+
+    def part(self, finished: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        """Return what a block that was measured alone adds to the sums; see `ParameterSums.part`."""
+        return {
+            f"{name}-{number}": array
+            for number, sums in enumerate(self._parameters.values())
+            for name, array in sums.part(finished).items()
+        }
+
+    def fold(self, arrays: Arrays, classes: BlockClasses) -> None:
+        """Add the next block, which was measured alone.
+
+        Args:
+            arrays: What `part` returned.
+            classes: The classes of the block.
+
+        Raises:
+            KeyError: If an array is missing.
+            ValueError: If one belongs to other parameters.
+        """
+        for number, sums in enumerate(self._parameters.values()):
+            own = {
+                name.removesuffix(f"-{number}"): array
+                for name, array in arrays.items()
+                if name.endswith(f"-{number}")
+            }
+            sums.fold(own, classes)
+
+    @property
+    def class_squares(self) -> Array:
+        """‖Σ_{i in c} g_i^l‖², [classes, layers]; complete after the last block."""
+        squares = np.zeros((len(self.sketches), self._layers))
+        # in the order of the parameters, not in that of the batches: the same bits however they are measured
+        for name, sums in self._parameters.items():
+            squares[:, self._layer_index[name]] += sums.norms**2
+        return squares
+
+    @property
+    def _layers(self) -> int:
+        return max(self._layer_index.values()) + 1
 
     def total_squares(self) -> Array:
         """Return ‖Σ_i g_i^l‖², [layers]."""
-        squares = np.zeros(self.class_squares.shape[1])
+        squares = np.zeros(self._layers)
         for name, sums in self._parameters.items():
             squares[self._layer_index[name]] += sums.total.square().sum().item()
         return squares
@@ -147,7 +180,7 @@ class ClassSums:
         sketched cosine has the error of a sketched squared norm over √2. It is at least 1 / √numbers, the
         least that sketches by independent signs can have, because the norm of a sparse sum comes out exact.
         """
-        gram: Array = np.zeros((len(self.class_squares), len(self.class_squares)))
+        gram: Array = np.zeros((len(self.sketches), len(self.sketches)))
         for sums in self._parameters.values():
             gram += sums.gram()
         if self._exact:
@@ -175,7 +208,6 @@ def make_class_sums(parameters: Mapping[str, Tensor], layout: Layout, classes: i
     entries = sum(parameter.numel() for parameter in parameters.values())
     # the same share of every parameter, so that none dominates the error
     share = min(1.0, memory / (DIRECTION_BYTES * classes * entries))
-    class_squares = np.zeros((classes, max(layout.layer_index.values()) + 1))
     sketches = np.zeros((classes, layout.width))
 
     def each() -> Iterator[tuple[str, ParameterSums]]:
@@ -185,10 +217,9 @@ def make_class_sums(parameters: Mapping[str, Tensor], layout: Layout, classes: i
                 make_parameter_sums(
                     parameter,
                     layout.projections[name],
-                    class_squares[:, layout.layer_index[name]],
                     sketches[:, layout.columns[name]],
                     max(1, int(share * parameter.numel())),
                 ),
             )
 
-    return ClassSums(layout.layer_index, class_squares, sketches, dict(each()), exact=share == 1)
+    return ClassSums(layout.layer_index, sketches, dict(each()), exact=share == 1)

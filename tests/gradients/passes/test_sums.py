@@ -11,6 +11,7 @@ from support.oracle import (
 )
 
 from cohaudit.gradients.passes import reading
+from cohaudit.gradients.passes.blocks import NO_CLASS
 from cohaudit.gradients.passes.layout import Layout
 from cohaudit.gradients.passes.sums import make_class_sums
 from cohaudit.gradients.sketch import make_projections
@@ -43,7 +44,7 @@ def test_class_cosines_err_like_sketches_of_the_size_that_fits(alike: float) -> 
     ]
     for label, gradient in enumerate(gradients):
         sums.add("w", reading.ClassSlice(label, 0, 1, 1.0, torch.ones(1)), gradient)
-    sums.finish()
+    sums.end_block(NO_CLASS)
     gram, stated = sums.gram()
     flat = torch.stack(gradients).flatten(1).double()
     error = cosines(gram) - cosines((flat @ flat.T).numpy())
