@@ -79,30 +79,41 @@ def sampling_error(gram: Array, classes: list[Gradients], pair_shares: Array) ->
     return error
 
 
+def _total(own: Gradients) -> Array:
+    """Return the sum of a class's sketches on their common scale, [D]."""
+    return own.told() if own.total is None else own.total / own.largest
+
+
 def _direction(own: Gradients) -> Array:
-    """Return the sum of some sketches, scaled to length 1, [D]; zeros if it is zero."""
-    total: Array = np.zeros(own.sketches.shape[1])
-    for _, block in own.blocks():
-        total += block.sum(0, dtype=np.float64)
+    """Return the sum of a class's sketches, scaled to length 1, [D]; zeros if it is zero."""
+    total = _total(own)
     return total / (float(np.linalg.norm(total)) or 1.0)
 
 
 def _jackknife(own: Gradients, directions: Array) -> Array:
     """Return the variance of the cosines of a class's sum with all directions, over its own samples, [C]."""
-    m = len(own)
-    if m < 2:
+    m = own.samples
+    if m < 2 or not len(own):
         return np.zeros(len(directions))
-    total = sum(block.sum(0, dtype=np.float64) for _, block in own.blocks())
+    total = _total(own)
     inner = directions @ total
     square = float(total @ total)
+    # where the sum is known, leaving out one of the samples that a member stands for; else the member
+    known = own.total is not None
+    taken = np.ones(len(own)) if known else own.weights
+    counts = own.weights if known else np.ones(len(own))
+    center = inner / (float(np.sqrt(square)) or 1.0)
     first: Array = np.zeros(len(directions))
     second: Array = np.zeros(len(directions))
-    for _, block in own.blocks():
+    for rows, block in own.blocks():
         # the sum without a sample: its products with the directions, and its length
-        rest = np.maximum(square - 2 * block @ total + np.square(block).sum(1), 0)
-        left = (inner - block @ directions.T) / np.sqrt(np.where(rest > 0, rest, np.inf))[:, None]
-        first += left.sum(0)
-        second += np.square(left).sum(0)
-    spread = np.maximum(second / m - np.square(first / m), 0)
-    variance: Array = (m - 1) * spread
+        out = block * taken[rows, None]
+        rest = np.maximum(square - 2 * out @ total + np.square(out).sum(1), 0)
+        left = (inner - out @ directions.T) / np.sqrt(np.where(rest > 0, rest, np.inf))[:, None]
+        # from the cosine itself: a sample that hardly counts adds nothing, however many it stands for
+        first += counts[rows] @ (left - center)
+        second += counts[rows] @ np.square(left - center)
+    number = m if known else len(own)
+    spread = np.maximum(second / number - np.square(first / number), 0)
+    variance: Array = (number - 1) * spread
     return variance

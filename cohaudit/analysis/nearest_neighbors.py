@@ -88,6 +88,30 @@ def strongest_cosines(
     return Strongest(up.values, up.indices, -down.values, down.indices, close)
 
 
+def nearest(rows: Tensor, queries: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Find the nearest other rows of some rows by comparing them with all: N · q · D multiplications.
+
+    Args:
+        rows: Rows of length 1 or 0, float32 [N, D].
+        queries: Indices of the rows whose neighbors are looked for, int64 [q].
+        count: K.
+
+    Returns:
+        Positive cosines, largest first, 0 where there are fewer, [q, K]; and the indices of those rows,
+        arbitrary where the cosine is 0, int64 [q, K].
+    """
+    found = _Largest(len(queries), count)
+    for first in range(0, len(queries), SAMPLES_PER_BLOCK):
+        asked = queries[first : first + SAMPLES_PER_BLOCK]
+        for start in range(0, len(rows), SAMPLES_PER_BLOCK):
+            others = rows[start : start + SAMPLES_PER_BLOCK]
+            cosines = (rows[asked] @ others.mT).clamp_(-1, 1)
+            own = ((asked >= start) & (asked < start + len(others))).nonzero()[:, 0]
+            cosines[own, asked[own] - start] = 0
+            found.add(first, start, cosines)
+    return found.values, found.indices
+
+
 def _lengths(sketches: Sketches, metric: Tensor) -> Tensor:
     """Return √(uMuᵀ) of each sketch scaled to length 1, [N]; 1 for a row of zeros."""
     found = torch.empty(len(sketches))

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from cohaudit.analysis.coherence import SKETCHES_PER_BLOCK
-from cohaudit.analysis.nearest_neighbors import strongest_cosines
+from cohaudit.analysis.nearest_neighbors import strongest_cosines, unit_rows
 from cohaudit.analysis.whitening import whitening_metric
 from cohaudit.results.thresholds import LEAF_COSINE, WHITENING_RIDGE
 
@@ -24,14 +24,18 @@ Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Sketches = NDArray[np.float32]
 
+SMALLEST_LENGTH = 1e-30
+"""Smallest squared length of a whitened gradient that counts: a sample without a gradient has cosine 0."""
+
 
 @dataclass(frozen=True)
 class Support:
     """Support of each sample by its gradient neighbors.
 
     Attributes:
-        support: Mean signed cosine over the k neighbors with the largest absolute cosine, in [−1, 1], [N].
-        count: Number of other samples with a cosine of at least `LEAF_COSINE`, [N].
+        support: Mean signed cosine over the k neighbors with the largest absolute cosine, in [−1, 1], [N];
+            NaN where not all pairs were compared.
+        count: Number of other samples with a cosine of at least `LEAF_COSINE`, [N]; 0 there.
         supporters: Samples with the largest positive whitened cosines.
         opponents: Samples with the most negative whitened cosines.
     """
@@ -88,6 +92,68 @@ def neighborhood_support(sketches: Sketches, neighbors: int, strongest: int) -> 
         _side(named.supporters[:, :n], named.positive[:, :n]),
         _side(named.opponents[:, :n], named.negative[:, :n]),
     )
+
+
+def shown_support(
+    sketches: Sketches,
+    drawn: Integers,
+    queries: Integers,
+    samples: int,
+    *,
+    strongest: int,
+    weight: Array | None = None,
+) -> Support:
+    """Return the neighbors of some samples among those measured; the support of none is known.
+
+    Args:
+        sketches: Sketched loss gradients, at any scale per sample, [n, D]; n ≥ 2.
+        drawn: Index of the sample of each row, [n].
+        queries: Rows of the samples in question, [Q].
+        samples: N, of which the rows are some.
+        strongest: Supporters and opponents returned per sample, at most.
+        weight: How many samples each row stands for, [n]; 1 if left out.
+    """
+    sides = []
+    for side in named_neighbors(sketches, queries, strongest, weight):
+        indices = np.full((samples, side.indices.shape[1]), -1)
+        cosines = np.zeros(indices.shape)
+        indices[drawn[queries]] = np.where(side.indices < 0, -1, drawn[side.indices])
+        cosines[drawn[queries]] = side.cosines
+        sides.append(NeighborSide(indices, cosines))
+    return Support(np.full(samples, np.nan), np.zeros(samples, dtype=np.int64), *sides)
+
+
+def named_neighbors(
+    sketches: Sketches, queries: Integers, strongest: int, weight: Array | None = None
+) -> tuple[NeighborSide, NeighborSide]:
+    """Return the strongest supporters and opponents of some samples, by whitened cosines, [Q, n] each.
+
+    Args:
+        sketches: Sketched loss gradients, at any scale per sample, [N, D]; N ≥ 2.
+        queries: Rows of the samples in question, [Q].
+        strongest: n, at most N − 1 are returned.
+        weight: How many samples each row stands for, [N]; 1 if left out.
+    """
+    n = min(strongest, len(sketches) - 1)
+    metric = whitening_metric(sketches, WHITENING_RIDGE, weight)
+    asked = unit_rows(sketches[queries]) @ metric
+    own = torch.from_numpy(queries)
+    lengths = (asked * unit_rows(sketches[queries])).sum(1).clamp_min(SMALLEST_LENGTH).sqrt()
+    sides = [(torch.zeros(len(queries), n), torch.full((len(queries), n), -1)) for _ in range(2)]
+    for start in range(0, len(sketches), SKETCHES_PER_BLOCK):
+        rows = unit_rows(sketches[start : start + SKETCHES_PER_BLOCK])
+        others = ((rows @ metric) * rows).sum(1).clamp_min(SMALLEST_LENGTH).sqrt()
+        cosines = ((asked @ rows.mT) / lengths[:, None] / others).clamp_(-1, 1)
+        inside = torch.nonzero((own >= start) & (own < start + len(rows))).flatten()
+        cosines[inside, own[inside] - start] = 0
+        for side, sign in enumerate((1, -1)):
+            values, found = (sign * cosines).topk(min(n, len(rows)), 1)
+            values = torch.cat([sides[side][0], values], 1)
+            # zeros stand for missing neighbors: only cosines of the right sign replace them
+            values, top = values.topk(n, 1)
+            sides[side] = values, torch.cat([sides[side][1], found + start], 1).gather(1, top)
+    (up, supporters), (down, opponents) = sides
+    return _side(supporters, up), _side(opponents, -down)
 
 
 def _side(indices: torch.Tensor, cosines: torch.Tensor) -> NeighborSide:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import signal
 import sys
 import traceback
@@ -26,6 +25,7 @@ from cohaudit.cli._scan import scan
 from cohaudit.cli._trajectory import trajectory
 from cohaudit.errors import (
     BUG,
+    OK,
     CohauditError,
     Interrupted,
     MissingMemoryError,
@@ -33,6 +33,7 @@ from cohaudit.errors import (
     is_out_of_memory,
     printable,
 )
+from cohaudit.untrusted.exits import end_process, holding_exits, settle
 
 INTERRUPTED = 128 + signal.SIGINT
 """Exit code of a program ended by SIGINT, as shells count it."""
@@ -91,7 +92,7 @@ class _Commands(click.Group):
     def main(self, *args: Any, **options: Any) -> Any:
         """Run the program; from here on, both signals that end one end this one with a line."""
         try:
-            with interruptible():
+            with interruptible(), holding_exits():
                 return super().main(*args, **options)
         except Interrupted:  # before or after the command itself
             say("interrupted")
@@ -143,7 +144,7 @@ def _explained(error: BaseException) -> int:
         _say(known)
         if isinstance(error, ImportError):
             # libraries that were loaded by half would crash while Python ends
-            os._exit(known.exit_code)
+            end_process(known.exit_code)
         return known.exit_code
     # a code of its own: Python would end with 1, the code of a failed gate
     say(f"{''.join(traceback.format_exception(error))}\n{BUG_REPORT}")
@@ -189,6 +190,16 @@ def main() -> None:
     generalizes to new data. `cohaudit init` in the folder of your project is the first step; `cohaudit
     COMMAND -h` explains a command.
     """
+
+
+def program() -> None:
+    """Run cohaudit as a program of its own."""
+    try:
+        main()
+    except SystemExit as ended:
+        # what the user's code has registered to run at the end must not turn a failed gate into a success
+        settle(ended.code if isinstance(ended.code, int) else OK)
+        raise
 
 
 for command in (scan, trajectory, doctor, inspect, check, diff, report, review, export, correct, init):

@@ -153,6 +153,20 @@ class Config:
         affects=GRADIENTS,
     )
 
+    coherence: str = measure_key(
+        "sums",
+        "How gradients are measured. exact: those of every sample. sums: the sums of each class, at the "
+        "price of training for an epoch, and the gradients of some samples. fast: of some samples only, "
+        "beside a forward pass. Verdicts on labels and on new data are the same.",
+        affects=SUMS,
+    )
+    coherence_samples: int = measure_key(
+        2000,
+        "Samples that coherence sums and fast draw to measure their gradients; twice as many are measured "
+        "all.",
+        Interval(20),
+        affects=FINDINGS,
+    )
     temperature: float = measure_key(
         1.0,
         "Compute the loss on logits / temperature; above 1 shows a fully fitted model as it was before it "

@@ -34,6 +34,8 @@ class Settings(TypedDict, total=False):
     read_seconds: float
     seed: int
 
+    coherence: str
+    coherence_samples: int
     temperature: float
     sketch_size: int
     feature_size: int

@@ -12,10 +12,10 @@ from torch.autograd import Function
 from torch.utils import _pytree as pytree
 
 from cohaudit.errors import EngineError
-from cohaudit.gradients.features import FeatureHasher, averaged
 from cohaudit.gradients.forms import recurrent
 from cohaudit.gradients.forms.per_sample import Lazy, PerSample
 from cohaudit.gradients.gradient_collector import GradientCollector
+from cohaudit.gradients.layer_inputs import LayerInputs
 from cohaudit.gradients.precision import no_autocast
 from cohaudit.gradients.sketch import full
 from cohaudit.gradients.tracing.intercept import Call, Interceptor
@@ -59,14 +59,11 @@ class BatchWatcher:
         plan: How each call is measured.
         samples: Samples in the batch.
         collector: Receives the gradients of weights.
-        keep_inputs: Whether to store the input of every layer, averaged over positions.
-        hasher: Shortens the inputs of the plan's `features`; None stores none.
+        inputs: Stores what layers see of the batch.
         bf16: Whether the model runs under autocast.
 
     Attributes:
         anchor: Tensor that requires grad, from which all watched outputs hang in autograd's graph.
-        features: See `Outcome`.
-        activations: See `Outcome`.
     """
 
     def __init__(
@@ -75,20 +72,16 @@ class BatchWatcher:
         samples: int,
         collector: GradientCollector,
         *,
-        keep_inputs: bool,
-        hasher: FeatureHasher | None,
+        inputs: LayerInputs,
         bf16: bool,
     ) -> None:
         self._plan = plan
         self._samples = samples
         self._collector = collector
-        self._keep_inputs = keep_inputs
-        self._hasher = hasher
+        self._inputs = inputs
         self._bf16 = bf16
         self._vjps: list[VmapVjp] = []
         self.anchor = torch.zeros((), requires_grad=True)
-        self.features: dict[str, tuple[Tensor, ...]] = {}
-        self.activations: dict[str, Tensor] = {}
 
     def begin_backward(self) -> None:
         """Forget the gradients of an earlier backward pass."""
@@ -120,7 +113,7 @@ class BatchWatcher:
         use = self._plan.uses.get(made.key)
         if use is None or not use.fits(made.leaves, self._samples):
             return self._run_unplanned(interceptor, made)
-        self._store_input(made, use)
+        self._inputs.store(made, use)
         if all(name in self._plan.looped for names in use.weights.values() for name in names):
             return self._unmeasured(interceptor, made).run()
         plain = interceptor.plain(made)
@@ -161,23 +154,6 @@ class BatchWatcher:
             for i, leaf in enumerate(leaves)
         ]
         return pytree.tree_unflatten(tapped, spec)
-
-    def _store_input(self, made: Call, use: Use) -> None:
-        """Store the first input of a call, if it represents the samples or all inputs are wanted."""
-        hasher = self._hasher if made.key in self._plan.features else None
-        wanted = self._keep_inputs and use.layer not in self.activations
-        batch = use.inputs[0] if use.inputs else None
-        if batch is None or not (hasher or wanted) or not is_float(made.leaves[0]):
-            return
-        x = batch.samples_first(made.leaves[0].detach(), self._samples)
-        average = averaged(x, made)
-        if hasher:  # now rather than after the pass: the model may change its tensors in place
-            whole = x.flatten(1) if x.ndim > 1 else x[:, None]
-            views = (whole, average) if 1 < average.shape[1] < whole.shape[1] else (whole,)
-            self.features[use.layer] = tuple(map(hasher, views))
-        if wanted:
-            # a clone, because the average may be a view of x, which the model may change in place
-            self.activations[use.layer] = average.clone()
 
     def _unmeasured(self, interceptor: Interceptor, made: Call) -> Call:
         """Return a call that is not measured: on weights outside autograd's graph, or unchanged.

@@ -20,6 +20,7 @@ from cohaudit.gradients.features import FeatureHasher
 from cohaudit.gradients.forms.dense import Dense
 from cohaudit.gradients.forms.per_sample import PerSample
 from cohaudit.gradients.gradient_collector import GradientCollector
+from cohaudit.gradients.layer_inputs import LayerInputs
 from cohaudit.gradients.precision import autocast
 from cohaudit.gradients.residuals import Residuals, along, logits_of, random_combination, residuals
 from cohaudit.gradients.single_sample import sample, single_gradients
@@ -51,9 +52,8 @@ class Outcome:
 
     Attributes:
         residuals: Residuals of the loss.
-        features: Layer of the plan's `features` → its hashed input, [batch, any]: whole, and, where it has
-            positions and several channels, averaged over positions. Empty without a hasher.
-        activations: Layer → its input, averaged over positions, [batch, any]; empty unless label-free.
+        features: See `LayerInputs`.
+        activations: See `LayerInputs`; empty unless label-free.
     """
 
     residuals: Residuals
@@ -107,7 +107,8 @@ class Engine:
             UnplannedCallError: If the model's forward pass differs from the plan's; nothing was consumed.
         """
         collector = GradientCollector(self.plan, len(labels))
-        watcher = self._watcher(len(labels), collector, keep_inputs=label_free is not None)
+        seen = LayerInputs(self.plan, len(labels), keep_all=label_free is not None, hasher=self._hasher)
+        watcher = BatchWatcher(self.plan, len(labels), collector, inputs=seen, bf16=self.bf16)
         with torch.enable_grad(), every_module_called():
             logits, sources = self._forward(inputs, watcher)
             # for the loss alone: the backward pass goes through the rounded forward pass, as it must
@@ -127,18 +128,7 @@ class Engine:
         # after them, when the graph is gone: the loop runs the whole model again
         for direction, receiver in passes:
             self._loop(inputs, direction, loss, receiver)
-        return Outcome(loss, watcher.features, watcher.activations)
-
-    def _watcher(self, samples: int, collector: GradientCollector, *, keep_inputs: bool) -> BatchWatcher:
-        """Return what watches a batch on its way, for a number of samples."""
-        return BatchWatcher(
-            self.plan,
-            samples,
-            collector,
-            keep_inputs=keep_inputs,
-            hasher=self._hasher,
-            bf16=self.bf16,
-        )
+        return Outcome(loss, seen.features, seen.activations)
 
     def _forward(self, inputs: Any, watcher: BatchWatcher) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Return the logits, in float32 at least, and the weights in autograd's graph, by label."""

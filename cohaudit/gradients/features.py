@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cohaudit.gradients.saved_arrays import overwrite_rows
 from cohaudit.gradients.tracing.intercept import Call
 
 
@@ -141,18 +140,6 @@ class Views:
     def arrays(self, prefix: str) -> dict[str, NDArray[Any]]:
         """Return name → rows of every sample; the names are the prefix and a number."""
         return {f"{prefix}-{k}": rows for k, rows in enumerate(self._rows.values()) if rows is not None}
-
-    def overwrite(self, prefix: str, indices: NDArray[np.int64], rows: Mapping[str, NDArray[Any]]) -> None:
-        """Overwrite the rows of some samples with saved ones, named as by `arrays`.
-
-        A view may be missing among them: its layer was first reached by a later batch.
-
-        Raises:
-            ValueError: If a saved array has another shape or type.
-        """
-        for name, stored in self.arrays(prefix).items():
-            if name in rows:
-                overwrite_rows(stored, indices, rows[name])
 
     def finished(self) -> tuple[View, ...]:
         """Return the views, in the order of the layers."""

@@ -8,22 +8,18 @@ from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from cohaudit.analysis.gap_drivers import find_drivers
 from cohaudit.loading.data import LabeledDataset
 from cohaudit.pipeline.judgment import Judgment
-from cohaudit.pipeline.observations import Comparison, NeighborPairs, neighbors_of
+from cohaudit.pipeline.observations import NeighborPairs
 from cohaudit.pipeline.sample import Sample
 from cohaudit.pipeline.scan_run import ScanRun
 from cohaudit.results import Evidence, Neighbor, Preview, Risk, Skipped
-from cohaudit.results.kinds import AMBIGUOUS, DUPLICATE, RARE, REVIEWED, SAMPLE_KINDS
+from cohaudit.results.kinds import REVIEWED
 from cohaudit.results.suppression import Suppression
 from cohaudit.review.suppressions import Matches, active, match, suppressed_notice
-
-SHOWN_PER_KIND = 40
-"""Samples shown of each kind other than mislabeled: enough to see what the kind means."""
 
 
 @dataclass(frozen=True)
@@ -45,16 +41,13 @@ class Reviewed:
     previews: Mapping[str, Preview]
 
 
-def gather_evidence(
-    judged: Judgment, compared: Comparison, dataset: LabeledDataset, sample: Sample, run: ScanRun
-) -> Reviewed:
+def gather_evidence(judged: Judgment, dataset: LabeledDataset, sample: Sample, run: ScanRun) -> Reviewed:
     """Remove suspects that a person has cleared, and collect the neighbors of those that remain.
 
     A few samples of each other kind get evidence too.
 
     Args:
         judged: The findings.
-        compared: Comparison of all pairs of samples.
         dataset: The whole training data.
         sample: The samples measured.
         run: The scan's instructions.
@@ -64,8 +57,7 @@ def gather_evidence(
     """
     matches = _matches(judged, dataset, sample, run.suppressions)
     remaining, suppressed = _suppress(judged, matches.samples)
-    others = _other_kinds(remaining.samples)
-    neighbors = remaining.neighbors | {i: neighbors_of(compared, i, run.config.evidence) for i in others}
+    neighbors = remaining.neighbors
     evidence = tuple(
         _evidence(dataset, sample, i, supporters, opponents)
         for i, (supporters, opponents) in neighbors.items()
@@ -101,8 +93,9 @@ def _suppress(
     Returns:
         The findings without them, and their suppressions, most suspicious first.
     """
-    # the keys are the suspects: an entry for any other sample clears nothing
-    removed = {i: cleared[i] for i in judged.neighbors if i in cleared}
+    suspect = judged.samples["suspect"].to_numpy()
+    # an entry for a sample that is no suspect clears nothing
+    removed = {i: cleared[i] for i in judged.neighbors if i in cleared and suspect[i]}
     samples = _as_reviewed(judged.samples, list(removed))
     # under its id in this scan: an entry is matched by content, and the sample may have been renamed
     suppressed = tuple(replace(entry, id=str(samples["id"].iat[i])) for i, entry in removed.items())
@@ -188,19 +181,3 @@ def _seen_from_here(file: Path | None) -> str:
     path = Path(os.path.normpath(file.absolute()))
     here = Path.cwd()
     return (path.relative_to(here) if path.is_relative_to(here) else path).as_posix()
-
-
-def _other_kinds(samples: pd.DataFrame) -> list[int]:
-    """Return the samples that are most certainly ambiguous, rare, or duplicates, kind by kind.
-
-    Among duplicates, those whose label differs from their twin's come first: one of the two is wrong.
-    """
-    label = samples.set_index("id")["label"]
-    twin = samples["duplicate_of"].map(label)
-    same = twin.isna() | (twin == samples["label"])
-    # a stable sort: samples that are equally certain stay in the order of the data
-    keys = pd.DataFrame({"same": same, "certainty": -samples["certainty"]})
-    order = keys.sort_values(["same", "certainty"], kind="stable").index.to_numpy()
-    kind = samples["kind"].to_numpy()[order]
-    chosen = [order[kind == SAMPLE_KINDS[one]][:SHOWN_PER_KIND] for one in (AMBIGUOUS, RARE, DUPLICATE)]
-    return [int(i) for i in np.concatenate(chosen)]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
 
 from cohaudit.analysis.coherence import Resampling
 from cohaudit.analysis.expected_score import crossfit_answers, expect_score, review_shift
@@ -20,16 +18,17 @@ from cohaudit.analysis.generalization_gap import (
     preprocessing_warning,
 )
 from cohaudit.analysis.label_notices import empty_classes_notice, near_threshold_notice, undetermined_notice
-from cohaudit.analysis.leave_one_out import Suspicion, suspect_labels
+from cohaudit.analysis.leave_one_out import Suspicion
+from cohaudit.analysis.near_duplicates import search_notice
 from cohaudit.analysis.neighbor_support import expected_cosine_error, sketched_cosine_error
-from cohaudit.analysis.sanity import check_sanity
 from cohaudit.config import Config
-from cohaudit.gradients import Measurement
+from cohaudit.gradients import ForwardResult, Measurement
 from cohaudit.pipeline.coherences import class_coherences, cosines_of_classes, layer_coherences
-from cohaudit.pipeline.corrected_labels import concluded, corrections_notice
+from cohaudit.pipeline.corrected_labels import corrections_notice
 from cohaudit.pipeline.judgment import Judgment
+from cohaudit.pipeline.label_findings import LabelFindings
 from cohaudit.pipeline.observations import (
-    NeighborPairs,
+    GradientObservations,
     Observations,
     neighbors_counted,
     neighbors_of,
@@ -41,18 +40,18 @@ from cohaudit.pipeline.reviewed_labels import (
     unmatched_answers_notice,
 )
 from cohaudit.pipeline.sample_table import sample_table
-from cohaudit.pipeline.todays_labels import TodaysLabels, given_labels, todays_labels
+from cohaudit.pipeline.todays_labels import given_labels
 from cohaudit.results import (
     ClassResult,
+    Coherence,
     Estimate,
+    Holdout,
     Risk,
-    Sanity,
     Skipped,
     WrongLabels,
 )
 from cohaudit.results.gap import NO_VERDICT
 from cohaudit.results.labels import label_level
-from cohaudit.results.sample_table import order_by_suspicion
 
 NO_REPRESENTATION = "no layer gives a representation of the samples to predict labels from"
 """Why labels cannot be judged for a model whose layers take no numbers, such as a bag of embeddings."""
@@ -60,47 +59,27 @@ SMALLEST_SQUARE = 1e-290
 """Smallest squared norm that counts: below it, float64 numbers are subnormal and have lost digits."""
 
 
-@dataclass(frozen=True)
-class _LabelVerdict:
-    """The verdict on the labels, and whether it may be given.
-
-    Attributes:
-        today: The verdict on the labels of today.
-        sanity: Whether model and data belong together.
-    """
-
-    today: TodaysLabels
-    sanity: Sanity
-
-    @property
-    def suspicion(self) -> Suspicion | None:
-        """How suspect each label is; None if no layer gives a representation."""
-        return self.today.suspicion
-
-    @property
-    def valid(self) -> Suspicion | None:
-        """The suspicion, unless model and data do not belong together."""
-        return self.suspicion if self.sanity.auditable else None
-
-
-def judge(seen: Observations, config: Config) -> Judgment:
+def judge(
+    seen: Observations, found: GradientObservations, verdict: LabelFindings, config: Config
+) -> Judgment:
     """Turn measurements into findings.
 
     Args:
-        seen: Measurement and comparison of the samples.
+        seen: What the passes tell of every sample.
+        found: What is known of their gradients.
+        verdict: The verdict on the labels.
         config: Settings; they give thresholds and sizes.
     """
-    measured = seen.measured
+    measured = found.measured
     resampling = Resampling(config.bootstrap, config.confidence, config.seed)
-    verdict = _judge_labels(seen, config)
-    # suspicions stay in the table even without a verdict; only nobody is a suspect then
-    samples = sample_table(seen, verdict.suspicion, _suspects(verdict, config))
+    samples = sample_table(seen, found, verdict)
     whole, layers = layer_coherences(measured, resampling)
     gap = _predict_gap(seen, verdict)
-    risk = _risk(seen, config, gap)
-    classes = tuple(_classes(seen, samples, gap, risk, resampling))
+    risk = _risk(seen, found.holdout, config, gap)
+    results = zip(seen.source.class_names, class_coherences(measured, seen.source, resampling), strict=True)
+    classes = tuple(_classes(seen, verdict, gap, risk, results))
     # last: the drivers name classes by their gaps, which the holdout corrects by way of the risk
-    inputs = _driver_inputs(seen, verdict, samples, classes, risk)
+    inputs = _driver_inputs(seen, verdict, classes, risk)
     if inputs is not None and isinstance(risk, Risk):
         risk = replace(risk, drivers=find_drivers(inputs))
     parts = (whole, risk, *(one.coherence for one in layers), *(one.coherence for one in classes))
@@ -114,7 +93,9 @@ def judge(seen: Observations, config: Config) -> Judgment:
         samples=samples,
         cosine_error=_cosine_error(measured),
         representation=representation_of(measured),
-        neighbors=_suspects_neighbors(seen, config, verdict, samples),
+        neighbors={
+            i: neighbors_of(found.support, seen.likeness, i, config.evidence) for i in verdict.shown.tolist()
+        },
         risk=risk,
         driver_inputs=inputs,
         wrong_labels=_wrong_labels(verdict.suspicion, config),
@@ -125,56 +106,20 @@ def judge(seen: Observations, config: Config) -> Judgment:
     )
 
 
-def representation_of(measured: Measurement) -> str:
+def representation_of(forward: ForwardResult) -> str:
     """Return in words what labels are predicted from; empty if no layer gives a representation."""
     # a layer with two views, its input whole and averaged over positions, is named once
-    layers = list(dict.fromkeys(view.layer for view in measured.views))
+    layers = list(dict.fromkeys(view.layer for view in forward.views))
     if len(layers) < 2:
         return f"the input of layer {layers[0]}" if layers else ""
     return f"the inputs of {len(layers)} layers, {layers[0]} to {layers[-1]}"
 
 
-def _judge_labels(seen: Observations, config: Config) -> _LabelVerdict:
-    measured = seen.measured
-    today = TodaysLabels()
-    if measured.views:
-        found = suspect_labels(
-            [view.rows for view in measured.views],
-            given_labels(seen),
-            measured.probability,
-            seen.earlier,
-            [view.probability for view in seen.outside],
-            # copies that were trained on what an audit concluded repeat it
-            crossfit=None if concluded(seen.corrected) else seen.crossfit,
-            trained=seen.source.labels,
-        )
-        today = todays_labels(found, seen, config)
-    sanity = check_sanity(
-        measured.predicted,
-        seen.source.labels,
-        seen.source.class_names,
-        float(measured.loss.mean()),
-        today.suspicion.accuracy if today.suspicion else None,
-    )
-    return _LabelVerdict(today, sanity)
-
-
-def _questions(seen: Observations, config: Config, verdict: _LabelVerdict) -> tuple[int, ...]:
+def _questions(seen: Observations, config: Config, verdict: LabelFindings) -> tuple[int, ...]:
     if verdict.valid is None:
         return ()
     chosen = choose_questions(verdict.valid, seen.review, seen.contents, seen.source.labels, config.seed)
     return tuple(chosen)
-
-
-def _suspects(verdict: _LabelVerdict, config: Config) -> NDArray[np.bool_] | None:
-    suspicion = verdict.valid
-    if suspicion is None:
-        return None
-    # where wrong labels and hard samples cannot be told apart, no label is singled out, except by a person:
-    # only an answer makes a label wrong with probability 1
-    told = suspicion.share.determined | (suspicion.probability == 1)
-    suspect: NDArray[np.bool_] = (suspicion.probability >= config.suspicion_threshold) & told
-    return suspect
 
 
 def _wrong_labels(suspicion: Suspicion | None, config: Config) -> WrongLabels | Skipped:
@@ -191,26 +136,7 @@ def _wrong_labels(suspicion: Suspicion | None, config: Config) -> WrongLabels | 
     )
 
 
-def _suspects_neighbors(
-    seen: Observations, config: Config, verdict: _LabelVerdict, samples: pd.DataFrame
-) -> dict[int, tuple[NeighborPairs, NeighborPairs]]:
-    """Return the neighbors of the suspects, most suspicious first."""
-    if verdict.suspicion is None:
-        return {}
-    # the threshold is on the probability, which the order goes by: suspects are its first entries
-    order = _most_suspicious(verdict.suspicion)[: int(samples["suspect"].sum())]
-    return {i: neighbors_of(seen.compared, i, config.evidence) for i in order.tolist()}
-
-
-def _most_suspicious(suspicion: Suspicion) -> NDArray[np.int64]:
-    """Return the indices of all samples, most suspicious first; the evidence breaks ties.
-
-    Ties occur where probabilities reach their largest or smallest value.
-    """
-    return order_by_suspicion(suspicion.probability, suspicion.evidence)
-
-
-def _predict_gap(seen: Observations, verdict: _LabelVerdict) -> GapPrediction | Skipped:
+def _predict_gap(seen: Observations, verdict: LabelFindings) -> GapPrediction | Skipped:
     suspicion = verdict.valid
     given = verdict.today.given
     if suspicion is None or given is None:
@@ -218,7 +144,7 @@ def _predict_gap(seen: Observations, verdict: _LabelVerdict) -> GapPrediction | 
     labels = seen.source.labels
     copies = seen.crossfit
     score = expect_score(
-        seen.measured.predicted,
+        seen.forward.predicted,
         suspicion.noise_without_crossfit,
         outside=bool(seen.outside),
         crossfit=None if copies is None else crossfit_answers(copies, suspicion.noise, labels),
@@ -231,38 +157,38 @@ def _predict_gap(seen: Observations, verdict: _LabelVerdict) -> GapPrediction | 
     )
     if isinstance(score, Skipped):
         return Skipped("risk", score.reason)
-    return predict_gap(labels, seen.measured.predicted, score, suspicion.expected_by_layers)
+    return predict_gap(labels, seen.forward.predicted, score, suspicion.expected_by_layers)
 
 
-def _risk(seen: Observations, config: Config, gap: GapPrediction | Skipped) -> Risk | Skipped:
+def _risk(
+    seen: Observations, holdout: Holdout | Skipped, config: Config, gap: GapPrediction | Skipped
+) -> Risk | Skipped:
     if isinstance(gap, Skipped):
         return gap
-    return estimate_risk(gap, representation_of(seen.measured), seen.holdout, config.risk_levels)
+    return estimate_risk(gap, representation_of(seen.forward), holdout, config.risk_levels)
 
 
 def _classes(
     seen: Observations,
-    samples: pd.DataFrame,
+    verdict: LabelFindings,
     gap: GapPrediction | Skipped,
     risk: Risk | Skipped,
-    resampling: Resampling,
+    coherences: Iterable[tuple[str, Coherence | Skipped]],
 ) -> Iterator[ClassResult]:
-    measured = seen.measured
-    suspect = samples["suspect"].to_numpy()
-    coherences = class_coherences(measured, seen.source, resampling)
-    for c, (name, coherence) in enumerate(zip(seen.source.class_names, coherences, strict=True)):
+    measured = seen.forward
+    for c, (name, coherence) in enumerate(coherences):
         members = np.flatnonzero(seen.source.labels == c)
-        # of a class without samples nothing is known; its row says so by their number
-        accuracy = float(np.mean(measured.predicted[members] == c)) if len(members) else 0.0
+        # of a class without samples nothing is known
+        accuracy = float(np.mean(measured.predicted[members] == c)) if len(members) else None
         yield ClassResult(
             name=name,
             samples=len(members),
             accuracy=accuracy,
-            mean_loss=float(measured.loss[members].mean()) if len(members) else 0.0,
-            suspects=int(suspect[members].sum()),
-            predicted_gap=_class_gap(name, c, accuracy, gap, risk)
-            if len(members)
-            else Skipped(f"predicted gap of class {name}", "no sample has this class"),
+            mean_loss=float(measured.loss[members].mean()) if len(members) else None,
+            suspects=int(verdict.suspect[members].sum()),
+            predicted_gap=Skipped(f"predicted gap of class {name}", "no sample has this class")
+            if accuracy is None
+            else _class_gap(name, c, accuracy, gap, risk),
             coherence=coherence,
         )
 
@@ -282,8 +208,7 @@ def _class_gap(
 
 def _driver_inputs(
     seen: Observations,
-    verdict: _LabelVerdict,
-    samples: pd.DataFrame,
+    verdict: LabelFindings,
     classes: tuple[ClassResult, ...],
     risk: Risk | Skipped,
 ) -> DriverInputs | None:
@@ -293,8 +218,8 @@ def _driver_inputs(
     return DriverInputs(
         labels=seen.source.labels,
         memorization=suspicion.memorization,
-        suspect=samples["suspect"].to_numpy(),
-        layers=[view.layer for view in seen.measured.views],
+        suspect=verdict.suspect,
+        layers=[view.layer for view in seen.forward.views],
         overfit_share=suspicion.overfit_share,
         disagreements=suspicion.disagreements,
         names=seen.source.class_names,
@@ -305,9 +230,9 @@ def _driver_inputs(
     )
 
 
-def _notices(seen: Observations, config: Config, verdict: _LabelVerdict) -> Iterator[str]:
+def _notices(seen: Observations, config: Config, verdict: LabelFindings) -> Iterator[str]:
     """Yield notices for the reader; a notice is empty if there is nothing to say."""
-    samples = len(seen.measured.scale)
+    samples = len(seen.forward.scale)
     if samples < seen.total:
         neighbors = neighbors_counted(config, samples, seen.total)
         yield (
@@ -316,6 +241,7 @@ def _notices(seen: Observations, config: Config, verdict: _LabelVerdict) -> Iter
             "fewer samples predict each other less well."
         )
     yield empty_classes_notice(seen.source.labels, seen.source.class_names)
+    yield search_notice(seen.likeness) if seen.likeness else ""
     if suspicion := verdict.valid:
         yield preprocessing_warning(verdict.sanity.accuracy, suspicion.accuracy)
         calibrated = is_calibrated(verdict.today.calibration)
@@ -327,7 +253,7 @@ def _notices(seen: Observations, config: Config, verdict: _LabelVerdict) -> Iter
     yield unmatched_answers_notice(seen.review)
 
 
-def _no_suspicion(verdict: _LabelVerdict) -> tuple[Skipped, ...]:
+def _no_suspicion(verdict: LabelFindings) -> tuple[Skipped, ...]:
     return () if verdict.suspicion else (Skipped("suspicion", NO_REPRESENTATION),)
 
 
@@ -335,7 +261,7 @@ def _cosine_error(measured: Measurement) -> float:
     squares = measured.squared_norms.sum(1)
     usable = squares > SMALLEST_SQUARE
     # divided before it is squared again: the square of a tiny scale is 0
-    unit = np.square(np.sqrt(squares[usable]) / measured.scale[usable])
+    unit = np.square(np.sqrt(squares[usable]) / measured.scale[measured.drawn][usable])
     sketched = sketched_cosine_error(measured.sketches, np.flatnonzero(usable), unit)
     lengths = [layer.columns.stop - layer.columns.start for layer in measured.layers]
     numbers = [

@@ -16,9 +16,10 @@ from cohaudit.analysis.expected_score import measured_score
 from cohaudit.analysis.generalization_gap import gap_to
 from cohaudit.analysis.holdout_labels import accuracy_on_right_labels
 from cohaudit.analysis.sanity import is_skilled
-from cohaudit.gradients import Measurement, measure
+from cohaudit.gradients import Measurement
 from cohaudit.loading.data import LabeledDataset
 from cohaudit.pipeline.holdout_data import NO_HOLDOUT, NewSamples, errors_named_after
+from cohaudit.pipeline.measuring import complete, first_pass
 from cohaudit.pipeline.progress import MEASURE_HOLDOUT
 from cohaudit.pipeline.sample import Sample
 from cohaudit.pipeline.scan_run import ScanRun
@@ -56,7 +57,10 @@ def measure_holdout(
         run.stages(MEASURE_HOLDOUT, len(new.source.labels)) as advance,
         errors_named_after(holdout.source),
     ):
-        measured_new = measure(subject.model, new.source, run.options, subject.device, advance)
+        first = first_pass(subject, new.source, run, advance)
+        measured_new = complete(
+            subject, new.source, first, run, wanted=np.zeros(0, dtype=np.int64), advance=lambda count: None
+        )
     return _compared(holdout, new, measured_new, measured, labels)
 
 
@@ -127,10 +131,12 @@ def _mean_and_energy(measured: Measurement) -> tuple[Array, float]:
     """Return the sketched mean gradient and the mean squared norm, on a scale that float64 can square."""
     mean, peak = measured.mean_gradient()
     # divided twice, not by the square: the square of a tiny peak is zero
-    return mean, float((measured.squared_norms.sum(1) / peak / peak).mean())
+    if measured.complete:
+        return mean, float((measured.squared_norms.sum(1) / peak / peak).mean())
+    return mean, float(measured.energy().sum() / peak / peak) / len(measured.scale)
 
 
 def _pairwise(measured: Measurement) -> float:
     total = float(measured.total_squares.sum())
-    energy = float(measured.squared_norms.sum())
+    energy = float(measured.energy().sum())
     return pairwise_coherence(total, energy, len(measured.scale)) if energy else 0.0

@@ -36,7 +36,8 @@ class Judgment:
         samples: The table of samples.
         cosine_error: Standard error of a sketched cosine.
         representation: What labels are predicted from, in words; empty if no layer gives a representation.
-        neighbors: Index of each suspect → its supporters and opponents, most suspicious first.
+        neighbors: Index of each sample that is shown → its supporters and opponents: suspects, most
+            suspicious first, then others.
         risk: The generalization gap and its level.
         driver_inputs: What the drivers of the risk are computed from; None without a verdict.
         wrong_labels: How many labels are wrong.

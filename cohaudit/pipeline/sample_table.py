@@ -10,50 +10,44 @@ from numpy.typing import NDArray
 
 from cohaudit.analysis.leave_one_out import Suspicion
 from cohaudit.analysis.neighbor_support import NeighborSide
-from cohaudit.analysis.sample_kinds import kinds_of
-from cohaudit.pipeline.observations import NAMED_NEIGHBORS, Observations
+from cohaudit.pipeline.label_findings import LabelFindings
+from cohaudit.pipeline.observations import NAMED_NEIGHBORS, GradientObservations, Observations
 from cohaudit.results.sample_table import as_sample_table, order_by_suspicion
 
 
-def sample_table(
-    seen: Observations, suspicion: Suspicion | None, suspect: NDArray[np.bool_] | None
-) -> pd.DataFrame:
+def sample_table(seen: Observations, found: GradientObservations, judged: LabelFindings) -> pd.DataFrame:
     """Return the table with columns `SAMPLE_COLUMNS`; what was not measured is NaN, or an empty text.
 
     Args:
-        seen: Measurement and comparison of the samples.
-        suspicion: The verdict on each label; None if no layer gives a representation.
-        suspect: Which labels count as wrong, [N]; None if the model gets no verdict.
+        seen: What the passes tell of every sample.
+        found: What is known of their gradients.
+        judged: The verdict on the labels.
     """
-    measured = seen.measured
+    forward = seen.forward
     source = seen.source
-    support = seen.compared.support
+    suspicion = judged.suspicion
+    support = found.support
     names = np.array(source.class_names, dtype=object)
     count = len(source.labels)
     missing = np.full(count, np.nan)  # shared by columns: none of them is written to
-    duplicate_of = seen.compared.duplicate_of(count)
-    kind = np.full(count, "")
-    certainty = missing
-    if suspicion is not None and suspect is not None:
-        kind, certainty = kinds_of(
-            suspicion.expected, source.labels, suspicion.probability, suspect, duplicate_of
-        )
+    norms = np.full(count, np.nan)
+    norms[found.measured.drawn] = np.sqrt(found.measured.squared_norms.sum(1))
     columns = {
         "id": list(source.ids),
         "label": names[source.labels],
-        "predicted": names[measured.predicted],
+        "predicted": names[forward.predicted],
         "suggested": [""] * len(source.ids) if suspicion is None else names[suspicion.suggested],
         "suggestion": missing if suspicion is None else suspicion.suggestion,
         "suspicion": missing if suspicion is None else suspicion.probability,
         "rank": np.zeros(count, dtype=np.int64) if suspicion is None else ranks(suspicion),
-        "suspect": np.zeros(count, dtype=bool) if suspect is None else suspect,
-        "kind": kind.tolist(),
-        "certainty": certainty,
-        "duplicate_of": [source.ids[j] if j >= 0 else "" for j in duplicate_of.tolist()],
+        "suspect": judged.suspect,
+        "kind": judged.kind.tolist(),
+        "certainty": judged.certainty,
+        "duplicate_of": [source.ids[j] if j >= 0 else "" for j in seen.duplicate_of.tolist()],
         "memorization": missing if suspicion is None else suspicion.memorization,
-        "loss": measured.loss,
-        "margin": measured.margin,
-        "gradient_norm": np.sqrt(measured.squared_norms.sum(1)),
+        "loss": forward.loss,
+        "margin": forward.margin,
+        "gradient_norm": norms,
         "support": support.support,
         "support_count": support.count,
         "loo_margin": missing if suspicion is None else suspicion.margin,

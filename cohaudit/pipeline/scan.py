@@ -13,11 +13,11 @@ from typing import Unpack
 
 from torch import Tensor, nn
 
+from cohaudit.analysis.near_duplicates import compare_views
 from cohaudit.audits.registry import AuditContext, run_audits
 from cohaudit.config import KEYS, Config
 from cohaudit.config.typed import Settings
 from cohaudit.config.used import refuse_meaningless
-from cohaudit.gradients import Measurement, measure
 from cohaudit.loading.data import DatasetLike
 from cohaudit.loading.model import eval_mode, gradients_on
 from cohaudit.pipeline.assemble import StageResults, assemble
@@ -28,15 +28,20 @@ from cohaudit.pipeline.crossfit.stage import cross_fit
 from cohaudit.pipeline.crossfit.untrained import Factory
 from cohaudit.pipeline.evidence import gather_evidence
 from cohaudit.pipeline.findings import judge
+from cohaudit.pipeline.first_look import first_look
 from cohaudit.pipeline.flatness import measure_flatness
 from cohaudit.pipeline.history import measure_history, pass_store
 from cohaudit.pipeline.holdout import measure_holdout
-from cohaudit.pipeline.observations import Observations, compare
+from cohaudit.pipeline.label_findings import judge_labels
+from cohaudit.pipeline.measuring import FirstPass, first_pass, measure_shown
+from cohaudit.pipeline.observations import GradientObservations, Observations, compare_gradients
 from cohaudit.pipeline.outside import predict_outside
 from cohaudit.pipeline.progress import (
+    COMPARE_GRADIENTS,
     COMPARE_SAMPLES,
     GATHER_EVIDENCE,
     JUDGE,
+    JUDGE_LABELS,
     MEASURE_GRADIENTS,
     Progress,
     chosen_progress,
@@ -168,40 +173,47 @@ def audit_subject(subject: ScanSubject, run: ScanRun) -> Audit:
         # before the measuring: a damaged file, or answers to other data, are refused at once
         corrected = find_corrections(subject, sample, run)
         review = find_answers(subject, sample, run, corrected)
+        look = first_look(subject, sample, run)
         history = measure_history(subject, sample, run)
-        measured = _measure(subject, sample, run)
-        history = history.with_audited(subject, measured)
-        # measured after the training data, which shows whether the model gets a verdict at all
-        holdout = measure_holdout(subject, sample, measured, run)
+        first = _first_pass(subject, sample, run, look)
+        if first.measured is not None:
+            history = history.with_audited(subject, first.measured)
         # labels that an audit concluded from others are no evidence: predicted are those given first
         outside = predict_outside(subject, corrected.as_given(sample) if corrected else sample, run)
-        out_of_fold = cross_fit(plan, subject, sample, measured, run)
+        out_of_fold = cross_fit(plan, subject, sample, first.forward, run)
         flatness = measure_flatness(subject, sample, run)
         with run.stages(COMPARE_SAMPLES):
-            compared = compare(measured, run.config, len(subject.dataset))
+            views = [view.rows for view in first.forward.views]
+            likeness = compare_views(views) if views else None
+        seen = Observations(
+            forward=first.forward,
+            likeness=likeness,
+            source=sample.source,
+            total=len(subject.dataset),
+            contents=content_hashes(subject, sample),
+            earlier=history.predictions.probabilities,
+            outside=outside.views,
+            crossfit=out_of_fold.probability,
+            review=review,
+            corrected=corrected,
+            flatness=flatness,
+        )
+        with run.stages(JUDGE_LABELS):
+            labels = judge_labels(seen, run.config)
+        measured = measure_shown(subject, sample, first, labels, run)
+        with run.stages(COMPARE_GRADIENTS):
+            support = compare_gradients(measured, labels.shown, run.config, len(subject.dataset))
+        # measured after the training data, which shows whether the model gets a verdict at all
+        found = GradientObservations(measured, support, measure_holdout(subject, sample, measured, run))
         with run.stages(JUDGE):
-            seen = Observations(
-                measured=measured,
-                compared=compared,
-                source=sample.source,
-                total=len(subject.dataset),
-                contents=content_hashes(subject, sample),
-                earlier=history.predictions.probabilities,
-                holdout=holdout,
-                outside=outside.views,
-                crossfit=out_of_fold.probability,
-                review=review,
-                corrected=corrected,
-                flatness=flatness,
-            )
-            judged = judge(seen, run.config)
+            judged = judge(seen, found, labels, run.config)
         with run.stages(GATHER_EVIDENCE):
-            reviewed = gather_evidence(judged, compared, subject.dataset, sample, run)
+            reviewed = gather_evidence(judged, subject.dataset, sample, run)
         results = StageResults(
             sample=sample,
             history=history,
             measured=measured,
-            holdout=holdout,
+            holdout=found.holdout,
             outside=outside,
             out_of_fold=out_of_fold,
             flatness=flatness,
@@ -212,11 +224,18 @@ def audit_subject(subject: ScanSubject, run: ScanRun) -> Audit:
     return assemble(subject, run, results, audits)
 
 
-def _measure(subject: ScanSubject, sample: Sample, run: ScanRun) -> Measurement:
-    """Measure the gradients; the pass is stored on the way, so that it can be resumed."""
+def _first_pass(subject: ScanSubject, sample: Sample, run: ScanRun, look: str) -> FirstPass:
+    """Run every sample once; the pass is stored on the way, so that it can be resumed.
+
+    Args:
+        subject: Model and data.
+        sample: The samples.
+        run: The scan's instructions.
+        look: What a look at a few samples said.
+    """
     store = pass_store(subject, sample, run, subject.provenance.sha256)
-    with run.stages(MEASURE_GRADIENTS, len(sample.positions)) as advance:
-        return measure(subject.model, sample.source, run.options, subject.device, advance, store=store)
+    with run.stages(MEASURE_GRADIENTS, len(sample.positions), look) as advance:
+        return first_pass(subject, sample.source, run, advance, store)
 
 
 def _audit_context(subject: ScanSubject, run: ScanRun, results: StageResults) -> AuditContext:

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from cohaudit.audits.registry import MULTI_CHECKPOINT_AUDITS, selected_audits
 from cohaudit.audits.training.lr_schedule import Schedule, read_schedule
 from cohaudit.config import Config
+from cohaudit.errors import ConfigError, did_you_mean
 from cohaudit.gradients import Options
 from cohaudit.pipeline.progress import Progress, Stages
 from cohaudit.pipeline.resume import ResumableRun
 from cohaudit.results.suppression import Suppression
 from cohaudit.review.answers import AnswerFile, read_answers
 from cohaudit.review.suppressions import read_suppressions
+
+FAST: Final = "fast"
+"""Value of the setting `coherence`: a forward pass, and the gradients of some samples."""
+SUMS: Final = "sums"
+"""Value of the setting `coherence`: sums over all samples, and the gradients of some."""
+EXACT: Final = "exact"
+"""Value of the setting `coherence`: the gradients of all samples."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +67,10 @@ def prepare_run(config: Config, progress: Progress, resumable: ResumableRun | No
         resumable: Stores the pass over the data; None stores nothing.
 
     Raises:
-        ConfigError: If an audit is unknown, or the learning rates, suppressions or answers cannot be read.
+        ConfigError: If an audit or a kind of coherence is unknown, or the learning rates, suppressions or
+            answers cannot be read.
     """
+    _refuse_unknown_coherence(config)
     return ScanRun(
         config=config,
         options=options_of(config),
@@ -71,6 +82,18 @@ def prepare_run(config: Config, progress: Progress, resumable: ResumableRun | No
         stages=Stages(progress),
         resumable=resumable or ResumableRun(None),
     )
+
+
+def _refuse_unknown_coherence(config: Config) -> None:
+    """Refuse a setting `coherence` that means nothing.
+
+    Raises:
+        ConfigError: If it is not one of the three.
+    """
+    known = (FAST, SUMS, EXACT)
+    if config.coherence not in known:
+        found = f"there is no coherence {config.coherence!r}"
+        raise ConfigError("--coherence", found, did_you_mean(config.coherence, known))
 
 
 def _reviewed(config: Config) -> AnswerFile | None:

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from cohaudit.config import Config
 from cohaudit.gradients import Source, measure
-from cohaudit.pipeline.observations import compare, neighbors_of
+from cohaudit.pipeline.observations import compare_gradients, neighbors_of
 from cohaudit.pipeline.scan import options_of
 from cohaudit.results.thresholds import WHITENING_RIDGE
 
@@ -27,7 +27,7 @@ def test_they_are_those_of_whole_gradients_by_autograd() -> None:
     )
     config = Config()
     measured = measure(model, source, options_of(config), torch.device("cpu"), lambda count: None)
-    compared = compare(measured, config, 40)
+    support = compare_gradients(measured, np.arange(40), config, 40)
 
     exact = nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 3)).double()
     exact.load_state_dict(model.state_dict())
@@ -43,7 +43,7 @@ def test_they_are_those_of_whole_gradients_by_autograd() -> None:
     np.fill_diagonal(cosines, 0)
 
     for i in range(40):
-        supporters, opponents = neighbors_of(compared, i, 3)
+        supporters, opponents = neighbors_of(support, None, i, 3)
         expected = np.argsort(-cosines[i])[:3]
         assert [j for j, _, _ in supporters] == expected.tolist()
         assert np.allclose([c for _, c, _ in supporters], cosines[i, expected], atol=1e-5)

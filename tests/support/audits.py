@@ -70,6 +70,7 @@ def make_audit(
         sanity=_sanity(classes, auditable),
         notices=(f"Measured on {samples} of {2 * samples} samples.",),
         coherence=coherence if auditable else nothing,
+        gradients=results.MeasuredGradients(samples, "all samples", 0.0),
         layers=tuple(
             _layer(rng, i, layers, samples, name)
             for i, name in enumerate(_names(layers, "body.{}.fc", hostile))

@@ -1,4 +1,4 @@
-"""Whether the class sums of a run agree with the sketches of all its samples."""
+"""Whether the class sums of a run agree with the sketches of its samples: of all, or of those drawn."""
 
 from __future__ import annotations
 
@@ -12,6 +12,13 @@ from cohaudit.gradients.precision import SMALLEST_FLOAT64
 from cohaudit.gradients.sketch import SKETCH_BLOCK_ROWS
 
 Array = NDArray[np.float64]
+
+EXPLAINED_DEVIATIONS = 6.0
+"""Standard errors of a drawn sum that its distance from the exact one may have: a normal number exceeds them
+once in 500 million."""
+
+SMALLEST_CLASS_DRAWN = 30
+"""Samples drawn of a class from which its own sum is checked: of fewer, the standard error is not known."""
 
 
 @dataclass(frozen=True)
@@ -66,3 +73,60 @@ def class_sum_errors(samples: SketchedSamples, class_sketches: Array) -> Array:
         for k, columns in enumerate(samples.layer_columns)
     ]
     return np.asarray(np.max(errors, axis=1))
+
+
+@dataclass(frozen=True)
+class DrawnSamples:
+    """Samples drawn from a run, whose gradients were measured one by one; n samples, L layers.
+
+    Attributes:
+        labels: int64 [n].
+        weight: How many samples each stands for, [n].
+        scale: Norm of the residual, [n].
+        sketches: Sketch of g_i / scale_i, float32 [n, columns].
+        squared_norms: ‖g_i^l‖², [n, L].
+        layer_columns: Columns of each layer.
+    """
+
+    labels: NDArray[np.int64]
+    weight: Array
+    scale: Array
+    sketches: NDArray[np.float32]
+    squared_norms: Array
+    layer_columns: Sequence[slice]
+
+
+def drawn_sum_errors(samples: DrawnSamples, class_sketches: Array) -> Array:
+    """Return how far the sums are from those that the drawn samples tell, beyond what the draw explains.
+
+    Σ w_i g_i over the drawn samples has a squared distance from the sum over all of Σ w_i (w_i − 1) ‖g_i‖² on
+    average, if samples are drawn independently; in a systematic draw it is smaller. The error is the rest of
+    ‖sketch(Σ g_i) − Σ w_i sketch(g_i)‖ beyond `EXPLAINED_DEVIATIONS` of its root, over Σ w_i ‖g_i‖: of all
+    samples, and of each class of which enough were drawn, the largest.
+
+    Args:
+        samples: The samples.
+        class_sketches: Sketch of each class's sum over all samples, [classes, columns].
+    """
+    classes = len(class_sketches)
+    # relative to the largest: gradients of fitted samples underflow when squared
+    peak = max(float(samples.scale.max(initial=0.0)), SMALLEST_FLOAT64)
+    sets = np.zeros((classes + 1, len(samples.labels)))
+    sets[samples.labels, np.arange(len(samples.labels))] = samples.weight
+    sets[-1] = samples.weight
+    told = np.zeros((classes + 1, samples.sketches.shape[1]))
+    for start in range(0, len(samples.labels), SKETCH_BLOCK_ROWS):
+        block = slice(start, start + SKETCH_BLOCK_ROWS)
+        rows = np.asarray(samples.sketches[block], dtype=np.float64)
+        told += sets[:, block] @ (rows * (samples.scale[block] / peak)[:, None])
+    differences = np.concatenate([class_sketches, class_sketches.sum(0, keepdims=True)]) / peak - told
+    norms = np.sqrt(samples.squared_norms) / peak
+    lengths = sets @ norms
+    explained = np.sqrt((sets * np.maximum(samples.weight - 1, 0)) @ np.square(norms))
+    distance = np.stack(
+        [np.linalg.norm(differences[:, columns], axis=1) for columns in samples.layer_columns], 1
+    )
+    beyond = np.maximum(distance - EXPLAINED_DEVIATIONS * explained, 0)
+    enough = np.append(np.bincount(samples.labels, minlength=classes) >= SMALLEST_CLASS_DRAWN, True)
+    errors = beyond[enough] / np.maximum(lengths[enough], SMALLEST_FLOAT64)
+    return np.asarray(errors.max(0))

@@ -12,6 +12,7 @@ from cohaudit.gradients.checks.probe import to_model
 from cohaudit.gradients.engine import Consumer, Engine, LabelFree, Outcome
 from cohaudit.gradients.features import FeatureHasher
 from cohaudit.gradients.pass_setup import PassSetup
+from cohaudit.gradients.plain import PlainEngine, PlainOutcome
 from cohaudit.gradients.precision import rounded_products
 from cohaudit.gradients.tracing.plan import Plan
 
@@ -62,6 +63,31 @@ class Batches:
                     return engine.run(inputs, labels, options.temperature, consume, label_free)
                 except UnplannedCallError as unplanned:
                     self.loop(unplanned.parameters)
+
+    def observe(self, indices: list[int], *, sums: bool) -> PlainOutcome:
+        """Run some samples without measuring the gradient of each.
+
+        Args:
+            indices: Indices of the samples.
+            sums: Whether to sum their gradients.
+
+        Raises:
+            ModelError: If the model itself fails on one of the samples.
+            EngineError: If memory does not suffice.
+        """
+        assert self._hasher is not None
+        model = self._setup.model
+        source = self._setup.source
+        options = self._setup.options
+        device = self._setup.device
+        attributed = attribute_batch_failure(
+            model, source, indices, device, batch_size=options.batch_size, bf16=options.bf16
+        )
+        with attributed, rounded_products(options.bf16):
+            inputs = to_model(source.load(indices), model, device)
+            labels = torch.from_numpy(source.labels[indices])
+            engine = PlainEngine(model, self.plan, self._hasher, options.bf16)
+            return engine.run(inputs, labels, options.temperature, sums=sums)
 
     def loop(self, names: Iterable[str]) -> None:
         """Measure these parameters by the loop from now on."""

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cohaudit.errors import EngineError
+from cohaudit.arrays import allocate
 from cohaudit.gradients.residuals import Residuals
-from cohaudit.gradients.saved_arrays import overwrite_rows
 
 Array = NDArray[np.float64]
 
@@ -23,42 +19,30 @@ BYTES_PER_MIB = 2**20
 
 
 @dataclass(frozen=True)
-class SampleRows:
-    """What is recorded of each sample; N samples, L layers.
+class ScoreRows:
+    """What a forward pass tells of each sample; N samples.
 
     Attributes:
-        squared_norms: ‖g_i^l‖², [N, L].
-        unit_norms: ‖g_i^l‖ / scale_i, [N, L].
-        sketches: Sketch of g_i / scale_i, float32 [N, columns].
         scale: Norm of the residual, [N].
         loss: Cross-entropy at temperature 1, in nats, [N].
         margin: Logit of the label minus the largest other one, [N].
         predicted: int64 [N].
         probability: Probability of each class at temperature 1, float32 [N, classes].
-        jacobian_sketches: Sketches of the label-free gradients, float32 [N, columns]; None if not measured.
     """
 
-    squared_norms: Array
-    unit_norms: Array
-    sketches: NDArray[np.float32]
     scale: Array
     loss: Array
     margin: Array
     predicted: NDArray[np.int64]
     probability: NDArray[np.float32]
-    jacobian_sketches: NDArray[np.float32] | None
 
-    def store(self, indices: NDArray[np.int64], squares: Tensor, residuals: Residuals) -> None:
-        """Store what was measured of some samples; sketches are stored parameter by parameter.
+    def store(self, indices: NDArray[np.int64], residuals: Residuals) -> None:
+        """Store what was measured of some samples.
 
         Args:
             indices: Indices of the samples.
-            squares: Squared norms of the unit residual's gradients, float64 [samples, L].
             residuals: Residuals and scores of the samples.
         """
-        # the norm is stored beside the square, which is zero where the scale is below 1e-154
-        self.unit_norms[indices] = squares.sqrt().numpy()
-        self.squared_norms[indices] = (squares * residuals.scale.square()[:, None]).numpy()
         self.scale[indices] = residuals.scale.numpy()
         self.loss[indices] = residuals.loss.numpy()
         self.margin[indices] = residuals.margin.numpy()
@@ -67,40 +51,74 @@ class SampleRows:
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return name → array, under the names that they are saved by."""
-        arrays: dict[str, NDArray[Any]] = {
-            "squared_norms": self.squared_norms,
-            "unit_norms": self.unit_norms,
-            "sketches": self.sketches,
+        return {
             "scale": self.scale,
             "loss": self.loss,
             "margin": self.margin,
             "predicted": self.predicted,
             "probability": self.probability,
         }
+
+
+@dataclass(frozen=True)
+class GradientRows:
+    """What is recorded of each sample's gradient; N samples, L layers.
+
+    Attributes:
+        squared_norms: ‖g_i^l‖², [N, L].
+        unit_norms: ‖g_i^l‖ / scale_i, [N, L].
+        sketches: Sketch of g_i / scale_i, float32 [N, columns].
+        jacobian_sketches: Sketches of the label-free gradients, float32 [N, columns]; None if not measured.
+    """
+
+    squared_norms: Array
+    unit_norms: Array
+    sketches: NDArray[np.float32]
+    jacobian_sketches: NDArray[np.float32] | None
+
+    def store(self, indices: NDArray[np.int64], squares: Tensor, scale: Tensor) -> None:
+        """Store the norms of some samples; sketches are stored parameter by parameter.
+
+        Args:
+            indices: Indices of the samples.
+            squares: Squared norms of the unit residual's gradients, float64 [samples, L].
+            scale: Norm of each residual, float64 [samples].
+        """
+        # the norm is stored beside the square, which is zero where the scale is below 1e-154
+        self.unit_norms[indices] = squares.sqrt().numpy()
+        self.squared_norms[indices] = (squares * scale.square()[:, None]).numpy()
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return name → array, under the names that they are saved by."""
+        arrays: dict[str, NDArray[Any]] = {
+            "squared_norms": self.squared_norms,
+            "unit_norms": self.unit_norms,
+            "sketches": self.sketches,
+        }
         if self.jacobian_sketches is not None:
             arrays["jacobian_sketches"] = self.jacobian_sketches
         return arrays
 
-    def overwrite(self, indices: NDArray[np.int64], rows: Mapping[str, NDArray[Any]]) -> None:
-        """Overwrite the rows of some samples with saved ones, named as by `arrays`.
 
-        Raises:
-            KeyError: If an array is missing.
-            ValueError: If one has another shape or type.
-        """
-        for name, array in self.arrays().items():
-            overwrite_rows(array, indices, rows[name])
+def allocate_scores(samples: int, classes: int) -> ScoreRows:
+    """Return scores of zero."""
+    return ScoreRows(
+        scale=np.zeros(samples),
+        loss=np.zeros(samples),
+        margin=np.zeros(samples),
+        predicted=np.zeros(samples, dtype=np.int64),
+        probability=np.zeros((samples, classes), dtype=np.float32),
+    )
 
 
-def allocate_rows(
-    samples: int, layers: int, classes: int, *, columns: int, sketch_memory: int, label_free: bool
-) -> SampleRows:
+def allocate_gradients(
+    samples: int, layers: int, *, columns: int, sketch_memory: int, label_free: bool
+) -> GradientRows:
     """Return arrays of zeros.
 
     Args:
         samples: Number of samples.
         layers: Number of layers.
-        classes: Number of classes.
         columns: Columns of the sketches.
         sketch_memory: MiB of sketches that stay in memory.
         label_free: Whether the label-free gradients are measured too; both share the memory.
@@ -109,15 +127,10 @@ def allocate_rows(
         EngineError: If the disk has no room for the sketches.
     """
     memory = sketch_memory * BYTES_PER_MIB // (1 + label_free)
-    return SampleRows(
+    return GradientRows(
         squared_norms=np.zeros((samples, layers)),
         unit_norms=np.zeros((samples, layers)),
         sketches=allocate_sketches(samples, columns, memory),
-        scale=np.zeros(samples),
-        loss=np.zeros(samples),
-        margin=np.zeros(samples),
-        predicted=np.zeros(samples, dtype=np.int64),
-        probability=np.zeros((samples, classes), dtype=np.float32),
         jacobian_sketches=allocate_sketches(samples, columns, memory) if label_free else None,
     )
 
@@ -130,19 +143,10 @@ def allocate_sketches(rows: int, columns: int, memory: int) -> NDArray[np.float3
     Raises:
         EngineError: If the disk has no room for it.
     """
-    size = rows * columns * np.dtype(np.float32).itemsize
-    if size <= memory:
-        return np.zeros((rows, columns), dtype=np.float32)
-    # the mapping keeps the file alive after it is closed
-    with tempfile.TemporaryFile(prefix="cohaudit-") as file:
-        try:
-            # a sparse file on a disk that fills up later would end the process with SIGBUS, without a message
-            if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(file.fileno(), 0, size)
-        except OSError as error:
-            raise EngineError(
-                f"temporary folder {tempfile.gettempdir()}",
-                f"no room for the sketches of {rows:,} samples, {size / 1e6:,.0f} MB: {error.strerror}",
-                "set TMPDIR to a folder with more room, lower --sketch-size, or raise --sketch-memory",
-            ) from error
-        return np.memmap(file, np.float32, "r+", shape=(rows, columns))
+    return allocate(
+        rows,
+        columns,
+        f"the sketches of {rows:,} samples",
+        ", lower --sketch-size, or raise --sketch-memory",
+        memory,
+    )

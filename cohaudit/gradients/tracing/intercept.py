@@ -146,9 +146,13 @@ class Interceptor(TorchFunctionMode):
         """Return the call on weights outside autograd's graph."""
         return call.with_leaves({i: self.sources[label].detach() for i, label in call.weights.items()})
 
+    def in_graph(self, call: Call) -> Call:
+        """Return the call on weights in autograd's graph, those of `sources`."""
+        return call.with_leaves({i: self.sources[label] for i, label in call.weights.items()})
+
     def derive(self, call: Call) -> Any:
         """Run a call of weights alone; calls that take its result are intercepted from now on."""
-        output = call.with_leaves({i: self.sources[label] for i, label in call.weights.items()}).run()
+        output = self.in_graph(call).run()
         leaves, spec = pytree.tree_flatten(output)
         for position, leaf in enumerate(leaves):
             if isinstance(leaf, Tensor) and leaf.requires_grad:

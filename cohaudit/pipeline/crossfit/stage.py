@@ -25,7 +25,7 @@ from cohaudit.errors import DataError, EngineError, ModelError
 from cohaudit.gradients import (
     CheckpointStore,
     DamagedError,
-    Measurement,
+    ForwardResult,
     Source,
     answers,
     check_model,
@@ -66,7 +66,7 @@ class OutOfFold:
 
 
 def cross_fit(
-    plan: CrossfitPlan | None, subject: ScanSubject, sample: Sample, measured: Measurement, run: ScanRun
+    plan: CrossfitPlan | None, subject: ScanSubject, sample: Sample, forward: ForwardResult, run: ScanRun
 ) -> OutOfFold:
     """Train the copies, and let each predict its fold.
 
@@ -74,7 +74,7 @@ def cross_fit(
         plan: What to do; None does nothing.
         subject: Model and data; the model is left as it is.
         sample: The samples to predict.
-        measured: Measurement of the trained model on them.
+        forward: What the trained model tells of them.
         run: The scan's instructions.
 
     Raises:
@@ -83,7 +83,7 @@ def cross_fit(
     source = sample.source
     if plan is None:
         return OutOfFold()
-    if not is_skilled(measured.predicted, source.labels, len(source.class_names)):
+    if not is_skilled(forward.predicted, source.labels, len(source.class_names)):
         return OutOfFold(AT_CHANCE)
     key = cache_key(run.config, subject, source.labels, subject.provenance.sha256)
     key |= {"crossfit": str(plan.count), "recipe of the cross-fit": plan.trainer.words}

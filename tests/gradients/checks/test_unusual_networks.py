@@ -11,6 +11,7 @@ import cohaudit
 from cohaudit.errors import EngineError, ModelError
 from cohaudit.gradients import Source, check_model
 from cohaudit.gradients.checks.prepare import prepare
+from cohaudit.report.html.view._classes import build_classes
 
 LABELS = np.arange(6) % 3
 INPUTS = torch.randn(6, 8, generator=torch.Generator().manual_seed(0))
@@ -99,3 +100,7 @@ def test_a_class_without_samples(absent: int, names: tuple[str, ...]) -> None:
     audit = cohaudit.scan(nn.Linear(8, 3), (inputs[keep], labels[keep]), class_names=names, outside=False)
     assert [one.samples == 0 for one in audit.classes] == [c == absent for c in range(3)]
     assert any("1 of 3 classes have no sample" in notice for notice in audit.notices)
+    empty = audit.classes[absent]
+    assert (empty.accuracy, empty.mean_loss) == (None, None)
+    row = next(row for row in build_classes(audit).rows if row.samples == "0")
+    assert (row.accuracy, row.mean_loss, row.suspect_share) == ("–", "–", "–")

@@ -79,8 +79,14 @@ def _coherence(audit: Audit) -> tuple[Definition, ...]:
             "Energy and gradient norm",
             "energy = Σ ‖gᵢ in the layer‖² / Σ ‖gᵢ‖²;  norm = √(mean ‖gᵢ in the layer‖²)",
             "The energy is a layer's share of the squared gradients. The model's α is the mean of its "
-            "layers' α, weighted by their energy.",
-            figures=("Layer.energy", "Layer.gradient_norm", "samples.gradient_norm"),
+            "layers' α, weighted by their energy. Of many samples, some are drawn in proportion to the "
+            "square of their residuals, and stand for all: the intervals hold the error.",
+            figures=(
+                "Layer.energy",
+                "Layer.gradient_norm",
+                "samples.gradient_norm",
+                "MeasuredGradients.energy_error",
+            ),
         ),
         Definition(
             "Cosine of two classes",

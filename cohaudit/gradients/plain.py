@@ -1,0 +1,126 @@
+"""The sum of a batch's gradients by plain autograd, and what the layers see of the batch.
+
+No gradient of a single sample is formed, so that a batch costs what it costs in training. Calls that take
+weights are intercepted all the same, to store the inputs of the layers that represent the samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cohaudit.gradients.features import FeatureHasher
+from cohaudit.gradients.forms import recurrent
+from cohaudit.gradients.layer_inputs import LayerInputs
+from cohaudit.gradients.precision import SMALLEST_FLOAT64, autocast, no_autocast
+from cohaudit.gradients.residuals import Residuals, along, logits_of, residuals
+from cohaudit.gradients.sketch import full
+from cohaudit.gradients.tracing.intercept import Call, Interceptor
+from cohaudit.gradients.tracing.plan import Plan
+from cohaudit.gradients.tracing.trace import call, every_module_called, is_closed
+from cohaudit.gradients.vmap import is_float
+
+
+@dataclass(frozen=True)
+class PlainOutcome:
+    """What a batch gives.
+
+    Attributes:
+        residuals: Residuals of the loss.
+        features: See `LayerInputs`.
+        peak: The largest scale among the samples; see `Residuals.scale`.
+        totals: Parameter → Σ_i g_i / peak, shaped like it; a parameter that the batch does not reach is
+            missing. Empty if no sums were wanted.
+    """
+
+    residuals: Residuals
+    features: Mapping[str, tuple[Tensor, ...]]
+    peak: float
+    totals: Mapping[str, Tensor]
+
+
+class PlainEngine:
+    """Sums of gradients, batch by batch.
+
+    Args:
+        model: In eval mode; it is not changed.
+        plan: Which parameters are measured, and which layers represent the samples.
+        hasher: Shortens the representations that are stored of each sample.
+        bf16: See `Engine`.
+    """
+
+    def __init__(self, model: nn.Module, plan: Plan, hasher: FeatureHasher, bf16: bool = False) -> None:
+        self.model = model
+        self.plan = plan
+        self.bf16 = bf16
+        self._hasher = hasher
+
+    def run(self, inputs: Any, labels: Tensor, temperature: float, *, sums: bool) -> PlainOutcome:
+        """Run one batch.
+
+        Args:
+            inputs: Batch on the model's device.
+            labels: int64 [batch], on the CPU.
+            temperature: See `residuals`.
+            sums: Whether to sum the gradients.
+        """
+        seen = LayerInputs(self.plan, len(labels), keep_all=False, hasher=self._hasher)
+        with torch.enable_grad(), every_module_called():
+            logits, sources = self._forward(inputs, seen, len(labels))
+            # for the loss alone, as in `Engine.run`
+            with torch.no_grad():
+                exact = logits_of(call(self.model, inputs)) if self.bf16 else logits
+            loss = residuals(exact, labels, temperature)
+            peak = max(loss.scale.max().item(), SMALLEST_FLOAT64)
+            totals = self._sums(logits, loss, peak, sources) if sums else {}
+        return PlainOutcome(loss, seen.features, peak, totals)
+
+    def _forward(self, inputs: Any, seen: LayerInputs, samples: int) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Return the logits, in float32 at least, and the parameters in autograd's graph, by name."""
+        parameters = self.plan.parameters
+        device = next(iter(parameters.values())).device
+        if not self.plan.uses or self.plan.all_looped:
+            with autocast(device, self.bf16):
+                return self._widened(logits_of(call(self.model, inputs))), parameters
+
+        def visit(interceptor: Interceptor, made: Call) -> Any:
+            if made.key in self.plan.derived:
+                return interceptor.derive(made)
+            use = self.plan.uses.get(made.key)
+            if use is not None and use.fits(made.leaves, samples):
+                seen.store(made, use)
+            return self._run(interceptor.in_graph(made))
+
+        with autocast(device, self.bf16), Interceptor.watching(parameters, visit, is_closed) as interceptor:
+            return self._widened(logits_of(call(self.model, inputs))), interceptor.sources
+
+    def _widened(self, logits: Tensor) -> Tensor:
+        """Return the logits in float32 if autocast may have rounded them."""
+        return full(logits) if self.bf16 else logits
+
+    def _run(self, made: Call) -> Any:
+        if not self.bf16 or made.function not in recurrent.CELLS:
+            return made.run()
+        # errors of 8 bits would build up over the steps of a recurrent layer
+        wide = {i: full(leaf) for i, leaf in enumerate(made.leaves) if is_float(leaf)}
+        with no_autocast(made.leaves[0].device):
+            return made.with_leaves(wide).run()
+
+    def _sums(
+        self, logits: Tensor, loss: Residuals, peak: float, sources: Mapping[str, Tensor]
+    ) -> Mapping[str, Tensor]:
+        """Return Σ_i g_i / peak of each parameter that the batch reaches."""
+        if not logits.requires_grad:
+            return {}
+        # float32 can hold gradients of fitted samples relative to each other
+        relative = (loss.scale / peak).to(logits).reshape(-1, *[1] * (logits.ndim - 1))
+        names = list(self.plan.parameters)
+        found = torch.autograd.grad(
+            along(logits, loss.direction * relative), [sources[name] for name in names], allow_unused=True
+        )
+        # embeddings can be built to give sparse gradients
+        return {name: g.to_dense() for name, g in zip(names, found, strict=True) if g is not None}
