@@ -65,7 +65,7 @@ SUBJECTS: dict[str, Subject] = {
     "small CNN": Subject(partial(_fitted, "CNN, 25 epochs"), (20_000, 60_000), True),
     "perceptron": Subject(partial(_fitted, "perceptron"), (20_000,), True),
     "LSTM": Subject(partial(_fitted, "character LSTM"), (20_000,), True),
-    "ResNet-18": Subject(partial(_random, SPECS["resnet18-64"]), (128, 512), False),
+    "ResNet-18": Subject(partial(_random, SPECS["resnet18-64"]), (64, 256), False),
     "ViT": Subject(partial(_random, SPECS["vit"]), (256, 1024), False),
     "GPT": Subject(partial(_random, SPECS["gpt"]), (512, 2048), False),
     "MiniLM": Subject(partial(_random, MINI_LM), (64, 256), False),
