@@ -1,6 +1,6 @@
 """`python -m cohaudit` is the same as `cohaudit`."""
 
-from cohaudit.cli import main
+from cohaudit.cli import program
 
 if __name__ == "__main__":
-    main()
+    program()

@@ -128,8 +128,8 @@ def ours(model: nn.Module, data: Pool) -> tuple[dict[str, float], Arrays]:
         "predicted": found.predicted,
         "probability": found.probability,
         "loss": found.loss,
-        "support": neighborhood_support(found.sketches, k, 0).support,
-        "hot support": neighborhood_support(hot.sketches, k, 0).support,
+        "support": neighborhood_support(found.sketches, k).support,
+        "hot support": neighborhood_support(hot.sketches, k).support,
         "layers": np.array([view.layer for view in found.views]),
     }
     shorten = FeatureHasher(SHORT, 0)

@@ -39,6 +39,7 @@ from cohaudit.analysis.expected_score import ExpectedScore, around
 from cohaudit.analysis.generalization_gap import CLASS_HALF_WIDTH, class_agreement, predict_gap
 from cohaudit.analysis.leave_one_out import suspect_labels_by
 from cohaudit.analysis.sanity import check_sanity
+from cohaudit.analysis.score_rows import ScoreRows
 
 OURS = "predicted gap"
 """Name of the former formula's measure."""
@@ -157,7 +158,7 @@ def leave_one_out_measures(arrays: dict[str, NDArray[Any]]) -> Row:
     return found
 
 
-def class_rows(evidence: Evidence, expected: Array, gaps: Array) -> list[Row]:
+def class_rows(evidence: Evidence, expected: ScoreRows, gaps: Array) -> list[Row]:
     """Return a row for each class whose gap is predicted.
 
     Args:
@@ -169,6 +170,7 @@ def class_rows(evidence: Evidence, expected: Array, gaps: Array) -> list[Row]:
     predicted = evidence.arrays["predicted"]
     right = evidence.predicts_test
     truth = evidence.truth
+    agreement = class_agreement(predicted, expected)
     return [
         {
             **evidence.about(),
@@ -176,7 +178,7 @@ def class_rows(evidence: Evidence, expected: Array, gaps: Array) -> list[Row]:
             "count": int((labels == c).sum()),
             "predicted": float(gaps[c]),
             "accuracy": float(np.mean(predicted[labels == c] == c)),
-            "agreement": class_agreement(predicted, expected, c),
+            "agreement": float(agreement[c]),
             "test_accuracy": float(right[truth == c].mean()),
             **{f"test_accuracy {k}": float(right[k::2][truth[k::2] == c].mean()) for k in (0, 1)},
         }

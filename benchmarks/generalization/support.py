@@ -24,6 +24,7 @@ from cohaudit.analysis.label_verdict import LabelVerdict, judge_labels
 from cohaudit.analysis.pooled_prediction import calibrated, pool_predictions
 from cohaudit.analysis.review_calibration import Reviews, calibrate_by_reviews
 from cohaudit.analysis.review_design import design_review
+from cohaudit.analysis.score_rows import at
 
 Array = NDArray[np.float64]
 
@@ -120,8 +121,7 @@ def given_accuracy(run: Run, accuracy: float) -> float | None:
 
 def supported(noise: ClassNoise, answers: NDArray[np.int64], *, given: bool) -> float:
     """Return the mean probability of the answers, as right labels or as labels that would be given."""
-    probability = noise.given if given else noise.expected
-    return float(probability[np.arange(len(answers)), answers].mean())
+    return float((noise.given_at(answers) if given else at(noise.expected, answers)).mean())
 
 
 def _reviewed(verdict: LabelVerdict, run: Run) -> float:

@@ -18,7 +18,7 @@ The networks are untrained and the data is random: neither changes how long a pa
 
 The peers are not dependencies of cohaudit. To install them without changing torch:
 
-    pip install --no-deps opacus opt-einsum scipy backpack-for-pytorch einops unfoldNd
+    pip install --no-deps opacus opt-einsum scipy backpack-for-pytorch einops unfoldNd traker
 """
 
 from __future__ import annotations

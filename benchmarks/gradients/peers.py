@@ -1,11 +1,13 @@
-"""Opacus and BackPACK as methods of the engine's benchmark, each in the way its documentation shows.
+"""Opacus, BackPACK and TRAK as methods of the engine's benchmark, each in the way its documentation shows.
 
-Neither is a dependency of cohaudit. Each works on a copy of the model, because both change it.
+None is a dependency of cohaudit. Each works on a copy of the model, because they change it.
 """
 
 from __future__ import annotations
 
 import copy
+import logging
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib import metadata
@@ -14,13 +16,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from benchmarks.gradients.methods import Found, Pass, Sums
 from benchmarks.shared.workloads import Workload
+from cohaudit.config import Config
 from cohaudit.gradients.precision import backward_in_eval_mode
 
-INSTALL = "pip install --no-deps opacus opt-einsum scipy backpack-for-pytorch einops unfoldNd"
+INSTALL = "pip install --no-deps opacus opt-einsum scipy backpack-for-pytorch einops unfoldNd traker"
 """Without their dependencies proper, so that pip leaves torch as it is."""
+TRAK_NUMBERS = Config().sketch_size
+"""Numbers per projected gradient of TRAK: as many as a scan's sketch has, and TRAK's default."""
 
 
 class PeerNotInstalledError(Exception):
@@ -161,3 +167,43 @@ def _forget(named: Mapping[str, nn.Parameter], field: str) -> None:
     """Drop an extension's results, so that two batches of them are never in memory."""
     for parameter in named.values():
         delattr(parameter, field)
+
+
+def trak(workload: Workload) -> Pass:
+    """Projected gradients alone; no norms and no class sums."""
+    used = version("traker")
+    from trak import TRAKer
+    from trak.projectors import BasicProjector, ProjectionType
+
+    model = copy.deepcopy(workload.model)
+    projector = BasicProjector(
+        grad_dim=sum(p.numel() for p in model.parameters()),
+        proj_dim=TRAK_NUMBERS,
+        seed=0,
+        proj_type=ProjectionType.rademacher,
+        device=workload.device,
+        dtype=torch.float32,
+    )
+
+    def run(data: Workload) -> Found:
+        with tempfile.TemporaryDirectory() as folder, sdpa_kernel(SDPBackend.MATH):
+            featurizer = TRAKer(
+                model=model,
+                task="image_classification",
+                train_set_size=len(data.labels),
+                save_dir=folder,
+                load_from_save_dir=False,
+                device=data.device,
+                projector=projector,
+                proj_dim=TRAK_NUMBERS,
+                use_half_precision=False,
+                logging_level=logging.ERROR,
+            )
+            featurizer.load_checkpoint(model.state_dict(), model_id=0)
+            for x, y in data.batches():
+                batch = [x.to(data.device), y.to(data.device)]
+                featurizer.featurize(batch=batch, num_samples=len(y))
+            featurizer.finalize_features()
+        return Found(extras={"version": used})
+
+    return run

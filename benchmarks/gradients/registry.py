@@ -18,6 +18,7 @@ METHODS: Mapping[str, methods.Method] = {
     "opacus gradients": peers.opacus_gradients,
     "backpack l2": peers.backpack_l2,
     "backpack gradients": peers.backpack_gradients,
+    "trak": peers.trak,
     "loop": methods.loop,
 }
 """`plain` is what the others are measured in."""

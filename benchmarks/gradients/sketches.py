@@ -127,7 +127,7 @@ def _cosines(rows: Tensor) -> Tensor:
 
 def _detection(rows: Tensor, wrong: NDArray[np.bool_]) -> float:
     """Return the AUROC of low support."""
-    support = neighborhood_support(rows.numpy(), Config().neighbors, 0).support
+    support = neighborhood_support(rows.numpy(), Config().neighbors).support
     return float(roc_auc_score(wrong, -support))
 
 

@@ -125,6 +125,25 @@ class GPT(nn.Module):
         return out
 
 
+class TextEncoder(nn.Module):
+    """Encoder of texts by word and position embeddings, and a dense layer on the first word."""
+
+    def __init__(self, words: int, length: int, classes: int, width: int, depth: int, heads: int) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(words, width)
+        self.positions = nn.Embedding(length, width)
+        self.blocks = nn.Sequential(*(TransformerBlock(width, heads, False) for _ in range(depth)))
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map words [batch, length] to logits [batch, classes]."""
+        places = torch.arange(x.shape[1], device=x.device)
+        hidden = self.norm(self.blocks(self.embed(x) + self.positions(places)))
+        out: Tensor = self.head(hidden[:, 0])
+        return out
+
+
 class TextLSTM(nn.Module):
     """Word embedding, one LSTM and a dense layer on its last output."""
 

@@ -13,10 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cohaudit.analysis.label_noise import (
-    SMALLEST_PROBABILITY,
-    LabelNoise,
-    expected_labels,
+from cohaudit.analysis.label_noise import SMALLEST_PROBABILITY, LabelNoise
+from cohaudit.analysis.score_rows import (
+    ScoreRows,
+    at,
+    is_whole,
+    score_blocks,
+    stored,
+    without,
 )
 
 Array = NDArray[np.float64]
@@ -45,31 +49,70 @@ class ClassNoise:
 
     rates: Array
     expected: Array
-    true: Array
+    true: ScoreRows
 
-    @property
-    def given(self) -> Array:
-        """Probability of each label to be given, if it were given anew with as many wrong ones, [N, C]."""
-        classes = self.expected.shape[1]
-        astray: Array = self.expected * self.rates / (classes - 1)
-        given: Array = self.expected * (1 - self.rates) + astray.sum(1, keepdims=True) - astray
-        return given
+    def given_at(self, answers: Integers) -> Array:
+        """Return the probability of each answer to be given, were labels given anew with as many wrong, [N].
+
+        Args:
+            answers: A label of each sample, [N].
+        """
+        found = np.empty(len(answers))
+        astray = self.rates / (self.expected.shape[1] - 1)
+        for rows, block in score_blocks(self.expected):
+            own = block[np.arange(len(block)), answers[rows]].astype(np.float64)
+            elsewhere = block @ astray.astype(block.dtype) - own * astray[answers[rows]]
+            found[rows] = own * (1 - self.rates[answers[rows]]) + elsewhere
+        return found
 
     def log_odds_wrong(self, labels: Integers) -> Array:
         """Return the log-odds that each label is wrong, [N]."""
-        rows = np.arange(len(labels))
-        right = self.true[rows, labels]
-        others = self.true.copy()
-        others[rows, labels] = 0
-        # 1 − right as the sum of the others: for a nearly certain label, subtraction would give 0
-        wrong = others.sum(1)
-        odds: Array = np.log(np.maximum(wrong, SMALLEST_PROBABILITY)) - np.log(
+        right = at(self.true, labels)
+        odds: Array = np.log(np.maximum(self.others(labels), SMALLEST_PROBABILITY)) - np.log(
             np.maximum(right, SMALLEST_PROBABILITY)
         )
         return odds
 
+    def others(self, labels: Integers) -> Array:
+        """Return the probability that another label than the given one is the true one, [N]."""
+        found = np.empty(len(labels))
+        for rows, block in score_blocks(self.true):
+            # 1 − right as the sum of the others: for a nearly certain label, subtraction would give 0
+            found[rows] = without(block, labels[rows], 0).sum(1)
+        return found
 
-def fit_class_noise(scores: Array, labels: Integers, symmetric: LabelNoise) -> ClassNoise:
+
+@dataclass(frozen=True)
+class TrueLabels:
+    """Probability of each true label, the given one considered; computed when asked.
+
+    Attributes:
+        expected: Probability of each label before noise is considered, [N, C].
+        labels: Given labels, [N].
+        rates: Share of each true class's labels that are wrong, [C].
+    """
+
+    expected: NDArray[np.floating]
+    labels: Integers
+    rates: Array
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """N and C."""
+        return self.expected.shape
+
+    def __getitem__(self, rows: slice | Integers, /) -> NDArray[np.floating]:
+        """Return the probabilities of some samples, [n, C]."""
+        block = self.expected[rows]
+        places = np.arange(len(block)), self.labels[rows]
+        joint = block * (self.rates / (block.shape[1] - 1)).astype(block.dtype)
+        joint[places] = block[places] * (1 - self.rates[places[1]])
+        floor = max(SMALLEST_PROBABILITY, float(np.finfo(block.dtype).tiny))
+        true: NDArray[np.floating] = joint / np.maximum(joint.sum(1, keepdims=True), floor)
+        return true
+
+
+def fit_class_noise(expected: Array, labels: Integers, symmetric: LabelNoise) -> ClassNoise:
     """Fit the noise rate of each class by expectation maximization.
 
     As in `LabelNoise`, the true label of sample i is t with probability q_it = softmax(β · score_i)_t. The
@@ -77,29 +120,40 @@ def fit_class_noise(scores: Array, labels: Integers, symmetric: LabelNoise) -> C
     (class-conditional noise: Dawid & Skene, Applied Statistics 1979, without the choice of the wrong label).
 
     Args:
-        scores: Scores, [N, C].
+        expected: q, the softmax of the scores, [N, C].
         labels: Given labels, [N].
-        symmetric: Fit of one rate to the same scores and labels; its β is used, and its rate is the prior.
+        symmetric: Fit of one rate to the same scores and labels, which is the prior.
     """
-    expected = expected_labels(scores, symmetric.sharpness)
     count, classes = expected.shape
-    given = np.zeros(expected.shape, dtype=bool)
-    given[np.arange(count), labels] = True
     # no wrong label at all would be a claim that N labels cannot support
     start = max(symmetric.share, 0.5 / count)
     rates = np.full(classes, start)
     for _ in range(EM_STEPS):
-        true = _true_labels(expected, given, rates)
-        wrong = np.where(given, 0, true).sum(0)
-        rates = (wrong + PRIOR_SAMPLES * start) / (true.sum(0) + PRIOR_SAMPLES)
+        wrong, right = _true_and_false(expected, labels, rates)
+        rates = (wrong + PRIOR_SAMPLES * start) / (wrong + right + PRIOR_SAMPLES)
         # above 1 − 1 / C labels would be worse than drawn at random
         rates = np.clip(rates, SMALLEST_RATE, 1 - 1 / classes)
-    return ClassNoise(rates, expected, _true_labels(expected, given, rates))
+    true: ScoreRows = TrueLabels(expected, labels, rates)
+    return ClassNoise(rates, expected, stored(true, "") if is_whole(true.shape) else true)
 
 
-def _true_labels(expected: Array, given: NDArray[np.bool_], rates: Array) -> Array:
-    """Return the probability of each true label, [N, C]."""
+def _true_and_false(expected: NDArray[np.floating], labels: Integers, rates: Array) -> tuple[Array, Array]:
+    """Return how many labels of each true class are expected to be wrong, and how many right, [C] each.
+
+    The probability of the given label is D_i = q_iy (1 − ε_y) + Σ_t≠y q_it ε_t / (C − 1). Class t has
+    ε_t / (C − 1) Σ_i q_it / D_i wrong labels, over the samples with another label: one product of q by a
+    vector gives D, and one of its transpose the sums.
+    """
     classes = expected.shape[1]
-    joint = expected * np.where(given, 1 - rates, rates / (classes - 1))
-    true: Array = joint / np.maximum(joint.sum(1, keepdims=True), SMALLEST_PROBABILITY)
-    return true
+    astray = rates / (classes - 1)
+    right = 1 - rates
+    everywhere, own_class = np.zeros(classes), np.zeros(classes)
+    for rows, block in score_blocks(expected):
+        label = labels[rows]
+        own = block[np.arange(len(block)), label].astype(np.float64)
+        given = block @ astray.astype(block.dtype) + own * (right - astray)[label]
+        share = 1 / np.maximum(given, SMALLEST_PROBABILITY)
+        everywhere += share.astype(block.dtype) @ block
+        own_class += np.bincount(label, own * share, minlength=classes)
+    # float32 sums of a class's own samples alone may come out larger than those of all
+    return np.maximum(everywhere - own_class, 0) * astray, own_class * right

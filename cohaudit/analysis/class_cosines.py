@@ -19,6 +19,18 @@ from cohaudit.results import ClassCosines, Skipped
 Array = NDArray[np.float64]
 
 
+MAX_CLASSES = 100
+"""Classes up to which there is a table of all pairs: of 1,000, half a million numbers that nobody reads would
+be most of the audit."""
+
+
+def too_many_classes(classes: int) -> Skipped | None:
+    """Return why there is no table of all pairs of so many classes; None if there is one."""
+    if classes <= MAX_CLASSES:
+        return None
+    return Skipped("class × class cosines", f"{classes:,} classes have {classes**2:,} of them")
+
+
 def class_cosines(gram: Array, error: float, sampling: Array) -> ClassCosines | Skipped:
     """Return the cosines between the classes' mean gradients.
 

@@ -206,9 +206,9 @@ def _resample(gradients: Gradients, count: int, generator: np.random.Generator) 
         return _Resample(times, squares, np.full(count, float(n)), squares.sum(1))
     if gradients.total is None:
         # what is not known of the set varies with the draw: the members are drawn again
-        times = generator.multinomial(n, np.full(n, 1 / n), size=count) * weight
+        weighted = generator.multinomial(n, np.full(n, 1 / n), size=count) * weight
         all_of_them = np.full(count, float(m))
-        return _Resample(times.astype(np.float32), np.square(times), all_of_them, all_of_them)
+        return _Resample(weighted.astype(np.float32), np.square(weighted), all_of_them, all_of_them)
     # each member stands for `weight` samples, which are drawn as often as by chance
     drawn = generator.poisson(weight, size=(count, n)).astype(np.float64)
     # Σ over these samples of the square of how often each was drawn, on average

@@ -70,9 +70,12 @@ def combine_predictions(scores: Sequence[Array], labels: Integers, power: float)
 def explained(scores: Array, labels: Integers) -> float:
     """Return R² of a prediction: 1 − its squared error over that of predicting the class shares."""
     # squared error, as ridge regression minimizes it: views and probabilities are comparable
-    y = np.eye(scores.shape[1])[labels]
-    variance = np.square(y - y.mean(0)).sum()
+    count = len(labels)
+    variance = count - np.square(np.bincount(labels)).sum() / count
     # all labels are equal: there is nothing to explain
     if variance == 0:
         return MIN_EXPLAINED
-    return max(1 - float(np.square(y - scores).sum() / variance), MIN_EXPLAINED)
+    given = scores[np.arange(count), labels]
+    # the label's own target is 1, the others' are 0: no array of targets is made
+    error = np.einsum("nc,nc->", scores, scores) + (1 - 2 * given).sum()
+    return max(1 - float(error / variance), MIN_EXPLAINED)

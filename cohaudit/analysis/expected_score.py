@@ -26,6 +26,7 @@ from cohaudit.analysis.class_conditional_noise import ClassNoise
 from cohaudit.analysis.label_noise import SMALLEST_PROBABILITY
 from cohaudit.analysis.log_odds import log_odds, probability_of
 from cohaudit.analysis.quantiles import Z_80
+from cohaudit.analysis.score_rows import at, likeliest
 from cohaudit.analysis.shares import wilson_interval
 from cohaudit.results import Estimate, Flatness, Skipped
 
@@ -152,13 +153,13 @@ def review_shift(noise: ClassNoise, labels: Integers, wrong: Array) -> float:
         labels: Given labels, [N].
         wrong: Probability that each label is wrong, calibrated by reviewed labels, [N].
     """
-    rows = np.arange(len(labels))
-    best = noise.expected.argmax(1)
+    best = likeliest(noise.expected)
+    support = at(noise.expected, best)
     # where another label is likelier than the given one, it is right if the given one is wrong, and it is the
     # other one that is right instead
-    instead = noise.expected[rows, best] / np.maximum(1 - noise.expected[rows, labels], SMALLEST_PROBABILITY)
+    instead = support / np.maximum(1 - at(noise.expected, labels), SMALLEST_PROBABILITY)
     right = np.where(best == labels, 1 - wrong, wrong * instead)
-    return _odds(float(right.mean())) - _odds(float(noise.expected[rows, best].mean()))
+    return _odds(float(right.mean())) - _odds(float(support.mean()))
 
 
 def crossfit_answers(
@@ -171,8 +172,8 @@ def crossfit_answers(
         noise: Noise rates by the pool that these are part of.
         labels: Given labels, [N].
     """
-    answers = probability.argmax(1)
-    right = float(noise.true[np.arange(len(labels)), answers].mean())
+    answers = likeliest(probability)
+    right = float(at(noise.true, answers).mean())
     return CrossfitAnswers(right, float(np.mean(answers == labels)))
 
 
@@ -206,10 +207,9 @@ def expect_score(
     if count < MIN_SAMPLES_PER_CLASS * classes:
         reason = f"{count:,} samples of {classes:,} classes are too few to predict each other's labels"
         return Skipped("expected score", f"{reason}: give at least {MIN_SAMPLES_PER_CLASS} a class")
-    rows = np.arange(count)
-    each = noise.expected[rows, answers]
+    each = at(noise.expected, answers)
     support = float(each.mean())
-    as_given = float(noise.given[rows, answers].mean())
+    as_given = float(noise.given_at(answers).mean())
     # few samples say little of the mean; the benchmark's hundreds and thousands hardly add to the width
     noise_of_mean = Z_80 * float(each.std()) / math.sqrt(count)
     flat = flatness if outside and crossfit is None else None

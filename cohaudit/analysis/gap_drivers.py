@@ -58,7 +58,7 @@ class DriverInputs:
         disagreements: Number of those labels, likewise.
         names: Class names, [C].
         class_gaps: Predicted gap of each class, or why there is none, [C].
-        class_accuracy: Training accuracy of each class, [C].
+        class_accuracy: Training accuracy of each class, [C]; None for a class without samples.
         mean_loss: Mean training loss, in nats.
         gap: Predicted gap of the model.
     """
@@ -71,7 +71,7 @@ class DriverInputs:
     disagreements: Integers
     names: Sequence[str]
     class_gaps: Sequence[Estimate | Skipped]
-    class_accuracy: Sequence[float]
+    class_accuracy: Sequence[float | None]
     mean_loss: float
     gap: float
 
@@ -164,20 +164,24 @@ def _unsupported(inputs: DriverInputs, place: int) -> str:
 def _classes(inputs: DriverInputs) -> Iterator[Driver]:
     """Yield the classes whose gap is above the model's, largest first."""
     # sorted by gap, then by class: equal input gives equal output
-    known = [(gap.value, c) for c, gap in enumerate(inputs.class_gaps) if isinstance(gap, Estimate)]
-    for gap, c in sorted(known, reverse=True)[:MAX_CLASS_DRIVERS]:
+    known = [
+        (gap.value, c, accuracy)
+        for c, (gap, accuracy) in enumerate(zip(inputs.class_gaps, inputs.class_accuracy, strict=True))
+        if isinstance(gap, Estimate) and accuracy is not None
+    ]
+    for gap, c, accuracy in sorted(known, reverse=True)[:MAX_CLASS_DRIVERS]:
         if gap < max(MIN_REPORTED, inputs.gap):
             continue
         # the gap of a class counts by its share of the samples
         own = inputs.labels == c
         suspects = int((own & inputs.suspect).sum())
-        expected = max(0.0, min(1.0, inputs.class_accuracy[c] - gap))
+        expected = max(0.0, min(1.0, accuracy - gap))
         look = f" Look at its {suspects:,} suspect{'s' * (suspects > 1)} first." if suspects else ""
         yield Driver(
             "class",
             inputs.names[c],
             gap,
-            f"Class {inputs.names[c]}: {percent(inputs.class_accuracy[c])} training accuracy, about "
+            f"Class {inputs.names[c]}: {percent(accuracy)} training accuracy, about "
             f"{percent(expected)} expected on new data.",
             f"Collect more samples of class {inputs.names[c]} ({int(own.sum()):,} so far).{look}",
             _at_most(gap * float(own.mean()), inputs),

@@ -22,6 +22,7 @@ from cohaudit.analysis.expected_score import (
     combine,
     sampling_error,
 )
+from cohaudit.analysis.score_rows import ScoreRows, score_blocks
 from cohaudit.results import Estimate, Holdout, Risk, RiskTerm, Skipped
 from cohaudit.results.gap import risk_level
 from cohaudit.results.wording import percent
@@ -75,7 +76,7 @@ def gap_to(accuracy: float, score: Estimate) -> Estimate:
 
 
 def predict_gap(
-    labels: Integers, predicted: Integers, score: ExpectedScore, expected: Array
+    labels: Integers, predicted: Integers, score: ExpectedScore, expected: ScoreRows
 ) -> GapPrediction:
     """Predict the gap between training accuracy and accuracy on new data with right labels.
 
@@ -91,16 +92,14 @@ def predict_gap(
     return GapPrediction(accuracy, score, gap + _class_differences(labels, predicted, expected))
 
 
-def _class_differences(labels: Integers, predicted: Integers, expected: Array) -> Array:
+def _class_differences(labels: Integers, predicted: Integers, expected: ScoreRows) -> Array:
     """Return by how much each class's gap exceeds the model's, [C]; NaN for a class without samples."""
     classes = expected.shape[1]
     sizes = np.bincount(labels, minlength=classes)
     present = sizes > 0
     weights = sizes[present] / len(labels)
-    features = np.zeros((2, int(present.sum())))
-    for place, c in enumerate(np.flatnonzero(present).tolist()):
-        features[0, place] = np.mean(predicted[labels == c] == c)
-        features[1, place] = class_agreement(predicted, expected, c)
+    right = np.bincount(labels, labels == predicted, minlength=classes)
+    features = np.stack([right[present] / sizes[present], class_agreement(predicted, expected)[present]])
     # centered by class size, so that the classes' gaps average to the model's
     features -= (features @ weights)[:, None]
     differences = np.full(classes, np.nan)
@@ -108,8 +107,8 @@ def _class_differences(labels: Integers, predicted: Integers, expected: Array) -
     return differences
 
 
-def class_agreement(predicted: Integers, expected: Array, label: int) -> float:
-    """Return how far the other samples agree with the model on a class, 0 to 1.
+def class_agreement(predicted: Integers, expected: ScoreRows) -> Array:
+    """Return how far the other samples agree with the model on each class, 0 to 1, [C].
 
     The mean of a recall and a precision, with the other samples' probabilities in place of labels: of the
     samples expected in the class, the share that the model puts there; and of those that the model puts
@@ -118,14 +117,19 @@ def class_agreement(predicted: Integers, expected: Array, label: int) -> float:
     Args:
         predicted: The model's predictions, [N].
         expected: As in `predict_gap`, [N, C].
-        label: The class.
     """
-    own = expected[:, label]
-    assigned = predicted == label
-    # the floor avoids 0 / 0 for a class that the other samples never expect
-    recall = float(own[assigned].sum()) / max(float(own.sum()), 1e-12)
-    precision = float(own[assigned].mean()) if assigned.any() else 0.0
-    return (recall + precision) / 2
+    classes = expected.shape[1]
+    mass, shared = np.zeros(classes), np.zeros(classes)
+    for rows, block in score_blocks(expected):
+        answers = predicted[rows]
+        mass += block.sum(0, dtype=np.float64)
+        own = block[np.arange(len(block)), answers]
+        shared += np.bincount(answers, own, minlength=classes)
+    # the floors avoid 0 / 0 for a class that the other samples, or the model, never expect
+    recall = shared / np.maximum(mass, 1e-12)
+    precision = shared / np.maximum(np.bincount(predicted, minlength=classes), 1)
+    agreement: Array = (recall + precision) / 2
+    return agreement
 
 
 def class_gap(gap: float, accuracy: float) -> Estimate:

@@ -17,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cohaudit.analysis.expected_score import JUDGED_ERROR, around, crossfit_answers, sampling_error
-from cohaudit.analysis.label_verdict import judge_labels
+from cohaudit.analysis.label_verdict import CALIBRATION, judge_by
 from cohaudit.analysis.leave_one_out import leave_one_out
-from cohaudit.analysis.pooled_prediction import calibrated, pool_predictions
 from cohaudit.analysis.quantiles import Z_80
+from cohaudit.analysis.score_rows import stored
+from cohaudit.analysis.weighed_predictions import gather_predictions, pool_labels
 from cohaudit.results import Estimate, Skipped
 
 Integers = NDArray[np.int64]
@@ -46,9 +47,11 @@ def accuracy_on_right_labels(
     if count < MIN_JUDGED or not views:
         reason = f"needs at least {MIN_JUDGED} samples that layers represent; there are {count:,}"
         return Skipped("accuracy on right labels of the holdout", reason)
-    layers = [calibrated(leave_one_out(view, labels, classes).scores, labels) for view in views]
-    pooled = pool_predictions([probability.astype(np.float64)], layers, labels)
-    noise = judge_labels(pooled.scores, labels).noise
+    layers = [leave_one_out(view, labels, classes) for view in views]
+    seen = gather_predictions(layers, [], [probability], labels)
+    pool = pool_labels(seen, labels, labels)
+    expected = stored(pool.probability, f"the expected labels of {count:,} samples of the holdout")
+    noise = judge_by(pool.fit, expected, labels, CALIBRATION).noise
     value = crossfit_answers(probability, noise, labels).right
     half = Z_80 * math.hypot(sampling_error(value, count), JUDGED_ERROR)
     return around(value, half)

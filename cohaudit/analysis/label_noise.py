@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cohaudit.analysis.score_rows import ScoreRows, Softmax, score_blocks, stored
+
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
@@ -52,9 +54,13 @@ class LabelNoise:
 
 def _label_probability(scores: Array, labels: Integers, sharpness: float) -> Array:
     """Return q_iy, the probability that the given label is the true one, before noise is considered, [N]."""
-    given = scores[np.arange(len(labels)), labels]
-    # exp overflows float64 beyond about 709; a probability of exp(-700) is zero anyway
-    odds: Array = np.exp(np.minimum(sharpness * (scores - given[:, None]), 700)).sum(1)
+    odds = np.empty(len(labels))
+    for rows, block in score_blocks(scores):
+        lead = block - block[np.arange(len(block)), labels[rows], None]
+        lead *= sharpness
+        # exp overflows float64 beyond about 709; a probability of exp(-700) is zero anyway
+        np.exp(np.minimum(lead, 700, out=lead), out=lead)
+        odds[rows] = lead.sum(1)
     return 1 / odds
 
 
@@ -114,17 +120,14 @@ def _likeliest(fits: list[LabelNoise]) -> LabelNoise:
     return min((fit for fit in fits if fit.log_likelihood >= bound), key=lambda fit: fit.share)
 
 
-def expected_labels(scores: Array, sharpness: float) -> Array:
+def expected_labels(scores: ScoreRows, sharpness: float) -> Array:
     """Return the probability of each label by the scores, q = softmax(β · score), [N, C].
 
     Args:
         scores: Leave-one-out scores, [N, C].
         sharpness: β, see `LabelNoise`.
     """
-    # relative to the largest score: exp cannot overflow then
-    mass = np.exp(sharpness * (scores - scores.max(1, keepdims=True)))
-    probability: Array = mass / mass.sum(1, keepdims=True)
-    return probability
+    return stored(Softmax(scores, sharpness), "the expected labels")
 
 
 def as_probabilities(scores: Array, labels: Integers) -> Array:

@@ -20,8 +20,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cohaudit.analysis.class_conditional_noise import ClassNoise, fit_class_noise
-from cohaudit.analysis.label_noise import SMALLEST_PROBABILITY, fit_label_noise, is_informative
+from cohaudit.analysis.label_noise import (
+    SMALLEST_PROBABILITY,
+    LabelNoise,
+    expected_labels,
+    fit_label_noise,
+    is_informative,
+)
 from cohaudit.analysis.log_odds import probability_of
+from cohaudit.analysis.score_rows import at, fitted_sample, likeliest
 from cohaudit.results.thresholds import MIN_DETERMINED, MIN_DETERMINED_ALONE
 
 Array = NDArray[np.float64]
@@ -117,7 +124,33 @@ class LabelVerdict:
     noise: ClassNoise
 
 
-def judge_labels(scores: Array, labels: Integers, calibration: Calibration = CALIBRATION) -> LabelVerdict:
+@dataclass(frozen=True)
+class PoolFit:
+    """What explains the given labels by a pool's scores, if all classes have one noise rate.
+
+    Attributes:
+        noise: Sharpness of the scores, and the rate.
+        informative: Whether the scores predict the labels better than the class shares do.
+    """
+
+    noise: LabelNoise
+    informative: bool
+
+
+def fit_pool(scores: Array, labels: Integers) -> PoolFit:
+    """Fit one noise rate and the sharpness of a pool's scores to the given labels.
+
+    Args:
+        scores: Pooled log-probabilities, [N, C]; C at least 2.
+        labels: Given labels, [N].
+    """
+    noise = fit_label_noise(scores, labels, MIN_POOLED_SHARPNESS)
+    return PoolFit(noise, is_informative(scores, labels, noise))
+
+
+def judge_labels(
+    scores: NDArray[np.floating], labels: Integers, calibration: Calibration = CALIBRATION
+) -> LabelVerdict:
     """Judge all labels by a pooled prediction of them.
 
     Args:
@@ -125,15 +158,28 @@ def judge_labels(scores: Array, labels: Integers, calibration: Calibration = CAL
         labels: Given labels, [N].
         calibration: What is known of such fits.
     """
-    symmetric = fit_label_noise(scores, labels, MIN_POOLED_SHARPNESS)
-    noise = fit_class_noise(scores, labels, symmetric)
+    some = fitted_sample(scores.shape)
+    fit = fit_pool(scores[some].astype(np.float64), labels[some])
+    return judge_by(fit, expected_labels(scores, fit.noise.sharpness), labels, calibration)
+
+
+def judge_by(fit: PoolFit, expected: Array, labels: Integers, calibration: Calibration) -> LabelVerdict:
+    """Judge all labels by a pool that was fitted to them.
+
+    Args:
+        fit: Fit to the labels, or to some of them.
+        expected: Softmax of the pool's scores at the sharpness of the fit, [N, C].
+        labels: Given labels, [N].
+        calibration: What is known of such fits.
+    """
+    noise = fit_class_noise(expected, labels, fit.noise)
     log_odds = noise.log_odds_wrong(labels)
     clipped = np.clip(log_odds, -MAX_LOG_ODDS, MAX_LOG_ODDS)
     fitted = float(probability_of(clipped).mean())
-    disputed = float(np.mean(noise.expected.argmax(1) != labels))
+    suggested = likeliest(expected)
+    disputed = float(np.mean(suggested != labels))
     # a prediction no better than the class shares disputes labels, but has nothing to say of them
-    informative = disputed > 0 and is_informative(scores, labels, symmetric)
-    determined = min(1.0, fitted / disputed) if informative else 0.0
+    determined = min(1.0, fitted / disputed) if disputed > 0 and fit.informative else 0.0
     probability = np.minimum(probability_of(clipped + calibration.offset), MAX_SUSPICION)
     is_determined = determined >= calibration.min_determined
     if is_determined:
@@ -144,7 +190,7 @@ def judge_labels(scores: Array, labels: Integers, calibration: Calibration = CAL
         probability=probability,
         evidence=-log_odds,
         expected=noise.expected,
-        suggested=noise.expected.argmax(1),
+        suggested=suggested,
         share=_share(lower, float(probability.mean()), upper, is_determined),
         fitted=fitted,
         disputed=disputed,
@@ -165,10 +211,7 @@ def label_is_right(noise: ClassNoise, labels: Integers, wrong: Array, others: In
         wrong: Probability that each of them is wrong, [N].
         others: Label of each sample that the probability is of, given or not, [N].
     """
-    rows = np.arange(len(labels))
-    rest = noise.true.copy()
-    rest[rows, labels] = 0
-    part = rest[rows, others] / np.maximum(rest.sum(1), SMALLEST_PROBABILITY)
+    part = at(noise.true, others) / np.maximum(noise.others(labels), SMALLEST_PROBABILITY)
     right: Array = np.where(others == labels, 1 - wrong, wrong * part)
     return right
 

@@ -11,7 +11,7 @@ Arrays: N samples, C classes, F numbers per view. Nothing here knows a model.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -19,18 +19,28 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cohaudit.analysis.class_conditional_noise import ClassNoise
-from cohaudit.analysis.combined_prediction import combine_predictions
-from cohaudit.analysis.label_noise import as_probabilities
 from cohaudit.analysis.label_verdict import (
     CALIBRATION,
     CALIBRATION_ALONE,
     NoiseShare,
-    judge_labels,
+    judge_by,
     label_is_right,
 )
-from cohaudit.analysis.memorization import memorization
-from cohaudit.analysis.pooled_prediction import calibrated, pool_predictions
-from cohaudit.results.thresholds import SUSPICION_POWER
+from cohaudit.analysis.score_rows import (
+    ScoreRows,
+    fitted_sample,
+    is_whole,
+    score_blocks,
+    stored,
+    without,
+)
+from cohaudit.analysis.weighed_predictions import (
+    Predictions,
+    gather_predictions,
+    pool_labels,
+    predict_by_layers,
+)
+from cohaudit.arrays import blocks_of, release
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -38,18 +48,63 @@ Integers = NDArray[np.int64]
 RIDGES = (0.3, 1.0, 3.0, 10.0, 30.0)
 """Regularization strengths tried, in units of one sample's squared length."""
 
+WHOLE_VIEW = 2**25
+"""Numbers in a view up to which its products are float64, and the regularization is chosen by all samples: an
+eighth of a gigabyte as it is stored."""
+
 
 @dataclass(frozen=True)
 class LeaveOneOutPrediction:
-    """What a view predicts for each sample from all others.
+    """What a view predicts for each sample from all others; the scores of samples are computed when asked.
 
     Attributes:
-        scores: About the share of the sample's surroundings that carries each label, [N, C].
+        view: What a layer sees of the samples, [N, F].
+        labels: Given labels, [N].
+        center: Mean of the view, float64 [F].
+        scale: Largest absolute number of the centered view, above 0.
+        weights: Ridge regression of centered labels on unit rows, float64 [F, C].
+        leverage: h_i, see `leave_one_out`, float64 [N].
+        share: Share of each class, float64 [C].
         ridge: Regularization strength with the smallest leave-one-out error.
     """
 
-    scores: Array
+    view: NDArray[np.float32]
+    labels: Integers
+    center: Tensor
+    scale: float
+    weights: Tensor
+    leverage: Tensor
+    share: Tensor
     ridge: float
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """N and C."""
+        return len(self.labels), len(self.share)
+
+    @property
+    def scores(self) -> Array:
+        """About the share of each sample's surroundings that carries each label, [N, C]."""
+        return stored(self, "leave-one-out predictions")
+
+    def __getitem__(self, rows: slice | Integers, /) -> NDArray[np.floating]:
+        """Return the scores of some samples, [n, C]; float64 if all samples' are small enough, else float32.
+
+        Args:
+            rows: Slice, or indices of the samples.
+        """
+        dtype = torch.float64 if is_whole(self.shape) else torch.float32
+        x = self.unit_rows(rows, dtype)
+        leverage = self.leverage[rows].to(dtype)[:, None]
+        scores = x @ self.weights.to(dtype) + leverage * self.share.to(dtype)
+        # less h times the own label, which is 1 in one place
+        scores[torch.arange(len(x)), torch.from_numpy(self.labels[rows])] -= leverage[:, 0]
+        found: NDArray[np.floating] = (scores / (1 - leverage)).add_(self.share.to(dtype)).numpy()
+        return found
+
+    def unit_rows(self, rows: slice | Integers, dtype: torch.dtype) -> Tensor:
+        """Return the centered rows of some samples scaled to length 1, [n, F]."""
+        return _unit_rows(self.view, rows, self.center, self.scale, dtype)
 
 
 def leave_one_out(
@@ -60,7 +115,8 @@ def leave_one_out(
     Kernel ridge regression of one-hot labels on centered, length-normalized features. With
     K = XᵀX + λI and h_i = x_iᵀK⁻¹x_i, the prediction without sample i is (ŷ_i − h_i y_i) / (1 − h_i)
     (PRESS; Allen, Technometrics 1974), so that no model is refitted. λ is the one of `ridges` whose
-    predictions are closest to the labels. One eigendecomposition serves all of them.
+    predictions are closest to the labels, of at most `WHOLE_NUMBERS` / C samples. One eigendecomposition
+    serves all of them.
 
     Labels are taken relative to the class shares. These include the sample's own label, the only way in which
     it affects its own scores (by about 1 / N): shares without it would rank the sample's own class last
@@ -72,36 +128,113 @@ def leave_one_out(
         classes: C.
         ridges: Regularization strengths to try, above 0.
     """
-    x = _unit_rows(view)
-    y = torch.nn.functional.one_hot(torch.from_numpy(labels), classes).double()
-    # the class shares stay fixed when a sample is left out, see above
-    share = y.mean(0)
-    centered = y - share
+    center, scale = _center_and_scale(view)
+    gram, target, share = _sums(view, labels, classes, center, scale)
     # of XᵀX, not XXᵀ: F is at most a few hundred, N may be many thousands
-    values, vectors = torch.linalg.eigh(x.T @ x)
-    turned = x @ vectors
-    squares = turned.square()
-    target = turned.T @ centered
-    best: tuple[float, float, Tensor] | None = None
-    for ridge in ridges:
-        # rounding can make the smallest eigenvalues of a positive semidefinite matrix negative
-        shrink = 1 / (values.clamp_min(0) + ridge)
-        leverage = (squares @ shrink)[:, None]
-        scores = (turned @ (shrink[:, None] * target) - leverage * centered) / (1 - leverage) + share
-        error = float((scores - y).square().sum())
-        # strictly smaller: on ties the weaker regularization, which comes first
-        if best is None or error < best[0]:
-            best = error, ridge, scores
-    assert best is not None
-    return LeaveOneOutPrediction(best[2].numpy(), best[1])
+    values, vectors = torch.linalg.eigh(gram)
+    turned_target = vectors.T @ target
+
+    # rounding can make the smallest eigenvalues of a positive semidefinite matrix negative
+    shrinks = torch.stack([1 / (values.clamp_min(0) + ridge) for ridge in ridges], 1)
+    blank = torch.zeros(len(view), dtype=torch.float64)
+    rows = LeaveOneOutPrediction(view, labels, center, scale, turned_target, blank, share, ridges[0])
+    some = np.arange(len(view))[fitted_sample((len(view), classes))]
+    if not is_whole(view.shape, WHOLE_VIEW):
+        some = some[fitted_sample((len(some), view.shape[1]), WHOLE_VIEW)]
+    errors, leverages = _errors(rows, vectors, shrinks, some)
+    # the first of the smallest: on ties the weaker regularization
+    best = int(np.argmin(errors))
+    leverage = torch.zeros(len(view), dtype=torch.float64)
+    leverage[some] = leverages[:, best]
+    if len(some) < len(view):
+        leverage = _leverage(rows, vectors * shrinks[:, best].sqrt())
+    weights = vectors @ (shrinks[:, best, None] * turned_target)
+    return replace(rows, weights=weights, leverage=leverage, ridge=ridges[best])
 
 
-def _unit_rows(view: NDArray[np.float32]) -> Tensor:
-    """Return the centered rows scaled to length 1, in float64, [N, F]."""
-    x = torch.from_numpy(view).double()
-    x = x - x.mean(0)
+def _errors(
+    rows: LeaveOneOutPrediction, vectors: Tensor, shrinks: Tensor, places: Integers
+) -> tuple[Array, Tensor]:
+    """Return the squared error of each ridge's scores, [ridges], and the leverages, float64 [n, ridges].
+
+    Args:
+        rows: The view and the labels; its weights are Xᵀ times the centered labels, turned, [F, C].
+        vectors: Eigenvectors of XᵀX, [F, F].
+        shrinks: 1 / (eigenvalue + ridge), [F, ridges].
+        places: Indices of the samples, [n].
+    """
+    dtype = _product_type(rows.view)
+    own_vectors = vectors.to(dtype)
+    errors = np.zeros(shrinks.shape[1])
+    leverages = torch.zeros(len(places), shrinks.shape[1], dtype=torch.float64)
+    for part in blocks_of(len(places), max(rows.view.shape[1], rows.shape[1])):
+        # turned once for all ridges: the product with the eigenvectors is what takes the time
+        turned = rows.unit_rows(places[part], dtype) @ own_vectors
+        leverages[part] = turned.square().double() @ shrinks
+        given = torch.from_numpy(rows.labels[places[part]])[:, None]
+        for k in range(len(errors)):
+            leverage = leverages[part, k, None].to(dtype)
+            scores = turned @ (shrinks[:, k, None] * rows.weights).to(dtype) + leverage * rows.share.to(dtype)
+            scores.scatter_add_(1, given, -leverage)
+            scores = (scores / (1 - leverage)).add_(rows.share.to(dtype))
+            scores.scatter_add_(1, given, -torch.ones_like(leverage))
+            errors[k] += float(scores.square().sum(dtype=torch.float64))
+    release(rows.view)
+    return errors, leverages
+
+
+def _center_and_scale(view: NDArray[np.float32]) -> tuple[Tensor, float]:
+    """Return the mean of the rows, float64 [F], and the largest absolute number of the centered ones."""
+    center = torch.zeros(view.shape[1], dtype=torch.float64)
+    for rows in blocks_of(*view.shape):
+        center += torch.from_numpy(view[rows]).sum(0, dtype=torch.float64)
+    center /= len(view)
+    low = torch.from_numpy(view.min(0, initial=np.inf)).double() - center
+    high = torch.from_numpy(view.max(0, initial=-np.inf)).double() - center
+    largest = torch.maximum(low.abs(), high.abs()).amax() if view.size else torch.zeros(())
+    release(view)
+    return center, float(largest.clamp_min(torch.finfo(torch.float64).tiny))
+
+
+def _unit_rows(
+    view: NDArray[np.float32], rows: slice | Integers, center: Tensor, scale: float, dtype: torch.dtype
+) -> Tensor:
     # scaled by the largest number first: normalize treats lengths below 1e-12 as zero, at whatever scale
-    return torch.nn.functional.normalize(x / x.abs().max().clamp_min(torch.finfo(x.dtype).tiny), dim=1)
+    x = ((torch.from_numpy(view[rows]).double() - center) / scale).to(dtype)
+    return torch.nn.functional.normalize(x, dim=1)
+
+
+def _product_type(view: NDArray[np.float32]) -> torch.dtype:
+    """Return the type of products of a view; their sums over the samples are float64 all the same."""
+    return torch.float64 if is_whole(view.shape, WHOLE_VIEW) else torch.float32
+
+
+def _sums(
+    view: NDArray[np.float32], labels: Integers, classes: int, center: Tensor, scale: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return XᵀX, [F, F], Xᵀ times the centered labels, [F, C], and the class shares, [C]; all float64."""
+    width = view.shape[1]
+    gram = torch.zeros(width, width, dtype=torch.float64)
+    sums = torch.zeros(classes, width, dtype=torch.float64)
+    for rows in blocks_of(*view.shape):
+        x = _unit_rows(view, rows, center, scale, _product_type(view))
+        gram += x.T @ x
+        sums.index_add_(0, torch.from_numpy(labels[rows]), x.double())
+    release(view)
+    # the class shares stay fixed when a sample is left out, see `leave_one_out`
+    share = torch.from_numpy(np.bincount(labels, minlength=classes) / len(labels))
+    return gram, sums.T - sums.sum(0)[:, None] * share, share
+
+
+def _leverage(found: LeaveOneOutPrediction, root: Tensor) -> Tensor:
+    """Return h_i = ‖x_i R‖² with RRᵀ = K⁻¹, float64 [N]."""
+    view = found.view
+    leverage = torch.zeros(len(view), dtype=torch.float64)
+    root = root.to(_product_type(view))
+    for rows in blocks_of(*view.shape):
+        leverage[rows] = (found.unit_rows(rows, root.dtype) @ root).square().sum(1, dtype=torch.float64)
+    release(view)
+    return leverage
 
 
 @dataclass(frozen=True)
@@ -130,7 +263,7 @@ class Suspicion:
     probability: Array
     evidence: Array
     expected: Array
-    expected_by_layers: Array
+    expected_by_layers: ScoreRows
     overfit_share: Array
     disagreements: Integers
     memorization: Array
@@ -168,12 +301,12 @@ def suspect_labels(
         trained: Labels that the network was trained on, which its layers may have bent to, [N]; the given
             ones if left out.
     """
-    each = [leave_one_out(view, labels, own.shape[1]).scores for view in views]
+    each = [leave_one_out(view, labels, own.shape[1]) for view in views]
     return suspect_labels_by(each, labels, own, earlier, out_of_sample, crossfit=crossfit, trained=trained)
 
 
 def suspect_labels_by(
-    predictions: Sequence[Array],
+    predictions: Sequence[ScoreRows],
     labels: Integers,
     own: NDArray[np.floating],
     earlier: Sequence[NDArray[np.floating]] = (),
@@ -196,46 +329,54 @@ def suspect_labels_by(
             ones if left out.
     """
     trained = labels if trained is None else trained
-    answers = [probability.astype(np.float64) for probability in (*earlier, own)]
-    # the network comes last: what it fits beyond all others is memorized
-    each = [*predictions, *answers]
-    layers = [*(calibrated(scores, labels) for scores in predictions), *answers]
-    raw = [part.astype(np.float64) for part in out_of_sample]
-    outside = raw if crossfit is None else [*raw, crossfit.astype(np.float64)]
-    pooled = pool_predictions(outside, layers, labels, trained=trained)
-    calibration = CALIBRATION if outside else CALIBRATION_ALONE
-    verdict = judge_labels(pooled.scores, labels, calibration)
-    noise = verdict.noise
-    if crossfit is not None:
-        # the calibration does not matter: it is of the suspicions, not of the noise
-        noise = judge_labels(pool_predictions(raw, layers, labels, trained=trained).scores, labels).noise
+    outside = [*out_of_sample] if crossfit is None else [*out_of_sample, crossfit]
+    seen = gather_predictions(predictions, [*earlier, own], outside, labels)
+    pool = pool_labels(seen, labels, trained)
+    verdict = judge_by(
+        pool.fit,
+        stored(pool.probability, f"the expected labels of {len(labels):,} samples"),
+        labels,
+        CALIBRATION if outside else CALIBRATION_ALONE,
+    )
     # the network's own layers tell how the gap divides among the classes, and which of them overfit
-    by_layers = combine_predictions(each, labels, SUSPICION_POWER)
+    by_layers = predict_by_layers(seen, labels, trained)
     return Suspicion(
         probability=verdict.probability,
         evidence=verdict.evidence,
         expected=verdict.expected,
-        expected_by_layers=as_probabilities(by_layers.scores, labels),
+        expected_by_layers=by_layers.probability,
         overfit_share=by_layers.overfit_share,
         disagreements=by_layers.disagreements,
-        # what never saw the network comes first: no label has bent it
-        memorization=memorization([*outside, *each], trained),
+        memorization=by_layers.memorization,
         margin=margins(verdict.expected, labels),
         suggested=verdict.suggested,
         suggestion=label_is_right(verdict.noise, labels, verdict.probability, verdict.suggested),
-        accuracy=float(np.mean(by_layers.scores.argmax(1) == labels)),
+        accuracy=by_layers.accuracy,
         share=verdict.share,
         determined=verdict.determined,
-        weights=pooled.weights,
+        weights=pool.weights,
         noise=verdict.noise,
-        noise_without_crossfit=noise,
+        noise_without_crossfit=verdict.noise
+        if crossfit is None
+        else _noise_without_crossfit(seen, labels, trained),
     )
 
 
-def margins(expected: Array, labels: Integers) -> Array:
-    """Return the expected probability of each given label minus the largest other one, [N]."""
-    rows = np.arange(len(labels))
-    others = expected.copy()
-    others[rows, labels] = -np.inf
-    margin: Array = expected[rows, labels] - others.max(1)
+def _noise_without_crossfit(seen: Predictions, labels: Integers, trained: Integers) -> ClassNoise:
+    pool = pool_labels(replace(seen, outside=seen.outside[:-1]), labels, trained)
+    # the calibration does not matter: it is of the suspicions, not of the noise
+    return judge_by(pool.fit, stored(pool.probability, "the expected labels"), labels, CALIBRATION).noise
+
+
+def margins(expected: ScoreRows, labels: Integers) -> Array:
+    """Return the expected probability of each given label minus the largest other one, [N].
+
+    Args:
+        expected: Probability of each label from the other samples, [N, C].
+        labels: Given labels, [N].
+    """
+    margin = np.empty(len(labels))
+    for rows, block in score_blocks(expected):
+        given = block[np.arange(len(block)), labels[rows]]
+        margin[rows] = given - without(block, labels[rows], -np.inf).max(1)
     return margin

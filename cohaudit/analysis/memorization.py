@@ -15,17 +15,32 @@ Arrays: N samples, C classes, V predictions from other samples. Nothing here kno
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
 from cohaudit.analysis.combined_prediction import explained
-from cohaudit.analysis.label_noise import as_probabilities
+from cohaudit.analysis.label_noise import fit_label_noise
+from cohaudit.analysis.score_rows import Softmax, WeightedSum, at, likeliest
 from cohaudit.results.thresholds import MEMORIZATION_NOT_GIVEN, MEMORIZATION_OWN, MEMORIZATION_POWER
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class UnbentPrediction:
+    """Predictions combined for what a network without the sample would give; see `memorization`.
+
+    Attributes:
+        weights: Weight of each prediction but the network's own, summing to 1.
+        sharpness: β of the softmax of their weighted sum.
+    """
+
+    weights: Sequence[float]
+    sharpness: float
 
 
 def memorization(predictions: Sequence[Array], labels: Integers) -> Array:
@@ -46,23 +61,34 @@ def memorization(predictions: Sequence[Array], labels: Integers) -> Array:
         labels: Given labels, [N].
     """
     *others, own = predictions
-    rows = np.arange(len(labels))
-    scores = _combine_strictly(others, labels)
-    without = as_probabilities(scores, labels)[rows, labels]
-    given = own.argmax(1) == labels
-    with_it = MEMORIZATION_OWN * own[rows, labels] + (1 - MEMORIZATION_OWN) * _given_at_support(
-        given, without
-    )
+    unbent = combine_unbent(others, labels)
+    without = at(Softmax(WeightedSum(others, unbent.weights), unbent.sharpness), labels)
+    return memorization_by(without, likeliest(own) == labels, at(own, labels))
+
+
+def memorization_by(without: Array, given: NDArray[np.bool_], own: Array) -> Array:
+    """Return the same from q, from which labels the network gives, and from its probability of each, [N].
+
+    Args:
+        without: q, [N].
+        given: Which labels the network gives, [N].
+        own: Its probability of each label, [N].
+    """
+    with_it = MEMORIZATION_OWN * own + (1 - MEMORIZATION_OWN) * _given_at_support(given, without)
     found: Array = with_it * (1 - without)
     return np.where(given, found, np.minimum(found, MEMORIZATION_NOT_GIVEN))
 
 
-def _combine_strictly(predictions: Sequence[Array], labels: Integers) -> Array:
-    """Return the mean of the predictions, those that have bent to the labels with hardly any weight, [N, C].
+def combine_unbent(predictions: Sequence[Array], labels: Integers) -> UnbentPrediction:
+    """Return the mean of the predictions, those that have bent to the labels with hardly any weight.
 
     The weight is R² (1 − r)ᵖ, where r is the share that a prediction gives of the labels that those before it
     do not. There each counts by (1 − r)ᵖ alone: the first knows little of the labels where they are random,
     but has not bent to them.
+
+    Args:
+        predictions: Scores or probabilities of each label, [N, C] each, input side first; at least one.
+        labels: Given labels, [N].
     """
     weights: list[float] = []
     total = np.zeros_like(predictions[0])
@@ -74,7 +100,9 @@ def _combine_strictly(predictions: Sequence[Array], labels: Integers) -> Array:
         before += unbent * scores
         weights.append(unbent * explained(scores, labels))
         total += weights[-1] * scores
-    return total / sum(weights)
+    total /= sum(weights)
+    shares = [weight / sum(weights) for weight in weights]
+    return UnbentPrediction(shares, fit_label_noise(total, labels).sharpness)
 
 
 def _given_at_support(given: NDArray[np.bool_], support: Array) -> Array:

@@ -42,9 +42,7 @@ class Strongest:
     close: Tensor
 
 
-def strongest_cosines(
-    sketches: Sketches, count: int, bound: float, opponents: bool = True, metric: Tensor | None = None
-) -> Strongest:
+def strongest_cosines(sketches: Sketches, count: int, bound: float, opponents: bool = True) -> Strongest:
     """Find each sample's strongest cosines.
 
     Args:
@@ -52,25 +50,18 @@ def strongest_cosines(
         count: K.
         bound: Cosine from which `Strongest.close` counts a sample.
         opponents: Whether to look for negative cosines too; if not, they are all 0.
-        metric: M, if cosines are those of the inner product aMbᵀ, float32 [D, D], positive definite.
     """
     total = len(sketches)
-    lengths = None if metric is None else _lengths(sketches, metric)
     # zeros stand for missing neighbors: only cosines of the right sign replace them
-    up = _Largest(total, count)
-    down = _Largest(total, count)
+    up = Largest(total, count)
+    down = Largest(total, count)
     close = torch.zeros(total, dtype=torch.int64)
     starts = range(0, total, SAMPLES_PER_BLOCK)
     for first in starts:
         rows = unit_rows(sketches[first : first + SAMPLES_PER_BLOCK])
-        if metric is not None and lengths is not None:
-            # one side only is multiplied, once: the other is read as it is stored
-            rows = (rows @ metric) / lengths[first : first + SAMPLES_PER_BLOCK, None]
         for second in starts[first // SAMPLES_PER_BLOCK :]:
             others = unit_rows(sketches[second : second + SAMPLES_PER_BLOCK])
             cosines = rows @ others.mT
-            if lengths is not None:
-                cosines /= lengths[second : second + SAMPLES_PER_BLOCK]
             # rounding can put two equal rows at 1.0000001
             cosines.clamp_(-1, 1)
             sides = [(cosines, first, second)]
@@ -88,14 +79,28 @@ def strongest_cosines(
     return Strongest(up.values, up.indices, -down.values, down.indices, close)
 
 
-def _lengths(sketches: Sketches, metric: Tensor) -> Tensor:
-    """Return √(uMuᵀ) of each sketch scaled to length 1, [N]; 1 for a row of zeros."""
-    found = torch.empty(len(sketches))
-    for start in range(0, len(sketches), SAMPLES_PER_BLOCK):
-        rows = unit_rows(sketches[start : start + SAMPLES_PER_BLOCK])
-        squares = ((rows @ metric) * rows).sum(1)
-        found[start : start + SAMPLES_PER_BLOCK] = torch.where(squares > 0, squares, 1).sqrt()
-    return found
+def nearest(rows: Tensor, queries: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Find the nearest other rows of some rows by comparing them with all: N · q · D multiplications.
+
+    Args:
+        rows: Rows of length 1 or 0, float32 [N, D].
+        queries: Indices of the rows whose neighbors are looked for, int64 [q].
+        count: K.
+
+    Returns:
+        Positive cosines, largest first, 0 where there are fewer, [q, K]; and the indices of those rows,
+        arbitrary where the cosine is 0, int64 [q, K].
+    """
+    found = Largest(len(queries), count)
+    for first in range(0, len(queries), SAMPLES_PER_BLOCK):
+        asked = queries[first : first + SAMPLES_PER_BLOCK]
+        for start in range(0, len(rows), SAMPLES_PER_BLOCK):
+            others = rows[start : start + SAMPLES_PER_BLOCK]
+            cosines = (rows[asked] @ others.mT).clamp_(-1, 1)
+            own = ((asked >= start) & (asked < start + len(others))).nonzero()[:, 0]
+            cosines[own, asked[own] - start] = 0
+            found.add(first, start, cosines)
+    return found.values, found.indices
 
 
 def unit_rows(sketches: Sketches) -> Tensor:
@@ -106,7 +111,7 @@ def unit_rows(sketches: Sketches) -> Tensor:
     return F.normalize(rows, dim=1)
 
 
-class _Largest:
+class Largest:
     """The largest positive values seen so far, per sample.
 
     Args:

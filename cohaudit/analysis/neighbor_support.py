@@ -1,8 +1,8 @@
 """Neighborhood support: whether a sample's gradient neighbors pull the weights the same way, or against it.
 
-The strongest supporters and opponents are the evidence shown beside each suspect; they are found by whitened
-cosines (`whitening`), which agree better with retrained networks. What makes a sample a
-suspect is in `leave_one_out`.
+The strongest supporters and opponents are the evidence shown beside each suspect. They are found by whitened
+cosines (`whitening`) of what stands for the gradients after a forward pass (`forward_gradients`). What makes
+a sample a suspect is in `leave_one_out`.
 
 Arrays: N samples, D numbers per sketch. Nothing here knows a model.
 """
@@ -16,7 +16,13 @@ import torch
 from numpy.typing import NDArray
 
 from cohaudit.analysis.coherence import SKETCHES_PER_BLOCK
-from cohaudit.analysis.nearest_neighbors import strongest_cosines, unit_rows
+from cohaudit.analysis.forward_gradients import ForwardGradients, evenly
+from cohaudit.analysis.nearest_neighbors import (
+    SAMPLES_PER_BLOCK,
+    Largest,
+    strongest_cosines,
+    unit_rows,
+)
 from cohaudit.analysis.whitening import whitening_metric
 from cohaudit.results.thresholds import LEAF_COSINE, WHITENING_RIDGE
 
@@ -27,23 +33,21 @@ Sketches = NDArray[np.float32]
 SMALLEST_LENGTH = 1e-30
 """Smallest squared length of a whitened gradient that counts: a sample without a gradient has cosine 0."""
 
+METRIC_SAMPLES = 16384
+"""Samples, drawn evenly, that the whitening is made of at most: sixteen for each of its numbers."""
+
 
 @dataclass(frozen=True)
 class Support:
     """Support of each sample by its gradient neighbors.
 
     Attributes:
-        support: Mean signed cosine over the k neighbors with the largest absolute cosine, in [−1, 1], [N];
-            NaN where not all pairs were compared.
-        count: Number of other samples with a cosine of at least `LEAF_COSINE`, [N]; 0 there.
-        supporters: Samples with the largest positive whitened cosines.
-        opponents: Samples with the most negative whitened cosines.
+        support: Mean signed cosine over the k neighbors with the largest absolute cosine, in [−1, 1], [N].
+        count: Number of other samples with a cosine of at least `LEAF_COSINE`, [N].
     """
 
     support: Array
     count: Integers
-    supporters: NeighborSide
-    opponents: NeighborSide
 
 
 @dataclass(frozen=True)
@@ -64,102 +68,82 @@ class NeighborSide:
         return [(j, cosine) for j, cosine in pairs if j >= 0]
 
 
-def neighborhood_support(sketches: Sketches, neighbors: int, strongest: int) -> Support:
+@dataclass(frozen=True)
+class Neighbors:
+    """The samples that probably support the labels of others, and those that oppose them.
+
+    Attributes:
+        supporters: Samples with the largest positive whitened cosines.
+        opponents: Samples with the most negative whitened cosines.
+    """
+
+    supporters: NeighborSide
+    opponents: NeighborSide
+
+
+def neighborhood_support(sketches: Sketches, neighbors: int) -> Support:
     """Return how far each sample's gradient neighbors support it.
 
     s_i = mean of cos(g_i, g_j) over the k samples j ≠ i with the largest |cos(g_i, g_j)|, in [−1, 1].
-    Every pair is compared, once, in blocks; and once more for supporters and opponents.
+    Every pair is compared, once, in blocks.
 
     Args:
         sketches: Sketched loss gradients, at any scale per sample, [N, D]; N ≥ 2.
         neighbors: k; at most N − 1 are used.
-        strongest: Supporters and opponents returned per sample, at most.
     """
     k = min(neighbors, len(sketches) - 1)
-    n = min(strongest, len(sketches) - 1)
     strong = strongest_cosines(sketches, k, LEAF_COSINE)
-    named = strong
-    if n:
-        named = strongest_cosines(
-            sketches, n, LEAF_COSINE, metric=whitening_metric(sketches, WHITENING_RIDGE)
-        )
     # the k largest absolute cosines are among the k largest of either sign
     both = torch.cat([strong.positive, strong.negative], 1).double()
     support = both.gather(1, both.abs().topk(k, dim=1).indices).mean(1)
-    return Support(
-        support.numpy(),
-        strong.close.numpy(),
-        _side(named.supporters[:, :n], named.positive[:, :n]),
-        _side(named.opponents[:, :n], named.negative[:, :n]),
-    )
+    return Support(support.numpy(), strong.close.numpy())
 
 
-def shown_support(
-    sketches: Sketches,
-    drawn: Integers,
-    queries: Integers,
-    samples: int,
-    *,
-    strongest: int,
-    weight: Array | None = None,
-) -> Support:
-    """Return the neighbors of some samples among those measured; the support of none is known.
+def no_neighbors(samples: int) -> Neighbors:
+    """Return the neighbors of N samples of which nothing is known."""
+    none = NeighborSide(np.full((samples, 0), -1), np.zeros((samples, 0)))
+    return Neighbors(none, none)
+
+
+def named_neighbors(gradients: ForwardGradients, queries: Integers, strongest: int) -> Neighbors:
+    """Return the strongest supporters and opponents of some samples among all, by whitened cosines.
+
+    It takes queries · N · D multiplications, and as many again for at most `METRIC_SAMPLES` of the samples.
 
     Args:
-        sketches: Sketched loss gradients, at any scale per sample, [n, D]; n ≥ 2.
-        drawn: Index of the sample of each row, [n].
-        queries: Rows of the samples in question, [Q].
-        samples: N, of which the rows are some.
+        gradients: What stands for the samples' gradients; N ≥ 2.
+        queries: Indices of the samples in question, [Q]; those of others are missing.
         strongest: Supporters and opponents returned per sample, at most.
-        weight: How many samples each row stands for, [n]; 1 if left out.
     """
-    sides = []
-    for side in named_neighbors(sketches, queries, strongest, weight):
-        indices = np.full((samples, side.indices.shape[1]), -1)
-        cosines = np.zeros(indices.shape)
-        indices[drawn[queries]] = np.where(side.indices < 0, -1, drawn[side.indices])
-        cosines[drawn[queries]] = side.cosines
-        sides.append(NeighborSide(indices, cosines))
-    return Support(np.full(samples, np.nan), np.zeros(samples, dtype=np.int64), *sides)
-
-
-def named_neighbors(
-    sketches: Sketches, queries: Integers, strongest: int, weight: Array | None = None
-) -> tuple[NeighborSide, NeighborSide]:
-    """Return the strongest supporters and opponents of some samples, by whitened cosines, [Q, n] each.
-
-    Args:
-        sketches: Sketched loss gradients, at any scale per sample, [N, D]; N ≥ 2.
-        queries: Rows of the samples in question, [Q].
-        strongest: n, at most N − 1 are returned.
-        weight: How many samples each row stands for, [N]; 1 if left out.
-    """
-    n = min(strongest, len(sketches) - 1)
-    metric = whitening_metric(sketches, WHITENING_RIDGE, weight)
-    asked = unit_rows(sketches[queries]) @ metric
+    total = len(gradients)
+    n = min(strongest, total - 1)
+    chosen = evenly(total, METRIC_SAMPLES)
+    metric = whitening_metric(gradients.rows(chosen), WHITENING_RIDGE, total / len(chosen))
+    rows = unit_rows(gradients.rows(queries))
+    asked = rows @ metric
+    asked /= (asked * rows).sum(1, keepdim=True).clamp_min(SMALLEST_LENGTH).sqrt()
     own = torch.from_numpy(queries)
-    lengths = (asked * unit_rows(sketches[queries])).sum(1).clamp_min(SMALLEST_LENGTH).sqrt()
-    sides = [(torch.zeros(len(queries), n), torch.full((len(queries), n), -1)) for _ in range(2)]
-    for start in range(0, len(sketches), SKETCHES_PER_BLOCK):
-        rows = unit_rows(sketches[start : start + SKETCHES_PER_BLOCK])
-        others = ((rows @ metric) * rows).sum(1).clamp_min(SMALLEST_LENGTH).sqrt()
-        cosines = ((asked @ rows.mT) / lengths[:, None] / others).clamp_(-1, 1)
+    # zeros stand for missing neighbors: only cosines of the right sign replace them
+    up, down = Largest(len(queries), n), Largest(len(queries), n)
+    for start in range(0, total, SAMPLES_PER_BLOCK):
+        rows = unit_rows(gradients.rows(slice(start, start + SAMPLES_PER_BLOCK)))
+        lengths = ((rows @ metric) * rows).sum(1).clamp_min(SMALLEST_LENGTH).sqrt()
+        cosines = (asked @ (rows / lengths[:, None]).mT).clamp_(-1, 1)
         inside = torch.nonzero((own >= start) & (own < start + len(rows))).flatten()
         cosines[inside, own[inside] - start] = 0
-        for side, sign in enumerate((1, -1)):
-            values, found = (sign * cosines).topk(min(n, len(rows)), 1)
-            values = torch.cat([sides[side][0], values], 1)
-            # zeros stand for missing neighbors: only cosines of the right sign replace them
-            values, top = values.topk(n, 1)
-            sides[side] = values, torch.cat([sides[side][1], found + start], 1).gather(1, top)
-    (up, supporters), (down, opponents) = sides
-    return _side(supporters, up), _side(opponents, -down)
+        up.add(0, start, cosines)
+        down.add(0, start, cosines.neg_())
+    return Neighbors(_side(up, queries, total, 1), _side(down, queries, total, -1))
 
 
-def _side(indices: torch.Tensor, cosines: torch.Tensor) -> NeighborSide:
-    """Return neighbors without those that are missing."""
+def _side(found: Largest, queries: Integers, samples: int, sign: int) -> NeighborSide:
+    """Return the neighbors of N samples: those found of some, without those that are missing."""
+    indices = np.full((samples, found.indices.shape[1]), -1)
+    cosines = np.zeros(indices.shape)
     # a cosine of 0 is a missing neighbor, or one without a gradient: neither supports nor opposes
-    return NeighborSide(indices.where(cosines != 0, -1).numpy(), cosines.double().numpy())
+    indices[queries] = found.indices.where(found.values != 0, -1).numpy()
+    cosines[queries] = sign * found.values.double().numpy()
+    return NeighborSide(indices, cosines)
 
 
 def sketched_cosine_error(sketches: Sketches, members: Integers, squared_norms: Array) -> float:

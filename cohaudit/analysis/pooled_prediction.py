@@ -16,15 +16,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cohaudit.analysis.combined_prediction import explained
-from cohaudit.analysis.label_noise import expected_labels, fit_label_noise, is_informative
+from cohaudit.analysis.label_noise import fit_label_noise, is_informative
+from cohaudit.analysis.score_rows import (
+    Even,
+    ScoreRows,
+    Softmax,
+    fitted_sample,
+    log_probability,
+    stored,
+)
 from cohaudit.results.thresholds import OUTSIDE_WEIGHT, SUSPICION_POWER
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
-
-SMALLEST_LOG = -12.0
-"""Floor of a log-probability: no prediction is surer than one in 160,000, and a single one could otherwise
-outweigh all others."""
 
 MAX_CALIBRATED = 10_000
 """Samples that a prediction's sharpness, one number, is fitted to at most; of more, evenly spaced ones."""
@@ -47,7 +51,7 @@ class PooledPrediction:
     disagreements: Integers
 
 
-def calibrated(scores: Array, labels: Integers) -> Array:
+def calibrated(scores: ScoreRows, labels: Integers) -> Array:
     """Return a prediction's scores as probabilities, as sharp as explains the given labels best, [N, C].
 
     Scores that predict the labels no better than the class shares do become these shares.
@@ -56,13 +60,19 @@ def calibrated(scores: Array, labels: Integers) -> Array:
         scores: Leave-one-out scores, [N, C].
         labels: Given labels, [N].
     """
-    some = slice(None, None, -(-len(labels) // MAX_CALIBRATED))
-    noise = fit_label_noise(scores[some], labels[some])
-    if not is_informative(scores[some], labels[some], noise):
+    return stored(calibrate(scores, labels), "calibrated predictions")
+
+
+def calibrate(scores: ScoreRows, labels: Integers) -> ScoreRows:
+    """Return the same as `calibrated`, computed when asked."""
+    some = np.arange(len(labels))[fitted_sample(scores.shape)]
+    some = some[:: -(-len(some) // MAX_CALIBRATED)]
+    part = scores[some].astype(np.float64)
+    noise = fit_label_noise(part, labels[some])
+    if not is_informative(part, labels[some], noise):
         # noise is explained as well by near certainty and many wrong labels as by none
-        shares = np.bincount(labels, minlength=scores.shape[1]) / len(labels)
-        return np.tile(shares, (len(labels), 1))
-    return expected_labels(scores, noise.sharpness)
+        return Even(np.bincount(labels, minlength=scores.shape[1]) / len(labels), len(labels))
+    return Softmax(scores, noise.sharpness)
 
 
 def pool_predictions(
@@ -97,7 +107,7 @@ def pool_predictions(
     total = np.zeros((len(labels), layers[0].shape[1]))
     weights = [outside_weight * explained(own, labels) for own in outside]
     for weight, own in zip(weights, outside, strict=True):
-        total += weight * _log(own)
+        total += weight * log_probability(own)
     running = total.copy()
     layer_weights: list[float] = []
     overfit: list[float] = []
@@ -110,11 +120,11 @@ def pool_predictions(
         counts.append(int(unsupported.sum()))
         layer_weights.append(explained(own, labels) * (1 - overfit[-1]) ** power)
         # the order matters: each one is compared with the pool of those before it
-        running += layer_weights[-1] * _log(own)
+        running += layer_weights[-1] * log_probability(own)
     part = max(layer_weights) / max(sum(layer_weights), np.finfo(float).tiny)
     weights += [part * weight for weight in layer_weights]
     for weight, own in zip(weights[len(outside) :], layers, strict=True):
-        total += weight * _log(own)
+        total += weight * log_probability(own)
     all_weights = max(sum(weights), np.finfo(float).tiny)
     return PooledPrediction(
         scores=total / all_weights,
@@ -122,8 +132,3 @@ def pool_predictions(
         overfit_share=np.asarray(overfit),
         disagreements=np.asarray(counts),
     )
-
-
-def _log(probability: Array) -> Array:
-    logs: Array = np.maximum(np.log(np.maximum(probability, np.finfo(float).tiny)), SMALLEST_LOG)
-    return logs

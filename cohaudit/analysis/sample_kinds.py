@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from cohaudit.analysis.score_rows import ScoreRows, at, score_blocks, without
 from cohaudit.results.kinds import DUPLICATE, MISLABELED, SAMPLE_KINDS
 
 Array = NDArray[np.float64]
@@ -18,7 +19,11 @@ Integers = NDArray[np.int64]
 
 
 def kinds_of(
-    expected: Array, labels: Integers, suspicion: Array, suspect: NDArray[np.bool_], duplicate_of: Integers
+    expected: ScoreRows,
+    labels: Integers,
+    suspicion: Array,
+    suspect: NDArray[np.bool_],
+    duplicate_of: Integers,
 ) -> tuple[NDArray[np.str_], Array]:
     """Return the kind of each sample and its probability.
 
@@ -41,8 +46,11 @@ def kinds_of(
         inferred.
     """
     classes = expected.shape[1]
-    own = expected[np.arange(len(labels)), labels]
-    two = np.sort(expected, axis=1)[:, -2:].sum(1)
+    own = at(expected, labels)
+    two = np.empty(len(labels))
+    for rows, block in score_blocks(expected):
+        first = block.argmax(1)
+        two[rows] = block[np.arange(len(block)), first] + without(block, first, 0).max(1)
     by_chance = 2 / classes
     # of two classes, two labels always take all probability: nothing is rare
     torn = np.clip((two - by_chance) / (1 - by_chance), 0, 1) if classes > 2 else np.ones(len(labels))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cohaudit.cli._memory import require_address_space
 from cohaudit.cli._options import SectionedCommand, given_options, scan_options
 from cohaudit.cli._order import in_training_order
 from cohaudit.cli._output import write_out
@@ -50,6 +51,7 @@ def doctor(
 
     Exit code: 0 a scan would run (there may be warnings), 2 a check failed, 70 a bug in cohaudit.
     """
+    require_address_space()
     from rich.console import Console
 
     from cohaudit.doctor.diagnose import examine

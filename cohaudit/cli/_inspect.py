@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cohaudit.cli._memory import require_address_space
 from cohaudit.cli._options import given_options, reading_options
 from cohaudit.cli._output import write_out
 from cohaudit.errors import printable, without_padding
@@ -43,6 +44,7 @@ def inspect(
     Needs neither data nor the model's code. A training checkpoint of Adam or AdamW also shows, per layer, how
     much of the gradients over the last steps was one steady direction, and how much was noise.
     """
+    require_address_space()
     from cohaudit.audits.checkpoint_inspection import inspect as inspect_checkpoint
     from cohaudit.config import Config
     from cohaudit.config.file import option_name

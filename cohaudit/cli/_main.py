@@ -6,6 +6,7 @@ import errno
 import os
 import sys
 import traceback
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -27,6 +28,7 @@ from cohaudit.cli._scan import scan
 from cohaudit.cli._trajectory import trajectory
 from cohaudit.errors import (
     BUG,
+    OK,
     CohauditError,
     Interrupted,
     MissingMemoryError,
@@ -34,6 +36,8 @@ from cohaudit.errors import (
     is_out_of_memory,
     printable,
 )
+from cohaudit.untrusted.code import user_code_error
+from cohaudit.untrusted.exits import end_process, holding_exits, settle
 
 PIPE_CLOSED = 128 + 13
 """Exit code of a program ended by SIGPIPE, which Python does not name on Windows."""
@@ -44,8 +48,8 @@ BUG_REPORT = (
     "with the same arguments"
 )
 """Shown under the traceback of an error that no user can cause."""
-
-
+NO_MEMORY_LEFT = b"error: memory: there is none left\n  -> raise the limit of the shell (ulimit -v)\n"
+"""Written without taking any."""
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 """What the system says if a disk, or a stream, takes no more."""
 GROUPS = {
@@ -98,11 +102,13 @@ class _Commands(click.Group):
     def main(self, *args: Any, **options: Any) -> Any:
         """Run the program; from here on, both signals that end one end this one with a line."""
         try:
-            with interruptible():
+            with interruptible(), holding_exits():
                 return super().main(*args, **options)
         except Interrupted:  # before or after the command itself
             say("interrupted")
             sys.exit(INTERRUPTED)
+        except Exception as error:  # such as a full disk, where the help is printed to
+            sys.exit(_explained(error))
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command.
@@ -137,8 +143,15 @@ class _Commands(click.Group):
 
 def _explained(error: BaseException) -> int:
     """Report an exception that no boundary turned into an error, and return the exit code."""
-    from cohaudit.untrusted.code import user_code_error
+    try:
+        return _explain(error)
+    except (MemoryError, SystemError):  # there is not even enough for the message
+        with suppress(OSError):
+            os.write(2, NO_MEMORY_LEFT)
+        end_process(MissingMemoryError.exit_code)
 
+
+def _explain(error: BaseException) -> int:
     known: CohauditError | None = (
         MissingMemoryError(error) if is_out_of_memory(error) else user_code_error(error)
     )
@@ -146,11 +159,16 @@ def _explained(error: BaseException) -> int:
         drop_output()  # else the same error would end the program while Python flushes the stream
         found = f"cannot be written: {error.strerror}"
         known = ReportError("output", found, "free space, or send it elsewhere")
+    elif known is None and isinstance(error, OSError) and error.filename is not None:
+        # what the system says of a path is never a bug, wherever it says it
+        known = ReportError(str(error.filename), f"{error.strerror}", "check the path and its permissions")
+    elif known is None and isinstance(error, UnicodeEncodeError) and "surrogates" in error.reason:
+        known = ReportError(printable(error.object[:200]), "is not UTF-8", "rename what has this name")
     if known is not None:
         _say(known)
         if isinstance(error, ImportError):
             # libraries that were loaded by half would crash while Python ends
-            os._exit(known.exit_code)
+            end_process(known.exit_code)
         return known.exit_code
     # a code of its own: Python would end with 1, the code of a failed gate
     say(f"{''.join(traceback.format_exception(error))}\n{BUG_REPORT}")
@@ -196,6 +214,16 @@ def main() -> None:
     generalizes to new data. `cohaudit init` in the folder of your project is the first step; `cohaudit
     COMMAND -h` explains a command.
     """
+
+
+def program() -> None:
+    """Run cohaudit as a program of its own."""
+    try:
+        main()
+    except SystemExit as ended:
+        # what the user's code has registered to run at the end must not turn a failed gate into a success
+        settle(ended.code if isinstance(ended.code, int) else OK)
+        raise
 
 
 for command in (scan, merge, trajectory, doctor, inspect, check, diff, report, review, export, correct, init):

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cohaudit.cli._memory import require_address_space
 from cohaudit.cli._output import print_note
 from cohaudit.config.file import is_file, require_subject
 from cohaudit.errors import ConfigError, Interrupted
@@ -52,6 +53,7 @@ def run_scan(
     """
     from cohaudit.untrusted import limiting
 
+    require_address_space()
     with limiting(config.read_memory, config.read_seconds):
         return _run_scan(checkpoint, earlier, config, quiet, fresh, divided=divided, link=link)
 

@@ -75,11 +75,11 @@ def find_config(checkpoint: Path) -> Path | None:
         ConfigError: If that pyproject.toml cannot be read.
     """
     for candidate in (checkpoint.parent / FILE_NAME, Path(FILE_NAME)):
-        if is_file(candidate):
+        if is_there(candidate):
             return candidate
     pyproject = Path(PYPROJECT)
     # a table that only names other files as trusted holds no settings
-    if is_file(pyproject) and (_pyproject_table(read_toml(pyproject)) or {TRUSTED: ()}).keys() != {TRUSTED}:
+    if is_there(pyproject) and (_pyproject_table(read_toml(pyproject)) or {TRUSTED: ()}).keys() != {TRUSTED}:
         return pyproject
     return None
 
@@ -143,6 +143,14 @@ def read_toml(path: Path) -> dict[str, Any]:
 def option_name(key: str) -> str:
     """Return the command-line option of a key; an option that takes NAME=VALUE is in the singular."""
     return "--" + key.replace("_", "-").replace("-args", "-arg")
+
+
+def is_there(path: Path) -> bool:
+    """Return whether there is a file of this name, or a pipe, which whoever opens it refuses."""
+    try:
+        return path.exists() and not path.is_dir()
+    except OSError:
+        return False
 
 
 def is_file(path: Path) -> bool:

@@ -15,6 +15,7 @@ from cohaudit.doctor.environment import forget_peak, peak_memory
 from cohaudit.doctor.extrapolation import Forecast, Trial, extrapolate
 from cohaudit.loading.data import LabeledDataset
 from cohaudit.loading.stratified_sample import min_samples
+from cohaudit.pipeline.measuring import measures_all
 from cohaudit.pipeline.progress import MEASURE_GRADIENTS
 from cohaudit.pipeline.scan import scan
 from cohaudit.report import render_html
@@ -29,6 +30,8 @@ TRIAL_SECONDS = 10.0
 MIN_RATIO = 2
 """Smallest ratio of the two trials' sizes: a line through two points close together is all noise. A network
 for which that takes several times `TRIAL_SECONDS` is tried once, and extrapolated in proportion."""
+MIN_COHERENCE_SAMPLES = 20
+"""Fewest samples that the setting `coherence_samples` accepts."""
 WARM_UP = "warm up"
 """Entry of the forecast: time that the first scan in a process takes longer."""
 WRITE_REPORT = "write the report"
@@ -43,6 +46,7 @@ class Rehearsal:
         audit: Audit of the larger trial.
         samples: Number of its samples.
         total: Samples of the whole scan.
+        gradients: Samples of it whose gradients are measured one by one.
         forecast: Time and memory for all samples.
         report_bytes: Size of the report's files for all samples.
     """
@@ -50,6 +54,7 @@ class Rehearsal:
     audit: Audit
     samples: int
     total: int
+    gradients: int
     forecast: Forecast
     report_bytes: int
 
@@ -84,11 +89,14 @@ def rehearse(model: nn.Module, dataset: LabeledDataset, config: Config) -> Rehea
     # warming up and rendering take as long for few samples as for many: the same in both trials, they stay so
     once = {WARM_UP: max(0.0, sum(warm.values()) - sum(first.seconds.values())), WRITE_REPORT: seconds}
     first, last = (replace(trial, seconds={**trial.seconds, **once}) for trial in (first, last))
-    forecast = extrapolate(first, last, total)
+    gradients = None
+    if not measures_all(config, total):
+        gradients = config.coherence_samples
+    forecast = extrapolate(first, last, total, gradients)
     # the whole scan needs at least what the warm-up, with its imports, has needed
     if forecast.peak is not None and before is not None:
         forecast = replace(forecast, peak=max(before, forecast.peak))
-    return Rehearsal(audit, last.samples, total, forecast, size)
+    return Rehearsal(audit, last.samples, total, gradients or total, forecast, size)
 
 
 def _trial(
@@ -96,7 +104,8 @@ def _trial(
 ) -> tuple[Audit, Trial]:
     forget_peak(device)
     audit = _scan(model, dataset, config, samples)
-    return audit, Trial(samples, audit.timings, peak_memory(device))
+    single = audit.gradients.samples
+    return audit, Trial(samples, audit.timings, peak_memory(device), None if single == samples else single)
 
 
 def trial_size(small: int, total: int, seconds: float) -> int:
@@ -115,9 +124,14 @@ def trial_size(small: int, total: int, seconds: float) -> int:
 
 
 def _scan(model: nn.Module, dataset: LabeledDataset, config: Config, samples: int) -> Audit:
+    total = min(config.limit or len(dataset), len(dataset))
     # a scan in memory refuses settings that mean nothing there; answers may be about none of the few samples
     unused = (*MEANINGLESS_IN_MEMORY, "holdout", "crossfit", "reviewed")
     defaults = {key: KEYS[key].default for key in unused}
+    # measured in the way of the whole scan: a few samples would all be measured one by one
+    if not measures_all(config, total):
+        few = min(config.coherence_samples, max(MIN_COHERENCE_SAMPLES, samples // 8))
+        defaults["coherence_samples"] = few
     return scan(model, dataset, config=config.updated({**defaults, "limit": samples}))
 
 

@@ -11,9 +11,17 @@ from cohaudit.audits.registry import MULTI_CHECKPOINT_AUDITS, selected_audits
 from cohaudit.config import Config
 from cohaudit.doctor.dry_run import Rehearsal
 from cohaudit.doctor.environment import device_memory, free_memory
-from cohaudit.doctor.extrapolation import SQUARED, Forecast
+from cohaudit.doctor.extrapolation import Forecast
 from cohaudit.doctor.finding import Figures, Finding, amount
-from cohaudit.pipeline.progress import CROSSFIT, MEASURE_GRADIENTS, MEASURE_HOLDOUT, RUN_EARLIER
+from cohaudit.pipeline.progress import (
+    COMPARE_GRADIENTS,
+    COMPARE_SAMPLES,
+    CROSSFIT,
+    MEASURE_DRAWN,
+    MEASURE_GRADIENTS,
+    MEASURE_HOLDOUT,
+    RUN_EARLIER,
+)
 from cohaudit.results.wording import duration
 
 BYTES_PER_NUMBER = 4
@@ -53,8 +61,8 @@ def forecast_finding(done: Rehearsal, config: Config, around: Surroundings, devi
     forecast = _whole_scan(done, config, around)
     # on a GPU its own memory is the scarce one
     free = device_memory(device) if device.type == "cuda" else free_memory()
-    gradients = forecast.seconds[MEASURE_GRADIENTS]
-    pairs = sum(seconds for stage, seconds in forecast.seconds.items() if stage in SQUARED)
+    gradients = forecast.seconds[MEASURE_GRADIENTS] + forecast.seconds.get(MEASURE_DRAWN, 0.0)
+    pairs = forecast.seconds.get(COMPARE_SAMPLES, 0.0) + forecast.seconds.get(COMPARE_GRADIENTS, 0.0)
     figures: Figures = {
         "seconds": forecast.total,
         "seconds_gradients": gradients,
@@ -67,7 +75,7 @@ def forecast_finding(done: Rehearsal, config: Config, around: Surroundings, devi
     }
     words = _time_in_words(done, forecast, gradients, pairs)
     words += _memory_in_words(forecast.peak, free, "GPU memory" if device.type == "cuda" else "memory")
-    words += f"; report about {amount(done.report_bytes)}{_spilled_in_words(done.total, config)}"
+    words += f"; report about {amount(done.report_bytes)}{_spilled_in_words(done.gradients, config)}"
     if forecast.peak is not None and free is not None and forecast.peak > free:
         remedy = "lower --batch-size or --sketch-size, or audit a part with --limit"
         return Finding("forecast", "warning", words, remedy, figures)
@@ -95,7 +103,7 @@ def _time_in_words(done: Rehearsal, forecast: Forecast, gradients: float, pairs:
     how = "measured on all of them" if forecast.measured else f"extrapolated from {done.samples:,}"
     return (
         f"{done.total:,} samples: about {duration(forecast.total)} (gradients {duration(gradients)}, "
-        f"comparing all pairs {duration(pairs)}, the rest {duration(rest)}), {how}"
+        f"comparing samples {duration(pairs)}, the rest {duration(rest)}), {how}"
     )
 
 

@@ -34,7 +34,7 @@ class Draw:
     weight: Array
 
 
-def draw_by_scale(scale: Array, labels: Integers, size: int, *, certain: Integers, seed: int) -> Draw:
+def draw_by_scale(scale: Array, labels: Integers, size: int, seed: int) -> Draw:
     """Draw samples, half by their share of all squared scales, half by their share within their class.
 
     Systematic sampling without replacement (Madow, Annals of Mathematical Statistics 1949) along the list of
@@ -43,11 +43,10 @@ def draw_by_scale(scale: Array, labels: Integers, size: int, *, certain: Integer
     Args:
         scale: Norm of each residual, [N].
         labels: Class of each sample, [N].
-        size: Samples to draw, beside those that are certain.
-        certain: Indices of samples that are measured in any case.
+        size: Samples to draw, on average; fewer where fewer have a residual.
         seed: Seed of the draw.
     """
-    probability = _probabilities(scale, labels, size, certain)
+    probability = _probabilities(scale, labels, size)
     order = np.argsort(labels, kind="stable")
     start = np.random.default_rng(seed).uniform()
     # a sample is drawn where the running sum passes a whole number
@@ -60,7 +59,7 @@ def draw_by_scale(scale: Array, labels: Integers, size: int, *, certain: Integer
     return Draw(indices, 1 / probability[indices])
 
 
-def _probabilities(scale: Array, labels: Integers, size: int, certain: Integers) -> Array:
+def _probabilities(scale: Array, labels: Integers, size: int) -> Array:
     """Return the probability of each sample to be drawn, [N]."""
     # divided by the largest first: the squares of fitted samples' scales are zero in float64
     squares = np.square(scale / max(float(scale.max(initial=0.0)), SMALLEST_FLOAT64))
@@ -69,12 +68,12 @@ def _probabilities(scale: Array, labels: Integers, size: int, certain: Integers)
     own = of_class[labels]
     share = np.divide(squares, own, out=np.zeros_like(squares), where=own > 0) / present
     wanted = (squares / max(float(squares.sum()), SMALLEST_FLOAT64) + share) / 2
+    # those that would be drawn more than once are certain, and leave less for the others
     sure = np.zeros(len(scale), dtype=bool)
-    sure[certain] = True
-    probability = np.where(sure, 1.0, 0.0)
+    probability: Array = np.zeros(len(scale))
     while True:
         rest = wanted[~sure].sum()
-        left = size - (np.count_nonzero(sure) - len(certain))
+        left = size - np.count_nonzero(sure)
         if not rest > 0 or left <= 0:
             return probability
         probability[~sure] = wanted[~sure] * (left / rest)

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cohaudit.arrays import allocate, release
 from cohaudit.gradients.tracing.intercept import Call
 
 
@@ -117,12 +118,16 @@ class Views:
             rows = part.float().cpu().numpy()
             key = layer, averaged
             if key not in self._rows:
-                self._rows[key] = np.zeros((self._samples, rows.shape[1]), dtype=np.float32)
+                self._rows[key] = self._blank(rows.shape[1])
             stored = self._rows[key]
             if stored is None or stored.shape[1] != rows.shape[1]:
                 self._rows[key] = None  # as long as the sentences of its batch: not comparable
             else:
                 stored[indices] = rows
+                release(stored)
+
+    def _blank(self, width: int) -> NDArray[np.float32]:
+        return allocate(self._samples, width, f"what a layer sees of {self._samples:,} samples")
 
     def shapes(self) -> tuple[ViewShape, ...]:
         """Return the shapes of the views, in the order of the layers."""
@@ -134,8 +139,7 @@ class Views:
     def allocate(self, shapes: Iterable[ViewShape]) -> None:
         """Allocate views of these shapes, filled with zeros, before any is stored."""
         for layer, averaged, width in shapes:
-            rows = None if width is None else np.zeros((self._samples, width), dtype=np.float32)
-            self._rows[layer, averaged] = rows
+            self._rows[layer, averaged] = None if width is None else self._blank(width)
 
     def fold(
         self,

@@ -83,20 +83,23 @@ class PlainEngine:
         """Return the logits, in float32 at least, and the parameters in autograd's graph, by name."""
         parameters = self.plan.parameters
         device = next(iter(parameters.values())).device
-        if not self.plan.uses or self.plan.all_looped:
+        if not self.plan.uses:
             with autocast(device, self.bf16):
                 return self._widened(logits_of(call(self.model, inputs))), parameters
+        # a checkpointed block must find the same graph when it runs again in the backward pass
+        unchanged = self.plan.all_looped
 
         def visit(interceptor: Interceptor, made: Call) -> Any:
-            if made.key in self.plan.derived:
+            if made.key in self.plan.derived and not unchanged:
                 return interceptor.derive(made)
             use = self.plan.uses.get(made.key)
             if use is not None and use.fits(made.leaves, samples):
                 seen.store(made, use)
-            return self._run(interceptor.in_graph(made))
+            return self._run(made if unchanged else interceptor.in_graph(made))
 
         with autocast(device, self.bf16), Interceptor.watching(parameters, visit, is_closed) as interceptor:
-            return self._widened(logits_of(call(self.model, inputs))), interceptor.sources
+            logits = self._widened(logits_of(call(self.model, inputs)))
+        return logits, parameters if unchanged else interceptor.sources
 
     def _widened(self, logits: Tensor) -> Tensor:
         """Return the logits in float32 if autocast may have rounded them."""

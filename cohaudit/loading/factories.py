@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import os
 import stat
 import sys
 import traceback
@@ -18,6 +19,7 @@ from typing import Any
 
 from cohaudit.errors import CohauditError, ConfigError, describe_error, did_you_mean
 from cohaudit.loading.import_side_effects import find_side_effects
+from cohaudit.untrusted import check_regular
 
 _guarded: ContextVar[tuple[Path, ...]] = ContextVar("_guarded", default=())
 """Files that the user's code must not change; a context variable, so that parallel scans do not mix."""
@@ -192,11 +194,13 @@ def _import_file(path: Path, base: Path, where: str) -> ModuleType:
             where, f"cannot be opened: {error.strerror}", "check the path and the permissions"
         ) from error
     if not exists:
+        if path.exists() and not path.is_dir():
+            check_regular(path, ConfigError)  # says what it is instead
         problem = "is a folder" if path.is_dir() else "does not exist"
         raise ConfigError(where, f"the file {path} {problem}", _files_hint(path))
     # a new name after each change of the file: Python never imports one name twice
     identity = f"{path.resolve()} {path.stat().st_mtime_ns}"
-    name = f"_cohaudit_{path.stem}_{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
+    name = f"_cohaudit_{path.stem}_{hashlib.sha256(os.fsencode(identity)).hexdigest()[:12]}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)

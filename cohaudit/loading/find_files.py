@@ -185,9 +185,11 @@ def _listed(folder: Path, depth: int) -> Iterator[Path]:
 def _entries(folder: Path) -> list[Path]:
     """Return the entries of a folder; none for a file, or for a folder that cannot be read."""
     try:
-        return list(itertools.islice(folder.iterdir(), MAX_ENTRIES_PER_FOLDER))
+        entries = list(itertools.islice(folder.iterdir(), MAX_ENTRIES_PER_FOLDER))
     except OSError:
         return []
+    # a name that is not UTF-8 cannot be written into a configuration
+    return [path for path in entries if path.name.encode(errors="ignore").decode() == path.name]
 
 
 def _source(path: Path) -> str:

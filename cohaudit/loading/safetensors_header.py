@@ -13,7 +13,7 @@ _LENGTH_SIZE = 8
 
 
 def check_header(path: Path, refuse: type[CohauditError]) -> None:
-    """Raise an error if a file is not a regular one, or says that it begins with a huge header.
+    """Raise an error if a file is not a regular one, begins with a huge header, or has an odd name.
 
     Args:
         path: The file.
@@ -23,6 +23,11 @@ def check_header(path: Path, refuse: type[CohauditError]) -> None:
         CohauditError: An error of class `refuse`.
         OSError: If it cannot be read.
     """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        found = "has a name, or lies in a folder, that is not UTF-8, which the library for such files needs"
+        raise refuse(str(path), found, "rename it") from None
     with open_regular(path, refuse) as file:
         length = int.from_bytes(file.read(_LENGTH_SIZE), "little")
         size = file.seek(0, 2)

@@ -17,7 +17,7 @@ from cohaudit.pipeline.outside import OutsideResults
 from cohaudit.pipeline.sample import Sample
 from cohaudit.pipeline.scan_run import ScanRun
 from cohaudit.pipeline.subject import ScanSubject
-from cohaudit.results import Audit, AuditResults, Flatness, Holdout, Skipped, Subject
+from cohaudit.results import Audit, AuditResults, Flatness, Holdout, MeasuredGradients, Skipped, Subject
 from cohaudit.results.wording import spelled_alike
 from cohaudit.review.gates import gate_results
 
@@ -69,6 +69,7 @@ def assemble(subject: ScanSubject, run: ScanRun, results: StageResults, audits: 
         sanity=judged.sanity,
         notices=_notices(subject, results),
         coherence=judged.coherence,
+        gradients=_measured_gradients(results.measured),
         layers=judged.layers,
         classes=judged.classes,
         class_cosines=judged.class_cosines,
@@ -93,6 +94,14 @@ def assemble(subject: ScanSubject, run: ScanRun, results: StageResults, audits: 
     )
     # gates are evaluated on the whole audit, the same way as `cohaudit check` does it from audit.json
     return replace(audit, gates=tuple(gate_results(run.config, audit)))
+
+
+def _measured_gradients(measured: Measurement) -> MeasuredGradients:
+    return MeasuredGradients(
+        samples=len(measured.drawn),
+        sums="all samples" if measured.exact_sums else "these samples",
+        energy_error=float(measured.energy_error()[-1]),
+    )
 
 
 def _own_index(samples: pd.DataFrame, subject: ScanSubject, results: StageResults) -> pd.DataFrame:

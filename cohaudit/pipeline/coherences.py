@@ -9,7 +9,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from cohaudit.analysis.class_cosines import class_cosines, sampling_error
+from cohaudit.analysis.class_cosines import class_cosines, sampling_error, too_many_classes
 from cohaudit.analysis.coherence import (
     Gradients,
     Resampling,
@@ -86,6 +86,8 @@ def cosines_of_classes(measured: Measurement, source: Source) -> ClassCosines | 
         measured: Measurement of the samples.
         source: The samples; only labels and class names are used.
     """
+    if skipped := too_many_classes(len(source.class_names)):
+        return skipped
     members = _members(measured, source)
     sizes = np.bincount(source.labels, minlength=len(source.class_names)).tolist()
     own = np.array([measured.energy(part).sum() for part in members])
@@ -103,7 +105,8 @@ def cosines_of_classes(measured: Measurement, source: Source) -> ClassCosines | 
 def _members(measured: Measurement, source: Source) -> list[NDArray[np.int64]]:
     """Return the rows of each class's samples among those measured one by one."""
     labels = source.labels[measured.drawn]
-    return [np.flatnonzero(labels == c) for c in range(len(source.class_names))]
+    sizes = np.bincount(labels, minlength=len(source.class_names))
+    return np.split(np.argsort(labels, kind="stable"), np.cumsum(sizes)[:-1])
 
 
 def _gradients(

@@ -19,6 +19,7 @@ from cohaudit.analysis.generalization_gap import (
 )
 from cohaudit.analysis.label_notices import empty_classes_notice, near_threshold_notice, undetermined_notice
 from cohaudit.analysis.leave_one_out import Suspicion
+from cohaudit.analysis.near_duplicates import search_notice
 from cohaudit.analysis.neighbor_support import expected_cosine_error, sketched_cosine_error
 from cohaudit.config import Config
 from cohaudit.gradients import ForwardResult, Measurement
@@ -92,7 +93,10 @@ def judge(
         samples=samples,
         cosine_error=_cosine_error(measured),
         representation=representation_of(measured),
-        neighbors={i: neighbors_of(seen, found.support, i, config.evidence) for i in verdict.shown.tolist()},
+        neighbors={
+            i: neighbors_of(found.neighbors, seen.likeness, i, config.evidence)
+            for i in verdict.shown.tolist()
+        },
         risk=risk,
         driver_inputs=inputs,
         wrong_labels=_wrong_labels(verdict.suspicion, config),
@@ -175,17 +179,17 @@ def _classes(
     measured = seen.forward
     for c, (name, coherence) in enumerate(coherences):
         members = np.flatnonzero(seen.source.labels == c)
-        # of a class without samples nothing is known; its row says so by their number
-        accuracy = float(np.mean(measured.predicted[members] == c)) if len(members) else 0.0
+        # of a class without samples nothing is known
+        accuracy = float(np.mean(measured.predicted[members] == c)) if len(members) else None
         yield ClassResult(
             name=name,
             samples=len(members),
             accuracy=accuracy,
-            mean_loss=float(measured.loss[members].mean()) if len(members) else 0.0,
+            mean_loss=float(measured.loss[members].mean()) if len(members) else None,
             suspects=int(verdict.suspect[members].sum()),
-            predicted_gap=_class_gap(name, c, accuracy, gap, risk)
-            if len(members)
-            else Skipped(f"predicted gap of class {name}", "no sample has this class"),
+            predicted_gap=Skipped(f"predicted gap of class {name}", "no sample has this class")
+            if accuracy is None
+            else _class_gap(name, c, accuracy, gap, risk),
             coherence=coherence,
         )
 
@@ -238,6 +242,7 @@ def _notices(seen: Observations, config: Config, verdict: LabelFindings) -> Iter
             "fewer samples predict each other less well."
         )
     yield empty_classes_notice(seen.source.labels, seen.source.class_names)
+    yield search_notice(seen.likeness) if seen.likeness else ""
     if suspicion := verdict.valid:
         yield preprocessing_warning(verdict.sanity.accuracy, suspicion.accuracy)
         calibrated = is_calibrated(verdict.today.calibration)

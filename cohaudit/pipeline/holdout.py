@@ -61,9 +61,7 @@ def measure_holdout(
         key = cache_key(run.config, subject, new.source.labels, subject.provenance.sha256)
         blocks = run.blocks_of("holdout", new.source, new.positions, key)
         first = first_pass(subject, new.source, run, advance, blocks=blocks)
-        measured_new = complete(
-            subject, new.source, first, run, wanted=np.zeros(0, dtype=np.int64), advance=lambda count: None
-        )
+        measured_new = complete(subject, new.source, first, run, advance=lambda count: None)
     return _compared(holdout, new, measured_new, measured, labels)
 
 

@@ -1,9 +1,9 @@
 """How gradients are measured: of every sample, or by sums over all and the gradients of some.
 
-The verdicts need no gradient: they follow from what the layers and the output say of every sample. So a first
-pass gives that, and, at the price of training for an epoch, the sums of the classes' gradients. Norms,
-intervals and supporters come from samples whose gradients are measured one by one afterwards: some drawn by
-the size of their residuals, and those that are shown, with their likely neighbors.
+The verdicts need no gradient, and neither do supporters and opponents: they follow from what the layers and
+the output say of every sample. So a first pass gives that, and, at the price of training for an epoch, the
+sums of the classes' gradients. Norms and intervals come from samples whose gradients are measured one by one
+afterwards, drawn by the size of their residuals.
 """
 
 from __future__ import annotations
@@ -11,10 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
-from cohaudit.analysis.likely_neighbors import LastLayer, chosen_neighbors
+from cohaudit.config import Config
 from cohaudit.gradients import (
     CheckpointStore,
     ForwardResult,
@@ -28,20 +25,9 @@ from cohaudit.gradients import (
     observe,
 )
 from cohaudit.pipeline.distributed.pass_blocks import PassBlocks
-from cohaudit.pipeline.label_findings import LabelFindings
 from cohaudit.pipeline.progress import MEASURE_DRAWN
-from cohaudit.pipeline.sample import Sample
 from cohaudit.pipeline.scan_run import EXACT, SUMS, ScanRun
 from cohaudit.pipeline.subject import ScanSubject
-
-SHOWN_SHARE = 40
-"""Of this many samples, one is measured for what is shown; see `MIN_SHOWN` and `MAX_SHOWN`."""
-MIN_SHOWN = 400
-"""Samples that are measured for what is shown, if there are as many."""
-MAX_SHOWN = 2000
-"""Most samples that are measured for what is shown."""
-LIKELY_NEIGHBORS = 5
-"""Likely supporters, and opponents, of a shown sample whose gradients are measured, at most."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +76,7 @@ def first_pass(
         EngineError: If something is not finite, memory does not suffice, or the certificate fails.
     """
     model, options, device = subject.model, run.options, subject.device
-    kind = pass_kind(run, len(source.labels))
+    kind = pass_kind(run, len(source.labels), earlier=bool(subject.earlier))
     reader = None if blocks is None else blocks.first
     if kind == "gradients":
         return FirstPass(measure(model, source, options, device, advance, store=store, blocks=reader), None)
@@ -99,25 +85,38 @@ def first_pass(
     return FirstPass(None, seen, blocks)
 
 
-def pass_kind(run: ScanRun, samples: int) -> PassKind:
-    """Return what the first pass over so many samples measures."""
-    # what follows a training run compares every sample's gradient between its checkpoints
-    all_wanted = run.config.coherence == EXACT or run.follows_training
-    if all_wanted or samples <= 2 * run.config.coherence_samples:
+def pass_kind(run: ScanRun, samples: int, *, earlier: bool) -> PassKind:
+    """Return what the first pass over samples measures.
+
+    Args:
+        run: The scan's instructions.
+        samples: Number of samples.
+        earlier: Whether there are earlier checkpoints of the training run.
+    """
+    if measures_all(run.config, samples, follows_training=earlier and run.follows_training):
         return "gradients"
     return "sums" if run.config.coherence == SUMS else "forward"
 
 
-def measure_shown(
-    subject: ScanSubject, sample: Sample, first: FirstPass, judged: LabelFindings, run: ScanRun
-) -> Measurement:
-    """Measure the gradients that the first pass did not: some drawn, and those of the samples shown.
+def measures_all(config: Config, samples: int, *, follows_training: bool = False) -> bool:
+    """Return whether a scan measures the gradient of every sample.
+
+    Args:
+        config: Settings.
+        samples: Number of samples.
+        follows_training: Whether an audit compares gradients between checkpoints.
+    """
+    # what follows a training run compares every sample's gradient between its checkpoints
+    return config.coherence == EXACT or follows_training or samples <= 2 * config.coherence_samples
+
+
+def measure_single(subject: ScanSubject, source: Source, first: FirstPass, run: ScanRun) -> Measurement:
+    """Measure the gradients of some samples one by one, drawn by their residuals, unless all were measured.
 
     Args:
         subject: Model and data; the model is in eval mode.
-        sample: The samples.
+        source: The samples.
         first: What the first pass gave.
-        judged: The verdict on the labels, with the samples shown.
         run: The scan's instructions.
 
     Raises:
@@ -126,10 +125,8 @@ def measure_shown(
     """
     if first.measured is not None:
         return first.measured
-    wanted = _wanted(first.forward, sample.source.labels, judged.shown)
-    count = run.config.coherence_samples + len(wanted)
-    with run.stages(MEASURE_DRAWN, count) as advance:
-        return complete(subject, sample.source, first, run, wanted=wanted, advance=advance)
+    with run.stages(MEASURE_DRAWN, run.config.coherence_samples) as advance:
+        return complete(subject, source, first, run, advance)
 
 
 def complete(
@@ -137,8 +134,6 @@ def complete(
     source: Source,
     first: FirstPass,
     run: ScanRun,
-    *,
-    wanted: NDArray[np.int64],
     advance: Callable[[int], None],
 ) -> Measurement:
     """Return the measurement of samples, with the gradients of some measured if the first pass did not.
@@ -148,7 +143,6 @@ def complete(
         source: The samples.
         first: What the first pass gave.
         run: The scan's instructions.
-        wanted: Indices of samples whose gradients are measured in any case.
         advance: Called with the number of samples done.
 
     Raises:
@@ -162,8 +156,7 @@ def complete(
         first.forward.scale,
         source.labels,
         run.config.coherence_samples,
-        certain=wanted,
-        seed=run.config.seed,
+        run.config.seed,
     )
     divided = None if first.blocks is None else first.blocks.drawn
     return measure_drawn(
@@ -176,14 +169,3 @@ def complete(
         advance=advance,
         blocks=None if divided is None else divided(draw.indices),
     )
-
-
-def _wanted(forward: ForwardResult, labels: NDArray[np.int64], shown: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the samples that are shown, and their likely neighbors, as many as are worth measuring."""
-    most = int(np.clip(len(labels) // SHOWN_SHARE, MIN_SHOWN, MAX_SHOWN))
-    # the input of the last layer, whole; nothing is shown if no layer gives a representation
-    views = [view for view in forward.views if not view.averaged]
-    if not views or not len(shown):
-        return np.sort(shown[:most])
-    layer = LastLayer(views[-1].rows, forward.probability, labels)
-    return chosen_neighbors(layer, shown, LIKELY_NEIGHBORS, most)

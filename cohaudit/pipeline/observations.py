@@ -8,12 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cohaudit.analysis.forward_gradients import ForwardGradients
 from cohaudit.analysis.near_duplicates import SimilarityIndex
 from cohaudit.analysis.neighbor_support import (
+    Neighbors,
     NeighborSide,
     Support,
+    named_neighbors,
     neighborhood_support,
-    shown_support,
+    no_neighbors,
 )
 from cohaudit.analysis.outside_views import OutsideView
 from cohaudit.config import Config
@@ -22,11 +25,12 @@ from cohaudit.pipeline.corrected_labels import CorrectedLabels
 from cohaudit.pipeline.holdout_data import NO_HOLDOUT
 from cohaudit.pipeline.reviewed_labels import LabelReview
 from cohaudit.results import Flatness, Holdout, Skipped
+from cohaudit.results.thresholds import ALL_PAIRS
 
 FLATNESS_NOT_SELECTED = Skipped("flatness", "not selected: add --audits flatness")
 """Result where the flatness was not asked for."""
-ALL_PAIRS = 4096
-"""Samples up to which all pairs of gradients are compared: about a second."""
+MOST_NAMED = 2000
+"""Of more samples, supporters and opponents are named of as many as are shown, but of no more than these."""
 NAMED_NEIGHBORS = 3
 """Supporters and opponents named for every sample: enough to look at, few enough for a table."""
 NeighborPairs = list[tuple[int, float, bool]]
@@ -77,37 +81,51 @@ class GradientObservations:
 
     Attributes:
         measured: Measurement of the samples.
-        support: Agreement of samples' gradients with their neighbors'.
+        support: Agreement of samples' gradients with their neighbors'; None where not all pairs of gradients
+            were compared.
+        neighbors: The samples that support, or oppose, those that are shown.
         holdout: Measurement of the holdout, or why there is none.
     """
 
     measured: Measurement
-    support: Support
+    support: Support | None
+    neighbors: Neighbors
     holdout: Holdout | Skipped = NO_HOLDOUT
 
 
-def compare_gradients(measured: Measurement, shown: NDArray[np.int64], config: Config, total: int) -> Support:
-    """Compare the gradients of samples.
-
-    All pairs, if there are few samples. Of more, those that are shown are compared with all that were
-    measured; the support of a sample is not known if some were not.
+def compare_gradients(measured: Measurement, config: Config, total: int) -> Support | None:
+    """Compare all pairs of gradients of a few samples; None where there are more, or not all were measured.
 
     Args:
         measured: Measurement of the samples.
-        shown: Indices of the samples that are shown.
-        config: Settings; they say how many neighbors count and how many are named.
+        config: Settings; they say how many neighbors count.
         total: Samples in the whole training data.
     """
-    # the table names its neighbors even if the report is to show fewer, or none
-    strongest = max(NAMED_NEIGHBORS, config.evidence)
     samples = len(measured.scale)
     if measured.complete and samples <= ALL_PAIRS:
-        return neighborhood_support(measured.sketches, neighbors_counted(config, samples, total), strongest)
-    queries = np.searchsorted(measured.drawn, np.intersect1d(shown, measured.drawn))
-    weight = None if measured.complete else measured.weight
-    return shown_support(
-        measured.sketches, measured.drawn, queries, samples, strongest=strongest, weight=weight
+        return neighborhood_support(measured.sketches, neighbors_counted(config, samples, total))
+    return None
+
+
+def name_neighbors(seen: Observations, shown: NDArray[np.int64], config: Config) -> Neighbors:
+    """Return the supporters and opponents of all samples, if there are few; of more, of those that are shown.
+
+    Args:
+        seen: What the passes tell of every sample.
+        shown: Indices of the samples that are shown, most important first.
+        config: Settings; they say how many are named.
+    """
+    forward = seen.forward
+    samples = len(forward.scale)
+    queries = np.arange(samples) if samples <= ALL_PAIRS else np.sort(shown[:MOST_NAMED])
+    # nothing is known if no layer gives a representation
+    if not forward.views or samples < 2 or not len(queries):
+        return no_neighbors(samples)
+    gradients = ForwardGradients(
+        [view.rows for view in forward.views], forward.probability, seen.source.labels
     )
+    # the table names its neighbors even if the report is to show fewer, or none
+    return named_neighbors(gradients, queries, max(NAMED_NEIGHBORS, config.evidence))
 
 
 def neighbors_counted(config: Config, samples: int, total: int) -> int:
@@ -125,13 +143,13 @@ def neighbors_counted(config: Config, samples: int, total: int) -> int:
 
 
 def neighbors_of(
-    seen: Observations, support: Support, sample: int, count: int
+    neighbors: Neighbors, likeness: SimilarityIndex | None, sample: int, count: int
 ) -> tuple[NeighborPairs, NeighborPairs]:
     """Return at most `count` supporters and at most `count` opponents of a sample, strongest first.
 
     Args:
-        seen: Measurement of the samples.
-        support: The samples' neighbors.
+        neighbors: The samples' neighbors.
+        likeness: Similarity of the samples as the layers see them; None if no layer gives a representation.
         sample: Index of the sample.
         count: Most supporters, and most opponents, to return.
     """
@@ -139,8 +157,7 @@ def neighbors_of(
     def pairs(side: NeighborSide) -> NeighborPairs:
         strongest = side.of(sample, count)
         others = [j for j, _ in strongest]
-        index = seen.likeness
-        duplicates = index.nearly_same(sample, others) if index else [False] * len(others)
+        duplicates = likeness.nearly_same(sample, others) if likeness else [False] * len(others)
         return [(j, cosine, same) for (j, cosine), same in zip(strongest, duplicates, strict=True)]
 
-    return pairs(support.supporters), pairs(support.opponents)
+    return pairs(neighbors.supporters), pairs(neighbors.opponents)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 RUN_EARLIER = "run the earlier checkpoints"
 """Stage that takes a pass over the samples for each earlier checkpoint."""
+LOOK_AT_SAMPLES = "look at some samples"
+"""Stage that runs the network on a few samples, before a long pass over all."""
 MEASURE_GRADIENTS = "measure the gradients"
 """Stage that takes most of the time, linear in the samples; the forecast extrapolates it by name."""
 MEASURE_DRAWN = "measure single gradients"

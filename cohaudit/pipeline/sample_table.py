@@ -48,12 +48,12 @@ def sample_table(seen: Observations, found: GradientObservations, judged: LabelF
         "loss": forward.loss,
         "margin": forward.margin,
         "gradient_norm": norms,
-        "support": support.support,
-        "support_count": support.count,
+        "support": missing if support is None else support.support,
+        "support_count": [None] * count if support is None else support.count,
         "loo_margin": missing if suspicion is None else suspicion.margin,
         "out_of_fold": missing if seen.crossfit is None else seen.crossfit[np.arange(count), source.labels],
-        "supporters": _ids(support.supporters, source.ids),
-        "opponents": _ids(support.opponents, source.ids),
+        "supporters": _ids(found.neighbors.supporters, source.ids),
+        "opponents": _ids(found.neighbors.opponents, source.ids),
         "content": list(seen.contents),
     }
     return as_sample_table(columns)

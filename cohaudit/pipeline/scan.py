@@ -30,12 +30,18 @@ from cohaudit.pipeline.crossfit.untrained import Factory
 from cohaudit.pipeline.distributed.pass_blocks import Divided
 from cohaudit.pipeline.evidence import gather_evidence
 from cohaudit.pipeline.findings import judge
+from cohaudit.pipeline.first_look import first_look
 from cohaudit.pipeline.flatness import measure_flatness
 from cohaudit.pipeline.history import measure_history, pass_store
 from cohaudit.pipeline.holdout import measure_holdout
 from cohaudit.pipeline.label_findings import judge_labels
-from cohaudit.pipeline.measuring import FirstPass, first_pass, measure_shown
-from cohaudit.pipeline.observations import GradientObservations, Observations, compare_gradients
+from cohaudit.pipeline.measuring import FirstPass, first_pass, measure_single
+from cohaudit.pipeline.observations import (
+    GradientObservations,
+    Observations,
+    compare_gradients,
+    name_neighbors,
+)
 from cohaudit.pipeline.outside import predict_outside
 from cohaudit.pipeline.progress import (
     COMPARE_GRADIENTS,
@@ -176,8 +182,9 @@ def audit_subject(subject: ScanSubject, run: ScanRun) -> Audit:
         # before the measuring: a damaged file, or answers to other data, are refused at once
         corrected = find_corrections(subject, sample, run)
         review = find_answers(subject, sample, run, corrected)
+        look = first_look(subject, sample, run)
         history = measure_history(subject, sample, run)
-        first = _first_pass(subject, sample, run)
+        first = _first_pass(subject, sample, run, look)
         if first.measured is not None:
             history = history.with_audited(subject, first.measured)
         # labels that an audit concluded from others are no evidence: predicted are those given first
@@ -202,11 +209,14 @@ def audit_subject(subject: ScanSubject, run: ScanRun) -> Audit:
         )
         with run.stages(JUDGE_LABELS):
             labels = judge_labels(seen, run.config)
-        measured = measure_shown(subject, sample, first, labels, run)
+        measured = measure_single(subject, sample.source, first, run)
         with run.stages(COMPARE_GRADIENTS):
-            support = compare_gradients(measured, labels.shown, run.config, len(subject.dataset))
+            support = compare_gradients(measured, run.config, len(subject.dataset))
+            neighbors = name_neighbors(seen, labels.shown, run.config)
         # measured after the training data, which shows whether the model gets a verdict at all
-        found = GradientObservations(measured, support, measure_holdout(subject, sample, measured, run))
+        found = GradientObservations(
+            measured, support, neighbors, measure_holdout(subject, sample, measured, run)
+        )
         with run.stages(JUDGE):
             judged = judge(seen, found, labels, run.config)
         with run.stages(GATHER_EVIDENCE):
@@ -226,13 +236,20 @@ def audit_subject(subject: ScanSubject, run: ScanRun) -> Audit:
     return assemble(subject, run, results, audits)
 
 
-def _first_pass(subject: ScanSubject, sample: Sample, run: ScanRun) -> FirstPass:
-    """Run every sample once; the pass is stored on the way, so that it can be resumed."""
+def _first_pass(subject: ScanSubject, sample: Sample, run: ScanRun, look: str) -> FirstPass:
+    """Run every sample once; the pass is stored on the way, so that it can be resumed.
+
+    Args:
+        subject: Model and data.
+        sample: The samples.
+        run: The scan's instructions.
+        look: What a look at a few samples said.
+    """
     sha256 = subject.provenance.sha256
     store = pass_store(subject, sample, run, sha256)
     key = cache_key(run.config, subject, sample.source.labels, sha256)
     blocks = run.blocks_of("training", sample.source, sample.positions, key)
-    with run.stages(MEASURE_GRADIENTS, len(sample.positions)) as advance:
+    with run.stages(MEASURE_GRADIENTS, len(sample.positions), look) as advance:
         return first_pass(subject, sample.source, run, advance, store, blocks)
 
 

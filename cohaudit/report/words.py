@@ -21,6 +21,9 @@ from cohaudit.results.wording import true_minus
 REORDERING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Characters whose only use is to change the order in which other characters are shown."""
 
+UNKNOWN = "–"
+"""What stands for a number that was not measured."""
+
 _MAX_FULL = 240
 """Characters of a long form at most: enough to tell two names apart, on a page that has hundreds of them."""
 _FILE_END = re.compile(r"[A-Za-z0-9_-]{0,5}\.[A-Za-z0-9]{1,5}\Z")
@@ -82,8 +85,8 @@ def count(value: int) -> str:
 
 
 def signed(value: float) -> str:
-    """Write a cosine: +0.83, −0.20."""
-    return true_minus(f"{value:+.2f}")
+    """Write a cosine: +0.83, −0.20; a dash for one that was not measured."""
+    return UNKNOWN if math.isnan(value) else true_minus(f"{value:+.2f}")
 
 
 def fixed(value: float) -> str:
@@ -93,7 +96,7 @@ def fixed(value: float) -> str:
         return "<0.01"
     if 0.995 <= value < 1:
         return ">0.99"
-    return "–" if math.isnan(value) else f"{value:.2f}"
+    return UNKNOWN if math.isnan(value) else f"{value:.2f}"
 
 
 def probability(value: float) -> str:

@@ -25,7 +25,7 @@ from cohaudit.results.audits import (
     TrainedDecay,
 )
 from cohaudit.results.checks import Certificate, Check, GateResult, Sanity
-from cohaudit.results.coherence import ClassCosines, ClassResult, Coherence, Layer, by_gap
+from cohaudit.results.coherence import ClassCosines, ClassResult, Coherence, Layer, MeasuredGradients, by_gap
 from cohaudit.results.corrections import CorrectionRound, Corrections, LabelChange
 from cohaudit.results.estimate import Estimate, Skipped
 from cohaudit.results.evidence import Evidence, Neighbor, Preview
@@ -75,6 +75,7 @@ __all__ = [
     "LayerSurvival",
     "LayerUnits",
     "Level",
+    "MeasuredGradients",
     "Memory",
     "Neighbor",
     "NoiseSize",

@@ -16,7 +16,7 @@ import pandas as pd
 
 from cohaudit.results.audits import AuditResults
 from cohaudit.results.checks import Certificate, GateResult, Sanity
-from cohaudit.results.coherence import ClassCosines, ClassResult, Coherence, Layer
+from cohaudit.results.coherence import ClassCosines, ClassResult, Coherence, Layer, MeasuredGradients
 from cohaudit.results.corrections import Corrections
 from cohaudit.results.estimate import Skipped
 from cohaudit.results.evidence import Evidence, Preview
@@ -84,6 +84,8 @@ class Audit:
     """What a reader must know before the numbers, in sentences."""
     coherence: Coherence | Skipped
     """Coherence of all samples in the whole gradient."""
+    gradients: MeasuredGradients
+    """Which samples' gradients these numbers stand on."""
     layers: tuple[Layer, ...]
     """Layers in the model's order, input side first."""
     classes: tuple[ClassResult, ...]

@@ -8,6 +8,7 @@ from typing import Literal
 
 from cohaudit.results.estimate import Estimate, Skipped
 from cohaudit.results.ranges import Count, NonNegative, Proportion
+from cohaudit.results.wording import percent
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,30 @@ class Coherence:
     pairwise: Estimate
     """α_u = (m·α − 1) / (m − 1), in [-1, 1]: α without each sample's agreement with itself; 0 for orthogonal
     gradients, for every m."""
+
+
+@dataclass(frozen=True)
+class MeasuredGradients:
+    """Which samples' gradients were measured one by one, and what the sums of all gradients stand on."""
+
+    samples: Count
+    """Number of samples whose gradients were measured one by one."""
+    sums: Literal["all samples", "these samples"]
+    """Samples whose gradients the sums are over, of the classes and of all: exact, or estimated."""
+    energy_error: NonNegative
+    """Relative standard error of Σ‖g_i‖², 0 if all samples were measured one by one."""
+
+    def in_words(self, total: int) -> str:
+        """Return it as part of a sentence.
+
+        Args:
+            total: Number of samples audited.
+        """
+        if self.samples == total:
+            return "the gradients of all samples measured one by one"
+        error = f"{self.samples:,} of {total:,} gradients measured one by one (their energy ± "
+        error += f"{percent(self.energy_error)})"
+        return error + (", sums over all" if self.sums == "all samples" else ", sums estimated from them")
 
 
 @dataclass(frozen=True)
@@ -54,10 +79,10 @@ class ClassResult:
     """Class name."""
     samples: Count
     """Number of samples with this label."""
-    accuracy: Proportion
-    """Share of these samples that the model predicts as labeled, in [0, 1]."""
-    mean_loss: NonNegative
-    """Mean loss over these samples, in nats."""
+    accuracy: Proportion | None
+    """Share of these samples that the model predicts as labeled, in [0, 1]; null if there are none."""
+    mean_loss: NonNegative | None
+    """Mean loss over these samples, in nats; null if there are none."""
     suspects: Count
     """Number of these samples that are suspects: probably mislabeled."""
     predicted_gap: Estimate | Skipped

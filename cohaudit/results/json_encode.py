@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -49,7 +48,8 @@ def _encode(value: Any) -> Any:
     if dataclasses.is_dataclass(value):
         return {f.name: _encode_field(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, pd.DataFrame):
-        return {column: _encode_column(value[column]) for column in SAMPLE_COLUMNS}
+        # each column is encoded when it is written: a million samples would be twenty million objects
+        return {column: value[column] for column in SAMPLE_COLUMNS}
     if isinstance(value, Mapping):
         return {escape_stray_bytes(key): _encode(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
@@ -63,7 +63,22 @@ def _encode_field(value: Any) -> Any:
 
 def _encode_column(column: pd.Series[Any]) -> list[Any]:
     # tolist turns the numbers of numpy, which json refuses, into those of Python
-    return [None if isinstance(v, float) and math.isnan(v) else _encode(v) for v in column.tolist()]
+    values: list[Any] = column.tolist()
+    if not pd.api.types.is_numeric_dtype(column):
+        return _escaped(values)
+    missing = column.isna()
+    if not missing.any():
+        return values
+    return [None if gone else value for value, gone in zip(values, missing.tolist(), strict=True)]
+
+
+def _escaped(texts: list[str]) -> list[str]:
+    try:
+        # hardly any table has stray bytes
+        "".join(texts).encode()
+    except UnicodeEncodeError:
+        return [escape_stray_bytes(text) for text in texts]
+    return texts
 
 
 def escape_stray_bytes(text: str) -> str:
@@ -85,5 +100,7 @@ def _lay_out(value: Any, depth: int) -> str:
 
 
 def _dump(value: Any) -> str:
+    if isinstance(value, pd.Series):
+        value = _encode_column(value)
     # allow_nan would write NaN, which is not JSON, and which read_audit refuses
     return json.dumps(value, ensure_ascii=False, allow_nan=False)

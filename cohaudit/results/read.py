@@ -81,9 +81,10 @@ def as_audit(source: AuditSource) -> Audit:
 
 
 def _read(path: Path) -> str:
-    if path.is_dir():
-        raise ReportError(str(path), "is a folder, not a file", f"name the file in it: {path / 'audit.json'}")
     try:
+        if path.is_dir():
+            inside = f"name the file in it: {path / 'audit.json'}"
+            raise ReportError(str(path), "is a folder, not a file", inside)
         return read_text(path, ReportError, MAX_AUDIT_BYTES)
     except FileNotFoundError:
         raise ReportError(str(path), "no such file", NAME_AN_AUDIT) from None

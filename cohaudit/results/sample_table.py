@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from cohaudit.results.kinds import KindName
 from cohaudit.results.ranges import Count, NonNegative, Proportion
-from cohaudit.results.shape import TableOf, columns_of
+from cohaudit.results.shape import Cell, Nullable, TableOf, columns_of
 
 PANDAS_TYPES: Mapping[type, str] = {str: "str", float: "float64", int: "int64", bool: "bool"}
 """Type of a value → dtype of its column."""
@@ -60,8 +60,8 @@ class SampleRow:
     support: float | None
     """Neighborhood support: mean signed cosine to the gradient neighbors, in [-1, 1]; missing when not
     measured."""
-    support_count: Count
-    """Number of other samples whose loss a step on this sample lowers."""
+    support_count: Count | None
+    """Number of other samples whose loss a step on this sample lowers; missing when not measured."""
     loo_margin: float | None
     """Leave-one-out margin: probability of the given label by the rest of the data minus the largest one of
     another label, in [-1, 1]; missing when not measured."""
@@ -125,9 +125,16 @@ def as_sample_table(columns: Mapping[str, Sequence[Any] | NDArray[Any]]) -> pd.D
         The table, with the columns in order and with the types of `SampleRow`.
     """
     # explicit types: pandas would read a column without a number as objects, and an empty one as floats
-    types = {name: PANDAS_TYPES[column.scalar_type] for name, column in columns_of(SampleRow).items()}
+    types = {name: _pandas_type(column) for name, column in columns_of(SampleRow).items()}
     series = {name: pd.Series(columns[name], dtype=types[name]) for name in SAMPLE_COLUMNS}
     return pd.DataFrame(series)
+
+
+def _pandas_type(column: Cell) -> str:
+    # NaN would make floats of whole numbers
+    if isinstance(column, Nullable) and column.scalar_type is int:
+        return "Int64"
+    return PANDAS_TYPES[column.scalar_type]
 
 
 def order_by_suspicion(suspicion: ArrayLike, *tie_breakers: ArrayLike) -> NDArray[np.int64]:

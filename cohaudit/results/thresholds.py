@@ -5,6 +5,9 @@ They stand here because the modules that compute with them import torch, which t
 
 from __future__ import annotations
 
+ALL_PAIRS = 4096
+"""Samples up to which all pairs are compared: about a second."""
+
 LEAF_COSINE = 0.5
 """Cosine (60 degrees) from which on two gradients want mostly the same change; such samples count as one
 group."""

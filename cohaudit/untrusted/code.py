@@ -12,6 +12,7 @@ import traceback
 from pathlib import Path
 
 from cohaudit.errors import UserCodeError, describe_error
+from cohaudit.untrusted import exits
 
 _OURS = Path(__file__).parent.parent
 """Folder of the package."""
@@ -25,7 +26,12 @@ def user_code_error(error: BaseException) -> UserCodeError | None:
     Args:
         error: Any exception but an error of cohaudit.
     """
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).suffix == ".py"]
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        # the frame that holds an exit is not whose code called it
+        if Path(frame.filename).suffix == ".py" and frame.filename != exits.__file__
+    ]
     # a call that fails inside torch was made by whoever comes before it
     callers = [frame for frame in frames if not _is_library(frame.filename)]
     is_users = bool(callers) and not Path(callers[-1].filename).is_relative_to(_OURS)

@@ -12,14 +12,18 @@ from scipy.special import softmax
 from support.noisy_labels import gaussian_classes
 
 from cohaudit.analysis.class_conditional_noise import PRIOR_SAMPLES, ClassNoise, fit_class_noise
-from cohaudit.analysis.label_noise import LabelNoise, fit_label_noise
+from cohaudit.analysis.label_noise import LabelNoise, expected_labels, fit_label_noise
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 
 def fitted(scores: Array, labels: Integers) -> ClassNoise:
-    return fit_class_noise(scores, labels, fit_label_noise(scores, labels))
+    return fitted_by(fit_label_noise(scores, labels), scores, labels)
+
+
+def fitted_by(symmetric: LabelNoise, scores: Array, labels: Integers) -> ClassNoise:
+    return fit_class_noise(expected_labels(scores, symmetric.sharpness), labels, symmetric)
 
 
 def joint(q: Array, rates: Array, label: int) -> Array:
@@ -34,7 +38,7 @@ def joint(q: Array, rates: Array, label: int) -> Array:
 def test_no_rates_are_likelier_than_the_fitted_ones(seed: int) -> None:
     scores, labels, _ = gaussian_classes(seed, 3, (0.3, 0.05, 0.1), samples=150)
     symmetric = fit_label_noise(scores, labels)
-    found = fit_class_noise(scores, labels, symmetric)
+    found = fitted_by(symmetric, scores, labels)
     expected = softmax(symmetric.sharpness * scores, axis=1)
     wrong, right = PRIOR_SAMPLES * symmetric.share, PRIOR_SAMPLES * (1 - symmetric.share)
 
@@ -68,7 +72,7 @@ def test_classes_that_are_alike_get_the_rate_of_all() -> None:
     scores = np.concatenate([np.roll(scores, k, axis=1) for k in range(3)])
     labels = np.concatenate([(labels + k) % 3 for k in range(3)])
     symmetric = fit_label_noise(scores, labels)
-    found = fit_class_noise(scores, labels, symmetric)
+    found = fitted_by(symmetric, scores, labels)
     assert found.rates == pytest.approx(np.full(3, symmetric.share), abs=1e-4)
 
 
@@ -107,7 +111,7 @@ def test_any_scores_give_rates_and_probabilities(seed: int, classes: int, scale:
     generator = np.random.default_rng(seed)
     scores = scale * generator.standard_normal((30, classes))
     labels = generator.integers(classes, size=30)
-    found = fit_class_noise(scores, labels, LabelNoise(1.0, 0.1, 0.0))
+    found = fitted_by(LabelNoise(1.0, 0.1, 0.0), scores, labels)
     assert ((found.rates > 0) & (found.rates <= 1 - 1 / classes)).all()
     assert np.isfinite(found.true).all()
     assert np.isfinite(found.log_odds_wrong(labels)).all()
@@ -115,5 +119,5 @@ def test_any_scores_give_rates_and_probabilities(seed: int, classes: int, scale:
     renamed = generator.permutation(classes)
     other = np.empty_like(scores)
     other[:, renamed] = scores[order]
-    permuted = fit_class_noise(other, renamed[labels[order]], LabelNoise(1.0, 0.1, 0.0))
+    permuted = fitted_by(LabelNoise(1.0, 0.1, 0.0), other, renamed[labels[order]])
     assert permuted.rates[renamed] == pytest.approx(found.rates)

@@ -25,7 +25,7 @@ from cohaudit.analysis.expected_score import (
     sampling_error,
 )
 from cohaudit.analysis.holdout_labels import MIN_JUDGED, accuracy_on_right_labels
-from cohaudit.analysis.label_noise import fit_label_noise
+from cohaudit.analysis.label_noise import expected_labels, fit_label_noise
 from cohaudit.analysis.quantiles import Z_80
 from cohaudit.results import Estimate, Flatness, Skipped
 
@@ -117,10 +117,12 @@ def test_labels_given_anew_are_probabilities_and_as_wrong_as_the_rate_says(
 ) -> None:
     rng = np.random.default_rng(seed)
     expected = rng.dirichlet(np.ones(classes), size=50)
-    np.testing.assert_allclose(noise_of(expected, rate).given.sum(1), 1)
+    noise = noise_of(expected, rate)
+    given = [noise.given_at(np.full(50, c)) for c in range(classes)]
+    np.testing.assert_allclose(np.sum(given, axis=0), 1)
     # a class that is certain is given with the probability that its label is right
-    certain = noise_of(np.eye(classes), rate).given
-    np.testing.assert_allclose(np.diag(certain), 1 - rate)
+    certain = noise_of(np.eye(classes), rate).given_at(np.arange(classes))
+    np.testing.assert_allclose(certain, 1 - rate)
 
 
 def test_wrong_labels_lower_the_score_as_given_and_not_the_one_against_right_labels() -> None:
@@ -129,7 +131,8 @@ def test_wrong_labels_lower_the_score_as_given_and_not_the_one_against_right_lab
     wrong = rng.random(4000) < 0.2
     labels = np.where(wrong, (truth + rng.integers(1, 4, size=4000)) % 4, truth)
     scores = 6.0 * np.eye(4)[truth]
-    noise = fit_class_noise(scores, labels, fit_label_noise(scores, labels, 0.9))
+    symmetric = fit_label_noise(scores, labels, 0.9)
+    noise = fit_class_noise(expected_labels(scores, symmetric.sharpness), labels, symmetric)
     # a network that memorized nothing answers every true label
     found = expect(truth, noise)
     assert found.right.value > 0.97

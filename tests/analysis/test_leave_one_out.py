@@ -205,7 +205,7 @@ def test_the_verdict_is_that_on_the_pool_of_all_predictions() -> None:
     assert len(found.weights) == 4
     assert found.weights == pytest.approx(pooled.weights)
     assert found.probability == pytest.approx(expected.probability)
-    assert found.determined == expected.determined
+    assert found.determined == pytest.approx(expected.determined)
     for i, label in enumerate(labels):
         others = [found.expected[i, c] for c in range(3) if c != label]
         assert found.margin[i] == pytest.approx(found.expected[i, label] - max(others))

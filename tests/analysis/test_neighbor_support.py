@@ -9,8 +9,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from cohaudit.analysis import nearest_neighbors as neighboring
+from cohaudit.analysis import neighbor_support
+from cohaudit.analysis.forward_gradients import ForwardGradients
 from cohaudit.analysis.neighbor_support import (
     expected_cosine_error,
+    named_neighbors,
     neighborhood_support,
     sketched_cosine_error,
 )
@@ -66,7 +69,7 @@ def test_support_is_the_mean_cosine_of_the_k_strongest_others(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(neighboring, "SAMPLES_PER_BLOCK", rows_at_once)
         patch.setattr(neighboring, "COSINES_PER_CHUNK", 2)
-        found = neighborhood_support(sketches, neighbors, 0)
+        found = neighborhood_support(sketches, neighbors)
     k = min(neighbors, samples - 1)
     for i, row in enumerate(cosines(sketches)):
         others = sorted(np.delete(row, i), key=abs, reverse=True)
@@ -86,27 +89,27 @@ def test_support_knows_neither_a_samples_own_scale_nor_its_place(
     order = generator.permutation(samples)
     own_scale = (generator.uniform(0.5, 2, size=(samples, 1)) * scale).astype(np.float32)
     # all others vote: which one is k-th may hang on the last digit
-    plain = neighborhood_support(sketches, samples, 0)
-    changed = neighborhood_support((sketches * own_scale)[order], samples, 0)
+    plain = neighborhood_support(sketches, samples)
+    changed = neighborhood_support((sketches * own_scale)[order], samples)
     assert changed.support == pytest.approx(plain.support[order], abs=2e-6)
 
 
 def test_support_is_one_among_equals_and_never_more() -> None:
     # some of these pairs round to a cosine of 1.0000001
-    found = neighborhood_support(np.repeat(gradients(0, 64, 50), 2, axis=0), 1, 0)
+    found = neighborhood_support(np.repeat(gradients(0, 64, 50), 2, axis=0), 1)
     assert found.support == pytest.approx(np.ones(128))
     assert found.support.max() <= 1
 
 
 def test_support_is_minus_one_between_two_opposites() -> None:
     row = gradients(0, 1, 50)
-    assert neighborhood_support(np.concatenate([row, -row]), 5, 0).support == pytest.approx([-1, -1])
+    assert neighborhood_support(np.concatenate([row, -row]), 5).support == pytest.approx([-1, -1])
 
 
 def test_a_sample_without_gradient_has_no_support_and_no_leaf() -> None:
     sketches = gradients(0, 10)
     sketches[3] = 0
-    found = neighborhood_support(sketches, 4, 0)
+    found = neighborhood_support(sketches, 4)
     assert found.support[3] == 0
     assert found.count[3] == 0
     assert np.isfinite(found.support).all()
@@ -116,9 +119,20 @@ def test_a_wrong_label_is_fought_by_its_neighbors() -> None:
     # a sample that pulls against the nine others of its leaf, at a thousandth of their strength
     leaf = np.tile(gradients(0, 1), (10, 1)) + 0.01 * gradients(1, 10)
     leaf[4] *= -0.001
-    support = neighborhood_support(leaf, 5, 0).support
+    support = neighborhood_support(leaf, 5).support
     assert support[4] < -0.95
     assert np.delete(support, 4).min() > 0.5
+
+
+def linear(seed: int, samples: int, size: int = 6) -> ForwardGradients:
+    """Return samples of two classes with views in a few clusters, and their networks' answers."""
+    generator = np.random.default_rng(seed)
+    given = generator.uniform(0.01, 0.99, samples).astype(np.float32)
+    return ForwardGradients(
+        [gradients(seed, samples, size), gradients(seed + 1, samples, 3)],
+        np.stack([given, 1 - given], 1),
+        generator.integers(2, size=samples),
+    )
 
 
 @quick
@@ -126,14 +140,18 @@ def test_a_wrong_label_is_fought_by_its_neighbors() -> None:
 def test_supporters_and_opponents_are_the_brute_force_ones(
     seed: int, samples: int, count: int, rows_at_once: int
 ) -> None:
-    sketches = gradients(seed, samples)
+    stand_ins = linear(seed, samples)
+    queries = np.sort(np.random.default_rng(seed).permutation(samples)[: samples // 2 + 1])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(neighboring, "SAMPLES_PER_BLOCK", rows_at_once)
-        patch.setattr(neighboring, "COSINES_PER_CHUNK", 2)
-        found = neighborhood_support(sketches, 3, count)
-    for i, row in enumerate(cosines(whitened(sketches))):
+        patch.setattr(neighbor_support, "SAMPLES_PER_BLOCK", rows_at_once)
+        found = named_neighbors(stand_ins, queries, count)
+    expected_rows = cosines(whitened(stand_ins.rows(slice(None))))
+    for i, row in enumerate(expected_rows):
         for side, sign in ((found.supporters, 1), (found.opponents, -1)):
             pairs = side.of(i, count)
+            if i not in queries:
+                assert pairs == []
+                continue
             expected = sorted((sign * c for c in np.delete(row, i) if sign * c > 1e-5), reverse=True)[:count]
             assert [sign * c for _, c in pairs[: len(expected)]] == pytest.approx(expected, abs=1e-5)
             assert len(pairs) <= count
@@ -145,15 +163,42 @@ def test_supporters_and_opponents_are_the_brute_force_ones(
 
 
 def test_the_cosine_of_a_duplicate_is_one_and_not_more() -> None:
-    found = neighborhood_support(np.repeat(gradients(0, 64, 50), 2, axis=0), 1, 1).supporters
+    one = linear(0, 64, 600)
+    twice = ForwardGradients(
+        [np.repeat(view, 2, axis=0) for view in one.views],
+        np.repeat(one.probability, 2, axis=0),
+        np.repeat(one.labels, 2),
+    )
+    found = named_neighbors(twice, np.arange(128), 1).supporters
     assert found.indices[:, 0].tolist() == [i ^ 1 for i in range(128)]
     assert ((found.cosines > 1 - 1e-5) & (found.cosines <= 1)).all()
 
 
-def test_equal_gradients_have_no_opponents() -> None:
-    found = neighborhood_support(np.tile(gradients(5, 1), (3, 1)), 2, 5)
+def test_equal_samples_have_no_opponents() -> None:
+    views = np.tile(gradients(5, 1), (3, 1))
+    equal = ForwardGradients([views], np.full((3, 2), 0.5, np.float32), np.zeros(3, dtype=np.int64))
+    found = named_neighbors(equal, np.arange(3), 5)
     assert sorted(j for j, _ in found.supporters.of(1, 5)) == [0, 2]
     assert found.opponents.of(1, 5) == []
+
+
+def test_a_sample_that_no_layer_sees_has_no_neighbors() -> None:
+    stand_ins = linear(0, 10)
+    for view in stand_ins.views:
+        view[3] = 0
+    found = named_neighbors(stand_ins, np.arange(10), 9)
+    assert found.supporters.of(3, 9) == found.opponents.of(3, 9) == []
+    assert not (found.supporters.indices == 3).any()
+
+
+def test_whitening_by_some_samples_names_the_same_neighbors(monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_ins = linear(0, 3000)
+    queries = np.arange(0, 3000, 100)
+    whole = named_neighbors(stand_ins, queries, 5)
+    monkeypatch.setattr(neighbor_support, "METRIC_SAMPLES", 1000)
+    some = named_neighbors(stand_ins, queries, 5)
+    assert some.supporters.cosines == pytest.approx(whole.supporters.cosines, abs=0.02)
+    assert some.opponents.cosines == pytest.approx(whole.opponents.cosines, abs=0.02)
 
 
 @pytest.mark.parametrize("kept", [64, 512])

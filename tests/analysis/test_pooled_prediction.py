@@ -12,11 +12,11 @@ from support.noisy_labels import gaussian_classes
 
 from cohaudit.analysis.label_noise import fit_label_noise
 from cohaudit.analysis.pooled_prediction import (
-    SMALLEST_LOG,
     PooledPrediction,
     calibrated,
     pool_predictions,
 )
+from cohaudit.analysis.score_rows import SMALLEST_LOG
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]

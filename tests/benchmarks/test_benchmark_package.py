@@ -83,7 +83,15 @@ def test_saved_results_are_shown_and_left_as_they_are(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     if "--show" not in help_of(command, capsys):
-        assert command.rpartition(".")[2] in {"zoo", "evidence", "retrained", "memory", "resume", "fit"}
+        assert command.rpartition(".")[2] in {
+            "zoo",
+            "evidence",
+            "retrained",
+            "memory",
+            "resume",
+            "fit",
+            "scan_process",
+        }
         return
     before = {path: path.stat().st_mtime_ns for path in RESULTS.iterdir()}
     assert main_of(command)(["--show"]) == 0

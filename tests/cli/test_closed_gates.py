@@ -28,7 +28,7 @@ def build():
     "factory": "def build():\n    raise {0}\n",
     "import": "raise {0}\n",
 }
-EXCEPTIONS = ("SystemExit(0)", "SystemExit()", "KeyboardInterrupt", "Own", "GeneratorExit")
+EXCEPTIONS = ("SystemExit(0)", "SystemExit()", "KeyboardInterrupt", "Own", "GeneratorExit", "os._exit(0)")
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +45,8 @@ def scan(*options: str, checkpoint: str = "good.safetensors", out: str = "out") 
 @pytest.mark.parametrize("place", RAISES)
 @pytest.mark.parametrize("exception", EXCEPTIONS)
 def test_an_exception_that_is_no_error(place: str, exception: str) -> None:
-    code = "from torch import nn\n\nclass Own(BaseException):\n    pass\n\n" + RAISES[place].format(exception)
+    code = "import os\n\nfrom torch import nn\n\nclass Own(BaseException):\n    pass\n\n"
+    code += RAISES[place].format(exception)
     Path("own.py").write_text(code)
     result = scan("--model", "own.py:build", "--data", "good.npz")
     assert result.exit_code == BAD_INPUT
@@ -55,15 +56,27 @@ def test_an_exception_that_is_no_error(place: str, exception: str) -> None:
     assert not Path("out").exists()
 
 
-@pytest.mark.parametrize("method", ["__len__", "__getitem__", "ids", "classes"])
-def test_an_exception_in_a_dataset(method: str) -> None:
+@pytest.mark.parametrize(
+    ("method", "end", "named"),
+    [
+        ("__len__", "raise SystemExit(0)", "SystemExit"),
+        ("__getitem__", "raise SystemExit(0)", "SystemExit"),
+        ("ids", "raise SystemExit(0)", "SystemExit"),
+        ("classes", "raise SystemExit(0)", "SystemExit"),
+        ("__getitem__", "os._exit(0)", "os._exit(0)"),
+        ("__len__", "os.execl('/bin/true', 'true')", "os.execv("),
+    ],
+)
+def test_what_ends_the_program_in_a_dataset(method: str, end: str, named: str) -> None:
     code = f"""
+import os
+
 class Data:
     ids = classes = None
     def __len__(self): return 30
     def __getitem__(self, i): return [0.0] * 4, i % 3
     {"@property" if method in {"ids", "classes"} else ""}
-    def {method}(self, *a): raise SystemExit(0)
+    def {method}(self, *a): {end}
 
 def build(): return Data()
 """
@@ -71,7 +84,7 @@ def build(): return Data()
     result = scan("--model", "net.py:build", "--data", "own.py:build")
     assert result.exit_code == BAD_INPUT
     assert "own.py" in result.stderr
-    assert "SystemExit" in result.stderr
+    assert named in result.stderr
 
 
 class TestAFileThatWasFound:

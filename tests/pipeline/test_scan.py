@@ -309,7 +309,7 @@ def test_a_class_that_is_fitted_far_better_keeps_its_interval(monkeypatch: pytes
     """On a scale common to all classes, its sketches would be zeros in float32."""
     model, inputs, labels = digits_in_memory()
     expected = cohaudit.scan(model, (inputs, labels)).classes[0].coherence
-    measure, shrunk = cohaudit.pipeline.scan.measure, labels == 0
+    measure, shrunk = cohaudit.pipeline.measuring.measure, labels == 0
 
     def fitted_far_better(*args: Any, **options: Any) -> Any:
         found = measure(*args, **options)
@@ -323,7 +323,7 @@ def test_a_class_that_is_fitted_far_better_keeps_its_interval(monkeypatch: pytes
             class_squares=class_squares,
         )
 
-    monkeypatch.setattr("cohaudit.pipeline.scan.measure", fitted_far_better)
+    monkeypatch.setattr("cohaudit.pipeline.measuring.measure", fitted_far_better)
     found = cohaudit.scan(model, (inputs, labels)).classes[0].coherence
     assert isinstance(found, Coherence)
     assert isinstance(expected, Coherence)

@@ -54,7 +54,7 @@ def test_the_ranges_of_the_types_are_its_bounds() -> None:
     assert (sanity["mean_loss"]["minimum"], "maximum" in sanity["mean_loss"]) == (0, False)
     row = SCHEMA["$defs"]["SampleRow"]["properties"]
     assert row["suspicion"]["items"]["type"] == ["number", "null"]
-    assert row["support_count"]["items"] == {"type": "integer", "minimum": 0}
+    assert row["support_count"]["items"] == {"type": ["integer", "null"], "minimum": 0}
     assert (
         "(data:image/png;base64,|data:image/jpeg;base64,)"
         in SCHEMA["$defs"]["Preview"]["properties"]["image"]["pattern"]

@@ -88,4 +88,4 @@ def test_a_table_of_samples_has_the_types_of_its_row() -> None:
     columns = {name: [] for name in columns_of(SampleRow)}
     empty = as_sample_table(columns)
     assert {str(empty[name].dtype) for name in ("suspicion", "loss", "margin")} == {"float64"}
-    assert (str(empty["suspect"].dtype), str(empty["support_count"].dtype)) == ("bool", "int64")
+    assert (str(empty["suspect"].dtype), str(empty["support_count"].dtype)) == ("bool", "Int64")

@@ -70,6 +70,7 @@ def make_audit(
         sanity=_sanity(classes, auditable),
         notices=(f"Measured on {samples} of {2 * samples} samples.",),
         coherence=coherence if auditable else nothing,
+        gradients=results.MeasuredGradients(samples, "all samples", 0.0),
         layers=tuple(
             _layer(rng, i, layers, samples, name)
             for i, name in enumerate(_names(layers, "body.{}.fc", hostile))
@@ -150,7 +151,7 @@ def _samples(
             "margin": rng.normal(9.0, 2.0, n),
             "gradient_norm": rng.gamma(1.0, 0.3, n),
             "support": support if auditable else np.full(n, np.nan),
-            "support_count": rng.integers(0, n, n),
+            "support_count": pd.array(rng.integers(0, n, n) if auditable else [None] * n, dtype="Int64"),
             "loo_margin": 1.0 - 2.0 * suspicion,
             "out_of_fold": np.full(n, np.nan),
             "supporters": [f"{ids[i - 1]};{ids[i - 2]}" for i in range(n)],

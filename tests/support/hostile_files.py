@@ -13,15 +13,13 @@ import random
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors.torch import save
-
-Make = Callable[[random.Random, Path], list[str]]
-"""Writes a file, and returns the arguments that read it."""
+from support.bounded_runs import Make
 
 NET = "from torch import nn\n\n\ndef build():\n    return nn.Linear(4, 3)\n"
 """A model that the files beside it are read with."""
@@ -32,6 +30,7 @@ ZEROS = 64 * MEGABYTE
 
 def support(folder: Path) -> None:
     """Write an honest checkpoint, model and data set, which stand beside what is hostile."""
+    folder.mkdir(exist_ok=True)
     generator = np.random.default_rng(0)
     labels = generator.integers(0, 3, 30)
     inputs = generator.normal(size=(30, 4)).astype(np.float32)

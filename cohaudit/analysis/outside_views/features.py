@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cohaudit.analysis.leave_one_out import leave_one_out
-from cohaudit.analysis.outside_views.view import Integers, OutsideView, fit_sharpness, softmax
+from cohaudit.analysis.outside_views.view import Array, Integers, OutsideView, fit_sharpness
+from cohaudit.analysis.score_rows import ScoreRows, Softmax, fitted_sample, is_whole, stored
+from cohaudit.arrays import blocks_of
 
 Floats = NDArray[np.float32]
 
@@ -35,8 +37,17 @@ def predict_from_features(
         name: Name of the view.
         seed: Seed of the projection of very long vectors.
     """
-    scores = leave_one_out(_shortened(features, seed), labels, classes).scores
-    return OutsideView(name, softmax(scores, fit_sharpness(scores, labels)))
+    scores = leave_one_out(_shortened(features, seed), labels, classes)
+    if is_whole(scores.shape):
+        # each score is needed several times
+        return OutsideView(name, _probable(scores.scores, labels))
+    return OutsideView(name, _probable(scores, labels))
+
+
+def _probable(scores: ScoreRows, labels: Integers) -> Array:
+    some = fitted_sample(scores.shape)
+    sharpness = fit_sharpness(scores[some].astype(np.float64), labels[some])
+    return stored(Softmax(scores, sharpness), "the labels predicted from vectors")
 
 
 def standardized(columns: NDArray[np.floating]) -> Floats:
@@ -45,14 +56,27 @@ def standardized(columns: NDArray[np.floating]) -> Floats:
     Args:
         columns: Numbers of any scale, [N, F]; NaN and infinity count as missing.
     """
-    known = np.isfinite(columns)
-    counts = np.maximum(known.sum(0), 1)
-    values = np.where(known, columns, 0).astype(np.float64)
-    centered = np.where(known, values - values.sum(0) / counts, 0)
-    deviation = np.sqrt(np.square(centered).sum(0) / counts)
+    width = columns.shape[1]
+    counts, total, squares = np.zeros(width), np.zeros(width), np.zeros(width)
+    for rows in blocks_of(*columns.shape):
+        known = np.isfinite(columns[rows])
+        counts += known.sum(0)
+        total += np.where(known, columns[rows], 0).sum(0, dtype=np.float64)
+    counts = np.maximum(counts, 1)
+    mean = total / counts
+    for rows in blocks_of(*columns.shape):
+        squares += np.square(_centered(columns[rows], mean)).sum(0)
+    deviation = np.sqrt(squares / counts)
     constant = deviation <= SMALLEST_DEVIATION * deviation.max(initial=0)
-    scaled: Floats = (centered / np.where(constant, np.inf, deviation)).astype(np.float32)
+    scaled = np.empty(columns.shape, dtype=np.float32)
+    for rows in blocks_of(*columns.shape):
+        scaled[rows] = _centered(columns[rows], mean) / np.where(constant, np.inf, deviation)
     return scaled
+
+
+def _centered(columns: NDArray[np.floating], mean: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return columns less their means, 0 where a number is missing, float64."""
+    return np.where(np.isfinite(columns), columns - mean, 0)
 
 
 def _shortened(features: Floats, seed: int) -> Floats:

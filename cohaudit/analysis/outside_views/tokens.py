@@ -11,6 +11,8 @@ from scipy import sparse
 
 from cohaudit.analysis.outside_views.folds import random_folds
 from cohaudit.analysis.outside_views.view import Array, Integers, OutsideView, fit_sharpness, soften, softmax
+from cohaudit.analysis.score_rows import Even, blank, fitted_sample, stored
+from cohaudit.arrays import blocks_of, release
 
 BUCKETS = 2**20
 """Columns that tokens and pairs are hashed to: memory is bounded whatever the vocabulary, and of 100,000
@@ -97,19 +99,24 @@ def predict_from_ngrams(counts: sparse.csr_matrix, labels: Integers, classes: in
         seed: Seed of the folds.
     """
     texts = _tfidf(counts)
-    scores = np.zeros((len(labels), classes))
-    probability = np.full((len(labels), classes), 1 / classes)
     name = f"ridge regression on TF-IDF of {texts.shape[1]:,} tokens and pairs"
     if len(labels) < 3 or not texts.shape[1]:
-        return OutsideView(name, probability)
-    targets = np.eye(classes)[labels]
+        return OutsideView(name, stored(Even(np.full(classes, 1 / classes), len(labels)), "even chances"))
+    probability: Array = blank((len(labels), classes), "the labels predicted from tokens")
     for fold in random_folds(len(labels), _folds(texts, classes), TRAINING_ROWS, seed, spare=True):
-        share = targets[fold.train].mean(0)
-        weights = _ridge(texts[fold.train], targets[fold.train] - share)
-        scores[fold.held] = texts[fold.held] @ weights + share
-        spare = texts[fold.other] @ weights + share
-        probability[fold.held] = softmax(scores[fold.held], fit_sharpness(spare, labels[fold.other]))
-    return OutsideView(name, soften(probability, VOTES))
+        targets = np.zeros((len(fold.train), classes))
+        targets[np.arange(len(fold.train)), labels[fold.train]] = 1
+        share = targets.mean(0)
+        weights = _ridge(texts[fold.train], targets - share)
+        # one number is fitted to them: some will do
+        other = fold.other[fitted_sample((len(fold.other), classes))]
+        sharpness = fit_sharpness(texts[other] @ weights + share, labels[other])
+        for rows in blocks_of(len(fold.held), classes):
+            held = fold.held[rows]
+            predicted = softmax(texts[held] @ weights + share, sharpness)
+            probability[held] = soften(predicted, VOTES)
+        release(probability)
+    return OutsideView(name, probability)
 
 
 def _tfidf(counts: sparse.csr_matrix) -> sparse.csr_matrix:

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
+
+from cohaudit.analysis.score_rows import ScoreRows
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -27,11 +30,33 @@ class OutsideView:
 
     Attributes:
         name: The model and what it sees, in words.
-        probability: Probability that each label would be given to the sample, float64 [N, C]; rows sum to 1.
+        probability: Probability that each label would be given to the sample, [N, C]; rows sum to 1.
     """
 
     name: str
     probability: Array
+
+
+@dataclass(frozen=True)
+class PooledViews:
+    """Several predictions of the same labels as one, a block of samples at a time; see `pool`.
+
+    Attributes:
+        parts: Predictions, [N, C] each; at least one.
+        votes: Votes behind each, by which it is softened; see `soften`.
+    """
+
+    parts: Sequence[ScoreRows]
+    votes: Sequence[float]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """N and C."""
+        return self.parts[0].shape
+
+    def __getitem__(self, rows: Any, /) -> Array:
+        """Return the probabilities of some samples, [n, C]."""
+        return pool([soften(part[rows], votes) for part, votes in zip(self.parts, self.votes, strict=True)])
 
 
 def soften(probability: Array, votes: float) -> Array:

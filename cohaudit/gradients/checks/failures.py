@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +16,9 @@ from cohaudit.gradients.pass_setup import Source
 from cohaudit.gradients.precision import autocast
 from cohaudit.gradients.single_sample import sample
 from cohaudit.gradients.tracing.trace import call
+
+NO_GRADIENTS = "does not require grad"
+"""What torch says if a gradient is asked for and none are recorded."""
 
 
 @contextmanager
@@ -77,6 +81,30 @@ def refuse_failing_sample(model: nn.Module, inputs: Any, ids: Sequence[str]) -> 
                 f"the model fails on it: {describe_error(error)}",
                 "correct or drop the sample, e.g. one with a token id beyond the model's vocabulary",
             ) from error
+
+
+def refuse_gradients_inside(model: nn.Module, error: Exception) -> None:
+    """Raise an error if a forward pass failed because it takes gradients itself while none are recorded.
+
+    Predictions are computed without recording, as in any evaluation: there, such a network fails too.
+
+    Args:
+        model: The model.
+        error: What its forward pass raised.
+
+    Raises:
+        ModelError: If it takes gradients; names the innermost layer in whose forward it does.
+    """
+    if NO_GRADIENTS not in str(error):
+        return
+    names = {id(module): name for name, module in model.named_modules()}
+    callers = (frame.f_locals.get("self") for frame, _ in traceback.walk_tb(error.__traceback__))
+    layers = [names[id(caller)] for caller in callers if id(caller) in names]
+    raise ModelError(
+        f"layer {layers[-1]}" if layers and layers[-1] else "model",
+        "its forward takes gradients, and fails where none are recorded, as in any evaluation",
+        "in its forward, take them in a block `with torch.enable_grad():`",
+    ) from error
 
 
 def _refuse_autocast(model: nn.Module, inputs: Any, device: torch.device) -> None:

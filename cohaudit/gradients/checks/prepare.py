@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from cohaudit.errors import CohauditError, EngineError, ModelError, describe_error, is_out_of_memory
+from cohaudit.gradients.checks.failures import refuse_gradients_inside
 from cohaudit.gradients.checks.probe import Probe, load_probe, to_model
 from cohaudit.gradients.checks.trial import refuse_unstable, settle
 from cohaudit.gradients.pass_setup import Source
@@ -120,6 +121,7 @@ def _check_outputs(model: nn.Module, probe: Probe, source: Source) -> None:
         with torch.no_grad():
             output = call(model, probe.inputs)
     except Exception as error:  # user code can raise anything
+        refuse_gradients_inside(model, error)
         raise ModelError(
             "model",
             f"it fails on a batch of inputs of shape {shapes}: {describe_error(error)}",

@@ -117,10 +117,20 @@ class Lookup:
         return Lookup(self.index[start:stop], self.b[start:stop], self.count)
 
     def squared_norms(self) -> Tensor:
-        """Return ‖G_i‖² = Σ_tu [index_t = index_u]⟨b_t, b_u⟩, [batch]: positions with the same row add up."""
-        # all pairs of positions: a sentence is short compared with the table
-        same = self.index[:, :, None] == self.index[:, None, :]
-        return ((self.b @ self.b.mT) * same).sum((1, 2))
+        """Return ‖G_i‖² = Σ_row ‖Σ_t [index_t = row] b_t‖², [batch]: positions with the same row add up."""
+        # not by pairs of positions: a long text has too many
+        batch, positions, width = self.b.shape
+        rows, order = self.index.sort(1)
+        begins = torch.zeros_like(order)
+        begins[:, 1:] = rows[:, 1:] != rows[:, :-1]
+        # number of a position's row among those of its sample
+        local = torch.empty_like(order).scatter_(1, order, begins.cumsum(1))
+        first = torch.arange(batch, device=order.device)[:, None] * positions
+        # sums of 16-bit numbers must not be rounded after every position
+        wide = torch.promote_types(self.b.dtype, torch.float32)
+        sums = self.b.new_zeros(batch * positions, width, dtype=wide)
+        sums.index_add_(0, (local + first).flatten(), self.b.flatten(0, 1).to(wide))
+        return sums.square().sum(1).view(batch, positions).sum(1)
 
     def weighted_sum(self, weights: Tensor) -> Tensor:
         """Return Σ_i w_i G_i for weights [batch], [rows, dim]."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cohaudit.errors import EngineError
+from cohaudit.arrays import allocate, release
 from cohaudit.gradients.residuals import Residuals
 
 Array = NDArray[np.float64]
@@ -50,6 +48,7 @@ class ScoreRows:
         self.margin[indices] = residuals.margin.numpy()
         self.predicted[indices] = residuals.predicted.numpy()
         self.probability[indices] = residuals.probability.float().numpy()
+        release(self.probability)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return name → array, under the names that they are saved by."""
@@ -109,7 +108,7 @@ def allocate_scores(samples: int, classes: int) -> ScoreRows:
         loss=np.zeros(samples),
         margin=np.zeros(samples),
         predicted=np.zeros(samples, dtype=np.int64),
-        probability=np.zeros((samples, classes), dtype=np.float32),
+        probability=allocate(samples, classes, f"the model's answers to {samples:,} samples"),
     )
 
 
@@ -145,19 +144,10 @@ def allocate_sketches(rows: int, columns: int, memory: int) -> NDArray[np.float3
     Raises:
         EngineError: If the disk has no room for it.
     """
-    size = rows * columns * np.dtype(np.float32).itemsize
-    if size <= memory:
-        return np.zeros((rows, columns), dtype=np.float32)
-    # the mapping keeps the file alive after it is closed
-    with tempfile.TemporaryFile(prefix="cohaudit-") as file:
-        try:
-            # a sparse file on a disk that fills up later would end the process with SIGBUS, without a message
-            if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(file.fileno(), 0, size)
-        except OSError as error:
-            raise EngineError(
-                f"temporary folder {tempfile.gettempdir()}",
-                f"no room for the sketches of {rows:,} samples, {size / 1e6:,.0f} MB: {error.strerror}",
-                "set TMPDIR to a folder with more room, lower --sketch-size, or raise --sketch-memory",
-            ) from error
-        return np.memmap(file, np.float32, "r+", shape=(rows, columns))
+    return allocate(
+        rows,
+        columns,
+        f"the sketches of {rows:,} samples",
+        ", lower --sketch-size, or raise --sketch-memory",
+        memory,
+    )

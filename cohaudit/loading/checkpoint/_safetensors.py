@@ -136,6 +136,8 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 def _describe_damage(path: Path, error: Exception) -> str:
     """Say how a file is damaged, by its three parts: length of the header, header, tensors."""
+    # torch writes its own call stack behind the first line
+    reason = printable(str(error).partition("\n")[0], 200)
     # the library only says that the header is wrong; a user wants to know whether the download is complete
     size = path.stat().st_size
     with open_regular(path, CheckpointError) as stream:
@@ -147,7 +149,7 @@ def _describe_damage(path: Path, error: Exception) -> str:
         entries = json.loads(header)
         end = max(int(entry["data_offsets"][1]) for name, entry in entries.items() if name != "__metadata__")
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError, RecursionError):
-        return f"the header is not valid: {printable(str(error), 200)}"
+        return f"the header is not valid: {reason}"
     if end > size - 8 - length:
         return f"truncated: {size - 8 - length:,} of {end:,} bytes of tensors are there"
-    return f"damaged: {printable(str(error), 200)}"
+    return f"damaged: {reason}"

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import struct
 import zipfile
-import zlib
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,10 +12,10 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 
-from cohaudit.errors import DataError, printable
+from cohaudit.errors import CohauditError, DataError, printable
 from cohaudit.loading.safetensors_header import check_count, check_header
 from cohaudit.untrusted import open_regular
 from cohaudit.untrusted.zips import check_unpacked, listed
@@ -197,6 +195,8 @@ def _reading(where: str) -> Iterator[None]:
     """Turn the errors that numpy, zipfile and safetensors raise on a damaged file into a DataError."""
     try:
         yield
+    except CohauditError:
+        raise
     except ValueError as error:
         if "allow_pickle" not in str(error):
             raise DataError(where, f"cannot be read: {_reason(error)}", _WRITE_AGAIN) from error
@@ -207,21 +207,9 @@ def _reading(where: str) -> Iterator[None]:
         ) from error
     except PermissionError as error:
         raise DataError(where, f"cannot be read: {error.strerror}", "check the file's permissions") from error
-    except (
-        OSError,
-        EOFError,
-        KeyError,
-        MemoryError,
-        SafetensorError,
-        zipfile.BadZipFile,
-        zlib.error,
-        # of a hostile header: types and shapes that numpy and torch do not have
-        struct.error,
-        RuntimeError,
-        TypeError,
-        ArithmeticError,
-        SyntaxError,
-    ) as error:
+    # numpy parses a hostile header as Python, and hands types and shapes to itself, as safetensors does to
+    # torch: all of them can raise anything
+    except Exception as error:
         raise DataError(where, f"cannot be read: {_reason(error)}", _WRITE_AGAIN) from error
 
 

@@ -62,7 +62,7 @@ def measure_shard(
         name_unused_classes(subject.model, subject.dataset, subject.holdout)
         positions = choose_samples(subject.dataset.labels, config.limit, config.seed)
         source = source_of(subject.dataset, positions)
-        kind = pass_kind(run, len(positions))
+        kind = pass_kind(run, len(positions), earlier=False)
         steps = pass_order(source.labels, config.batch_size, kind)
         _refuse_empty(shard, len(steps), len(positions))
         key = cache_key(config, subject, source.labels, subject.provenance.sha256)

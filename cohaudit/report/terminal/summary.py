@@ -298,6 +298,8 @@ def _certificate(audit: Audit) -> Text:
         f"largest relative error {number(error)}",
         f"{percent(certificate.parameter_coverage)} of the parameters measured",
     ]
+    if audit.gradients.samples < audit.subject.samples:
+        parts.append(audit.gradients.in_words(audit.subject.samples))
     return _line("Certificate", parts)
 
 

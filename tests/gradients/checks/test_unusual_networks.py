@@ -11,6 +11,7 @@ import cohaudit
 from cohaudit.errors import EngineError, ModelError
 from cohaudit.gradients import Source, check_model
 from cohaudit.gradients.checks.prepare import prepare
+from cohaudit.report.html.view._classes import build_classes
 
 LABELS = np.arange(6) % 3
 INPUTS = torch.randn(6, 8, generator=torch.Generator().manual_seed(0))
@@ -45,6 +46,28 @@ class TakesGradients(nn.Module):
         return energy - slope[:, :3]
 
 
+class TransformsGradients(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.energy = nn.Linear(8, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        slope = torch.func.grad(lambda z: self.energy(z).tanh().sum())(x)
+        return self.energy(x).tanh() - slope[:, :3]
+
+
+class NeedsGradients(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.energy = nn.Linear(8, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x.detach().requires_grad_()
+        energy = self.energy(x)
+        (slope,) = torch.autograd.grad(energy.tanh().sum(), x, create_graph=True)
+        return energy - slope[:, :3]
+
+
 class Bag(nn.Module):
     def __init__(self, sparse: bool = True) -> None:
         super().__init__()
@@ -66,7 +89,12 @@ class Complex(nn.Module):
 
 @pytest.mark.parametrize(
     ("model", "inputs", "looped"),
-    [(Mixed(), INPUTS, True), (TakesGradients(), INPUTS, True), (Bag(), TOKENS, False)],
+    [
+        (Mixed(), INPUTS, True),
+        (TakesGradients(), INPUTS, True),
+        (TransformsGradients(), INPUTS, True),
+        (Bag(), TOKENS, False),
+    ],
 )
 def test_every_parameter_has_a_path(model: nn.Module, inputs: torch.Tensor, looped: bool) -> None:
     model.eval()
@@ -78,6 +106,12 @@ def test_every_parameter_has_a_path(model: nn.Module, inputs: torch.Tensor, loop
 def test_complex_parameters_are_refused_by_the_layers_name() -> None:
     with pytest.raises(EngineError, match=r"layer mix: its parameter mix.weight is complex"):
         check_model(Complex().eval(), source(INPUTS), torch.device("cpu"))
+
+
+def test_gradients_that_are_not_recorded_are_refused_by_the_layers_name() -> None:
+    model = nn.Sequential(nn.Linear(8, 8), NeedsGradients()).eval()
+    with pytest.raises(ModelError, match=r"layer 1: its forward takes gradients.*\n.*torch.enable_grad"):
+        check_model(model, source(INPUTS), torch.device("cpu"))
 
 
 @pytest.mark.parametrize(("last", "outputs"), [(nn.Softmax(1), 3), (nn.Sigmoid(), 1)])
@@ -99,3 +133,7 @@ def test_a_class_without_samples(absent: int, names: tuple[str, ...]) -> None:
     audit = cohaudit.scan(nn.Linear(8, 3), (inputs[keep], labels[keep]), class_names=names, outside=False)
     assert [one.samples == 0 for one in audit.classes] == [c == absent for c in range(3)]
     assert any("1 of 3 classes have no sample" in notice for notice in audit.notices)
+    empty = audit.classes[absent]
+    assert (empty.accuracy, empty.mean_loss) == (None, None)
+    row = next(row for row in build_classes(audit).rows if row.samples == "0")
+    assert (row.accuracy, row.mean_loss, row.suspect_share) == ("–", "–", "–")

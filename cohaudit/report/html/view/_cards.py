@@ -6,8 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
+
 from cohaudit.report.figures.thumbnails import Thumbnail, thumbnail
-from cohaudit.report.words import Text, count, number, probability, prose, signed, text
+from cohaudit.report.words import UNKNOWN, Text, count, number, probability, prose, signed, text
 from cohaudit.results import Audit, Evidence, Neighbor, Preview
 
 MAX_COLUMNS = 40
@@ -177,7 +179,8 @@ def _numbers(row: Mapping[Any, Any]) -> tuple[str, str, str, str]:
     return (
         number(row["loss"]),
         signed(row["support"]),
-        count(row["support_count"]),
+        # missing in a table of pandas, where NaN would make a float of it
+        UNKNOWN if pd.isna(row["support_count"]) else count(row["support_count"]),
         signed(row["loo_margin"]),
     )
 

@@ -79,8 +79,14 @@ def _coherence(audit: Audit) -> tuple[Definition, ...]:
             "Energy and gradient norm",
             "energy = Σ ‖gᵢ in the layer‖² / Σ ‖gᵢ‖²;  norm = √(mean ‖gᵢ in the layer‖²)",
             "The energy is a layer's share of the squared gradients. The model's α is the mean of its "
-            "layers' α, weighted by their energy.",
-            figures=("Layer.energy", "Layer.gradient_norm", "samples.gradient_norm"),
+            "layers' α, weighted by their energy. Of many samples, some are drawn in proportion to the "
+            "square of their residuals, and stand for all: the intervals hold the error.",
+            figures=(
+                "Layer.energy",
+                "Layer.gradient_norm",
+                "samples.gradient_norm",
+                "MeasuredGradients.energy_error",
+            ),
         ),
         Definition(
             "Cosine of two classes",
@@ -104,21 +110,24 @@ def _support(audit: Audit) -> Definition:
         f"The neighbors are the {neighbors}: those that act on the same weights. The support "
         f"count is the number of samples with a cosine of at least {thresholds.LEAF_COSINE:g}, whose steps "
         "would change mostly the same weights in the same direction. A sample with few of them is learned "
-        "on its own.",
+        "on its own. A dash stands where not all pairs of gradients were compared: on more samples than "
+        f"{thresholds.ALL_PAIRS:,}, or where the gradients of some were measured one by one.",
         figures=("samples.support", "samples.support_count"),
         settings=("neighbors",),
-        constants=("thresholds.LEAF_COSINE",),
+        constants=("thresholds.LEAF_COSINE", "thresholds.ALL_PAIRS"),
     )
 
 
 def _supporters() -> Definition:
     return Definition(
         "Supporters and opponents",
-        "whitened cosine = uᵢ M uⱼ / √(uᵢ M uᵢ · uⱼ M uⱼ),  M = (Σ u uᵀ + λI)⁻¹,  u = g / ‖g‖",
-        f"With λ = {thresholds.WHITENING_RIDGE:g}. What many samples' gradients share counts less than in a "
-        "plain cosine. Supporters have a positive whitened cosine, opponents a negative one: training on "
-        "them probably raises, or lowers, the margin of the label. It is an estimate; retrained networks "
-        "agree with it in part.",
+        "whitened cosine = uᵢ M uⱼ / √(uᵢ M uᵢ · uⱼ M uⱼ),  M = (Σ u uᵀ + λI)⁻¹,  u = r ⊗ (a₁, a₂, …)",
+        f"With λ = {thresholds.WHITENING_RIDGE:g}; r is the residual p − y at the output and a₁, a₂, … what "
+        "the layers receive, each scaled to length 1. That stands for the sample's gradient, and a forward "
+        "pass tells it. Two samples have a large cosine if they look alike to the layers and their labels "
+        "err alike. What many samples share counts less than in a plain cosine. Supporters have a positive "
+        "whitened cosine, opponents a negative one: training on them probably raises, or lowers, the margin "
+        "of the label. It is an estimate; retrained networks agree with it in part.",
         figures=("Neighbor.cosine",),
         constants=("thresholds.WHITENING_RIDGE",),
     )

@@ -81,7 +81,12 @@ def _m_coherence(coherence: Coherence, samples: int) -> str:
 def _worst_class(audit: Audit) -> Iterator[Tile]:
     """Yield the class with the lowest accuracy to expect on new data."""
     gaps = [(one, one.predicted_gap) for one in audit.classes]
-    expected = [(one.accuracy - gap.value, one.name) for one, gap in gaps if not isinstance(gap, Skipped)]
+    expected = [
+        (one.accuracy - gap.value, one.name)
+        for one, gap in gaps
+        # a class without samples has neither
+        if one.accuracy is not None and not isinstance(gap, Skipped)
+    ]
     if len(expected) > 1:
         lowest, name = min(expected)
         yield Tile(

@@ -69,6 +69,8 @@ class CertificateView:
     summary: str
     coverage: str
     """Share of the trainable parameters that was measured."""
+    gradients: str
+    """Which samples' gradients were measured, in words."""
     checks: tuple[CheckRow, ...]
 
 
@@ -97,6 +99,7 @@ def build_certificate(audit: Audit) -> CertificateView:
     return CertificateView(
         summary=f"{plural(certificate.samples, 'sample')} recomputed one at a time with plain autograd",
         coverage=percent(certificate.parameter_coverage),
+        gradients=audit.gradients.in_words(audit.subject.samples),
         checks=tuple(map(_check, certificate.checks)),
     )
 
