@@ -20,6 +20,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "cli.md"
 COMMANDS = (
     "",
     "scan",
+    "merge",
     "trajectory",
     "doctor",
     "check",
@@ -61,7 +62,7 @@ def test_the_short_option_asks_for_the_same_help(command: str) -> None:
     assert printed(*command.split(), "-h") == printed(*command.split(), "--help")
 
 
-@pytest.mark.parametrize("command", ["scan", "trajectory", "doctor"])
+@pytest.mark.parametrize("command", ["scan", "merge", "trajectory", "doctor"])
 def test_all_options_are_one_option_away(command: str) -> None:
     short, whole = printed(command, "-h"), printed(command, "--help-all")
     assert all(option_name(name) in whole for name in KEYS)

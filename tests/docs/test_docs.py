@@ -28,6 +28,8 @@ NOT_RUN = {
     ("comparing.md", "# not run: model.safetensors is what the pull request trained"): (
         "the README runs the same three commands; the fixtures have more suspects than this gate allows"
     ),
+    ("distributed.md", "# not run: on each of four machines"): "needs four machines",
+    ("distributed.md", "# not run: needs SLURM"): "tests/cli/test_shards.py measures shards and merges them",
     ("data.md", "# net.py"): "parts of a reader's file, with torchvision, which is no dependency",
     ("formats.md", 'cat cohaudit-report/summary.md >> "$GITHUB_STEP_SUMMARY"'): (
         "writes a comment on GitHub; tests/test_ci.py does both with a `gh` of its own"
@@ -46,6 +48,7 @@ SETUP = {
         python -c "import json; print(json.loads(open('suspects.jsonl').readline())['id'])" > confirmed.txt
     """,
     "formats.md": "cp fixtures/digits/* .",
+    "distributed.md": "cp fixtures/digits/* .",
     "index.md": "cp fixtures/digits/{net.py,train.npz,model.safetensors} .",
     "outside.md": """
         cp fixtures/digits/* .

@@ -92,7 +92,7 @@ class Leader:
         name = part if drawn is None else f"{part}-drawn"
         folder = BlockFolder(self._path / name, full_key, len(request.steps))
         self._folders.append(folder)
-        left = [block for block in range(folder.count) if self._fresh or not folder.has(block)]
+        left = [block for block in range(folder.count) if self._fresh or not folder.fits(block)]
         task = Task(
             number=self._tasks,
             part=part,
@@ -106,9 +106,10 @@ class Leader:
             left=left,
         )
         self._tasks += 1
-        request.advance(
-            sum(request.steps.samples(block) for block in range(folder.count) if block not in left)
-        )
+        resumed = sum(request.steps.samples(block) for block in range(folder.count) if block not in left)
+        if resumed:
+            request.advance(resumed)
+            LOGGER.info("Resumed: %s samples were measured before", f"{resumed:,}")
         self._link.tell(f"task-{task.number}", task.to_json())
         self._measure(request, task, folder)
         for block in range(folder.count):
