@@ -53,8 +53,8 @@ WHOLE_VIEW = 2**25
 stored."""
 
 DOUBLE_PRODUCTS = 2**22
-"""Numbers in a view up to which its products are float64: of more, float32 takes half of the time, and sums over
-blocks of samples are float64 all the same."""
+"""Numbers in a view up to which its products are float64: of more, float32 takes half of the time, and sums
+over blocks of samples are float64 all the same."""
 
 
 @dataclass(frozen=True)
