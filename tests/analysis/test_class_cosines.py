@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from cohaudit.analysis.class_cosines import class_cosines, sampling_error
+from cohaudit.analysis.class_cosines import MAX_CLASSES, class_cosines, sampling_error, too_many_classes
 from cohaudit.analysis.coherence import Gradients
 from cohaudit.results import ClassCosines, Skipped
 
@@ -96,3 +96,10 @@ def test_equal_gradients_have_no_error() -> None:
 def test_without_gradients_there_is_no_error() -> None:
     own = [Gradients(np.zeros((3, 4), np.float32), np.zeros(3), np.arange(3))] * 2
     assert sampling_error(np.zeros((2, 2)), own, np.zeros(2)).tolist() == [[0, 0], [0, 0]]
+
+
+def test_there_is_a_table_of_all_pairs_of_few_classes_alone() -> None:
+    assert too_many_classes(MAX_CLASSES) is None
+    skipped = too_many_classes(1000)
+    assert skipped is not None
+    assert skipped.reason == "1,000 classes have 1,000,000 of them"
