@@ -147,7 +147,7 @@ def _run_scan(
         config = link.placed(config)
     try:
         with guarding(checkpoint, *earlier, *sources):
-            audit = scan_checkpoint(config, checkpoint, _progress(quiet), earlier, resumable, divided)
+            audit = scan_checkpoint(config, checkpoint, _progress(quiet), earlier, resumable, divided=divided)
         files = _write(audit, out, config)
     except Interrupted:
         # the group of commands prints the text behind "interrupted"

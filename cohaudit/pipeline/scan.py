@@ -72,6 +72,7 @@ def scan_checkpoint(
     progress: Progress,
     earlier: Sequence[Path] = (),
     resumable: ResumableRun | None = None,
+    *,
     divided: Divided | None = None,
 ) -> Audit:
     """Audit a checkpoint file with the model and data that the configuration names.

@@ -59,6 +59,8 @@ class FakeScan:
         progress: Progress,
         earlier: Sequence[Path],
         resumable: ResumableRun,
+        *,
+        divided: object = None,
     ) -> Audit:
         self.config, self.checkpoint, self.progress = config, checkpoint, progress
         self.earlier = earlier
@@ -478,7 +480,7 @@ class TestProcess:
         script = (
             "import sys, types; from support.audits import gate, make_audit; from cohaudit.cli import main;"
             f"audit = make_audit(gates=(gate(failed={bool(code)}),));"
-            "sys.modules['cohaudit.pipeline.scan'] = types.SimpleNamespace(scan_checkpoint=lambda *_: audit);"
+            "sys.modules['cohaudit.pipeline.scan'] = types.SimpleNamespace(scan_checkpoint=lambda *_, **__: audit);"
             f"main(['scan', 'model.pt', '--fail-on', {gate!r}, {form!r}])"
         )
         reader, writer = os.pipe()

@@ -85,6 +85,7 @@ def _coherence(audit: Audit) -> tuple[Definition, ...]:
                 "Layer.energy",
                 "Layer.gradient_norm",
                 "samples.gradient_norm",
+                "MeasuredGradients.samples",
                 "MeasuredGradients.energy_error",
             ),
         ),
