@@ -99,6 +99,7 @@ class LeaveOneOutPrediction:
         """
         dtype = torch.float64 if is_whole(self.shape) else torch.float32
         x = self.unit_rows(rows, dtype)
+        release(self.view)
         leverage = self.leverage[rows].to(dtype)[:, None]
         scores = x @ self.weights.to(dtype) + leverage * self.share.to(dtype)
         # less h times the own label, which is 1 in one place

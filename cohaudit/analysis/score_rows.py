@@ -276,6 +276,8 @@ class LastBlock:
             found: NDArray[np.floating] = self._scores[rows]
             return found
         if rows != self._rows:
+            # the memory that the block before takes, if it lies in a file
+            release(self._scores)
             self._rows, self._block = rows, self._scores[rows]
         block: NDArray[np.floating] = self._block
         return block

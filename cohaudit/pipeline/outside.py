@@ -24,6 +24,7 @@ from cohaudit.analysis.outside_views import (
     predict_from_ngrams,
     shrink,
 )
+from cohaudit.analysis.score_rows import likeliest
 from cohaudit.gradients import Source
 from cohaudit.pipeline.embedding import embed_samples
 from cohaudit.pipeline.progress import EMBED_SAMPLES, PREDICT_FROM_DATA
@@ -118,7 +119,7 @@ def _embeddings(subject: ScanSubject, sample: Sample, run: ScanRun) -> NDArray[n
 
 
 def _described(view: OutsideView, source: Source) -> OutsidePrediction:
-    return OutsidePrediction(view.name, float(np.mean(view.probability.argmax(1) == source.labels)))
+    return OutsidePrediction(view.name, float(np.mean(likeliest(view.probability) == source.labels)))
 
 
 def predict_from_inputs(source: Source, batch_size: int, seed: int) -> OutsideView:

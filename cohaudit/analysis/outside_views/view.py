@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
 from cohaudit.analysis.score_rows import ScoreRows
+from cohaudit.arrays import release
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -56,7 +57,10 @@ class PooledViews:
 
     def __getitem__(self, rows: Any, /) -> Array:
         """Return the probabilities of some samples, [n, C]."""
-        return pool([soften(part[rows], votes) for part, votes in zip(self.parts, self.votes, strict=True)])
+        found = pool([soften(part[rows], votes) for part, votes in zip(self.parts, self.votes, strict=True)])
+        for part in self.parts:
+            release(part)
+        return found
 
 
 def soften(probability: Array, votes: float) -> Array:
