@@ -33,6 +33,10 @@ LABEL_COLUMNS = ("label", "labels", "target", "class", "y")
 ID_COLUMNS = ("id", "ids")
 """Usual names of the column of sample ids."""
 
+_CELLS_AT_ONCE = 1_000_000
+"""Cells of text that are converted to numbers together: 100 MB."""
+_SPELLED = {"True": "1", "true": "1", "False": "0", "false": "0"}
+"""The spellings of pandas and of JSON → numbers."""
 MISSING_CELLS = frozenset({"", "NA", "N/A", "n/a", "#N/A", "<NA>", "nan", "NaN", "null", "NULL", "None"})
 """Cells of a .csv that pandas reads as missing values."""
 _MAX_CELL_LENGTH = 60
@@ -228,21 +232,27 @@ def _rows(
     """Return the rows of a table as a model or a transform takes them."""
     if transform is not None:
         return _TransformedRows((inputs if has_types else inputs.apply(_typed)).astype(object), transform)
-    columns = [_numeric(inputs[name], source, ids) for name in inputs.columns]
-    return _NumericRows(torch.from_numpy(np.stack(columns, axis=1)), list(map(str, inputs.columns)))
+    values = _finite(inputs, source, ids)
+    return _NumericRows(torch.from_numpy(values), list(map(str, inputs.columns)))
 
 
-def _numeric(column: pd.Series[Any], source: str, ids: Sequence[str]) -> npt.NDArray[np.float32]:
-    """Return a column's finite numbers, float32 [N]."""
-    numbers = _as_numbers(column)
-    # a number beyond float32's range becomes infinite here and is refused with its row
-    with np.errstate(over="ignore"):
-        values = numbers.astype(np.float32)
-    wrong = np.flatnonzero(~np.isfinite(values))
-    if wrong.size:
-        row = int(wrong[0])
-        found, remedy = _describe(column.iloc[row], float(numbers[row]))
-        raise DataError(f"{name_sample(source, ids, row)}, column {str(column.name)!r}", found, remedy)
+def _finite(inputs: pd.DataFrame, source: str, ids: Sequence[str]) -> npt.NDArray[np.float32]:
+    """Return the numbers of a table, all finite, float32 [N, columns]."""
+    values = np.empty(inputs.shape, dtype=np.float32)
+    # some columns at a time: each call takes a while, and each cell takes memory as text
+    step = max(1, _CELLS_AT_ONCE // max(len(inputs), 1))
+    for start in range(0, inputs.shape[1], step):
+        part = inputs.iloc[:, start : start + step]
+        numbers = _as_numbers(part)
+        # a number beyond float32's range becomes infinite here and is refused with its row
+        with np.errstate(over="ignore"):
+            found = values[:, start : start + step] = numbers.astype(np.float32)
+        if not np.isfinite(found).all():
+            column = int(np.flatnonzero(~np.isfinite(found).all(axis=0))[0])
+            row = int(np.flatnonzero(~np.isfinite(found[:, column]))[0])
+            problem, remedy = _describe(part.iloc[row, column], float(numbers[row, column]))
+            where = f"{name_sample(source, ids, row)}, column {str(part.columns[column])!r}"
+            raise DataError(where, problem, remedy)
     return values
 
 
@@ -298,13 +308,17 @@ def table_labels(
     return (written if numbers.isna().any() else numbers).to_numpy()
 
 
-def _as_numbers(column: pd.Series[Any]) -> npt.NDArray[np.float64]:
-    """Return a column's numbers, float64 [N], with NaN for cells that are not numbers."""
-    if is_numeric_dtype(column):
-        return column.to_numpy(dtype=np.float64, na_value=np.nan)
-    # the spellings of pandas and of JSON
-    written = column.astype(str).replace({"True": "1", "true": "1", "False": "0", "false": "0"})
-    return pd.to_numeric(written, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+def _as_numbers(inputs: pd.DataFrame) -> npt.NDArray[np.float64]:
+    """Return the numbers of some columns, float64 [N, columns], with NaN for cells that are not numbers."""
+    numeric = [is_numeric_dtype(dtype) for dtype in inputs.dtypes]
+    if all(numeric):
+        return inputs.to_numpy(dtype=np.float64, na_value=np.nan)
+    if any(numeric):
+        return np.concatenate([_as_numbers(inputs.iloc[:, [c]]) for c in range(len(numeric))], axis=1)
+    # all cells as one column: pandas takes a millisecond for each
+    written = [_SPELLED.get(cell, cell) for cell in map(str, inputs.to_numpy(dtype=object).ravel())]
+    numbers = pd.to_numeric(pd.Series(written, dtype=object), errors="coerce")
+    return numbers.to_numpy(dtype=np.float64, na_value=np.nan).reshape(inputs.shape)
 
 
 def _describe(cell: Any, number: float) -> tuple[str, str]:
