@@ -29,10 +29,18 @@ from benchmarks.gradients.datamodeling_runs import (
     outcomes,
     run,
 )
-from benchmarks.gradients.datamodeling_scores import Array, datamodeling_scores, rank_correlations, scores_of
+from benchmarks.gradients.datamodeling_scores import (
+    Array,
+    datamodeling_scores,
+    named_effects,
+    presence_effects,
+    rank_correlations,
+    scores_of,
+)
 from benchmarks.shared import paths
 from benchmarks.shared.command_line import make_parser
 from benchmarks.shared.results import Row, read_rows, write_rows
+from cohaudit.results.thresholds import WHITENING_RIDGE
 
 RESULTS = paths.RESULTS / "datamodeling.json"
 RIDGES = (1.0, 3.0, 10.0, 30.0)
@@ -41,6 +49,8 @@ STAGES = ("best", "fitted")
 """When networks are asked: early, and when nearly all labels are fitted."""
 CEILING = "a perfect method"
 """Name of the row that says how far the truth is itself known."""
+NAMED = 5
+"""Supporters, and opponents, of a sample whose effect is looked at: as many as a report shows."""
 REPEATS = 1000
 """Bootstrap samples of the targets."""
 
@@ -56,13 +66,16 @@ def _judge_stage(experiment: Experiment, stage: int) -> list[Row]:
     np.put_along_axis(subsets, halves(experiment.samples).numpy(), values=True, axis=1)
     usable = np.ones(margins.shape[1:], dtype=bool)
     usable[:, : experiment.samples] = ~subsets
+    effects = presence_effects(subsets, margins.mean(0), usable)
     by_method: dict[tuple[str, float | None], list[Array]] = {}
+    named: dict[tuple[str, float | None], list[tuple[Array, Array]]] = {}
     for number in range(AUDITED):
         with np.load(audited_file(experiment, number, stage)) as measured:
             wrong = measured["wrong"]
             for name, scores in scores_of(measured, experiment.samples, RIDGES).items():
                 found = datamodeling_scores(scores, subsets, margins.mean(0), usable)
                 by_method.setdefault(name, []).append(found)
+                named.setdefault(name, []).append(named_effects(scores, effects, NAMED))
     each = {name: np.mean(found, 0) for name, found in by_method.items()}
     if len(margins) > 1:
         each[CEILING, None] = ceiling(margins, usable)
@@ -78,6 +91,7 @@ def _judge_stage(experiment: Experiment, stage: int) -> list[Row]:
         about
         | {"target": kind, "targets": len(some), "method": name, "ridge": ridge}
         | mean_with_interval(found[some])
+        | mean_effects(named.get((name, ridge), ()), some)
         for kind, some in kinds.items()
         for (name, ridge), found in each.items()
     ]
@@ -110,6 +124,14 @@ def mean_with_interval(scores: Array) -> Row:
     return {"score": float(known.mean()), "low": float(low), "high": float(high)}
 
 
+def mean_effects(named: Sequence[tuple[Array, Array]], some: Array) -> Row:
+    """Return the mean effect of some targets' supporters, and of their opponents, over audited networks."""
+    if not named:
+        return {"supporters": None, "opponents": None}
+    up, down = (float(np.mean([one[side][some].mean() for one in named])) for side in (0, 1))
+    return {"supporters": up, "opponents": down}
+
+
 def show(rows: Sequence[Row]) -> None:
     """Print each method's score: the mean over the kinds of targets, by stage, then each kind alone."""
     table = pd.DataFrame(list(rows))
@@ -117,6 +139,8 @@ def show(rows: Sequence[Row]) -> None:
     chosen = chosen_ridges(table)
     print("λ chosen on the first data set, by the mean of its stages and targets:")
     print("  " + ", ".join(f"{name}: {ridge:g}" for name, ridge in chosen.items()))
+    # scans name samples by the λ that was chosen for gradients
+    chosen |= {"forward pass, whitened": WHITENING_RIDGE}
     kept = table["ridge"].isna() | (table["ridge"] == table["method"].map(chosen))
     shown = table[kept].copy()
     for target in ("all", *dict.fromkeys(table["target"])):
@@ -124,18 +148,43 @@ def show(rows: Sequence[Row]) -> None:
         pivot = some.pivot_table("score", "method", ["stage", "case"], sort=False)
         print(f"\ntarget: {target}\n")
         print(pivot.round(2).to_string())
+    wrong = shown[shown["target"] == "wrong label"]
+    for side in ("supporters", "opponents"):
+        print(
+            f"\nWhat the presence of the {NAMED} strongest {side} does to the margin of a wrong label, in its"
+        )
+        print("standard deviations over the halves\n")
+        print(wrong.pivot_table(side, "method", ["stage", "case"], sort=False).round(2).to_string())
     ridges = table[table["method"] == "whitened cosine"]
     print("\nWhitened cosine by λ, mean over stages and targets")
     print(ridges.pivot_table("score", "ridge", "case", sort=False).round(3).to_string())
-    print("\nWhitened cosine minus cosine, mean over targets and data sets but the first; 90% by data sets:")
-    others = shown[shown["data"] != shown["data"].iloc[0]]
+    # those that a scan names, and those that it would name with every gradient measured: at its own λ
+    own = kept_ridge(table, WHITENING_RIDGE)
+    _show_difference(own, "whitened cosine", "cosine")
+    _show_difference(own, "forward pass, whitened", "whitened cosine")
+    _show_difference(own, "forward pass, whitened", "last layer's gradient, whitened")
+
+
+def kept_ridge(table: pd.DataFrame, ridge: float) -> pd.DataFrame:
+    """Return the rows of all methods without λ, and of those with this λ."""
+    return table[table["ridge"].isna() | (table["ridge"] == ridge)]
+
+
+def _show_difference(table: pd.DataFrame, one: str, other: str) -> None:
+    print(f"\n{one} minus {other}, mean over targets and data sets but the first; 90% by data sets:")
+    others = table[table["data"] != table["data"].iloc[0]]
     for (samples, stage), some in others.groupby(["samples", "stage"], sort=False):
         pivot = some.pivot_table("score", "case", "method")
-        difference = (pivot["whitened cosine"] - pivot["cosine"]).to_numpy()
+        difference = (pivot[one] - pivot[other]).to_numpy()
         draws = np.random.default_rng(0).integers(0, len(difference), (REPEATS, len(difference)))
         low, high = np.quantile(difference[draws].mean(1), (0.05, 0.95))
         change = f"{difference.mean():+.2f} [{low:.2f}, {high:.2f}]"
-        print(f"  {samples} samples, {stage}: {change} on {len(difference)} networks")
+        wrong = some[some["target"] == "wrong label"].set_index(["case", "method"])
+        effect = (wrong["supporters"] - wrong["opponents"]).unstack().mean()
+        print(
+            f"  {samples} samples, {stage}: {change} on {len(difference)} networks; effect of those named "
+            f"{effect[one]:.2f} and {effect[other]:.2f}"
+        )
 
 
 def chosen_ridges(table: pd.DataFrame) -> dict[str, float]:

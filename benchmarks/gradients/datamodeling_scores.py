@@ -45,10 +45,58 @@ def rank_correlations(a: Array, b: Array) -> Array:
     return np.where(known.sum(0) >= 2, found, np.nan)
 
 
+def presence_effects(subsets: Array, outcomes: Array, usable: Array) -> Array:
+    """Return how much each training sample's presence raises each target's outcome, [T, N].
+
+    It is the mean over the usable subsets with the sample minus that without it, in standard deviations of
+    the target's outcome. A single one is mostly chance; the mean over many pairs is not, as no score has a
+    part in it. NaN where a sample is in all usable subsets, or in none, as a target itself.
+
+    Args:
+        subsets: Which training samples each network saw, bool [S, N].
+        outcomes: The targets' outcomes, the mean of networks with different seeds, [S, T].
+        usable: Which subsets count for a target, bool [S, T].
+    """
+    count = usable.sum(0)
+    centered = np.where(usable, outcomes - (usable * outcomes).sum(0) / count, 0.0)
+    centered /= np.sqrt(np.square(centered).sum(0) / count)
+    seen = subsets.astype(np.float64)
+    with_it = usable.T.astype(np.float64) @ seen
+    without = count[:, None] - with_it
+    sums = centered.T @ seen
+    # the centered outcomes sum to zero: those without the sample to the opposite of those with it
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found: Array = sums / with_it + sums / without
+    return np.where((with_it > 0) & (without > 0), found, np.nan)
+
+
+def named_effects(scores: Array, effects: Array, named: int) -> tuple[Array, Array]:
+    """Return the mean effect of each target's strongest supporters, and of its strongest opponents, [T] each.
+
+    Args:
+        scores: What each training sample adds to each target's outcome, [T, N]; training samples first.
+        effects: See `presence_effects`.
+        named: Supporters, and opponents.
+    """
+    others = scores.copy()
+    # no sample is its own supporter
+    np.fill_diagonal(others, 0.0)
+    order = np.argsort(others, 1)
+    known = np.take_along_axis(effects, order, 1)
+    return np.nanmean(known[:, -named:], 1), np.nanmean(known[:, :named], 1)
+
+
 def cosines(products: Array) -> Array:
     """Return the cosines of vectors whose inner products are given, [any, any]."""
     lengths = np.sqrt(np.maximum(np.diag(products), np.finfo(np.float32).tiny))
     found: Array = products / np.outer(lengths, lengths)
+    return found
+
+
+def cosines_of(rows: Array) -> Array:
+    """Return the cosines of rows, [any, any]."""
+    unit = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-300)
+    found: Array = unit @ unit.T
     return found
 
 
@@ -112,15 +160,18 @@ def scores_of(
     # 1 − p of each label: ∇ log(p / (1 − p)) = −∇ loss / (1 − p)
     residual = 1 / (1 + np.exp(np.clip(measured["log_odds"], -500, 500)))
     residual = np.maximum(residual, np.finfo(np.float32).tiny)
-    lengths = np.maximum(np.linalg.norm(sketches, axis=1), 1e-300)
-    unit = sketches / lengths[:, None]
-    cosine = unit @ unit.T
+    lengths = np.linalg.norm(sketches, axis=1)
+    cosine = cosines_of(sketches)
     margin = sketches / residual[:, None]
     margins = margin @ margin.T
     adapted = measured["adapted"].astype(np.float64)
     hot = measured["hot"].astype(np.float64)
     same = np.where(labels[:, None] == labels, 1.0, -1 / labels.max())
     alike = measured["views"].astype(np.float64)
+    # the gradient of the last layer's bias is the residual; sketches end with it, and keep it whole
+    residual_alike = cosines_of(sketches[:, -(int(labels.max()) + 1) :])
+    forward = residual_alike * alike.mean(0)
+    last = residual_alike * alike[-1]
     found = {
         "cosine": cosine,
         "cosine, whole gradients": cosines(measured["plain"].astype(np.float64)),
@@ -129,6 +180,8 @@ def scores_of(
         "product": cosine * (lengths / lengths.max()),
         "product, AdamW": adapted,
         "product of margins' gradients": margins,
+        "forward pass": forward,
+        "last layer's gradient": last,
         "last layer's input": alike[-1],
         "last layer's input, same label or not": alike[-1] * same,
         "all layers' inputs, same label or not": alike.mean(0) * same,
@@ -143,4 +196,6 @@ def scores_of(
         scores["kernel of cosines", ridge] = kernel_weights(cosine, train, ridge)
         scores["kernel of cosines, AdamW", ridge] = kernel_weights(cosines(adapted), train, ridge)
         scores["whitened cosine", ridge] = whitened_cosines(cosine, train, ridge)
+        scores["forward pass, whitened", ridge] = whitened_cosines(forward, train, ridge)
+        scores["last layer's gradient, whitened", ridge] = whitened_cosines(last, train, ridge)
     return scores
