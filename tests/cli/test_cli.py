@@ -480,7 +480,8 @@ class TestProcess:
         script = (
             "import sys, types; from support.audits import gate, make_audit; from cohaudit.cli import main;"
             f"audit = make_audit(gates=(gate(failed={bool(code)}),));"
-            "sys.modules['cohaudit.pipeline.scan'] = types.SimpleNamespace(scan_checkpoint=lambda *_, **__: audit);"
+            "fake = types.SimpleNamespace(scan_checkpoint=lambda *_, **__: audit);"
+            "sys.modules['cohaudit.pipeline.scan'] = fake;"
             f"main(['scan', 'model.pt', '--fail-on', {gate!r}, {form!r}])"
         )
         reader, writer = os.pipe()
