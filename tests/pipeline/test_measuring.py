@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from support.scanning import scan
 
 import cohaudit
+from cohaudit.gradients.plain import PlainEngine
 from cohaudit.results import Audit, Coherence, MeasuredGradients
 
 MODEL = Path("fixtures/digits/model.safetensors")
@@ -91,3 +93,18 @@ def test_an_unknown_way_is_refused_with_a_suggestion() -> None:
     nonsense = scan(MODEL, "--coherence", "nonsense")
     assert nonsense.exit_code == 2
     assert all(one in nonsense.stderr for one in ("fast", "sums", "exact"))
+
+
+def test_a_sum_that_is_off_by_little_stops_the_scan(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What six standard errors of a draw leave unseen, the sums of some drawn samples again show."""
+    sums = PlainEngine.run
+
+    def off(*arguments: Any, **options: Any) -> Any:
+        found = sums(*arguments, **options)
+        return replace(found, totals={name: 1.01 * total for name, total in found.totals.items()})
+
+    monkeypatch.setattr(PlainEngine, "run", off)
+    result = scan(MODEL, "--out", tmp_path, *OPTIONS, "--coherence-samples", 20, "--no-outside")
+    assert result.exit_code == 2
+    assert "certificate failed: class sums of some drawn samples" in result.stderr
+    assert not (tmp_path / "audit.json").exists()

@@ -41,11 +41,11 @@ class SketchedSamples:
 
 
 def class_sum_errors(samples: SketchedSamples, class_sketches: Array) -> Array:
-    """Return how far the class sums are from the samples' sketches, per layer.
+    """Return how far the class sums are from the samples' sketches, per layer and class, [classes, L].
 
     A sketch is linear: the sketch of a class's sum is the sum of its samples' sketches. So every sample of
     the run is checked, where the certificate's other comparisons check a few. The error is
-    ‖sketch(Σ g_i) − Σ sketch(g_i)‖ / Σ‖g_i‖, the largest over the classes.
+    ‖sketch(Σ g_i) − Σ sketch(g_i)‖ / Σ‖g_i‖.
 
     Args:
         samples: The samples.
@@ -72,7 +72,7 @@ def class_sum_errors(samples: SketchedSamples, class_sketches: Array) -> Array:
         np.linalg.norm(differences[:, columns], axis=1) / np.maximum(lengths[:, k], SMALLEST_FLOAT64)
         for k, columns in enumerate(samples.layer_columns)
     ]
-    return np.asarray(np.max(errors, axis=1))
+    return np.stack(errors, 1)
 
 
 @dataclass(frozen=True)

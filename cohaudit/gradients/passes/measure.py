@@ -164,7 +164,7 @@ class _GradientPass(DataPass):
         recorded = Recorded(
             layers=list(self.layout.layers),
             squared_norms=self.rows.squared_norms[chosen],
-            sum_errors=class_sum_errors(samples, self.class_sums.sketches),
+            sum_errors=class_sum_errors(samples, self.class_sums.sketches).max(0),
         )
         probe = load_probe(source, chosen.tolist(), self.setup.model, self.setup.device)
         return certify(self.setup, self.plan, probe, recorded)

@@ -58,6 +58,7 @@ def observe(
     sums: bool,
     store: CheckpointStore | None = None,
     blocks: BlockReader | None = None,
+    plan: Plan | None = None,
 ) -> Observation:
     """Run every sample once.
 
@@ -70,6 +71,7 @@ def observe(
         sums: Whether to sum the gradients of each class too.
         store: Saves the unfinished pass, and loads an earlier one; None for neither.
         blocks: Returns what other processes measured, which takes the place of measuring.
+        plan: How to measure the model; made if left out.
 
     Raises:
         ModelError: If model and data do not fit.
@@ -78,7 +80,7 @@ def observe(
     setup = PassSetup(model, source, options, device)
     kind: PassKind = "sums" if sums else "forward"
     with backward_in_eval_mode(model, device):
-        plan = prepare(model, source, device)
+        plan = plan or prepare(model, source, device)
         steps = pass_order(source.labels, options.batch_size, kind)
         run = measured(partial(begin_observing, setup, plan, steps, sums=sums), kind, store, advance, blocks)
     return run.result()
