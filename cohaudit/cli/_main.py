@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 import traceback
 from contextlib import suppress
@@ -223,6 +224,8 @@ def program() -> None:
     except SystemExit as ended:
         # what the user's code has registered to run at the end must not turn a failed gate into a success
         settle(ended.code if isinstance(ended.code, int) else OK)
+        # everything is written and said: a signal while Python ends has nothing left to interrupt
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         raise
 
 
