@@ -4,14 +4,17 @@
     python -m benchmarks.gradients.dispatched --show       show the saved results
 
 On a GPU a pass over a small network is as long as its operations are many: each is a launch, and each number
-that the host reads waits for all launches before it. Both can be counted on a CPU. Counted are operations
-below autograd that do not merely look at a tensor in another shape, and reads by the host, in a batch of 256
-samples of one class, as most batches of a large data set are: the pass over four batches less that over two,
-so that what is done once does not count. `ratio` is over forward and backward as in training.
+that the host reads waits for all launches before it. Both can be counted on a CPU: operations below autograd
+that do not merely look at a tensor in another shape, and reads by the host. They are counted per batch of 256
+samples of one class, and per class, whose sum is finished after its last batch, as differences between passes
+over more and fewer of them; what is done once does not count. `a sample` is for 20,000 samples, with the
+network's number of classes, and `ratio` is that over forward and backward as in training. The few samples
+whose gradients `fast` and `sums` measure one by one, in a second pass, cost what they cost in `exact`.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -35,6 +38,8 @@ from benchmarks.shared.workloads import Workload
 RESULTS = paths.RESULTS / "dispatched.json"
 BATCH = 256
 """Samples of a batch."""
+SAMPLES = 20_000
+"""Samples of a scan that a sample's share is computed for."""
 READS: frozenset[Any] = frozenset(
     (
         Tensor.cpu,
@@ -96,38 +101,52 @@ def counted(run: Callable[[], object]) -> tuple[int, int]:
     return operations.count, reads.count
 
 
-def per_batch(method: methods.Method, name: str) -> tuple[float, float]:
-    """Return the operations and the reads of one batch."""
+def count_pass(method: methods.Method, name: str) -> Row:
+    """Return the operations and the reads of one batch, of one class, and of a sample among SAMPLES."""
     build, inputs, classes = NETWORKS[name]
     torch.manual_seed(0)
     model = build().eval()
-    found = []
-    for batches in (2, 4):
-        count = batches * BATCH
-        labels = torch.arange(batches).repeat_interleave(BATCH)
-        workload = Workload(model, inputs(count), labels, classes, BATCH, CPU)
+
+    def of(present: int, batches: int) -> Tensor:
+        labels = torch.arange(present).repeat_interleave(batches * BATCH)
+        workload = Workload(model, inputs(len(labels)), labels, classes, BATCH, CPU)
         run = method(workload)
-        found.append(counted(lambda run=run, workload=workload: run(workload)))  # type: ignore[misc]
-    (few, few_reads), (many, many_reads) = found
-    return (many - few) / 2, (many_reads - few_reads) / 2
+        return torch.tensor(counted(lambda: run(workload)), dtype=torch.float64)
+
+    fewest = of(2, 2)
+    batch = (of(2, 4) - fewest) / 4
+    of_class = (of(4, 2) - fewest - 4 * batch) / 2
+    batches = math.ceil(SAMPLES / classes / BATCH)
+    sample = classes * (batches * batch + of_class) / SAMPLES
+    parts = {"batch": batch, "class": of_class, "sample": sample}
+    return {
+        f"{what}_{part}": counts[i].item()
+        for part, counts in parts.items()
+        for i, what in enumerate(("operations", "reads"))
+    }
 
 
-METHODS: Mapping[str, methods.Method] = {"plain": methods.plain, "exact": methods.cohaudit}
-"""Way to measure → pass; `plain` is forward and backward alone."""
+METHODS: Mapping[str, methods.Method] = {
+    "plain": methods.plain,
+    "fast": partial(methods.observing, sums=False),
+    "sums": partial(methods.observing, sums=True),
+    "exact": methods.cohaudit,
+}
+"""Way to measure → pass over all samples; `plain` is forward and backward alone."""
 
 
 def table(rows: Sequence[Row]) -> Table:
     """Return the rows for the terminal."""
-    result = Table("network", "pass", title=f"A batch of {BATCH} samples")
-    for name in ("operations", "a sample", "ratio", "reads"):
+    result = Table("network", "pass", title=f"Operations, and reads by the host, of batches of {BATCH}")
+    for name in ("a batch", "a class", "a sample", "ratio", "reads a batch", "a class"):
         result.add_column(name, justify="right")
-    plain = {row["model"]: row["operations"] for row in rows if row["mode"] == "plain"}
+    plain = {row["model"]: row["operations_sample"] for row in rows if row["mode"] == "plain"}
+    counts = ("operations_batch", "operations_class"), ("reads_batch", "reads_class")
     for row in rows:
-        ratio = f"{row['operations'] / plain[row['model']]:.2f}" if row["model"] in plain else ""
-        each = f"{row['operations'] / row['batch']:.2f}"
-        result.add_row(
-            row["model"], row["mode"], f"{row['operations']:,.0f}", each, ratio, f"{row['reads']:,.0f}"
-        )
+        operations, reads = ([f"{row[name]:,.0f}" for name in names] for names in counts)
+        ratio = f"{row['operations_sample'] / plain[row['model']]:.2f}" if row["model"] in plain else ""
+        cells = (*operations, f"{row['operations_sample']:.2f}", ratio, *reads)
+        result.add_row(row["model"], row["mode"], *cells)
     return result
 
 
@@ -142,9 +161,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not args.show:
         for name in NETWORKS:
             for mode in args.mode:
-                operations, reads = per_batch(METHODS[mode], name)
-                about = {"model": name, "mode": args.name or mode, "batch": BATCH}
-                row = about | {"operations": operations, "reads": reads, "torch": torch.__version__}
+                about = {"model": name, "mode": args.name or mode, "torch": torch.__version__}
+                row = about | count_pass(METHODS[mode], name)
                 write_rows(RESULTS, replace_rows(read_rows(RESULTS), [row], ("model", "mode")))
     Console(width=110).print(table(read_rows(RESULTS)))
     return 0

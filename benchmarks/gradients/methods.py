@@ -19,7 +19,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from benchmarks.shared.measuring import default_options, silent, source_of
 from benchmarks.shared.workloads import Workload
-from cohaudit.gradients import Measurement, measure
+from cohaudit.gradients import Measurement, measure, observe
 from cohaudit.gradients.precision import backward_in_eval_mode
 
 CHUNK_BYTES = 2**29
@@ -166,5 +166,17 @@ def loop(workload: Workload) -> Pass:
             gradients = torch.autograd.grad(loss, list(named.values()))
             sums.add({name: g[None] for name, g in zip(named, gradients, strict=True)}, y)
         return sums.found()
+
+    return run
+
+
+def observing(workload: Workload, *, sums: bool) -> Pass:
+    """Run the pass of a scan that measures no single gradient; with the classes' gradient sums or without."""
+    options = default_options(batch_size=workload.batch_size)
+
+    def run(data: Workload) -> Found:
+        source = source_of(data.inputs, data.labels, data.classes)
+        seen = observe(workload.model, source, options, data.device, silent, sums=sums)
+        return Found(None, None if seen.sums is None else torch.from_numpy(seen.sums.class_squares.sum(1)))
 
     return run

@@ -141,6 +141,7 @@ def _carried_on(small: Sequence[Row], large: Sequence[Row]) -> list[Row]:
 
 def _asked(model: str, mode: str, samples: int, epoch: float) -> str:
     """Return what a scan may cost at most, in epochs; nothing where nothing is asked."""
+    mode = mode.partition(" (")[0]  # behind it stands a revision
     if samples != TARGET_SAMPLES or mode not in {"fast", "sums"}:
         return ""
     if mode == "fast":
