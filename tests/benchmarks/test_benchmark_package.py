@@ -89,6 +89,7 @@ def test_saved_results_are_shown_and_left_as_they_are(
             "retrained",
             "memory",
             "resume",
+            "ranks",
             "fit",
             "scan_process",
         }
