@@ -167,6 +167,9 @@ class Config:
         Interval(20),
         affects=FINDINGS,
     )
+    layers: tuple[str, ...] = measure_key(
+        (), "Layers or parameters measured: names, *, last:4, every:4 (default: all).", affects=GRADIENTS
+    )
     temperature: float = measure_key(
         1.0,
         "Compute the loss on logits / temperature; above 1 shows a fully fitted model as it was before it "

@@ -36,6 +36,7 @@ class Settings(TypedDict, total=False):
 
     coherence: str
     coherence_samples: int
+    layers: Texts
     temperature: float
     sketch_size: int
     feature_size: int

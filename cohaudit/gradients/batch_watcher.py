@@ -114,7 +114,8 @@ class BatchWatcher:
         if use is None or not use.fits(made.leaves, self._samples):
             return self._run_unplanned(interceptor, made)
         self._inputs.store(made, use)
-        if all(name in self._plan.looped for names in use.weights.values() for name in names):
+        apart = self._plan.unwatched_gradients
+        if all(name in apart for names in use.weights.values() for name in names):
             return self._unmeasured(interceptor, made).run()
         plain = interceptor.plain(made)
         # a closed form returns the weight arguments themselves, so identity tells their labels
@@ -174,7 +175,7 @@ class BatchWatcher:
         # a call that returns no tensor (a weight's shape, say) uses no weight; one that returns None may
         # write
         uses_weights = output is None or any(isinstance(leaf, Tensor) for leaf in pytree.tree_leaves(output))
-        if uses_weights and not names <= self._plan.looped:
+        if uses_weights and not names <= self._plan.unwatched_gradients:
             raise UnplannedCallError(made.key, frozenset(names))
         return output
 

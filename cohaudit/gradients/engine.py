@@ -81,7 +81,7 @@ class Engine:
         self.bf16 = bf16
         self._hasher = hasher
         # those that no sample of the plan reaches: where a later one does, the graph hangs from them too
-        planned = {id(p) for p in plan.parameters.values()}
+        planned = {id(p) for p in plan.watched.values()}
         self._unplanned = [p for p in model.parameters() if p.requires_grad and id(p) not in planned]
 
     def run(
@@ -132,7 +132,7 @@ class Engine:
 
     def _forward(self, inputs: Any, watcher: BatchWatcher) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Return the logits, in float32 at least, and the weights in autograd's graph, by label."""
-        parameters = self.plan.parameters
+        parameters = self.plan.watched
         if not self.plan.uses:
             return logits_of(call(self.model, inputs)), {}
         device = next(iter(parameters.values())).device

@@ -52,8 +52,9 @@ class GradientCollector:
     def collect(self, label: str, form: PerSample) -> None:
         """Collect the gradients of a weight from one use, for each parameter behind it."""
         for name in self._plan.behind[label]:
-            # the loop measures all uses of a parameter together, also those with a closed form
-            if name in self._plan.looped:
+            # the loop measures all uses of a parameter together, also those with a closed form; what was not
+            # chosen is not measured, though its layer may be
+            if name in self._plan.unwatched_gradients:
                 continue
             forms = self._pending.setdefault(name, [])
             forms.append(form if label == name else self._through(label, name, form))

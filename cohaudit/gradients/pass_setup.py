@@ -57,6 +57,7 @@ class Options:
         seed: Seed of the sketches, of the random combination of logits and of the certificate's samples.
         label_free: Whether to measure `Measurement.jacobian_sketches` and `activations` too.
         bf16: Whether the network runs under autocast to bfloat16.
+        layers: Names or patterns of the layers or parameters that are measured; all if empty.
     """
 
     batch_size: int
@@ -70,6 +71,7 @@ class Options:
     seed: int
     label_free: bool = False
     bf16: bool = False
+    layers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

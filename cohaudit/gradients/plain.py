@@ -81,7 +81,7 @@ class PlainEngine:
 
     def _forward(self, inputs: Any, seen: LayerInputs, samples: int) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Return the logits, in float32 at least, and the parameters in autograd's graph, by name."""
-        parameters = self.plan.parameters
+        parameters = self.plan.watched
         device = next(iter(parameters.values())).device
         if not self.plan.uses:
             with autocast(device, self.bf16):
@@ -95,11 +95,24 @@ class PlainEngine:
             use = self.plan.uses.get(made.key)
             if use is not None and use.fits(made.leaves, samples):
                 seen.store(made, use)
-            return self._run(made if unchanged else interceptor.in_graph(made))
+            return self._run(made if unchanged else self._in_graph(interceptor, made))
 
         with autocast(device, self.bf16), Interceptor.watching(parameters, visit, is_closed) as interceptor:
             logits = self._widened(logits_of(call(self.model, inputs)))
         return logits, parameters if unchanged else interceptor.sources
+
+    def _in_graph(self, interceptor: Interceptor, made: Call) -> Call:
+        """Return the call on weights in autograd's graph, but for those that are not measured.
+
+        Then autograd neither forms their gradients nor keeps the inputs that these take.
+        """
+        behind = self.plan.behind
+        apart = {
+            i: interceptor.sources[label].detach()
+            for i, label in made.weights.items()
+            if self.plan.left_out.keys() >= set(behind.get(label, ()))
+        }
+        return interceptor.in_graph(made).with_leaves(apart)
 
     def _widened(self, logits: Tensor) -> Tensor:
         """Return the logits in float32 if autocast may have rounded them."""

@@ -205,6 +205,7 @@ def check_ready(model: nn.Module, where: str) -> None:
     named = [*model.named_parameters(), *model.named_buffers()]
     if not any(True for _ in model.parameters()):
         raise ModelError(where, "the model has no parameters", "return the model that was trained")
+    _refuse_sharded(model, where)
     for name, value in named:
         # first: a lazy parameter cannot be asked for its shape or its device
         if is_lazy(value):
@@ -225,6 +226,29 @@ def check_ready(model: nn.Module, where: str) -> None:
                 f"{name} was made under torch.inference_mode, so that it can have no gradient",
                 "build the model outside of it, or scan a copy that was made outside: copy.deepcopy(model)",
             )
+
+
+def _refuse_sharded(model: nn.Module, where: str) -> None:
+    """Refuse a model whose parameters are divided among processes.
+
+    The gradients of FSDP's parameters exist only in `.grad`, after a backward pass by all ranks at once:
+    `torch.autograd.grad` returns none for them.
+
+    Raises:
+        ModelError: If it is wrapped by FSDP, or a parameter is a DTensor.
+    """
+    wrapped = any(type(module).__name__ == "FullyShardedDataParallel" for module in model.modules())
+    # by its attributes: importing torch.distributed.tensor would take longer than loading many a model
+    divided = [name for name, p in model.named_parameters() if hasattr(p, "device_mesh")]
+    if wrapped or divided:
+        found = f"{divided[0]} is a DTensor, " if divided else "it is wrapped by FSDP, "
+        raise ModelError(
+            where,
+            f"{found}divided among processes, whose gradients cannot be measured",
+            "gather it with torch.distributed.checkpoint.state_dict.get_model_state_dict(model, "
+            "options=StateDictOptions(full_state_dict=True, cpu_offload=True)), load that into the network "
+            "without FSDP and scan it; layers='last:4' measures some layers only, which takes less memory",
+        )
 
 
 def resolve_device(name: str) -> torch.device:

@@ -134,4 +134,5 @@ def options_of(config: Config) -> Options:
         certificate_tolerance=config.certificate_tolerance,
         seed=config.seed,
         bf16=config.bf16,
+        layers=config.layers,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from cohaudit.gradients.checks.probe import Probe, load_probe, to_model
 from cohaudit.gradients.checks.trial import refuse_unstable, settle
 from cohaudit.gradients.pass_setup import Source
 from cohaudit.gradients.residuals import class_logits, logits_of
+from cohaudit.gradients.tracing.choosing import choose_layers
 from cohaudit.gradients.tracing.plan import Plan
 from cohaudit.gradients.tracing.planning import make_looped_plan, make_plan
 from cohaudit.gradients.tracing.trace import call
@@ -31,15 +33,17 @@ MAX_CLASSES_IN_MESSAGE = 12
 """Class names that an error message lists."""
 
 
-def prepare(model: nn.Module, source: Source, device: torch.device) -> Plan:
+def prepare(model: nn.Module, source: Source, device: torch.device, layers: Sequence[str] = ()) -> Plan:
     """Plan the measurement and try the plan on three samples.
 
     Args:
         model: On `device`, in eval mode.
         source: The samples.
         device: Device to run on.
+        layers: Which parameters to measure; see `Options.layers`.
 
     Raises:
+        ConfigError: If one of `layers` fits no parameter.
         ModelError: If the model cannot be called on the data, or its outputs do not match the classes.
         EngineError: If its samples mix, its output is random, or nothing can be measured.
         CohauditError: Any of these.
@@ -50,16 +54,16 @@ def prepare(model: nn.Module, source: Source, device: torch.device) -> Plan:
     smaller = pytree.tree_map(lambda t: t[: sizes[1]] if isinstance(t, Tensor) else t, probe.inputs)
     try:
         plan = make_plan(model, (probe.inputs, smaller), sizes)
-        return settle(model, plan, probe.inputs, probe.labels)
+        return settle(model, choose_layers(model, plan, layers), probe.inputs, probe.labels)
     except CohauditError:
         raise
     except Exception as error:  # whatever watching the calls of a model can lead to
         if is_out_of_memory(error):
             raise
-        return _looped_plan(model, probe, error)
+        return _looped_plan(model, probe, layers, error)
 
 
-def _looped_plan(model: nn.Module, probe: Probe, reason: Exception) -> Plan:
+def _looped_plan(model: nn.Module, probe: Probe, layers: Sequence[str], reason: Exception) -> Plan:
     """Return a plan for a model whose calls cannot be watched: plain autograd, one sample at a time.
 
     Raises:
@@ -67,7 +71,8 @@ def _looped_plan(model: nn.Module, probe: Probe, reason: Exception) -> Plan:
         CohauditError: If nothing is trainable, or nothing trainable reaches the output.
     """
     try:
-        return settle(model, make_looped_plan(model, probe.inputs), probe.inputs, probe.labels)
+        plan = choose_layers(model, make_looped_plan(model, probe.inputs), layers)
+        return settle(model, plan, probe.inputs, probe.labels)
     except CohauditError:
         raise
     except Exception as error:

@@ -53,17 +53,19 @@ def measure_blocks(
 
 
 @full_precision()
-def planned(model: nn.Module, source: Source, device: torch.device) -> Plan:
+def planned(model: nn.Module, source: Source, device: torch.device, layers: tuple[str, ...]) -> Plan:
     """Return how a model is measured, as the passes over all of these samples find it.
 
     Args:
         model: On `device`, in eval mode; left as it was.
         source: The samples.
         device: Device to run on.
+        layers: Which parameters to measure; see `Options.layers`.
 
     Raises:
+        ConfigError: If one of `layers` fits no parameter.
         ModelError: If model and data do not fit.
         EngineError: If gradients cannot be measured.
     """
     with backward_in_eval_mode(model, device):
-        return prepare(model, source, device)
+        return prepare(model, source, device, layers)

@@ -69,7 +69,7 @@ def gradient_coordinates(
         EngineError: If gradients cannot be measured.
     """
     with backward_in_eval_mode(model, device):
-        plan = prepare(model, source, device)
+        plan = prepare(model, source, device, options.layers)
         run = _begin(PassSetup(model, source, options, device), plan, chosen)
         for start in range(0, len(source.labels), options.batch_size):
             stop = min(start + options.batch_size, len(source.labels))

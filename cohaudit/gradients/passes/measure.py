@@ -75,7 +75,7 @@ def measure(
     """
     setup = PassSetup(model, source, options, device)
     with backward_in_eval_mode(model, device):
-        plan = plan or prepare(model, source, device)
+        plan = plan or prepare(model, source, device, options.layers)
         steps = pass_order(source.labels, options.batch_size, "gradients")
         run = measured(partial(begin_gradients, setup, plan, steps), "gradients", store, advance, blocks)
         return run.result(run.certificate())

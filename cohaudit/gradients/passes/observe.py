@@ -80,7 +80,7 @@ def observe(
     setup = PassSetup(model, source, options, device)
     kind: PassKind = "sums" if sums else "forward"
     with backward_in_eval_mode(model, device):
-        plan = plan or prepare(model, source, device)
+        plan = plan or prepare(model, source, device, options.layers)
         steps = pass_order(source.labels, options.batch_size, kind)
         run = measured(partial(begin_observing, setup, plan, steps, sums=sums), kind, store, advance, blocks)
     return run.result()

@@ -70,7 +70,7 @@ def weight_sums(
         EngineError: If gradients cannot be measured, or memory does not suffice.
     """
     with backward_in_eval_mode(model, device):
-        plan = prepare(model, source, device)
+        plan = prepare(model, source, device, options.layers)
         run = _begin(PassSetup(model, source, options, device), plan)
         # class by class, so that the sum of one class at a time is in memory
         order = np.argsort(source.labels, kind="stable")

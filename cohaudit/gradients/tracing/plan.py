@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -102,6 +102,8 @@ class Plan:
             `MAX_FEATURE_LAYERS`, evenly spaced, the first and the last included.
         skipped: Parameters that are not measured, and why.
         coverage: Share of the trainable parameters that are measured.
+        left_out: Name → parameter, for each that could be measured and was not chosen. Their calls are
+            watched, because what their inputs show of a sample does not depend on the choice.
     """
 
     parameters: Mapping[str, nn.Parameter]
@@ -113,6 +115,17 @@ class Plan:
     features: tuple[str, ...]
     skipped: tuple[Skipped, ...]
     coverage: float
+    left_out: Mapping[str, nn.Parameter] = field(default_factory=dict)
+
+    @cached_property
+    def watched(self) -> Mapping[str, nn.Parameter]:
+        """Name → parameter, for all whose calls are watched, measured or not."""
+        return {**self.parameters, **self.left_out}
+
+    @cached_property
+    def unwatched_gradients(self) -> frozenset[str]:
+        """Names of the parameters whose gradients are not taken from their calls: looped or left out."""
+        return self.looped | self.left_out.keys()
 
     @cached_property
     def uses_of_parameters(self) -> Mapping[str, int]:

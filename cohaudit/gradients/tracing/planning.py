@@ -206,7 +206,7 @@ def _reaching(
             raise EngineError(
                 "model",
                 f"its gradients cannot be formed: {describe_error(error)}",
-                "check the forward pass; checkpointed activations need use_reentrant=False",
+                "check the forward pass for custom functions without a backward pass",
             ) from error
     # not strict: without a graph there are no gradients to pair, and nothing is used
     used = {name: p for (name, p), g in zip(trainable.items(), grads, strict=False) if g is not None}

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
+from torch.utils import checkpoint
 
 from cohaudit.gradients.forms.functions import CLOSED_FORMS
 from cohaudit.gradients.residuals import logits_of
@@ -22,9 +23,35 @@ two or three."""
 
 def call(model: nn.Module, inputs: Any) -> Any:
     """Call a model on a batch: a tensor, a tuple of arguments, or a dict of keyword arguments."""
-    if isinstance(inputs, dict):
-        return model(**inputs)
-    return model(*inputs) if isinstance(inputs, tuple | list) else model(inputs)
+    with _checkpoints_in_graph():
+        if isinstance(inputs, dict):
+            return model(**inputs)
+        return model(*inputs) if isinstance(inputs, tuple | list) else model(inputs)
+
+
+class _CheckpointInGraph:
+    """Stands in for the function behind re-entrant checkpoints, with its signature."""
+
+    @staticmethod
+    def apply(function: Any, preserve_rng_state: bool, *args: Any) -> Any:
+        return checkpoint.checkpoint(
+            function, *args, use_reentrant=False, preserve_rng_state=preserve_rng_state
+        )
+
+
+@contextmanager
+def _checkpoints_in_graph() -> Iterator[None]:
+    """Let checkpoints with use_reentrant=True compute as those with use_reentrant=False do: the same numbers.
+
+    A re-entrant one starts a backward pass of its own inside the backward pass, which adds to the `.grad` of
+    parameters and cannot return gradients.
+    """
+    reentrant = checkpoint.CheckpointFunction
+    checkpoint.CheckpointFunction = _CheckpointInGraph  # type: ignore[assignment, misc]
+    try:
+        yield
+    finally:
+        checkpoint.CheckpointFunction = reentrant  # type: ignore[misc]
 
 
 @contextmanager

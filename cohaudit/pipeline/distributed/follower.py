@@ -80,7 +80,7 @@ def _request(
     """Return the pass of a task, as rank 0 has it."""
     whole = source_of(data, task.positions)
     _refuse_difference(task, cache_key(run.config, subject, whole.labels, subject.provenance.sha256))
-    plan = planned(subject.model, whole, subject.device).with_loop(task.looped)
+    plan = planned(subject.model, whole, subject.device, run.config.layers).with_loop(task.looped)
     source = whole if task.drawn is None else whole.subset(task.drawn)
     return BlockRequest(
         kind=task.kind,

@@ -73,7 +73,7 @@ def measure_shard(
         with run.stages(MEASURE_GRADIENTS, sum(sizes.values())) as advance:
             advance(sum(sizes[block] for block in blocks if block not in left))
             setup = PassSetup(subject.model, source, run.options, subject.device)
-            plan = planned(subject.model, source, subject.device)
+            plan = planned(subject.model, source, subject.device, config.layers)
             request = BlockRequest(kind, setup, plan, steps, advance)
             measure_blocks(request, left, lambda block, state: kept.write(block, state, shard.of))
     return WrittenShard(len(blocks), len(blocks) - len(left), len(steps), sum(sizes.values()))

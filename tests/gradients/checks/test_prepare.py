@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support.architectures import Checkpointed
 from support.cases import make
 from support.networks import CLASSES, SAMPLES, Apply
 from support.oracle import (
@@ -35,11 +34,6 @@ def test_a_wrong_closed_form_is_not_believed(monkeypatch: pytest.MonkeyPatch) ->
     assert {layer.path for layer in measured.layers} == {"loop"}
     expected = sum(g.flatten(1).square().sum(1) for g in oracle(model, inputs).values())
     np.testing.assert_allclose(measured.squared_norms.sum(1), expected, rtol=1e-10)
-
-
-@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
-def test_reentrant_checkpointing_is_refused() -> None:
-    assert "use_reentrant=False" in refusal(Checkpointed(True), torch.randn(SAMPLES, 5).double())
 
 
 def test_wrong_number_of_classes_is_refused() -> None:
