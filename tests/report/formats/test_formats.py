@@ -49,7 +49,7 @@ def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def _fake(monkeypatch: pytest.MonkeyPatch) -> None:
-    def scanned(config: Any, *_: Any) -> Any:
+    def scanned(config: Any, *_: Any, **__: Any) -> Any:
         return replace(AUDIT, gates=tuple(gate_results(config, AUDIT)))
 
     monkeypatch.setattr("cohaudit.pipeline.scan.scan_checkpoint", scanned)
