@@ -34,8 +34,11 @@ class Draw:
     weight: Array
 
 
-def draw_by_scale(scale: Array, labels: Integers, size: int, seed: int) -> Draw:
+def draw_by_scale(scale: Array, labels: Integers, size: int, seed: int, bound: Array | None = None) -> Draw:
     """Draw samples, half by their share of all squared scales, half by their share within their class.
+
+    Where bounds of the norms are known, shares are half of the squared scales, half of the squared bounds: a
+    network that has learned little has norms that depend more on the inputs than on the residuals.
 
     Systematic sampling without replacement (Madow, Annals of Mathematical Statistics 1949) along the list of
     samples in class order: every class gets its due, up to one sample.
@@ -45,13 +48,17 @@ def draw_by_scale(scale: Array, labels: Integers, size: int, seed: int) -> Draw:
         labels: Class of each sample, [N].
         size: Samples to draw, on average; fewer where fewer have a residual.
         seed: Seed of the draw.
+        bound: A bound of each gradient's norm, [N]; zeros or None if there is none.
     """
-    probability = _probabilities(scale, labels, size)
+    squares = _share_of_squares(scale)
+    if bound is not None and np.isfinite(bound).all() and bound.any():
+        squares = (squares + _share_of_squares(bound)) / 2
+    probability = _probabilities(squares, labels, size)
     order = np.argsort(labels, kind="stable")
     start = np.random.default_rng(seed).uniform()
     # a sample is drawn where the running sum passes a whole number
     passed = np.floor(np.cumsum(probability[order]) + start)
-    chosen = np.zeros(len(scale), dtype=bool)
+    chosen = np.zeros(len(squares), dtype=bool)
     chosen[order] = np.diff(passed, prepend=0.0) > 0
     # by rounding, the running sum may pass a whole number a little late
     chosen |= probability >= 1
@@ -59,18 +66,24 @@ def draw_by_scale(scale: Array, labels: Integers, size: int, seed: int) -> Draw:
     return Draw(indices, 1 / probability[indices])
 
 
-def _probabilities(scale: Array, labels: Integers, size: int) -> Array:
-    """Return the probability of each sample to be drawn, [N]."""
+def _share_of_squares(lengths: Array) -> Array:
+    """Return the squares of some lengths over their sum, [N]; zeros if all are zero."""
     # divided by the largest first: the squares of fitted samples' scales are zero in float64
-    squares = np.square(scale / max(float(scale.max(initial=0.0)), SMALLEST_FLOAT64))
+    squares = np.square(lengths / max(float(lengths.max(initial=0.0)), SMALLEST_FLOAT64))
+    share: Array = squares / max(float(squares.sum()), SMALLEST_FLOAT64)
+    return share
+
+
+def _probabilities(squares: Array, labels: Integers, size: int) -> Array:
+    """Return the probability of each sample to be drawn, [N], from its share of all."""
     of_class = np.bincount(labels, squares)
     present = np.count_nonzero(of_class) or 1
     own = of_class[labels]
     share = np.divide(squares, own, out=np.zeros_like(squares), where=own > 0) / present
-    wanted = (squares / max(float(squares.sum()), SMALLEST_FLOAT64) + share) / 2
+    wanted = (squares + share) / 2
     # those that would be drawn more than once are certain, and leave less for the others
-    sure = np.zeros(len(scale), dtype=bool)
-    probability: Array = np.zeros(len(scale))
+    sure = np.zeros(len(squares), dtype=bool)
+    probability: Array = np.zeros(len(squares))
     while True:
         rest = wanted[~sure].sum()
         left = size - np.count_nonzero(sure)

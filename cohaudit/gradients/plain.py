@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from cohaudit.gradients.features import FeatureHasher
 from cohaudit.gradients.forms import recurrent
 from cohaudit.gradients.layer_inputs import LayerInputs
+from cohaudit.gradients.norm_bounds import NormBounds
 from cohaudit.gradients.precision import SMALLEST_FLOAT64, autocast, no_autocast
 from cohaudit.gradients.residuals import Residuals, along, logits_of, residuals
 from cohaudit.gradients.sketch import full
@@ -35,12 +36,15 @@ class PlainOutcome:
         peak: The largest scale among the samples; see `Residuals.scale`.
         totals: Parameter → Σ_i g_i / peak, shaped like it; a parameter that the batch does not reach is
             missing. Empty if no sums were wanted.
+        bound: A bound of the norm of each sample's gradient, float64 [batch], on the CPU; see `NormBounds`.
+            Zeros if no sums were wanted.
     """
 
     residuals: Residuals
     features: Mapping[str, tuple[Tensor, ...]]
     peak: float
     totals: Mapping[str, Tensor]
+    bound: Tensor
 
 
 class PlainEngine:
@@ -70,16 +74,21 @@ class PlainEngine:
         """
         seen = LayerInputs(self.plan, len(labels), keep_all=False, hasher=self._hasher)
         with torch.enable_grad(), every_module_called():
-            logits, sources = self._forward(inputs, seen, len(labels))
+            device = next(iter(self.plan.parameters.values())).device
+            bounds = NormBounds(len(labels), device)
+            logits, sources = self._forward(inputs, seen, len(labels), bounds if sums else None)
             # for the loss alone, as in `Engine.run`
             with torch.no_grad():
                 exact = logits_of(call(self.model, inputs)) if self.bf16 else logits
             loss = residuals(exact, labels, temperature)
             peak = max(loss.scale.max().item(), SMALLEST_FLOAT64)
             totals = self._sums(logits, loss, peak, sources) if sums else {}
-        return PlainOutcome(loss, seen.features, peak, totals)
+        bound = bounds.squares.double().cpu().sqrt() * peak
+        return PlainOutcome(loss, seen.features, peak, totals, bound)
 
-    def _forward(self, inputs: Any, seen: LayerInputs, samples: int) -> tuple[Tensor, Mapping[str, Tensor]]:
+    def _forward(
+        self, inputs: Any, seen: LayerInputs, samples: int, bounds: NormBounds | None
+    ) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Return the logits, in float32 at least, and the parameters in autograd's graph, by name."""
         parameters = self.plan.watched
         device = next(iter(parameters.values())).device
@@ -93,9 +102,13 @@ class PlainEngine:
             if made.key in self.plan.derived and not unchanged:
                 return interceptor.derive(made)
             use = self.plan.uses.get(made.key)
-            if use is not None and use.fits(made.leaves, samples):
+            known = use is not None and use.fits(made.leaves, samples)
+            if use is not None and known:
                 seen.store(made, use)
-            return self._run(made if unchanged else self._in_graph(interceptor, made))
+            output = self._run(made if unchanged else self._in_graph(interceptor, made))
+            if use is not None and known and bounds is not None and not unchanged:
+                bounds.watch(made, use, output)
+            return output
 
         with autocast(device, self.bf16), Interceptor.watching(parameters, visit, is_closed) as interceptor:
             logits = self._widened(logits_of(call(self.model, inputs)))

@@ -157,6 +157,7 @@ def complete(
         source.labels,
         run.config.coherence_samples,
         run.config.seed,
+        first.forward.bound,
     )
     divided = None if first.blocks is None else first.blocks.drawn
     return measure_drawn(

@@ -176,6 +176,7 @@ class _GradientPass(DataPass):
         return Measurement(
             layers=self.layout.measured_layers(self.setup.model, self.plan),
             scale=self.scores.scale,
+            bound=self.scores.bound,
             views=self.features.finished(),
             loss=self.scores.loss,
             margin=self.scores.margin,

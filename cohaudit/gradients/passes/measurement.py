@@ -46,6 +46,7 @@ class ForwardResult:
     Attributes:
         layers: The layers, input side first.
         scale: Norm of the residual, [N].
+        bound: A bound of the norm of the gradient, [N]; zeros where none was found.
         views: Inputs of a few layers, input side first; empty if no layer receives floating point numbers.
         loss: Cross-entropy at temperature 1, in nats, [N].
         margin: Logit of the label minus the largest other one, [N].
@@ -56,6 +57,7 @@ class ForwardResult:
 
     layers: tuple[MeasuredLayer, ...]
     scale: Array
+    bound: Array
     views: tuple[View, ...]
     loss: Array
     margin: Array

@@ -108,6 +108,7 @@ class _ObservingPass(DataPass):
             for name, total in outcome.totals.items():
                 self.sums.add(name, part, total)
         self.scores.store(indices, outcome.residuals)
+        self.scores.bound[indices] = outcome.bound.numpy()
         for layer, views in outcome.features.items():
             self.features.store(indices, layer, views)
 
@@ -121,6 +122,7 @@ class _ObservingPass(DataPass):
         forward = ForwardResult(
             layers=self.layout.measured_layers(self.setup.model, self.plan),
             scale=scores.scale,
+            bound=scores.bound,
             views=self.features.finished(),
             loss=scores.loss,
             margin=scores.margin,

@@ -28,6 +28,7 @@ class ScoreRows:
         margin: Logit of the label minus the largest other one, [N].
         predicted: int64 [N].
         probability: Probability of each class at temperature 1, float32 [N, classes].
+        bound: A bound of the gradient's norm, [N]; zeros where none was found.
     """
 
     scale: Array
@@ -35,6 +36,7 @@ class ScoreRows:
     margin: Array
     predicted: NDArray[np.int64]
     probability: NDArray[np.float32]
+    bound: Array
 
     def store(self, indices: NDArray[np.int64], residuals: Residuals) -> None:
         """Store what was measured of some samples.
@@ -58,6 +60,7 @@ class ScoreRows:
             "margin": self.margin,
             "predicted": self.predicted,
             "probability": self.probability,
+            "bound": self.bound,
         }
 
 
@@ -109,6 +112,7 @@ def allocate_scores(samples: int, classes: int) -> ScoreRows:
         margin=np.zeros(samples),
         predicted=np.zeros(samples, dtype=np.int64),
         probability=allocate(samples, classes, f"the model's answers to {samples:,} samples"),
+        bound=np.zeros(samples),
     )
 
 
