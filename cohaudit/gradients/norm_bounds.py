@@ -53,7 +53,7 @@ class NormBounds:
 
     def _lengths(self, x: Tensor, batch: Batch) -> Tensor:
         rows = batch.samples_first(x, self._samples).reshape(self._samples, -1)
-        # in the numbers' own precision, which takes a fifth of the time of float64: a square that underflows is
+        # in the numbers' own precision, a fifth of the time of float64: a square that underflows is
         # of a sample with no share in any sum
         return full(torch.linalg.vector_norm(rows, dim=1)).to(self.squares)
 
