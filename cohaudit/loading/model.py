@@ -59,7 +59,7 @@ def build_model(spec: str, args: Mapping[str, Any], base: Path, seed: int = 0) -
 
 
 def checked_model(model: Any, where: str) -> nn.Module:
-    """Return what a factory returned, if it is a usable model.
+    """Return what a factory returned, if it is a usable model; of a compiled model, the one that it wraps.
 
     Args:
         model: The factory's return value.
@@ -76,8 +76,11 @@ def checked_model(model: Any, where: str) -> nn.Module:
         )
     if not isinstance(model, nn.Module):
         raise ModelError(where, f"returns {type(model).__name__}, not a torch.nn.Module", "return the model")
-    check_ready(model, where)
-    return model
+    # torch.compile wraps a model: the one inside has its weights and the names of its layers
+    inner = model._modules.get("_orig_mod") if type(model).__name__ == "OptimizedModule" else None
+    built = model if inner is None else inner
+    check_ready(built, where)
+    return built
 
 
 def load_weights(model: nn.Module, checkpoint: Checkpoint) -> str:

@@ -10,7 +10,7 @@ from support.weights import assert_has
 from torch import nn
 
 from cohaudit.errors import ConfigError, ModelError
-from cohaudit.loading.model import build_model, resolve_device
+from cohaudit.loading.model import build_model, checked_model, resolve_device
 
 
 def build(code: str, tmp_path: Path, **args: object) -> nn.Module:
@@ -89,9 +89,15 @@ def test_a_device_that_this_machine_lacks(name: str, missing: bool) -> None:
         resolve_device(name)
 
 
-def test_a_cuda_device_beyond_the_last(monkeypatch) -> None:
+def test_a_cuda_device_beyond_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert resolve_device("cuda:1") == torch.device("cuda:1")
     with pytest.raises(ConfigError, match="2 cuda devices"):
         resolve_device("cuda:2")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what torch.compile imports
+def test_of_a_compiled_model_the_one_inside_is_measured() -> None:
+    network = nn.Linear(2, 3)
+    assert checked_model(torch.compile(network), "net.py:build") is network

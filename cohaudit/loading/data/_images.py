@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import struct
 import warnings
 import zlib
@@ -27,10 +28,18 @@ from cohaudit.loading.data._preview import image_preview
 from cohaudit.loading.data._transform import Transform, in_words, load_transform
 from cohaudit.results import Preview
 
+_log = logging.getLogger(__name__)
+
 _GREY_MODES = frozenset({"1", "L", "LA"})
 """Pillow's modes of grey images with 8 bits or fewer."""
 _DEEP_GREY_MODES = frozenset({"I", "I;16", "I;16L", "I;16B", "F"})
 """Pillow's modes of grey images with 16 bits or more."""
+
+_BESIDE_IMAGES = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx"})
+"""Files and folders, in lower case, that Windows and macOS leave among the files that people put there; those
+of macOS and of notebooks that begin with a dot are hidden."""
+_MOST_NAMED = 3
+"""Names of files left out to list in a notice."""
 
 _DECODING_ERRORS = (
     OSError,
@@ -133,6 +142,7 @@ def open_images(path: Path, config: Config) -> ImageFolder:
             differ and there is no transform.
     """
     paths = list_images(path)
+    _say_left_out(path, paths)
     transform = load_transform(config)
     modes = set()
     sizes = []
@@ -154,8 +164,8 @@ def open_images(path: Path, config: Config) -> ImageFolder:
 def list_images(path: Path) -> list[Path]:
     """Return the image files in a folder of class folders, relative to it and sorted.
 
-    Hidden files and folders are skipped, and so are files beside the class folders that are not images. Every
-    other file in a class folder must be an image.
+    Hidden files and folders are skipped, and so are those that operating systems leave, and files beside the
+    class folders that are not images. Every other file in a class folder must be an image.
 
     Raises:
         DataError: If there are no class folders, an image lies beside them, or a class folder is empty.
@@ -210,9 +220,9 @@ def hash_images(root: Path, files: Sequence[Path]) -> str:
 
 
 def _entries(folder: Path, hidden: bool = False) -> list[Path]:
-    """Return a folder's entries, sorted; hidden ones only on request."""
+    """Return a folder's entries, sorted; hidden ones and those of operating systems only on request."""
     try:
-        entries = sorted(entry for entry in folder.iterdir() if hidden or not entry.name.startswith("."))
+        entries = sorted(entry for entry in folder.iterdir() if hidden or not _is_left_out(entry))
     except OSError as error:
         raise DataError(
             str(folder), f"cannot be read: {error.strerror}", "check the folder's permissions"
@@ -221,6 +231,24 @@ def _entries(folder: Path, hidden: bool = False) -> list[Path]:
     if broken is not None:
         raise DataError(str(broken), "is a broken link", "restore the target of the link, or remove the link")
     return entries
+
+
+def _is_left_out(entry: Path) -> bool:
+    return entry.name.startswith(".") or entry.name.lower() in _BESIDE_IMAGES
+
+
+def _say_left_out(root: Path, images: Sequence[Path]) -> None:
+    """Name what lies in the class folders, or looks like one, and is no image because of its name."""
+    folders = sorted({file.parent for file in images} | {Path()})
+    names = sorted(
+        (folder / entry.name).as_posix()
+        for folder in folders
+        for entry in (root / folder).iterdir()
+        if _is_left_out(entry) and (entry.is_dir() or folder.parts)
+    )
+    if names:
+        more = ", …" if len(names) > _MOST_NAMED else ""
+        _log.info("left out, not images: %s%s (%d)", ", ".join(names[:_MOST_NAMED]), more, len(names))
 
 
 def _files(folder: Path, above: tuple[Path, ...], hidden: bool = False) -> Iterator[Path]:

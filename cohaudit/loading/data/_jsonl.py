@@ -26,6 +26,8 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 """White space as JSON defines it."""
 _WRITE_LINES = "write one object on each line, like pandas' frame.to_json(path, orient='records', lines=True)"
 """Remedy for a file that is not JSON Lines."""
+_PLAIN_TYPES = frozenset({int, float, str, bool, type(None)})
+"""Types of values that a column holds."""
 _JSON_TYPES = {list: "an array", tuple: "an object", str: "a text", bool: "true or false", type(None): "null"}
 """Type of a parsed value → its name in JSON; objects are parsed as tuples of pairs."""
 
@@ -90,7 +92,21 @@ def read_jsonl(path: Path) -> pd.DataFrame:
     if len(names) * len(rows) * _BYTES_PER_VALUE > current_limits().unpacked(path.stat().st_size):
         found = f"has {len(rows):,} lines with {len(names):,} keys, most of which are in few lines"
         raise DataError(str(path), found, f"give every line the same keys; {RAISE_MEMORY}")
-    return pd.DataFrame({name: _column([row.get(name) for row in rows]) for name in names})
+    return _frame({name: _column([row.get(name) for row in rows]) for name in names})
+
+
+def _frame(columns: dict[str, Any]) -> pd.DataFrame:
+    """Return columns as a table. Those of one type are one array: pandas takes long for each column."""
+    kinds: dict[Any, list[str]] = {}
+    for name, column in columns.items():
+        kinds.setdefault(column.dtype, []).append(name)
+    blocks = [
+        pd.DataFrame({name: columns[name] for name in names})
+        if kind.hasobject  # as one array, None becomes NaN
+        else pd.DataFrame(np.stack([columns[name] for name in names], axis=1), columns=names)
+        for kind, names in kinds.items()
+    ]
+    return pd.concat(blocks, axis="columns")[list(columns)]
 
 
 def value_span(line: str, key: str) -> tuple[int, int]:
@@ -126,13 +142,30 @@ def _object(line: str, where: str) -> dict[str, Any]:
     if not isinstance(pairs, tuple):
         kind = _JSON_TYPES.get(type(pairs), "a number")
         raise DataError(where, f"is {kind}, not an object", _WRITE_LINES)
-    row: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in row:
-            raise DataError(where, f"the key {name!r:.80} occurs twice", "give every key its own name")
-        row[name] = value
-        _check_value(name, value, where)
+    row: dict[str, Any] = dict(pairs)
+    if len(row) < len(pairs) or not _is_plain(row, line):
+        _check_pairs(pairs, where)
     return row
+
+
+def _is_plain(row: dict[str, Any], line: str) -> bool:
+    """Tell whether a table can hold all values for certain; checked as a whole, as lines can be long."""
+    kinds = set(map(type, row.values()))
+    return (
+        kinds <= _PLAIN_TYPES
+        and "\\" not in line  # without an escape there is no half of a character
+        and (float not in kinds or all(math.isfinite(one) for one in row.values() if type(one) is float))
+    )
+
+
+def _check_pairs(pairs: tuple[tuple[str, Any], ...], where: str) -> None:
+    """Raise an error if a key occurs twice, or a column of a table cannot hold a value."""
+    seen = set()
+    for name, value in pairs:
+        if name in seen:
+            raise DataError(where, f"the key {name!r:.80} occurs twice", "give every key its own name")
+        seen.add(name)
+        _check_value(name, value, where)
 
 
 def _check_value(name: str, value: Any, where: str) -> None:

@@ -63,6 +63,24 @@ def test_an_image_folder_follows_class_names_and_passes_over_hidden_files(tmp_pa
     assert len(dataset) == 4
 
 
+def test_what_operating_systems_leave_among_images_is_left_out_and_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = write_images(tmp_path)
+    root = tmp_path / "pictures"
+    for file in ("__MACOSX/ant/._0.png", "ant/.ipynb_checkpoints/0-checkpoint.png", "ant/Thumbs.db"):
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        (root / file).write_bytes(b"not an image")
+    Image.new("L", (4, 5)).save(root / "ant/.ipynb_checkpoints/copy.png")
+    (root / "desktop.ini").write_text("[.ShellClassInfo]")
+    with caplog.at_level("INFO"):
+        dataset = open_dataset(config)
+    assert dataset.class_names == ["ant", "cat"]
+    assert len(dataset) == 4
+    said = [message for message in caplog.messages if "left out" in message]
+    assert said == ["left out, not images: __MACOSX, ant/.ipynb_checkpoints, ant/Thumbs.db (3)"]
+
+
 def test_an_image_folder_follows_links(tmp_path: Path) -> None:
     config = write_images(tmp_path)
     (tmp_path / "elsewhere").mkdir()
