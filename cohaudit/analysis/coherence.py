@@ -27,6 +27,9 @@ SKETCHES_PER_BLOCK = 4096
 RESAMPLES_PER_BATCH = 25
 """Resamples drawn at once: each takes one weight per sample in memory."""
 
+SKETCH_ROUNDING = 1e-6
+"""What is left of a sum, over the lengths that were added, from which on it may be rounding of float32."""
+
 MIN_RESAMPLED = 5
 """With fewer samples a resample repeats the few pairs there are (two samples: always the same one), and its
 spread means nothing: the interval is then the whole range."""
@@ -97,7 +100,9 @@ def with_energy_error(deviations: Array, level: float, error: float) -> Array:
         level: α_u + 1/(m − 1).
         error: Relative error of Σ‖g_i‖², at the interval's confidence.
     """
-    return np.asarray(np.sign(deviations) * np.hypot(deviations, level * error))
+    # where the bootstrap misses the value on one side, the error is all that reaches beyond it there
+    low, high = min(float(deviations[0]), 0.0), max(float(deviations[1]), 0.0)
+    return np.array([-np.hypot(low, level * error), np.hypot(high, level * error)])
 
 
 def _map(estimate: Estimate, offset: float, factor: float) -> Estimate:
@@ -247,6 +252,9 @@ def interval_deviations(gradients: Gradients, columns: Sequence[slice], resampli
     rest: Array | None = None
     if gradients.total is not None:
         rest = gradients.total / gradients.largest - gradients.told()
+        # rounding of the largest gradients is larger than all of the smallest
+        if np.linalg.norm(rest) <= SKETCH_ROUNDING * float(gradients.weights @ np.sqrt(squares[:, -1])):
+            rest = np.zeros_like(rest)
     # the first row is the set itself: the point value by sketches, which the ends are relative to
     values = [_resampled(_whole(gradients), gradients, squares, columns, rest)]
     for start in range(0, resampling.resamples, RESAMPLES_PER_BATCH):

@@ -53,6 +53,9 @@ def draw_by_scale(scale: Array, labels: Integers, size: int, seed: int, bound: A
     squares = _share_of_squares(scale)
     if bound is not None and np.isfinite(bound).all() and bound.any():
         squares = (squares + _share_of_squares(bound)) / 2
+    if not squares.any():
+        # nothing tells the samples apart: all are fitted to the last bit
+        squares = np.full(len(scale), 1 / len(scale))
     probability = _probabilities(squares, labels, size)
     order = np.argsort(labels, kind="stable")
     start = np.random.default_rng(seed).uniform()

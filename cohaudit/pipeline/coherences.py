@@ -88,6 +88,9 @@ def cosines_of_classes(measured: Measurement, source: Source) -> ClassCosines | 
     """
     if skipped := too_many_classes(len(source.class_names)):
         return skipped
+    if not measured.exact_sums:
+        # a mean of few gradients is long by chance: its cosines would be of noise
+        return Skipped("class × class cosines", "they need the sums of all gradients: --coherence sums")
     members = _members(measured, source)
     sizes = np.bincount(source.labels, minlength=len(source.class_names)).tolist()
     own = np.array([measured.energy(part).sum() for part in members])

@@ -9,7 +9,7 @@ from functools import partial
 from cohaudit.audits.training.earlier_predictions import EarlierPredictions, predict_with
 from cohaudit.audits.training.measure_checkpoints import CheckpointMeasurer, LabeledSnapshot
 from cohaudit.audits.training.snapshot_cache import SnapshotCache
-from cohaudit.gradients import CheckpointStore, Measurement
+from cohaudit.gradients import CheckpointStore, Measurement, PassKind
 from cohaudit.pipeline.cache_key import cache_key
 from cohaudit.pipeline.holdout_data import NewSamples
 from cohaudit.pipeline.progress import RUN_EARLIER
@@ -80,7 +80,9 @@ def measure_history(subject: ScanSubject, sample: Sample, run: ScanRun) -> Measu
         return MeasuredHistory(predictions, snapshots, measurer)
 
 
-def pass_store(subject: ScanSubject, sample: Sample, run: ScanRun, sha256: str) -> CheckpointStore:
+def pass_store(
+    subject: ScanSubject, sample: Sample, run: ScanRun, sha256: str, kind: PassKind = "gradients"
+) -> CheckpointStore:
     """Return the store for the next pass over the data; what the pass before it stored is removed.
 
     Args:
@@ -88,8 +90,9 @@ def pass_store(subject: ScanSubject, sample: Sample, run: ScanRun, sha256: str) 
         sample: The samples to measure.
         run: The scan's instructions.
         sha256: Hash of the checkpoint whose weights the model has; empty for a model in memory.
+        kind: What the pass measures.
     """
-    key = cache_key(run.config, subject, sample.source.labels, sha256)
+    key = cache_key(run.config, subject, sample.source.labels, sha256) | {"kind of pass": kind}
     return run.resumable.store(key)
 
 

@@ -77,7 +77,7 @@ def _compared(
     mean, energy = _mean_and_energy(measured)
     own_mean, own_energy = _mean_and_energy(trained)
     product = float(mean @ own_mean)
-    lengths = float(np.linalg.norm(mean) * np.linalg.norm(own_mean))
+    lengths = _length(measured, mean) * _length(trained, own_mean)
     count = len(new.source.labels)
     training_accuracy = float(np.mean(trained.predicted == labels))
     views = [view.rows for view in measured.views]
@@ -92,7 +92,8 @@ def _compared(
         right_accuracy=right,
         right_gap=right if isinstance(right, Skipped) else gap_to(training_accuracy, right),
         # both means are sketched by the same projections, so that their product is that of the gradients
-        cosine=product / lengths if lengths else 0.0,
+        # lengths that are estimated may be too short
+        cosine=min(max(product / lengths, -1.0), 1.0) if lengths else 0.0,
         within=_pairwise(trained),
         # each mean is on the scale of its own energy, so that the scales cancel
         across=product / float(np.sqrt(energy * own_energy)) if energy * own_energy else 0.0,
@@ -135,6 +136,15 @@ def _mean_and_energy(measured: Measurement) -> tuple[Array, float]:
     if measured.complete:
         return mean, float((measured.squared_norms.sum(1) / peak / peak).mean())
     return mean, float(measured.energy().sum() / peak / peak) / len(measured.scale)
+
+
+def _length(measured: Measurement, mean: Array) -> float:
+    """Return the length of the mean gradient, on the scale of its sketch."""
+    if measured.exact_sums:
+        return float(np.linalg.norm(mean))
+    # the mean of few gradients is long by chance, which the estimated square of the sum leaves out
+    _, peak = measured.mean_gradient()
+    return float(np.sqrt(measured.total_squares.sum())) / peak / len(measured.scale)
 
 
 def _pairwise(measured: Measurement) -> float:

@@ -35,7 +35,7 @@ from cohaudit.pipeline.flatness import measure_flatness
 from cohaudit.pipeline.history import measure_history, pass_store
 from cohaudit.pipeline.holdout import measure_holdout
 from cohaudit.pipeline.label_findings import judge_labels
-from cohaudit.pipeline.measuring import FirstPass, first_pass, measure_single
+from cohaudit.pipeline.measuring import FirstPass, first_pass, measure_single, pass_kind
 from cohaudit.pipeline.observations import (
     GradientObservations,
     Observations,
@@ -247,7 +247,8 @@ def _first_pass(subject: ScanSubject, sample: Sample, run: ScanRun, look: str) -
         look: What a look at a few samples said.
     """
     sha256 = subject.provenance.sha256
-    store = pass_store(subject, sample, run, sha256)
+    kind = pass_kind(run, len(sample.positions), earlier=bool(subject.earlier))
+    store = pass_store(subject, sample, run, sha256, kind)
     key = cache_key(run.config, subject, sample.source.labels, sha256)
     blocks = run.blocks_of("training", sample.source, sample.positions, key)
     with run.stages(MEASURE_GRADIENTS, len(sample.positions), look) as advance:

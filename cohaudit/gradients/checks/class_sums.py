@@ -75,6 +75,22 @@ def class_sum_errors(samples: SketchedSamples, class_sketches: Array) -> Array:
     return np.stack(errors, 1)
 
 
+def sketched_norms(sketches: NDArray[np.float32], layer_columns: Sequence[slice]) -> Array:
+    """Return the norm of each layer's part of some sketches, about that of the gradient's, [rows, L].
+
+    Args:
+        sketches: Sketch of g_i / scale_i, [rows, columns]; possibly in a file.
+        layer_columns: Columns of each layer.
+    """
+    starts = range(0, len(sketches), SKETCH_BLOCK_ROWS)
+    blocks = [np.asarray(sketches[start : start + SKETCH_BLOCK_ROWS]) for start in starts]
+    rows = [
+        np.stack([np.linalg.norm(block[:, part].astype(np.float64), axis=1) for part in layer_columns], 1)
+        for block in blocks
+    ]
+    return np.concatenate(rows)
+
+
 @dataclass(frozen=True)
 class DrawnSamples:
     """Samples drawn from a run, whose gradients were measured one by one; n samples, L layers.
@@ -84,7 +100,6 @@ class DrawnSamples:
         weight: How many samples each stands for, [n].
         scale: Norm of the residual, [n].
         sketches: Sketch of g_i / scale_i, float32 [n, columns].
-        squared_norms: ‖g_i^l‖², [n, L].
         layer_columns: Columns of each layer.
     """
 
@@ -92,7 +107,6 @@ class DrawnSamples:
     weight: Array
     scale: Array
     sketches: NDArray[np.float32]
-    squared_norms: Array
     layer_columns: Sequence[slice]
 
 
@@ -120,7 +134,8 @@ def drawn_sum_errors(samples: DrawnSamples, class_sketches: Array) -> Array:
         rows = np.asarray(samples.sketches[block], dtype=np.float64)
         told += sets[:, block] @ (rows * (samples.scale[block] / peak)[:, None])
     differences = np.concatenate([class_sketches, class_sketches.sum(0, keepdims=True)]) / peak - told
-    norms = np.sqrt(samples.squared_norms) / peak
+    # by the sketches: the squares of fitted samples' norms are zero in float64
+    norms = sketched_norms(samples.sketches, samples.layer_columns) * (samples.scale / peak)[:, None]
     lengths = sets @ norms
     explained = np.sqrt((sets * np.maximum(samples.weight - 1, 0)) @ np.square(norms))
     distance = np.stack(

@@ -17,6 +17,7 @@ from cohaudit.gradients.checks.class_sums import (
     SketchedSamples,
     class_sum_errors,
     drawn_sum_errors,
+    sketched_norms,
 )
 from cohaudit.gradients.drawing import Draw
 from cohaudit.gradients.pass_setup import Options, Source
@@ -24,7 +25,6 @@ from cohaudit.gradients.passes.blocks import BlockReader
 from cohaudit.gradients.passes.measure import measure
 from cohaudit.gradients.passes.measurement import ForwardResult, GradientSums, Measurement
 from cohaudit.gradients.passes.observe import Observation, observe
-from cohaudit.gradients.precision import SMALLEST_FLOAT64
 from cohaudit.gradients.tracing.plan import Plan
 from cohaudit.results import Certificate, Check
 from cohaudit.results.wording import compact, number
@@ -107,17 +107,19 @@ def estimated_sums(own: Measurement, labels: NDArray[np.int64], weight: Array) -
     for c in np.unique(labels).tolist():
         members = np.flatnonzero(labels == c)
         sketches[c] = factors[members] @ np.asarray(own.sketches[members], dtype=np.float64)
-    repeated = (weight * (weight - 1))[:, None] * own.squared_norms
-    beyond = np.zeros((classes, len(own.layers)))
-    np.add.at(beyond, labels, repeated)
-    total = sketches.sum(0)
-    class_squares = np.maximum(_layer_squares(sketches, own) - beyond, 0)
+    squares = _layer_squares(sketches, own)
+    own_pairs = np.zeros_like(squares)
+    np.add.at(own_pairs, labels, np.square(weight)[:, None] * own.squared_norms)
+    energy = np.zeros_like(squares)
+    np.add.at(energy, labels, weight[:, None] * own.squared_norms)
+    class_squares = np.maximum(squares - own_pairs + energy, 0)
+    between = _layer_squares(sketches.sum(0, keepdims=True), own)[0] - squares.sum(0)
     gram = sketches @ sketches.T
     np.fill_diagonal(gram, class_squares.sum(1))
     return GradientSums(
         class_squares=class_squares,
         class_sketches=sketches,
-        total_squares=np.maximum(_layer_squares(total[None], own)[0] - beyond.sum(0), 0),
+        total_squares=np.maximum(between + class_squares.sum(0), 0),
         class_gram=gram,
         class_gram_error=own.class_gram_error or columns**-0.5,
     )
@@ -141,7 +143,6 @@ def _with_sums_checked(
         weight=draw.weight,
         scale=own.scale,
         sketches=own.sketches,
-        squared_norms=own.squared_norms,
         layer_columns=[layer.columns for layer in own.layers],
     )
     errors = drawn_sum_errors(drawn, sums.class_sketches)
@@ -208,13 +209,15 @@ class _Again:
         options = replace(self.options, class_memory=1)
         seen = observe(self.model, some, options, self.device, lambda count: None, sums=True, plan=self.plan)
         assert seen.sums is not None
-        scale = np.maximum(own.scale[rows], SMALLEST_FLOAT64)
+        columns = [layer.columns for layer in own.layers]
+        sketches = np.asarray(own.sketches[rows])
         samples = SketchedSamples(
             labels=some.labels,
             scale=own.scale[rows],
-            sketches=np.asarray(own.sketches[rows]),
-            unit_norms=np.sqrt(own.squared_norms[rows]) / scale[:, None],
-            layer_columns=[layer.columns for layer in own.layers],
+            sketches=sketches,
+            # not from the squares, which are zero for fitted samples
+            unit_norms=sketched_norms(sketches, columns),
+            layer_columns=columns,
         )
         errors = class_sum_errors(samples, seen.sums.class_sketches)[np.unique(some.labels)]
         bound = own.certificate.checks[-1].tolerance

@@ -138,9 +138,9 @@ def _cosine_error(audit: Audit) -> Definition:
     return Definition(
         "Error of a cosine",
         "√(mean (sketched ‖gᵢ‖² / exact ‖gᵢ‖² − 1)² / 2)",
-        "Cosines between samples come from sketches: short random projections of their gradients. The "
+        "Cosines between gradients come from sketches: short random projections of them. The "
         f"standard error of a cosine near 0 is about {number(audit.cosine_error)}; it shrinks toward ±1. "
-        "Norms, α and m-coherence are exact.",
+        "Norms need no sketch; neither do α and m-coherence, where the sums are over all samples.",
         figures=("Audit.cosine_error",),
     )
 
