@@ -83,7 +83,7 @@ def run_shard(checkpoint: Path, config: Config, shard: Shard, quiet: bool, fresh
 
     sources = [config.base / path for path in (config.data, config.holdout) if path]
     with limiting(config.read_memory, config.read_seconds), guarding(checkpoint, *sources):
-        done = measure_shard(config, checkpoint, folder, shard, _progress(quiet), fresh)
+        done = measure_shard(config, checkpoint, folder, shard, _progress(quiet), fresh=fresh)
     before = f", {done.resumed} of them measured before" if done.resumed else ""
     return (
         f"shard {shard}: {done.samples:,} samples, {done.blocks} of {done.total} blocks in {folder}{before}; "

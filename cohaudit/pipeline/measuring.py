@@ -58,6 +58,7 @@ def first_pass(
     source: Source,
     run: ScanRun,
     advance: Callable[[int], None],
+    *,
     store: CheckpointStore | None = None,
     blocks: PassBlocks | None = None,
 ) -> FirstPass:

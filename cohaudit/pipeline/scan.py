@@ -13,11 +13,13 @@ from typing import Unpack
 
 from torch import Tensor, nn
 
-from cohaudit.analysis.near_duplicates import compare_views
+from cohaudit.analysis.near_duplicates import SimilarityIndex, compare_views
+from cohaudit.analysis.neighbor_support import Neighbors, Support
 from cohaudit.audits.registry import AuditContext, run_audits
 from cohaudit.config import KEYS, Config
 from cohaudit.config.typed import Settings
 from cohaudit.config.used import refuse_meaningless
+from cohaudit.gradients import Measurement
 from cohaudit.loading.data import DatasetLike
 from cohaudit.loading.model import eval_mode, gradients_on
 from cohaudit.pipeline.assemble import StageResults, assemble
@@ -34,7 +36,7 @@ from cohaudit.pipeline.first_look import first_look
 from cohaudit.pipeline.flatness import measure_flatness
 from cohaudit.pipeline.history import measure_history, pass_store
 from cohaudit.pipeline.holdout import measure_holdout
-from cohaudit.pipeline.label_findings import judge_labels
+from cohaudit.pipeline.label_findings import LabelFindings, judge_labels
 from cohaudit.pipeline.measuring import FirstPass, first_pass, measure_single, pass_kind
 from cohaudit.pipeline.observations import (
     GradientObservations,
@@ -192,12 +194,9 @@ def audit_subject(subject: ScanSubject, run: ScanRun) -> Audit:
         outside = predict_outside(subject, corrected.as_given(sample) if corrected else sample, run)
         out_of_fold = cross_fit(plan, subject, sample, first.forward, run)
         flatness = measure_flatness(subject, sample, run)
-        with run.stages(COMPARE_SAMPLES):
-            views = [view.rows for view in first.forward.views]
-            likeness = compare_views(views) if views else None
         seen = Observations(
             forward=first.forward,
-            likeness=likeness,
+            likeness=_compare_samples(first, run),
             source=sample.source,
             total=len(subject.dataset),
             contents=content_hashes(subject, sample),
@@ -211,13 +210,10 @@ def audit_subject(subject: ScanSubject, run: ScanRun) -> Audit:
         with run.stages(JUDGE_LABELS):
             labels = judge_labels(seen, run.config)
         measured = measure_single(subject, sample.source, first, run)
-        with run.stages(COMPARE_GRADIENTS):
-            support = compare_gradients(measured, run.config, len(subject.dataset))
-            neighbors = name_neighbors(seen, labels.shown, run.config)
+        support, neighbors = _compare_gradients(measured, seen, labels, run)
         # measured after the training data, which shows whether the model gets a verdict at all
-        found = GradientObservations(
-            measured, support, neighbors, measure_holdout(subject, sample, measured, run)
-        )
+        holdout = measure_holdout(subject, sample, measured, run)
+        found = GradientObservations(measured, support, neighbors, holdout)
         with run.stages(JUDGE):
             judged = judge(seen, found, labels, run.config)
         with run.stages(GATHER_EVIDENCE):
@@ -226,7 +222,7 @@ def audit_subject(subject: ScanSubject, run: ScanRun) -> Audit:
             sample=sample,
             history=history,
             measured=measured,
-            holdout=found.holdout,
+            holdout=holdout,
             outside=outside,
             out_of_fold=out_of_fold,
             flatness=flatness,
@@ -252,7 +248,23 @@ def _first_pass(subject: ScanSubject, sample: Sample, run: ScanRun, look: str) -
     key = cache_key(run.config, subject, sample.source.labels, sha256)
     blocks = run.blocks_of("training", sample.source, sample.positions, key)
     with run.stages(MEASURE_GRADIENTS, len(sample.positions), look) as advance:
-        return first_pass(subject, sample.source, run, advance, store, blocks)
+        return first_pass(subject, sample.source, run, advance, store=store, blocks=blocks)
+
+
+def _compare_samples(first: FirstPass, run: ScanRun) -> SimilarityIndex | None:
+    """Return which samples look alike to the layers; None if no layer gives a representation."""
+    with run.stages(COMPARE_SAMPLES):
+        views = [view.rows for view in first.forward.views]
+        return compare_views(views) if views else None
+
+
+def _compare_gradients(
+    measured: Measurement, seen: Observations, labels: LabelFindings, run: ScanRun
+) -> tuple[Support | None, Neighbors]:
+    """Return the support of the samples, if it is known, and the neighbors of those that are shown."""
+    with run.stages(COMPARE_GRADIENTS):
+        support = compare_gradients(measured, run.config, seen.total)
+        return support, name_neighbors(seen, labels.shown, run.config)
 
 
 def _audit_context(subject: ScanSubject, run: ScanRun, results: StageResults) -> AuditContext:

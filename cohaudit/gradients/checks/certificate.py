@@ -142,14 +142,21 @@ def certify(setup: PassSetup, plan: Plan, samples: Probe, recorded: Recorded) ->
     # what the run recorded was rounded to bfloat16 then, which is no bug; the engine ran again in float32
     rounded = (MEDIAN_NORM_CHECK, LARGEST_NORM_CHECK) if setup.options.bf16 else ()
     results = tuple(
-        _worst(name, errors, bound, recorded.layers, TOO_ROUGH if name in rounded else BUG)
+        worst_check(name, errors, bound, recorded.layers, TOO_ROUGH if name in rounded else BUG)
         for name, errors, bound in checks
     )
     return Certificate(len(samples.labels), results, plan.coverage)
 
 
-def _worst(name: str, errors: Array, bound: float, layers: Sequence[str], remedy: str) -> Check:
-    """Return a check's largest error and its layer; `remedy` says what to do if it is too large.
+def worst_check(name: str, errors: Array, bound: float, layers: Sequence[str], remedy: str) -> Check:
+    """Return a check with its largest error and that error's layer.
+
+    Args:
+        name: What is compared.
+        errors: Relative error of each layer, [layers].
+        bound: Largest error accepted.
+        layers: Layer names.
+        remedy: What to do if an error is too large.
 
     Raises:
         EngineError: If it is above the bound, or not a number.

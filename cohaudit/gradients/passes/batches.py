@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from cohaudit.gradients.batch_watcher import UnplannedCallError
 from cohaudit.gradients.checks.failures import attribute_batch_failure
@@ -46,19 +49,12 @@ class Batches:
             ModelError: If the model itself fails on one of the samples.
             EngineError: If gradients cannot be measured, or memory does not suffice.
         """
-        model = self._setup.model
-        source = self._setup.source
         options = self._setup.options
-        device = self._setup.device
-        attributed = attribute_batch_failure(
-            model, source, indices, device, batch_size=options.batch_size, bf16=options.bf16
-        )
-        with attributed, rounded_products(options.bf16):
+        with self._attributed(indices):
             while True:
-                engine = Engine(model, self.plan, self._hasher, options.bf16)
+                engine = Engine(self._setup.model, self.plan, self._hasher, options.bf16)
                 # loaded for each attempt: a model may change its inputs in place
-                inputs = to_model(source.load(indices), model, device)
-                labels = torch.from_numpy(source.labels[indices])
+                inputs, labels = self._loaded(indices)
                 try:
                     return engine.run(inputs, labels, options.temperature, consume, label_free)
                 except UnplannedCallError as unplanned:
@@ -76,18 +72,33 @@ class Batches:
             EngineError: If memory does not suffice.
         """
         assert self._hasher is not None
-        model = self._setup.model
-        source = self._setup.source
         options = self._setup.options
-        device = self._setup.device
-        attributed = attribute_batch_failure(
-            model, source, indices, device, batch_size=options.batch_size, bf16=options.bf16
-        )
-        with attributed, rounded_products(options.bf16):
-            inputs = to_model(source.load(indices), model, device)
-            labels = torch.from_numpy(source.labels[indices])
-            engine = PlainEngine(model, self.plan, self._hasher, options.bf16)
+        with self._attributed(indices):
+            engine = PlainEngine(self._setup.model, self.plan, self._hasher, options.bf16)
+            inputs, labels = self._loaded(indices)
             return engine.run(inputs, labels, options.temperature, sums=sums)
+
+    @contextmanager
+    def _attributed(self, indices: list[int]) -> Iterator[None]:
+        """Explain the failure of a batch within the block."""
+        setup = self._setup
+        bf16 = setup.options.bf16
+        attributed = attribute_batch_failure(
+            setup.model,
+            setup.source,
+            indices,
+            setup.device,
+            batch_size=setup.options.batch_size,
+            bf16=bf16,
+        )
+        with attributed, rounded_products(bf16):
+            yield
+
+    def _loaded(self, indices: list[int]) -> tuple[Any, Tensor]:
+        """Return the inputs of some samples, on the device, and their labels, on the CPU."""
+        setup = self._setup
+        inputs = to_model(setup.source.load(indices), setup.model, setup.device)
+        return inputs, torch.from_numpy(setup.source.labels[indices])
 
     def loop(self, names: Iterable[str]) -> None:
         """Measure these parameters by the loop from now on."""

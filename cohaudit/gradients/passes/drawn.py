@@ -10,8 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from cohaudit.errors import EngineError
-from cohaudit.gradients.checks.certificate import BF16_MEDIAN_ERROR
+from cohaudit.gradients.checks.certificate import BF16_MEDIAN_ERROR, worst_check
 from cohaudit.gradients.checks.class_sums import (
     DrawnSamples,
     SketchedSamples,
@@ -26,8 +25,7 @@ from cohaudit.gradients.passes.measure import measure
 from cohaudit.gradients.passes.measurement import ForwardResult, GradientSums, Measurement
 from cohaudit.gradients.passes.observe import Observation, observe
 from cohaudit.gradients.tracing.plan import Plan
-from cohaudit.results import Certificate, Check
-from cohaudit.results.wording import compact, number
+from cohaudit.results import Certificate
 
 Array = NDArray[np.float64]
 
@@ -158,15 +156,8 @@ def _with_check(
     Raises:
         EngineError: If an error is above the bound, or not a number.
     """
-    worst = int(np.argmax(errors))
-    if not errors[worst] <= bound:  # written so that NaN fails
-        raise EngineError(
-            f"layer {own.layers[worst].name}",
-            f"certificate failed: {name}: relative error {number(float(errors[worst]))} is above "
-            f"{compact(bound)}",
-            "please report this model as a bug, and use --coherence exact",
-        )
-    check = Check(name, own.layers[worst].name, float(errors[worst]), bound)
+    remedy = "please report this model as a bug, and use --coherence exact"
+    check = worst_check(name, errors, bound, [layer.name for layer in own.layers], remedy)
     return replace(certificate, checks=(*certificate.checks, check))
 
 

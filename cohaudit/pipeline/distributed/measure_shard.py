@@ -39,7 +39,7 @@ class WrittenShard:
 
 
 def measure_shard(
-    config: Config, checkpoint: Path, folder: Path, shard: Shard, progress: Progress, fresh: bool
+    config: Config, checkpoint: Path, folder: Path, shard: Shard, progress: Progress, *, fresh: bool
 ) -> WrittenShard:
     """Measure a shard, block by block; blocks that are in the folder already are not measured again.
 
